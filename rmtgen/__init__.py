@@ -1,0 +1,40 @@
+"""rmtgen: random matrix theory of generalisation for real networks.
+
+Given a backbone and a labelled image data set, rmtgen computes the Gram matrix of the features, and from it predicts, without a test
+set, how well ridge regression on them generalises at every sample size and ridge; then it holds the prediction against the truth.
+
+The names below are the public API. They are imported on first use, so `import rmtgen` needs neither torch nor timm.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Backbone": "backbones",
+    "GramLayout": "gram",
+    "GramStore": "gram",
+    "LabelledImages": "datasets",
+    "encode_targets": "targets",
+    "extract_features": "features",
+    "load_backbone": "backbones",
+    "load_dataset": "datasets",
+    "ridge_path": "ridge",
+    "ridge_path_features": "ridge",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its module the first time it is asked for (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'rmtgen' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"rmtgen.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names, imported or not."""
+    return sorted([*globals(), *_HOMES])
