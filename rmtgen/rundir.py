@@ -1,0 +1,178 @@
+"""The directory of one run: who may write to it, which stages are done, and what can be taken over from other runs."""
+
+import contextlib
+import dataclasses
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from rmtgen import durable
+from rmtgen.config import Config
+from rmtgen.errors import BusyError, CorruptInputError, MissingInputError, StaleInputError, StorageError
+from rmtgen.manifest import FileRecord, Manifest
+
+
+RUNS = "runs"
+
+
+class RunDir:
+    """`OUTPUT/runs/<run name>/`, where the stages of one `Config` leave their results.
+
+    Attributes:
+        config: the configuration.
+        path: the directory.
+    """
+
+    def __init__(self, config: Config):
+        self.config = config
+        self.path = Path(config.output) / RUNS / config.run_name
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the directory against other processes. The lock goes with the process, however that ends.
+
+        Raises:
+            BusyError: another process holds it.
+            StorageError: the directory cannot be made.
+        """
+        durable.make_folder(self.path)
+        with storage_handle(self.path / ".lock") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.pread(handle, 64, 0).decode(errors="replace").strip() or "unknown"
+                raise BusyError(
+                    f"{self.path} is held by another process (pid {holder}). Wait for it, or stop it, and run again."
+                ) from None
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, str(os.getpid()).encode(), 0)
+            yield
+
+    def done(self, stage: str) -> Manifest | None:
+        """The manifest of a stage if its result is whole and made from what is there now, else None.
+
+        Raises:
+            StaleInputError: a file it was made from has changed since; or it was written by another version.
+            CorruptInputError: a file it wrote has changed since, or the manifest is unreadable.
+        """
+        manifest = Manifest.read(self.path, stage)
+        if manifest is None:
+            return None
+        if manifest.spec_hash != self.config.stage_hash(stage):
+            raise StaleInputError(
+                f"{self.path}/{stage}.json was made for other settings (hash {manifest.spec_hash[:8]}, expected "
+                f"{self.config.stage_hash(stage)[:8]}). It is not overwritten: move {self.path} away and run again."
+            )
+        self._refuse_changed_inputs(manifest)
+        if not self._outputs_are_whole(manifest):
+            return None
+        if self._upstream(stage) != manifest.upstream:
+            raise StaleInputError(
+                f"{self.path}/{stage}.json was made from other results of {', '.join(self.config.reads(stage))} than those there "
+                "now. It is not overwritten: delete it together with what it lists under \"outputs\", or move "
+                f"{self.path} away, and run again."
+            )
+        return manifest
+
+    def basis(self, stage: str, sources: Mapping[str, str] | None = None) -> str:
+        """A digest of all that a stage's result is made from: its fields, upstream outputs, and digests of outside `sources`."""
+        made_from = [self.config.stage_hash(stage), self._upstream(stage), dict(sources or {})]
+        return durable.digest(durable.canonical_json(made_from).encode())
+
+    def require(self, stage: str) -> Manifest:
+        """The manifest of a finished stage.
+
+        Raises:
+            MissingInputError: the stage is not done; says which target makes it.
+        """
+        manifest = self.done(stage)
+        if manifest is None:
+            raise MissingInputError(
+                f"stage {stage} is not done for {self.config.run_name}: no {self.path}/{stage}.json. Run `make {stage}` with the "
+                "same settings, or `make all`."
+            )
+        return manifest
+
+    def finish(self, manifest: Manifest, outputs: list[Path]) -> Manifest:
+        """Record the outputs and upstream digests, and write the manifest: from here on the stage is done."""
+        whole = dataclasses.replace(
+            manifest,
+            outputs={str(path.relative_to(self.path)): FileRecord.of(path) for path in outputs},
+            upstream=self._upstream(manifest.stage),
+        )
+        whole.write(self.path)
+        return whole
+
+    def adopt(self, stage: str) -> Manifest | None:
+        """Take over a stage's result from another run that made it with the same settings and from the same inputs.
+
+        Files are linked, not copied, where the file system allows: a change of the ridge grid costs no second set of features.
+        """
+        for folder in sorted((Path(self.config.output) / RUNS).glob(f"*/{stage}.json")):
+            donor = folder.parent
+            manifest = self._acceptable(donor, stage)
+            if manifest is None:
+                continue
+            for name in manifest.outputs:
+                durable.make_folder((self.path / name).parent)
+                durable.link_or_copy(donor / name, self.path / name)
+            taken = {**manifest.provenance, "taken_from": donor.name, "taken": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+            adopted = dataclasses.replace(manifest, provenance=taken)
+            adopted.write(self.path)
+            return adopted
+        return None
+
+    def _acceptable(self, donor: Path, stage: str) -> Manifest | None:
+        """The donor's manifest, if its result could stand here as it is. A broken donor is passed over: it is not ours to judge."""
+        try:
+            manifest = Manifest.read(donor, stage)
+            if donor == self.path or manifest is None or manifest.spec_hash != self.config.stage_hash(stage):
+                return None
+            self._refuse_changed_inputs(manifest)
+            whole = all((donor / name).exists() and record.still_describes(donor / name) for name, record in manifest.outputs.items())
+        except (StaleInputError, CorruptInputError, MissingInputError):
+            return None
+        return manifest if whole and manifest.upstream == self._upstream(stage) else None
+
+    def _upstream(self, stage: str) -> dict[str, str]:
+        manifests = {name: Manifest.read(self.path, name) for name in self.config.reads(stage)}
+        return {name: manifest.outputs_digest for name, manifest in manifests.items() if manifest}
+
+    def _refuse_changed_inputs(self, manifest: Manifest) -> None:
+        for name, record in manifest.inputs.items():
+            if not record.still_describes(Path(name)):
+                raise StaleInputError(
+                    f"{name} has changed, or is gone, since {self.path}/{manifest.stage}.json was made from it. Put it back, or move "
+                    f"{self.path} away to compute from what is there now."
+                )
+
+    def _outputs_are_whole(self, manifest: Manifest) -> bool:
+        for name, record in manifest.outputs.items():
+            path = self.path / name
+            if not path.exists():
+                return False
+            if not record.still_describes(path):
+                raise CorruptInputError(
+                    f"{path} is not what stage {manifest.stage} wrote: expected {record.size} bytes with BLAKE2b {record.blake2b}, got "
+                    f"{path.stat().st_size} bytes with {durable.file_digest(path)}. Delete it and run `make {manifest.stage}` again."
+                )
+        return True
+
+
+@contextlib.contextmanager
+def storage_handle(path: Path) -> Iterator[int]:
+    """An open file descriptor for reading and writing, created if absent.
+
+    Raises:
+        StorageError: the file system refuses.
+    """
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}. Choose another place with output=DIR.") from error
+    try:
+        yield handle
+    finally:
+        os.close(handle)

@@ -1,0 +1,153 @@
+"""Configuration: every mistake named at once, and hashes that change exactly when a result would."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rmtgen.config import FIELDS, Config, load_experiment, parse_bytes, parse_grid
+from rmtgen.errors import MissingInputError, UsageError
+
+STAGES = ("extract", "gram", "spectrum", "risk")
+
+
+def test_flags_override_yaml_which_overrides_defaults(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("model: resnet18\ntrain: 500\nridges: [0, 1e-3]\n")
+    (run,) = load_experiment(str(file), {"TRAIN": "600", "init": "random"}).runs
+    assert (run.model, run.train, run.test, run.init, run.ridges) == ("resnet18", 600, 2000, "random", (0.0, 1e-3))
+
+
+def test_lists_make_one_run_for_each_combination():
+    runs = load_experiment(None, {"model": "resnet18,resnet50", "init": "pretrained,random"}).runs
+    expected = [("resnet18", "pretrained"), ("resnet18", "random"), ("resnet50", "pretrained"), ("resnet50", "random")]
+    assert [(run.model, run.init) for run in runs] == expected
+    assert len({run.run_name for run in runs}) == 4
+
+
+@pytest.mark.parametrize("name", ["demo", "cifar100-lite0", "cifar100-resnet50"])
+def test_shipped_experiments_compare_pretrained_with_random(name):
+    runs = load_experiment(name, {}).runs
+    assert [run.init for run in runs] == ["pretrained", "random"]
+    for run in runs:
+        assert len(run.sizes) >= 8
+        assert run.trials >= 3
+        assert (min(run.ridges), run.ridges[1], max(run.ridges)) == (0, 1e-8, 1e2)
+
+
+def test_all_mistakes_are_named_in_one_message(tmp_path):
+    file = tmp_path / "typo.yaml"
+    file.write_text("modle: resnet18\ntrain: many\n")
+    with pytest.raises(UsageError) as caught:
+        load_experiment(str(file), {"ridges": "1,-2"})
+    message = str(caught.value)
+    assert "unknown field 'modle'. Did you mean model?" in message
+    assert "train: expected a whole number ≥ 2, got 'many'" in message
+    assert "ridges: grid values must be finite and ≥ 0, got '-2'" in message
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"ridges": "nan"}, "ridges: grid values must be finite and ≥ 0, got 'nan'"),
+        ({"ridges": ""}, "ridges: expected a number or low:high:count, got ''"),
+        ({"ridges": "1:2"}, "low:high:count with 0 < low < high"),
+        ({"sizes": "10,2.5"}, "sizes: expected whole numbers, got '10,2.5'"),
+        ({"sizes": "0"}, "sizes: sample sizes must be ≥ 1, got '0'"),
+        ({"sizes": "20000"}, "sizes must be ≤ train: expected at most 10000, got 20000"),
+        ({"test": "0"}, "test: expected a whole number ≥ 1, got '0'"),
+        ({"init": "pretraned"}, "init: expected one of pretrained, random, got 'pretraned'. Did you mean pretrained?"),
+        ({"memory": "4 Gigs"}, "memory: unknown unit 'Gigs' in '4 Gigs'. Known: B, GB"),
+        ({"memory": "lots"}, "memory: expected an amount of memory such as 4GiB, got 'lots'"),
+        ({"stratify": "perhaps"}, "stratify: expected true or false, got 'perhaps'"),
+        ({"model": "a,b", "weights": "w.pth"}, "weights names one file, but there are several models"),
+    ],
+)
+def test_each_mistake_is_one_clear_line(overrides, message):
+    with pytest.raises(UsageError) as caught:
+        load_experiment(None, overrides)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("model: [", "is not valid YAML"), ("- model", "must map field names to values, got list"), ("3: 4", "must map")],
+)
+def test_broken_yaml_is_a_usage_error(tmp_path, content, message):
+    file = tmp_path / "broken.yaml"
+    file.write_text(content)
+    with pytest.raises(UsageError, match=message):
+        load_experiment(str(file), {})
+
+
+def test_a_missing_configuration_suggests_the_shipped_ones():
+    with pytest.raises(MissingInputError, match="no configuration 'dmo'.*Did you mean demo"):
+        load_experiment("dmo", {})
+
+
+@given(low=st.floats(1e-9, 1.0), factor=st.floats(1.1, 1e9), count=st.integers(2, 50))
+def test_a_range_is_geometric_and_keeps_its_ends(low, factor, count):
+    high = low * factor
+    grid = parse_grid(f"{low!r}:{high!r}:{count}", integers=False)
+    assert (len(grid), grid[0], grid[-1]) == (count, low, high)
+    steps = [b / a for a, b in zip(grid, grid[1:], strict=False)]
+    assert max(steps) == pytest.approx(min(steps), rel=1e-9)
+
+
+def test_auto_sizes_end_at_the_pool():
+    assert Config(train=6000).sizes == (100, 179, 322, 578, 1038, 1863, 3343, 6000)
+    assert Config(train=2).sizes == (2,)
+    assert all(Config(train=n).sizes[-1] == n for n in range(2, 300))
+
+
+@pytest.mark.parametrize(("text", "size"), [("4GiB", 4 * 2**30), ("500 MB", 500_000_000), (17, 17), ("1.5KiB", 1536)])
+def test_amounts_of_memory(text, size):
+    assert parse_bytes(text) == size
+
+
+CHANGES = {
+    "ridges": ((1.0,), {"risk"}),
+    "loo": (False, {"risk"}),
+    "trials": (5, {"spectrum", "risk"}),
+    "targets": ("onehot", {"spectrum", "risk"}),
+    "tile": (512, {"gram", "spectrum", "risk"}),
+    "img_size": (64, set(STAGES)),
+    "init": ("random", set(STAGES)),
+    "dataset": ("mnist5k", set(STAGES)),
+    "device": ("cuda:1", set()),
+    "output": ("elsewhere", set()),
+    "workers": (3, set()),
+    "memory": (1, set()),
+}
+
+
+@pytest.mark.parametrize("field", CHANGES)
+def test_a_field_changes_the_hash_of_exactly_the_stages_it_affects(field):
+    value, affected = CHANGES[field]
+    base = Config()
+    changed = dataclasses.replace(base, **{field: value})
+    assert {stage for stage in STAGES if base.stage_hash(stage) != changed.stage_hash(stage)} == affected
+    assert (base.run_name != changed.run_name) == bool(affected)
+
+
+def test_solving_from_features_does_not_depend_on_the_gram_matrix():
+    assert Config(solve_from="features").reads("risk") == ("extract",)
+    assert Config(solve_from="features", tile=512).stage_hash("risk") == Config(solve_from="features").stage_hash("risk")
+
+
+def test_random_init_forgets_the_weights_file():
+    assert Config(init="random", weights="a.pth").run_name == Config(init="random").run_name
+
+
+def test_every_field_has_help_and_a_default_that_parses():
+    for field in FIELDS.values():
+        assert field.metadata["help"]
+        field.metadata["parse"](field.default)
+
+
+def test_run_names_are_safe_file_names():
+    name = Config(dataset="folder:/some where/c i/data.tar", model="vit_tiny_patch16_224.augreg_in21k").run_name
+    assert name.startswith("vit_tiny_patch16_224.augreg_in21k-pretrained-data-n10000-224px-")
+    assert Config(dataset="folder:/x/ü ß").run_name.isascii()
