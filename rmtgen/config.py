@@ -20,7 +20,17 @@ from rmtgen.errors import MissingInputError, UsageError, did_you_mean
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "pipelines" / "experiments"
 STAGES = ("extract", "gram", "spectrum", "risk")
 
-_BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_BYTES = {
+    "B": 1,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+    "TiB": 2**40,
+    "kB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+}
 _LISTS = ("model", "init")
 """Fields that may list several values: the experiment is one run for each combination."""
 
@@ -91,7 +101,9 @@ def _optional(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
 def _one_of(*choices: str) -> Callable[[Any], str]:
     def parse(value: Any) -> str:
         if value not in choices:
-            raise UsageError(f"expected one of {', '.join(choices)}, got {value!r}. {did_you_mean(str(value), choices)}")
+            raise UsageError(
+                f"expected one of {', '.join(choices)}, got {value!r}. {did_you_mean(str(value), choices)}"
+            )
         return value
 
     return parse
@@ -137,27 +149,44 @@ _SOLVES = ("spectrum", "risk")
 class Config:
     """Everything one run depends on; see each field's help (`python -m pipelines.plan --help`)."""
 
-    dataset: str = _field("cifar100", _text, ("extract",), "data set: a name, folder:PATH (a folder or .tar), or hfds/NAME")
+    dataset: str = _field(
+        "cifar100", _text, ("extract",), "data set: a name, folder:PATH (a folder or .tar), or hfds/NAME"
+    )
     train: int = _field(10000, _whole(2), ("extract",), "training images, the pool of N samples")
     test: int = _field(2000, _whole(1), ("extract",), "test images")
     seed: int = _field(0, _whole(0), ("extract", *_SOLVES), "seed of the subsets and of the trials' shuffles")
     stratify: bool = _field(False, _switch, ("extract",), "draw class-balanced subsets")
     on_corrupt: str = _field("refuse", _one_of("refuse", "skip"), ("extract",), "what to do with damaged image files")
-    model: str = _field("resnet50", _text, ("extract",), "timm backbone; several, separated by commas, make several runs")
-    init: str = _field("pretrained", _one_of("pretrained", "random"), ("extract",), "weights; several make several runs")
-    weights: str | None = _field(None, _optional(_text), ("extract",), "file with pretrained weights, instead of looking for them")
+    model: str = _field(
+        "resnet50", _text, ("extract",), "timm backbone; several, separated by commas, make several runs"
+    )
+    init: str = _field(
+        "pretrained", _one_of("pretrained", "random"), ("extract",), "weights; several make several runs"
+    )
+    weights: str | None = _field(
+        None, _optional(_text), ("extract",), "file with pretrained weights, instead of looking for them"
+    )
     init_seed: int = _field(438, _whole(0), ("extract",), "seed of the random initialisation")
-    img_size: int | None = _field(224, _optional(_whole(1)), ("extract",), "side in pixels that images are scaled to; none: timm's own")
-    batch_size: int = _field(64, _whole(1), ("extract",), "images in a forward pass, and in a resumable part of the features")
+    img_size: int | None = _field(
+        224, _optional(_whole(1)), ("extract",), "side in pixels that images are scaled to; none: timm's own"
+    )
+    batch_size: int = _field(
+        64, _whole(1), ("extract",), "images in a forward pass, and in a resumable part of the features"
+    )
     fp32_precision: str = _field("ieee", _one_of("ieee", "tf32"), ("extract", "gram"), "float32 products on CUDA")
     kernel: str = _field("features", _one_of("features"), ("gram", *_SOLVES), "kernel: features")
     solve_from: str = _field(
-        "auto", _one_of("auto", "features", "gram"), _SOLVES, "what is solved from; auto: the Gram matrix if N ≤ dimension, else features"
+        "auto",
+        _one_of("auto", "features", "gram"),
+        _SOLVES,
+        "what is solved from; auto: the Gram matrix if N ≤ dimension, else features",
     )
     gram_dtype: str = _field("float64", _one_of("float32", "float64"), ("gram",), "type of the stored Gram matrix")
     tile: int = _field(1024, _whole(16), ("gram",), "edge of a tile of the Gram matrix, in samples")
     targets: str = _field("centered", _one_of("onehot", "centered", "intercept"), _SOLVES, "label coding")
-    sizes: tuple[int, ...] | str = _field("auto", _sizes, _SOLVES, "sample sizes n; auto: 8 in geometric steps up to train")
+    sizes: tuple[int, ...] | str = _field(
+        "auto", _sizes, _SOLVES, "sample sizes n; auto: 8 in geometric steps up to train"
+    )
     trials: int = _field(3, _whole(1), _SOLVES, "seeded shuffles of the pool at each size")
     ridges: tuple[float, ...] = _field(
         parse_grid("0,1e-8:1e2:21", integers=False),
@@ -171,7 +200,9 @@ class Config:
     checkpoints: str = _field("checkpoints", _text, (), "where local weights lie, as MODEL.safetensors or MODEL.pth")
     output: str = _field("data", _text, (), "where results go: runs/ and reports/ under it")
     device: str | None = _field(None, _optional(_text), (), "torch device; none: CUDA where there is one")
-    workers: int | None = _field(None, _optional(_whole(0, 256)), (), "processes that decode images; none: chosen by device")
+    workers: int | None = _field(
+        None, _optional(_whole(0, 256)), (), "processes that decode images; none: chosen by device"
+    )
     memory: int = _field(parse_bytes("4GiB"), parse_bytes, (), "budget of the batched eigensolves, as in 4GiB")
 
     def __post_init__(self):
@@ -182,7 +213,9 @@ class Config:
             sizes = parse_grid(f"{low}:{self.train}:8", integers=True) if self.train > low else (self.train,)
             object.__setattr__(self, "sizes", sizes)
         if max(self.sizes) > self.train:
-            raise UsageError(f"sizes must be ≤ train: expected at most {self.train}, got {max(self.sizes)}. Raise train or lower sizes.")
+            raise UsageError(
+                f"sizes must be ≤ train: expected at most {self.train}, got {max(self.sizes)}. Raise train or lower sizes."
+            )
 
     def reads(self, stage: str) -> tuple[str, ...]:
         """The stages whose results a stage reads."""
@@ -253,7 +286,9 @@ def load_experiment(config: str | None, overrides: Mapping[str, Any]) -> Experim
     combinations = itertools.product(*(parsed.pop(key, None) or [FIELDS[key].default] for key in _LISTS))
     runs = tuple(Config(**parsed, **dict(zip(_LISTS, chosen, strict=True))) for chosen in combinations)
     if len({run.model for run in runs}) > 1 and parsed.get("weights"):
-        raise UsageError("weights names one file, but there are several models: give one model, or put MODEL.safetensors in checkpoints/.")
+        raise UsageError(
+            "weights names one file, but there are several models: give one model, or put MODEL.safetensors in checkpoints/."
+        )
     return Experiment(name, runs)
 
 
@@ -278,7 +313,9 @@ def _find(config: str) -> Path:
     if shipped.is_file():
         return shipped
     known = [file.stem for file in EXPERIMENTS.glob("*.yaml")]
-    raise MissingInputError(f"no configuration {config!r}: not a .yaml file, and not shipped. {did_you_mean(config, known)}")
+    raise MissingInputError(
+        f"no configuration {config!r}: not a .yaml file, and not shipped. {did_you_mean(config, known)}"
+    )
 
 
 def _read_yaml(path: Path) -> tuple[str, dict[str, Any]]:

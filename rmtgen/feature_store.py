@@ -86,7 +86,9 @@ class FeatureStore:
                     int(file.attrs["batch_size"]),
                 )
         except (OSError, KeyError, ValueError) as error:
-            raise CorruptInputError(f"{view} is not a feature store ({error}). Delete it and run `make extract`.") from error
+            raise CorruptInputError(
+                f"{view} is not a feature store ({error}). Delete it and run `make extract`."
+            ) from error
         return cls(folder, layout)
 
     def pending(self, split: str) -> list[int]:

@@ -190,8 +190,8 @@ class GramStore:
             MissingInputError, CorruptInputError: naming the first tile that is missing or damaged.
         """
         for tile in self.layout.tiles():
-            self.shards.read(tile.name)
-        return len(self.layout.tiles())
+            self.shards.record(tile.name)
+        return self.shards.verify()
 
     def files(self) -> list[Path]:
         """Every file of the store."""
@@ -230,7 +230,11 @@ def _as_index(selection: slice | np.ndarray, length: int, axis: str) -> np.ndarr
     if isinstance(selection, slice):
         return np.arange(length)[selection]
     index = np.asarray(selection)
-    if index.ndim != 1 or index.dtype.kind not in "iu" or (len(index) and not (0 <= index.min() <= index.max() < length)):
+    if (
+        index.ndim != 1
+        or index.dtype.kind not in "iu"
+        or (len(index) and not (0 <= index.min() <= index.max() < length))
+    ):
         raise UsageError(
             f"{axis} indices must be a one-dimensional array of integers in [0, {length}), got {index.dtype} of shape {index.shape}"
             f"{f' from {index.min()} to {index.max()}' if index.size else ''}."
@@ -255,7 +259,9 @@ def _read_layout(view: Path) -> GramLayout:
             if file["gram"].is_virtual is False:
                 raise KeyError("gram is not a virtual dataset")
     except (OSError, KeyError) as error:
-        raise CorruptInputError(f"{view} is not a Gram store of rmtgen ({error}). Remove it and run `make gram`.") from error
+        raise CorruptInputError(
+            f"{view} is not a Gram store of rmtgen ({error}). Remove it and run `make gram`."
+        ) from error
     return GramLayout(
         int(attributes["n_train"]), int(attributes["n_test"]), str(attributes["dtype"]), int(attributes["tile"])
     )

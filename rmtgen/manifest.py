@@ -7,6 +7,7 @@ matter to the stage, the files outside the run it read, the outputs of the stage
 import dataclasses
 import importlib.metadata
 import json
+import os
 import platform
 import sys
 from collections.abc import Mapping
@@ -135,10 +136,11 @@ def provenance() -> dict[str, Any]:
 
 
 def _folder_record(folder: Path) -> FileRecord:
+    """What a listing shows, links to folders followed: content is not read, so a folder of a million images stays cheap."""
     listing, total, newest = [], 0, 0
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            status = path.stat()
+    for place, _, names in os.walk(folder, followlinks=True):
+        for name in names:
+            status = (Path(place) / name).stat()
             total, newest = total + status.st_size, max(newest, status.st_mtime_ns)
-            listing.append([str(path.relative_to(folder)), status.st_size, status.st_mtime_ns])
-    return FileRecord(total, newest, durable.digest(durable.canonical_json(listing).encode()))
+            listing.append([str((Path(place) / name).relative_to(folder)), status.st_size, status.st_mtime_ns])
+    return FileRecord(total, newest, durable.digest(durable.canonical_json(sorted(listing)).encode()))

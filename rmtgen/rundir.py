@@ -13,7 +13,6 @@ from rmtgen.config import Config
 from rmtgen.errors import BusyError, CorruptInputError, MissingInputError, StaleInputError, StorageError
 from rmtgen.manifest import FileRecord, Manifest
 
-
 RUNS = "runs"
 
 
@@ -71,7 +70,7 @@ class RunDir:
         if self._upstream(stage) != manifest.upstream:
             raise StaleInputError(
                 f"{self.path}/{stage}.json was made from other results of {', '.join(self.config.reads(stage))} than those there "
-                "now. It is not overwritten: delete it together with what it lists under \"outputs\", or move "
+                'now. It is not overwritten: delete it together with what it lists under "outputs", or move '
                 f"{self.path} away, and run again."
             )
         return manifest
@@ -131,7 +130,10 @@ class RunDir:
             if donor == self.path or manifest is None or manifest.spec_hash != self.config.stage_hash(stage):
                 return None
             self._refuse_changed_inputs(manifest)
-            whole = all((donor / name).exists() and record.still_describes(donor / name) for name, record in manifest.outputs.items())
+            whole = all(
+                (donor / name).exists() and record.still_describes(donor / name)
+                for name, record in manifest.outputs.items()
+            )
         except (StaleInputError, CorruptInputError, MissingInputError):
             return None
         return manifest if whole and manifest.upstream == self._upstream(stage) else None

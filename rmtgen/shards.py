@@ -8,7 +8,7 @@ writers can lose an open file.
 
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,7 +77,9 @@ class ShardSet:
             MissingInputError: the shard was never finished, or its file is gone.
         """
         if name not in self:
-            raise MissingInputError(f"{self.path(name)} is not there or was never finished. Run the stage again: it resumes.")
+            raise MissingInputError(
+                f"{self.path(name)} is not there or was never finished. Run the stage again: it resumes."
+            )
         return self._records[name]
 
     def write(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
@@ -105,15 +107,15 @@ class ShardSet:
         with h5py.File(io.BytesIO(self._verified_bytes(name)), "r") as file:
             return {key: dataset[()] for key, dataset in file.items()}
 
-    def verify(self) -> Iterator[str]:
-        """Compare every finished shard with its digest; yields the names as they pass.
+    def verify(self) -> int:
+        """Compare every finished shard with its digest; the number of shards that passed.
 
         Raises:
             MissingInputError, CorruptInputError: naming the first shard that fails.
         """
         for name in self._records:
             self._verified_bytes(name)
-            yield name
+        return len(self._records)
 
     def _verified_bytes(self, name: str) -> bytes:
         record, path = self.record(name), self.path(name)
@@ -169,12 +171,21 @@ class View:
     source: str
     pieces: Sequence[Piece]
 
-    def layout(self) -> h5py.VirtualLayout:
-        """The HDF5 mapping, by relative file names, so that the directory can be moved."""
-        layout = h5py.VirtualLayout(shape=self.shape, dtype=self.dtype)
+    def create(self, file: h5py.File, name: str) -> None:
+        """Make the virtual dataset in an open file, by relative file names, so that the directory can be moved.
+
+        Through the low-level interface, which alone can leave the time of creation out of the file.
+        """
+        properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        properties.set_obj_track_times(False)
+        properties.set_fill_value(np.full(1, np.nan, self.dtype))
         for piece in self.pieces:
-            layout[piece.place] = h5py.VirtualSource(f"{self.source}/{piece.shard}.h5", piece.array, shape=piece.shape)
-        return layout
+            place = h5py.h5s.create_simple(self.shape)
+            place.select_hyperslab(tuple(axis.start for axis in piece.place), piece.shape)
+            source = f"{self.source}/{piece.shard}.h5".encode()
+            properties.set_virtual(place, source, piece.array.encode(), h5py.h5s.create_simple(piece.shape))
+        kind, space = h5py.h5t.py_create(np.dtype(self.dtype)), h5py.h5s.create_simple(self.shape)
+        h5py.h5d.create(file.id, name.encode(), kind, space, properties)
 
 
 def hdf5_image(
@@ -192,6 +203,6 @@ def hdf5_image(
             chunks = tuple(min(size, CHUNK) for size in array.shape) if array.size and array.ndim else None
             file.create_dataset(name, data=array, chunks=chunks, fletcher32=chunks is not None, track_times=False)
         for name, view in (views or {}).items():
-            file.create_virtual_dataset(name, view.layout(), fillvalue=np.nan)
+            view.create(file, name)
         file.flush()
         return file.id.get_file_image()

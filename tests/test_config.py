@@ -134,7 +134,9 @@ def test_a_field_changes_the_hash_of_exactly_the_stages_it_affects(field):
 
 def test_solving_from_features_does_not_depend_on_the_gram_matrix():
     assert Config(solve_from="features").reads("risk") == ("extract",)
-    assert Config(solve_from="features", tile=512).stage_hash("risk") == Config(solve_from="features").stage_hash("risk")
+    assert Config(solve_from="features", tile=512).stage_hash("risk") == Config(solve_from="features").stage_hash(
+        "risk"
+    )
 
 
 def test_random_init_forgets_the_weights_file():

@@ -15,7 +15,7 @@ def test_write_replaces_the_whole_file_and_leaves_nothing_beside_it(tmp_path):
     durable.write_bytes(path, b"first, and longer")
     durable.write_bytes(path, b"second")
     assert path.read_bytes() == b"second"
-    assert os.listdir(tmp_path) == ["a.bin"]
+    assert [one.name for one in tmp_path.iterdir()] == ["a.bin"]
 
 
 def test_a_refused_write_keeps_the_earlier_file_and_names_it(tmp_path):
@@ -33,7 +33,7 @@ def test_a_refused_write_keeps_the_earlier_file_and_names_it(tmp_path):
     lines = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
     assert [line.startswith(f"cannot write {path}: File too large.") for line in lines] == [True, True]
     assert path.read_bytes() == b"earlier"
-    assert os.listdir(tmp_path) == ["a.bin"]
+    assert [one.name for one in tmp_path.iterdir()] == ["a.bin"]
 
 
 def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path):

@@ -46,7 +46,9 @@ def test_a_changed_output_is_refused_by_name_and_a_deleted_one_is_made_anew(run)
     output = run.path / "extract.bin"
     output.write_bytes(b"resulT")
     os.utime(output, ns=(1, 1))
-    with pytest.raises(CorruptInputError, match=r"extract\.bin is not what stage extract wrote: expected 6 bytes with BLAKE2b"):
+    with pytest.raises(
+        CorruptInputError, match=r"extract\.bin is not what stage extract wrote: expected 6 bytes with BLAKE2b"
+    ):
         run.done("extract")
     output.unlink()
     assert run.done("extract") is None

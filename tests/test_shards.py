@@ -22,7 +22,7 @@ def test_arrays_come_back_and_plain_hdf5_reads_them(shards):
     reopened = ShardSet(shards.folder, "basis")
     np.testing.assert_array_equal(reopened.read("b")["x"], np.arange(6.0).reshape(2, 3) + ord("b"))
     assert reopened.read("b")["count"] == 7
-    assert list(reopened.verify()) == ["a", "b", "c"]
+    assert reopened.verify() == 3
     with h5py.File(shards.path("b")) as file:
         assert file["x"].fletcher32
         np.testing.assert_array_equal(file["x"], reopened.read("b")["x"])
@@ -36,7 +36,7 @@ def test_a_flipped_bit_is_found_and_named(shards, position):
     with pytest.raises(CorruptInputError, match=r"b\.h5 is damaged: expected \d+ bytes with BLAKE2b .*Delete the file"):
         ShardSet(shards.folder).read("b")
     with pytest.raises(CorruptInputError, match=r"b\.h5 is damaged"):
-        list(ShardSet(shards.folder).verify())
+        ShardSet(shards.folder).verify()
     assert ShardSet(shards.folder).read("a")["count"] == 7
 
 

@@ -1,0 +1,35 @@
+"""Stage `risk`: gram or features -> risk.csv."""
+
+import sys
+from collections.abc import Sequence
+
+from pipelines.stage import Job, Result, run_stage
+
+
+def work(job: Job) -> Result:
+    """The ridge path of every (n, trial) that is not there yet, gathered in one table."""
+    import pandas as pd
+
+    from rmtgen import durable
+    from rmtgen.features import default_device
+    from rmtgen.pool import RISK_COLUMNS, Pool, cells
+
+    config, parts, wanted = job.config, job.parts(), cells(job.config)
+    pool = Pool.load(job.folder, config, default_device(config.device))
+    pending = [cell for cell in wanted if cell.name not in parts]
+    for cell in job.progress(pending, len(wanted), "fit", done=len(wanted) - len(pending)):
+        path = pool.risk(cell, config)
+        parts.write(cell.name, {column: path[column].to_numpy() for column in RISK_COLUMNS})
+    frames = (pd.DataFrame(parts.read(cell.name)) for cell in wanted)
+    table = pd.concat(frames, ignore_index=True)[list(RISK_COLUMNS)]
+    durable.write_text(job.folder / "risk.csv", table.to_csv(index=False))
+    return Result([job.folder / "risk.csv"], f"{len(table)} rows over {len(config.sizes)} sizes", {"rows": len(table)})
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the stage for the command line; the exit code."""
+    return run_stage("risk", __doc__, work, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""`hfds/NAME`: data sets of the Hugging Face hub, through the `datasets` package (extra `hub`)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rmtgen.datasets.images import EncodedImages, LabelledImages, read_file
+from rmtgen.errors import CorruptInputError, MissingInputError, UsageError
+
+_IMAGE_COLUMNS = ("image", "img")
+_LABEL_COLUMNS = ("label", "fine_label", "labels")
+_SPLIT_NAMES = {"train": ("train",), "test": ("test", "validation")}
+
+
+class HubImages(EncodedImages):
+    """The image column of a `datasets.Dataset`, left encoded."""
+
+    def __init__(self, table: Any, column: str):
+        self.table, self.column = table, column
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def read(self, position: int) -> bytes:
+        """The encoded file, from the table or from the path that the table holds."""
+        cell = self.table[int(position)][self.column]
+        return cell["bytes"] if cell["bytes"] is not None else read_file(cell["path"])
+
+    def locate(self, position: int) -> str:
+        """The row of the table."""
+        return f"row {position}"
+
+    def select(self, positions: Sequence[int] | np.ndarray) -> "HubImages":
+        """The rows at `positions`."""
+        return HubImages(self.table.select(positions), self.column)
+
+
+def open_hub(name: str, splits: Sequence[str], *, download: bool) -> dict[str, LabelledImages]:
+    """The splits asked for, of a set on the hub.
+
+    The image column is `image` or `img`, the label column `label`, `fine_label` or `labels`. A set without a test split is tested on its
+    validation split, as is the habit for those that publish no test labels.
+
+    Args:
+        name: `hfds/NAME`, NAME as on the hub.
+        splits: "train", "test", or both.
+        download: Consent to reach the hub, which the package does even for a cached set unless HF_HUB_OFFLINE=1.
+
+    Returns:
+        Each split, in the order of its rows.
+
+    Raises:
+        UsageError: There was no consent, or the set lacks a split or column.
+        MissingInputError: The package, or the set, is not there.
+        CorruptInputError: A label is not a class number.
+    """
+    if not download:
+        raise UsageError(
+            f"{name} is read through the hub, which may download: expected download=True, got False. "
+            "Set it; with HF_HUB_OFFLINE=1 in the environment only the local cache is read."
+        )
+    try:
+        import datasets as package  # noqa: PLC0415 - an optional extra
+    except ImportError as error:
+        raise MissingInputError(
+            f"{name} needs the package datasets, which is not installed. Run: pip install 'rmtgen[hub]'"
+        ) from error
+    try:
+        tables = package.load_dataset(name.removeprefix("hfds/"))
+    # Its errors have no common base: DatasetNotFoundError, ConnectionError, ValueError, ...
+    except Exception as error:
+        raise MissingInputError(
+            f"{name} could not be loaded ({type(error).__name__}: {error}). Check the name and the network."
+        ) from error
+    return {split: _labelled(name, split, tables, package.Image(decode=False)) for split in splits}
+
+
+def _labelled(name: str, split: str, tables: Any, encoded: Any) -> LabelledImages:
+    table = tables[_first(_SPLIT_NAMES[split], tables, f"{name}: split")]
+    image = _first(_IMAGE_COLUMNS, table.column_names, f"{name}: image column")
+    label = _first(_LABEL_COLUMNS, table.column_names, f"{name}: label column")
+    labels = np.asarray(table[label][:])
+    lowest = np.unique(labels)[0]
+    if not np.issubdtype(labels.dtype, np.integer) or lowest < 0:
+        raise CorruptInputError(
+            f"labels must be class numbers ≥ 0: {name} {split} has {lowest} in column {label}. Choose another set."
+        )
+    classes = getattr(table.features[label], "names", range(int(labels.max()) + 1))
+    images = HubImages(table.cast_column(image, encoded), image)
+    return LabelledImages(
+        name, split, images, labels.astype(np.int64), tuple(map(str, classes)), np.arange(len(labels))
+    )
+
+
+def _first(wanted: Sequence[str], found: Any, what: str) -> str:
+    for candidate in wanted:
+        if candidate in found:
+            return candidate
+    raise UsageError(
+        f"{what} must be named {' or '.join(wanted)}, got {', '.join(found)}. Export the set as folder:PATH instead."
+    )

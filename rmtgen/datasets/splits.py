@@ -1,0 +1,181 @@
+"""`load_dataset` draws one subset; `load_split` draws a training and a test subset that share no image, and finds damage first."""
+
+from collections.abc import Container, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from rmtgen.datasets.catalogue import open_splits
+from rmtgen.datasets.images import ImageSource, LabelledImages
+from rmtgen.datasets.subsets import SPLITS, check_every_class, check_size, shuffled_order
+from rmtgen.errors import CorruptInputError, UsageError, did_you_mean
+
+_POLICIES = ("refuse", "skip")
+_BATCH = 1024  # images handed to the threads at once; on Ctrl-C no more than these are still read
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A training and a test subset that share no image.
+
+    Attributes:
+        train: The training subset.
+        test: The test subset.
+        skipped: Names of damaged images that were left out.
+        duplicates: Names of training images left out because the test subset holds the same image.
+    """
+
+    train: LabelledImages
+    test: LabelledImages
+    skipped: tuple[str, ...]
+    duplicates: tuple[str, ...]
+
+
+def load_dataset(
+    name: str,
+    *,
+    root: str | Path = "data",
+    split: str = "train",
+    size: int | None = None,
+    seed: int = 0,
+    stratify: bool = False,
+    download: bool = False,
+) -> LabelledImages:
+    """A seeded subset of a data set's training or test images, decoded on access.
+
+    The images come in seeded order even when all are taken, since several sets are ordered by class; the first 100 of size 1000 are those
+    of size 100. Nothing is decoded here, and a training and a test subset may share an image: `load_split` sees to both.
+
+    Args:
+        name: cifar10, cifar100, svhn, fashionmnist, food101, flowers102 (training: train and validation parts), fgvcaircraft (training:
+            trainval) through torchvision; mnist5k (extra `demo`); `folder:PATH`, a folder or .tar of train/CLASS/IMAGE and
+            test/CLASS/IMAGE, PATH from the working directory; hfds/NAME from the hub (extra `hub`).
+        root: Where torchvision's sets lie, or are downloaded to.
+        split: "train" or "test".
+        size: Number of images; None: all.
+        seed: ≥ 0. Each seed and split has its own random stream.
+        stratify: Make every head of the subset as class-balanced as the data allow.
+        download: Fetch a set that is not there.
+
+    Returns:
+        The subset.
+
+    Raises:
+        UsageError: An unknown name or split; a size that the data do not have; a class without a training image; a single class.
+        MissingInputError: The data are not there, or the download failed.
+        CorruptInputError: The data are there, but are not a data set.
+    """
+    if split not in SPLITS:
+        raise UsageError(f"split must be train or test, got {split!r}. {did_you_mean(split, SPLITS)}")
+    full = open_splits(name, (split,), root=root, download=download)[split]
+    check_size(size, full)
+    subset = full.subset(shuffled_order(full, seed=seed, stratify=stratify)[:size])
+    if split == "train":
+        check_every_class(subset, full)
+    return subset
+
+
+def load_split(
+    name: str,
+    *,
+    train: int | None,
+    test: int | None,
+    root: str | Path = "data",
+    seed: int = 0,
+    stratify: bool = False,
+    download: bool = False,
+    on_corrupt: str = "refuse",
+) -> Split:
+    """A training and a test subset that share no image, every image decoded once so that damage is found now.
+
+    The test subset is the head of its seeded order. The training subset walks its own, leaving out images whose bytes are those of a test
+    image. What is left out is made up for by the next image in the order.
+
+    Args:
+        name: As for `load_dataset`; likewise root, seed, stratify, download.
+        train: Number of training images; None: all that are left.
+        test: Number of test images; None: all.
+        root: Where torchvision's sets lie, or are downloaded to.
+        seed: ≥ 0.
+        stratify: Draw both subsets class-balanced.
+        download: Fetch a set that is not there.
+        on_corrupt: "refuse" damaged images, or "skip" them.
+
+    Returns:
+        Both subsets, and the names of what was left out.
+
+    Raises:
+        UsageError: As for `load_dataset`; or too few images are left after leaving some out.
+        MissingInputError: The data are not there, or the download failed.
+        CorruptInputError: The data are not a data set; or images are damaged and on_corrupt is "refuse".
+    """
+    if on_corrupt not in _POLICIES:
+        raise UsageError(f"on_corrupt must be refuse or skip, got {on_corrupt!r}.")
+    full = open_splits(name, SPLITS, root=root, download=download)
+    check_size(train, full["train"])
+    check_size(test, full["test"])
+    order = {split: shuffled_order(full[split], seed=seed, stratify=stratify) for split in SPLITS}
+    drawn_test = _draw(full["test"], test, order["test"], excluded=())
+    drawn_train = _draw(full["train"], train, order["train"], excluded=drawn_test.digests)
+    damage = drawn_test.damage + drawn_train.damage
+    if damage and on_corrupt == "refuse":
+        raise _refusal(name, damage)
+    test_subset = full["test"].subset(_enough(drawn_test, test, full["test"]))
+    train_subset = full["train"].subset(_enough(drawn_train, train, full["train"]))
+    check_every_class(train_subset, full["train"])
+    skipped = tuple(place for place, _ in damage)
+    return Split(train_subset, test_subset, skipped=skipped, duplicates=tuple(drawn_train.duplicates))
+
+
+@dataclass(eq=False)
+class _Drawn:
+    positions: list[int] = field(default_factory=list)
+    digests: set[bytes] = field(default_factory=set)
+    damage: list[tuple[str, CorruptInputError]] = field(default_factory=list)
+    duplicates: list[str] = field(default_factory=list)
+
+
+def _draw(data: LabelledImages, size: int | None, order: np.ndarray, excluded: Container[bytes]) -> _Drawn:
+    """Walks the order until `size` sound images are found that are not excluded, or the order ends."""
+    wanted, walked, drawn = len(data) if size is None else size, 0, _Drawn()
+    with ThreadPoolExecutor() as pool:
+        while len(drawn.positions) < wanted and walked < len(order):
+            batch = order[walked : walked + min(wanted - len(drawn.positions), _BATCH)].tolist()
+            walked += len(batch)
+            for position, outcome in zip(batch, pool.map(partial(_examine, data.images), batch), strict=True):
+                if isinstance(outcome, CorruptInputError):
+                    drawn.damage.append((data.images.locate(position), outcome))
+                elif outcome in excluded:
+                    drawn.duplicates.append(data.images.locate(position))
+                else:
+                    drawn.positions.append(position)
+                    drawn.digests.add(outcome)
+    return drawn
+
+
+def _examine(images: ImageSource, position: int) -> bytes | CorruptInputError:
+    try:
+        return images.examine(position)
+    except CorruptInputError as error:
+        return error
+
+
+def _refusal(name: str, damage: Sequence[tuple[str, CorruptInputError]]) -> CorruptInputError:
+    shown = " ".join(str(error) for _, error in damage[:3]) + (" …" if len(damage) > 3 else "")
+    return CorruptInputError(
+        f"every image must be whole: {len(damage)} chosen from {name} are damaged. {shown} "
+        "Replace them, or leave them out: on_corrupt=skip."
+    )
+
+
+def _enough(drawn: _Drawn, size: int | None, data: LabelledImages) -> list[int]:
+    found = len(drawn.positions)
+    if found < (1 if size is None else size):
+        raise UsageError(
+            f"{data.split} size must be at most the {found} images of {data.name} {data.split} that are left, got {size}: of {len(data)}, "
+            f"{len(drawn.damage)} are damaged and {len(drawn.duplicates)} are also test images. Ask for fewer, or fewer test images."
+        )
+    return drawn.positions

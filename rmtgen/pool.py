@@ -1,0 +1,128 @@
+"""The pool: N training samples that every (n, trial) is drawn from, with the M test samples, as features or as a Gram matrix."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from rmtgen.config import Config
+from rmtgen.errors import NumericalError
+from rmtgen.feature_store import FeatureStore
+from rmtgen.gram import GramStore
+from rmtgen.ridge import COLUMNS, resolve_ridges, ridge_path, ridge_path_features
+from rmtgen.spectrum import Modes, feature_modes, gram_modes_batch
+from rmtgen.targets import Targets, encode_targets
+
+RISK_COLUMNS = ("n", "trial", "ridge", "relative_ridge", *COLUMNS[2:], "outputs")
+"""Columns of risk.csv. Risks are summed over the outputs; divide by `outputs` for the mean."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """What the eigensolves and the ridge path read, on the device they run on.
+
+    Attributes:
+        train: (N, p) features or (N, N) Gram matrix, float64 or the Gram store's dtype.
+        test: (M, p) features or (M, N) Gram rows.
+        is_gram: which of the two.
+        targets: encoded training labels, (N, c).
+        test_targets: encoded test labels, (M, c).
+    """
+
+    train: Tensor
+    test: Tensor
+    is_gram: bool
+    targets: Targets
+    test_targets: Targets
+
+    @classmethod
+    def load(cls, folder: Path, config: Config, device: torch.device) -> "Pool":
+        """Read a run's features, or its Gram matrix where that is the smaller problem (N ≤ p) or was asked for.
+
+        Raises:
+            MissingInputError, CorruptInputError: from the stores, by name.
+            NumericalError: the pool has no power at all: every feature is zero.
+        """
+        features = FeatureStore.open(folder)
+        layout = features.layout
+        is_gram = config.solve_from == "gram" or (config.solve_from == "auto" and config.train <= layout.dim)
+        if is_gram:
+            gram = torch.from_numpy(GramStore.open(folder).read())
+            train, test = gram[: config.train], gram[config.train :]
+        else:
+            train, test = (torch.from_numpy(features.read(split)).double() for split in ("train", "test"))
+        encoded = [
+            encode_targets(layout.labels(split), len(layout.classes), config.targets) for split in ("train", "test")
+        ]
+        targets, test_targets = (Targets(one.values.to(device), one.intercept) for one in encoded)
+        pool = cls(train.to(device), test.to(device), is_gram, targets, test_targets)
+        if not pool.trace > 0:
+            raise NumericalError(
+                "the Gram matrix of the pool has trace 0: every feature is zero. Choose another backbone or img_size."
+            )
+        return pool
+
+    @property
+    def trace(self) -> float:
+        """Trace of the pool's Gram matrix K (N×N)."""
+        return float(self.train.double().diagonal().sum() if self.is_gram else self.train.square().sum())
+
+    def modes(self, orders: Sequence[np.ndarray], memory: int) -> list[Modes]:
+        """The eigen-modes of several subsets of equal size n, solved in batches within `memory` bytes.
+
+        Args:
+            orders: for each problem, the positions of its n samples in the pool.
+            memory: bytes that the eigensolves may take at once.
+        """
+        subsets = [torch.from_numpy(order).to(self.train.device) for order in orders]
+        intercept = self.targets.intercept
+        if self.is_gram:
+            grams = torch.stack([self.train[subset][:, subset] for subset in subsets])
+            return gram_modes_batch(grams, intercept, memory=memory)
+        return [feature_modes(self.train[subset], intercept=intercept) for subset in subsets]
+
+    def risk(self, cell: "Cell", config: Config) -> pd.DataFrame:
+        """The ridge path of one (n, trial), tested on the whole test set: one row a ridge, the columns of `RISK_COLUMNS`.
+
+        Relative ridges r become λ = r·tr K/N, one value for all sizes.
+        """
+        order = torch.from_numpy(cell.order(config)).to(self.train.device)
+        settings = {
+            "ridges": resolve_ridges(config.ridges, self.trace, len(self.train)),
+            "loo": config.loo,
+            "intercept": self.targets.intercept,
+            "test_targets": self.test_targets.values,
+        }
+        targets = self.targets.values[order]
+        if self.is_gram:
+            path = ridge_path(self.train[order][:, order], targets, test_gram=self.test[:, order], **settings)
+        else:
+            path = ridge_path_features(self.train[order], targets, test_features=self.test, **settings)
+        outputs = targets.shape[1]
+        return path.assign(trial=cell.trial, relative_ridge=config.ridges, outputs=outputs)[list(RISK_COLUMNS)]
+
+
+class Cell(NamedTuple):
+    """One ridge problem of a run: the sample size n and the trial."""
+
+    n: int
+    trial: int
+
+    @property
+    def name(self) -> str:
+        """How files and HDF5 groups call it; sorts by n, then trial."""
+        return f"n{self.n:08d}-t{self.trial:03d}"
+
+    def order(self, config: Config) -> np.ndarray:
+        """Positions of the n samples in the pool: the first n of the trial's seeded shuffle, so that sizes are nested."""
+        return np.random.default_rng([config.seed, self.trial]).permutation(config.train)[: self.n]
+
+
+def cells(config: Config) -> list[Cell]:
+    """Every (n, trial) of a run, by size. At n = N all trials are the same set, so there is one."""
+    return [Cell(n, trial) for n in config.sizes for trial in range(config.trials if n < config.train else 1)]

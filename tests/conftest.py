@@ -1,0 +1,37 @@
+"""Fixtures shared by the tests of the stages: a small data set of real files and the words that configure a run on it."""
+
+import os
+
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # pytest-xdist runs a process on each core; threads on top of that only fight
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+from PIL import Image  # noqa: E402
+
+CLASSES = ("ash", "birch", "cedar")
+
+
+@pytest.fixture(scope="session")
+def image_folder(tmp_path_factory):
+    """train/ and test/ with three classes of 16×16 pictures: a class is a hue, the rest is noise."""
+    root, rng = tmp_path_factory.mktemp("images") / "trees", np.random.default_rng(0)
+    for split, count in (("train", 40), ("test", 20)):
+        for channel, name in enumerate(CLASSES):
+            (root / split / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(0, 200, (16, 16, 3))
+                pixels[..., channel] += 55
+                Image.fromarray(pixels.astype(np.uint8)).save(root / split / name / f"{number:03d}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_images(image_folder):
+    """FIELD=VALUE words of a run that takes a second: 96 + 48 pictures, a backbone of timm's own tests."""
+    return (
+        f"dataset=folder:{image_folder}",
+        *("train=96", "test=48", "model=test_resnet", "init=random", "img_size=32", "batch_size=16", "tile=32"),
+        *("sizes=8,24,96", "trials=2", "ridges=0,1e-6:10:5"),
+    )

@@ -1,0 +1,89 @@
+"""Naive dense versions, NumPy written plainly from the definitions. The library never imports them."""
+
+import numpy as np
+
+
+def resolvent(gram, sum_ridge, intercept):
+    """G = (K + δI)⁻¹, and with an intercept P = G − wwᵀ/(1ᵀw), w = G1."""
+    inverse = np.linalg.solve(gram + sum_ridge * np.eye(len(gram)), np.eye(len(gram)))
+    if not intercept:
+        return inverse
+    w = inverse.sum(axis=1)
+    return inverse - np.outer(w, w) / w.sum()
+
+
+def fit(gram, targets, sum_ridge, intercept):
+    """(α, b) of f(x) = k(x)ᵀα + b, from the bordered linear system; δ = 0 by the pseudo-inverse (minimum norm)."""
+    n, ones = len(gram), np.ones((len(gram), 1))
+    if sum_ridge == 0:
+        centre = np.eye(n) - intercept * ones @ ones.T / n
+        alpha = np.linalg.pinv(centre @ gram @ centre, rcond=1e-11, hermitian=True) @ centre @ targets
+        offset = (targets - gram @ alpha).mean(axis=0) if intercept else np.zeros(targets.shape[1])
+        return alpha, offset
+    matrix = gram + sum_ridge * np.eye(n)
+    if not intercept:
+        return np.linalg.solve(matrix, targets), np.zeros(targets.shape[1])
+    bordered = np.block([[matrix, ones], [ones.T, np.zeros((1, 1))]])
+    solution = np.linalg.solve(bordered, np.vstack([targets, np.zeros((1, targets.shape[1]))]))
+    return solution[:-1], solution[-1]
+
+
+def predict(gram, targets, sum_ridge, intercept, rows):
+    alpha, offset = fit(gram, targets, sum_ridge, intercept)
+    return rows @ alpha + offset
+
+
+def refit_loo(gram, targets, sum_ridge, intercept):
+    """Leave-one-out predictions by refitting n times on n − 1 samples, δ = nλ kept."""
+    n = len(gram)
+    predictions = np.empty_like(targets)
+    for i in range(n):
+        rest = np.arange(n) != i
+        predictions[i] = predict(gram[np.ix_(rest, rest)], targets[rest], sum_ridge, intercept, gram[i, rest][None])[0]
+    return predictions
+
+
+def risk(predictions, targets):
+    return ((predictions - targets) ** 2).sum(axis=1).mean()
+
+
+def error(predictions, targets):
+    return (predictions.argmax(axis=1) != targets.argmax(axis=1)).mean()
+
+
+def row(gram, targets, ridge, intercept, test_gram, test_targets):
+    """Every column of a ridge path at one λ > 0."""
+    n = len(gram)
+    inverse = resolvent(gram, n * ridge, intercept)
+    alpha = inverse @ targets
+    fitted, left_out = targets - n * ridge * alpha, refit_loo(gram, targets, n * ridge, intercept)
+    predictions = predict(gram, targets, n * ridge, intercept, test_gram)
+    losses = ((predictions - test_targets) ** 2).sum(axis=1)
+    return {
+        "n": n,
+        "ridge": ridge,
+        "train_risk": risk(predict(gram, targets, n * ridge, intercept, gram), targets),
+        "gcv": n * (alpha**2).sum() / np.trace(inverse) ** 2,
+        "loo": risk(left_out, targets),
+        "df": np.trace(np.eye(n) - n * ridge * inverse),
+        "kappa": 1 / np.trace(inverse),
+        "kappa_prime": n * np.trace(inverse @ inverse) / np.trace(inverse) ** 2,
+        "norm2": np.einsum("ic,ij,jc->", alpha, gram, alpha),
+        "train_error": error(fitted, targets),
+        "loo_error": error(left_out, targets),
+        "test_risk": losses.mean(),
+        "test_risk_se": losses.std(ddof=1) / np.sqrt(len(losses)),
+        "test_error": error(predictions, test_targets),
+    }
+
+
+def ridgeless_gcv(gram, targets, rank, intercept):
+    """n‖P₀Y‖²/(n − rank)² with a null space, else n‖K⁺Y‖²/(tr K⁺)²; the pseudo-inverse is that of the centred K."""
+    n = len(gram)
+    centre = np.eye(n) - intercept * np.ones((n, n)) / n
+    inverse = np.linalg.pinv(centre @ gram @ centre, rcond=1e-11, hermitian=True)
+    null_dim = n - intercept - rank
+    if null_dim:
+        null = centre - centre @ gram @ centre @ inverse
+        return n * ((null @ targets) ** 2).sum() / null_dim**2
+    return n * ((inverse @ targets) ** 2).sum() / np.trace(inverse) ** 2
