@@ -65,7 +65,7 @@ def work(job: Job) -> Result:
             )
             for batch, features in job.progress(batches, total, f"{name} batch", done=total - len(pending)):
                 store.write(name, batch, features.numpy())
-    store.shards.verify()
+    store.shards.seal()
     details = {
         "backbone": backbone.source,
         "backbone_blake2b": identity["backbone"],

@@ -26,7 +26,7 @@ def work(job: Job) -> Result:
         left = rows[tile.row_start : tile.row_stop].to(device)
         right = left if tile.symmetric else rows[tile.column_start : tile.column_stop].to(device)
         store.write(tile, linear_block(left, right).cpu().numpy())
-    store.verify()
+    store.shards.seal()
     shape = " × ".join(str(size) for size in layout.shape)
     return Result(store.files(), f"{shape} Gram matrix in {total} tiles", {"device": str(device), "tiles": total})
 

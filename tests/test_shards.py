@@ -87,3 +87,17 @@ def test_journal_lines_are_plain_json(shards):
     head, *entries = [json.loads(line) for line in shards.journal.read_text().splitlines()]
     assert head == {"basis": "basis"}
     assert [entry["name"] for entry in entries] == ["a", "b", "c"]
+
+
+def test_a_sealed_journal_does_not_tell_how_often_a_shard_was_made(shards):
+    before = shards.journal.read_bytes()
+    shards.seal()
+    assert shards.journal.read_bytes() == before
+    content = shards.path("a").read_bytes()
+    shards.path("a").unlink()
+    again = ShardSet(shards.folder, "basis")
+    again.write("a", {"x": np.arange(6.0).reshape(2, 3) + ord("a"), "count": np.array(7)})
+    assert again.journal.read_bytes() != before
+    again.seal()
+    assert again.journal.read_bytes() == before
+    assert again.path("a").read_bytes() == content
