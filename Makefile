@@ -56,8 +56,11 @@ lint: $(VENV)/.installed-dev ## ruff, and the import contract
 bench: $(VENV)/.installed-dev ## benchmarks
 	$(BIN)/python -m tests.bench
 
-clean: ## delete every result under data/runs and data/reports (data sets, weights and the environment stay)
-	rm -rf data/runs data/reports
+clean: ## delete every result: runs/ and reports/ under OUTPUT [data]; data sets, weights and the environment stay
+	rm -rf '$(or $(OUTPUT),data)/runs' '$(or $(OUTPUT),data)/reports'
+
+.DEFAULT:
+	@echo "make: no target '$@'. Targets: demo all $(STAGES) compare plan test lint bench clean help" >&2; exit 2
 
 $(VENV)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -1,26 +1,70 @@
 """Stage `extract`: images, backbone -> features.h5."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from pipelines.stage import Job, Result, note, run_stage
+from rmtgen import durable
+from rmtgen.config import Config
+
+if TYPE_CHECKING:
+    from rmtgen.backbones import Backbone
+    from rmtgen.datasets import LabelledImages, Split
+    from rmtgen.feature_store import FeatureStore
+    from rmtgen.manifest import FileRecord
 
 
 def work(job: Job) -> Result:
-    """Draw the subsets, load the backbone, and store the features of every batch that is not there yet."""
-    import torch
-
-    from rmtgen import durable
-    from rmtgen.backbones import load_backbone
-    from rmtgen.datasets import dataset_files, load_split
+    """Load the backbone, draw the subsets, and store the features of every batch that is not there yet."""
     from rmtgen.feature_store import FeatureLayout, FeatureStore
-    from rmtgen.features import default_device, feature_batches
+    from rmtgen.features import default_device
     from rmtgen.manifest import FileRecord
-    from rmtgen.precision import set_fp32_precision
-    from rmtgen.weights import local_weights
+    from rmtgen.sources import sources
 
     config = job.config
-    set_fp32_precision(config.fp32_precision)
+    device = default_device(config.device)  # what is checked in no time comes before what takes minutes
+    backbone, split = _backbone(config), _images(config)
+    found = sources(config)
+    inputs = {role: FileRecord.of(path) for role, path in found.items()}
+    labels = split.train.labels, split.test.labels
+    layout = FeatureLayout(*labels, split.train.classes, backbone.feature_dim, config.batch_size)
+    details = {
+        "backbone": backbone.source,
+        "backbone_blake2b": backbone.digest(),
+        "feature_dim": backbone.feature_dim,
+        "device": str(device),
+        "sources": {role: str(path) for role, path in found.items()},
+        "classes": list(split.train.classes),
+        "train_indices": split.train.indices.tolist(),
+        "test_indices": split.test.indices.tolist(),
+        "skipped": list(split.skipped),
+        "duplicates": list(split.duplicates),
+    }
+    store = FeatureStore.create(job.folder, layout, _basis(job, inputs, details))
+    for name, images in (("train", split.train), ("test", split.test)):
+        _fill(job, store, name, backbone, images)
+    store.shards.seal()
+    headline = f"{sum(map(len, labels))} images × {backbone.feature_dim} features"
+    return Result(store.files(), headline, details, inputs)
+
+
+def _backbone(config: Config) -> "Backbone":
+    from rmtgen.backbones import load_backbone
+
+    return load_backbone(
+        config.model,
+        init=config.init,
+        weights=config.weights,
+        init_seed=config.init_seed,
+        img_size=config.img_size,
+        checkpoints=config.checkpoints,
+    )
+
+
+def _images(config: Config) -> "Split":
+    from rmtgen.datasets import load_split
+
     split = load_split(
         config.dataset,
         train=config.train,
@@ -33,52 +77,34 @@ def work(job: Job) -> Result:
     )
     for skipped in split.skipped:
         note(f"skipped a damaged image: {skipped}")
-    backbone = load_backbone(
-        config.model,
-        init=config.init,
-        weights=config.weights,
-        init_seed=config.init_seed,
-        img_size=config.img_size,
-        checkpoints=config.checkpoints,
-    )
-    weights = local_weights(config.model, config.weights, config.checkpoints) if config.init == "pretrained" else None
-    sources = [*dataset_files(config.dataset, config.data_root), *([weights] if weights else [])]
-    inputs = {str(path): FileRecord.of(path) for path in sources}
-    drawn = {name: getattr(split, name).indices.tolist() for name in ("train", "test")}
-    layout = FeatureLayout(
-        split.train.labels, split.test.labels, split.train.classes, backbone.feature_dim, config.batch_size
-    )
-    identity = {"backbone": backbone.digest(), "drawn": durable.digest(durable.canonical_json(drawn).encode())}
-    basis = job.run.basis("extract", {**identity, **{name: record.blake2b for name, record in inputs.items()}})
-    store = FeatureStore.create(job.folder, layout, basis)
-    device = default_device(config.device)
-    with torch.inference_mode():
-        for name in ("train", "test"):
-            pending, total = store.pending(name), len(layout.batches(name))
-            batches = feature_batches(
-                backbone,
-                getattr(split, name),
-                batches=pending,
-                batch_size=config.batch_size,
-                device=device,
-                workers=config.workers,
-            )
-            for batch, features in job.progress(batches, total, f"{name} batch", done=total - len(pending)):
-                store.write(name, batch, features.numpy())
-    store.shards.seal()
-    details = {
-        "backbone": backbone.source,
-        "backbone_blake2b": identity["backbone"],
-        "feature_dim": backbone.feature_dim,
-        "device": str(device),
-        "classes": list(split.train.classes),
-        "train_indices": drawn["train"],
-        "test_indices": drawn["test"],
-        "skipped": list(split.skipped),
-        "duplicates": [str(one) for one in split.duplicates],
+    return split
+
+
+def _basis(job: Job, inputs: "Mapping[str, FileRecord]", details: Mapping[str, object]) -> str:
+    """What the features are made from; shards of another basis are never mixed in."""
+    drawn = [details["train_indices"], details["test_indices"]]
+    made_from = {
+        "backbone": details["backbone_blake2b"],
+        "drawn": durable.digest(durable.canonical_json(drawn).encode()),
     }
-    images = len(split.train.labels) + len(split.test.labels)
-    return Result(store.files(), f"{images} images × {backbone.feature_dim} features", details, inputs)
+    return job.run.basis("extract", {**made_from, **{role: record.blake2b for role, record in inputs.items()}})
+
+
+def _fill(job: Job, store: "FeatureStore", split: str, backbone: "Backbone", images: "LabelledImages") -> None:
+    from rmtgen.features import feature_batches
+
+    config, pending, total = job.config, store.pending(split), len(store.layout.batches(split))
+    batches = feature_batches(
+        backbone,
+        images,
+        batches=pending,
+        batch_size=config.batch_size,
+        device=config.device,
+        workers=config.workers,
+        fp32_precision=config.fp32_precision,
+    )
+    for batch, features in job.progress(batches, total, f"{split} batch", done=total - len(pending)):
+        store.write(split, batch, features.numpy())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

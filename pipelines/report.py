@@ -8,7 +8,7 @@ from pathlib import Path
 from pipelines.stage import exit_code, parse_experiment, say
 from rmtgen import durable
 from rmtgen.manifest import FileRecord, Manifest, provenance
-from rmtgen.rundir import RunDir
+from rmtgen.rundir import RunDir, locked
 
 SUMMARY = "summary.txt"
 
@@ -35,12 +35,12 @@ def write_report(runs: Sequence[Path], folder: Path, title: str) -> None:
         say(f"report   {folder.name}  cached")
     else:
         started = time.perf_counter()
-        outputs = _make(runs, folder, title)
-        seconds = time.perf_counter() - started
-        records = {str(path.relative_to(folder)): FileRecord.of(path) for path in outputs}
-        Manifest(
-            "report", {"title": title}, spec_hash, {}, upstream, records, {}, round(seconds, 3), provenance()
-        ).write(folder)
+        with locked(folder):
+            outputs = _make(runs, folder, title)
+            seconds = round(time.perf_counter() - started, 3)
+            records = {str(path.relative_to(folder)): FileRecord.of(path) for path in outputs}
+            made = Manifest("report", {"title": title}, spec_hash, {}, upstream, records, {}, seconds, provenance())
+            made.write(folder)
         say(f"report   {folder.name}  {len(runs)} run(s), {len(outputs)} files, {seconds:.1f} s")
     say("\n" + (folder / SUMMARY).read_text(encoding="utf-8"))
     say(f"open {(folder / 'report.html')}")

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import re
 import shutil
 import sys
 import time
@@ -9,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from rmtgen.config import FIELDS, Config, Experiment, load_experiment
 from rmtgen.errors import EXIT_INTERRUPTED, NumericalError, RmtgenError, UsageError, did_you_mean
@@ -135,9 +136,16 @@ def parse_experiment(description: str | None, arguments: Sequence[str] | None = 
     return experiment_of(parser, arguments)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Reports a mistake as every other mistake is reported: one line, exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}. See --help.")
+
+
 def experiment_parser(description: str | None) -> argparse.ArgumentParser:
     """A parser with `--config`, a flag for each field of `Config`, and FIELD=VALUE words."""
-    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    parser = _Parser(description=description, allow_abbrev=False)
     parser.add_argument("--config", metavar="FILE", help="YAML file, or the name of one in pipelines/experiments")
     group = parser.add_argument_group("fields (each also as FIELD=VALUE, and as a key of the YAML file)")
     for declared in FIELDS.values():
@@ -182,14 +190,21 @@ def exit_code(work: Callable[[], object]) -> int:
     except RmtgenError as error:
         note(f"error: {error}")
         return error.exit_code
-    except MemoryError as error:
-        note(f"error: out of memory ({error}). Lower batch_size, tile or train.")
+    except BrokenPipeError:
+        with contextlib.suppress(OSError):
+            sys.stdout.close()  # so that the interpreter does not try again at its end
+        return RmtgenError.exit_code
+    except OSError as error:
+        note(f"error: {error.filename or 'the operating system'}: {error.strerror or error}. Nothing was half-written.")
+        return RmtgenError.exit_code
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not re.search("out of memory|can't allocate memory", str(error)):
+            raise
+        note(
+            f"error: out of memory ({str(error).splitlines()[0] if str(error) else 'no more'}). Lower batch_size, tile or train."
+        )
         return NumericalError.exit_code
     except KeyboardInterrupt:
         note("interrupted. Run the same command again: it resumes.")
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        with contextlib.suppress(OSError):
-            sys.stdout.close()
-        return 0
     return 0

@@ -9,7 +9,7 @@ import dataclasses
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ _BYTES = {
     "GB": 10**9,
     "TB": 10**12,
 }
+_MOST_IN_RANGE = 10_000
 _LISTS = ("model", "init")
 """Fields that may list several values: the experiment is one run for each combination."""
 
@@ -63,13 +64,13 @@ def parse_grid(value: Any, *, integers: bool) -> tuple[float, ...]:
     numbers = [number for term in terms for number in _grid_term(str(term).strip())]
     if integers:
         ranged = any(":" in str(term) for term in terms)
-        numbers = sorted({round(number) for number in numbers}) if ranged else numbers
+        numbers = sorted(round(number) for number in numbers) if ranged else numbers
         if any(number != int(number) for number in numbers):
             raise UsageError(f"expected whole numbers, got {value!r}.")
         numbers = [int(number) for number in numbers]
     if not numbers:
         raise UsageError(f"expected at least one number, got {value!r}.")
-    return tuple(numbers)
+    return tuple(dict.fromkeys(numbers))
 
 
 def _grid_term(term: str) -> list[float]:
@@ -81,8 +82,10 @@ def _grid_term(term: str) -> list[float]:
         raise UsageError(f"grid values must be finite and ≥ 0, got {term!r}.")
     if len(parts) == 1:
         return parts
-    if len(parts) != 3 or not 0 < parts[0] < parts[1] or parts[2] != int(parts[2]) or parts[2] < 2:
-        raise UsageError(f"a range is low:high:count with 0 < low < high and count ≥ 2, got {term!r}.")
+    if len(parts) != 3 or not 0 < parts[0] < parts[1] or parts[2] not in range(2, _MOST_IN_RANGE + 1):
+        raise UsageError(
+            f"a range is low:high:count with 0 < low < high and count from 2 to {_MOST_IN_RANGE}, got {term!r}."
+        )
     low, high, count = parts[0], parts[1], int(parts[2])
     step = (math.log(high) - math.log(low)) / (count - 1)
     return [low, *(math.exp(math.log(low) + step * k) for k in range(1, count - 1)), high]
@@ -155,7 +158,9 @@ class Config:
     train: int = _field(10000, _whole(2), ("extract",), "training images, the pool of N samples")
     test: int = _field(2000, _whole(1), ("extract",), "test images")
     seed: int = _field(0, _whole(0), ("extract", *_SOLVES), "seed of the subsets and of the trials' shuffles")
-    stratify: bool = _field(False, _switch, ("extract",), "draw class-balanced subsets")
+    stratify: bool = _field(
+        False, _switch, ("extract",), "draw pool and test set class-balanced (trials stay plain shuffles of the pool)"
+    )
     on_corrupt: str = _field("refuse", _one_of("refuse", "skip"), ("extract",), "what to do with damaged image files")
     model: str = _field(
         "resnet50", _text, ("extract",), "timm backbone; several, separated by commas, make several runs"
@@ -179,7 +184,7 @@ class Config:
         "auto",
         _one_of("auto", "features", "gram"),
         _SOLVES,
-        "what is solved from; auto: the Gram matrix if N ≤ dimension, else features",
+        "what is solved from; auto: Gram matrix if N ≤ dimension; features: needs no Gram matrix",
     )
     gram_dtype: str = _field("float64", _one_of("float32", "float64"), ("gram",), "type of the stored Gram matrix")
     tile: int = _field(1024, _whole(16), ("gram",), "edge of a tile of the Gram matrix, in samples")
@@ -212,6 +217,10 @@ class Config:
             low = max(2, min(100, self.train // 8))
             sizes = parse_grid(f"{low}:{self.train}:8", integers=True) if self.train > low else (self.train,)
             object.__setattr__(self, "sizes", sizes)
+        if self.targets == "intercept" and min(self.sizes) < 2:
+            raise UsageError(
+                f"targets=intercept needs sizes ≥ 2, got {min(self.sizes)}: one sample is its own intercept."
+            )
         if max(self.sizes) > self.train:
             raise UsageError(
                 f"sizes must be ≤ train: expected at most {self.train}, got {max(self.sizes)}. Raise train or lower sizes."
@@ -322,15 +331,11 @@ def _read_yaml(path: Path) -> tuple[str, dict[str, Any]]:
     import yaml
 
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        # every scalar stays text, parsed as flags are: YAML's own reading makes 65 of 1:5 and text of 1e-8
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         where = " ".join(str(error).split())
         raise UsageError(f"{path} is not valid YAML: {where}") from None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise UsageError(f"{path} must map field names to values, got {type(values).__name__}.")
     return path.stem, values
-
-
-def known_fields() -> Iterable[dataclasses.Field]:
-    """The declared fields, in order, for building flags and help."""
-    return FIELDS.values()

@@ -14,6 +14,7 @@ from typing import Any
 from rmtgen.errors import StorageError
 
 PARTIAL_SUFFIX = ".partial"
+JOURNAL_SUFFIX = ".jsonl"
 
 
 def digest(data: bytes) -> str:
@@ -98,12 +99,14 @@ def append_line(path: Path, line: str) -> None:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Give a finished, never again modified file a second name; copy where the file system has no hard links."""
+    """Give a finished file a second name; copy where the file system has no hard links, and what `append_line` may still lengthen."""
+    if source.suffix == JOURNAL_SUFFIX:
+        write_bytes(target, source.read_bytes())
+        return
     try:
-        with storage_errors(target):
-            target.unlink(missing_ok=True)
-            os.link(source, target)
-    except StorageError:
+        target.unlink(missing_ok=True)
+        os.link(source, target)
+    except OSError:
         write_bytes(target, source.read_bytes())
 
 

@@ -64,7 +64,7 @@ class Manifest:
         stage: the stage's name.
         spec: the fields that can change the result.
         spec_hash: their hash.
-        inputs: files outside the run that were read, by path.
+        inputs: files outside the run that were read, by role.
         upstream: for each stage read, the digest of its outputs.
         outputs: files written, by path relative to the run directory.
         details: what else the stage wants to tell: indices, counts, checks.
@@ -136,11 +136,12 @@ def provenance() -> dict[str, Any]:
 
 
 def _folder_record(folder: Path) -> FileRecord:
-    """What a listing shows, links to folders followed: content is not read, so a folder of a million images stays cheap."""
+    """What a listing shows, links followed, hidden entries left out. Content is not read, so a folder of a million images stays cheap."""
     listing, total, newest = [], 0, 0
-    for place, _, names in os.walk(folder, followlinks=True):
-        for name in names:
-            status = (Path(place) / name).stat()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for path in (Path(place) / name for name in names if not name.startswith(".")):
+            status = path.stat() if path.exists() else path.lstat()
             total, newest = total + status.st_size, max(newest, status.st_mtime_ns)
-            listing.append([str((Path(place) / name).relative_to(folder)), status.st_size, status.st_mtime_ns])
+            listing.append([str(path.relative_to(folder)), status.st_size, status.st_mtime_ns])
     return FileRecord(total, newest, durable.digest(durable.canonical_json(sorted(listing)).encode()))

@@ -1,6 +1,6 @@
 """The pool: N training samples that every (n, trial) is drawn from, with the M test samples, as features or as a Gram matrix."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +20,8 @@ from rmtgen.targets import Targets, encode_targets
 
 RISK_COLUMNS = ("n", "trial", "ridge", "relative_ridge", *COLUMNS[2:], "outputs")
 """Columns of risk.csv. Risks are summed over the outputs; divide by `outputs` for the mean."""
+GRAM_COPIES = 6
+"""n×n float64 matrices that an eigensolve with its checks holds at its peak."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,19 +74,22 @@ class Pool:
         """Trace of the pool's Gram matrix K (N×N)."""
         return float(self.train.double().diagonal().sum() if self.is_gram else self.train.square().sum())
 
-    def modes(self, orders: Sequence[np.ndarray], memory: int) -> list[Modes]:
-        """The eigen-modes of several subsets of equal size n, solved in batches within `memory` bytes.
+    def modes(self, orders: Sequence[np.ndarray], memory: int) -> Iterator[Modes]:
+        """The eigen-modes of several subsets of equal size n, in turn: on CUDA as many in one call as `memory` allows, else one by one.
 
         Args:
             orders: for each problem, the positions of its n samples in the pool.
-            memory: bytes that the eigensolves may take at once.
+            memory: bytes that the eigensolves of a Gram matrix may take at once.
         """
         subsets = [torch.from_numpy(order).to(self.train.device) for order in orders]
         intercept = self.targets.intercept
-        if self.is_gram:
-            grams = torch.stack([self.train[subset][:, subset] for subset in subsets])
-            return gram_modes_batch(grams, intercept, memory=memory)
-        return [feature_modes(self.train[subset], intercept=intercept) for subset in subsets]
+        if not self.is_gram:
+            yield from (feature_modes(self.train[subset], intercept=intercept) for subset in subsets)
+            return
+        at_once = max(1, memory // (GRAM_COPIES * 8 * len(orders[0]) ** 2)) if self.train.is_cuda else 1
+        for start in range(0, len(subsets), at_once):
+            grams = torch.stack([self.train[subset[:, None], subset] for subset in subsets[start : start + at_once]])
+            yield from gram_modes_batch(grams, intercept, memory=memory)
 
     def risk(self, cell: "Cell", config: Config) -> pd.DataFrame:
         """The ridge path of one (n, trial), tested on the whole test set: one row a ridge, the columns of `RISK_COLUMNS`.
@@ -100,7 +105,7 @@ class Pool:
         }
         targets = self.targets.values[order]
         if self.is_gram:
-            path = ridge_path(self.train[order][:, order], targets, test_gram=self.test[:, order], **settings)
+            path = ridge_path(self.train[order[:, None], order], targets, test_gram=self.test[:, order], **settings)
         else:
             path = ridge_path_features(self.train[order], targets, test_features=self.test, **settings)
         outputs = targets.shape[1]

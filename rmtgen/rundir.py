@@ -10,8 +10,9 @@ from pathlib import Path
 
 from rmtgen import durable
 from rmtgen.config import Config
-from rmtgen.errors import BusyError, CorruptInputError, MissingInputError, StaleInputError, StorageError
+from rmtgen.errors import BusyError, CorruptInputError, MissingInputError, StaleInputError
 from rmtgen.manifest import FileRecord, Manifest
+from rmtgen.sources import sources
 
 RUNS = "runs"
 
@@ -28,26 +29,9 @@ class RunDir:
         self.config = config
         self.path = Path(config.output) / RUNS / config.run_name
 
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the directory against other processes. The lock goes with the process, however that ends.
-
-        Raises:
-            BusyError: another process holds it.
-            StorageError: the directory cannot be made.
-        """
-        durable.make_folder(self.path)
-        with storage_handle(self.path / ".lock") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.pread(handle, 64, 0).decode(errors="replace").strip() or "unknown"
-                raise BusyError(
-                    f"{self.path} is held by another process (pid {holder}). Wait for it, or stop it, and run again."
-                ) from None
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, str(os.getpid()).encode(), 0)
-            yield
+    def lock(self) -> contextlib.AbstractContextManager[None]:
+        """Hold the run's directory: see `locked`."""
+        return locked(self.path)
 
     def done(self, stage: str) -> Manifest | None:
         """The manifest of a stage if its result is whole and made from what is there now, else None.
@@ -143,11 +127,15 @@ class RunDir:
         return {name: manifest.outputs_digest for name, manifest in manifests.items() if manifest}
 
     def _refuse_changed_inputs(self, manifest: Manifest) -> None:
-        for name, record in manifest.inputs.items():
-            if not record.still_describes(Path(name)):
+        """Refuse a result whose sources, as they would be found now, are others. One that is gone contradicts nothing."""
+        if manifest.stage != "extract":
+            return
+        for role, path in sources(self.config).items():
+            record = manifest.inputs.get(role)
+            if record is None or not record.still_describes(path):
                 raise StaleInputError(
-                    f"{name} has changed, or is gone, since {self.path}/{manifest.stage}.json was made from it. Put it back, or move "
-                    f"{self.path} away to compute from what is there now."
+                    f"{path} ({role}) is not what {self.path}/{manifest.stage}.json was made from. Put that back, or move {self.path} "
+                    "away to compute from what is there now."
                 )
 
     def _outputs_are_whole(self, manifest: Manifest) -> bool:
@@ -164,17 +152,25 @@ class RunDir:
 
 
 @contextlib.contextmanager
-def storage_handle(path: Path) -> Iterator[int]:
-    """An open file descriptor for reading and writing, created if absent.
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a directory against other processes, made if absent. The lock goes with the process, however that ends.
 
     Raises:
-        StorageError: the file system refuses.
+        BusyError: another process holds it.
+        StorageError: the directory cannot be made or written.
     """
+    durable.make_folder(folder)
+    with durable.storage_errors(folder / ".lock"):
+        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}. Choose another place with output=DIR.") from error
-    try:
-        yield handle
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, str(os.getpid()).encode(), 0)
+        yield
+    except BlockingIOError:
+        holder = os.pread(handle, 64, 0).decode(errors="replace").strip() or "unknown"
+        raise BusyError(
+            f"{folder} is held by another process (pid {holder}). Wait for it, or stop it, and run again."
+        ) from None
     finally:
         os.close(handle)

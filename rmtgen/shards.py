@@ -18,7 +18,7 @@ import numpy as np
 from rmtgen import durable
 from rmtgen.errors import CorruptInputError, MissingInputError, StaleInputError
 
-JOURNAL = "journal.jsonl"
+JOURNAL = f"journal{durable.JOURNAL_SUFFIX}"
 CHUNK = 1024
 
 
@@ -89,7 +89,7 @@ class ShardSet:
             StorageError: the disk refuses.
         """
         durable.make_folder(self.folder)
-        if not self.journal.exists():
+        if not self.journal.exists() or not self.journal.stat().st_size:
             durable.append_line(self.journal, json.dumps({"basis": self.basis}))
         image = hdf5_image(arrays)
         durable.write_bytes(self.path(name), image)
@@ -142,8 +142,8 @@ class ShardSet:
         if torn:
             durable.write_bytes(self.journal, b"".join(line + b"\n" for line in lines))
         try:
-            heads, *entries = (json.loads(line) for line in lines or [b'{"basis": null}'])
-            found = heads["basis"]
+            head, *entries = (json.loads(line) for line in lines or [b'{"basis": null}'])
+            found = head["basis"]
             self._records = {entry["name"]: ShardRecord(**entry) for entry in entries}
         except (ValueError, TypeError, KeyError) as error:
             raise CorruptInputError(

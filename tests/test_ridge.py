@@ -1,4 +1,5 @@
 import warnings
+import weakref
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import RidgeCV
 
+from rmtgen import ridge_kernel
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.ridge import COLUMNS, SOLVERS, RmtgenWarning, resolve_ridges, ridge_path, ridge_path_features
 from rmtgen.spectrum import gram_modes
@@ -433,7 +435,21 @@ def test_float32_gram_agrees_above_its_rounding_without_a_warning():
 def test_float32_gram_warns_below_its_rounding(ridges, message):
     with pytest.warns(RmtgenWarning, match=message) as caught:
         ridge_path(WIDE.gram.astype(np.float32), WIDE.targets, ridges=ridges)
-    assert len(caught) == 1
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_the_modes_of_one_size_are_gone_before_the_next_are_made(monkeypatch):
+    made = []
+
+    def watched(gram, **options):
+        assert not any(reference() for reference in made)
+        modes = gram_modes(gram, **options)
+        made.append(weakref.ref(modes))
+        return modes
+
+    monkeypatch.setattr(ridge_kernel, "gram_modes", watched)
+    path(WIDE, "gram", ridges=[0.0, 1.0], sizes=[5, 10, 15])
+    assert len(made) == 3
 
 
 def test_float64_grams_and_features_do_not_warn():

@@ -8,18 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from rmtgen import durable
 from rmtgen.config import Config
 from rmtgen.errors import BusyError, CorruptInputError, MissingInputError, StaleInputError, StorageError
 from rmtgen.manifest import FileRecord, Manifest
 from rmtgen.rundir import RunDir
+from rmtgen.sources import sources
 
 
-def finish(run, stage, content=b"result", inputs=()):
+def finish(run, stage, content=b"result", inputs=None):
     """Let a stage have written one file."""
     run.path.mkdir(parents=True, exist_ok=True)
     output = run.path / f"{stage}.bin"
     output.write_bytes(content)
-    records = {str(path): FileRecord.of(path) for path in inputs}
+    records = {role: FileRecord.of(path) for role, path in (inputs or {}).items()}
     spec_hash = run.config.stage_hash(stage)
     return run.finish(Manifest(stage, run.config.stage_fields(stage), spec_hash, records, {}, {}, {}, 0.1), [output])
 
@@ -60,25 +62,57 @@ def test_a_copied_result_is_still_the_same_result(run):
     assert run.done("extract") is not None
 
 
-def test_a_changed_input_is_refused_by_name(run, tmp_path):
-    weights = tmp_path / "w.pth"
-    weights.write_bytes(b"weights")
-    finish(run, "extract", inputs=[weights])
+@pytest.fixture
+def sourced(tmp_path):
+    """A run on a folder of images with a weights file of its own."""
+    for split in ("train", "test"):
+        (tmp_path / "images" / split / "a").mkdir(parents=True)
+        (tmp_path / "images" / split / "a" / "1.png").write_bytes(b"1")
+    (tmp_path / "w.pth").write_bytes(b"weights")
+    run = RunDir(
+        Config(output=str(tmp_path / "data"), dataset=f"folder:{tmp_path / 'images'}", weights=str(tmp_path / "w.pth"))
+    )
+    finish(run, "extract", inputs=sources(run.config))
     assert run.done("extract")
-    weights.write_bytes(b"others!")
-    os.utime(weights, ns=(1, 1))
-    with pytest.raises(StaleInputError, match=r"w\.pth has changed, or is gone"):
-        run.done("extract")
+    return run
 
 
-def test_a_changed_input_folder_is_refused(run, tmp_path):
-    folder = tmp_path / "images"
-    (folder / "a").mkdir(parents=True)
-    (folder / "a" / "1.png").write_bytes(b"1")
-    finish(run, "extract", inputs=[folder])
+def test_other_weights_under_the_same_name_are_refused(sourced, tmp_path):
+    (tmp_path / "w.pth").write_bytes(b"others!")
+    os.utime(tmp_path / "w.pth", ns=(1, 1))
+    with pytest.raises(StaleInputError, match=r"w\.pth \(weights\) is not what .*extract\.json was made from"):
+        sourced.done("extract")
+
+
+def test_an_added_image_is_refused_but_a_hidden_file_is_nothing(sourced, tmp_path):
+    (tmp_path / "images" / ".DS_Store").write_bytes(b"2")
+    assert sourced.done("extract")
+    (tmp_path / "images" / "train" / "a" / "2.png").write_bytes(b"2")
+    with pytest.raises(StaleInputError, match="images .dataset images. is not what"):
+        sourced.done("extract")
+
+
+def test_a_dangling_link_among_the_images_is_only_an_entry(sourced, tmp_path):
+    (tmp_path / "images" / "train" / "a" / "2.png").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(StaleInputError, match="is not what"):
+        sourced.done("extract")
+
+
+def test_sources_that_were_copied_or_are_gone_contradict_nothing(sourced, tmp_path):
+    os.utime(tmp_path / "w.pth", ns=(1, 1))  # as in another virtual environment
+    assert sourced.done("extract")
+    (tmp_path / "images").rename(tmp_path / "elsewhere")
+    assert sourced.done("extract")
+
+
+def test_weights_that_would_now_be_found_first_are_refused(tmp_path):
+    """A result of packaged or hub weights is not passed off as one of the file that outranks them today."""
+    run = RunDir(Config(output=str(tmp_path / "data"), checkpoints=str(tmp_path / "checkpoints")))
+    finish(run, "extract", inputs=sources(run.config))
     assert run.done("extract")
-    (folder / "a" / "2.png").write_bytes(b"2")
-    with pytest.raises(StaleInputError, match="images has changed"):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "resnet50.pth").write_bytes(b"weights")
+    with pytest.raises(StaleInputError, match=r"resnet50\.pth \(weights\) is not what"):
         run.done("extract")
 
 
@@ -149,6 +183,19 @@ def test_another_run_with_the_same_features_lends_them(run):
     assert other.done("extract") == adopted
     assert adopted.provenance["taken_from"] == run.path.name
     assert adopted.outputs == donor.outputs
+
+
+def test_what_a_borrower_appends_does_not_reach_the_lender(run):
+    finish(run, "extract")
+    journal = run.path / "journal.jsonl"
+    journal.write_text("one\n")
+    manifest = Manifest.read(run.path, "extract")
+    run.finish(manifest, [run.path / "extract.bin", journal])
+    other = RunDir(dataclasses.replace(run.config, ridges=(1.0,)))
+    other.adopt("extract")
+    durable.append_line(other.path / "journal.jsonl", "two")
+    assert journal.read_text() == "one\n"
+    assert run.done("extract")
 
 
 def test_a_run_with_other_features_or_a_broken_one_lends_nothing(run):

@@ -101,3 +101,14 @@ def test_a_sealed_journal_does_not_tell_how_often_a_shard_was_made(shards):
     again.seal()
     assert again.journal.read_bytes() == before
     assert again.path("a").read_bytes() == content
+
+
+def test_an_empty_journal_is_a_new_one(tmp_path):
+    """What a kill between the opening and the first write leaves."""
+    (tmp_path / "journal.jsonl").touch()
+    shards = ShardSet(tmp_path, "basis")
+    shards.write("a", {"x": np.ones(1)})
+    assert ShardSet(tmp_path).basis == "basis"
+    assert "a" in ShardSet(tmp_path, "basis")
+    with pytest.raises(StaleInputError):
+        ShardSet(tmp_path, "other")

@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from pipelines import compare, extract, gram, plan, report, risk, spectrum
+from rmtgen.rundir import locked
 
 STAGES = {"extract": extract, "gram": gram, "spectrum": spectrum, "risk": risk, "report": report}
 
@@ -245,7 +246,10 @@ def test_a_tar_member_that_escapes_is_refused(tmp_path, capsys):
     with tarfile.open(archive, "w") as file:
         for name in ("train/a/1.png", "../escaped.png"):
             file.addfile(tarfile.TarInfo(name), io.BytesIO())
-    assert extract.main([f"dataset=folder:{archive}", f"output={tmp_path / 'out'}", "model=test_resnet"]) == 3
+    assert (
+        extract.main([f"dataset=folder:{archive}", f"output={tmp_path / 'out'}", "model=test_resnet", "init=random"])
+        == 3
+    )
     assert "../escaped.png" in capsys.readouterr().err
     assert not (tmp_path.parent / "escaped.png").exists()
 
@@ -406,7 +410,52 @@ def test_changed_images_are_noticed(images, capsys):
     assert extract.main(words) == 0
     (folder / "train" / "ash" / "000.png").unlink()
     assert extract.main(words) == 3
-    assert "has changed, or is gone" in capsys.readouterr().err
+    assert "is not what" in capsys.readouterr().err
+
+
+def test_a_dangling_link_among_the_images_is_no_traceback(images, capsys):
+    folder, words = images
+    (folder / "train" / "ash" / "link.png").symlink_to(folder / "nowhere")
+    assert extract.main([*words, "train=121"]) == 3
+    assert "link.png" in capsys.readouterr().err
+    assert extract.main(words) in (0, 3)  # 3 where the link was drawn
+
+
+def test_out_of_memory_and_refusals_of_the_system_are_one_line(capsys):
+    from pipelines.stage import exit_code
+
+    def fail(error):
+        raise error
+
+    for error, code in (
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"), 4),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), 4),
+        (MemoryError(), 4),
+        (PermissionError(13, "Permission denied", "/secret"), 3),
+    ):
+        assert exit_code(lambda error=error: fail(error)) == code
+        assert capsys.readouterr().err.count("\n") == 1
+    with pytest.raises(RuntimeError, match="a bug"):
+        exit_code(lambda: fail(RuntimeError("a bug")))
+
+
+def test_an_unknown_stage_or_target_is_a_usage_error():
+    done = subprocess.run([sys.executable, "-m", "pipelines", "extarct"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "rmtgen: error: unknown stage 'extarct'. Did you mean extract?\n")
+    root = Path(__file__).parent.parent
+    done = subprocess.run(["make", "extarct"], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "no target 'extarct'" in done.stderr
+
+
+def test_two_reports_at_once_are_kept_apart(copied, capsys):
+    run, words = copied
+    (folder,) = (run.parent.parent / "reports").iterdir()
+    (folder / "report.json").unlink()
+    with locked(folder):
+        assert report.main(words) == 3
+    assert "held by another process" in capsys.readouterr().err
+    assert report.main(words) == 0
 
 
 def test_warnings_become_lines_of_the_log(capsys):

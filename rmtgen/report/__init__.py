@@ -6,10 +6,10 @@ Names load on first use, so a stage that only prints the summary table never wai
 from importlib import import_module
 
 _HOMES = {
-    "Agreement": "results",
+    "Agreement": "fits",
     "RunResult": "results",
-    "agreement": "results",
-    "best": "results",
+    "agreement": "fits",
+    "best": "fits",
     "format_table": "results",
     "summary_table": "results",
     "FigureFile": "figures",

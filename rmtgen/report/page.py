@@ -15,16 +15,9 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from rmtgen.report.figures import FigureFile
-from rmtgen.report.results import (
-    MIN_N,
-    RunResult,
-    number,
-    run_labels,
-    scientific,
-    summary_cells,
-    summary_table,
-    trial_means,
-)
+from rmtgen.report.fits import MIN_N, trial_means
+from rmtgen.report.results import RunResult, run_labels, summary_cells, summary_notes, summary_table
+from rmtgen.report.wording import number, scientific
 
 SUMMARY_HEADINGS = (
     *("run", "training images", "ridge", "test risk", "GCV"),
@@ -81,6 +74,7 @@ def render_page(results: Sequence[RunResult], figures: Sequence[FigureFile], tit
         summary_headings=SUMMARY_HEADINGS,
         summary=[list(row.values()) for row in summary_cells(summary)],
         min_n=MIN_N,
+        notes=summary_notes(summary),
         figures=[(figure, *_inline(figure, place)) for place, figure in enumerate(figures, start=1)],
         full_headings=("n", "ridge", "subsets", *FULL_HEADINGS.values()),
         runs=[_section(run, label) for run, label in zip(results, run_labels(summary), strict=True)],

@@ -1,9 +1,9 @@
-"""What a finished run hands to the report, and the few numbers that sum it up.
+"""What a finished run hands to the report, and the table that sums up several.
 
 Risk is squared error summed over outputs: with one-hot-like targets of C classes, predicting zero costs about (C − 1)/C.
-`gap` is everywhere |GCV / test risk − 1|, a ratio: 0.01 is one percent.
 """
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,14 +13,9 @@ from jaxtyping import Float64
 from pandas.api.types import is_numeric_dtype
 
 from rmtgen.errors import CorruptInputError, UsageError
+from rmtgen.report.fits import CLOSE_GAP, KEYS, MIN_N, RISK_COLUMNS, WIDE_GAP, agreement, best, loo_warns
+from rmtgen.report.wording import compact, count_fits, number, percentage, scientific, shorten
 
-KEYS = ("n", "trial", "ridge", "relative_ridge")
-MEASURES = (
-    *("train_risk", "gcv", "loo", "df", "kappa", "kappa_prime", "norm2"),
-    *("train_error", "loo_error", "test_risk", "test_risk_se", "test_error", "outputs"),
-)
-RISK_COLUMNS = KEYS + MEASURES
-MIN_N = 500  # GCV is an asymptotic statement: below this, sampling noise of the fit hides what the summary asks about
 TABLE_WIDTH = 100
 
 
@@ -86,27 +81,6 @@ class RunResult:
             )
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """How far GCV is from the measured test risk: the gap |GCV / test risk − 1| over the fits of a run.
-
-    Attributes:
-        median: Median gap, NaN without a finite fit.
-        worst: Largest gap, NaN without a finite fit.
-        count: Fits the two are taken over.
-        skipped: Fits left out because their gap is not finite.
-        worst_n: Sample size of the worst fit, None without a finite fit.
-        worst_ridge: Relative ridge of the worst fit, None without a finite fit.
-    """
-
-    median: float
-    worst: float
-    count: int
-    skipped: int
-    worst_n: int | None
-    worst_ridge: float | None
-
-
 def check_runs(results: Sequence[RunResult]) -> None:
     """Refuses what no report can be made of.
 
@@ -124,78 +98,6 @@ def check_runs(results: Sequence[RunResult]) -> None:
         )
 
 
-def gaps(risk: pd.DataFrame) -> pd.Series:
-    """|GCV / test risk − 1| for each row, NaN where it is not finite."""
-    gap = (risk["gcv"] / risk["test_risk"] - 1).abs()
-    return gap.where(np.isfinite(gap) & np.isfinite(risk["test_risk"]))
-
-
-def agreement(risk: pd.DataFrame, min_n: int = MIN_N) -> Agreement:
-    """Median and worst |GCV / test risk − 1| over every (n, ridge, trial) with n ≥ min_n and a finite gap."""
-    rows = risk[risk["n"] >= min_n].reset_index(drop=True)
-    gap = gaps(rows)
-    finite = gap.dropna()
-    if finite.empty:
-        return Agreement(np.nan, np.nan, 0, len(gap), None, None)
-    worst = rows.loc[finite.idxmax()]
-    return Agreement(
-        median=float(finite.median()),
-        worst=float(finite.max()),
-        count=len(finite),
-        skipped=len(gap) - len(finite),
-        worst_n=int(worst["n"]),
-        worst_ridge=float(worst["relative_ridge"]),
-    )
-
-
-def trial_means(risk: pd.DataFrame) -> pd.DataFrame:
-    """Means over trials, one row per (n, relative ridge), with the errors of the mean test risk and GCV.
-
-    The trials of a run share one test set, so its sampling error does not average out: `total_se` adds it to the error
-    over trials in quadrature. At n = N every trial holds the same images and only the sampling error is left.
-
-    Args:
-        risk: Rows per (n, trial, ridge), columns `RISK_COLUMNS`.
-
-    Returns:
-        The columns of `risk` but `trial`, averaged over finite values, and: `trials`, the number of finite test risks;
-        `test_risk_trial_se` and `gcv_trial_se`, standard errors over trials, NaN for a single one; `total_se`.
-    """
-    finite = risk[list(RISK_COLUMNS)].replace([np.inf, -np.inf], np.nan)
-    groups = finite.groupby(["n", "relative_ridge"])
-    table = groups.mean().drop(columns="trial")
-    table["trials"] = groups["test_risk"].count()
-    table["test_risk_trial_se"] = groups["test_risk"].sem()
-    table["gcv_trial_se"] = groups["gcv"].sem()
-    errors = table[["test_risk_trial_se", "test_risk_se"]]
-    table["total_se"] = errors.pow(2).sum(axis=1, min_count=1).pow(0.5)
-    return table.reset_index()
-
-
-def best(risk: pd.DataFrame, n: int) -> pd.Series:
-    """The row of `trial_means` at size n whose ridge has the smallest mean test risk.
-
-    Only ridges measured in the most trials compete: a mean over fewer draws could win by luck. Where no test risk is finite there is
-    no best ridge, and all but n is NaN.
-
-    Raises:
-        UsageError: no row has that n.
-    """
-    rows = risk[risk["n"] == n]
-    if rows.empty:
-        sizes = ", ".join(str(size) for size in sorted(risk["n"].unique()))
-        raise UsageError(f"n must be a size of the run: expected one of {sizes}, got {n}. Choose one of them.")
-    table = trial_means(rows)
-    rivals = table[table["trials"] == table["trials"].max()]
-    row = rivals.iloc[int(rivals["test_risk"].fillna(np.inf).argmin())]
-    return row if np.isfinite(row["test_risk"]) else row.where(row.index == "n")
-
-
-def best_curve(risk: pd.DataFrame) -> pd.DataFrame:
-    """`best` at every size, one row each, by ascending n."""
-    return pd.DataFrame([best(risk, n) for n in sorted(risk["n"].unique())]).reset_index(drop=True)
-
-
 def summary_table(results: Sequence[RunResult]) -> pd.DataFrame:
     """One row a run: its best fit at the largest n, what GCV said there, and how far GCV was off over all n ≥ `MIN_N`.
 
@@ -204,7 +106,8 @@ def summary_table(results: Sequence[RunResult]) -> pd.DataFrame:
 
     Returns:
         Columns `run model init dataset kernel n relative_ridge test_risk test_risk_se gcv accuracy_percent
-        loo_accuracy_percent median_gap worst_gap`. `test_risk_se` is the `total_se` of `trial_means`; the gaps are ratios.
+        loo_accuracy_percent median_gap worst_gap fits close_fits worst_n worst_ridge worst_gcv worst_loo worst_test_risk`.
+        `test_risk_se` is the `total_se` of `trial_means`; the gaps are ratios; the rest is `Agreement`, NaN where unknown.
 
     Raises:
         UsageError: no runs, or two with one name.
@@ -231,6 +134,11 @@ def _summary(result: RunResult) -> dict[str, object]:
         "loo_accuracy_percent": 100 * (1 - top["loo_error"]),
         "median_gap": gap.median,
         "worst_gap": gap.worst,
+        "fits": gap.count,
+        "close_fits": gap.close,
+        **{
+            name: getattr(gap, name) for name in ("worst_n", "worst_ridge", "worst_gcv", "worst_loo", "worst_test_risk")
+        },
     }
 
 
@@ -243,14 +151,6 @@ def run_labels(runs: pd.DataFrame) -> list[str]:
     parts = ["model", "init"] + [name for name in ("dataset", "kernel") if runs[name].nunique() > 1]
     labels = runs[parts].astype(str).agg(", ".join, axis=1)
     return list(labels.where(~labels.duplicated(keep=False), runs["run"]))
-
-
-def shorten(text: str, width: int) -> str:
-    """`text` in at most `width` characters: the middle gives way, for a slug begins with its model and ends with its hash."""
-    if len(text) <= width:
-        return text
-    tail = (width - 1) // 2
-    return f"{text[: width - 1 - tail]}…{text[len(text) - tail :]}"
 
 
 def summary_cells(table: pd.DataFrame) -> list[dict[str, str]]:
@@ -271,26 +171,23 @@ def summary_cells(table: pd.DataFrame) -> list[dict[str, str]]:
     ]
 
 
-def number(value: float, form: str = ".4g") -> str:
-    """`value` in the format `form`; an unknown value is a dash."""
-    return format(value, form) if np.isfinite(value) else "–"
-
-
-def scientific(value: float) -> str:
-    """Two figures and a short exponent, 0.00123 as `1.2e-3`; an exact zero, the ridgeless limit, stays 0."""
-    if value == 0 or not np.isfinite(value):
-        return number(value, "g")
-    digits, exponent = f"{value:.1e}".split("e")
-    return f"{digits}e{int(exponent)}"
-
-
-def percentage(ratio: float) -> str:
-    """100 × ratio with two figures below ten percent and none behind the point above."""
-    return number(100 * ratio, ".2g" if ratio < 0.1 else ".0f")
+def summary_notes(table: pd.DataFrame) -> list[str]:
+    """For each run whose worst gap passes `WIDE_GAP`, the fit where it is and whether LOO gives warning of it."""
+    notes = []
+    for label, row in zip(run_labels(table), table.itertuples(), strict=True):
+        if not row.worst_gap > WIDE_GAP:
+            continue
+        warns = loo_warns(row.worst_gcv, row.worst_loo, row.worst_test_risk)
+        notes.append(
+            f"{label}: {row.close_fits:,} of {count_fits(row.fits)} within {percentage(CLOSE_GAP)} %; worst at n = {row.worst_n:,.0f}, "
+            f"ridge {scientific(row.worst_ridge)}: GCV {compact(row.worst_gcv)}, LOO {compact(row.worst_loo)}, test risk "
+            f"{compact(row.worst_test_risk)}.{' LOO differs there: do not trust GCV.' if warns else ''}"
+        )
+    return notes
 
 
 def format_table(table: pd.DataFrame) -> str:
-    """The summary table as aligned plain text of at most 100 columns, without a trailing newline."""
+    """The summary table and its notes as plain text of at most 100 columns, without a trailing newline."""
     cells = summary_cells(table)
     headings = list(cells[0])
     widths = {name: max(len(name), *(len(row[name]) for row in cells)) for name in headings}
@@ -301,4 +198,6 @@ def format_table(table: pd.DataFrame) -> str:
         label = shorten(row["run"], widths["run"]).ljust(widths["run"])
         lines.append("  ".join([label, *(row[name].rjust(widths[name]) for name in headings[1:])]))
     lines.append(f"ridge: over tr K/N; gap, max: median and worst |GCV / test risk - 1| of all fits with n >= {MIN_N}")
+    for note in summary_notes(table):
+        lines += textwrap.wrap(note, TABLE_WIDTH, subsequent_indent="  ", break_on_hyphens=False)
     return "\n".join(lines)

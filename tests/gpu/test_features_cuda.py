@@ -10,7 +10,6 @@ from PIL import Image
 from rmtgen.backbones import load_backbone
 from rmtgen.errors import CorruptInputError, NumericalError, UsageError
 from rmtgen.features import default_device, extract_features, feature_batches
-from rmtgen.precision import set_fp32_precision
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device: torch.cuda.is_available() is False"),
@@ -18,11 +17,6 @@ pytestmark = [
 ]
 
 IMAGES = [Image.fromarray(np.random.default_rng(seed).integers(1, 256, (32, 32, 3), np.uint8)) for seed in range(53)]
-
-
-@pytest.fixture(autouse=True)
-def full_precision():
-    set_fp32_precision("ieee")
 
 
 def fresh(name="test_resnet", **options):

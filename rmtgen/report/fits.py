@@ -1,0 +1,137 @@
+"""What the fits of one run say together: how far GCV is from the measured test risk, and the best ridge of each size.
+
+`gap` is everywhere |GCV / test risk − 1|, a ratio: 0.01 is one percent.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from rmtgen.errors import UsageError
+
+KEYS = ("n", "trial", "ridge", "relative_ridge")
+MEASURES = (
+    *("train_risk", "gcv", "loo", "df", "kappa", "kappa_prime", "norm2"),
+    *("train_error", "loo_error", "test_risk", "test_risk_se", "test_error", "outputs"),
+)
+RISK_COLUMNS = KEYS + MEASURES
+MIN_N = 500  # GCV is an asymptotic statement: below this, sampling noise of the fit hides what the summary asks about
+CLOSE_GAP = 0.1  # a prediction good enough to choose a backbone or a ridge by
+WIDE_GAP = 0.2  # a worst fit this far off needs a word of explanation
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far GCV is from the measured test risk: the gap |GCV / test risk − 1| over the fits of a run.
+
+    Attributes:
+        median: Median gap, NaN without a finite fit.
+        worst: Largest gap, NaN without a finite fit.
+        count: Fits the two are taken over.
+        skipped: Fits left out because their gap is not finite.
+        close: Fits of gap at most `CLOSE_GAP`.
+        worst_n: Sample size of the worst fit, None without a finite fit.
+        worst_ridge: Relative ridge of the worst fit, None without a finite fit.
+        worst_gcv: GCV of the worst fit, like the two below NaN without a finite fit.
+        worst_loo: Its leave-one-out risk, NaN also where that was not computed.
+        worst_test_risk: Its test risk.
+    """
+
+    median: float
+    worst: float
+    count: int
+    skipped: int
+    close: int
+    worst_n: int | None
+    worst_ridge: float | None
+    worst_gcv: float
+    worst_loo: float
+    worst_test_risk: float
+
+
+def gaps(risk: pd.DataFrame) -> pd.Series:
+    """|GCV / test risk − 1| for each row, NaN where it is not finite."""
+    gap = (risk["gcv"] / risk["test_risk"] - 1).abs()
+    return gap.where(np.isfinite(gap) & np.isfinite(risk["test_risk"]))
+
+
+def agreement(risk: pd.DataFrame, min_n: int = MIN_N) -> Agreement:
+    """Median and worst |GCV / test risk − 1| over every (n, ridge, trial) with n ≥ min_n and a finite gap."""
+    rows = risk[risk["n"] >= min_n].reset_index(drop=True)
+    gap = gaps(rows)
+    finite = gap.dropna()
+    if finite.empty:
+        return Agreement(np.nan, np.nan, 0, len(gap), 0, None, None, np.nan, np.nan, np.nan)
+    worst = rows.loc[finite.idxmax()]
+    return Agreement(
+        median=float(finite.median()),
+        worst=float(finite.max()),
+        count=len(finite),
+        skipped=len(gap) - len(finite),
+        close=int((finite <= CLOSE_GAP).sum()),
+        worst_n=int(worst["n"]),
+        worst_ridge=float(worst["relative_ridge"]),
+        worst_gcv=float(worst["gcv"]),
+        worst_loo=float(worst["loo"]),
+        worst_test_risk=float(worst["test_risk"]),
+    )
+
+
+def loo_warns(gcv: float, loo: float, test_risk: float) -> bool:
+    """Whether LOO, which needs no test images either, tells that GCV is off.
+
+    GCV is LOO with every sample's leverage replaced by the mean leverage (Golub, Heath & Wahba 1979), so the two part where a few
+    samples carry the fit. LOO warns where they part by more than `WIDE_GAP` and LOO is, as a ratio, nearer to the test risk.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gcv_off, loo_off = np.log([gcv, loo]) - np.log(test_risk)
+        return bool(abs(loo_off) < abs(gcv_off) and abs(loo_off - gcv_off) > np.log1p(WIDE_GAP))
+
+
+def trial_means(risk: pd.DataFrame) -> pd.DataFrame:
+    """Means over trials, one row per (n, relative ridge), with the errors of the mean test risk and GCV.
+
+    The trials of a run share one test set, so its sampling error does not average out: `total_se` adds it to the error
+    over trials in quadrature. At n = N every trial holds the same images and only the sampling error is left.
+
+    Args:
+        risk: Rows per (n, trial, ridge), columns `RISK_COLUMNS`.
+
+    Returns:
+        The columns of `risk` but `trial`, averaged over finite values, and: `trials`, the number of finite test risks;
+        `test_risk_trial_se` and `gcv_trial_se`, standard errors over trials, NaN for a single one; `total_se`.
+    """
+    finite = risk[list(RISK_COLUMNS)].replace([np.inf, -np.inf], np.nan)
+    groups = finite.groupby(["n", "relative_ridge"])
+    table = groups.mean().drop(columns="trial")
+    table["trials"] = groups["test_risk"].count()
+    table["test_risk_trial_se"] = groups["test_risk"].sem()
+    table["gcv_trial_se"] = groups["gcv"].sem()
+    errors = table[["test_risk_trial_se", "test_risk_se"]]
+    table["total_se"] = errors.pow(2).sum(axis=1, min_count=1).pow(0.5)
+    return table.reset_index()
+
+
+def best(risk: pd.DataFrame, n: int) -> pd.Series:
+    """The row of `trial_means` at size n whose ridge has the smallest mean test risk.
+
+    Only ridges measured in the most trials compete: a mean over fewer draws could win by luck. Where no test risk is finite there is
+    no best ridge, and all but n is NaN.
+
+    Raises:
+        UsageError: no row has that n.
+    """
+    rows = risk[risk["n"] == n]
+    if rows.empty:
+        sizes = ", ".join(str(size) for size in sorted(risk["n"].unique()))
+        raise UsageError(f"n must be a size of the run: expected one of {sizes}, got {n}. Choose one of them.")
+    table = trial_means(rows)
+    rivals = table[table["trials"] == table["trials"].max()]
+    row = rivals.iloc[int(rivals["test_risk"].fillna(np.inf).argmin())]
+    return row if np.isfinite(row["test_risk"]) else row.where(row.index == "n")
+
+
+def best_curve(risk: pd.DataFrame) -> pd.DataFrame:
+    """`best` at every size, one row each, by ascending n."""
+    return pd.DataFrame([best(risk, n) for n in sorted(risk["n"].unique())]).reset_index(drop=True)

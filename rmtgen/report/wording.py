@@ -1,0 +1,56 @@
+"""Numbers, names and sentences as people read them."""
+
+import numpy as np
+
+NAMED_RUNS = 6  # an alt text is listened to: past this many runs it says how many more there are
+
+
+def number(value: float, form: str = ".4g") -> str:
+    """`value` in the format `form`; an unknown value is a dash."""
+    return format(value, form) if np.isfinite(value) else "–"
+
+
+def scientific(value: float) -> str:
+    """Two figures and a short exponent, 0.00123 as `1.2e-3`; an exact zero, the ridgeless limit, stays 0."""
+    if value == 0 or not np.isfinite(value):
+        return number(value, "g")
+    digits, exponent = f"{value:.1e}".split("e")
+    return f"{digits}e{int(exponent)}"
+
+
+def compact(value: float) -> str:
+    """Three figures of a risk, two and an exponent where it is far from one."""
+    return number(value, ".3g") if 1e-3 <= value < 1e3 else scientific(value)
+
+
+def percentage(ratio: float) -> str:
+    """100 × ratio with two figures below ten percent and none behind the point above."""
+    return number(100 * ratio, ".2g" if ratio < 0.1 else ".0f")
+
+
+def shorten(text: str, width: int) -> str:
+    """`text` in at most `width` characters: the middle gives way, for a slug begins with its model and ends with its hash."""
+    if len(text) <= width:
+        return text
+    tail = (width - 1) // 2
+    return f"{text[: width - 1 - tail]}…{text[len(text) - tail :]}"
+
+
+def count_fits(count: int) -> str:
+    """`1 fit`, `2 fits`."""
+    return f"{count:,} fit{'s' * (count != 1)}"
+
+
+def counted(caption: str, skipped: int) -> str:
+    """`caption`, with the number of fits that could not be drawn where there are any."""
+    return (
+        f"{caption} Left out for want of a finite, positive GCV and test risk: {count_fits(skipped)}."
+        if skipped
+        else caption
+    )
+
+
+def listed(start: str, told: list[str]) -> str:
+    """One sentence a listener can bear: `start`, then what is told of the first `NAMED_RUNS` runs."""
+    more = f"; and {len(told) - NAMED_RUNS} more runs" if len(told) > NAMED_RUNS else ""
+    return f"{start}. {'; '.join(told[:NAMED_RUNS])}{more}."

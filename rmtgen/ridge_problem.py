@@ -1,0 +1,178 @@
+"""The checked question of a ridge path: a grid and a problem, with the columns that every solver fills in the same way.
+
+The notation is that of `rmtgen.ridge`.
+"""
+
+import operator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from rmtgen.errors import UsageError
+from rmtgen.ridge_kernel import FeatureKernel, GramKernel
+from rmtgen.targets import ClassCode, target_matrix
+
+COLUMNS = (
+    *("n", "ridge", "train_risk", "gcv", "loo", "df", "kappa", "kappa_prime", "norm2"),
+    *("train_error", "loo_error", "test_risk", "test_risk_se", "test_error"),
+)
+
+
+class RmtgenWarning(UserWarning):
+    """A result that was computed but should not be trusted as it stands; the message carries the number that says so."""
+
+
+def ridge_values(ridges: ArrayLike, name: str) -> Float64[np.ndarray, " l"]:
+    """`ridges` as finite numbers ≥ 0, one or more.
+
+    Args:
+        ridges: A number or a list of them.
+        name: What the caller calls them; the error says it.
+
+    Raises:
+        UsageError: Something else.
+    """
+    try:
+        values = np.atleast_1d(np.asarray(ridges, dtype=np.float64))
+    except (TypeError, ValueError):
+        raise UsageError(f"{name} must be numbers: got {ridges!r}.") from None
+    if values.ndim != 1 or not len(values):
+        raise UsageError(f"{name} must be a list of numbers: expected shape (l,), l >= 1, got {values.shape}.")
+    wrong = values[~((values >= 0) & (values < np.inf))]
+    if len(wrong):
+        raise UsageError(f"{name} must be finite and >= 0: got {wrong[0]}. Use 0 for the ridgeless limit.")
+    return values
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """The ridges of a path: λ, or δ = nλ where `summed`."""
+
+    values: Float64[np.ndarray, " l"]
+    summed: bool
+
+    @classmethod
+    def checked(cls, ridges: ArrayLike | None, sum_ridges: ArrayLike | None) -> "Grid":
+        """The one grid of the two that was given.
+
+        Raises:
+            UsageError: None or both were given, or it holds something but finite numbers ≥ 0.
+        """
+        if (ridges is None) == (sum_ridges is None):
+            got = "none" if ridges is None else "both"
+            raise UsageError(f"exactly one grid is needed, ridges (λ) or sum_ridges (nλ): got {got}.")
+        if ridges is not None:
+            return cls(ridge_values(ridges, "ridges"), summed=False)
+        return cls(ridge_values(sum_ridges, "sum_ridges"), summed=True)
+
+    def at(self, n: int) -> list[tuple[float, float]]:
+        """Pairs (λ, δ = nλ), the one of them that was given untouched by rounding."""
+        return [(value / n, value) if self.summed else (value, value * n) for value in self.values.tolist()]
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A kernel and targets that fit together.
+
+    Attributes:
+        kernel: Train and test block of the kernel, as a Gram matrix or as features.
+        targets: float64, on the kernel's device, like `test_targets`.
+        test_targets: None without a test set.
+        loo: Whether the leave-one-out columns are asked for.
+        intercept: Whether an unpenalised intercept is fitted.
+        code: The classes behind the targets, None where they are not class codes and no 0-1 error is defined.
+        test_code: The same for the test targets, None also where these use another code.
+    """
+
+    kernel: GramKernel | FeatureKernel
+    targets: Float64[Tensor, "N c"]
+    test_targets: Float64[Tensor, "m c"] | None
+    loo: bool
+    intercept: bool
+    code: ClassCode | None
+    test_code: ClassCode | None
+
+    @classmethod
+    def checked(
+        cls,
+        kernel: GramKernel | FeatureKernel,
+        targets: np.ndarray | Tensor,
+        test_targets: np.ndarray | Tensor | None,
+        *,
+        loo: bool,
+        intercept: bool,
+    ) -> "Problem":
+        """Targets in float64 beside their kernel, checked against its shapes.
+
+        Raises:
+            UsageError: Shapes that do not fit, or one half of a test set.
+            NumericalError: Targets that are not finite.
+        """
+        targets = target_matrix(targets).to(kernel.train.device)
+        if len(targets) != len(kernel.train):
+            raise UsageError(
+                f"targets need one row per training sample: expected {len(kernel.train)}, got {len(targets)}."
+                " Take both from one split."
+            )
+        code, test_code = ClassCode.of(targets), None
+        if (kernel.test is None) != (test_targets is None):
+            given, missing = ("targets", "samples") if kernel.test is None else ("samples", "targets")
+            raise UsageError(f"a test set is samples and targets: got test {given} without test {missing}. Pass both.")
+        if test_targets is not None:
+            test_targets = target_matrix(test_targets, "test_targets").to(targets.device)
+            expected = (len(kernel.test), targets.shape[1])
+            if test_targets.shape != expected:
+                raise UsageError(
+                    f"test_targets need one row per test sample and the targets' outputs: expected {expected},"
+                    f" got {tuple(test_targets.shape)}. Encode both with one coding."
+                )
+            test_code = code if code and code.matches(test_targets) else None
+        return cls(kernel, targets, test_targets, loo, intercept, code, test_code)
+
+    def sizes(self, sizes: ArrayLike | None) -> list[int]:
+        """Whole numbers in [1, N], or [2, N] with an intercept, which alone fits one sample."""
+        least, most = 1 + self.intercept, len(self.targets)
+        try:
+            checked = [operator.index(size) for size in np.atleast_1d(most if sizes is None else sizes).tolist()]
+        except (TypeError, ValueError):
+            raise UsageError(f"sizes must be whole numbers: got {sizes!r}.") from None
+        wrong = [size for size in checked if not least <= size <= most]
+        if wrong or not checked:
+            raise UsageError(
+                f"sizes must be one or more, each in [{least}, {most}]{' (intercept)' if self.intercept else ''}:"
+                f" got {wrong or 'none'}. Take smaller sizes, or a larger pool."
+            )
+        return checked
+
+    def train_columns(self, residual: Float64[Tensor, "n c"]) -> dict[str, float]:
+        """Training risk and 0-1 error of a fit to the first n samples, from its residuals Y − f(X)."""
+        targets = self.targets[: len(residual)]
+        return {
+            "train_risk": residual.square().sum().item() / len(residual),
+            "train_error": _error(self.code, targets - residual, targets),
+        }
+
+    def loo_columns(self, residual: Float64[Tensor, "n c"]) -> dict[str, float]:
+        """Leave-one-out risk and 0-1 error of a fit to the first n samples, from its leave-one-out residuals."""
+        targets = self.targets[: len(residual)]
+        return {
+            "loo": residual.square().sum(dim=1).mean().item(),
+            "loo_error": _error(self.code, targets - residual, targets),
+        }
+
+    def test_columns(self, predictions: Float64[Tensor, "m c"]) -> dict[str, float]:
+        """Test risk with its standard error, and 0-1 error."""
+        losses = (predictions - self.test_targets).square().sum(dim=1)
+        spread = losses.std().item() if len(losses) > 1 else np.nan
+        return {
+            "test_risk": losses.mean().item(),
+            "test_risk_se": spread / len(losses) ** 0.5,
+            "test_error": _error(self.test_code, predictions, self.test_targets),
+        }
+
+
+def _error(code: ClassCode | None, predictions: Tensor, targets: Tensor) -> float:
+    return code.error(predictions, targets) if code else np.nan
