@@ -233,12 +233,12 @@ def _explain(model: nn.Module, flight: _Flight) -> str:
     first = flight.start + int(bad[0])
     return (
         f"features must be finite: {len(bad)} of the {len(flight.features)} images of batch {flight.batch} give NaN or infinite ones, "
-        f"image {first} first; they begin at {_first_broken(model, flight.pixels)}. Check that image, and the weights."
+        f"image {first} first; they begin at {first_broken_layer(model, flight.pixels)}. Check that image, and the weights."
     )
 
 
 @torch.inference_mode()
-def _first_broken(model: nn.Module, pixels: Tensor) -> str:
+def first_broken_layer(model: nn.Module, pixels: Tensor) -> str:
     """The name of the first layer, in the order they finish, whose output is not finite."""
     if not pixels.isfinite().all():
         return "the transformed image"

@@ -1,0 +1,244 @@
+"""The Gram matrix of the empirical NTK, tile by tile under a memory budget."""
+
+import copy
+import itertools
+import warnings
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from rmtgen.config import parse_bytes
+from rmtgen.entk.audit import audit
+from rmtgen.entk.capture import Capture
+from rmtgen.entk.factors import Factors, Layout, tile
+from rmtgen.errors import NumericalError, UsageError
+from rmtgen.features import default_device, first_broken_layer, place
+
+_DTYPES = (torch.float32, torch.float64)
+_MOST_IMAGES = 256  # in one pass: past this a batch gains no speed
+_CHOICE = 512  # rules are chosen for tiles of about this many samples
+
+
+def entk_gram(  # noqa: PLR0913 - one public function for one question
+    model: nn.Module,
+    rows: Tensor | Dataset | Sequence[Tensor],
+    columns: Tensor | Dataset | Sequence[Tensor] | None = None,
+    *,
+    device: str | torch.device | None = None,
+    memory: str | int = "4GiB",
+    dtype: torch.dtype | None = None,
+    output: int | str | None = None,
+    progress: bool = False,
+) -> Float[Tensor, "n m"]:
+    """K_ij = Σ_θ ∂f(x_i)/∂θ · ∂f(x_j)/∂θ over every parameter that requires a gradient: exact, no sampling, no 1/P.
+
+    Each batch takes one forward pass and one backward pass without weight gradients; weights are contracted in the cheapest of several exact
+    ways (`rules`), and only one triangle is computed where rows and columns are the same. Partial sums are taken in float64. Every call first
+    checks itself on two samples against autograd (`audit`).
+
+    Args:
+        model: eval mode, one output a sample (or see `output`). Not changed; the work is done on a copy.
+        rows: n images (n, c, h, w), or a data set that gives images or (image, label) pairs.
+        columns: m images; None: the rows, and the result is exactly symmetric.
+        device: where to compute; None is the GPU where there is one.
+        memory: budget in bytes for everything beside the model, the images and the result.
+        dtype: float32 or float64; None: the model's own.
+        output: None where the model has one output; else the number of the output, or "sum" for their sum.
+        progress: show a bar on stderr if that is a terminal.
+
+    Returns:
+        (n, m) on the CPU, of dtype `dtype`.
+
+    Raises:
+        UsageError: more than one output; a module in training mode; no parameter that requires a gradient; a parameter whose use in the
+            model cannot be told apart by sample, by name; no images; a budget too small for one sample, with the least that would do.
+        NumericalError: an output or a gradient is NaN or infinite; names the image, and the layer where it begins.
+
+    References:
+        Jacot, Gabriel & Hongler 2018; Wei, Hu & Steinhardt 2022, section 2 (one logit, fresh head).
+    """
+    n, m = len(rows), 0 if columns is None else len(columns)
+    images = rows if columns is None else Joined(rows, columns)
+    kernel = Entk(model, images, device=device, memory=memory, dtype=dtype, output=output)
+    spans = range(n), range(n) if columns is None else range(n, n + m)
+    return kernel.block(*spans, progress=progress)
+
+
+class Joined:
+    """Two sets of images, one behind the other."""
+
+    def __init__(self, first: Sequence, second: Sequence):
+        self.first, self.second = first, second
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    def __getitem__(self, position: int) -> Any:
+        own = len(self.first)
+        return self.first[position] if position < own else self.second[position - own]
+
+
+class Entk:
+    """The kernel of a model on a set of images, of which any block can be asked for.
+
+    Attributes:
+        layout: how gradients are stored.
+        edge: samples in a block of factors.
+        batch: images in a forward pass.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        images: Tensor | Dataset | Sequence[Tensor],
+        *,
+        device: str | torch.device | None = None,
+        memory: str | int = "4GiB",
+        dtype: torch.dtype | None = None,
+        output: int | str | None = None,
+    ):
+        """Copy the model to the device, check it on two images, and lay out the memory; see `entk_gram` for arguments and errors."""
+        if len(images) < 1:
+            raise UsageError("the kernel needs at least one image, got 0.")
+        self.images, self.device, self.budget = images, default_device(device), parse_bytes(memory)
+        self.dtype = _dtype_of(model) if dtype is None else dtype
+        if self.dtype not in _DTYPES:
+            raise UsageError(f"dtype must be torch.float32 or torch.float64, got {self.dtype}.")
+        self.capture = Capture(_prepared(model, self.device, self.dtype), output)
+        first = self._fetch([0, len(images) - 1] if len(images) > 1 else [0])
+        gradients = audit(self.capture, first)
+        self.layout = Layout.of(self.capture, gradients, min(len(images), _CHOICE), self.device.type)
+        self.capture.late = self.layout.late.keys()
+        self._divide(gradients.activations // len(first))
+        self._blocks: OrderedDict[tuple[int, int], Factors] = OrderedDict()
+
+    def _divide(self, activations: int) -> None:
+        """Share the budget among the passes, the stored factors and the work space."""
+        item = torch.finfo(self.dtype).bits // 8
+        stored, passing = self.layout.entries * item, 3 * activations + 2 * self.layout.largest * item
+        least = 2 * stored + passing + passing // 4
+        if least > self.budget:
+            raise UsageError(
+                f"memory must hold two samples and one pass: expected at least {-(-least // 2**20)}MiB, got "
+                f"{self.budget // 2**20}MiB. Raise memory, or lower the image size."
+            )
+        self.batch = max(1, min(_MOST_IMAGES, self.budget // (4 * passing)))
+        self.work = min(self.budget // 8, max(2**29, self.budget // 32))
+        room = max(2 * stored, self.budget - self.batch * passing - self.work)
+        whole = len(self.images) * stored <= room
+        self.edge = len(self.images) if whole else max(1, room // (2 * stored))
+        self.room = max(2, room // (self.edge * stored))
+
+    def block(self, rows: range, columns: range, *, progress: bool = False) -> Float[Tensor, "n m"]:
+        """The kernel between two runs of images, exactly symmetric where they are the same.
+
+        Args:
+            rows: positions of n images.
+            columns: positions of m images.
+            progress: show a bar on stderr if that is a terminal.
+
+        Raises:
+            UsageError, NumericalError: as `entk_gram`.
+        """
+        out = torch.empty(len(rows), len(columns), dtype=self.dtype)
+        symmetric = rows == columns
+        across = _spans(columns, self.edge)
+        with tqdm(total=len(rows) * len(columns), unit="pair", unit_scale=True, disable=None if progress else True) as bar:
+            for turn, (start, stop) in enumerate(_spans(rows, self.edge)):
+                below = [span for span in across if not symmetric or span[0] <= start]
+                for low, high in below[::-1] if turn % 2 else below:  # back and forth, so that the last block is used again
+                    found = self._tile((start, stop), (low, high)).to(self.dtype).cpu()
+                    at, along = slice(start - rows.start, stop - rows.start), slice(low - columns.start, high - columns.start)
+                    out[at, along] = found
+                    if symmetric and low < start:
+                        out[along, at] = found.T
+                        bar.update(found.numel())
+                    bar.update(found.numel())
+        return out
+
+    def _tile(self, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
+        while True:
+            try:
+                return tile(self._factors(rows, columns), self._factors(columns, rows), self.work)
+            except torch.OutOfMemoryError as failure:
+                if self.batch == 1 and self.work < 2**20:
+                    raise UsageError(
+                        f"{self.device} is out of memory ({str(failure).splitlines()[0]}). Lower memory, now {self.budget // 2**20}MiB."
+                    ) from failure
+                self.batch, self.work = max(1, self.batch // 2), self.work // 2
+                self._blocks.clear()
+                warnings.warn(
+                    f"{self.device} is out of memory: going on with {self.batch} images a pass and {self.work // 2**20}MiB of work space.",
+                    stacklevel=4,
+                )
+
+    def _factors(self, span: tuple[int, int], other: tuple[int, int]) -> Factors:
+        """The factors of a block, from memory if they are there; never at the cost of the other block of the tile."""
+        if span not in self._blocks:
+            while len(self._blocks) >= self.room:
+                self._blocks.pop(next(key for key in self._blocks if key != other))
+            self._blocks[span] = self._captured(span)
+        self._blocks.move_to_end(span)
+        return self._blocks[span]
+
+    def _captured(self, span: tuple[int, int]) -> Factors:
+        start, stop = span
+        factors = Factors(self.layout, stop - start, self.dtype, self.device)
+        for low in range(start, stop, self.batch):
+            high = min(low + self.batch, stop)
+            gradients = self.capture(self._fetch(range(low, high)))
+            samples = slice(low - start, high - start)
+            factors.put(samples, gradients)
+            if not (gradients.output.isfinite().all() and factors.finite(samples)):
+                raise NumericalError(self._explain(low, high))
+        return factors
+
+    def _fetch(self, positions: Sequence[int]) -> Float[Tensor, "b c h w"]:
+        if isinstance(self.images, Tensor):
+            batch = self.images[torch.as_tensor(positions)]
+        else:
+            items = [self.images[position] for position in positions]
+            batch = torch.stack([item[0] if isinstance(item, (tuple, list)) else item for item in items])
+        return batch.to(self.device, self.dtype)
+
+    def _explain(self, low: int, high: int) -> str:
+        """One line on a batch with numbers that are not finite: the first such image, and the layer where they begin."""
+        for position in range(low, high):
+            image = self._fetch([position])
+            gradients = self.capture(image)
+            found = [*gradients.direct.values(), *itertools.chain(*gradients.factors.values()), gradients.output]
+            if all(tensor.isfinite().all() for tensor in found):
+                continue
+            where = first_broken_layer(self.capture.model, image)
+            if gradients.output.isfinite().all():
+                where = "the backward pass"
+            return f"gradients must be finite: image {position} gives NaN or infinite ones; they begin at {where}. Check it, and the weights."
+        return f"gradients must be finite: those of images {low} to {high - 1} were not, but are on a second try. Check the hardware."
+
+
+def _prepared(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """A copy of the model on the device, rid of what it cached while it was used (some keep position biases, graph and all)."""
+    training = [name or type(model).__name__ for name, module in model.named_modules() if module.training]
+    if training:
+        raise UsageError(
+            f"the model must be in eval mode, or samples depend on each other: {len(training)} modules are training ({training[0]}, …). "
+            "Call model.eval()."
+        )
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise UsageError("the kernel needs parameters that require a gradient: got none. Set requires_grad on those that count.")
+    prepared = copy.deepcopy(model).to(dtype)
+    return place(prepared.train().eval(), device)
+
+
+def _dtype_of(model: nn.Module) -> torch.dtype:
+    return next((parameter.dtype for parameter in model.parameters() if parameter.requires_grad), torch.float32)
+
+
+def _spans(positions: range, edge: int) -> list[tuple[int, int]]:
+    return [(start, min(start + edge, positions.stop)) for start in range(positions.start, positions.stop, edge)]
