@@ -4,13 +4,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pipelines.stage import Job, Result, note, run_stage
+from pipelines.inputs import open_backbone, open_images
+from pipelines.stage import Job, Result, run_stage
 from rmtgen import durable
-from rmtgen.config import Config
 
 if TYPE_CHECKING:
     from rmtgen.backbones import Backbone
-    from rmtgen.datasets import LabelledImages, Split
+    from rmtgen.datasets import LabelledImages
     from rmtgen.feature_store import FeatureStore
     from rmtgen.manifest import FileRecord
 
@@ -24,7 +24,7 @@ def work(job: Job) -> Result:
 
     config = job.config
     device = default_device(config.device)  # what is checked in no time comes before what takes minutes
-    backbone, split = _backbone(config), _images(config)
+    backbone, split = open_backbone(config), open_images(config)
     found = sources(config)
     inputs = {role: FileRecord.of(path) for role, path in found.items()}
     labels = split.train.labels, split.test.labels
@@ -47,37 +47,6 @@ def work(job: Job) -> Result:
     store.shards.seal()
     headline = f"{sum(map(len, labels))} images × {backbone.feature_dim} features"
     return Result(store.files(), headline, details, inputs)
-
-
-def _backbone(config: Config) -> "Backbone":
-    from rmtgen.backbones import load_backbone
-
-    return load_backbone(
-        config.model,
-        init=config.init,
-        weights=config.weights,
-        init_seed=config.init_seed,
-        img_size=config.img_size,
-        checkpoints=config.checkpoints,
-    )
-
-
-def _images(config: Config) -> "Split":
-    from rmtgen.datasets import load_split
-
-    split = load_split(
-        config.dataset,
-        train=config.train,
-        test=config.test,
-        root=config.data_root,
-        seed=config.seed,
-        stratify=config.stratify,
-        download=config.download,
-        on_corrupt=config.on_corrupt,
-    )
-    for skipped in split.skipped:
-        note(f"skipped a damaged image: {skipped}")
-    return split
 
 
 def _basis(job: Job, inputs: "Mapping[str, FileRecord]", details: Mapping[str, object]) -> str:

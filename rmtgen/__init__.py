@@ -1,7 +1,8 @@
 """rmtgen: random matrix theory of generalisation for real networks.
 
-Given a backbone and a labelled image data set, rmtgen computes the Gram matrix of the features, and from it predicts, without a test
-set, how well ridge regression on them generalises at every sample size and ridge; then it holds the prediction against the truth.
+Given a backbone and a labelled image data set, rmtgen computes the Gram matrix of its features or of its empirical neural tangent kernel,
+and from it predicts, without a test set, how well ridge regression on that representation generalises at every sample size and ridge; then
+it holds the prediction against the truth.
 
 The names below are the public API. They are imported on first use, so `import rmtgen` needs neither torch nor timm.
 """
@@ -16,6 +17,8 @@ _HOMES = {
     "GramStore": "gram",
     "LabelledImages": "datasets",
     "encode_targets": "targets",
+    "entk_gram": "entk",
+    "entk_plan": "entk",
     "extract_features": "features",
     "load_backbone": "backbones",
     "load_dataset": "datasets",

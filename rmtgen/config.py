@@ -32,7 +32,7 @@ _BYTES = {
     "TB": 10**12,
 }
 _MOST_IN_RANGE = 10_000
-_LISTS = ("model", "init")
+_LISTS = ("model", "init", "kernel")
 """Fields that may list several values: the experiment is one run for each combination."""
 
 
@@ -179,14 +179,25 @@ class Config:
         64, _whole(1), ("extract",), "images in a forward pass, and in a resumable part of the features"
     )
     fp32_precision: str = _field("ieee", _one_of("ieee", "tf32"), ("extract", "gram"), "float32 products on CUDA")
-    kernel: str = _field("features", _one_of("features"), ("gram", *_SOLVES), "kernel: features")
+    kernel: str = _field(
+        "features",
+        _one_of("features", "entk"),
+        ("gram", *_SOLVES),
+        "kernel: features, or entk, the empirical neural tangent kernel under a fresh head; several make several runs",
+    )
+    head_seed: int = _field(438, _whole(0), ("gram",), "seed of that head (entk)")
     solve_from: str = _field(
         "auto",
         _one_of("auto", "features", "gram"),
         _SOLVES,
         "what is solved from; auto: Gram matrix if N ≤ dimension; features: needs no Gram matrix",
     )
-    gram_dtype: str = _field("float64", _one_of("float32", "float64"), ("gram",), "type of the stored Gram matrix")
+    gram_dtype: str = _field(
+        "auto",
+        _one_of("auto", "float32", "float64"),
+        ("gram",),
+        "type of the stored Gram matrix, and that an entk is computed in; auto: float64 for features, float32 for entk",
+    )
     tile: int = _field(1024, _whole(16), ("gram",), "edge of a tile of the Gram matrix, in samples")
     targets: str = _field("centered", _one_of("onehot", "centered", "intercept"), _SOLVES, "label coding")
     sizes: tuple[int, ...] | str = _field(
@@ -208,11 +219,12 @@ class Config:
     workers: int | None = _field(
         None, _optional(_whole(0, 256)), (), "processes that decode images; none: chosen by device"
     )
-    memory: int = _field(parse_bytes("4GiB"), parse_bytes, (), "budget of the batched eigensolves, as in 4GiB")
+    memory: int = _field(parse_bytes("4GiB"), parse_bytes, (), "budget of the entk and of the batched eigensolves, as in 4GiB")
 
     def __post_init__(self):
         if self.init == "random" and self.weights:
             object.__setattr__(self, "weights", None)
+        self._resolve_kernel()
         if self.sizes == "auto":
             low = max(2, min(100, self.train // 8))
             sizes = parse_grid(f"{low}:{self.train}:8", integers=True) if self.train > low else (self.train,)
@@ -225,6 +237,17 @@ class Config:
             raise UsageError(
                 f"sizes must be ≤ train: expected at most {self.train}, got {max(self.sizes)}. Raise train or lower sizes."
             )
+
+    def _resolve_kernel(self) -> None:
+        """Fields that mean nothing for one kernel get one value, so that equal runs have equal hashes."""
+        if self.kernel == "entk":
+            if self.solve_from == "features":
+                raise UsageError("solve_from=features is for kernel=features, got kernel=entk. Leave solve_from out.")
+            object.__setattr__(self, "solve_from", "gram")
+        else:
+            object.__setattr__(self, "head_seed", FIELDS["head_seed"].default)
+        if self.gram_dtype == "auto":
+            object.__setattr__(self, "gram_dtype", "float32" if self.kernel == "entk" else "float64")
 
     def reads(self, stage: str) -> tuple[str, ...]:
         """The stages whose results a stage reads."""
@@ -250,7 +273,8 @@ class Config:
         """A readable slug and the first 8 characters of the hash of all result-affecting fields."""
         source = Path(self.dataset.partition(":")[2]).name.split(".")[0] if ":" in self.dataset else self.dataset
         size = f"{self.img_size}px" if self.img_size else "native"
-        slug = f"{self.model}-{self.init}-{source}-n{self.train}-{size}"
+        kernel = "-entk" if self.kernel == "entk" else ""
+        slug = f"{self.model}-{self.init}{kernel}-{source}-n{self.train}-{size}"
         slug = re.sub(r"[^A-Za-z0-9._-]+", "_", slug)
         return f"{slug}-{durable.digest(''.join(self.stage_hash(stage) for stage in STAGES).encode())[:8]}"
 
@@ -260,7 +284,7 @@ FIELDS: Mapping[str, dataclasses.Field] = {field.name: field for field in datacl
 
 @dataclass(frozen=True)
 class Experiment:
-    """A named set of runs that share everything but the backbone and the initialisation."""
+    """A named set of runs that share everything but the backbone, the initialisation and the kernel."""
 
     name: str
     runs: tuple[Config, ...]
@@ -272,7 +296,7 @@ class Experiment:
 
 
 def load_experiment(config: str | None, overrides: Mapping[str, Any]) -> Experiment:
-    """Read a YAML file, lay `overrides` over it, and make one `Config` for each model and init.
+    """Read a YAML file, lay `overrides` over it, and make one `Config` for each model, init and kernel.
 
     Args:
         config: a path, the name of a file in `pipelines/experiments`, or None for the defaults.

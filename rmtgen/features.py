@@ -133,18 +133,29 @@ def _check_sizes(images: int, batch_size: int) -> None:
         raise UsageError(f"batch_size must be at least 1, got {batch_size}.")
 
 
+class TransformedImages(Dataset):
+    """Images as a backbone takes them, one float32 tensor (3, h, w) at a time."""
+
+    def __init__(self, images: Sequence[Image.Image], backbone: Backbone):
+        self.images, self.transform = getattr(images, "images", images), backbone.transform
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, position: int) -> Float32[Tensor, "3 h w"]:
+        return self.transform(self.images[position])
+
+
 class _ImageBatches(Dataset):
     """Transformed batches by number. An error of ours is returned, not raised: a worker would wrap its one line in a traceback."""
 
     def __init__(self, images: Sequence[Image.Image], backbone: Backbone, batch_size: int):
-        self.images, self.transform, self.batch_size = images, backbone.transform, batch_size
+        self.pictures, self.batch_size = TransformedImages(images, backbone), batch_size
 
     def __getitem__(self, batch: int) -> tuple[int, Tensor | RmtgenError]:
         start = batch * self.batch_size
         try:
-            pictures = [
-                self.transform(self.images[i]) for i in range(start, min(start + self.batch_size, len(self.images)))
-            ]
+            pictures = [self.pictures[i] for i in range(start, min(start + self.batch_size, len(self.pictures)))]
         except RmtgenError as failure:
             return batch, failure
         return batch, torch.stack(pictures)

@@ -89,30 +89,25 @@ class Factors:
     def __init__(self, layout: Layout, n: int, dtype: torch.dtype, device: torch.device):
         self.layout = layout
         new = {"dtype": dtype, "device": device}
-        self.formed = torch.zeros(n, layout.width, **new)
+        self.formed = torch.empty(n, layout.width, **new)
         self.inputs = {
             number: torch.empty(n, one.site.t_in, one.site.c_in, **new)
             for number, one in layout.late.items()
             if one.source == number
         }
-        self.grads = {number: torch.zeros(n, one.site.t, one.site.c_out, **new) for number, one in layout.late.items()}
+        self.grads = {number: torch.empty(n, one.site.t, one.site.c_out, **new) for number, one in layout.late.items()}
 
     def put(self, samples: slice, gradients: Gradients) -> None:
-        """Store what was captured of some of the samples."""
+        """Store what was captured of some of the samples; where no gradient arrived it is zero."""
         start = 0
         for name, size in self.layout.formed.items():
-            if name in gradients.direct:
-                self.formed[samples, start : start + size] = gradients.direct[name].flatten(1)
+            found = gradients.direct.get(name)
+            self.formed[samples, start : start + size] = 0 if found is None else found.flatten(1)
             start += size
-        for number, (a, g) in gradients.factors.items():
+        for number, grads in self.grads.items():
+            a, grads[samples] = gradients.factors.get(number, (0, 0))
             if number in self.inputs:
                 self.inputs[number][samples] = a
-            self.grads[number][samples] = g
-
-    def finite(self, samples: slice) -> bool:
-        """Whether all that is stored of some samples is finite."""
-        stored = [self.formed, *self.inputs.values(), *self.grads.values()]
-        return all(bool(tensor[samples].isfinite().all()) for tensor in stored)
 
     def of(self, number: int) -> tuple[Tensor, Tensor]:
         """Input and output gradient of a weight left in factors."""

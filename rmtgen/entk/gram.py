@@ -4,7 +4,7 @@ import copy
 import itertools
 import warnings
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -20,8 +20,9 @@ from rmtgen.entk.factors import Factors, Layout, tile
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.features import default_device, first_broken_layer, place
 
+Span = tuple[int, int]
 _DTYPES = (torch.float32, torch.float64)
-_MOST_IMAGES = 256  # in one pass: past this a batch gains no speed
+_MOST_IMAGES = {"cpu": 64, "cuda": 256}  # in one pass: past this a batch gains no speed, and on a CPU costs fresh pages
 _CHOICE = 512  # rules are chosen for tiles of about this many samples
 
 
@@ -116,24 +117,25 @@ class Entk:
         self.layout = Layout.of(self.capture, gradients, min(len(images), _CHOICE), self.device.type)
         self.capture.late = self.layout.late.keys()
         self._divide(gradients.activations // len(first))
-        self._blocks: OrderedDict[tuple[int, int], Factors] = OrderedDict()
+        self._blocks = Recent(self.room, self._captured)
 
     def _divide(self, activations: int) -> None:
         """Share the budget among the passes, the stored factors and the work space."""
         item = torch.finfo(self.dtype).bits // 8
         stored, passing = self.layout.entries * item, 3 * activations + 2 * self.layout.largest * item
+        self.image_bytes = passing
         least = 2 * stored + passing + passing // 4
         if least > self.budget:
             raise UsageError(
                 f"memory must hold two samples and one pass: expected at least {-(-least // 2**20)}MiB, got "
                 f"{self.budget // 2**20}MiB. Raise memory, or lower the image size."
             )
-        self.batch = max(1, min(_MOST_IMAGES, self.budget // (4 * passing)))
+        self.batch = max(1, min(_MOST_IMAGES[self.device.type], self.budget // (4 * passing)))
         self.work = min(self.budget // 8, max(2**29, self.budget // 32))
         room = max(2 * stored, self.budget - self.batch * passing - self.work)
         whole = len(self.images) * stored <= room
         self.edge = len(self.images) if whole else max(1, room // (2 * stored))
-        self.room = max(2, room // (self.edge * stored))
+        self.room = room // stored  # samples whose factors may be held
 
     def block(self, rows: range, columns: range, *, progress: bool = False) -> Float[Tensor, "n m"]:
         """The kernel between two runs of images, exactly symmetric where they are the same.
@@ -148,24 +150,22 @@ class Entk:
         """
         out = torch.empty(len(rows), len(columns), dtype=self.dtype)
         symmetric = rows == columns
-        across = _spans(columns, self.edge)
-        with tqdm(total=len(rows) * len(columns), unit="pair", unit_scale=True, disable=None if progress else True) as bar:
-            for turn, (start, stop) in enumerate(_spans(rows, self.edge)):
-                below = [span for span in across if not symmetric or span[0] <= start]
-                for low, high in below[::-1] if turn % 2 else below:  # back and forth, so that the last block is used again
-                    found = self._tile((start, stop), (low, high)).to(self.dtype).cpu()
-                    at, along = slice(start - rows.start, stop - rows.start), slice(low - columns.start, high - columns.start)
-                    out[at, along] = found
-                    if symmetric and low < start:
-                        out[along, at] = found.T
-                        bar.update(found.numel())
+        with tqdm(total=out.numel(), unit="pair", unit_scale=True, disable=None if progress else True) as bar:
+            for (start, stop), (low, high) in tile_order(rows, columns, self.edge):
+                found = self._tile((start, stop), (low, high)).to(self.dtype).cpu()
+                at, along = slice(start - rows.start, stop - rows.start), slice(low - columns.start, high - columns.start)
+                out[at, along] = found
+                if symmetric and low < start:
+                    out[along, at] = found.T
                     bar.update(found.numel())
+                bar.update(found.numel())
         return out
 
-    def _tile(self, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
+    def _tile(self, rows: Span, columns: Span) -> Tensor:
         while True:
             try:
-                return tile(self._factors(rows, columns), self._factors(columns, rows), self.work)
+                found = tile(self._blocks.get(rows, beside=columns), self._blocks.get(columns, beside=rows), self.work)
+                break
             except torch.OutOfMemoryError as failure:
                 if self.batch == 1 and self.work < 2**20:
                     raise UsageError(
@@ -178,25 +178,18 @@ class Entk:
                     stacklevel=4,
                 )
 
-    def _factors(self, span: tuple[int, int], other: tuple[int, int]) -> Factors:
-        """The factors of a block, from memory if they are there; never at the cost of the other block of the tile."""
-        if span not in self._blocks:
-            while len(self._blocks) >= self.room:
-                self._blocks.pop(next(key for key in self._blocks if key != other))
-            self._blocks[span] = self._captured(span)
-        self._blocks.move_to_end(span)
-        return self._blocks[span]
+        bad = (~found.isfinite()).nonzero()
+        if len(bad):
+            raise NumericalError(self._explain(rows[0] + int(bad[0, 0]), columns[0] + int(bad[0, 1])))
+        return found
 
-    def _captured(self, span: tuple[int, int]) -> Factors:
+    def _captured(self, span: Span) -> Factors:
         start, stop = span
         factors = Factors(self.layout, stop - start, self.dtype, self.device)
         for low in range(start, stop, self.batch):
             high = min(low + self.batch, stop)
             gradients = self.capture(self._fetch(range(low, high)))
-            samples = slice(low - start, high - start)
-            factors.put(samples, gradients)
-            if not (gradients.output.isfinite().all() and factors.finite(samples)):
-                raise NumericalError(self._explain(low, high))
+            factors.put(slice(low - start, high - start), gradients)
         return factors
 
     def _fetch(self, positions: Sequence[int]) -> Float[Tensor, "b c h w"]:
@@ -207,19 +200,52 @@ class Entk:
             batch = torch.stack([item[0] if isinstance(item, (tuple, list)) else item for item in items])
         return batch.to(self.device, self.dtype)
 
-    def _explain(self, low: int, high: int) -> str:
-        """One line on a batch with numbers that are not finite: the first such image, and the layer where they begin."""
-        for position in range(low, high):
+    def _explain(self, *positions: int) -> str:
+        """One line on two images whose kernel is not finite: the one to blame, and the layer where it begins."""
+        for position in positions:
             image = self._fetch([position])
             gradients = self.capture(image)
-            found = [*gradients.direct.values(), *itertools.chain(*gradients.factors.values()), gradients.output]
-            if all(tensor.isfinite().all() for tensor in found):
-                continue
-            where = first_broken_layer(self.capture.model, image)
-            if gradients.output.isfinite().all():
-                where = "the backward pass"
-            return f"gradients must be finite: image {position} gives NaN or infinite ones; they begin at {where}. Check it, and the weights."
-        return f"gradients must be finite: those of images {low} to {high - 1} were not, but are on a second try. Check the hardware."
+            found = [*gradients.direct.values(), *itertools.chain(*gradients.factors.values())]
+            if not gradients.output.isfinite().all():
+                return _not_finite(f"image {position} has such an output, from {first_broken_layer(self.capture.model, image)} on")
+            if not all(tensor.isfinite().all() for tensor in found):
+                return _not_finite(f"image {position} has such gradients, though a finite output")
+        first, second = positions
+        return _not_finite(f"the product of images {first} and {second} overflows {self.dtype}; dtype=torch.float64 may hold it")
+
+
+class Recent:
+    """Blocks that were made lately, by span, up to a number of samples.
+
+    Tiles sweep along the columns again and again, so the block that gives way is the one used last: the others come up again sooner.
+    """
+
+    def __init__(self, room: int, make: Callable[[Span], Any]):
+        self.room, self.make, self.made = room, make, 0
+        self.blocks: OrderedDict[Span, Any] = OrderedDict()
+
+    def get(self, span: Span, *, beside: Span) -> Any:
+        """A block, made if it is not there; room for it is never made at the cost of the one it is going to stand beside."""
+        if span not in self.blocks:
+            spare = [held for held in reversed(self.blocks) if held != beside]
+            while spare and _samples(*self.blocks, span) > self.room:
+                del self.blocks[spare.pop(0)]
+            self.blocks[span] = self.make(span)
+            self.made += _samples(span)
+        self.blocks.move_to_end(span)
+        return self.blocks[span]
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self.blocks.clear()
+
+
+def _samples(*spans: Span) -> int:
+    return sum(stop - start for start, stop in spans)
+
+
+def _not_finite(what: str) -> str:
+    return f"the kernel must be finite, got NaN or infinity: {what}. Check the image and the weights."
 
 
 def _prepared(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
@@ -240,5 +266,14 @@ def _dtype_of(model: nn.Module) -> torch.dtype:
     return next((parameter.dtype for parameter in model.parameters() if parameter.requires_grad), torch.float32)
 
 
-def _spans(positions: range, edge: int) -> list[tuple[int, int]]:
+def tile_order(rows: range, columns: range, edge: int) -> Iterator[tuple[Span, Span]]:
+    """The tiles of a block, back and forth along the rows, so that the last column block is used again; one triangle where it is symmetric."""
+    across = _spans(columns, edge)
+    for turn, row in enumerate(_spans(rows, edge)):
+        below = [span for span in across if rows != columns or span[0] <= row[0]]
+        for column in below[::-1] if turn % 2 else below:
+            yield row, column
+
+
+def _spans(positions: range, edge: int) -> list[Span]:
     return [(start, min(start + edge, positions.stop)) for start in range(positions.start, positions.stop, edge)]

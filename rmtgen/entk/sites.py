@@ -136,6 +136,8 @@ class Site:
         n, window = len(gradient), self.window
         rows, columns = ([tap.offset for tap in axis] for axis in window.taps)
         gradient = gradient.reshape(n, self.c_out, len(rows), len(columns), self.c_in // self.groups)
+        if self.k == prod(window.kernel):
+            return gradient.permute(0, 1, 4, 2, 3).reshape(n, *self.weight_shape)
         whole = gradient.new_zeros(n, self.c_out, self.c_in // self.groups, *window.kernel)
         index = torch.tensor(rows, device=whole.device)[:, None], torch.tensor(columns, device=whole.device)
         whole[..., index[0], index[1]] = gradient.permute(0, 1, 4, 2, 3)
