@@ -219,7 +219,9 @@ class Config:
     workers: int | None = _field(
         None, _optional(_whole(0, 256)), (), "processes that decode images; none: chosen by device"
     )
-    memory: int = _field(parse_bytes("4GiB"), parse_bytes, (), "budget of the entk and of the batched eigensolves, as in 4GiB")
+    memory: int = _field(
+        parse_bytes("4GiB"), parse_bytes, (), "budget of the entk and of the batched eigensolves, as in 4GiB"
+    )
 
     def __post_init__(self):
         if self.init == "random" and self.weights:

@@ -87,3 +87,21 @@ def ridgeless_gcv(gram, targets, rank, intercept):
         null = centre - centre @ gram @ centre @ inverse
         return n * ((null @ targets) ** 2).sum() / null_dim**2
     return n * ((inverse @ targets) ** 2).sum() / np.trace(inverse) ** 2
+
+
+def tangent_kernel(model, images, choose=lambda out: out[:, 0]):
+    """K = JJᵀ, J the rows of autograd's Jacobian of a torch model over every parameter that requires a gradient.
+
+    All samples in one forward pass: torch 2.14 gives wrong gradients to a float64 batch of one in some models (levit_128, by finite
+    differences).
+    """
+    import torch
+
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    outputs = choose(model(images))
+    rows = [torch.autograd.grad(out, parameters, retain_graph=True, materialize_grads=True) for out in outputs]
+    kernel = 0
+    for gradients in zip(*rows, strict=True):
+        jacobian = torch.stack([gradient.flatten() for gradient in gradients])
+        kernel = kernel + jacobian @ jacobian.T
+    return kernel

@@ -1,8 +1,16 @@
 """The empirical neural tangent kernel, exactly, of any network that torch runs.
 
-`marks` notes what a tensor depends on, `sites` describes where weights meet data, `operations` how torch's operations use parameters, `capture`
-takes a batch through the model, `audit` proves it, `rules` are the ways to a weight's kernel, `factors` what is stored, `gram` the tiles, `plan` what they
-will cost.
+| module | what it does |
+|---|---|
+| `marks` | notes on a tensor what it depends on |
+| `sites` | the shapes of the places where weights meet data |
+| `operations` | how torch's operations use parameters |
+| `capture` | a batch through the model: activations and output gradients |
+| `audit` | proof on two samples that nothing was missed or misread |
+| `rules` | the exact ways to a weight's kernel, and their cost |
+| `factors` | what is stored of a block of samples, and a tile from two |
+| `gram` | tiles under a memory budget |
+| `plan` | what they will cost |
 """
 
 from rmtgen.entk.gram import Entk, Joined, entk_gram

@@ -6,7 +6,7 @@ arguments detached, so that the backward pass computes no weight gradients, and 
 sample's gradient of the static arguments, and the graph from the parameters to them gives that of the parameters.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,10 +14,23 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
 
-from rmtgen.entk.marks import is_data, is_static, leaves, mark_data, mark_static, tensors_in, without_gradient
-from rmtgen.entk.operations import Operation, bind
-from rmtgen.errors import NumericalError, UsageError
+from rmtgen.entk.marks import (
+    is_data,
+    is_static,
+    leaves,
+    mark_constant,
+    mark_data,
+    mark_static,
+    tensors_in,
+    without_gradient,
+)
+from rmtgen.entk.operations import Operation, UnknownUseError, batched, bind
+from rmtgen.errors import UsageError
+
+_OVERWRITES = "what a gradient needs must last until the backward pass: the model overwrites some of it in place"
+_RETURN_NEW = "Make that operation return a new tensor; autograd itself has no gradient of such a model."
 
 
 @dataclass(eq=False)
@@ -49,8 +62,8 @@ class Capture:
     Attributes:
         model: one output, eval mode, on its device; this object's own copy.
         parameters: those that require a gradient, by name.
+        fallback: names of those whose gradients torch.func takes, in a pass of its own.
         late: numbers of the calls whose weight gradient is left in factors; the others are formed at once.
-        copies: numbers of the calls whose input the model overwrites later, found when that happens.
     """
 
     def __init__(self, model: nn.Module, output: int | str | None = None):
@@ -58,69 +71,107 @@ class Capture:
         self.parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
         for name, parameter in self.parameters.items():
             mark_static(parameter, [name])
+        self.fallback: tuple[str, ...] = ()
         self.late: Collection[int] = ()
-        self.copies: set[int] = set()
 
-    def __call__(self, images: Float[Tensor, "b c h w"]) -> Gradients:
+    def fall_back(self, names: Sequence[str]) -> bool:
+        """Leave parameters to torch.func from now on; whether there was one among them that was not."""
+        fresh = [name for name in names if name not in self.fallback]
+        for name in fresh:
+            mark_constant(self.parameters[name].requires_grad_(False))
+        self.fallback += tuple(fresh)
+        return bool(fresh)
+
+    def __call__(self, images: Float[Tensor, "b c h w"], weights: Float[Tensor, " b"] | None = None) -> Gradients:
         """The gradients of a batch.
 
+        Args:
+            images: b samples.
+            weights: sum the gradients over the samples with these weights at once, so that `direct` has one row; None: a row a sample.
+
         Raises:
-            UsageError: more than one output; batch statistics; a parameter that enters in a way no operation knows.
-            NumericalError: an output is not finite.
+            UsageError: more than one output; batch statistics; an input that the model overwrites.
+            UnknownUseError: a parameter enters in a way that no operation knows.
         """
-        while True:
-            overwritten: set[int] = set()
-            found = self._pass(images, overwritten)
-            if not overwritten:
-                return found
-            self.copies |= overwritten  # the model changed what was kept; once known, the call keeps a copy
+        with torch.autocast(images.device.type, enabled=False), torch.enable_grad():
+            try:
+                found, statics = self._pass(images, weights)
+            except RuntimeError as failure:
+                if "inplace operation" not in str(failure):
+                    raise
+                raise UsageError(f"{_OVERWRITES} ({str(failure).split(';')[0]}). {_RETURN_NEW}") from failure
+            for static, gradient in statics.values():
+                self._pull_back(found, static, gradient)
+            for name, gradient in self.by_vmap(images).items():
+                found.add(name, gradient if weights is None else torch.tensordot(weights, gradient, dims=1)[None])
+        return found
 
     def weighted_gradient(self, images: Float[Tensor, "b c h w"], weights: Float[Tensor, " b"]) -> dict[str, Tensor]:
         """Σ_i w_i ∇f(x_i) by parameter name, from one ordinary backward pass, without watching."""
+        spare = {name: self.parameters[name].detach().requires_grad_() for name in self.fallback}
+        wanted = {**self.parameters, **spare}
         with torch.autocast(images.device.type, enabled=False), torch.enable_grad():
-            value = self._scalar(self.model(images.clone()), len(images)) @ weights
-            found = torch.autograd.grad(value, list(self.parameters.values()), retain_graph=True, materialize_grads=True)
-        return dict(zip(self.parameters, found, strict=True))
+            out = torch.func.functional_call(self.model, spare, (images.clone(),))
+            value = self._scalar(out, len(images)) @ weights
+            found = torch.autograd.grad(value, list(wanted.values()), retain_graph=True, materialize_grads=True)
+        return dict(zip(wanted, found, strict=True))
 
-    def _pass(self, images: Tensor, overwritten: set[int]) -> Gradients:
+    def _pass(self, images: Tensor, weights: Tensor | None) -> tuple[Gradients, dict[int, tuple[Tensor, Tensor]]]:
+        """What was captured, and the gradients of the static tensors, by identity."""
         statics: dict[int, tuple[Tensor, Tensor]] = {}
+        overwritten: list[str] = []
 
         def arrive(number: int, operation: Operation, grad: Tensor) -> None:
             if operation.overwritten:
-                overwritten.add(number)
+                overwritten.extend(operation.names())
                 return
-            grad = grad.detach()
-            self._take(found, statics, number, operation, grad)
+            for static, gradient in self._contributions(found, number, operation, grad.detach()):
+                part = gradient if weights is None else torch.tensordot(weights, gradient, dims=1)[None]
+                before = statics.get(id(static))
+                statics[id(static)] = (static, part if before is None else before[1] + part)
             operation.kept = {}
 
-        watch = Watch(len(images), self.copies, arrive)
-        with torch.autocast(images.device.type, enabled=False), torch.enable_grad():
-            images = images.clone(memory_format=torch.channels_last) if images.ndim == 4 else images.clone()
-            mark_data(images)
-            with watch:
-                out = self.model(images)
-            value = self._scalar(out, len(images))
-            found = Gradients(value.detach(), watch.calls, activations=watch.activations)
-            if watch.roots:
-                torch.autograd.grad(value.sum(), watch.roots, allow_unused=True)
-        for static, gradient in statics.values():
-            self._pull_back(found, static, gradient)
-        return found
+        watch = Watch(len(images), arrive)
+        images = images.clone(memory_format=torch.channels_last) if images.ndim == 4 else images.clone()
+        mark_data(images)
+        with watch:
+            out = self.model(images)
+        value = self._scalar(out, len(images))
+        found = Gradients(value.detach(), watch.calls, activations=watch.activations)
+        if watch.roots:
+            torch.autograd.grad(value.sum(), watch.roots, allow_unused=True)
+        watch.release()
+        if overwritten:
+            raise UsageError(f"{_OVERWRITES} (the input that meets {overwritten[0]}). {_RETURN_NEW}")
+        return found, statics
 
-    def _take(self, found: Gradients, statics: dict, number: int, operation: Operation, grad: Tensor) -> None:
-        contributions = list(operation.direct(grad))
-        if operation.site is not None:
-            factors = operation.factors(grad)
-            if number in self.late:
-                found.factors[number] = factors
-            else:
-                contributions.append((operation.weight, operation.site.as_weight(operation.site.instantiate(*factors))))
-        for static, gradient in contributions:
-            before = statics.get(id(static))
-            statics[id(static)] = (static, gradient if before is None else before[1] + gradient)
+    def by_vmap(self, images: Tensor) -> dict[str, Tensor]:
+        """Per-sample gradients of the parameters in `fallback`: one more pass, batched by torch.func."""
+        if not self.fallback:
+            return {}
+        chosen = {name: self.parameters[name].detach() for name in self.fallback}
 
-    def _pull_back(self, found: Gradients, static: Tensor, gradient: Float[Tensor, "b *static"]) -> None:
-        """From a static tensor to the parameters that it is made of."""
+        def output(chosen: dict[str, Tensor], image: Tensor) -> Tensor:
+            out = torch.func.functional_call(self.model, chosen, (image[None],))
+            return self._scalar(out, 1)[0]
+
+        return batched(torch.func.grad(output), in_dims=(None, 0))(chosen, images)
+
+    def _contributions(
+        self, found: Gradients, number: int, operation: Operation, grad: Tensor
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Static tensors with a gradient for each sample; what is left in factors is stored instead."""
+        yield from operation.direct(grad)
+        if operation.site is None:
+            return
+        factors = operation.factors(grad)
+        if number in self.late:
+            found.factors[number] = factors
+        else:
+            yield operation.weight, operation.site.as_weight(operation.site.instantiate(*factors))
+
+    def _pull_back(self, found: Gradients, static: Tensor, gradient: Tensor) -> None:
+        """From a static tensor, with a gradient (b, *shape), to the parameters that it is made of."""
         names = leaves(static)
         if static is self.parameters.get(names[0]):
             found.add(names[0], gradient)
@@ -136,7 +187,9 @@ class Capture:
     def _scalar(self, out: Any, batch: int) -> Float[Tensor, " b"]:
         if not isinstance(out, Tensor) or len(out) != batch:
             shape = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
-            raise UsageError(f"the model must return one tensor with a row a sample: expected ({batch}, 1), got {shape}.")
+            raise UsageError(
+                f"the model must return one tensor with a row a sample: expected ({batch}, 1), got {shape}."
+            )
         rows = out.reshape(batch, -1)
         if self.output == "sum":
             return rows.sum(dim=1)
@@ -160,12 +213,19 @@ class Watch(TorchFunctionMode):
         activations: bytes of all data tensors made, views left out.
     """
 
-    def __init__(self, batch: int, copies: Collection[int], arrive: Callable[[int, Operation, Tensor], None]):
+    def __init__(self, batch: int, arrive: Callable[[int, Operation, Tensor], None]):
         super().__init__()
-        self.batch, self.copies, self.arrive = batch, copies, arrive
+        self.batch, self.arrive = batch, arrive
         self.calls: list[Operation] = []
         self.roots: list[Tensor] = []
+        self.hooks: list[RemovableHandle] = []
         self.activations = 0
+
+    def release(self) -> None:
+        """Let go of the graph at once: it refers to this object and this object to it, and Python would collect both much later."""
+        for hook in self.hooks:
+            hook.remove()
+        self.roots.clear()
 
     def __torch_function__(self, func: Callable, types: Any, args: Sequence = (), kwargs: dict | None = None) -> Any:
         """Run a torch function, as an operation where it joins data with parameters."""
@@ -185,20 +245,21 @@ class Watch(TorchFunctionMode):
     def _join(self, func: Callable, args: Sequence, kwargs: dict) -> Tensor:
         number = len(self.calls)
         operation = bind(func, args, kwargs, self.batch)
-        operation.keep(copy=number in self.copies)
-        operation.note_source()
+        operation.keep()
         out = func(*without_gradient(args), **without_gradient(kwargs))
         if not isinstance(out, Tensor):
-            raise UsageError(
-                f"parameter {', '.join(operation.names())} must enter through an operation that returns one tensor: "
-                f"{getattr(func, '__name__', func)} returns {type(out).__name__}. Freeze it, or rewrite that line."
+            names, called = operation.names(), getattr(func, "__name__", func)
+            raise UnknownUseError(
+                names,
+                f"parameter {', '.join(names)} must enter through an operation that returns one tensor, or one that torch.func can batch: "
+                f"{called} returns {type(out).__name__}. Freeze it (requires_grad=False) to leave it out of the kernel.",
             )
         self.calls.append(operation)
         watched = out
         if not out.requires_grad:
             self.roots.append(out.requires_grad_())
             out = out.clone()  # a leaf may not be changed in place, as the activation that follows is wont to do
-        watched.register_hook(lambda grad: self.arrive(number, operation, grad))
+        self.hooks.append(watched.register_hook(lambda grad: self.arrive(number, operation, grad)))
         self._made(out)
         return out
 

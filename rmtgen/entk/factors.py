@@ -1,22 +1,18 @@
 """What is kept of a block of samples so that any two blocks give a tile of the kernel: formed gradients, and factors of the others.
 
-A `Layout` decides once, from the calls of a small batch, which weights are left in factors and by which rule; all other parameters have their
-gradient formed while it is captured and stored in one matrix. A weight is formed where that is the cheapest and takes no more memory than its
-factors, where it is reparametrised, and where it is used more than once, since its uses then have cross terms.
+A `Layout` decides once, from the calls of a small batch, which weights are left in factors and by which rule; all other parameters have
+their gradient formed while it is captured, and stored in one matrix. A weight is formed where that is the cheapest and takes no more memory
+than its factors, where it is reparametrised or grouped, and where it is used more than once, since its uses then have cross terms.
 """
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float64
 from torch import Tensor
 
 from rmtgen.entk.capture import Capture, Gradients
-from rmtgen.entk.marks import leaves
-from rmtgen.entk.operations import Operation
 from rmtgen.entk.rules import Instantiate, Rule, choose, multiply
 from rmtgen.entk.sites import Site
 
@@ -64,7 +60,7 @@ class Layout:
             late[number] = Late(name, site, rule, first.setdefault(call.source, number))
         left = {one.name for one in late.values()}
         sizes = {name: parameter.numel() for name, parameter in capture.parameters.items() if name not in left}
-        return cls({name: size for name, size in sizes.items() if uses[name]}, late, sites)
+        return cls({name: size for name, size in sizes.items() if uses[name] or name in capture.fallback}, late, sites)
 
     @property
     def width(self) -> int:

@@ -14,9 +14,10 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from rmtgen.config import parse_bytes
-from rmtgen.entk.audit import audit
+from rmtgen.entk.audit import audited
 from rmtgen.entk.capture import Capture
 from rmtgen.entk.factors import Factors, Layout, tile
+from rmtgen.entk.marks import tensors_in
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.features import default_device, first_broken_layer, place
 
@@ -39,9 +40,9 @@ def entk_gram(  # noqa: PLR0913 - one public function for one question
 ) -> Float[Tensor, "n m"]:
     """K_ij = Σ_θ ∂f(x_i)/∂θ · ∂f(x_j)/∂θ over every parameter that requires a gradient: exact, no sampling, no 1/P.
 
-    Each batch takes one forward pass and one backward pass without weight gradients; weights are contracted in the cheapest of several exact
-    ways (`rules`), and only one triangle is computed where rows and columns are the same. Partial sums are taken in float64. Every call first
-    checks itself on two samples against autograd (`audit`).
+    Each batch takes one forward pass and one backward pass without weight gradients; weights are contracted in the cheapest of several
+    exact ways (`rules`), and only one triangle is computed where rows and columns are the same. Products of float32 are summed in float64.
+    Every call first checks itself on two samples against autograd (`audit`).
 
     Args:
         model: eval mode, one output a sample (or see `output`). Not changed; the work is done on a copy.
@@ -113,7 +114,10 @@ class Entk:
             raise UsageError(f"dtype must be torch.float32 or torch.float64, got {self.dtype}.")
         self.capture = Capture(_prepared(model, self.device, self.dtype), output)
         first = self._fetch([0, len(images) - 1] if len(images) > 1 else [0])
-        gradients = audit(self.capture, first)
+        try:
+            gradients = audited(self.capture, first)
+        except NumericalError as failure:
+            raise NumericalError(self._explain(0, len(images) - 1)) from failure
         self.layout = Layout.of(self.capture, gradients, min(len(images), _CHOICE), self.device.type)
         self.capture.late = self.layout.late.keys()
         self._divide(gradients.activations // len(first))
@@ -153,7 +157,10 @@ class Entk:
         with tqdm(total=out.numel(), unit="pair", unit_scale=True, disable=None if progress else True) as bar:
             for (start, stop), (low, high) in tile_order(rows, columns, self.edge):
                 found = self._tile((start, stop), (low, high)).to(self.dtype).cpu()
-                at, along = slice(start - rows.start, stop - rows.start), slice(low - columns.start, high - columns.start)
+                at, along = (
+                    slice(start - rows.start, stop - rows.start),
+                    slice(low - columns.start, high - columns.start),
+                )
                 out[at, along] = found
                 if symmetric and low < start:
                     out[along, at] = found.T
@@ -207,11 +214,15 @@ class Entk:
             gradients = self.capture(image)
             found = [*gradients.direct.values(), *itertools.chain(*gradients.factors.values())]
             if not gradients.output.isfinite().all():
-                return _not_finite(f"image {position} has such an output, from {first_broken_layer(self.capture.model, image)} on")
+                return _not_finite(
+                    f"image {position} has such an output, from {first_broken_layer(self.capture.model, image)} on"
+                )
             if not all(tensor.isfinite().all() for tensor in found):
                 return _not_finite(f"image {position} has such gradients, though a finite output")
         first, second = positions
-        return _not_finite(f"the product of images {first} and {second} overflows {self.dtype}; dtype=torch.float64 may hold it")
+        return _not_finite(
+            f"the product of images {first} and {second} overflows {self.dtype}; dtype=torch.float64 may hold it"
+        )
 
 
 class Recent:
@@ -257,8 +268,11 @@ def _prepared(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.
             "Call model.eval()."
         )
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise UsageError("the kernel needs parameters that require a gradient: got none. Set requires_grad on those that count.")
-    prepared = copy.deepcopy(model).to(dtype)
+        raise UsageError(
+            "the kernel needs parameters that require a gradient: got none. Set requires_grad on those that count."
+        )
+    cached = [tensor for module in model.modules() for tensor in tensors_in(vars(module)) if not tensor.is_leaf]
+    prepared = copy.deepcopy(model, {id(tensor): tensor.detach() for tensor in cached}).to(dtype)
     return place(prepared.train().eval(), device)
 
 
@@ -267,7 +281,7 @@ def _dtype_of(model: nn.Module) -> torch.dtype:
 
 
 def tile_order(rows: range, columns: range, edge: int) -> Iterator[tuple[Span, Span]]:
-    """The tiles of a block, back and forth along the rows, so that the last column block is used again; one triangle where it is symmetric."""
+    """The tiles of a block, back and forth along the rows, so that the last one is used again; one triangle where it is symmetric."""
     across = _spans(columns, edge)
     for turn, row in enumerate(_spans(rows, edge)):
         below = [span for span in across if rows != columns or span[0] <= row[0]]

@@ -44,6 +44,11 @@ def mark_static(tensor: Tensor, names: Iterable[str]) -> None:
     setattr(tensor, _LEAVES, tuple(dict.fromkeys(names)))
 
 
+def mark_constant(tensor: Tensor) -> None:
+    """Take the mark of a static tensor off again."""
+    delattr(tensor, _LEAVES)
+
+
 def without_gradient(value: Any) -> Any:
     """The same nested arguments with every static tensor detached."""
     return pytree.tree_map(lambda item: item.detach() if is_static(item) else item, value)

@@ -1,13 +1,14 @@
 """How torch's operations use a parameter: one small class for each, and one that serves every other operation.
 
-An `Operation` is made when a call joins data with static tensors (`capture`). It says which of them meet data at a `Site`, whose gradient can
-be left in factors, and gives each sample's gradient with respect to the others from the gradient of the call's output. To teach rmtgen an
+An `Operation` is made when a call joins data with static tensors (`capture`). It says which of them meets data at a `Site`, so that its
+gradient can be left in factors, and gives each sample's gradient of the others from the gradient of the call's output. To teach rmtgen an
 operation, write a class whose `__init__` has the operation's own signature after `batch`, and enter it in `OPERATIONS`.
 
 The first axis of every data tensor counts the samples, each with the same number of consecutive rows (windows of an image, say); `audit`
 finds the calls that do not keep to this.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -23,6 +24,25 @@ from rmtgen.errors import UsageError
 
 PerSample = Iterator[tuple[Tensor, Tensor]]
 """Static tensors, each with its gradient for every sample: (b, *shape of the static tensor)."""
+
+
+def batched(function: Callable, in_dims: Any = 0) -> Callable:
+    """`torch.func.vmap` without its remark that some operation runs one sample at a time."""
+
+    def call(*args: Any) -> Any:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "There is a performance drop")
+            return torch.func.vmap(function, in_dims=in_dims)(*args)
+
+    return call
+
+
+class UnknownUseError(UsageError):
+    """Parameters that enter in a way from which no sample's gradient can be read, by name."""
+
+    def __init__(self, names: Sequence[str], message: str):
+        super().__init__(message)
+        self.names = tuple(names)
 
 
 class Operation:
@@ -43,15 +63,12 @@ class Operation:
     def __init__(self, batch: int, data: dict[Any, Tensor]):
         self.batch, self.kept = batch, data
 
-    def keep(self, *, copy: bool) -> None:
-        """Hold the data, called just before the call is made; as copies, where somebody is going to overwrite them."""
-        self.kept = {place: data.detach().clone() if copy else data.detach() for place, data in self.kept.items()}
+    def keep(self) -> None:
+        """Hold the data, called just before the call is made."""
+        self.kept = {place: data.detach() for place, data in self.kept.items()}
         self.versions = {place: data._version for place, data in self.kept.items()}
-
-    def note_source(self) -> None:
-        """Remember where the data lie while all of a forward pass is still in memory."""
-        data = next(iter(self.kept.values()))
-        self.source = data.data_ptr(), data.shape, data.stride()
+        first = next(iter(self.kept.values()))
+        self.source = first.data_ptr(), first.shape, first.stride()
 
     @property
     def overwritten(self) -> bool:
@@ -187,7 +204,7 @@ class Normalisation(Operation):
 class BatchNorm(Normalisation):
     """Batch normalisation by running statistics; x̂ comes from them, never by dividing by the weight."""
 
-    def __init__(  # noqa: PLR0913 - the signature of torch.nn.functional.batch_norm
+    def __init__(  # noqa: PLR0913, PLR0917 - the signature of torch.nn.functional.batch_norm
         self,
         batch: int,
         input: Tensor,
@@ -216,7 +233,9 @@ class BatchNorm(Normalisation):
 class GroupNorm(Normalisation):
     """Group normalisation, GroupNorm1 and instance-like uses included."""
 
-    def __init__(self, batch: int, input: Tensor, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5):
+    def __init__(
+        self, batch: int, input: Tensor, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5
+    ):
         super().__init__(batch, input, weight, bias)
         self.settings = num_groups, eps
 
@@ -263,9 +282,11 @@ class AnyOperation(Operation):
         self.func = _out_of_place(func)
         self.overwrites = self.func is not func
 
-    def keep(self, *, copy: bool) -> None:
-        """Keep every data argument; copies of them where the call itself overwrites one."""
-        super().keep(copy=copy or self.overwrites)
+    def keep(self) -> None:
+        """Hold every data argument; copies of them where the call itself overwrites one."""
+        if self.overwrites:
+            self.kept = {place: data.detach().clone() for place, data in self.kept.items()}
+        super().keep()
 
     def statics(self) -> list[Tensor]:
         """Every static argument."""
@@ -280,7 +301,16 @@ class AnyOperation(Operation):
             _, pull_back = torch.func.vjp(lambda *fixed: self._call(rows, fixed), *fixed)
             return pull_back(grad)
 
-        gradients = torch.func.vmap(product)(rows, self._by_sample(grad))
+        try:
+            gradients = batched(product)(rows, self._by_sample(grad))
+        except (RuntimeError, NotImplementedError) as failure:
+            reason = str(failure).splitlines()[0]
+            names, called = self.names(), getattr(self.func, "__name__", self.func)
+            raise UnknownUseError(
+                names,
+                f"parameter {', '.join(names)} must enter through an operation that torch.func can batch: {called} is none ({reason}). "
+                "Freeze it (requires_grad=False) to leave it out of the kernel.",
+            ) from failure
         yield from zip(self.fixed.values(), gradients, strict=True)
 
     def _call(self, rows: dict[int, Tensor], fixed: tuple[Tensor, ...]) -> Tensor:
@@ -295,10 +325,11 @@ class AnyOperation(Operation):
 
     def _by_sample(self, tensor: Tensor) -> Tensor:
         if tensor.ndim == 0 or len(tensor) % self.batch:
-            name = getattr(self.func, "__name__", self.func)
-            raise UsageError(
-                f"data must have one or more rows for each of {self.batch} samples first: {name}, which uses parameter "
-                f"{', '.join(self.names())}, meets shape {tuple(tensor.shape)}. Freeze that parameter, or rewrite the line."
+            names, called = self.names(), getattr(self.func, "__name__", self.func)
+            raise UnknownUseError(
+                names,
+                f"data must have one or more rows for each of {self.batch} samples first: {called}, which uses {', '.join(names)}, meets "
+                f"shape {tuple(tensor.shape)}. Freeze that parameter (requires_grad=False), or keep the samples on the first axis.",
             )
         return tensor.reshape(self.batch, -1, *tensor.shape[1:])
 

@@ -87,7 +87,9 @@ class Plan:
     def __str__(self) -> str:
         """A table: a line a weight, then the totals."""
         width = min(48, max(len(weight.name) for weight in self.weights))
-        lines = [f"{'weight':<{width}}  {'rule':<11}{'parameters':>12}{'stored':>10}{'pass FLOPs':>12}{'kernel FLOPs':>14}"]
+        lines = [
+            f"{'weight':<{width}}  {'rule':<11}{'parameters':>12}{'stored':>10}{'pass FLOPs':>12}{'kernel FLOPs':>14}"
+        ]
         for one in (*self.weights, self._total()):
             name = one.name if len(one.name) <= width else f"…{one.name[1 - width :]}"
             lines.append(
@@ -182,7 +184,8 @@ def _weights(entk: Entk, images: int, pairs: int) -> list[WeightPlan]:
         if late is None:
             formed = Instantiate().cost(site)
             stored = 0 if name in sited else layout.formed.get(name, 0)
-            plan = WeightPlan(name, _FORMED, 0 if name in sited else size, stored, images * (passes + formed.sample_flops), 2.0 * pairs * stored)
+            flops = images * (passes + formed.sample_flops)
+            plan = WeightPlan(name, _FORMED, 0 if name in sited else size, stored, flops, 2.0 * pairs * stored)
         else:
             shared = 0 if late.source != number else site.t_in * site.c_in
             flops = late.rule.cost(site).flops(images, pairs)

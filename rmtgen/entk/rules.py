@@ -2,14 +2,13 @@
 
 G_i is a sample's gradient of the weight, a_it the patch of its input under the window at position t, g_it its output gradient there.
 
-instantiate: form G_i, one tap of the window at a time, and multiply.                      2 s a pair, 2 t s a sample
-contract:    Σ_tt' (g_it·g_jt')(a_it·a_jt'), G_i is never formed.                          2 t² (c_out + k c_in) a pair
-shift:       the same, but a_it·a_jt' is the sum over taps of products of *pixels*, so one  2 (t_in² c_in + t² c_out) a pair, and sums
-             Gram matrix of pixels is made and its shifted views are added, along one axis
-             of the window and then along the other. Padding is never multiplied.
+instantiate: form G_i, one tap of the window at a time, and multiply. 2 s FLOPs a pair, 2 t s a sample.
+contract: Σ_tt' (g_it·g_jt')(a_it·a_jt'); G_i is never formed. 2 t² (c_out + k c_in) a pair. With t = 1, two Gram matrices multiplied entry
+    by entry.
+shift: the same, but a_it·a_jt' is the sum over taps of products of *pixels*: one Gram matrix of pixels is made, and its shifted views are
+    added along one axis of the window and then along the other. 2 (t_in² c_in + t² c_out) a pair. Padding is never multiplied.
 
-With t = 1, contract is an elementwise product of two Gram matrices. s, k, t, t_in and c are those of `sites`. A rule is a class with `applies`,
-`cost` and `add`; enter a new one in `RULES`.
+s, k, t, t_in and c are those of `sites`. A rule is a class with `applies`, `cost` and `add`; enter a new one in `RULES`.
 """
 
 from abc import ABC, abstractmethod
@@ -23,6 +22,10 @@ from torch import Tensor
 
 from rmtgen.entk.sites import Site, Tap
 
+DEPTH = 2**13
+"""Entries that a float32 product sums before the sum goes on in float64: a sum over ten million parameters keeps float32's rounding."""
+EDGE = 128
+"""Rows of a product at the least: fewer are slower."""
 BALANCE = {"cpu": 2.0, "cuda": 20.0}
 """FLOPs that a float32 matrix product does in the time that an elementwise operation moves a byte."""
 BLOCK = {"cpu": 2**20, "cuda": 2**27}
@@ -93,7 +96,9 @@ class Instantiate(Rule):
         sides = [rows] if symmetric else [rows, columns]
         fits = work // (sum(len(side[0]) for side in sides) * site.c_in * rows[0].element_size())
         fits = min(max(1, fits), site.c_out)
-        made = [side[0].new_empty(len(side[0]), fits * site.c_in) for side in sides]  # once: fresh pages cost more than the product
+        made = [
+            side[0].new_empty(len(side[0]), fits * site.c_in) for side in sides
+        ]  # once: fresh pages cost more than the product
         for vertical in site.window.taps[0]:
             for horizontal in site.window.taps[1]:
                 for start in range(0, site.c_out, fits):
@@ -143,7 +148,7 @@ class Pairwise(Rule):
     def _block(self, site: Site, left: Factors, right: Factors) -> Float[Tensor, "i j"]:
         inputs = self._input_products(site, _products(left[0], right[0]))
         grads = _products(left[1], right[1])
-        return torch.mul(inputs.view_as(grads), grads, out=grads).sum(dim=(0, 2)) 
+        return torch.mul(inputs.view_as(grads), grads, out=grads).sum(dim=(0, 2))
 
     def _input(self, site: Site, a: Tensor) -> Tensor:
         raise NotImplementedError
@@ -252,8 +257,3 @@ def multiply(
         for i, columns in blocks(len(left), len(right), edge, symmetric):
             j = slice(columns[0].start, columns[-1].stop)
             kernel[i, j] += left[i, part] @ right[j, part].T
-
-
-EDGE = 128
-DEPTH = 2**13
-"""Entries that a float32 product sums before the sum goes on in float64: keeps a sum over ten million parameters at float32's rounding."""

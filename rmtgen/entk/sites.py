@@ -1,13 +1,15 @@
 """Where a weight meets data: a convolution, or a linear layer on tokens, seen as products over a grid of positions.
 
-At a site each sample has its input a (t_in positions, c_in channels) and output gradient g (t positions, c_out channels), and the weight's
-gradient is the sum over positions of g_t times the patch of a under the window at t. A linear layer on t tokens is a window of one position.
+At a site each sample has its input a (t_in positions, c_in channels) and output gradient g (t positions, c_out channels), and the
+weight's gradient is the sum over positions of g_t times the patch of a under the window at t. A linear layer on t tokens is a window of one
+position.
 
 Notation: n samples, k taps of the window that ever meet an input position, q groups. Taps that only ever meet padding are left out.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from math import prod
 
 import torch
@@ -112,14 +114,17 @@ class Site:
         n, window = len(a), self.window
         if window.kernel == (1, 1) and window.stride == (1, 1) and window.padding == (0, 0):
             return a
+        if not self.k:
+            return a.new_empty(n, self.t, 0)
         (top, left), taps = window.padding, window.taps
         image = torch.nn.functional.pad(a.reshape(n, *window.grid, self.c_in), (0, 0, left, left, top, top))
         for axis in (0, 1):
             span = (window.kernel[axis] - 1) * window.dilation[axis] + 1
             image = image.unfold(1 + axis, span, window.stride[axis])
-        first, last = ([axis[end].offset * step for axis, step in zip(taps, window.dilation, strict=True)] for end in (0, -1))
-        steps = [slice(low, high + 1, step) for low, high, step in zip(first, last, window.dilation, strict=True)]
-        return image[..., steps[0], steps[1]].permute(0, 1, 2, 4, 5, 3).reshape(n, self.t, self.k * self.c_in)
+        for axis in (0, 1):
+            offsets = [tap.offset * window.dilation[axis] for tap in taps[axis]]
+            image = _pick(image, 4 + axis, offsets)
+        return image.permute(0, 1, 2, 4, 5, 3).reshape(n, self.t, self.k * self.c_in)
 
     def instantiate(self, a: Float[Tensor, "n t_in c_in"], g: Float[Tensor, "n t c_out"]) -> Float[Tensor, "n p"]:
         """Each sample's gradient of the weight, entries ordered (output, tap, input)."""
@@ -127,18 +132,31 @@ class Site:
         patches = self.patches(a)
         if q == 1:
             return torch.bmm(g.mT, patches).reshape(n, self.size)
-        patches = patches.reshape(n, self.t, self.k, q, self.c_in // q).permute(0, 3, 1, 2, 4).reshape(n * q, self.t, -1)
+        patches = (
+            patches.reshape(n, self.t, self.k, q, self.c_in // q).permute(0, 3, 1, 2, 4).reshape(n * q, self.t, -1)
+        )
         outputs = g.reshape(n, self.t, q, self.c_out // q).permute(0, 2, 3, 1).reshape(n * q, -1, self.t)
         return torch.bmm(outputs, patches).reshape(n, self.size)
 
-    def as_weight(self, gradient: Float[Tensor, "n p"]) -> Float[Tensor, "n *weight"]:
-        """A gradient from `instantiate` in the shape of the weight, zero at the taps that never meet data."""
+    def as_weight(self, gradient: Float[Tensor, "n p"]) -> Tensor:
+        """Gradients from `instantiate` in the shape of the weight, (n, *weight_shape), zero at the taps that never meet data."""
         n, window = len(gradient), self.window
         rows, columns = ([tap.offset for tap in axis] for axis in window.taps)
         gradient = gradient.reshape(n, self.c_out, len(rows), len(columns), self.c_in // self.groups)
         if self.k == prod(window.kernel):
             return gradient.permute(0, 1, 4, 2, 3).reshape(n, *self.weight_shape)
         whole = gradient.new_zeros(n, self.c_out, self.c_in // self.groups, *window.kernel)
-        index = torch.tensor(rows, device=whole.device)[:, None], torch.tensor(columns, device=whole.device)
+        whole_numbers = {"dtype": torch.long, "device": whole.device}
+        index = torch.tensor(rows, **whole_numbers)[:, None], torch.tensor(columns, **whole_numbers)
         whole[..., index[0], index[1]] = gradient.permute(0, 1, 4, 2, 3)
         return whole.reshape(n, *self.weight_shape)
+
+
+def _pick(image: Tensor, axis: int, offsets: list[int]) -> Tensor:
+    """Some places along an axis: a view where they are evenly spaced, as all but those of tiny grids are."""
+    steps = {after - before for before, after in pairwise(offsets)} or {1}
+    if len(steps) > 1:
+        return image.index_select(axis, torch.tensor(offsets, device=image.device))
+    index = [slice(None)] * image.ndim
+    index[axis] = slice(offsets[0], offsets[-1] + 1, steps.pop())
+    return image[tuple(index)]

@@ -1,0 +1,28 @@
+"""Print the MiB that an eNTK takes above the model, the images and the result, for the budget in the first argument."""
+
+import resource
+import sys
+
+import torch
+
+from rmtgen import entk_gram, load_backbone
+
+
+def peak():
+    """The largest resident set so far, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main(budget, name="resnet18", pixels=64, n=320):
+    """Warm up with a few images, so that libraries and kernels are loaded, then measure."""
+    model = load_backbone(name, init="random", head="random", img_size=pixels).model
+    images = torch.randn(n, 3, pixels, pixels)
+    entk_gram(model, images[:4], memory="64MiB" if pixels < 128 else "1GiB")
+    before = peak()
+    entk_gram(model, images, memory=budget)
+    weights = 4 * sum(parameter.numel() for parameter in model.parameters()) / 2**20
+    print(peak() - before - weights - 4 * n * n / 2**20)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], *(kind(word) for kind, word in zip((str, int, int), sys.argv[2:], strict=False)))

@@ -1,0 +1,93 @@
+"""The kernel of real architectures in float64 against autograd's Jacobian, and in float32 against float64."""
+
+import copy
+
+import pytest
+import torch
+from reference import tangent_kernel
+
+from rmtgen import entk_gram, load_backbone
+
+ZOO = {
+    "resnet18": 32,
+    "resnet50": 32,
+    "resnetv2_50": 32,
+    "wide_resnet50_2": 32,
+    "resnext50_32x4d": 32,
+    "tf_efficientnet_lite0": 32,
+    "efficientnet_b0": 32,
+    "mobilenetv3_small_100": 32,
+    "regnety_004": 32,
+    "densenet121": 32,
+    "convnext_atto": 32,
+    "convnextv2_atto": 32,
+    "nfnet_l0": 32,
+    "vit_tiny_patch16_224": 32,
+    "deit3_small_patch16_224": 32,
+    "swin_tiny_patch4_window7_224": 56,
+    "mixer_s32_224": 64,
+    "beit_base_patch16_224": 32,
+    "eva02_tiny_patch14_224": 28,
+    "xcit_nano_12_p16_224": 32,
+    "levit_128": 64,
+    "coatnet_nano_rw_224": 64,
+    "maxvit_rmlp_pico_rw_256": 64,
+    "mobilevit_s": 64,
+    "cait_xxs24_224": 32,
+    "vgg11": 32,
+}
+
+
+def clear_cut_images(model, size):
+    """Three images for which no ReLU changes side between float32 and float64: where one does, the kernel itself jumps."""
+
+    def sides(model, images):
+        found = []
+        hooks = [
+            module.register_forward_pre_hook(lambda _, inputs: found.append(inputs[0] > 0))
+            for module in model.modules()
+            if isinstance(module, torch.nn.ReLU)
+        ]
+        with torch.no_grad():
+            model(images)
+        for hook in hooks:
+            hook.remove()
+        return found
+
+    single = copy.deepcopy(model).float()
+    for seed in range(10):
+        images = torch.randn(3, 3, size, size, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+        if all(map(torch.equal, sides(model, images), sides(single, images.float()))):
+            model.train().eval()
+            return images
+    raise AssertionError("no such images among ten draws")
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_exact_in_float64_and_close_in_float32(name):
+    model = load_backbone(name, init="random", head="random", img_size=ZOO[name]).model.double()
+    model.train().eval()  # some cached their position biases when the backbone was measured
+    images = clear_cut_images(model, ZOO[name])
+    expected = tangent_kernel(model, images).detach()
+    exact = entk_gram(model, images)
+    assert (exact - expected).abs().max() <= 1e-10 * expected.abs().max()
+    single = entk_gram(model, images, dtype=torch.float32)
+    assert single.dtype == torch.float32
+    assert (single - expected).norm() <= 1e-5 * expected.norm()
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_torch_func_agrees(tiny=("test_resnet", "test_vit")):
+    """The published recipe, vmap(grad) for every sample, as a second reference."""
+    for name in tiny:
+        model = load_backbone(name, init="random", head="random", img_size=32).model.double()
+        images = torch.randn(4, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+        parameters = {key: value.detach() for key, value in model.named_parameters()}
+        buffers = dict(model.named_buffers())
+
+        def output(parameters, image, model=model, buffers=buffers):
+            return torch.func.functional_call(model, (parameters, buffers), (image[None],))[0, 0]
+
+        gradients = torch.func.vmap(torch.func.grad(output), in_dims=(None, 0))(parameters, images)
+        jacobian = torch.cat([gradient.flatten(1) for gradient in gradients.values()], dim=1)
+        torch.testing.assert_close(entk_gram(model, images), jacobian @ jacobian.T, rtol=1e-10, atol=0)
