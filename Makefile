@@ -5,9 +5,10 @@ PYTHON ?= python3
 VENV ?= .venv
 CONFIG ?=
 RUNS ?=
+BENCH ?=
 
 BIN := $(VENV)/bin
-OWN := PYTHON VENV CONFIG RUNS
+OWN := PYTHON VENV CONFIG RUNS BENCH
 FIELDS = $(foreach v,$(filter-out $(OWN),$(.VARIABLES)),$(if $(filter command,$(origin $v)),'$v=$($v)'))
 STAGES := extract gram spectrum risk report
 RUN = $(BIN)/python -m pipelines
@@ -53,8 +54,9 @@ lint: $(VENV)/.installed-dev ## ruff, and the import contract
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.installed-dev ## benchmarks
-	$(BIN)/python -m tests.bench
+bench: $(VENV)/.installed-dev ## benchmarks: BENCH="cached memory entk entk_growth", or all of them
+	$(BIN)/python -m pip install -q -e '.[bench]'
+	$(BIN)/python -m tests.bench $(BENCH)
 
 clean: ## delete every result: runs/ and reports/ under OUTPUT [data]; data sets, weights and the environment stay
 	rm -rf '$(or $(OUTPUT),data)/runs' '$(or $(OUTPUT),data)/reports'

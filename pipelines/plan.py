@@ -11,7 +11,7 @@ _SIZES = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 def print_plan(arguments: Sequence[str] | None = None) -> None:
     """Print one table a run, and the total of all runs."""
     experiment = parse_experiment(__doc__, arguments)
-    from rmtgen.cost import estimate
+    from rmtgen.cost import estimate, tangent_plan
 
     total = 0.0
     for config in experiment.runs:
@@ -19,6 +19,8 @@ def print_plan(arguments: Sequence[str] | None = None) -> None:
         seconds = sum(cost.seconds for cost in costs)
         total += seconds
         say(f"{config.run_name}: {config.train} + {config.test} images")
+        if config.kernel == "entk":
+            say(f"{tangent_plan(config)}\n")
         say(f"  {'stage':<10}{'FLOPs':>10}{'peak RAM':>12}{'disk':>12}{'time':>12}")
         for cost in costs:
             row = f"{cost.flops:>10.1e}{_bytes(cost.ram):>12}{_bytes(cost.disk):>12}{_duration(cost.seconds):>12}"

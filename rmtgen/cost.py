@@ -13,6 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rmtgen.backbones import Backbone, load_backbone
 from rmtgen.config import Config
+from rmtgen.entk import Entk, Plan
+from rmtgen.entk.plan import Noise, plan_blocks
 from rmtgen.features import default_device, place
 from rmtgen.gram import GramLayout
 from rmtgen.pool import cells
@@ -77,7 +79,31 @@ def estimate(config: Config, classes: int = 100) -> list[StageCost]:
     device = default_device(config.device)
     backbone = load_backbone(config.model, init="random", img_size=config.img_size)
     problem = _Problem(config, backbone.feature_dim, classes)
-    return [_extract(problem, backbone, device), _gram(problem, device), *_solves(problem, device)]
+    gram = _gram(problem, device) if config.kernel == "features" else _tangent_gram(config, device)
+    return [_extract(problem, backbone, device), gram, *_solves(problem, device)]
+
+
+def tangent_plan(config: Config) -> Plan:
+    """What the gram stage of an eNTK run will do, weight by weight: the tiles of the store, train and test.
+
+    Raises:
+        UsageError: as `entk.entk_plan`.
+    """
+    return _plan_of(_tangent_kernel(config), config)
+
+
+def _tangent_kernel(config: Config) -> Entk:
+    backbone = load_backbone(config.model, init="random", head="random", img_size=config.img_size)
+    images = Noise(config.train + config.test, backbone.input_size)
+    dtype = getattr(torch, config.gram_dtype)
+    return Entk(backbone.model, images, device=config.device, memory=config.memory, dtype=dtype)
+
+
+def _plan_of(kernel: Entk, config: Config) -> Plan:
+    n, m = config.train, config.test
+    tiles = GramLayout(n, m, config.gram_dtype, config.tile).tiles()
+    blocks = [(range(t.row_start, t.row_stop), range(t.column_start, t.column_stop)) for t in tiles]
+    return plan_blocks(kernel, blocks, f"({n:,} + {m:,}) × {n:,}", n * (n + 1) // 2 + m * n)
 
 
 def _extract(problem: _Problem, backbone: Backbone, device: torch.device) -> StageCost:
@@ -106,6 +132,18 @@ def _gram(problem: _Problem, device: torch.device) -> StageCost:
     rate = 2.0 * len(square) ** 3 / _seconds(lambda: square @ square, device)
     ram = 4 * (config.train + config.test) * problem.dim + 6 * 8 * config.tile**2
     return StageCost("gram", flops, ram, layout.bytes_on_disk, flops / rate)
+
+
+def _tangent_gram(config: Config, device: torch.device) -> StageCost:
+    """Passes at the speed of a small batch, products at that of a matrix product of the kernel's type."""
+    kernel = _tangent_kernel(config)
+    plan, count = _plan_of(kernel, config), min(kernel.batch, 16)
+    probe = torch.stack([kernel.images[position] for position in range(count)]).to(device, kernel.dtype)
+    passing = _seconds(lambda: kernel.capture(probe), device) / count
+    square = torch.ones(2 * _PROBE, 2 * _PROBE, dtype=kernel.dtype, device=device)
+    rate = 2.0 * len(square) ** 3 / _seconds(lambda: square @ square, device)
+    disk = GramLayout(config.train, config.test, config.gram_dtype, config.tile).bytes_on_disk
+    return StageCost("gram", plan.flops, plan.memory_bytes, disk, plan.seconds(passing, rate))
 
 
 def _solves(problem: _Problem, device: torch.device) -> list[StageCost]:

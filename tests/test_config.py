@@ -173,3 +173,18 @@ def test_a_value_listed_twice_counts_once():
 def test_an_intercept_needs_two_samples():
     with pytest.raises(UsageError, match="targets=intercept needs sizes ≥ 2, got 1"):
         Config(targets="intercept", sizes=(1, 5))
+
+
+def test_the_kernel_settles_what_depends_on_it():
+    features, entk = Config(), Config(kernel="entk")
+    assert (features.gram_dtype, entk.gram_dtype, entk.solve_from) == ("float64", "float32", "gram")
+    assert features.run_name == Config(head_seed=1).run_name  # there is no head
+    assert entk.run_name != Config(kernel="entk", head_seed=1).run_name
+    assert entk.run_name.startswith("resnet50-pretrained-entk-cifar100-")
+    assert entk.stage_hash("extract") == features.stage_hash("extract")
+    with pytest.raises(UsageError, match="solve_from=features is for kernel=features, got kernel=entk"):
+        Config(kernel="entk", solve_from="features")
+    runs = load_experiment(None, {"kernel": "features,entk", "init": "random,pretrained"}).runs
+    assert [(run.init, run.kernel) for run in runs] == [
+        (init, kernel) for init in ("random", "pretrained") for kernel in ("features", "entk")
+    ]

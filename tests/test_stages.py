@@ -1,5 +1,6 @@
 """The stages end to end on a small set of real files: what they leave, when they say `cached`, and what bad input gets."""
 
+import dataclasses
 import json
 import os
 import pickle
@@ -465,3 +466,59 @@ def test_warnings_become_lines_of_the_log(capsys):
         warnings.simplefilter("always")
         assert exit_code(lambda: warnings.warn("look out", stacklevel=1)) == 0
     assert capsys.readouterr().err == "rmtgen: warning: look out\n"
+
+
+def test_an_entk_run_ends_to_end_and_resumes_tile_by_tile(tiny_images, tmp_path, capsys):
+    from pipelines.inputs import open_backbone, open_images
+    from rmtgen import entk_gram
+    from rmtgen.config import load_experiment
+    from rmtgen.features import TransformedImages
+
+    words = [*tiny_images, "train=48", "test=20", "sizes=8,48", "ridges=1e-2,1", "kernel=entk", f"output={tmp_path}"]
+    assert run_all(words) == [0] * 5
+    (run,) = (tmp_path / "runs").iterdir()
+    assert run.name.startswith("test_resnet-random-entk-trees-")
+    (config,) = load_experiment(None, dict(word.split("=", 1) for word in words)).runs
+    backbone, split = open_backbone(config, head="random"), open_images(config)
+    train, test = (TransformedImages(images, backbone) for images in (split.train, split.test))
+    with h5py.File(run / "gram.h5") as file:
+        stored = file["gram"][()]
+    assert stored.dtype == np.float32
+    np.testing.assert_allclose(stored[:48], entk_gram(backbone.model, train), rtol=2e-6)
+    np.testing.assert_allclose(stored[48:], entk_gram(backbone.model, test, train), rtol=2e-6)
+    before = tree(run)
+    (run / "gram.json").unlink()
+    next(run.glob("gram/tile-*.h5")).unlink()
+    capsys.readouterr()
+    assert run_all(words) == [0] * 5
+    assert {name: content for name, content in tree(run).items() if name != "gram.json"} == {
+        name: content for name, content in before.items() if name != "gram.json"
+    }
+    assert capsys.readouterr().out.count("cached") == 4
+
+
+def test_an_entk_of_other_images_than_the_features_is_refused(tiny_images, tmp_path, capsys, monkeypatch):
+    import pipelines.gram as stage
+
+    words = [*tiny_images, "train=48", "test=20", "sizes=48", "kernel=entk", f"output={tmp_path}"]
+    assert extract.main(words) == 0
+    honest = stage.open_images
+    monkeypatch.setattr(stage, "open_images", lambda config: honest(dataclasses.replace(config, seed=5)))
+    assert gram.main(words) == 3
+    assert "the train images must be those of" in capsys.readouterr().err
+
+
+def test_plan_shows_the_entk_weight_by_weight(capsys):
+    words = [
+        "model=test_resnet",
+        "init=random",
+        "dataset=cifar100",
+        "img_size=32",
+        "train=100",
+        "test=20",
+        "kernel=entk",
+    ]
+    assert plan.main(words) == 0
+    out = capsys.readouterr().out
+    assert "(100 + 20) × 100: 7,050 entries" in out
+    assert "head.weight" in out

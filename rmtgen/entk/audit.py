@@ -34,7 +34,9 @@ def audit(capture: Capture, images: Float[Tensor, "2 c h w"]) -> Gradients:
     expected = capture.weighted_gradient(images, coefficients)
     total = torch.stack([gradient.double().norm() for gradient in expected.values()]).norm()
     if not total.isfinite():
-        raise NumericalError("the gradients of the first samples must be finite, got NaN or infinity. Check the images and the weights.")
+        raise NumericalError(
+            "the gradients of the first samples must be finite, got NaN or infinity. Check the images and the weights."
+        )
     epsilon = torch.finfo(images.dtype).eps
     wrong = {}
     for name, wanted in expected.items():

@@ -23,7 +23,8 @@ from rmtgen.features import default_device, first_broken_layer, place
 
 Span = tuple[int, int]
 _DTYPES = (torch.float32, torch.float64)
-_MOST_IMAGES = {"cpu": 64, "cuda": 256}  # in one pass: past this a batch gains no speed, and on a CPU costs fresh pages
+_MOST_IMAGES = {"cpu": 64, "cuda": 256}  # in one pass: past this a batch gains no speed
+_MOST_BYTES = {"cpu": 640 * 2**20, "cuda": 2**63}  # of one pass: on a CPU a larger one spends its time on fresh pages
 _CHOICE = 512  # rules are chosen for tiles of about this many samples
 
 
@@ -134,7 +135,8 @@ class Entk:
                 f"memory must hold two samples and one pass: expected at least {-(-least // 2**20)}MiB, got "
                 f"{self.budget // 2**20}MiB. Raise memory, or lower the image size."
             )
-        self.batch = max(1, min(_MOST_IMAGES[self.device.type], self.budget // (4 * passing)))
+        kind = self.device.type
+        self.batch = max(1, min(_MOST_IMAGES[kind], min(self.budget // 4, _MOST_BYTES[kind]) // passing))
         self.work = min(self.budget // 8, max(2**29, self.budget // 32))
         room = max(2 * stored, self.budget - self.batch * passing - self.work)
         whole = len(self.images) * stored <= room

@@ -1,5 +1,6 @@
 """What a kernel will cost before it is computed: the rule, the FLOPs and the bytes of every weight, and the memory they take."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
 
@@ -39,8 +40,8 @@ class Plan:
     """The cost of one kernel.
 
     Attributes:
+        what: the shape of the kernel, in words.
         weights: one entry a weight, in the order of their use, and the rest.
-        rows, columns: n and m; m = 0 is the symmetric kernel of the rows.
         pairs: entries that are computed.
         images: images that pass through the network, those counted that pass more than once.
         edge: samples in a tile; `batch`: images in one pass.
@@ -48,9 +49,8 @@ class Plan:
         result_bytes: of the kernel itself, which is not part of the memory budget.
     """
 
+    what: str
     weights: tuple[WeightPlan, ...]
-    rows: int
-    columns: int
     pairs: int
     images: int
     edge: int
@@ -95,9 +95,8 @@ class Plan:
             lines.append(
                 f"{name:<{width}}  {one.rule:<11}{one.parameters:>12,}{one.entries:>10,}{one.capture_flops:>12.2e}{one.kernel_flops:>14.2e}"
             )
-        what = f"{self.rows:,} × {self.columns or self.rows:,}{'' if self.columns else ' symmetric'}"
         lines += [
-            f"{what}: {self.pairs:,} entries, {100 * self.kernel_flops / self.flops:.0f} % of the FLOPs in products between samples",
+            f"{self.what}: {self.pairs:,} entries, {100 * self.kernel_flops / self.flops:.0f} % of the FLOPs in products between samples",
             f"tiles of {self.edge:,}, {self.images:,} image passes {self.batch} at a time",
             f"memory {_bytes(self.memory_bytes)}: factors {_bytes(self.stored_bytes)}, work space {_bytes(self.work_bytes)}, "
             f"passes {_bytes(self.pass_bytes)}; the result takes {_bytes(self.result_bytes)}",
@@ -138,32 +137,46 @@ def entk_plan(
         UsageError: as `entk_gram`.
     """
     entk = Entk(
-        model, _Noise(rows + (columns or 0), image_shape), device=device, memory=memory, dtype=dtype, output=output
+        model, Noise(rows + (columns or 0), image_shape), device=device, memory=memory, dtype=dtype, output=output
     )
     spans = range(rows), range(rows) if columns is None else range(rows, rows + columns)
-    cache = Recent(entk.room, lambda span: None)
-    for row, column in tile_order(*spans, entk.edge):
-        cache.get(row, beside=column)
-        cache.get(column, beside=row)
+    what = f"{rows:,} × {columns or rows:,}{' symmetric' if columns is None else ''}"
     pairs = rows * (rows + 1) // 2 if columns is None else rows * columns
+    return plan_blocks(entk, [spans], what, pairs)
+
+
+def plan_blocks(entk: Entk, blocks: Iterable[tuple[range, range]], what: str, pairs: int) -> Plan:
+    """The plan of several blocks of one kernel, asked for in turn.
+
+    Args:
+        entk: the kernel.
+        blocks: rows and columns of each call of `Entk.block`.
+        what: a name for the whole.
+        pairs: entries computed in all.
+    """
+    cache, entries = Recent(entk.room, lambda span: None), 0
+    for rows, columns in blocks:
+        entries += len(rows) * len(columns)
+        for row, column in tile_order(rows, columns, entk.edge):
+            cache.get(row, beside=column)
+            cache.get(column, beside=row)
     item = torch.finfo(entk.dtype).bits // 8
     return Plan(
+        what=what,
         weights=tuple(_weights(entk, cache.made, pairs)),
-        rows=rows,
-        columns=columns or 0,
         pairs=pairs,
         images=cache.made,
         edge=entk.edge,
         batch=entk.batch,
-        stored_bytes=min(entk.room, rows + (columns or 0)) * entk.layout.entries * item,
+        stored_bytes=min(entk.room, len(entk.images)) * entk.layout.entries * item,
         work_bytes=entk.work,
         pass_bytes=entk.batch * entk.image_bytes,
-        result_bytes=rows * (columns or rows) * item,
+        result_bytes=entries * item,
     )
 
 
-class _Noise:
-    """Images that are made when they are asked for."""
+class Noise:
+    """Images of given shape, made when they are asked for."""
 
     def __init__(self, count: int, shape: tuple[int, ...]):
         self.count, self.shape = count, shape

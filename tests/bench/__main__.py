@@ -1,7 +1,11 @@
-"""Run every benchmark and print its table: `make bench`."""
+"""Run the benchmarks named, or all of them, and print their tables: `make bench`, `make bench BENCH="entk cached"`."""
 
-from tests.bench import cached, memory
+import importlib
+import sys
 
-for benchmark in (cached, memory):
+ALL = ("cached", "memory", "entk", "entk_growth")
+
+for name in sys.argv[1:] or ALL:
+    benchmark = importlib.import_module(f"tests.bench.{name}")
     print(f"\n{benchmark.__doc__.splitlines()[0]}\n", flush=True)
     benchmark.main()
