@@ -6,7 +6,7 @@ arguments detached, so that the backward pass computes no weight gradients, and 
 sample's gradient of the static arguments, and the graph from the parameters to them gives that of the parameters.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +42,7 @@ class Gradients:
         calls: the operations that join data with parameters, in order.
         direct: per-sample gradients (b, *shape) by parameter name; a parameter used more than once has the sum.
         factors: for each call left in factors, its input (b, t_in, c_in) and output gradient (b, t, c_out), by call number.
+        written: calls whose weight gradient went to the place given for it.
         activations: bytes of the data tensors that the forward pass made.
     """
 
@@ -49,6 +50,7 @@ class Gradients:
     calls: list[Operation]
     direct: dict[str, Tensor] = field(default_factory=dict)
     factors: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    written: set[int] = field(default_factory=set)
     activations: int = 0
 
     def add(self, name: str, gradient: Tensor) -> None:
@@ -82,12 +84,18 @@ class Capture:
         self.fallback += tuple(fresh)
         return bool(fresh)
 
-    def __call__(self, images: Float[Tensor, "b c h w"], weights: Float[Tensor, " b"] | None = None) -> Gradients:
+    def __call__(
+        self,
+        images: Float[Tensor, "b c h w"],
+        weights: Float[Tensor, " b"] | None = None,
+        into: Mapping[int, Float[Tensor, "b p"]] | None = None,
+    ) -> Gradients:
         """The gradients of a batch.
 
         Args:
             images: b samples.
             weights: sum the gradients over the samples with these weights at once, so that `direct` has one row; None: a row a sample.
+            into: for some calls, where the gradient of the weight at their site is to be written, instead of to `direct`.
 
         Raises:
             UsageError: more than one output; batch statistics; an input that the model overwrites.
@@ -95,7 +103,7 @@ class Capture:
         """
         with torch.autocast(images.device.type, enabled=False), torch.enable_grad():
             try:
-                found, statics = self._pass(images, weights)
+                found, statics = self._pass(images, weights, into or {})
             except RuntimeError as failure:
                 if "inplace operation" not in str(failure):
                     raise
@@ -116,7 +124,9 @@ class Capture:
             found = torch.autograd.grad(value, list(wanted.values()), retain_graph=True, materialize_grads=True)
         return dict(zip(wanted, found, strict=True))
 
-    def _pass(self, images: Tensor, weights: Tensor | None) -> tuple[Gradients, dict[int, tuple[Tensor, Tensor]]]:
+    def _pass(
+        self, images: Tensor, weights: Tensor | None, into: Mapping[int, Tensor]
+    ) -> tuple[Gradients, dict[int, tuple[Tensor, Tensor]]]:
         """What was captured, and the gradients of the static tensors, by identity."""
         statics: dict[int, tuple[Tensor, Tensor]] = {}
         overwritten: list[str] = []
@@ -125,7 +135,7 @@ class Capture:
             if operation.overwritten:
                 overwritten.extend(operation.names())
                 return
-            for static, gradient in self._contributions(found, number, operation, grad.detach()):
+            for static, gradient in self._contributions(found, into, number, operation, grad.detach()):
                 part = gradient if weights is None else torch.tensordot(weights, gradient, dims=1)[None]
                 before = statics.get(id(static))
                 statics[id(static)] = (static, part if before is None else before[1] + part)
@@ -155,18 +165,22 @@ class Capture:
             out = torch.func.functional_call(self.model, chosen, (image[None],))
             return self._scalar(out, 1)[0]
 
-        return batched(torch.func.grad(output), in_dims=(None, 0))(chosen, images)
+        found = batched(torch.func.grad(output), in_dims=(None, 0))(chosen, images)
+        return {name: gradient.detach() for name, gradient in found.items()}
 
     def _contributions(
-        self, found: Gradients, number: int, operation: Operation, grad: Tensor
+        self, found: Gradients, into: Mapping[int, Tensor], number: int, operation: Operation, grad: Tensor
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Static tensors with a gradient for each sample; what is left in factors is stored instead."""
+        """Static tensors with a gradient for each sample; what is left in factors, or has a place of its own, is put there."""
         yield from operation.direct(grad)
         if operation.site is None:
             return
         factors = operation.factors(grad)
         if number in self.late:
             found.factors[number] = factors
+        elif number in into:
+            operation.site.instantiate(*factors, out=into[number])
+            found.written.add(number)
         else:
             yield operation.weight, operation.site.as_weight(operation.site.instantiate(*factors))
 

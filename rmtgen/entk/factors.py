@@ -6,6 +6,7 @@ than its factors, where it is reparametrised or grouped, and where it is used mo
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from rmtgen.entk.capture import Capture, Gradients
+from rmtgen.entk.marks import leaves
 from rmtgen.entk.rules import Instantiate, Rule, choose, multiply
 from rmtgen.entk.sites import Site
 
@@ -34,33 +36,40 @@ class Layout:
     Attributes:
         formed: entries of the formed gradients, by parameter name, in order.
         late: the weights left in factors, by call number.
-        sites: every call's site, by call number, for the plan.
+        straight: the call that alone gives the formed gradient of a weight, so that it can be written to its place at once, by name.
+        sites: every call's weight and site, by call number.
     """
 
     formed: dict[str, int]
     late: dict[int, Late]
+    straight: dict[str, int]
     sites: dict[int, tuple[str, Site]]
 
     @classmethod
     def of(cls, capture: Capture, gradients: Gradients, samples: int, device: str) -> "Layout":
         """Decide for a kernel of `samples` samples on a device, from the calls of one batch."""
         uses = Counter(name for call in gradients.calls for name in set(call.names()))
-        sites = {
-            number: (call.names()[0], call.site) for number, call in enumerate(gradients.calls) if call.site is not None
-        }
-        first: dict[int, int] = {}
-        late = {}
-        for number, (name, site) in sites.items():
-            call = gradients.calls[number]
-            plain = call.weight is capture.parameters.get(name) and uses[name] == 1
+        numbered = [(number, call) for number, call in enumerate(gradients.calls) if call.site is not None]
+        sites = {number: (leaves(call.weight)[0], call.site) for number, call in numbered}
+        first: dict[tuple, int] = {}
+        late, straight = {}, {}
+        for number, call in numbered:
+            name, site = sites[number]
+            if call.weight is not capture.parameters.get(name) or uses[name] > 1:
+                continue
             rule = choose(site, samples, device)
             formed_is_smaller = site.size <= site.t_in * site.c_in + site.t * site.c_out
-            if not plain or site.groups > 1 or (isinstance(rule, Instantiate) and formed_is_smaller):
-                continue
-            late[number] = Late(name, site, rule, first.setdefault(call.source, number))
+            if site.groups > 1 or (isinstance(rule, Instantiate) and formed_is_smaller):
+                straight[name] = number
+            else:
+                late[number] = Late(name, site, rule, first.setdefault(call.source, number))
         left = {one.name for one in late.values()}
-        sizes = {name: parameter.numel() for name, parameter in capture.parameters.items() if name not in left}
-        return cls({name: size for name, size in sizes.items() if uses[name] or name in capture.fallback}, late, sites)
+        formed = {
+            name: sites[straight[name]][1].size if name in straight else parameter.numel()
+            for name, parameter in capture.parameters.items()
+            if (uses[name] and name not in left) or name in capture.fallback
+        }
+        return cls(formed, late, straight, sites)
 
     @property
     def width(self) -> int:
@@ -93,17 +102,25 @@ class Factors:
         }
         self.grads = {number: torch.empty(n, one.site.t, one.site.c_out, **new) for number, one in layout.late.items()}
 
+    def places(self, samples: slice) -> dict[int, Tensor]:
+        """Where the straight gradients of some samples belong, by call number."""
+        straight = self.layout.straight
+        return {straight[name]: place for name, place in self._columns(samples) if name in straight}
+
     def put(self, samples: slice, gradients: Gradients) -> None:
-        """Store what was captured of some of the samples; where no gradient arrived it is zero."""
-        start = 0
-        for name, size in self.layout.formed.items():
+        """Store what was captured of some of the samples, the straight gradients being there; where none arrived it is zero."""
+        for name, place in self._columns(samples):
             found = gradients.direct.get(name)
-            self.formed[samples, start : start + size] = 0 if found is None else found.flatten(1)
-            start += size
+            if self.layout.straight.get(name) not in gradients.written:
+                place[:] = 0 if found is None else found.flatten(1)
         for number, grads in self.grads.items():
             a, grads[samples] = gradients.factors.get(number, (0, 0))
             if number in self.inputs:
                 self.inputs[number][samples] = a
+
+    def _columns(self, samples: slice) -> Iterator[tuple[str, Tensor]]:
+        parts = self.formed[samples].split(list(self.layout.formed.values()), dim=1)
+        return zip(self.layout.formed, parts, strict=True)
 
     def of(self, number: int) -> tuple[Tensor, Tensor]:
         """Input and output gradient of a weight left in factors."""

@@ -197,8 +197,9 @@ class Entk:
         factors = Factors(self.layout, stop - start, self.dtype, self.device)
         for low in range(start, stop, self.batch):
             high = min(low + self.batch, stop)
-            gradients = self.capture(self._fetch(range(low, high)))
-            factors.put(slice(low - start, high - start), gradients)
+            samples = slice(low - start, high - start)
+            gradients = self.capture(self._fetch(range(low, high)), into=factors.places(samples))
+            factors.put(samples, gradients)
         return factors
 
     def _fetch(self, positions: Sequence[int]) -> Float[Tensor, "b c h w"]:

@@ -126,17 +126,21 @@ class Site:
             image = _pick(image, 4 + axis, offsets)
         return image.permute(0, 1, 2, 4, 5, 3).reshape(n, self.t, self.k * self.c_in)
 
-    def instantiate(self, a: Float[Tensor, "n t_in c_in"], g: Float[Tensor, "n t c_out"]) -> Float[Tensor, "n p"]:
-        """Each sample's gradient of the weight, entries ordered (output, tap, input)."""
+    def instantiate(
+        self, a: Float[Tensor, "n t_in c_in"], g: Float[Tensor, "n t c_out"], out: Float[Tensor, "n p"] | None = None
+    ) -> Float[Tensor, "n p"]:
+        """Each sample's gradient of the weight, entries ordered (output, tap, input); written into `out` where it is given."""
         n, q = len(a), self.groups
         patches = self.patches(a)
         if q == 1:
-            return torch.bmm(g.mT, patches).reshape(n, self.size)
+            into = None if out is None else out.unflatten(1, (self.c_out, self.depth))
+            return torch.bmm(g.mT, patches, out=into).reshape(n, self.size)
         patches = (
             patches.reshape(n, self.t, self.k, q, self.c_in // q).permute(0, 3, 1, 2, 4).reshape(n * q, self.t, -1)
         )
         outputs = g.reshape(n, self.t, q, self.c_out // q).permute(0, 2, 3, 1).reshape(n * q, -1, self.t)
-        return torch.bmm(outputs, patches).reshape(n, self.size)
+        formed = torch.bmm(outputs, patches).reshape(n, self.size)
+        return formed if out is None else out.copy_(formed)
 
     def as_weight(self, gradient: Float[Tensor, "n p"]) -> Tensor:
         """Gradients from `instantiate` in the shape of the weight, (n, *weight_shape), zero at the taps that never meet data."""

@@ -172,11 +172,16 @@ class Frozen(nn.Module):
 
 
 class Unused(nn.Module):
+    """A layer that is never called, and two whose output is thrown away: one that would be formed, one that would be left in factors."""
+
     def __init__(self):
         super().__init__()
         self.conv, self.idle = nn.Conv2d(3, 4, 3), nn.Linear(3, 3)
+        self.wasted, self.also_wasted = nn.Conv2d(3, 2, 1), nn.Linear(3 * SIZE * SIZE, 50)
 
     def forward(self, x):
+        self.wasted(x)
+        self.also_wasted(x.flatten(1))
         return self.conv(x)
 
 
