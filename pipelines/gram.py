@@ -60,7 +60,6 @@ def _tangent_kernel(job: Job, features: "FeatureStore") -> "Callable[[Tile], np.
     from rmtgen.entk import Entk, Joined
     from rmtgen.errors import StaleInputError
     from rmtgen.features import TransformedImages
-    from rmtgen.precision import fp32_precision
 
     config, split = job.config, open_images(job.config)
     for name, images in (("train", split.train), ("test", split.test)):
@@ -72,12 +71,11 @@ def _tangent_kernel(job: Job, features: "FeatureStore") -> "Callable[[Tile], np.
     backbone = open_backbone(config, head="random")
     pictures = Joined(*(TransformedImages(images, backbone) for images in (split.train, split.test)))
     dtype = getattr(torch, config.gram_dtype)
-    kernel = Entk(backbone.model, pictures, device=config.device, memory=config.memory, dtype=dtype)
+    settings = {"device": config.device, "memory": config.memory, "dtype": dtype, "precision": config.fp32_precision}
+    kernel = Entk(backbone.model, pictures, **settings)
 
     def block(tile: "Tile") -> np.ndarray:
-        with fp32_precision(config.fp32_precision):
-            found = kernel.block(range(tile.row_start, tile.row_stop), range(tile.column_start, tile.column_stop))
-        return found.numpy()
+        return kernel.block(range(tile.row_start, tile.row_stop), range(tile.column_start, tile.column_stop)).numpy()
 
     return block
 

@@ -113,10 +113,13 @@ class Factors:
             found = gradients.direct.get(name)
             if self.layout.straight.get(name) not in gradients.written:
                 place[:] = 0 if found is None else found.flatten(1)
-        for number, grads in self.grads.items():
-            a, grads[samples] = gradients.factors.get(number, (0, 0))
-            if number in self.inputs:
-                self.inputs[number][samples] = a
+        inputs = {}  # an input that several calls share comes with any of them whose output was used
+        for number, one in self.layout.late.items():
+            a, self.grads[number][samples] = gradients.factors.get(number, (None, 0))
+            if a is not None:
+                inputs[one.source] = a
+        for source, stored in self.inputs.items():
+            stored[samples] = inputs.get(source, 0)
 
     def _columns(self, samples: slice) -> Iterator[tuple[str, Tensor]]:
         parts = self.formed[samples].split(list(self.layout.formed.values()), dim=1)

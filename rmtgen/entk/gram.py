@@ -20,6 +20,7 @@ from rmtgen.entk.factors import Factors, Layout, tile
 from rmtgen.entk.marks import tensors_in
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.features import default_device, first_broken_layer, place
+from rmtgen.precision import fp32_precision
 
 Span = tuple[int, int]
 _DTYPES = (torch.float32, torch.float64)
@@ -105,8 +106,12 @@ class Entk:
         memory: str | int = "4GiB",
         dtype: torch.dtype | None = None,
         output: int | str | None = None,
+        precision: str = "ieee",
     ):
-        """Copy the model to the device, check it on two images, and lay out the memory; see `entk_gram` for arguments and errors."""
+        """Copy the model to the device, check it on two images, and lay out the memory; see `entk_gram` for arguments and errors.
+
+        `precision` is that of float32 products and convolutions on CUDA, "ieee" or "tf32" (`precision.fp32_precision`).
+        """
         if len(images) < 1:
             raise UsageError("the kernel needs at least one image, got 0.")
         self.images, self.device, self.budget = images, default_device(device), parse_bytes(memory)
@@ -115,8 +120,10 @@ class Entk:
             raise UsageError(f"dtype must be torch.float32 or torch.float64, got {self.dtype}.")
         self.capture = Capture(_prepared(model, self.device, self.dtype), output)
         first = self._fetch([0, len(images) - 1] if len(images) > 1 else [0])
+        self.precision = precision
         try:
-            gradients = audited(self.capture, first)
+            with fp32_precision(precision):
+                gradients = audited(self.capture, first)
         except NumericalError as failure:
             raise NumericalError(self._explain(0, len(images) - 1)) from failure
         self.layout = Layout.of(self.capture, gradients, min(len(images), _CHOICE), self.device.type)
@@ -171,10 +178,18 @@ class Entk:
         return out
 
     def _tile(self, rows: Span, columns: Span) -> Tensor:
+        with fp32_precision(self.precision):
+            found = self._tile_that_fits(rows, columns)
+        bad = (~found.isfinite()).nonzero()
+        if len(bad):
+            raise NumericalError(self._explain(rows[0] + int(bad[0, 0]), columns[0] + int(bad[0, 1])))
+        return found
+
+    def _tile_that_fits(self, rows: Span, columns: Span) -> Tensor:
+        """A tile, with smaller batches and less work space where the device runs out of memory."""
         while True:
             try:
-                found = tile(self._blocks.get(rows, beside=columns), self._blocks.get(columns, beside=rows), self.work)
-                break
+                return tile(self._blocks.get(rows, beside=columns), self._blocks.get(columns, beside=rows), self.work)
             except torch.OutOfMemoryError as failure:
                 if self.batch == 1 and self.work < 2**20:
                     raise UsageError(
@@ -184,13 +199,8 @@ class Entk:
                 self._blocks.clear()
                 warnings.warn(
                     f"{self.device} is out of memory: going on with {self.batch} images a pass and {self.work // 2**20}MiB of work space.",
-                    stacklevel=4,
+                    stacklevel=5,
                 )
-
-        bad = (~found.isfinite()).nonzero()
-        if len(bad):
-            raise NumericalError(self._explain(rows[0] + int(bad[0, 0]), columns[0] + int(bad[0, 1])))
-        return found
 
     def _captured(self, span: Span) -> Factors:
         start, stop = span

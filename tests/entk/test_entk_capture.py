@@ -185,6 +185,19 @@ class Unused(nn.Module):
         return self.conv(x)
 
 
+class UnusedTwin(nn.Module):
+    """Two layers left in factors share an input, and the output of the first is thrown away."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.wasted, self.used = nn.Conv2d(3, 6, 1), nn.Conv2d(6, 40, 3), nn.Conv2d(6, 40, 3)
+
+    def forward(self, x):
+        x = self.stem(x)
+        self.wasted(x)
+        return self.used(x)
+
+
 BODIES = {
     UsedTwice: 3,
     SharedWeights: 4,
@@ -197,6 +210,7 @@ BODIES = {
     Embedded: 4,
     Frozen: 4,
     Unused: 4,
+    UnusedTwin: 40,
 }
 
 
