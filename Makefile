@@ -34,7 +34,7 @@ all: report ## every stage, then the report
 # The stages run in order, once each; a stage that is done says so and costs nothing.
 extract: $(VENV)/.installed ## images, backbone -> features.h5
 gram: extract ## features -> gram.h5
-spectrum: $(if $(filter features,$(SOLVE_FROM)),extract,gram) ## eigenvalues and target coefficients -> spectrum.h5
+spectrum: gram ## eigenvalues and target coefficients -> spectrum.h5
 risk: spectrum ## GCV, LOO and test risk over sizes and ridges -> risk.csv
 report: risk ## report.html and figures
 $(STAGES):

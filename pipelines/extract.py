@@ -1,18 +1,28 @@
-"""Stage `extract`: images, backbone -> features.h5."""
+"""Stage `extract`: images, backbone -> features.h5; for a sketched entk, its rows."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pipelines.inputs import open_backbone, open_images
 from pipelines.stage import Job, Result, run_stage
 from rmtgen import durable
 
+_CHECKED = 128
+"""Training images on which a sketch is held against the exact kernel."""
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch import Tensor
+
     from rmtgen.backbones import Backbone
-    from rmtgen.datasets import LabelledImages
+    from rmtgen.datasets import Split
     from rmtgen.feature_store import FeatureStore
     from rmtgen.manifest import FileRecord
+
+    Make = Callable[[str, Sequence[int]], Iterable[tuple[int, Tensor]]]
+    """From a split's name and numbers of batches to the rows of each."""
 
 
 def work(job: Job) -> Result:
@@ -24,11 +34,12 @@ def work(job: Job) -> Result:
 
     config = job.config
     device = default_device(config.device)  # what is checked in no time comes before what takes minutes
-    backbone, split = open_backbone(config), open_images(config)
+    backbone, split = open_backbone(config, head="random" if config.projection else None), open_images(config)
     found = sources(config)
     inputs = {role: FileRecord.of(path) for role, path in found.items()}
     labels = split.train.labels, split.test.labels
-    layout = FeatureLayout(*labels, split.train.classes, backbone.feature_dim, config.batch_size)
+    dim = config.projection or backbone.feature_dim
+    layout = FeatureLayout(*labels, split.train.classes, dim, config.batch_size)
     details = {
         "backbone": backbone.source,
         "backbone_blake2b": backbone.digest(),
@@ -42,10 +53,15 @@ def work(job: Job) -> Result:
         "duplicates": list(split.duplicates),
     }
     store = FeatureStore.create(job.folder, layout, _basis(job, inputs, details))
-    for name, images in (("train", split.train), ("test", split.test)):
-        _fill(job, store, name, backbone, images)
+    make = (_sketches if config.projection else _features)(job, backbone, split, store)
+    for name in ("train", "test"):
+        _fill(job, store, name, make)
     store.shards.seal()
-    headline = f"{sum(map(len, labels))} images × {backbone.feature_dim} features"
+    headline = f"{sum(map(len, labels))} images × {dim} {'sketched gradients' if config.projection else 'features'}"
+    if config.projection:
+        error, bound = _sketch_error(job, backbone, split, store)
+        details |= {"sketch_error": error, "sketch_error_bound": bound}
+        headline += f"; kernel off by {error:.1%} (bound {bound:.1%})"
     return Result(store.files(), headline, details, inputs)
 
 
@@ -59,21 +75,55 @@ def _basis(job: Job, inputs: "Mapping[str, FileRecord]", details: Mapping[str, o
     return job.run.basis("extract", {**made_from, **{role: record.blake2b for role, record in inputs.items()}})
 
 
-def _fill(job: Job, store: "FeatureStore", split: str, backbone: "Backbone", images: "LabelledImages") -> None:
+def _fill(job: Job, store: "FeatureStore", split: str, make: "Make") -> None:
+    pending, total = store.pending(split), len(store.layout.batches(split))
+    for batch, rows in job.progress(make(split, pending), total, f"{split} batch", done=total - len(pending)):
+        store.write(split, batch, rows.numpy())
+
+
+def _features(job: Job, backbone: "Backbone", split: "Split", _store: "FeatureStore") -> "Make":
     from rmtgen.features import feature_batches
 
-    config, pending, total = job.config, store.pending(split), len(store.layout.batches(split))
-    batches = feature_batches(
-        backbone,
-        images,
-        batches=pending,
-        batch_size=config.batch_size,
-        device=config.device,
-        workers=config.workers,
-        fp32_precision=config.fp32_precision,
-    )
-    for batch, features in job.progress(batches, total, f"{split} batch", done=total - len(pending)):
-        store.write(split, batch, features.numpy())
+    config = job.config
+    settings = {
+        "batch_size": config.batch_size,
+        "device": config.device,
+        "workers": config.workers,
+        "fp32_precision": config.fp32_precision,
+    }
+    return lambda name, batches: feature_batches(backbone, getattr(split, name), batches=batches, **settings)
+
+
+def _sketches(job: Job, backbone: "Backbone", split: "Split", store: "FeatureStore") -> "Make":
+    from rmtgen.entk import Joined, Sketch
+    from rmtgen.features import TransformedImages
+
+    config = job.config
+    images = Joined(*(TransformedImages(part, backbone) for part in (split.train, split.test)))
+    settings = {"device": config.device, "memory": config.memory, "precision": config.fp32_precision}
+    sketch = Sketch(backbone.model, images, config.projection, seed=config.seed, **settings)
+
+    def make(name: str, batches: Sequence[int]) -> "Iterable[tuple[int, Tensor]]":
+        start = 0 if name == "train" else len(split.train)
+        for batch in batches:
+            span = store.layout.span(name, batch)
+            yield batch, sketch.rows(range(start + span.start, start + span.stop))
+
+    return make
+
+
+def _sketch_error(job: Job, backbone: "Backbone", split: "Split", store: "FeatureStore") -> tuple[float, float]:
+    """How far the sketch is from the exact kernel on the first training images."""
+    import torch
+
+    from rmtgen.entk import Entk, sketch_error
+    from rmtgen.features import TransformedImages
+
+    config, count = job.config, min(_CHECKED, len(split.train))
+    images = TransformedImages(split.train.subset(slice(count)), backbone)
+    settings = {"device": config.device, "memory": config.memory, "precision": config.fp32_precision}
+    exact = Entk(backbone.model, images, **settings).block(range(count), range(count))
+    return sketch_error(exact, torch.from_numpy(store.read("train")[:count]))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -19,6 +19,7 @@ def open_backbone(config: Config, head: str | None = None) -> "Backbone":
         init=config.init,
         weights=config.weights,
         head=head,
+        heads=config.heads or 1,
         head_seed=config.head_seed,
         init_seed=config.init_seed,
         img_size=config.img_size,

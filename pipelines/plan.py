@@ -11,7 +11,9 @@ _SIZES = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 def print_plan(arguments: Sequence[str] | None = None) -> None:
     """Print one table a run, and the total of all runs."""
     experiment = parse_experiment(__doc__, arguments)
-    from rmtgen.cost import estimate, tangent_plan
+    from rmtgen.cost import estimate, tangent, tangent_plan
+    from rmtgen.manifest import Manifest
+    from rmtgen.rundir import RunDir
 
     total = 0.0
     for config in experiment.runs:
@@ -19,12 +21,13 @@ def print_plan(arguments: Sequence[str] | None = None) -> None:
         seconds = sum(cost.seconds for cost in costs)
         total += seconds
         say(f"{config.run_name}: {config.train} + {config.test} images")
-        if config.kernel == "entk":
+        if tangent(config):
             say(f"{tangent_plan(config)}\n")
-        say(f"  {'stage':<10}{'FLOPs':>10}{'peak RAM':>12}{'disk':>12}{'time':>12}")
+        say(f"  {'stage':<10}{'FLOPs':>10}{'peak RAM':>12}{'disk':>12}{'time':>12}{'it took':>12}")
         for cost in costs:
+            done = Manifest.read(RunDir(config).path, cost.stage)
             row = f"{cost.flops:>10.1e}{_bytes(cost.ram):>12}{_bytes(cost.disk):>12}{_duration(cost.seconds):>12}"
-            say(f"  {cost.stage:<10}{row}")
+            say(f"  {cost.stage:<10}{row}{_duration(done.seconds) if done else '–':>12}")
         disk = sum(cost.disk for cost in costs)
         say(f"  {'total':<10}{'':>10}{'':>12}{_bytes(disk):>12}{_duration(seconds):>12}\n")
     say(

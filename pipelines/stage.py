@@ -89,6 +89,9 @@ def _run_all(stage: str, experiment: Experiment, work: Callable[[Job], Result]) 
 
 
 def _run_one(stage: str, run: RunDir, work: Callable[[Job], Result]) -> None:
+    if not run.config.needs(stage):
+        say(f"{stage:<9}{run.config.run_name}  not needed: solved from features")
+        return
     for upstream in run.config.reads(stage):
         run.require(upstream)
     if run.done(stage):

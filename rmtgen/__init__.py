@@ -17,6 +17,7 @@ _HOMES = {
     "GramStore": "gram",
     "LabelledImages": "datasets",
     "encode_targets": "targets",
+    "entk_features": "entk",
     "entk_gram": "entk",
     "entk_plan": "entk",
     "extract_features": "features",

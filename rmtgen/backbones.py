@@ -2,7 +2,7 @@
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -33,7 +33,7 @@ class Backbone:
 
     Attributes:
         name: timm's name, with its tag if one was given.
-        model: images (b, 3, h, w) to features (b, feature_dim), or to (b, 1) under a random head. Parameters keep `requires_grad`.
+        model: images (b, 3, h, w) to features (b, feature_dim), or to (b, heads) under a random head. Parameters keep `requires_grad`.
         transform: one PIL image of any mode to a float32 tensor of `input_size`.
         feature_dim: the width d of the features, measured.
         input_size: (channels, height, width) in pixels.
@@ -58,12 +58,13 @@ class Backbone:
         return hasher.hexdigest()
 
 
-def load_backbone(
+def load_backbone(  # noqa: PLR0913 - one public function for one question
     name: str,
     *,
     init: str = "pretrained",
     weights: str | Path | None = None,
     head: str | None = None,
+    heads: int = 1,
     head_seed: int = 438,
     init_seed: int = 438,
     img_size: int | None = None,
@@ -79,8 +80,9 @@ def load_backbone(
         name: any name of timm, with or without a tag.
         init: "pretrained" or "random".
         weights: a file to load instead of searching; not looked at for `init="random"`.
-        head: None for features; "random" puts `nn.Linear(feature_dim, 1)` on top, torch's default initialisation.
-        head_seed: seed of that head.
+        head: None for features; "random" puts `nn.Linear(feature_dim, heads)` on top, torch's default initialisation.
+        heads: number of outputs under that head, each drawn from a seed of its own: `head_seed`, `head_seed` + 1, …
+        head_seed: seed of the first.
         init_seed: seed of the random initialisation.
         img_size: side of the square input in pixels. The image's short side is scaled to it and the centre is cut out; networks of a fixed
             input size are built for it. None: the evaluation transform of timm's data config, unchanged.
@@ -92,6 +94,8 @@ def load_backbone(
         CorruptInputError: the weights cannot be read or belong to another architecture.
     """
     _check_choices(name, init, head, img_size)
+    if heads < 1:
+        raise UsageError(f"heads must be at least 1, got {heads}.")
     file = find_weights(name, weights, checkpoints) if init == "pretrained" else None
     model = _build(name, init_seed, img_size)
     if file is None:
@@ -102,7 +106,7 @@ def load_backbone(
     dim = _feature_dim(model, name, input_size)
     return Backbone(
         name=name,
-        model=model if head is None else _with_random_head(model, dim, head_seed),
+        model=model if head is None else _with_random_head(model, dim, range(head_seed, head_seed + heads)),
         transform=transform,
         feature_dim=dim,
         input_size=input_size,
@@ -198,7 +202,12 @@ def _unfit(name: str, img_size: int, failure: Exception) -> str:
     return f"img_size must be one that {name} can take, got {img_size} ({reason}). Leave it out, or choose a larger or a rounder one."
 
 
-def _with_random_head(model: nn.Module, dim: int, seed: int) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        return nn.Sequential(OrderedDict(backbone=model, head=nn.Linear(dim, 1))).eval()
+def _with_random_head(model: nn.Module, dim: int, seeds: Sequence[int]) -> nn.Module:
+    """One linear layer whose output j is what a layer of one output would be under seed j."""
+    head = nn.utils.skip_init(nn.Linear, dim, len(seeds))
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        for row, seed in enumerate(seeds):
+            torch.default_generator.manual_seed(seed)
+            single = nn.Linear(dim, 1)
+            head.weight[row], head.bias[row] = single.weight[0], single.bias[0]
+    return nn.Sequential(OrderedDict(backbone=model, head=head)).eval()

@@ -141,8 +141,15 @@ def _sizes(value: Any) -> tuple[int, ...] | str:
     return sizes
 
 
-def _field(default: Any, parse: Callable[[Any], Any], stages: Sequence[str], text: str) -> Any:
-    return dataclasses.field(default=default, metadata={"parse": parse, "stages": tuple(stages), "help": text})
+def _field(default: Any, parse: Callable[[Any], Any], stages: Sequence[str], text: str, *, option: bool = False) -> Any:
+    """A field of `Config`; an option that is None is as if it were not there, so that a new one leaves old hashes as they were."""
+    metadata = {"parse": parse, "stages": tuple(stages), "help": text, "option": option}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def kernel_label(kernel: str, heads: int | None = None, projection: int | None = None) -> str:
+    """A kernel in a few words: features, entk, entk 4 heads, entk sketch 4096."""
+    return kernel + (f" {heads} heads" if heads else "") + (f" sketch {projection}" if projection else "")
 
 
 _SOLVES = ("spectrum", "risk")
@@ -186,6 +193,16 @@ class Config:
         "kernel: features, or entk, the empirical neural tangent kernel under a fresh head; several make several runs",
     )
     head_seed: int = _field(438, _whole(0), ("gram",), "seed of that head (entk)")
+    heads: int | None = _field(
+        None, _optional(_whole(2)), ("gram",), "average the entk over so many heads, of consecutive seeds", option=True
+    )
+    projection: int | None = _field(
+        None,
+        _optional(_whole(1)),
+        ("extract",),
+        "random sketch of the entk's gradients to so many dimensions, solved from as features",
+        option=True,
+    )
     solve_from: str = _field(
         "auto",
         _one_of("auto", "features", "gram"),
@@ -242,14 +259,26 @@ class Config:
 
     def _resolve_kernel(self) -> None:
         """Fields that mean nothing for one kernel get one value, so that equal runs have equal hashes."""
-        if self.kernel == "entk":
-            if self.solve_from == "features":
-                raise UsageError("solve_from=features is for kernel=features, got kernel=entk. Leave solve_from out.")
-            object.__setattr__(self, "solve_from", "gram")
-        else:
-            object.__setattr__(self, "head_seed", FIELDS["head_seed"].default)
+        unset = () if self.kernel == "entk" else ("head_seed", "heads", "projection")
+        for name in unset:
+            object.__setattr__(self, name, FIELDS[name].default)
+        if self.projection and self.heads:
+            raise UsageError(
+                f"projection sketches the gradients of one head, got heads={self.heads}. Leave one of them out."
+            )
+        if self.kernel == "entk" and not self.projection and self.solve_from == "features":
+            raise UsageError(
+                "solve_from=features is for kernel=features, got kernel=entk. Leave solve_from out, or sketch: projection=4096."
+            )
+        tangent = self.kernel == "entk" and not self.projection
+        if self.kernel == "entk" and self.solve_from == "auto":
+            object.__setattr__(self, "solve_from", "gram" if tangent else "features")
         if self.gram_dtype == "auto":
-            object.__setattr__(self, "gram_dtype", "float32" if self.kernel == "entk" else "float64")
+            object.__setattr__(self, "gram_dtype", "float32" if tangent else "float64")
+
+    def needs(self, stage: str) -> bool:
+        """Whether anything reads a stage's result; a Gram matrix is not made where features are solved from."""
+        return stage != "gram" or self.solve_from != "features"
 
     def reads(self, stage: str) -> tuple[str, ...]:
         """The stages whose results a stage reads."""
@@ -260,11 +289,17 @@ class Config:
     def stage_fields(self, stage: str) -> dict[str, Any]:
         """The fields that can change a stage's result, those of the stages it reads included."""
         closure = {stage, *self.reads(stage)}
+        values = {field: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if closure & set(field.metadata["stages"])
+            field.name: value
+            for field, value in values.items()
+            if closure & self._changed_by(field) and not (field.metadata["option"] and value is None)
         }
+
+    def _changed_by(self, field: dataclasses.Field) -> set[str]:
+        """The stages whose result a field can change; a sketch is made where features are, of a kernel under a head."""
+        stages = set(field.metadata["stages"])
+        return stages | {"extract"} if self.projection and field.name in ("kernel", "head_seed") else stages
 
     def stage_hash(self, stage: str) -> str:
         """BLAKE2b-128 of the canonical JSON of `stage_fields`."""
@@ -275,7 +310,8 @@ class Config:
         """A readable slug and the first 8 characters of the hash of all result-affecting fields."""
         source = Path(self.dataset.partition(":")[2]).name.split(".")[0] if ":" in self.dataset else self.dataset
         size = f"{self.img_size}px" if self.img_size else "native"
-        kernel = "-entk" if self.kernel == "entk" else ""
+        label = kernel_label(self.kernel, self.heads, self.projection)
+        kernel = "" if label == "features" else f"-{label.replace(' ', '')}"
         slug = f"{self.model}-{self.init}{kernel}-{source}-n{self.train}-{size}"
         slug = re.sub(r"[^A-Za-z0-9._-]+", "_", slug)
         return f"{slug}-{durable.digest(''.join(self.stage_hash(stage) for stage in STAGES).encode())[:8]}"

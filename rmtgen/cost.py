@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from rmtgen.backbones import Backbone, load_backbone
 from rmtgen.config import Config
-from rmtgen.entk import Entk, Plan
+from rmtgen.entk import Entk, Plan, Sketch
 from rmtgen.entk.plan import Noise, plan_blocks
 from rmtgen.features import default_device, place
 from rmtgen.gram import GramLayout
@@ -78,9 +79,17 @@ def estimate(config: Config, classes: int = 100) -> list[StageCost]:
     """
     device = default_device(config.device)
     backbone = load_backbone(config.model, init="random", img_size=config.img_size)
-    problem = _Problem(config, backbone.feature_dim, classes)
-    gram = _gram(problem, device) if config.kernel == "features" else _tangent_gram(config, device)
-    return [_extract(problem, backbone, device), gram, *_solves(problem, device)]
+    problem = _Problem(config, config.projection or backbone.feature_dim, classes)
+    extract = _sketch(problem, device) if config.projection else _extract(problem, backbone, device)
+    grams = (
+        [_tangent_gram(config, device) if tangent(config) else _gram(problem, device)] if config.needs("gram") else []
+    )
+    return [extract, *grams, *_solves(problem, device)]
+
+
+def tangent(config: Config) -> bool:
+    """Whether the Gram matrix is that of an exact eNTK."""
+    return config.kernel == "entk" and not config.projection
 
 
 def tangent_plan(config: Config) -> Plan:
@@ -93,10 +102,15 @@ def tangent_plan(config: Config) -> Plan:
 
 
 def _tangent_kernel(config: Config) -> Entk:
-    backbone = load_backbone(config.model, init="random", head="random", img_size=config.img_size)
-    images = Noise(config.train + config.test, backbone.input_size)
-    dtype = getattr(torch, config.gram_dtype)
-    return Entk(backbone.model, images, device=config.device, memory=config.memory, dtype=dtype)
+    model, images = _under_heads(config)
+    settings = {"dtype": getattr(torch, config.gram_dtype), "by": "output" if config.heads else None}
+    return Entk(model, images, device=config.device, memory=config.memory, **settings)
+
+
+def _under_heads(config: Config) -> tuple[nn.Module, Noise]:
+    settings = {"init": "random", "head": "random", "heads": config.heads or 1, "img_size": config.img_size}
+    backbone = load_backbone(config.model, **settings)
+    return backbone.model, Noise(config.train + config.test, backbone.input_size)
 
 
 def _plan_of(kernel: Entk, config: Config) -> Plan:
@@ -124,6 +138,18 @@ def _extract(problem: _Problem, backbone: Backbone, device: torch.device) -> Sta
     return StageCost("extract", counter.get_total_flops() * images, weights + activations, features, seconds)
 
 
+def _sketch(problem: _Problem, device: torch.device) -> StageCost:
+    config = problem.config
+    sketch = Sketch(*_under_heads(config), config.projection, device=config.device, memory=config.memory)
+    count = min(sketch.batch, 16)
+    with FlopCounterMode(display=False) as counter:
+        sketch.rows(range(1))
+    seconds = _seconds(lambda: sketch.rows(range(count)), device) / count
+    images = config.train + config.test
+    flops = counter.get_total_flops() * images
+    return StageCost("extract", flops, sketch.bytes, 4 * images * problem.dim, seconds * images)
+
+
 def _gram(problem: _Problem, device: torch.device) -> StageCost:
     config = problem.config
     layout = GramLayout(config.train, config.test, config.gram_dtype, config.tile)
@@ -138,9 +164,9 @@ def _tangent_gram(config: Config, device: torch.device) -> StageCost:
     """Passes at the speed of a small batch, products at that of a matrix product of the kernel's type."""
     kernel = _tangent_kernel(config)
     plan, count = _plan_of(kernel, config), min(kernel.batch, 16)
-    probe = torch.stack([kernel.images[position] for position in range(count)]).to(device, kernel.dtype)
-    passing = _seconds(lambda: kernel.capture(probe), device) / count
-    square = torch.ones(2 * _PROBE, 2 * _PROBE, dtype=kernel.dtype, device=device)
+    probe = torch.stack([kernel.passes.images[position] for position in range(count)]).to(device, kernel.passes.dtype)
+    passing = _seconds(lambda: kernel.passes.capture(probe), device) / count
+    square = torch.ones(2 * _PROBE, 2 * _PROBE, dtype=kernel.passes.dtype, device=device)
     rate = 2.0 * len(square) ** 3 / _seconds(lambda: square @ square, device)
     disk = GramLayout(config.train, config.test, config.gram_dtype, config.tile).bytes_on_disk
     return StageCost("gram", plan.flops, plan.memory_bytes, disk, plan.seconds(passing, rate))

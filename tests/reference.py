@@ -89,8 +89,8 @@ def ridgeless_gcv(gram, targets, rank, intercept):
     return n * ((inverse @ targets) ** 2).sum() / np.trace(inverse) ** 2
 
 
-def tangent_kernel(model, images, choose=lambda out: out[:, 0]):
-    """K = JJᵀ, J the rows of autograd's Jacobian of a torch model over every parameter that requires a gradient.
+def tangent_jacobians(model, images, choose=lambda out: out[:, 0]):
+    """Autograd's Jacobian of a torch model, (n, p) for every parameter that requires a gradient, in turn.
 
     All samples in one forward pass: torch 2.14 gives wrong gradients to a float64 batch of one in some models (levit_128, by finite
     differences).
@@ -100,8 +100,10 @@ def tangent_kernel(model, images, choose=lambda out: out[:, 0]):
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     outputs = choose(model(images))
     rows = [torch.autograd.grad(out, parameters, retain_graph=True, materialize_grads=True) for out in outputs]
-    kernel = 0
     for gradients in zip(*rows, strict=True):
-        jacobian = torch.stack([gradient.flatten() for gradient in gradients])
-        kernel = kernel + jacobian @ jacobian.T
-    return kernel
+        yield torch.stack([gradient.flatten() for gradient in gradients])
+
+
+def tangent_kernel(model, images, choose=lambda out: out[:, 0]):
+    """K = JJᵀ."""
+    return sum(jacobian @ jacobian.T for jacobian in tangent_jacobians(model, images, choose))

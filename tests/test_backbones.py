@@ -640,3 +640,14 @@ def test_packaged_weights_load_as_a_users_file_too(tmp_path):
     assert given.digest() == packaged.digest()
     with pytest.raises(CorruptInputError, match="another architecture than tf_efficientnet_lite1"):
         load_backbone("tf_efficientnet_lite1", weights=local_weights("tf_efficientnet_lite0"), img_size=32)
+
+
+def test_several_heads_are_those_of_consecutive_seeds():
+    three = random_backbone(head="random", heads=3, head_seed=5).model.head
+    assert three.weight.shape[0] == 3
+    for row, seed in enumerate((5, 6, 7)):
+        one = random_backbone(head="random", head_seed=seed).model.head
+        torch.testing.assert_close(three.weight[row : row + 1], one.weight, rtol=0, atol=0)
+        torch.testing.assert_close(three.bias[row : row + 1], one.bias, rtol=0, atol=0)
+    with pytest.raises(UsageError, match="heads must be at least 1, got 0"):
+        random_backbone(head="random", heads=0)

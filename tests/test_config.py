@@ -182,9 +182,39 @@ def test_the_kernel_settles_what_depends_on_it():
     assert entk.run_name != Config(kernel="entk", head_seed=1).run_name
     assert entk.run_name.startswith("resnet50-pretrained-entk-cifar100-")
     assert entk.stage_hash("extract") == features.stage_hash("extract")
-    with pytest.raises(UsageError, match="solve_from=features is for kernel=features, got kernel=entk"):
+    with pytest.raises(
+        UsageError, match=r"solve_from=features is for kernel=features, got kernel=entk.*projection=4096"
+    ):
         Config(kernel="entk", solve_from="features")
     runs = load_experiment(None, {"kernel": "features,entk", "init": "random,pretrained"}).runs
     assert [(run.init, run.kernel) for run in runs] == [
         (init, kernel) for init in ("random", "pretrained") for kernel in ("features", "entk")
     ]
+
+
+def test_an_option_that_is_off_leaves_every_hash_alone():
+    plain = Config(kernel="entk")
+    assert not {"heads", "projection"} & set(plain.stage_fields("risk"))
+    heads = Config(kernel="entk", heads=4)
+    assert heads.stage_fields("gram")["heads"] == 4
+    assert heads.stage_hash("extract") == plain.stage_hash("extract")
+    assert heads.stage_hash("gram") != plain.stage_hash("gram")
+    assert "-entk4heads-" in heads.run_name
+    assert Config(heads=4, projection=None) == Config()  # the features have no head
+
+
+def test_a_sketch_is_made_where_features_are_and_solved_from_as_they_are():
+    sketch, plain = Config(kernel="entk", projection=4096), Config(kernel="entk")
+    assert (sketch.solve_from, sketch.gram_dtype, sketch.needs("gram"), plain.needs("gram")) == (
+        "features",
+        "float64",
+        False,
+        True,
+    )
+    assert "-entksketch4096-" in sketch.run_name
+    assert {"kernel", "head_seed", "projection"} <= set(sketch.stage_fields("extract"))
+    assert sketch.stage_hash("extract") != Config(kernel="entk", projection=4096, head_seed=1).stage_hash("extract")
+    assert Config(projection=4096) == Config()
+    assert Config(kernel="entk", projection=64, solve_from="gram").needs("gram")
+    with pytest.raises(UsageError, match="projection sketches the gradients of one head, got heads=2"):
+        Config(kernel="entk", projection=4096, heads=2)

@@ -497,6 +497,63 @@ def test_an_entk_run_ends_to_end_and_resumes_tile_by_tile(tiny_images, tmp_path,
     assert capsys.readouterr().out.count("cached") == 4
 
 
+def test_an_entk_is_averaged_over_heads_and_says_how_far_they_differ(tiny_images, tmp_path, capsys):
+    from pipelines.inputs import open_backbone, open_images
+    from rmtgen import entk_gram
+    from rmtgen.config import load_experiment
+    from rmtgen.features import TransformedImages
+
+    words = [*tiny_images, "train=40", "test=20", "sizes=8,40", "ridges=1e-2,1", "kernel=entk", f"output={tmp_path}"]
+    words.append("heads=3")
+    assert run_all(words) == [0] * 5
+    (run,) = (tmp_path / "runs").iterdir()
+    (config,) = load_experiment(None, dict(word.split("=", 1) for word in words)).runs
+    split, single = open_images(config), []
+    for seed in range(config.head_seed, config.head_seed + 3):
+        backbone = open_backbone(dataclasses.replace(config, heads=None, head_seed=seed), head="random")
+        single.append(entk_gram(backbone.model, TransformedImages(split.train, backbone)))
+    single = torch.stack(single)
+    with h5py.File(run / "gram.h5") as file:
+        np.testing.assert_allclose(file["gram"][:40], single.mean(dim=0), rtol=2e-6)
+    details = json.loads((run / "gram.json").read_text())["details"]
+    spread = single.std(dim=0).norm() / single.mean(dim=0).norm()
+    assert details["spread_of_heads"] == pytest.approx(float(spread), rel=1e-4)
+    assert re.search(r"Gram matrix in \d+ tiles, spread of heads \d+\.\d%", capsys.readouterr().out)
+
+
+def test_a_sketched_entk_is_solved_from_its_rows_and_says_how_far_off_it_is(tiny_images, tmp_path, capsys):
+    from pipelines.inputs import open_backbone, open_images
+    from rmtgen import entk_gram
+    from rmtgen.config import load_experiment
+    from rmtgen.features import TransformedImages
+
+    words = [*tiny_images, "train=40", "test=20", "sizes=8,40", "ridges=1e-2,1", "kernel=entk", f"output={tmp_path}"]
+    words.append("projection=512")
+    assert run_all(words) == [0] * 5
+    said = capsys.readouterr().out
+    assert re.search(r"60 images × 512 sketched gradients; kernel off by \d+\.\d% \(bound \d+\.\d%\)", said)
+    assert "not needed: solved from features" in said
+    (run,) = (tmp_path / "runs").iterdir()
+    assert not (run / "gram.h5").exists()
+    (config,) = load_experiment(None, dict(word.split("=", 1) for word in words)).runs
+    backbone, split = open_backbone(config, head="random"), open_images(config)
+    exact = entk_gram(backbone.model, TransformedImages(split.train, backbone)).numpy()
+    with h5py.File(run / "features.h5") as file:
+        rows = file["train"][()]
+    error = np.linalg.norm(rows @ rows.T - exact) / np.linalg.norm(exact)
+    assert json.loads((run / "extract.json").read_text())["details"]["sketch_error"] == pytest.approx(error, rel=1e-3)
+    assert 0 < error < 0.2
+    before = tree(run)
+    (run / "extract.json").unlink()
+    next(run.glob("features/train-*.h5")).unlink()
+    assert run_all(words) == [0] * 5
+    assert {name: content for name, content in tree(run).items() if name != "extract.json"} == {
+        name: content for name, content in before.items() if name != "extract.json"
+    }
+    (page,) = (tmp_path / "reports").glob("*/report.html")
+    assert "entk sketch 512" in page.read_text()
+
+
 def test_an_entk_of_other_images_than_the_features_is_refused(tiny_images, tmp_path, capsys, monkeypatch):
     import pipelines.gram as stage
 
@@ -522,3 +579,16 @@ def test_plan_shows_the_entk_weight_by_weight(capsys):
     out = capsys.readouterr().out
     assert "(100 + 20) × 100: 7,050 entries" in out
     assert "head.weight" in out
+
+
+def test_plan_knows_heads_and_sketches_and_what_a_finished_stage_took(tiny_images, tmp_path, capsys):
+    words = [*tiny_images, "train=40", "test=20", "sizes=40", "kernel=entk", f"output={tmp_path}"]
+    assert plan.main([*words, "heads=3"]) == plan.main([*words, "projection=64"]) == 0
+    averaged, sketched = capsys.readouterr().out.split("1 run(s)")[:2]
+    assert "head.weight" in averaged
+    assert not re.search(r"^  gram ", sketched, re.MULTILINE)
+    assert "it took" in sketched
+    assert extract.main(words) == plan.main(words) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^  extract .* s +\d+\.\d s$", out, re.MULTILINE)
+    assert re.search(r"^  gram .* –$", out, re.MULTILINE)

@@ -7,13 +7,17 @@
 | `operations` | how torch's operations use parameters |
 | `capture` | a batch through the model: activations and output gradients |
 | `audit` | proof on two samples that nothing was missed or misread |
+| `passes` | a checked network and its images, a batch at a time |
 | `rules` | the exact ways to a weight's kernel, and their cost |
 | `factors` | what is stored of a block of samples, and a tile from two |
 | `gram` | tiles under a memory budget |
 | `plan` | what they will cost |
+| `sketch` | gradients projected at random, where samples are too many for tiles |
 """
 
-from rmtgen.entk.gram import Entk, Joined, entk_gram
+from rmtgen.entk.gram import Entk, entk_gram
+from rmtgen.entk.passes import Joined
 from rmtgen.entk.plan import Plan, entk_plan
+from rmtgen.entk.sketch import Sketch, entk_features, sketch_error
 
-__all__ = ["Entk", "Joined", "Plan", "entk_gram", "entk_plan"]
+__all__ = ["Entk", "Joined", "Plan", "Sketch", "entk_features", "entk_gram", "entk_plan", "sketch_error"]

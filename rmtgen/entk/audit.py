@@ -4,6 +4,8 @@ Two samples with unequal coefficients suffice. An operation that was misread, a 
 the wrong sample each change Σ_i c_i ∇f(x_i).
 """
 
+from collections.abc import Mapping
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -15,29 +17,34 @@ from rmtgen.errors import NumericalError
 COEFFICIENTS = (1.0, -0.6180339887498949)
 
 
-def audit(capture: Capture, images: Float[Tensor, "2 c h w"]) -> Gradients:
-    """Capture two samples (or one), every gradient formed, and hold them against one ordinary backward pass.
+def audit(capture: Capture, images: Float[Tensor, "2 c h w"]) -> list[Gradients]:
+    """Capture two samples (or one), every gradient formed, and hold them against ordinary backward passes.
 
     Args:
         capture: of the model.
         images: two of the samples, as different as may be.
 
     Returns:
-        What was captured, the gradients summed with the coefficients.
+        What was captured of each output, the gradients summed with the coefficients.
 
     Raises:
         NumericalError: the gradients are not finite.
         UnknownUseError: gradients that are not what autograd gives; names the first parameter, the operations it enters by, and the gap.
     """
     coefficients = torch.tensor(COEFFICIENTS[: len(images)], dtype=images.dtype, device=images.device)
-    gradients = capture(images, coefficients)
-    expected = capture.weighted_gradient(images, coefficients)
+    found = capture(images, coefficients)
+    for gradients, expected in zip(found, capture.weighted_gradients(images, coefficients), strict=True):
+        _compare(gradients, expected)
+    return found
+
+
+def _compare(gradients: Gradients, expected: Mapping[str, Tensor]) -> None:
     total = torch.stack([gradient.double().norm() for gradient in expected.values()]).norm()
     if not total.isfinite():
         raise NumericalError(
             "the gradients of the first samples must be finite, got NaN or infinity. Check the images and the weights."
         )
-    epsilon = torch.finfo(images.dtype).eps
+    epsilon = torch.finfo(gradients.output.dtype).eps
     wrong = {}
     for name, wanted in expected.items():
         found = gradients.direct[name].reshape(wanted.shape) if name in gradients.direct else torch.zeros_like(wanted)
@@ -53,10 +60,9 @@ def audit(capture: Capture, images: Float[Tensor, "2 c h w"]) -> Gradients:
             f"gives is {wrong[name]}; {len(wrong)} parameters are so. Keep the samples on the first axis, or freeze it "
             "(requires_grad=False) to leave it out of the kernel.",
         )
-    return gradients
 
 
-def audited(capture: Capture, images: Float[Tensor, "2 c h w"]) -> Gradients:
+def audited(capture: Capture, images: Float[Tensor, "2 c h w"]) -> list[Gradients]:
     """`audit`, leaving to torch.func the parameters that do not pass, until all do or one fails even so.
 
     Raises:

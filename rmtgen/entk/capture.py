@@ -1,4 +1,4 @@
-"""One forward and one data-only backward pass: what the parameters' gradients are made of, for each sample of a batch.
+"""One forward pass and a data-only backward pass an output: what the parameters' gradients are made of, for each sample of a batch.
 
 A `Watch` sees every torch function that the model calls. A tensor made of parameters alone (a parameter, a standardised weight, an expanded
 class token) is *static*; one that depends on the images is *data*. A call that joins the two is an `Operation`: it runs with its static
@@ -35,7 +35,7 @@ _RETURN_NEW = "Make that operation return a new tensor; autograd itself has no g
 
 @dataclass(eq=False)
 class Gradients:
-    """What one batch of b samples gives.
+    """What one batch of b samples gives for one output.
 
     Attributes:
         output: f(x), (b,).
@@ -58,11 +58,16 @@ class Gradients:
         self.direct[name] = self.direct[name] + gradient if name in self.direct else gradient
 
 
+EACH = "each"
+"""Every output of the model by itself."""
+
+
 class Capture:
     """Takes batches of images through a model and gives back their `Gradients`.
 
     Attributes:
-        model: one output, eval mode, on its device; this object's own copy.
+        model: eval mode, on its device; this object's own copy.
+        output: None where the model has one output; else the number of the one to differentiate, "sum" for their sum, or `EACH`.
         parameters: those that require a gradient, by name.
         fallback: names of those whose gradients torch.func takes, in a pass of its own.
         late: numbers of the calls whose weight gradient is left in factors; the others are formed at once.
@@ -88,101 +93,79 @@ class Capture:
         self,
         images: Float[Tensor, "b c h w"],
         weights: Float[Tensor, " b"] | None = None,
-        into: Mapping[int, Float[Tensor, "b p"]] | None = None,
-    ) -> Gradients:
-        """The gradients of a batch.
+        into: Sequence[Mapping[int, Float[Tensor, "b p"]]] = (),
+    ) -> list[Gradients]:
+        """The gradients of a batch, for each output that is asked for.
 
         Args:
             images: b samples.
             weights: sum the gradients over the samples with these weights at once, so that `direct` has one row; None: a row a sample.
-            into: for some calls, where the gradient of the weight at their site is to be written, instead of to `direct`.
+            into: for each output, where the gradient of the weight at the site of some calls is to be written, instead of to `direct`.
 
         Raises:
-            UsageError: more than one output; batch statistics; an input that the model overwrites.
+            UsageError: not the outputs asked for; batch statistics; an input that the model overwrites.
             UnknownUseError: a parameter enters in a way that no operation knows.
         """
         with torch.autocast(images.device.type, enabled=False), torch.enable_grad():
             try:
-                found, statics = self._pass(images, weights, into or {})
+                found = self._passes(images, weights, into)
             except RuntimeError as failure:
                 if "inplace operation" not in str(failure):
                     raise
                 raise UsageError(f"{_OVERWRITES} ({str(failure).split(';')[0]}). {_RETURN_NEW}") from failure
-            for static, gradient in statics.values():
-                self._pull_back(found, static, gradient)
-            for name, gradient in self.by_vmap(images).items():
-                found.add(name, gradient if weights is None else torch.tensordot(weights, gradient, dims=1)[None])
+            for number, gradients in enumerate(found if self.fallback else ()):
+                for name, gradient in self.by_vmap(images, number).items():
+                    gradients.add(name, _summed(gradient, weights))
         return found
 
-    def weighted_gradient(self, images: Float[Tensor, "b c h w"], weights: Float[Tensor, " b"]) -> dict[str, Tensor]:
-        """Σ_i w_i ∇f(x_i) by parameter name, from one ordinary backward pass, without watching."""
+    def weighted_gradients(
+        self, images: Float[Tensor, "b c h w"], weights: Float[Tensor, " b"]
+    ) -> list[dict[str, Tensor]]:
+        """Σ_i w_i ∇f(x_i) by parameter name, for each output, from ordinary backward passes, without watching."""
         spare = {name: self.parameters[name].detach().requires_grad_() for name in self.fallback}
         wanted = {**self.parameters, **spare}
         with torch.autocast(images.device.type, enabled=False), torch.enable_grad():
             out = torch.func.functional_call(self.model, spare, (images.clone(),))
-            value = self._scalar(out, len(images)) @ weights
-            found = torch.autograd.grad(value, list(wanted.values()), retain_graph=True, materialize_grads=True)
-        return dict(zip(wanted, found, strict=True))
+            values = weights @ self._outputs(out, len(images))
+            found = [
+                torch.autograd.grad(value, list(wanted.values()), retain_graph=True, materialize_grads=True)
+                for value in values
+            ]
+        return [dict(zip(wanted, gradients, strict=True)) for gradients in found]
 
-    def _pass(
-        self, images: Tensor, weights: Tensor | None, into: Mapping[int, Tensor]
-    ) -> tuple[Gradients, dict[int, tuple[Tensor, Tensor]]]:
-        """What was captured, and the gradients of the static tensors, by identity."""
-        statics: dict[int, tuple[Tensor, Tensor]] = {}
-        overwritten: list[str] = []
-
-        def arrive(number: int, operation: Operation, grad: Tensor) -> None:
-            if operation.overwritten:
-                overwritten.extend(operation.names())
-                return
-            for static, gradient in self._contributions(found, into, number, operation, grad.detach()):
-                part = gradient if weights is None else torch.tensordot(weights, gradient, dims=1)[None]
-                before = statics.get(id(static))
-                statics[id(static)] = (static, part if before is None else before[1] + part)
-            operation.kept = {}
-
-        watch = Watch(len(images), arrive)
+    def _passes(self, images: Tensor, weights: Tensor | None, into: Sequence[Mapping[int, Tensor]]) -> list[Gradients]:
+        """One forward pass, and a backward pass an output."""
+        watch = Watch(len(images))
         images = images.clone(memory_format=torch.channels_last) if images.ndim == 4 else images.clone()
         mark_data(images)
         with watch:
             out = self.model(images)
-        value = self._scalar(out, len(images))
-        found = Gradients(value.detach(), watch.calls, activations=watch.activations)
-        if watch.roots:
-            torch.autograd.grad(value.sum(), watch.roots, allow_unused=True)
+        values = self._outputs(out, len(images))
+        found = []
+        for number, value in enumerate(values.unbind(dim=1)):
+            last = number + 1 == values.shape[1]
+            gradients = Gradients(value.detach(), watch.calls, activations=watch.activations)
+            watch.arrive = arrivals = _Arrivals(self, gradients, weights, into[number] if into else {}, last)
+            if watch.roots:
+                torch.autograd.grad(value.sum(), watch.roots, allow_unused=True, retain_graph=not last)
+            if arrivals.overwritten:
+                raise UsageError(f"{_OVERWRITES} (the input that meets {arrivals.overwritten[0]}). {_RETURN_NEW}")
+            for static, gradient in arrivals.statics.values():
+                self._pull_back(gradients, static, gradient)
+            found.append(gradients)
         watch.release()
-        if overwritten:
-            raise UsageError(f"{_OVERWRITES} (the input that meets {overwritten[0]}). {_RETURN_NEW}")
-        return found, statics
+        return found
 
-    def by_vmap(self, images: Tensor) -> dict[str, Tensor]:
-        """Per-sample gradients of the parameters in `fallback`: one more pass, batched by torch.func."""
-        if not self.fallback:
-            return {}
+    def by_vmap(self, images: Tensor, number: int = 0) -> dict[str, Tensor]:
+        """Per-sample gradients of one output by the parameters in `fallback`: one more pass, batched by torch.func."""
         chosen = {name: self.parameters[name].detach() for name in self.fallback}
 
         def output(chosen: dict[str, Tensor], image: Tensor) -> Tensor:
             out = torch.func.functional_call(self.model, chosen, (image[None],))
-            return self._scalar(out, 1)[0]
+            return self._outputs(out, 1)[0, number]
 
         found = batched(torch.func.grad(output), in_dims=(None, 0))(chosen, images)
         return {name: gradient.detach() for name, gradient in found.items()}
-
-    def _contributions(
-        self, found: Gradients, into: Mapping[int, Tensor], number: int, operation: Operation, grad: Tensor
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Static tensors with a gradient for each sample; what is left in factors, or has a place of its own, is put there."""
-        yield from operation.direct(grad)
-        if operation.site is None:
-            return
-        factors = operation.factors(grad)
-        if number in self.late:
-            found.factors[number] = factors
-        elif number in into:
-            operation.site.instantiate(*factors, out=into[number])
-            found.written.add(number)
-        else:
-            yield operation.weight, operation.site.as_weight(operation.site.instantiate(*factors))
 
     def _pull_back(self, found: Gradients, static: Tensor, gradient: Tensor) -> None:
         """From a static tensor, with a gradient (b, *shape), to the parameters that it is made of."""
@@ -198,24 +181,72 @@ class Capture:
             if part is not None:
                 found.add(name, part)
 
-    def _scalar(self, out: Any, batch: int) -> Float[Tensor, " b"]:
+    def _outputs(self, out: Any, batch: int) -> Float[Tensor, "b outputs"]:
         if not isinstance(out, Tensor) or len(out) != batch:
             shape = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
             raise UsageError(
                 f"the model must return one tensor with a row a sample: expected ({batch}, 1), got {shape}."
             )
         rows = out.reshape(batch, -1)
+        if self.output == EACH:
+            return rows
         if self.output == "sum":
-            return rows.sum(dim=1)
+            return rows.sum(dim=1, keepdim=True)
         if self.output is None and rows.shape[1] != 1:
             raise UsageError(
-                f"the kernel is that of one output, got {rows.shape[1]}. Choose one: output=i; their sum: output='sum'; or a fresh "
-                "head on the features: load_backbone(..., head='random')."
+                f"the kernel is that of one output, got {rows.shape[1]}. Choose one: output=i; their sum: output='sum'; one kernel each: "
+                "by='output'; or a fresh head on the features: load_backbone(..., head='random')."
             )
         column = self.output or 0
         if not isinstance(column, int) or not -rows.shape[1] <= column < rows.shape[1]:
             raise UsageError(f"output must be None, 'sum' or a number below {rows.shape[1]}, got {self.output!r}.")
-        return rows[:, column]
+        return rows[:, column].unsqueeze(1)
+
+
+class _Arrivals:
+    """Takes the output gradients of the calls as one backward pass reaches them.
+
+    Attributes:
+        statics: the gradients of the static tensors, with the tensor, by its identity.
+        overwritten: parameters that met an input which is no longer what it was.
+    """
+
+    def __init__(
+        self, capture: Capture, found: Gradients, weights: Tensor | None, into: Mapping[int, Tensor], last: bool
+    ):
+        self.capture, self.found, self.weights, self.into, self.last = capture, found, weights, into, last
+        self.statics: dict[int, tuple[Tensor, Tensor]] = {}
+        self.overwritten: list[str] = []
+
+    def __call__(self, number: int, operation: Operation, grad: Tensor) -> None:
+        """Make what can be made of a call's output gradient; its data are let go of after the last pass."""
+        if operation.overwritten:
+            self.overwritten.extend(operation.names())
+            return
+        for static, gradient in self._contributions(number, operation, grad.detach()):
+            part, before = _summed(gradient, self.weights), self.statics.get(id(static))
+            self.statics[id(static)] = (static, part if before is None else before[1] + part)
+        if self.last:
+            operation.kept = {}
+
+    def _contributions(self, number: int, operation: Operation, grad: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Static tensors with a gradient for each sample; what is left in factors, or has a place of its own, is put there."""
+        yield from operation.direct(grad)
+        if operation.site is None:
+            return
+        factors = operation.factors(grad)
+        if number in self.capture.late:
+            self.found.factors[number] = factors
+        elif number in self.into:
+            operation.site.instantiate(*factors, out=self.into[number])
+            self.found.written.add(number)
+        else:
+            yield operation.weight, operation.site.as_weight(operation.site.instantiate(*factors))
+
+
+def _summed(gradient: Float[Tensor, "b ..."], weights: Float[Tensor, " b"] | None) -> Tensor:
+    """The rows as they are, or one row, their sum with weights."""
+    return gradient if weights is None else torch.tensordot(weights, gradient, dims=1)[None]
 
 
 class Watch(TorchFunctionMode):
@@ -225,11 +256,14 @@ class Watch(TorchFunctionMode):
         calls: the operations, in order.
         roots: the first outputs that depend on a parameter, where the backward pass ends.
         activations: bytes of all data tensors made, views left out.
+        arrive: what is called with each output gradient.
     """
 
-    def __init__(self, batch: int, arrive: Callable[[int, Operation, Tensor], None]):
+    arrive: Callable[[int, Operation, Tensor], None]
+
+    def __init__(self, batch: int):
         super().__init__()
-        self.batch, self.arrive = batch, arrive
+        self.batch = batch
         self.calls: list[Operation] = []
         self.roots: list[Tensor] = []
         self.hooks: list[RemovableHandle] = []

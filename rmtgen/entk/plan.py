@@ -7,7 +7,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from rmtgen.entk.gram import Entk, Recent, tile_order
+from rmtgen.entk.gram import By, Entk, Recent, tile_order
 from rmtgen.entk.rules import Instantiate
 
 _FORMED = "formed"
@@ -108,7 +108,7 @@ class Plan:
         return WeightPlan("total", "", *sums, self.capture_flops, self.kernel_flops)
 
 
-def entk_plan(
+def entk_plan(  # noqa: PLR0913 - those of `entk_gram`
     model: nn.Module,
     image_shape: tuple[int, ...],
     rows: int,
@@ -118,13 +118,14 @@ def entk_plan(
     memory: str | int = "4GiB",
     dtype: torch.dtype | None = None,
     output: int | str | None = None,
+    by: By = None,
 ) -> Plan:
     """What `entk_gram` will do: the rule of every weight, FLOPs, bytes; `print` it for a table.
 
     Two images of noise pass through the model; nothing else is computed.
 
     Args:
-        model: as for `entk_gram`, like the other arguments.
+        model: as for `entk_gram`.
         image_shape: (c, h, w) of an image.
         rows: n.
         columns: m; None: the symmetric kernel of the rows.
@@ -132,13 +133,13 @@ def entk_plan(
         memory: the budget.
         dtype: of the computation.
         output: as for `entk_gram`.
+        by: as for `entk_gram`.
 
     Raises:
         UsageError: as `entk_gram`.
     """
-    entk = Entk(
-        model, Noise(rows + (columns or 0), image_shape), device=device, memory=memory, dtype=dtype, output=output
-    )
+    images = Noise(rows + (columns or 0), image_shape)
+    entk = Entk(model, images, device=device, memory=memory, dtype=dtype, output=output, by=by)
     spans = range(rows), range(rows) if columns is None else range(rows, rows + columns)
     what = f"{rows:,} × {columns or rows:,}{' symmetric' if columns is None else ''}"
     pairs = rows * (rows + 1) // 2 if columns is None else rows * columns
@@ -160,7 +161,7 @@ def plan_blocks(entk: Entk, blocks: Iterable[tuple[range, range]], what: str, pa
         for row, column in tile_order(rows, columns, entk.edge):
             cache.get(row, beside=column)
             cache.get(column, beside=row)
-    item = torch.finfo(entk.dtype).bits // 8
+    item = torch.finfo(entk.passes.dtype).bits // 8
     return Plan(
         what=what,
         weights=tuple(_weights(entk, cache.made, pairs)),
@@ -168,10 +169,10 @@ def plan_blocks(entk: Entk, blocks: Iterable[tuple[range, range]], what: str, pa
         images=cache.made,
         edge=entk.edge,
         batch=entk.batch,
-        stored_bytes=min(entk.room, len(entk.images)) * entk.layout.entries * item,
+        stored_bytes=min(entk.room, len(entk.passes.images)) * entk.layout.entries * item,
         work_bytes=entk.work,
         pass_bytes=entk.batch * entk.image_bytes,
-        result_bytes=entries * item,
+        result_bytes=entries * item * len(entk.parts),
     )
 
 
@@ -190,23 +191,26 @@ class Noise:
 
 def _weights(entk: Entk, images: int, pairs: int) -> list[WeightPlan]:
     layout, found, sited = entk.layout, [], set()
+    outputs = layout.outputs
     for number, (name, site) in layout.sites.items():
         late = layout.late.get(number)
-        passes = 4.0 * site.t * prod(site.weight_shape)
+        passes = 2.0 * (1 + outputs) * site.t * prod(site.weight_shape)
         size = prod(site.weight_shape)
         if late is None:
-            formed = Instantiate().cost(site)
-            stored = 0 if name in sited else layout.formed.get(name, 0)
-            flops = images * (passes + formed.sample_flops)
-            plan = WeightPlan(name, _FORMED, 0 if name in sited else size, stored, flops, 2.0 * pairs * stored)
+            formed = outputs * Instantiate().cost(site).sample_flops
+            stored = 0 if name in sited else outputs * layout.formed.get(name, 0)
+            parameters = 0 if name in sited else size
+            plan = WeightPlan(name, _FORMED, parameters, stored, images * (passes + formed), 2.0 * pairs * stored)
         else:
             shared = 0 if late.source != number else site.t_in * site.c_in
-            flops = late.rule.cost(site).flops(images, pairs)
-            plan = WeightPlan(name, late.rule.name, size, shared + site.t * site.c_out, images * passes, flops)
+            flops = outputs * late.rule.cost(site).flops(images, pairs)
+            stored = shared + outputs * site.t * site.c_out
+            plan = WeightPlan(name, late.rule.name, size, stored, images * passes, flops)
         sited.add(name)
         found.append(plan)
     rest = sum(size for name, size in layout.formed.items() if name not in sited)
-    return [*found, WeightPlan("biases, norms and all others", _FORMED, rest, rest, 0.0, 2.0 * pairs * rest)]
+    stored = outputs * rest
+    return [*found, WeightPlan("biases, norms and all others", _FORMED, rest, stored, 0.0, 2.0 * pairs * stored)]
 
 
 def _bytes(size: float) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 import h5py
 import pandas as pd
 
+from rmtgen.config import kernel_label
 from rmtgen.durable import digest
 from rmtgen.errors import CorruptInputError, MissingInputError
 from rmtgen.manifest import Manifest
@@ -35,7 +36,8 @@ def load_result(folder: Path) -> RunResult:
     spec = manifests["risk"].spec
     return RunResult(
         name=folder.name,
-        **{key: spec[key] for key in ("model", "init", "dataset", "kernel")},
+        **{key: spec[key] for key in ("model", "init", "dataset")},
+        kernel=kernel_label(spec["kernel"], spec.get("heads"), spec.get("projection")),
         config=spec,
         risk=risk,
         eigenvalues=spectrum["eigenvalues"] / spectrum["n"],

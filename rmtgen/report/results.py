@@ -28,7 +28,7 @@ class RunResult:
         model: Backbone name as timm knows it.
         init: `pretrained` or `random`.
         dataset: Data set name as given to `load_dataset`.
-        kernel: `features` or `entk`.
+        kernel: `features`, or `entk` and what it was reduced to (`config.kernel_label`).
         config: The resolved configuration.
         risk: One row per (n, trial, ridge) with at least the columns `RISK_COLUMNS`; NaN where a value is unknown.
         eigenvalues: Eigenvalues of K/n at the largest n of the first trial, descending.

@@ -261,7 +261,8 @@ def test_outputs_are_chosen():
         draw(),
     )
     with pytest.raises(
-        UsageError, match=r"one output, got 3\. Choose one: output=i; their sum: output='sum'; or .*head='random'"
+        UsageError,
+        match=r"one output, got 3\. Choose one: output=i; their sum: output='sum'; one kernel each: by='output'; or .*head='random'",
     ):
         entk_gram(model, images)
     with pytest.raises(UsageError, match="a number below 3, got 3"):
@@ -319,7 +320,7 @@ def test_what_torch_func_cannot_batch_either_is_refused_by_name():
 def test_what_no_operation_can_tell_apart_goes_through_torch_func(body, channels):
     model, images = build(body, channels), draw()
     kernel = Entk(model, images)
-    assert kernel.capture.fallback
+    assert kernel.passes.capture.fallback
     expected = tangent_kernel(model, images).detach()
     torch.testing.assert_close(kernel.block(range(5), range(5)), expected, rtol=1e-11, atol=1e-12)
 
@@ -348,5 +349,5 @@ def test_the_audit_catches_a_wrong_rule_and_does_without_it(monkeypatch):
     monkeypatch.setattr(Linear, "direct", lambda self, grad: ((static, 1.001 * g) for static, g in honest(self, grad)))
     model, images = build(Tokens, 8), draw(seed=2)
     kernel = Entk(model, images)
-    assert set(kernel.capture.fallback) == {"body.embed.bias", "body.mix.bias", "head.bias"}
+    assert set(kernel.passes.capture.fallback) == {"body.embed.bias", "body.mix.bias", "head.bias"}
     torch.testing.assert_close(kernel.block(range(5), range(5)), tangent_kernel(model, images).detach())

@@ -1,5 +1,6 @@
 """The kernel as a whole: symmetric, positive, the same for every batch, tile and budget; its memory; its bad input; its plan."""
 
+import copy
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from reference import tangent_kernel
 from rmtgen import entk_gram, entk_plan, load_backbone
 from rmtgen.entk import Entk, Joined
 from rmtgen.entk.gram import Recent, tile_order
+from rmtgen.entk.operations import BatchNorm
 from rmtgen.errors import NumericalError, UsageError
 
 PIXELS = 24
@@ -94,6 +96,54 @@ def test_the_head_alone_is_the_feature_kernel_plus_one(images):
     close(entk_gram(whole, images), features @ features.T + 1)
 
 
+@pytest.mark.parametrize("by", ["layer", lambda name: name.split(".")[1][:6]], ids=["layer", "function"])
+def test_parts_by_parameters_are_those_of_the_parameters_alone_and_add_up(model, images, kernel, by):
+    parts = entk_gram(model, images, by=by)
+    close(sum(parts.values()), kernel)
+    group = (lambda name: name.rpartition(".")[0]) if by == "layer" else by
+    assert set(parts) == {group(name) for name, _ in model.named_parameters()}
+    for chosen in list(parts)[::3]:
+        alone = copy.deepcopy(model)
+        for name, parameter in alone.named_parameters():
+            parameter.requires_grad_(group(name) == chosen)
+        torch.testing.assert_close(parts[chosen], tangent_kernel(alone, images).detach(), rtol=1e-9, atol=1e-14)
+
+
+class ThreeHeads(torch.nn.Module):
+    """A network with three outputs, with parameters that every operation, torch.func and the sites serve."""
+
+    def __init__(self, body, dim):
+        super().__init__()
+        self.body, self.gain, self.head = body, torch.nn.Parameter(torch.rand(dim)), torch.nn.Linear(dim, 3)
+
+    def forward(self, x):
+        return self.head(self.body(x) * self.gain)
+
+
+@pytest.mark.parametrize("late", [True, False])
+@pytest.mark.parametrize("fallback", [True, False])
+def test_parts_by_output_are_the_kernels_of_the_outputs(model, images, monkeypatch, late, fallback):
+    torch.manual_seed(0)
+    if fallback:  # a wrong rule is found out, and its parameters left to torch.func
+        honest = BatchNorm.direct
+        monkeypatch.setattr(BatchNorm, "direct", lambda self, grad: ((one, 1.01 * g) for one, g in honest(self, grad)))
+    heads = ThreeHeads(model.backbone, model.head.in_features).double().eval()
+    entk = Entk(heads, images, by="output", memory=10**9 if late else 4 * 10**6)
+    assert ("body.bn1.weight" in entk.passes.capture.fallback) == fallback
+    assert (entk.edge == len(images)) == late
+    parts = entk.blocks(range(13), range(13))
+    assert list(parts) == ["0", "1", "2"]
+    for output, found in enumerate(parts.values()):
+        close(found, tangent_kernel(heads, images, lambda out, output=output: out[:, output]).detach())
+
+
+def test_a_split_that_is_none_is_refused(model, images):
+    with pytest.raises(UsageError, match="by must be None, 'layer', 'output' or a function .*, got 'stage'"):
+        entk_gram(model, images, by="stage")
+    with pytest.raises(UsageError, match="got output=0 too"):
+        entk_gram(model, images, by="output", output=0)
+
+
 def test_a_low_budget_tiles_and_a_lower_one_says_what_it_needs(model, images, kernel):
     needed = _least(model, images)
     entk = Entk(model, images, memory=needed + 2**20)
@@ -134,8 +184,6 @@ def scarce_always():
 
 @pytest.mark.parametrize("place", ["image", "weight", "gradient"])
 def test_what_is_not_finite_is_named(model, images, place):
-    import copy
-
     broken, pictures = copy.deepcopy(model), images.clone()
     if place == "image":
         pictures[5, 0, 0, 0] = float("nan")
