@@ -7,13 +7,14 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from rmtgen.config import FIELDS, Config, Experiment, load_experiment
-from rmtgen.errors import EXIT_INTERRUPTED, NumericalError, RmtgenError, UsageError, did_you_mean
+from rmtgen.errors import EXIT_INTERRUPTED, NumericalError, RmtgenError, RmtgenWarning, UsageError, did_you_mean
 from rmtgen.manifest import FileRecord, Manifest, provenance
 from rmtgen.rundir import RunDir
 
@@ -184,11 +185,32 @@ def experiment_of(parser: argparse.ArgumentParser, arguments: Sequence[str] | No
     return load_experiment(options.config or None, overrides)
 
 
+@contextlib.contextmanager
+def _warnings_noted() -> Iterator[None]:
+    """Warnings as lines of the log: of those that differ in their numbers alone the first, and at the end how many followed."""
+    seen: Counter[str] = Counter()
+
+    def show(message: Warning | str, _category: type[Warning], *_: Any) -> None:
+        kind = re.split(r"\d", str(message), maxsplit=1)[0]
+        seen[kind] += 1
+        if seen[kind] == 1:
+            note(f"warning: {message}")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", RmtgenWarning)
+        warnings.showwarning = show
+        try:
+            yield
+        finally:
+            for kind, count in seen.items():
+                if count > 1:
+                    note(f"warning: {count - 1} more of the kind “{kind.strip()} …”")
+
+
 def exit_code(work: Callable[[], object]) -> int:
     """Run `work` and turn what it raises into one line on stderr and the documented exit code."""
     try:
-        with warnings.catch_warnings():
-            warnings.showwarning = lambda message, category, *_: note(f"warning: {message}")
+        with _warnings_noted():
             work()
     except RmtgenError as error:
         note(f"error: {error}")

@@ -48,6 +48,10 @@ class NumericalError(RmtgenError, ArithmeticError):
     exit_code = 4
 
 
+class RmtgenWarning(UserWarning):
+    """A result that was computed but should not be trusted as it stands; the message carries the number that says so."""
+
+
 def did_you_mean(name: str, known: Iterable[str], *, most: int = 3) -> str:
     """A sentence that offers the known names nearest to `name`, or lists them when none is near."""
     known = sorted(known)

@@ -19,8 +19,9 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from rmtgen.errors import RmtgenWarning
 from rmtgen.ridge_kernel import GramKernel
-from rmtgen.ridge_problem import COLUMNS, Grid, Problem, RmtgenWarning
+from rmtgen.ridge_problem import COLUMNS, Grid, Problem
 from rmtgen.spectrum import Modes
 
 ROWS_AT_ONCE = 4096

@@ -21,10 +21,6 @@ COLUMNS = (
 )
 
 
-class RmtgenWarning(UserWarning):
-    """A result that was computed but should not be trusted as it stands; the message carries the number that says so."""
-
-
 def ridge_values(ridges: ArrayLike, name: str) -> Float64[np.ndarray, " l"]:
     """`ridges` as finite numbers ≥ 0, one or more.
 

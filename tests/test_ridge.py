@@ -13,8 +13,8 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import RidgeCV
 
 from rmtgen import ridge_kernel
-from rmtgen.errors import NumericalError, UsageError
-from rmtgen.ridge import COLUMNS, SOLVERS, RmtgenWarning, resolve_ridges, ridge_path, ridge_path_features
+from rmtgen.errors import NumericalError, RmtgenWarning, UsageError
+from rmtgen.ridge import COLUMNS, SOLVERS, resolve_ridges, ridge_path, ridge_path_features
 from rmtgen.spectrum import gram_modes
 
 cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

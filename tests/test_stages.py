@@ -468,6 +468,25 @@ def test_warnings_become_lines_of_the_log(capsys):
     assert capsys.readouterr().err == "rmtgen: warning: look out\n"
 
 
+def test_warnings_that_differ_in_numbers_are_told_once_and_counted(capsys):
+    from pipelines.stage import exit_code
+    from rmtgen.errors import RmtgenWarning, UsageError
+
+    def work():
+        for size in (10, 20, 30):
+            warnings.warn(f"n must be small, got {size}", RmtgenWarning, stacklevel=1)
+        warnings.warn("look out", RmtgenWarning, stacklevel=1)
+        raise UsageError("stop")
+
+    assert exit_code(work) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "rmtgen: warning: n must be small, got 10",
+        "rmtgen: warning: look out",
+        "rmtgen: warning: 2 more of the kind “n must be small, got …”",
+        "rmtgen: error: stop",
+    ]
+
+
 def test_an_entk_run_ends_to_end_and_resumes_tile_by_tile(tiny_images, tmp_path, capsys):
     from pipelines.inputs import open_backbone, open_images
     from rmtgen import entk_gram
