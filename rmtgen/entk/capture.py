@@ -42,7 +42,6 @@ class Gradients:
         calls: the operations that join data with parameters, in order.
         direct: per-sample gradients (b, *shape) by parameter name; a parameter used more than once has the sum.
         factors: for each call left in factors, its input (b, t_in, c_in) and output gradient (b, t, c_out), by call number.
-        written: calls whose weight gradient went to the place given for it.
         activations: bytes of the data tensors that the forward pass made.
     """
 
@@ -50,7 +49,6 @@ class Gradients:
     calls: list[Operation]
     direct: dict[str, Tensor] = field(default_factory=dict)
     factors: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
-    written: set[int] = field(default_factory=set)
     activations: int = 0
 
     def add(self, name: str, gradient: Tensor) -> None:
@@ -239,7 +237,6 @@ class _Arrivals:
             self.found.factors[number] = factors
         elif number in self.into:
             operation.site.instantiate(*factors, out=self.into[number])
-            self.found.written.add(number)
         else:
             yield operation.weight, operation.site.as_weight(operation.site.instantiate(*factors))
 

@@ -8,6 +8,7 @@ than its factors, where it is reparametrised or grouped, and where it is used mo
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from jaxtyping import Float64
@@ -141,17 +142,13 @@ class Factors:
 
     def __init__(self, layout: Layout, n: int, dtype: torch.dtype, device: torch.device):
         self.layout = layout
-        new = {"dtype": dtype, "device": device}
-        self.formed = torch.empty(layout.outputs, n, layout.width, **new)
+        # zeros, not empty: pages that come into being one by one, under strided writes, cost a CPU more than the writes
+        new = partial(torch.zeros, dtype=dtype, device=device)
+        self.formed = new(layout.outputs, n, layout.width)
         self.inputs = {
-            number: torch.empty(n, one.site.t_in, one.site.c_in, **new)
-            for number, one in layout.late.items()
-            if one.source == number
+            number: new(n, one.site.t_in, one.site.c_in) for number, one in layout.late.items() if one.source == number
         }
-        self.grads = {
-            number: torch.empty(layout.outputs, n, one.site.t, one.site.c_out, **new)
-            for number, one in layout.late.items()
-        }
+        self.grads = {number: new(layout.outputs, n, one.site.t, one.site.c_out) for number, one in layout.late.items()}
 
     def __len__(self) -> int:
         return self.formed.shape[1]
@@ -165,19 +162,15 @@ class Factors:
         ]
 
     def put(self, samples: slice, captured: Sequence[Gradients]) -> None:
-        """Store what was captured of some of the samples, the straight gradients being there; where none arrived it is zero."""
-        inputs = {}  # an input that several calls share comes with any of them whose output was used
+        """Store what was captured of some of the samples, the straight gradients being there; where none arrived it stays zero."""
         for output, gradients in enumerate(captured):
             for name, place in self._columns(output, samples):
-                found = gradients.direct.get(name)
-                if self.layout.straight.get(name) not in gradients.written:
-                    place[:] = 0 if found is None else found.flatten(1)
-            for number, one in self.layout.late.items():
-                a, self.grads[number][output, samples] = gradients.factors.get(number, (None, 0))
-                if a is not None:
-                    inputs[one.source] = a
-        for source, stored in self.inputs.items():
-            stored[samples] = inputs.get(source, 0)
+                if name in gradients.direct:
+                    place[:] = gradients.direct[name].flatten(1)
+            for number, (a, g) in gradients.factors.items():
+                # an input that several calls share comes with any of them whose output was used
+                self.inputs[self.layout.late[number].source][samples] = a
+                self.grads[number][output, samples] = g
 
     def _columns(self, output: int, samples: slice) -> Iterator[tuple[str, Tensor]]:
         parts = self.formed[output, samples].split(list(self.layout.formed.values()), dim=1)
