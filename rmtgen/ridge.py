@@ -19,11 +19,16 @@ from torch import Tensor
 from rmtgen.errors import UsageError, did_you_mean
 from rmtgen.ridge_eigen import solve_eigen
 from rmtgen.ridge_kernel import FeatureKernel, GramKernel
+from rmtgen.ridge_nested import solve_nested
 from rmtgen.ridge_problem import COLUMNS, Grid, Problem, ridge_values
 
 __all__ = ["COLUMNS", "SOLVERS", "resolve_ridges", "ridge_path", "ridge_path_features"]
 
-SOLVERS: dict[str, Callable[[Problem, list[int], Grid], list[dict]]] = {"auto": solve_eigen, "eigen": solve_eigen}
+SOLVERS: dict[str, Callable[[Problem, list[int], Grid], list[dict]]] = {
+    "auto": solve_eigen,
+    "eigen": solve_eigen,
+    "nested": solve_nested,
+}
 
 
 def ridge_path(  # noqa: PLR0913 - one public function for one question; the two grids and the test set are alternatives

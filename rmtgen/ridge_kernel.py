@@ -11,7 +11,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from rmtgen.errors import UsageError
-from rmtgen.spectrum import Modes, feature_modes, gram_modes
+from rmtgen.spectrum import Modes, feature_modes, gram_modes, symmetrised
 from rmtgen.targets import finite_matrix
 
 
@@ -51,6 +51,18 @@ class GramKernel:
     def modes(self, n: int, intercept: bool) -> Modes:
         """The eigen-modes of the first n samples."""
         return gram_modes(self.train[:n, :n], intercept=intercept)
+
+    def symmetric(self, n: int) -> Float64[Tensor, "n n"]:
+        """(K + Kᵀ)/2 of the first n samples, a matrix of its own.
+
+        Raises:
+            NumericalError: K is not symmetric to rounding.
+        """
+        return symmetrised(self.train[:n, :n])
+
+    def across(self, n: int) -> Float64[Tensor, "n m"]:
+        """k(pool, test) of the first n samples."""
+        return self.test[:, :n].double().mT
 
     def onto(
         self, modes: Modes, null_part: Float64[Tensor, "n c"]
@@ -92,6 +104,15 @@ class FeatureKernel:
     def modes(self, n: int, intercept: bool) -> Modes:
         """The eigen-modes of the first n samples."""
         return feature_modes(self.train[:n], intercept=intercept)
+
+    def symmetric(self, n: int) -> Float64[Tensor, "n n"]:
+        """K = XXᵀ of the first n samples, in float64."""
+        rows = self.train[:n].double()
+        return rows @ rows.mT
+
+    def across(self, n: int) -> Float64[Tensor, "n m"]:
+        """k(pool, test) of the first n samples, in float64."""
+        return self.train[:n].double() @ self.test.double().mT
 
     def onto(
         self, modes: Modes, null_part: Float64[Tensor, "n c"]

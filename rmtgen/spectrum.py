@@ -29,6 +29,8 @@ PROBE_TOLERANCE = 1e-10
 # From this n on, LAPACK's divide and conquer overflows its 32-bit workspace size 1 + 6n + 2n².
 LAPACK_EVD_LIMIT = 32_767
 INT32_MAX = 2**31 - 1
+ROWS = 512
+"""Rows that are made symmetric at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,6 +177,28 @@ def _modes(grams: list[Tensor], intercept: bool, memory: int) -> list[Modes]:
     return [_keep(*pair, epsilon, intercept) for pair in zip(systems, mean_energies, strict=True)]
 
 
+def symmetrised(gram: Float[Tensor, "n n"]) -> Float64[Tensor, "n n"]:
+    """(K + Kᵀ)/2 in float64, made a block of rows at a time.
+
+    Raises:
+        NumericalError: K is further from symmetric than rounding of its type.
+    """
+    matrix = torch.empty(gram.shape, dtype=torch.float64, device=gram.device)
+    asymmetry = largest = 0.0
+    for low in range(0, len(gram), ROWS):
+        rows, columns = gram[low : low + ROWS].double(), gram[:, low : low + ROWS].double().mT
+        asymmetry = max(asymmetry, (rows - columns).abs().max().item())
+        largest = max(largest, rows.abs().max().item())
+        torch.add(rows, columns, out=matrix[low : low + ROWS]).div_(2)
+    allowed = 1000 * torch.finfo(gram.dtype).eps * largest
+    if asymmetry > allowed:
+        raise NumericalError(
+            f"gram must be symmetric: expected max |K - Kᵀ| <= {allowed:.3g}, got {asymmetry:.3g} (max |K| = {largest:.3g},"
+            f" {gram.dtype}). Check that rows and columns are the same images in the same order."
+        )
+    return matrix
+
+
 def _prepare(gram: Tensor, intercept: bool) -> tuple[Float64[Tensor, "n n"], float]:
     """K symmetrised in float64 and centred if asked, with 1ᵀK1/n, what centring took away."""
     gram = finite_matrix(gram, "gram")
@@ -183,15 +207,7 @@ def _prepare(gram: Tensor, intercept: bool) -> tuple[Float64[Tensor, "n n"], flo
         raise UsageError(
             f"gram must be square: expected ({n}, {n}), got {tuple(gram.shape)}. Pass the train block alone."
         )
-    matrix = gram.double()
-    asymmetry, largest = (matrix - matrix.mT).abs().max().item(), matrix.abs().max().item()
-    allowed = 1000 * torch.finfo(gram.dtype).eps * largest
-    if asymmetry > allowed:
-        raise NumericalError(
-            f"gram must be symmetric: expected max |K - Kᵀ| <= {allowed:.3g}, got {asymmetry:.3g} (max |K| = {largest:.3g},"
-            f" {gram.dtype}). Check that rows and columns are the same images in the same order."
-        )
-    matrix = (matrix + matrix.mT).div_(2)
+    matrix = symmetrised(gram)
     if not intercept:
         return matrix, 0.0
     means = matrix.mean(dim=0)
