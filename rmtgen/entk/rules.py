@@ -25,7 +25,7 @@ from rmtgen.entk.sites import Site, Tap
 DEPTH = 2**13
 """Entries that a float32 product sums before the sum goes on in float64: a sum over ten million parameters keeps float32's rounding."""
 EDGE = 128
-"""Rows of a product at the least: fewer are slower."""
+"""Rows of a product at the most where it meets the diagonal: more waste what lies above it, fewer are slower."""
 BALANCE = {"cpu": 2.0, "cuda": 20.0}
 """FLOPs that a float32 matrix product does in the time that an elementwise operation moves a byte."""
 BLOCK = {"cpu": 2**20, "cuda": 2**27}
@@ -251,9 +251,20 @@ def multiply(
 
     The float32 products run over at most `DEPTH` entries; their sums are taken in float64.
     """
-    edge = max(EDGE, -(-len(left) // 8)) if symmetric else max(len(left), len(right))
+    whole = slice(0, len(left)), slice(0, len(right))
+    pieces = list(triangle(0, len(left))) if symmetric else [whole]
     for start in range(0, left.shape[1], DEPTH):
         part = slice(start, start + DEPTH)
-        for i, columns in blocks(len(left), len(right), edge, symmetric):
-            j = slice(columns[0].start, columns[-1].stop)
+        for i, j in pieces:
             kernel[i, j] += left[i, part] @ right[j, part].T
+
+
+def triangle(low: int, high: int) -> Iterator[tuple[slice, slice]]:
+    """A triangle in squares as large as may be, which multiply fastest: the one below the diagonal, then both halves; `EDGE` on it."""
+    middle = (low + high) // 2
+    if high - low <= EDGE:
+        yield slice(low, high), slice(low, high)
+        return
+    yield slice(middle, high), slice(low, middle)
+    yield from triangle(low, middle)
+    yield from triangle(middle, high)

@@ -5,37 +5,9 @@ import copy
 import pytest
 import torch
 from reference import tangent_kernel
+from zoo import ZOO
 
 from rmtgen import entk_gram, load_backbone
-
-ZOO = {
-    "resnet18": 32,
-    "resnet50": 32,
-    "resnetv2_50": 32,
-    "wide_resnet50_2": 32,
-    "resnext50_32x4d": 32,
-    "tf_efficientnet_lite0": 32,
-    "efficientnet_b0": 32,
-    "mobilenetv3_small_100": 32,
-    "regnety_004": 32,
-    "densenet121": 32,
-    "convnext_atto": 32,
-    "convnextv2_atto": 32,
-    "nfnet_l0": 32,
-    "vit_tiny_patch16_224": 32,
-    "deit3_small_patch16_224": 32,
-    "swin_tiny_patch4_window7_224": 56,
-    "mixer_s32_224": 64,
-    "beit_base_patch16_224": 32,
-    "eva02_tiny_patch14_224": 28,
-    "xcit_nano_12_p16_224": 32,
-    "levit_128": 64,
-    "coatnet_nano_rw_224": 64,
-    "maxvit_rmlp_pico_rw_256": 64,
-    "mobilevit_s": 64,
-    "cait_xxs24_224": 32,
-    "vgg11": 32,
-}
 
 
 def clear_cut_images(model, size):
