@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from rmtgen.errors import UsageError, did_you_mean
+from rmtgen.ridge_banded import solve_banded
 from rmtgen.ridge_eigen import solve_eigen
 from rmtgen.ridge_kernel import FeatureKernel, GramKernel
 from rmtgen.ridge_nested import solve_nested
@@ -28,6 +29,7 @@ SOLVERS: dict[str, Callable[[Problem, list[int], Grid], list[dict]]] = {
     "auto": solve_eigen,
     "eigen": solve_eigen,
     "nested": solve_nested,
+    "banded": solve_banded,
 }
 
 
