@@ -63,8 +63,10 @@ def ridge_path(  # noqa: PLR0913 - one public function for one question; the two
         test_gram: k(test, pool) (m, N).
         test_targets: (m,) or (m, c).
         loo: Compute the leave-one-out columns.
-        intercept: Add an unpenalised intercept, by centring.
-        solver: `auto` or `eigen`.
+        intercept: Add an unpenalised intercept.
+        solver: `eigen`, one eigendecomposition a size; `nested`, one Cholesky factor a δ for all sizes, for curves dense in n on a
+            `sum_ridges` grid; `banded`, one reduction to a band a size for all ridges, without leave-one-out columns; `auto`, now `eigen`.
+            They agree, and leave what is near-singular to `eigen`.
 
     Returns:
         One row a (size, ridge), sizes outer, with the columns:
@@ -121,7 +123,7 @@ def ridge_path_features(  # noqa: PLR0913 - the twin of ridge_path
         test_targets: (m,) or (m, c).
         loo: Compute the leave-one-out columns.
         intercept: Add an unpenalised intercept.
-        solver: `auto` or `eigen`.
+        solver: As in `ridge_path`; `nested` and `banded` form K.
 
     Returns:
         As `ridge_path`.
