@@ -15,8 +15,15 @@ _LEAVES = "_entk_leaves"
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
-    """Every tensor inside nested lists, tuples and dicts."""
-    return (item for item in pytree.tree_leaves(value) if isinstance(item, Tensor))
+    """Every tensor inside nested lists, tuples and dicts; by hand, for it is asked for at every call that a model makes."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from tensors_in(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from tensors_in(item)
 
 
 def leaves(value: Any) -> tuple[str, ...]:

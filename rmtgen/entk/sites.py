@@ -9,7 +9,7 @@ Notation: n samples, k taps of the window that ever meet an input position, q gr
 
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import pairwise, product
 from math import prod
 
 import torch
@@ -131,6 +131,9 @@ class Site:
     ) -> Float[Tensor, "n p"]:
         """Each sample's gradient of the weight, entries ordered (output, tap, input); written into `out` where it is given."""
         n, q = len(a), self.groups
+        if q == self.c_in == self.c_out:
+            formed = self._depthwise(a, g)
+            return formed if out is None else out.copy_(formed)
         patches = self.patches(a)
         if q == 1:
             into = None if out is None else out.unflatten(1, (self.c_out, self.depth))
@@ -141,6 +144,16 @@ class Site:
         outputs = g.reshape(n, self.t, q, self.c_out // q).permute(0, 2, 3, 1).reshape(n * q, -1, self.t)
         formed = torch.bmm(outputs, patches).reshape(n, self.size)
         return formed if out is None else out.copy_(formed)
+
+    def _depthwise(self, a: Float[Tensor, "n t_in c"], g: Float[Tensor, "n t c"]) -> Float[Tensor, "n p"]:
+        """Gradients of a depthwise weight, a product and a sum a tap; patches would copy the input a tap and transpose it."""
+        n, window = len(a), self.window
+        image, grads = a.reshape(n, *window.grid, self.c_in), g.reshape(n, *window.out, self.c_out)
+        formed = a.new_empty(n, self.c_out, self.k)
+        for number, (top, left) in enumerate(product(*window.taps)):
+            met = image[:, top.inputs(window.stride[0]), left.inputs(window.stride[1])]
+            formed[:, :, number] = (met * grads[:, top.outputs(), left.outputs()]).sum(dim=(1, 2))
+        return formed.flatten(1)
 
     def as_weight(self, gradient: Float[Tensor, "n p"]) -> Tensor:
         """Gradients from `instantiate` in the shape of the weight, (n, *weight_shape), zero at the taps that never meet data."""
