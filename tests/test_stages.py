@@ -552,6 +552,7 @@ def test_a_sketched_entk_is_solved_from_its_rows_and_says_how_far_off_it_is(tiny
     said = capsys.readouterr().out
     assert re.search(r"60 images × 512 sketched gradients; kernel off by \d+\.\d% \(bound \d+\.\d%\)", said)
     assert "not needed: solved from features" in said
+    assert "test_resnet, random, entk sketch 512" in said
     (run,) = (tmp_path / "runs").iterdir()
     assert not (run / "gram.h5").exists()
     (config,) = load_experiment(None, dict(word.split("=", 1) for word in words)).runs

@@ -143,12 +143,14 @@ def _summary(result: RunResult) -> dict[str, object]:
 
 
 def run_labels(runs: pd.DataFrame) -> list[str]:
-    """Short names for people: model and init, then what else differs; the run's own name where that is not enough.
+    """Short names for people: model and init, then what else differs or is a sketch; the run's own name where that is not enough.
 
     Args:
         runs: One row a run with the columns `run model init dataset kernel`, as `summary_table` makes it.
     """
-    parts = ["model", "init"] + [name for name in ("dataset", "kernel") if runs[name].nunique() > 1]
+    sketched = runs["kernel"].str.contains("sketch").any()
+    differing = [name for name in ("dataset", "kernel") if runs[name].nunique() > 1 or (name == "kernel" and sketched)]
+    parts = ["model", "init", *differing]
     labels = runs[parts].astype(str).agg(", ".join, axis=1)
     return list(labels.where(~labels.duplicated(keep=False), runs["run"]))
 
