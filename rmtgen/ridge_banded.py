@@ -18,13 +18,13 @@ from rmtgen.ridge_eigen import solve_eigen
 from rmtgen.ridge_problem import COLUMNS, Grid, Problem
 
 WORST_CONDITION = 1e10
-"""Of K + δI, each factor bounded by a trace or a norm: beyond it six digits are not sure."""
+"""Of K + δI, bounded by ‖K‖ tr (K + δI)⁻¹ (Frobenius): beyond it six digits are not sure."""
 
 
 def solve_banded(problem: Problem, sizes: list[int], grid: Grid) -> list[dict]:
     """One row of `COLUMNS` a (size, ridge), sizes outer.
 
-    A ridge at which K + δI is too near to being singular is left to `solve_eigen`. Beside the problem two float64 matrices n×n are held.
+    A ridge at which K + δI is too near to being singular is left to `solve_eigen`.
 
     Raises:
         UsageError: Leave-one-out columns are asked for.
@@ -45,7 +45,7 @@ def _solve_size(problem: Problem, n: int, grid: Grid) -> list[dict]:
     fit = _Fit(problem, n)
     solved = fit.band.shifted(fit.targets.new_tensor([sum_ridge for _, sum_ridge in pairs]), fit.coordinates)
     rows = fit.rows(pairs, solved)
-    sure = solved.positive & (fit.norm * solved.trace < WORST_CONDITION * n)
+    sure = solved.positive & (fit.norm * solved.trace < WORST_CONDITION)
     for number, (ridge, sum_ridge) in enumerate(pairs):
         if not sure[number]:
             (rows[number],) = solve_eigen(problem, [n], Grid(np.array([sum_ridge]), summed=True))

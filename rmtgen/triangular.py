@@ -1,6 +1,6 @@
 """Dense triangular algebra in place: a Cholesky factor, its inverse a block of rows at a time, and products with it.
 
-Everything is made of products of large blocks, the same on a CPU and on CUDA, and nothing of the size of the matrix is allocated.
+Everything is made of products of large blocks, the same on a CPU and on CUDA, in blocks of rows and columns.
 Above the diagonal a factor holds whatever was there: no function here reads it.
 """
 
