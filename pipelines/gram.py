@@ -29,7 +29,7 @@ def work(job: Job) -> Result:
     layout = GramLayout(config.train, config.test, config.gram_dtype, config.tile)
     store = GramStore.create(job.folder, layout, job.run.basis("gram"))
     pending, total = store.pending(), len(layout.tiles())
-    kernel = _Tangent(job, features) if config.kernel == "entk" and not config.projection else _Linear(job, features)
+    kernel = _Tangent(job, features) if config.tangent else _Linear(job, features)
     for tile in job.progress(pending, total, "tile", done=total - len(pending)):
         store.write(tile, kernel.block(tile))
     store.shards.seal()

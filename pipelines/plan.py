@@ -11,7 +11,7 @@ _SIZES = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 def print_plan(arguments: Sequence[str] | None = None) -> None:
     """Print one table a run, and the total of all runs."""
     experiment = parse_experiment(__doc__, arguments)
-    from rmtgen.cost import estimate, tangent, tangent_plan
+    from rmtgen.cost import estimate, tangent_plan
     from rmtgen.manifest import Manifest
     from rmtgen.rundir import RunDir
 
@@ -21,7 +21,7 @@ def print_plan(arguments: Sequence[str] | None = None) -> None:
         seconds = sum(cost.seconds for cost in costs)
         total += seconds
         say(f"{config.run_name}: {config.train} + {config.test} images")
-        if tangent(config):
+        if config.tangent:
             say(f"{tangent_plan(config)}\n")
         say(f"  {'stage':<10}{'FLOPs':>10}{'peak RAM':>12}{'disk':>12}{'time':>12}{'it took':>12}")
         for cost in costs:

@@ -266,15 +266,19 @@ class Config:
             raise UsageError(
                 f"projection sketches the gradients of one head, got heads={self.heads}. Leave one of them out."
             )
-        if self.kernel == "entk" and not self.projection and self.solve_from == "features":
+        if self.tangent and self.solve_from == "features":
             raise UsageError(
                 "solve_from=features is for kernel=features, got kernel=entk. Leave solve_from out, or sketch: projection=4096."
             )
-        tangent = self.kernel == "entk" and not self.projection
         if self.kernel == "entk" and self.solve_from == "auto":
-            object.__setattr__(self, "solve_from", "gram" if tangent else "features")
+            object.__setattr__(self, "solve_from", "gram" if self.tangent else "features")
         if self.gram_dtype == "auto":
-            object.__setattr__(self, "gram_dtype", "float32" if tangent else "float64")
+            object.__setattr__(self, "gram_dtype", "float32" if self.tangent else "float64")
+
+    @property
+    def tangent(self) -> bool:
+        """Whether the Gram matrix is that of an exact eNTK, not of stored rows."""
+        return self.kernel == "entk" and not self.projection
 
     def needs(self, stage: str) -> bool:
         """Whether anything reads a stage's result; a Gram matrix is not made where features are solved from."""

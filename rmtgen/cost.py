@@ -82,14 +82,9 @@ def estimate(config: Config, classes: int = 100) -> list[StageCost]:
     problem = _Problem(config, config.projection or backbone.feature_dim, classes)
     extract = _sketch(problem, device) if config.projection else _extract(problem, backbone, device)
     grams = (
-        [_tangent_gram(config, device) if tangent(config) else _gram(problem, device)] if config.needs("gram") else []
+        [_tangent_gram(config, device) if config.tangent else _gram(problem, device)] if config.needs("gram") else []
     )
     return [extract, *grams, *_solves(problem, device)]
-
-
-def tangent(config: Config) -> bool:
-    """Whether the Gram matrix is that of an exact eNTK."""
-    return config.kernel == "entk" and not config.projection
 
 
 def tangent_plan(config: Config) -> Plan:
