@@ -5,12 +5,11 @@ from collections.abc import Sequence
 
 from pipelines.stage import exit_code, parse_experiment, say
 
-_SIZES = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
-
 
 def print_plan(arguments: Sequence[str] | None = None) -> None:
     """Print one table a run, and the total of all runs."""
     experiment = parse_experiment(__doc__, arguments)
+    from rmtgen.amounts import readable_bytes
     from rmtgen.cost import estimate, tangent_plan
     from rmtgen.manifest import Manifest
     from rmtgen.rundir import RunDir
@@ -26,20 +25,13 @@ def print_plan(arguments: Sequence[str] | None = None) -> None:
         say(f"  {'stage':<10}{'FLOPs':>10}{'peak RAM':>12}{'disk':>12}{'time':>12}{'it took':>12}")
         for cost in costs:
             done = Manifest.read(RunDir(config).path, cost.stage)
-            row = f"{cost.flops:>10.1e}{_bytes(cost.ram):>12}{_bytes(cost.disk):>12}{_duration(cost.seconds):>12}"
+            row = f"{cost.flops:>10.1e}{readable_bytes(cost.ram):>12}{readable_bytes(cost.disk):>12}{_duration(cost.seconds):>12}"
             say(f"  {cost.stage:<10}{row}{_duration(done.seconds) if done else '–':>12}")
         disk = sum(cost.disk for cost in costs)
-        say(f"  {'total':<10}{'':>10}{'':>12}{_bytes(disk):>12}{_duration(seconds):>12}\n")
+        say(f"  {'total':<10}{'':>10}{'':>12}{readable_bytes(disk):>12}{_duration(seconds):>12}\n")
     say(
         f"{len(experiment.runs)} run(s), about {_duration(total)} on this machine as it is loaded now; what is cached costs nothing."
     )
-
-
-def _bytes(size: float) -> str:
-    for unit, name in _SIZES:
-        if size >= unit:
-            return f"{size / unit:.1f} {name}"
-    return f"{size:.0f} B"
 
 
 def _duration(seconds: float) -> str:

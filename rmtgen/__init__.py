@@ -25,6 +25,7 @@ _HOMES = {
     "load_dataset": "datasets",
     "ridge_path": "ridge",
     "ridge_path_features": "ridge",
+    "ridge_path_stored": "ridge",
 }
 
 __all__ = sorted(_HOMES)

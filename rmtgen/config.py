@@ -15,43 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from rmtgen import durable
+from rmtgen.amounts import parse_bytes
 from rmtgen.errors import MissingInputError, UsageError, did_you_mean
 
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "pipelines" / "experiments"
 STAGES = ("extract", "gram", "spectrum", "risk")
 
-_BYTES = {
-    "B": 1,
-    "KiB": 2**10,
-    "MiB": 2**20,
-    "GiB": 2**30,
-    "TiB": 2**40,
-    "kB": 10**3,
-    "MB": 10**6,
-    "GB": 10**9,
-    "TB": 10**12,
-}
 _MOST_IN_RANGE = 10_000
 _LISTS = ("model", "init", "kernel")
 """Fields that may list several values: the experiment is one run for each combination."""
-
-
-def parse_bytes(text: str | int) -> int:
-    """A number of bytes from "4GiB", "500 MB" or a plain integer.
-
-    Raises:
-        UsageError: not a positive number with a known unit.
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", str(text))
-    if not match:
-        raise UsageError(f"expected an amount of memory such as 4GiB, got {str(text)!r}.")
-    number, unit = match.groups()
-    if unit and unit not in _BYTES:
-        raise UsageError(f"unknown unit {unit!r} in {str(text)!r}. {did_you_mean(unit, _BYTES)}")
-    size = int(float(number) * _BYTES[unit or "B"])
-    if size < 1:
-        raise UsageError(f"memory must be positive, got {str(text)!r}.")
-    return size
 
 
 def parse_grid(value: Any, *, integers: bool) -> tuple[float, ...]:

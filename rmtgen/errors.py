@@ -5,6 +5,8 @@ A message says what must hold, the value seen, and what to do. The caller's mist
 """
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable
 
 EXIT_INTERRUPTED = 130
@@ -42,6 +44,10 @@ class StorageError(RmtgenError):
     """The disk refused a write: full, read-only, or over a quota."""
 
 
+class CapacityError(RmtgenError, MemoryError):
+    """The result needs more memory than there is."""
+
+
 class NumericalError(RmtgenError, ArithmeticError):
     """The numbers do not allow the result: non-finite features, an indefinite Gram matrix, a failed eigensolve."""
 
@@ -50,6 +56,14 @@ class NumericalError(RmtgenError, ArithmeticError):
 
 class RmtgenWarning(UserWarning):
     """A result that was computed but should not be trusted as it stands; the message carries the number that says so."""
+
+
+def warn(message: str) -> None:
+    """Issue an `RmtgenWarning` at the line outside this package that led to it."""
+    frame, level = sys._getframe(1), 3
+    while frame.f_back and frame.f_back.f_globals.get("__name__", "").startswith("rmtgen."):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, RmtgenWarning, stacklevel=level)
 
 
 def did_you_mean(name: str, known: Iterable[str], *, most: int = 3) -> str:

@@ -5,9 +5,10 @@ float64; a float32 Gram matrix is promoted, and its own rounding sets the rank t
 
 An unpenalised intercept is double centring. With G = (K + nλI)⁻¹ and w = G1, residuals come from P = G − wwᵀ/(1ᵀw), which
 is the pseudo-inverse of H(K + nλI)H, H = I − 11ᵀ/n. So K is replaced by HKH, Y by HY, and the direction 1 leaves the
-problem: n_eff = n − 1.
+problem (`centring`): n_eff = n − 1.
 """
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from rmtgen.centring import reduced_matrix_, restored
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.targets import as_tensor, finite_matrix, target_matrix
 
@@ -48,7 +50,8 @@ class Modes:
     """The eigen-modes of K above the rank tolerance, values descending; K is double-centred when `intercept`.
 
     `tolerance` is the eigenvalue at or below which a direction counts as null. `feature_vectors` holds the right singular
-    vectors when the modes come from features. `residual` and `orthogonality` are relative and were accepted.
+    vectors when the modes come from features. `residual` and `orthogonality` are relative and were accepted. `every` holds all
+    n_eff values and vectors of a float32 Gram matrix: what lies below its coarse tolerance may be rounding, or the kernel's tail.
     """
 
     values: Float64[Tensor, " r"]
@@ -58,6 +61,7 @@ class Modes:
     residual: float
     orthogonality: float
     feature_vectors: Float64[Tensor, "p r"] | None = None
+    every: tuple[Float64[Tensor, " n_eff"], Float64[Tensor, "n n_eff"]] | None = None
 
     @property
     def n(self) -> int:
@@ -73,6 +77,12 @@ class Modes:
     def null_dim(self) -> int:
         """Dimension n_eff − r of the null space, where K gives the regression nothing to fit with."""
         return self.n_eff - len(self.values)
+
+    def at(self, sum_ridge: float) -> "Modes":
+        """The modes that a sum ridge δ sees: `every` one above the tolerance, where K + δI is definite whatever K's rounding."""
+        if self.every is None or sum_ridge <= self.tolerance:
+            return self
+        return dataclasses.replace(self, values=self.every[0], vectors=self.every[1], every=None)
 
     def split(self, targets: Float64[Tensor, "n c"]) -> tuple[Float64[Tensor, "r c"], Float64[Tensor, "n c"]]:
         """Y ↦ (UᵀY, Y − UUᵀY): coefficients on the modes, and the part in the null space, exactly 0 where there is none.
@@ -97,7 +107,7 @@ class Modes:
 class Spectrum:
     """What a run keeps of an eigensolve: eigenvalues of K and the targets' coordinates, enough for every training-side formula.
 
-    `null_energy` is ‖Y − UUᵀY‖², summed over outputs; the null space has dimension n − intercept − r.
+    `null_energy` is ‖Y − UUᵀY‖², summed over outputs.
     """
 
     eigenvalues: Float64[Tensor, " r"]
@@ -107,6 +117,11 @@ class Spectrum:
     residual: float
     orthogonality: float
     intercept: bool = False
+
+    @property
+    def null_dim(self) -> int:
+        """Dimension n − intercept − r of the null space."""
+        return self.n - self.intercept - len(self.eigenvalues)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Every field as a NumPy array, to be stored under its name."""
@@ -170,11 +185,9 @@ def gram_modes_batch(grams: Float[Tensor, "b n n"], intercept: bool = False, *, 
 
 def _modes(grams: list[Tensor], intercept: bool, memory: int) -> list[Modes]:
     matrices, mean_energies = zip(*(_prepare(gram, intercept) for gram in grams), strict=True)
-    n = len(grams[0])
-    epsilon = 10 * EPS32 if grams[0].dtype == torch.float32 else max(n, 10) * EPS64
     batch = matrices[0][None] if len(matrices) == 1 else torch.stack(matrices)
-    systems = symmetric_eigh(batch, memory=memory)
-    return [_keep(*pair, epsilon, intercept) for pair in zip(systems, mean_energies, strict=True)]
+    systems, single = symmetric_eigh(batch, memory=memory), grams[0].dtype == torch.float32
+    return [_keep(*pair, single, intercept) for pair in zip(systems, mean_energies, strict=True)]
 
 
 def symmetrised(gram: Float[Tensor, "n n"]) -> Float64[Tensor, "n n"]:
@@ -199,8 +212,8 @@ def symmetrised(gram: Float[Tensor, "n n"]) -> Float64[Tensor, "n n"]:
     return matrix
 
 
-def _prepare(gram: Tensor, intercept: bool) -> tuple[Float64[Tensor, "n n"], float]:
-    """K symmetrised in float64 and centred if asked, with 1ᵀK1/n, what centring took away."""
+def _prepare(gram: Tensor, intercept: bool) -> tuple[Float64[Tensor, "n_eff n_eff"], float]:
+    """K symmetrised in float64 and reduced if asked, with 1ᵀK1/n, what the intercept took away."""
     gram = finite_matrix(gram, "gram")
     n = len(gram)
     if gram.shape != (n, n):
@@ -210,24 +223,36 @@ def _prepare(gram: Tensor, intercept: bool) -> tuple[Float64[Tensor, "n n"], flo
     matrix = symmetrised(gram)
     if not intercept:
         return matrix, 0.0
-    means = matrix.mean(dim=0)
-    mean_energy = matrix.shape[0] * means.mean().item()
-    return matrix.sub_(means[:, None]).sub_(means).add_(means.mean()), mean_energy
+    mean_energy = matrix.mean(dim=0).sum().item()
+    return reduced_matrix_(matrix), mean_energy
 
 
-def _keep(system: Eigensystem, mean_energy: float, epsilon: float, intercept: bool) -> Modes:
-    values, n = system.values, len(system.values)
-    tolerance = epsilon * max(values.abs().max().item(), mean_energy)
-    smallest = values[0].item()
-    if smallest < -tolerance:
-        raise NumericalError(
-            f"gram must be positive semidefinite: expected eigenvalues >= {-tolerance:.3g}, got {smallest:.3g} (the largest is"
-            f" {values[-1].item():.3g}, n = {n}). Recompute it in float64, or add {-smallest:.3g} to its diagonal: that is a"
-            f" ridge of {-smallest / n:.3g}."
-        )
-    rank = min(int((values > tolerance).sum()), n - intercept)
-    kept = values[n - rank :].flip(0), system.vectors[:, n - rank :].flip(1)
-    return Modes(*kept, intercept, tolerance, system.residual, system.orthogonality)
+def _keep(system: Eigensystem, mean_energy: float, single: bool, intercept: bool) -> Modes:
+    values, n = system.values, len(system.values) + intercept
+    largest = torch.linalg.vector_norm(values, ord=torch.inf).item() if len(values) else 0.0
+    tolerance = rounding(n, single) * max(largest, mean_energy)
+    if len(values) and values[0] < -tolerance:
+        raise indefinite(values[0].item(), values[-1].item(), n, tolerance)
+    rank = int((values > tolerance).sum())
+    values, vectors = values.flip(0), system.vectors.flip(1)
+    vectors = restored(vectors) if intercept else vectors
+    every = (values, vectors) if single else None
+    checks = system.residual, system.orthogonality
+    return Modes(values[:rank], vectors[:, :rank], intercept, tolerance, *checks, every=every)
+
+
+def rounding(n: int, single: bool) -> float:
+    """The share of s_max at or below which an eigenvalue of a Gram matrix n×n, float32 or float64, is taken for rounding."""
+    return 10 * EPS32 if single else max(n, 10) * EPS64
+
+
+def indefinite(smallest: float, largest: float, n: int, tolerance: float) -> NumericalError:
+    """The error that a Gram matrix with such eigenvalues deserves."""
+    return NumericalError(
+        f"gram must be positive semidefinite: expected eigenvalues >= {-tolerance:.3g}, got {smallest:.3g} (the largest is"
+        f" {largest:.3g}, n = {n}). Recompute it in float64, or add {-smallest:.3g} to its diagonal: that is a"
+        f" ridge of {-smallest / n:.3g}."
+    )
 
 
 def symmetric_eigh(batch: Float64[Tensor, "b n n"], *, memory: int = MEMORY) -> list[Eigensystem]:
@@ -247,6 +272,8 @@ def symmetric_eigh(batch: Float64[Tensor, "b n n"], *, memory: int = MEMORY) -> 
         NumericalError: The solver failed, or a probe found ‖K(Uz) − U(Sz)‖ or ‖Uᵀ(Uz) − z‖ above 1e-10, relative.
     """
     n = batch.shape[-1]
+    if not n:
+        return [Eigensystem(matrix.diagonal(), matrix, 0.0, 0.0) for matrix in batch]
     per_call = min(memory // (32 * n * n), INT32_MAX // (n * n)) if batch.is_cuda else 1
     solve = _eigh_evr if batch.device.type == "cpu" and n >= LAPACK_EVD_LIMIT else torch.linalg.eigh
     solved = [(part, *_attempt(solve, part, "eigensolve")) for part in batch.split(max(1, per_call))]
@@ -322,19 +349,29 @@ def feature_modes(features: np.ndarray | Tensor, *, intercept: bool = False) -> 
     matrix = finite_matrix(features, "features").double()
     n, p = matrix.shape
     means = matrix.mean(dim=0) if intercept else matrix.new_zeros(p)
-    matrix = matrix - means if intercept else matrix
-    if n > p:
+    left, singular, right, residual, orthogonality = factored(matrix - means if intercept else matrix)
+    cutoff = max(n, p) * EPS64 * max(singular[0].item(), n**0.5 * means.norm().item())
+    rank = min(int((singular > cutoff).sum()), n - intercept)
+    kept = singular[:rank].square(), left[:, :rank]
+    return Modes(*kept, intercept, cutoff**2, residual, orthogonality, right[:, :rank])
+
+
+def factored(
+    matrix: Float64[Tensor, "n p"],
+) -> tuple[Float64[Tensor, "n r"], Float64[Tensor, " r"], Float64[Tensor, "p r"], float, float]:
+    """The thin singular value decomposition U, σ, V of a matrix, checked, with its relative residual and departure from orthonormality.
+
+    Raises:
+        NumericalError: It failed, or its check refused.
+    """
+    if matrix.shape[0] > matrix.shape[1]:
         left, singular, right = _attempt(_tall_svd, matrix, "singular value decomposition")
     else:
         right, singular, left = _attempt(_tall_svd, matrix.mT, "singular value decomposition")
     probes = _probes(matrix)
     misfit = matrix @ probes - left @ (singular[:, None] * (right.mT @ probes))
     residual = _relative(misfit, probes, singular[0])
-    orthogonality = _accepted(residual, left, right)
-    cutoff = max(n, p) * EPS64 * max(singular[0].item(), n**0.5 * means.norm().item())
-    rank = min(int((singular > cutoff).sum()), n - intercept)
-    kept = singular[:rank].square(), left[:, :rank]
-    return Modes(*kept, intercept, cutoff**2, residual, orthogonality, right[:, :rank])
+    return left, singular, right, residual, _accepted(residual, left, right)
 
 
 def _tall_svd(

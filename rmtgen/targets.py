@@ -15,6 +15,8 @@ from rmtgen.errors import NumericalError, UsageError, did_you_mean
 CODINGS = ("onehot", "centered", "intercept")
 # Classes absent from a small sample are all predicted 0 up to rounding, which must not choose between them.
 TIE = 1e-9
+ROWS = 4096
+"""Rows that are examined at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,14 +100,24 @@ def finite_matrix(values: np.ndarray | Tensor, name: str) -> Float[Tensor, "rows
         )
     if matrix.dtype not in (torch.float32, torch.float64):
         raise UsageError(f"{name} must be float32 or float64: got {matrix.dtype}. Compute it in float32.")
-    finite = matrix.isfinite()
-    if not finite.all():
-        row, column = (~finite).nonzero()[0].tolist()
-        raise NumericalError(
-            f"{name} must be finite: got {int((~finite).sum())} NaN or infinite entries of {matrix.numel()}"
-            f" (the first at row {row}, column {column}). Find the image or the tile it comes from and recompute it."
-        )
+    _require_finite(matrix, name)
     return matrix
+
+
+def _require_finite(matrix: Float[Tensor, "rows columns"], name: str) -> None:
+    """A block of rows at a time: the matrix may be a file."""
+    count, first = 0, None
+    for start in range(0, len(matrix), ROWS):
+        wrong = ~matrix[start : start + ROWS].isfinite()
+        if wrong.any():
+            count += int(wrong.sum())
+            row, column = wrong.nonzero()[0].tolist()
+            first = first or (start + row, column)
+    if first:
+        raise NumericalError(
+            f"{name} must be finite: got {count} NaN or infinite entries of {matrix.numel()}"
+            f" (the first at row {first[0]}, column {first[1]}). Find the image or the tile it comes from and recompute it."
+        )
 
 
 def target_matrix(targets: np.ndarray | Tensor, name: str = "targets") -> Float64[Tensor, "n c"]:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rmtgen.config import FIELDS, Config, load_experiment, parse_bytes, parse_grid
+from rmtgen.amounts import parse_bytes
+from rmtgen.config import FIELDS, Config, load_experiment, parse_grid
 from rmtgen.errors import MissingInputError, UsageError
 
 STAGES = ("extract", "gram", "spectrum", "risk")

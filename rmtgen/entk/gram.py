@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from rmtgen.config import parse_bytes
+from rmtgen.amounts import parse_bytes
 from rmtgen.entk.capture import EACH
 from rmtgen.entk.factors import Factors, Layout, Part, tile
 from rmtgen.entk.passes import Images, Joined, Passes

@@ -7,11 +7,11 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
+from rmtgen.amounts import readable_bytes
 from rmtgen.entk.gram import By, Entk, Recent, tile_order
 from rmtgen.entk.rules import Instantiate
 
 _FORMED = "formed"
-_UNITS = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,9 @@ class Plan:
         lines += [
             f"{self.what}: {self.pairs:,} entries, {100 * self.kernel_flops / self.flops:.0f} % of the FLOPs in products between samples",
             f"tiles of {self.edge:,}, {self.images:,} image passes {self.batch} at a time",
-            f"memory {_bytes(self.memory_bytes)}: factors {_bytes(self.stored_bytes)}, work space {_bytes(self.work_bytes)}, "
-            f"passes {_bytes(self.pass_bytes)}; the result takes {_bytes(self.result_bytes)}",
+            f"memory {readable_bytes(self.memory_bytes)}: factors {readable_bytes(self.stored_bytes)}, "
+            f"work space {readable_bytes(self.work_bytes)}, "
+            f"passes {readable_bytes(self.pass_bytes)}; the result takes {readable_bytes(self.result_bytes)}",
         ]
         return "\n".join(lines)
 
@@ -211,10 +212,3 @@ def _weights(entk: Entk, images: int, pairs: int) -> list[WeightPlan]:
     rest = sum(size for name, size in layout.formed.items() if name not in sited)
     stored = outputs * rest
     return [*found, WeightPlan("biases, norms and all others", _FORMED, rest, stored, 0.0, 2.0 * pairs * stored)]
-
-
-def _bytes(size: float) -> str:
-    for unit, name in _UNITS:
-        if size >= unit:
-            return f"{size / unit:.1f} {name}"
-    return f"{size:.0f} B"

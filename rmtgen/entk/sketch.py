@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from rmtgen.config import parse_bytes
+from rmtgen.amounts import parse_bytes
 from rmtgen.entk.factors import sole_uses
 from rmtgen.entk.passes import Images, Passes
 from rmtgen.entk.sites import Site

@@ -1,6 +1,7 @@
 """The eNTK of every architecture of the tests beside torch.func, the plain peer that runs them all and is the faster of the two; seconds.
 
-Small images and few of them, where overhead shows; each method after a warm-up on four images. `make bench BENCH=entk_zoo`.
+Small images and few of them, where overhead shows; each method after a warm-up on four images, the median of three runs.
+`make bench BENCH=entk_zoo`.
 """
 
 import copy
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rmtgen import entk_gram, load_backbone
-from tests.bench.entk import distance, timed
+from tests.bench.entk import distance, repeated
 from tests.bench.peers import torch_func
 from tests.zoo import ZOO
 
@@ -42,9 +43,10 @@ def line(name: str, pixels: int) -> str:
 
 
 def warm(method: Callable, model: nn.Module, images: Tensor) -> tuple[float, Tensor]:
-    """Seconds and result of a method once libraries have chosen their kernels."""
+    """Median seconds and result of a method once libraries have chosen their kernels."""
     method(model, images[:4])
-    return timed(lambda: method(model, images))
+    seconds, _, found = repeated(lambda: method(model, images))
+    return seconds, found
 
 
 if __name__ == "__main__":

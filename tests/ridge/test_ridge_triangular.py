@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rmtgen import triangular
-from rmtgen.triangular import BLOCK, STRIP, cholesky_, inverse_norm, invert_rows_, lower_products
+from rmtgen.ridge import triangular
+from rmtgen.ridge.triangular import BLOCK, STRIP, cholesky_, inverse_norm, invert_rows_, lower_products
 
 EDGES = (1, 2, BLOCK - 1, BLOCK, BLOCK + 1, STRIP + BLOCK + 3)
 

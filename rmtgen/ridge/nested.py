@@ -18,44 +18,61 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from rmtgen.ridge_eigen import solve_eigen
-from rmtgen.ridge_problem import COLUMNS, Grid, Problem
-from rmtgen.triangular import BLOCK, cholesky_, inverse_norm, invert_rows_, lower_products
+from rmtgen.ridge.definite import require_semidefinite, sure
+from rmtgen.ridge.problem import COLUMNS, Cost, Grid, Problem
+from rmtgen.ridge.triangular import BLOCK, cholesky_, inverse_norm, invert_rows_, lower_products
 
-WORST_CONDITION = 1e10
-"""Of K + δI, the largest eigenvalue bounded by the Frobenius norm: beyond it six digits are not sure."""
+SWEEP = 1.7
+"""n³ operations of a matrix product that a δ takes as long as: 1/3 for L, 1/3 for R and 1/3 for tr G², at a little over half the speed."""
+CHECK = 0.6
+"""The same for the Cholesky factor that tells whether K is semidefinite."""
 
 
-def solve_nested(problem: Problem, sizes: list[int], grid: Grid) -> list[dict]:
+def solve_nested(problem: Problem, sizes: list[int], grid: Grid) -> list[dict | None]:
     """One row of `COLUMNS` a (size, ridge), sizes outer; sizes that share a δ share a factor.
 
-    A δ at which K + δI is too near to being singular, δ = 0 on a singular K above all, is left to `solve_eigen`.
+    None stands where K + δI is too near to being singular, δ = 0 on a singular K above all.
 
     Beside the problem one float64 matrix n×n is held, n the largest size, and blocks of `BLOCK` rows.
 
     Raises:
         NumericalError: An asymmetric or indefinite Gram matrix.
     """
-    shared, rows = defaultdict(list), {}
+    require_semidefinite(problem, max(sizes))
+    rows = {}
+    for sum_ridge, cells in _shared(sizes, grid).items():
+        found = _sweep(problem, sum_ridge, {n for _, n, _ in cells})
+        rows |= {key: found[n] | {"ridge": ridge} if found else None for key, n, ridge in cells}
+    return [rows[key] for key in sorted(rows)]
+
+
+def cost_nested(problem: Problem, sizes: list[int], grid: Grid) -> Cost:
+    """A Cholesky factor and its inverse for each distinct δ, as large as the largest size that asks for it."""
+    outputs, tests, largest = problem.targets.shape[1], problem.tests, max(sizes)
+    flops = CHECK * largest**3
+    for cells in _shared(sizes, grid).values():
+        n = max(size for _, size, _ in cells)
+        flops += SWEEP * n**3 + n**2 * (outputs + tests) + sum(2.0 * size * outputs for _, size, _ in cells)
+    if problem.width:
+        flops += 2.0 * len(_shared(sizes, grid)) * largest**2 * problem.width
+    return Cost(flops, int(8 * (largest**2 + largest * (4 * BLOCK + tests + outputs))))
+
+
+def _shared(sizes: list[int], grid: Grid) -> dict[float, list[tuple[tuple[int, int], int, float]]]:
+    """For each δ the cells that ask for it: their place in the path, n and λ."""
+    shared = defaultdict(list)
     for place, n in enumerate(sizes):
         for number, (ridge, sum_ridge) in enumerate(grid.at(n)):
             shared[sum_ridge].append(((place, number), n, ridge))
-    for sum_ridge, cells in shared.items():
-        found = _sweep(problem, sum_ridge, {n for _, n, _ in cells})
-        for key, n, ridge in cells:
-            if found is None:
-                (rows[key],) = solve_eigen(problem, [n], Grid(np.array([sum_ridge]), summed=True))
-            else:
-                rows[key] = found[n] | {"ridge": ridge}
-    return [rows[key] for key in sorted(rows)]
+    return shared
 
 
 def _sweep(problem: Problem, sum_ridge: float, sizes: set[int]) -> dict[int, dict] | None:
     """The columns at one δ for each of the sizes, `ridge` left out; None where they would not be sure."""
     factor = problem.kernel.symmetric(max(sizes))
-    norm = torch.linalg.matrix_norm(factor).item() + sum_ridge
+    norm = torch.linalg.matrix_norm(factor).item()
     factor.diagonal().add_(sum_ridge)
-    if not cholesky_(factor) or norm * inverse_norm(factor) ** 2 > WORST_CONDITION:
+    if not cholesky_(factor) or not sure(problem.kernel, norm, sum_ridge, inverse_norm(factor) ** 2):
         return None
     sums, rows = _Sums(problem, sum_ridge, max(sizes)), {}
     for low in range(0, len(factor), BLOCK):

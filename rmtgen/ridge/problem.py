@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from rmtgen.errors import UsageError
-from rmtgen.ridge_kernel import FeatureKernel, GramKernel
+from rmtgen.ridge.kernel import FeatureKernel, Kernel
 from rmtgen.targets import ClassCode, target_matrix
 
 COLUMNS = (
@@ -69,12 +69,20 @@ class Grid:
         return [(value / n, value) if self.summed else (value, value * n) for value in self.values.tolist()]
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What a solver takes for a path: time, as the operations of large float64 products that take as long, and bytes beside the problem."""
+
+    flops: float
+    bytes: int
+
+
 @dataclass(frozen=True, eq=False)
 class Problem:
     """A kernel and targets that fit together.
 
     Attributes:
-        kernel: Train and test block of the kernel, as a Gram matrix or as features.
+        kernel: Train and test block of the kernel.
         targets: float64, on the kernel's device, like `test_targets`.
         test_targets: None without a test set.
         loo: Whether the leave-one-out columns are asked for.
@@ -83,7 +91,7 @@ class Problem:
         test_code: The same for the test targets, None also where these use another code.
     """
 
-    kernel: GramKernel | FeatureKernel
+    kernel: Kernel
     targets: Float64[Tensor, "N c"]
     test_targets: Float64[Tensor, "m c"] | None
     loo: bool
@@ -94,7 +102,7 @@ class Problem:
     @classmethod
     def checked(
         cls,
-        kernel: GramKernel | FeatureKernel,
+        kernel: Kernel,
         targets: np.ndarray | Tensor,
         test_targets: np.ndarray | Tensor | None,
         *,
@@ -107,19 +115,19 @@ class Problem:
             UsageError: Shapes that do not fit, or one half of a test set.
             NumericalError: Targets that are not finite.
         """
-        targets = target_matrix(targets).to(kernel.train.device)
-        if len(targets) != len(kernel.train):
+        targets = target_matrix(targets).to(kernel.device)
+        if len(targets) != len(kernel):
             raise UsageError(
-                f"targets need one row per training sample: expected {len(kernel.train)}, got {len(targets)}."
+                f"targets need one row per training sample: expected {len(kernel)}, got {len(targets)}."
                 " Take both from one split."
             )
         code, test_code = ClassCode.of(targets), None
-        if (kernel.test is None) != (test_targets is None):
-            given, missing = ("targets", "samples") if kernel.test is None else ("samples", "targets")
+        if (kernel.tests is None) != (test_targets is None):
+            given, missing = ("targets", "samples") if kernel.tests is None else ("samples", "targets")
             raise UsageError(f"a test set is samples and targets: got test {given} without test {missing}. Pass both.")
         if test_targets is not None:
             test_targets = target_matrix(test_targets, "test_targets").to(targets.device)
-            expected = (len(kernel.test), targets.shape[1])
+            expected = (kernel.tests, targets.shape[1])
             if test_targets.shape != expected:
                 raise UsageError(
                     f"test_targets need one row per test sample and the targets' outputs: expected {expected},"
@@ -127,6 +135,16 @@ class Problem:
                 )
             test_code = code if code and code.matches(test_targets) else None
         return cls(kernel, targets, test_targets, loo, intercept, code, test_code)
+
+    @property
+    def tests(self) -> int:
+        """m, 0 without a test set."""
+        return 0 if self.test_targets is None else len(self.test_targets)
+
+    @property
+    def width(self) -> int | None:
+        """p, None for a kernel that is handed over as a Gram matrix."""
+        return self.kernel.train.shape[1] if isinstance(self.kernel, FeatureKernel) else None
 
     def sizes(self, sizes: ArrayLike | None) -> list[int]:
         """Whole numbers in [1, N], or [2, N] with an intercept, which alone fits one sample."""
@@ -143,13 +161,14 @@ class Problem:
             )
         return checked
 
+    def train_errors(self, residual: Float64[Tensor, "n c"]) -> dict[str, float]:
+        """Training 0-1 error of a fit to the first n samples, from its residuals Y − f(X)."""
+        targets = self.targets[: len(residual)]
+        return {"train_error": _error(self.code, targets - residual, targets)}
+
     def train_columns(self, residual: Float64[Tensor, "n c"]) -> dict[str, float]:
         """Training risk and 0-1 error of a fit to the first n samples, from its residuals Y − f(X)."""
-        targets = self.targets[: len(residual)]
-        return {
-            "train_risk": residual.square().sum().item() / len(residual),
-            "train_error": _error(self.code, targets - residual, targets),
-        }
+        return {"train_risk": residual.square().sum().item() / len(residual), **self.train_errors(residual)}
 
     def loo_columns(self, residual: Float64[Tensor, "n c"]) -> dict[str, float]:
         """Leave-one-out risk and 0-1 error of a fit to the first n samples, from its leave-one-out residuals."""

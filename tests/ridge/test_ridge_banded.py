@@ -6,10 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rmtgen import banded, ridge_banded
-from rmtgen.banded import WIDTH, Band
 from rmtgen.errors import UsageError
-from rmtgen.ridge import ridge_path
+from rmtgen.ridge import band as module
+from rmtgen.ridge import path, ridge_path
+from rmtgen.ridge.band import WIDTH, Band
 
 SHIFTS = (0.0, 1e-3, 1.0, 100.0)
 
@@ -46,8 +46,8 @@ def test_solutions_and_traces(n):
 @given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 12), st.integers(0, 10**6))
 def test_every_width_and_strip(n, width, strip, seed):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(banded, "WIDTH", width)
-        patch.setattr(banded, "STRIP", strip)
+        patch.setattr(module, "WIDTH", width)
+        patch.setattr(module, "STRIP", strip)
         check(*draw(n, seed))
 
 
@@ -75,7 +75,7 @@ def test_the_solver_agrees_with_the_eigen_solver_even_without_a_ridge(intercept,
     data = problem()
     options = {"ridges": [0.0, 1e-6, 1.0], "sizes": [2, WIDTH, 150, 9], "intercept": intercept, "loo": False}
     eigen = ridge_path(**data, **options, solver="eigen")
-    monkeypatch.setattr(ridge_banded, "solve_eigen", None)
+    monkeypatch.setattr(path, "solve_eigen", None)
     np.testing.assert_allclose(ridge_path(**data, **options, solver="banded"), eigen, rtol=1e-8, atol=1e-20)
 
 

@@ -1,0 +1,42 @@
+"""The direction 1 taken out of a problem exactly, which is what an unpenalised intercept does: n samples leave n − 1 directions.
+
+A reflection turns 1/√n into the first coordinate, and the first coordinate goes. What is left of K is an orthonormal image of HKH,
+H = I − 11ᵀ/n, on the complement of 1; HKH itself has 1 as one more null direction, which rounding mixes with those of K.
+"""
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+
+def reduced_matrix_(matrix: Float64[Tensor, "n n"]) -> Float64[Tensor, "n_eff n_eff"]:
+    """EᵀKE of a symmetric K, which is overwritten; E (n, n−1) is an orthonormal basis of the complement of 1."""
+    means = matrix.mean(dim=0)
+    matrix.sub_(means[:, None]).sub_(means).add_(
+        means.mean()
+    )  # a large mean cancels here, entry by entry, not in the reflection
+    vector = _reflector(matrix)
+    image = matrix @ vector
+    image -= vector * (vector @ image)
+    matrix.addr_(vector, image, alpha=-2).addr_(image, vector, alpha=-2)
+    return matrix[1:, 1:]
+
+
+def reduced(columns: Float64[Tensor, "n c"]) -> Float64[Tensor, "n_eff c"]:
+    """Eᵀ times some columns."""
+    vector = _reflector(columns)
+    return columns[1:] - torch.outer(2 * vector[1:], vector @ columns)
+
+
+def restored(columns: Float64[Tensor, "n_eff c"]) -> Float64[Tensor, "n c"]:
+    """E times some columns; each of them sums to 0."""
+    whole = torch.cat([columns.new_zeros(1, columns.shape[1]), columns])
+    vector = _reflector(whole)
+    return whole.addr_(vector, vector @ whole, alpha=-2)
+
+
+def _reflector(like: Float64[Tensor, "n c"]) -> Float64[Tensor, " n"]:
+    """Unit v with (I − 2vvᵀ)·1/√n = −e₁."""
+    vector = like.new_full((len(like),), len(like) ** -0.5)
+    vector[0] += 1
+    return vector / vector.norm()

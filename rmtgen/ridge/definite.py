@@ -1,0 +1,65 @@
+"""When a factor of K + δI can be trusted, and whether K is a kernel at all: what solvers without eigenvalues ask first."""
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+from torch import Tensor
+
+from rmtgen.centring import reduced_matrix_
+from rmtgen.ridge.kernel import FeatureKernel, Kernel
+from rmtgen.ridge.problem import Problem
+from rmtgen.ridge.triangular import cholesky_
+from rmtgen.spectrum import indefinite, rounding
+
+WORST_CONDITION = 1e10
+"""Of K + δI, its largest eigenvalue bounded by the Frobenius norm: beyond it six digits are not sure."""
+
+
+def sure(kernel: Kernel, norm: float, sum_ridge: float, inverse: float) -> bool:
+    """Whether K + δI is well enough conditioned, and δ above what rounding made of K.
+
+    Args:
+        kernel: K.
+        norm: A bound on the largest eigenvalue of K.
+        sum_ridge: δ.
+        inverse: A bound on, or an estimate of, that of (K + δI)⁻¹.
+    """
+    resolved = not kernel.single or sum_ridge > rounding(len(kernel), single=True) * norm
+    return resolved and (norm + sum_ridge) * inverse < WORST_CONDITION
+
+
+def require_semidefinite(problem: Problem, n: int) -> None:
+    """Refuse a Gram matrix of n samples that is indefinite beyond rounding, by its smallest eigenvalue; centred for an intercept.
+
+    Raises:
+        NumericalError: It is asymmetric or indefinite.
+    """
+    if isinstance(problem.kernel, FeatureKernel):
+        return
+    matrix = problem.kernel.symmetric(n)
+    tolerance = rounding(n, problem.kernel.single) * torch.linalg.matrix_norm(matrix).item()
+    matrix = reduced_matrix_(matrix) if problem.intercept else matrix
+    matrix.diagonal().add_(tolerance)
+    if cholesky_(matrix):
+        return
+    del matrix
+    matrix = problem.kernel.symmetric(n)
+    smallest, largest = _extremes(reduced_matrix_(matrix) if problem.intercept else matrix)
+    if smallest < -tolerance:
+        raise indefinite(smallest, largest, n, tolerance)
+
+
+def _extremes(matrix: Float64[Tensor, "n n"]) -> tuple[float, float]:
+    """The smallest and the largest eigenvalue: by Lanczos iteration, or all of them where that does not converge."""
+    n = len(matrix)
+    operator = LinearOperator(
+        (n, n), dtype=np.float64, matvec=lambda x: (matrix @ torch.as_tensor(x.ravel()).to(matrix.device)).cpu().numpy()
+    )
+    start = np.random.default_rng(0).standard_normal(n)
+    try:
+        values = eigsh(operator, k=2, which="BE", v0=start, tol=1e-6, return_eigenvectors=False) if n > 2 else None
+    except ArpackNoConvergence:
+        values = None
+    values = torch.linalg.eigvalsh(matrix).tolist() if values is None else values.tolist()
+    return min(values), max(values)

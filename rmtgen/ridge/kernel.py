@@ -1,0 +1,261 @@
+"""The forms in which a ridge problem is handed its kernel: a Gram matrix, in memory or in a store, or features of a linear kernel.
+
+The notation is that of `rmtgen.ridge`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from rmtgen.errors import NumericalError, UsageError
+from rmtgen.gram import GramStore, Tile
+from rmtgen.spectrum import Modes, feature_modes, gram_modes, symmetrised
+from rmtgen.targets import finite_matrix
+
+
+def _test_block(train: Tensor, test: np.ndarray | Tensor | None, name: str, rule: str, cure: str) -> Tensor | None:
+    if test is None:
+        return None
+    test = finite_matrix(test, name).to(train.device)
+    if test.shape[1] != train.shape[1]:
+        raise UsageError(f"{name} {rule}: expected (m, {train.shape[1]}), got {tuple(test.shape)}. {cure}")
+    return test
+
+
+@dataclass(frozen=True, eq=False)
+class GramKernel:
+    """K of the pool and k(test, pool), each in its own precision."""
+
+    train: Float[Tensor, "N N"]
+    test: Float[Tensor, "m N"] | None
+
+    @classmethod
+    def checked(cls, gram: np.ndarray | Tensor, test: np.ndarray | Tensor | None) -> "GramKernel":
+        """Finite blocks on the device of `gram`.
+
+        Raises:
+            UsageError: Shapes that make no sense.
+            NumericalError: Entries that are not finite.
+        """
+        train = finite_matrix(gram, "gram")
+        n = len(train)
+        if train.shape != (n, n):
+            raise UsageError(
+                f"gram must be square: expected ({n}, {n}), got {tuple(train.shape)}. Pass the test rows as test_gram."
+            )
+        rule, cure = "needs one column per training sample", "Build both blocks from one split: `make gram`."
+        return cls(train, _test_block(train, test, "test_gram", rule, cure))
+
+    @property
+    def single(self) -> bool:
+        """Whether K was rounded to float32."""
+        return self.train.dtype == torch.float32
+
+    @property
+    def device(self) -> torch.device:
+        """Where the work runs."""
+        return self.train.device
+
+    @property
+    def tests(self) -> int | None:
+        """m, None without test samples."""
+        return None if self.test is None else len(self.test)
+
+    def __len__(self) -> int:
+        """N, samples in the pool."""
+        return len(self.train)
+
+    def modes(self, n: int, intercept: bool) -> Modes:
+        """The eigen-modes of the first n samples."""
+        return gram_modes(self.train[:n, :n], intercept=intercept)
+
+    def symmetric(self, n: int) -> Float64[Tensor, "n n"]:
+        """(K + Kᵀ)/2 of the first n samples, a matrix of its own.
+
+        Raises:
+            NumericalError: K is not symmetric to rounding.
+        """
+        return symmetrised(self.train[:n, :n])
+
+    def across(self, n: int) -> Float64[Tensor, "n m"]:
+        """k(pool, test) of the first n samples."""
+        return self.test[:, :n].double().mT
+
+    def onto(
+        self, modes: Modes, null_part: Float64[Tensor, "n c"]
+    ) -> tuple[Float64[Tensor, "m r"], Float64[Tensor, "m c"]]:
+        """k(test)U and k(test)Y₀, the test samples' part of both terms of GY.
+
+        K and k(test) are blocks of one positive semidefinite matrix, so the latter vanishes in exact arithmetic. What
+        modes below the tolerance leave of it is kept, but rounding is set to 0, or a small δ would blow it up.
+        """
+        n = modes.n
+        rows = self.test[:, :n].double()
+        noise = max(n, 10) * torch.finfo(self.test.dtype).eps * rows.norm(dim=1)[:, None] * null_part.norm(dim=0)
+        if modes.intercept:
+            rows = rows - self.train[:n, :n].mean(dim=0, dtype=torch.float64)
+            rows = rows.sub_(rows.mean(dim=1, keepdim=True))
+        null_scores = rows @ null_part
+        return rows @ modes.vectors, null_scores.where(null_scores.abs() > noise, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureKernel:
+    """X of the pool and of the test set; K = XXᵀ is never formed."""
+
+    train: Float[Tensor, "N p"]
+    test: Float[Tensor, "m p"] | None
+
+    @classmethod
+    def checked(cls, features: np.ndarray | Tensor, test: np.ndarray | Tensor | None) -> "FeatureKernel":
+        """Finite blocks on the device of `features`.
+
+        Raises:
+            UsageError: Shapes that make no sense.
+            NumericalError: Entries that are not finite.
+        """
+        train = finite_matrix(features, "features")
+        rule, cure = "need the train features' width", "Extract both with one backbone."
+        return cls(train, _test_block(train, test, "test_features", rule, cure))
+
+    single = False
+    """K is that of the features as given, of whatever type they are."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the work runs."""
+        return self.train.device
+
+    @property
+    def tests(self) -> int | None:
+        """m, None without test samples."""
+        return None if self.test is None else len(self.test)
+
+    def __len__(self) -> int:
+        """N, samples in the pool."""
+        return len(self.train)
+
+    def modes(self, n: int, intercept: bool) -> Modes:
+        """The eigen-modes of the first n samples."""
+        return feature_modes(self.train[:n], intercept=intercept)
+
+    def symmetric(self, n: int) -> Float64[Tensor, "n n"]:
+        """K = XXᵀ of the first n samples, in float64."""
+        rows = self.train[:n].double()
+        return rows @ rows.mT
+
+    def across(self, n: int) -> Float64[Tensor, "n m"]:
+        """k(pool, test) of the first n samples, in float64."""
+        return self.train[:n].double() @ self.test.double().mT
+
+    def onto(
+        self, modes: Modes, null_part: Float64[Tensor, "n c"]
+    ) -> tuple[Float64[Tensor, "m r"], Float64[Tensor, "m c"]]:
+        """k(test)U = X_test V diag(σ), and 0: features have no component in the null space."""
+        rows = self.test.double()
+        if modes.intercept:
+            rows = rows - self.train[: modes.n].mean(dim=0, dtype=torch.float64)
+        return (rows @ modes.feature_vectors) * modes.values.sqrt(), null_part.new_zeros(len(rows), null_part.shape[1])
+
+
+@dataclass(frozen=True, eq=False)
+class StoredKernel:
+    """K of the pool and k(test, pool) in a store, read anew whenever they are asked for.
+
+    Attributes:
+        store: The Gram matrix; its test rows are the test set.
+        device: Where the work runs.
+        budget: Bytes that solvers which only multiply with K may take.
+        probes: Random sign vectors of their estimates of a trace.
+        seed: Of the signs.
+    """
+
+    store: GramStore
+    device: torch.device
+    budget: int
+    probes: int
+    seed: int
+
+    @property
+    def single(self) -> bool:
+        """Whether K was rounded to float32."""
+        return self.store.layout.dtype == "float32"
+
+    @property
+    def tests(self) -> int | None:
+        """m, None without test samples."""
+        return self.store.layout.n_test or None
+
+    def __len__(self) -> int:
+        """N, samples in the pool."""
+        return self.store.layout.n_train
+
+    def modes(self, n: int, intercept: bool) -> Modes:
+        """The eigen-modes of the first n samples."""
+        return gram_modes(self._read(slice(n), n), intercept=intercept)
+
+    def symmetric(self, n: int) -> Float64[Tensor, "n n"]:
+        """K of the first n samples in float64, a matrix of its own."""
+        matrix = torch.empty(n, n, dtype=torch.float64, device=self.device)
+        for rows, columns, block in self._blocks(n):
+            matrix[rows, columns] = block
+            matrix[columns, rows] = block.mT
+        return matrix
+
+    def across(self, n: int) -> Float64[Tensor, "n m"]:
+        """k(pool, test) of the first n samples."""
+        return self._read(slice(len(self), None), n).double().mT
+
+    def onto(
+        self, modes: Modes, null_part: Float64[Tensor, "n c"]
+    ) -> tuple[Float64[Tensor, "m r"], Float64[Tensor, "m c"]]:
+        """As `GramKernel.onto`."""
+        n = modes.n
+        return GramKernel(self._read(slice(n), n), self._read(slice(len(self), None), n)).onto(modes, null_part)
+
+    def times(self, columns: Float64[Tensor, "n b"]) -> Float64[Tensor, "n b"]:
+        """K of the first n samples times some columns, a tile at a time."""
+        product = torch.zeros_like(columns)
+        for rows, columns_at, block in self._blocks(len(columns)):
+            product[rows] += block @ columns[columns_at]
+            if rows != columns_at:
+                product[columns_at] += block.mT @ columns[rows]
+        return product
+
+    def test_times(self, columns: Float64[Tensor, "n b"]) -> Float64[Tensor, "m b"]:
+        """k(test, pool) of the first n samples times some columns, a tile at a time."""
+        product = columns.new_zeros(self.tests, columns.shape[1])
+        for tile in self.store.layout.tiles():
+            if tile.row_start >= len(self) and tile.column_start < len(columns):
+                stop = min(tile.column_stop, len(columns))
+                block = self._tile(tile)[:, : stop - tile.column_start]
+                rows = slice(tile.row_start - len(self), tile.row_stop - len(self))
+                product[rows] += block @ columns[tile.column_start : stop]
+        return product
+
+    def _read(self, rows: slice, n: int) -> Float[Tensor, "rows n"]:
+        return torch.from_numpy(self.store.read(rows, slice(n))).to(self.device)
+
+    def _blocks(self, n: int) -> Iterator[tuple[slice, slice, Float64[Tensor, "r c"]]]:
+        """The blocks on and below the diagonal of the first n samples."""
+        for tile in self.store.layout.tiles():
+            if tile.row_start < min(n, len(self)):
+                rows = slice(tile.row_start, min(tile.row_stop, n))
+                columns = slice(tile.column_start, min(tile.column_stop, n))
+                yield rows, columns, self._tile(tile)[: rows.stop - rows.start, : columns.stop - columns.start]
+
+    def _tile(self, tile: Tile) -> Float64[Tensor, "r c"]:
+        block = torch.from_numpy(self.store.tile(tile)).to(self.device, torch.float64)
+        if not block.isfinite().all():
+            raise NumericalError(
+                f"gram must be finite: got {int((~block.isfinite()).sum())} NaN or infinite entries of {block.numel()} in"
+                f" {tile.name}. Delete its file and run `make gram`: only this tile is made anew."
+            )
+        return block
+
+
+Kernel = GramKernel | FeatureKernel | StoredKernel

@@ -1,0 +1,321 @@
+"""The ridge path: GCV, LOO, train and test risk of kernel ridge regression over sizes × ridges.
+
+Notation: n train samples, N samples in the pool, m test samples, p features, c outputs, r modes, l ridges. λ is the ridge of
+the mean objective (1/n)‖Y − f(X)‖² + λ‖f‖², δ = nλ the sum ridge. K = XXᵀ, G = (K + δI)⁻¹; with an intercept K and Y are
+centred and G is the pseudo-inverse P of `spectrum`.
+
+A solver is a function of the checked problem, the sizes and the grid that returns one row of `COLUMNS` a (size, ridge), sizes
+outer. It has the whole grid at once, so that it can share work between sizes as well as between ridges; `SOLVERS` names it. Where a
+faster solver is not sure of its digits it leaves None, and the eigensolve, which is sure at every ridge, fills the gap.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float64
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from rmtgen.amounts import parse_bytes, readable_bytes
+from rmtgen.errors import CapacityError, UsageError, did_you_mean, warn
+from rmtgen.gram import GramStore
+from rmtgen.memory import available
+from rmtgen.ridge.banded import cost_banded, solve_banded
+from rmtgen.ridge.eigen import cost_eigen, solve_eigen
+from rmtgen.ridge.kernel import FeatureKernel, GramKernel, StoredKernel
+from rmtgen.ridge.matrix_free import ERROR_COLUMNS, cost_matrix_free, solve_matrix_free
+from rmtgen.ridge.nested import cost_nested, solve_nested
+from rmtgen.ridge.primal import cost_primal, solve_primal
+from rmtgen.ridge.problem import COLUMNS, Cost, Grid, Problem, ridge_values
+
+CHEAP = 1e10
+"""Operations, a fraction of a second, below which an eigensolve is taken for its digits: faster ways lose some near interpolation."""
+
+
+@dataclass(frozen=True)
+class Solver:
+    """A way to the path: what solves, what it costs, and what it cannot do (None: nothing)."""
+
+    solve: Callable[[Problem, list[int], Grid], list[dict | None]]
+    cost: Callable[[Problem, list[int], Grid], Cost]
+    refuses: Callable[[Problem], str | None] = lambda problem: None
+
+
+def _no_loo(problem: Problem) -> str | None:
+    return "has no leave-one-out columns, got loo=True. Pass loo=False" if problem.loo else None
+
+
+def _no_gram(problem: Problem) -> str | None:
+    return None if problem.width else "works on features, got a Gram matrix. Call ridge_path_features"
+
+
+def _only_stored(problem: Problem) -> str | None:
+    if not isinstance(problem.kernel, StoredKernel):
+        return "reads its Gram matrix from a store. Call ridge_path_stored"
+    return _no_loo(problem)
+
+
+SOLVERS = {
+    "eigen": Solver(solve_eigen, cost_eigen),
+    "nested": Solver(solve_nested, cost_nested),
+    "banded": Solver(solve_banded, cost_banded, _no_loo),
+    "primal": Solver(solve_primal, cost_primal, _no_gram),
+    "matrix_free": Solver(solve_matrix_free, cost_matrix_free, _only_stored),
+}
+
+
+def ridge_path(  # noqa: PLR0913 - one public function for one question; the two grids and the test set are alternatives
+    gram: np.ndarray | Tensor,
+    targets: np.ndarray | Tensor,
+    *,
+    ridges: ArrayLike | None = None,
+    sum_ridges: ArrayLike | None = None,
+    sizes: ArrayLike | None = None,
+    test_gram: np.ndarray | Tensor | None = None,
+    test_targets: np.ndarray | Tensor | None = None,
+    loo: bool = True,
+    intercept: bool = False,
+    solver: str = "auto",
+) -> pd.DataFrame:
+    """Kernel ridge regression at every size and ridge: GCV(λ) = n‖GY‖²/(tr G)² beside the risks it should predict.
+
+    Exact, the ridgeless limit λ = 0 included, where predictions are those of the minimum-norm interpolant. With several
+    outputs a risk is the sum over outputs; the mean is risk / `attrs["outputs"]`.
+
+    A float32 Gram matrix is solved in float64. Its eigenvalues below 10·eps32·s_max may be rounding: at nλ below that they count as
+    null. Peak memory beside the arguments is, of the largest size n in float64, n×n for `nested` and `banded`, with a test set and
+    n×m for each block of it, and about six n×n and four n×m for `eigen`.
+
+    Args:
+        gram: K of the pool (N, N), float32 or float64, NumPy or torch; the work runs where it lies.
+        targets: (N,) or (N, c).
+        ridges: λ ≥ 0, the same at every size. Exactly one of `ridges` and `sum_ridges`.
+        sum_ridges: δ = nλ ≥ 0, the same at every size: the natural grid for curves dense in n.
+        sizes: Each size n uses the first n samples; default N alone. Kept in the order given, repeats too.
+        test_gram: k(test, pool) (m, N).
+        test_targets: (m,) or (m, c).
+        loo: Compute the leave-one-out columns.
+        intercept: Add an unpenalised intercept.
+        solver: `eigen`, one eigendecomposition a size; `nested`, one Cholesky factor a δ for all sizes, for curves dense in n on a
+            `sum_ridges` grid; `banded`, one reduction to a band a size for all ridges, without leave-one-out columns; `primal`, for
+            features alone; `auto`, the one that costs least among those that fit the memory there is, or `eigen` where that takes
+            no time. All agree, to six digits near interpolation, and what is near-singular is left to `eigen`.
+
+    Returns:
+        One row a (size, ridge), sizes outer, with the columns:
+
+        n, ridge: samples and λ (δ/n on a `sum_ridges` grid).
+        train_risk: (1/n)‖Y − f(X)‖².
+        gcv: generalised cross-validation (Craven & Wahba 1978; Golub, Heath & Wahba 1979), also KARE (Jacot et al. 2020).
+        loo: mean exact leave-one-out squared error, (GY)_i/G_ii at fixed δ (Golub, Heath & Wahba 1979).
+        df: effective degrees of freedom tr KG, plus 1 for an intercept.
+        kappa, kappa_prime: effective ridge 1/tr G and its derivative in λ, n tr G²/(tr G)².
+        norm2: squared norm ‖f‖² = YᵀGKGY, of the part without intercept, over the modes above the tolerance.
+        test_risk, test_risk_se: mean squared loss on the test set, and its standard error sd/√m (NaN for m = 1).
+        train_error, loo_error, test_error: 0-1 errors in [0, 1]. NaN unless the pool's targets encode classes
+            (`targets.ClassCode`), and for the test set unless it uses the same code.
+
+        Columns not asked for are NaN.
+
+    Raises:
+        UsageError: Grids, sizes, shapes or solver that make no sense, or a solver that has no such columns.
+        NumericalError: Non-finite input, an asymmetric or indefinite Gram matrix, a failed eigensolve.
+        CapacityError: The solver needs more memory than there is.
+
+    Warns:
+        RmtgenWarning: A float32 Gram matrix asked for nλ below 10·eps32·s_max, or for df/n > 0.99.
+    """
+    kernel = GramKernel.checked(gram, test_gram)
+    problem = Problem.checked(kernel, targets, test_targets, loo=loo, intercept=intercept)
+    return _path(problem, Grid.checked(ridges, sum_ridges), sizes, solver)
+
+
+def ridge_path_features(  # noqa: PLR0913 - the twin of ridge_path
+    features: np.ndarray | Tensor,
+    targets: np.ndarray | Tensor,
+    *,
+    ridges: ArrayLike | None = None,
+    sum_ridges: ArrayLike | None = None,
+    sizes: ArrayLike | None = None,
+    test_features: np.ndarray | Tensor | None = None,
+    test_targets: np.ndarray | Tensor | None = None,
+    loo: bool = True,
+    intercept: bool = False,
+    solver: str = "auto",
+) -> pd.DataFrame:
+    """`ridge_path` of the linear kernel K = XXᵀ, from X itself: singular values keep the accuracy that forming K loses.
+
+    Peak memory beside the arguments is about five float64 matrices n×p for `eigen`, a few p×p for `primal`.
+
+    Args:
+        features: X of the pool (N, p), float32 or float64.
+        targets: As in `ridge_path`, like the other arguments.
+        ridges: λ ≥ 0.
+        sum_ridges: δ = nλ ≥ 0.
+        sizes: Sample sizes.
+        test_features: (m, p).
+        test_targets: (m,) or (m, c).
+        loo: Compute the leave-one-out columns.
+        intercept: Add an unpenalised intercept.
+        solver: As in `ridge_path`; `nested` and `banded` form K. `primal`, for n > p, streams over the rows and holds p×p: one
+            factorisation grows over the sizes. Rows may lie in a `numpy.memmap` (mode "c") that is larger than the memory.
+
+    Returns:
+        As `ridge_path`.
+
+    Raises:
+        UsageError: Grids, sizes, shapes or solver that make no sense.
+        NumericalError: Non-finite input or a failed factorisation.
+        CapacityError: The solver needs more memory than there is.
+    """
+    kernel = FeatureKernel.checked(features, test_features)
+    problem = Problem.checked(kernel, targets, test_targets, loo=loo, intercept=intercept)
+    return _path(problem, Grid.checked(ridges, sum_ridges), sizes, solver)
+
+
+def ridge_path_stored(  # noqa: PLR0913 - the twin of ridge_path
+    store: GramStore,
+    targets: np.ndarray | Tensor,
+    *,
+    ridges: ArrayLike | None = None,
+    sum_ridges: ArrayLike | None = None,
+    sizes: ArrayLike | None = None,
+    test_targets: np.ndarray | Tensor | None = None,
+    loo: bool = False,
+    intercept: bool = False,
+    solver: str = "auto",
+    memory: int | str = "4GiB",
+    probes: int = 16,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> pd.DataFrame:
+    """`ridge_path` of a Gram matrix in a store, which need not fit the memory.
+
+    The dense solvers read the first n samples of it into one matrix. `matrix_free` only multiplies with it, tile by tile: its numbers
+    are estimates, good where nλ is not too small a part of the spectrum's scale, and say how good they are.
+
+    Args:
+        store: The Gram matrix. Its test rows are the test set.
+        targets: As in `ridge_path`, like the other arguments.
+        ridges: λ ≥ 0; for `matrix_free` λ > 0.
+        sum_ridges: δ = nλ, likewise.
+        sizes: Sample sizes.
+        test_targets: (m,) or (m, c), for a store with test rows.
+        loo: Compute the leave-one-out columns, which `matrix_free` cannot.
+        intercept: Add an unpenalised intercept.
+        solver: As in `ridge_path`; `auto` is `matrix_free` where no dense solver fits `memory`.
+        memory: Bytes that a solver may take beside the targets, as "4GiB".
+        probes: q ≥ 2 random sign vectors of the estimates; a standard error falls as 1/√q.
+        seed: Of the signs.
+        device: Where the work runs.
+
+    Returns:
+        As `ridge_path`. From `matrix_free` the frame has `attrs["estimate"]` True and five more columns: gcv_se, df_se, kappa_se and
+        kappa_prime_se, standard errors over the signs, and residual, ‖Y − (K + δI)X‖/‖Y‖ of the dual solution X.
+
+    Raises:
+        UsageError: Grids, sizes, shapes or solver that make no sense.
+        NumericalError: An indefinite Gram matrix, or a failed factorisation.
+        CapacityError: No solver fits `memory`.
+        MissingInputError, CorruptInputError: A tile is missing or damaged, by name.
+
+    Warns:
+        RmtgenWarning: `matrix_free` could not reach its accuracy at the smallest ridge within `memory`.
+    """
+    if probes < 2:
+        raise UsageError(f"probes must be at least 2, got {probes}: a standard error needs a spread.")
+    kernel = StoredKernel(store, torch.device(device), parse_bytes(memory), probes, seed)
+    problem = Problem.checked(kernel, targets, test_targets, loo=loo, intercept=intercept)
+    return _path(problem, Grid.checked(ridges, sum_ridges), sizes, solver)
+
+
+def resolve_ridges(relative: ArrayLike, trace: float, n: int) -> Float64[np.ndarray, " l"]:
+    """λ = r·tr(K)/N: ridges relative to the mean squared feature norm of the pool, resolved once and fixed over sizes.
+
+    Args:
+        relative: Ratios r ≥ 0, without unit.
+        trace: tr K of the whole pool.
+        n: N, samples in the pool.
+
+    Returns:
+        λ, in the order given.
+
+    Raises:
+        UsageError: A negative or non-finite ratio, an empty list, or a trace that is not positive and finite.
+    """
+    if not 0 < trace < np.inf:
+        raise UsageError(
+            f"a relative ridge needs a positive, finite trace: got tr K = {trace}. Check for all-zero features."
+        )
+    return ridge_values(relative, "relative ridges") * (trace / n)
+
+
+def _path(problem: Problem, grid: Grid, sizes: ArrayLike | None, name: str) -> pd.DataFrame:
+    sizes = problem.sizes(sizes)
+    solver = _chosen(problem, sizes, grid, name)
+    rows = solver.solve(problem, sizes, grid)
+    _fill(rows, problem, sizes, grid)
+    if problem.kernel.single:
+        _warn_single(rows)
+    estimate = "residual" in rows[0]
+    frame = pd.DataFrame(rows, columns=COLUMNS + ERROR_COLUMNS * estimate)
+    frame.attrs |= {"outputs": problem.targets.shape[1]} | ({"estimate": True} if estimate else {})
+    return frame
+
+
+def _chosen(problem: Problem, sizes: list[int], grid: Grid, name: str) -> Solver:
+    """The solver of that name, or the cheapest one that fits."""
+    if name not in (*SOLVERS, "auto"):
+        raise UsageError(f"solver must be a known one: got {name!r}. {did_you_mean(name, [*SOLVERS, 'auto'])}")
+    able = {key: solver for key, solver in SOLVERS.items() if solver.refuses(problem) is None}
+    if name not in (*able, "auto"):
+        raise UsageError(f"solver={name!r} {SOLVERS[name].refuses(problem)}, or another solver: {', '.join(able)}.")
+    costs = {key: solver.cost(problem, sizes, grid) for key, solver in able.items()}
+    there = min(available(problem.kernel.device), getattr(problem.kernel, "budget", np.inf))
+    fitting = [key for key in sorted(costs, key=lambda key: costs[key].flops) if costs[key].bytes <= there]
+    if "eigen" in fitting and costs["eigen"].flops <= CHEAP:
+        fitting.insert(0, "eigen")
+    wanted = name if name != "auto" else fitting[0] if fitting else min(costs, key=lambda key: costs[key].bytes)
+    if wanted not in fitting:
+        raise CapacityError(
+            f"solver={wanted!r} needs {readable_bytes(costs[wanted].bytes)} of memory, got {readable_bytes(there)} available."
+            f" {f'solver={fitting[0]!r} fits.' if fitting else 'No solver fits.'} Or take smaller sizes."
+        )
+    return SOLVERS[wanted]
+
+
+def _fill(rows: list[dict | None], problem: Problem, sizes: list[int], grid: Grid) -> None:
+    """The rows that are missing, by one eigensolve a size."""
+    missing = defaultdict(list)
+    for place, row in enumerate(rows):
+        if row is None:
+            missing[sizes[place // len(grid.values)]].append(place)
+    for n, places in missing.items():
+        pairs = [grid.at(n)[place % len(grid.values)] for place in places]
+        part = Grid(np.array([sum_ridge for _, sum_ridge in pairs]), summed=True)
+        _chosen(problem, [n], part, "eigen")
+        for place, (ridge, _), row in zip(places, pairs, solve_eigen(problem, [n], part), strict=True):
+            rows[place] = row | {"ridge": ridge}
+
+
+def _warn_single(rows: list[dict]) -> None:
+    """A float32 Gram matrix resolves neither δ near its rounding nor the last 1 % of the degrees of freedom."""
+    rounded = [row for row in rows if row["n"] * row["ridge"] <= row.get("rounding", 0)]
+    full = [row for row in rows if row["df"] > 0.99 * row["n"] and row not in rounded]
+    advice = f"{{}} of {len(rows)} rows). Trust a float64 Gram matrix or ridge_path_features there."
+    if rounded:
+        worst = max(rounded, key=lambda row: row["n"] * row["ridge"])
+        warn(
+            f"a float32 Gram matrix resolves nλ > 10·eps32·s_max = {worst['rounding']:.3g}: got nλ = {worst['n'] * worst['ridge']:.4g}"
+            f" (λ = {worst['ridge']:.3g}, n = {worst['n']}; {advice.format(len(rounded))}"
+        )
+    if full:
+        worst = max(full, key=lambda row: row["ridge"])
+        warn(
+            f"a float32 Gram matrix is sure for df/n <= 0.99: got df/n = {worst['df'] / worst['n']:.4g} (λ = {worst['ridge']:.3g},"
+            f" n = {worst['n']}; {advice.format(len(full))}"
+        )

@@ -1,0 +1,193 @@
+"""Estimates from products alone, against the dense answer: as close as their errors say, and honest where they are not."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rmtgen.errors import CapacityError, CorruptInputError, MissingInputError, NumericalError, RmtgenWarning, UsageError
+from rmtgen.gram import GramLayout, GramStore
+from rmtgen.ridge import COLUMNS, ridge_path, ridge_path_stored
+from rmtgen.ridge.krylov import Krylov
+from rmtgen.ridge.matrix_free import ERROR_COLUMNS, TOLERANCE
+from rmtgen.targets import encode_targets
+
+
+def problem(n=160, m=23, p=400, seed=0, decay=0.7):
+    rng = np.random.default_rng(seed)
+    features = rng.standard_normal((n + m, p)) * np.arange(1, p + 1) ** -decay
+    targets = encode_targets(rng.integers(0, 3, n + m), 3, "centered").values.numpy()
+    return features @ features[:n].T, targets[:n], targets[n:]
+
+
+def stored(folder, block, n, *, dtype="float64", tile=48):
+    layout = GramLayout(n, len(block) - n, dtype, tile)
+    store = GramStore.create(folder, layout)
+    for one in layout.tiles():
+        store.write(one, block[one.row_start : one.row_stop, one.column_start : one.column_stop])
+    return store
+
+
+@pytest.fixture
+def store(tmp_path):
+    return stored(tmp_path, problem()[0], 160)
+
+
+def dense(block, targets, test_targets, **options):
+    n = len(targets)
+    return ridge_path(block[:n], targets, test_gram=block[n:], test_targets=test_targets, loo=False, **options)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 50), st.integers(1, 6), st.integers(1, 40), st.integers(0, 10**6))
+def test_a_space_that_is_whole_solves_exactly(n, b, p, seed):
+    """Rank-deficient matrices and right-hand sides end early, or in the whole space; either is exact."""
+    rng = np.random.default_rng(seed)
+    rows = torch.from_numpy(rng.standard_normal((n, p)))
+    matrix, columns = rows @ rows.mT, torch.from_numpy(rng.standard_normal((n, b)) @ np.diag(np.arange(b) % 3))
+    if b == 1:
+        columns += 1
+    space = Krylov(lambda block: matrix @ block, columns, n)
+    while space.grow():
+        pass
+    basis = space.basis[: space.count]
+    np.testing.assert_allclose(basis @ basis.mT, np.eye(space.count), atol=1e-12)
+    np.testing.assert_allclose(space.matrix(), basis @ matrix @ basis.mT, atol=1e-11 * matrix.norm())
+    solution, residuals = space.solve(0.5)
+    known = torch.linalg.solve(matrix + 0.5 * torch.eye(n, dtype=torch.float64), columns)
+    np.testing.assert_allclose(basis.mT @ solution, known, atol=1e-9)
+    assert residuals.max() <= 1e-9 * columns.norm()
+
+
+def test_residuals_are_those_of_the_solution():
+    block, targets, _ = problem()
+    matrix, columns = torch.from_numpy(block[:160]), torch.from_numpy(targets)
+    space = Krylov(lambda some: matrix @ some, columns, 60)
+    while space.grow():
+        pass
+    solution, residuals = space.solve(0.01)
+    dual = space.basis[: space.count].mT @ solution
+    known = torch.linalg.vector_norm(columns - matrix @ dual - 0.01 * dual, dim=0)
+    assert known.max() > 1e-8
+    np.testing.assert_allclose(residuals, known, rtol=1e-6)
+
+
+@pytest.mark.parametrize("intercept", [False, True])
+@pytest.mark.parametrize("sizes", [[160], [100, 31]])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_needs_no_trace_is_exact_and_the_rest_within_its_error(tmp_path, intercept, sizes, dtype):
+    block, targets, test_targets = problem()
+    block = block.astype(dtype).astype(np.float64)
+    store = stored(tmp_path, block, 160, dtype=dtype)
+    options = {"ridges": [1e-3, 1e-1, 10.0], "sizes": sizes, "intercept": intercept}
+    known = dense(block, targets, test_targets, **options)
+    found = ridge_path_stored(store, targets, test_targets=test_targets, **options, solver="matrix_free", probes=24)
+    assert tuple(found.columns) == COLUMNS + ERROR_COLUMNS
+    assert found.attrs == {"outputs": 3, "estimate": True}
+    for column in ("n", "ridge", "train_risk", "norm2", "test_risk", "test_risk_se", "train_error", "test_error"):
+        np.testing.assert_allclose(found[column], known[column], rtol=20 * TOLERANCE, err_msg=column)
+    for column in ("gcv", "df", "kappa", "kappa_prime"):
+        allowed = 4 * found[f"{column}_se"] + 20 * TOLERANCE * known[column].abs()
+        assert ((found[column] - known[column]).abs() <= allowed).all(), column
+        assert (found[f"{column}_se"] < 0.3 * known[column]).all(), column
+    assert found[["loo", "loo_error"]].isna().all(axis=None)
+    assert (found.residual < 1e-4).all()
+
+
+def test_standard_errors_are_those_of_repeated_estimates(store):
+    _, targets, test_targets = problem()
+    options = {"sum_ridges": [1.0], "test_targets": test_targets, "solver": "matrix_free", "probes": 8}
+    frames = [ridge_path_stored(store, targets, **options, seed=seed).iloc[0] for seed in range(60)]
+    for column in ("gcv", "df", "kappa", "kappa_prime"):
+        spread = np.std([frame[column] for frame in frames], ddof=1)
+        claimed = np.sqrt(np.mean([frame[f"{column}_se"] ** 2 for frame in frames]))
+        assert claimed == pytest.approx(spread, rel=0.3), column  # sd of a spread of 60 is 9 %
+
+
+def test_dense_solvers_read_the_store(store):
+    block, targets, test_targets = problem()
+    options = {"ridges": [0.0, 1e-2], "sizes": [50, 160]}
+    known = dense(block, targets, test_targets, **options)
+    for solver in ("auto", "eigen", "nested", "banded"):
+        found = ridge_path_stored(store, targets, test_targets=test_targets, **options, solver=solver)
+        np.testing.assert_allclose(found, known, rtol=1e-8, atol=1e-20, err_msg=solver)
+        assert found.attrs == {"outputs": 3}
+
+
+def test_auto_is_dense_where_it_fits(store):
+    _, targets, test_targets = problem()
+    options = {"ridges": [0.1], "test_targets": test_targets}
+    assert "estimate" not in ridge_path_stored(store, targets, **options, memory="2MiB").attrs
+    assert ridge_path_stored(store, targets, **options, memory="400KiB").attrs["estimate"]
+    with pytest.raises(
+        CapacityError, match=r"solver='nested' needs .* got 400.0 KiB available. solver='matrix_free' fits"
+    ):
+        ridge_path_stored(store, targets, **options, memory="400KiB", solver="nested")
+
+
+def test_memory_that_is_too_small_for_the_ridge_is_told(store):
+    _, targets, test_targets = problem()
+    options = {"sum_ridges": [1e-4], "test_targets": test_targets, "solver": "matrix_free"}
+    with pytest.warns(
+        RmtgenWarning, match=r"should be <= 0.0001, got up to .* at δ = 0.0001 with \d+ of 160 dimensions"
+    ):
+        found = ridge_path_stored(store, targets, **options, memory="60KiB")
+    assert found.residual[0] > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ridges": [1.0, 0.0]}, r"needs ridges > 0, got 0. Leave it out"),
+        ({"ridges": [1.0], "loo": True}, "has no leave-one-out columns, got loo=True"),
+        ({"ridges": [1.0], "probes": 1}, "probes must be at least 2, got 1"),
+        ({"ridges": [1.0], "memory": "much"}, "expected an amount of memory such as 4GiB, got 'much'"),
+        ({"ridges": [1.0], "test_targets": None}, "got test samples without test targets"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(store, options, message):
+    _, targets, test_targets = problem()
+    with pytest.raises(UsageError, match=message):
+        ridge_path_stored(store, targets, **{"test_targets": test_targets, "solver": "matrix_free"} | options)
+
+
+def test_an_indefinite_matrix_is_named(tmp_path):
+    block, targets, _ = problem()
+    vector = np.linalg.eigh(block[:160])[1][:, 80]
+    spoilt = block[:160] - 3 * np.outer(vector, vector)
+    store = stored(tmp_path, spoilt, 160)
+    with pytest.raises(NumericalError, match=r"must be positive semidefinite: .* got -2\.\d+ \(the largest"):
+        ridge_path_stored(store, targets, ridges=[1.0], solver="matrix_free")
+
+
+@pytest.mark.parametrize("solver", ["matrix_free", "nested"])
+def test_tiles_that_are_missing_damaged_or_not_finite_are_named(tmp_path, solver):
+    block, targets, _ = problem()
+    options = {"ridges": [0.1], "solver": solver}
+    store = stored(tmp_path / "nan", np.where(np.arange(160) == 100, np.nan, block[:160]), 160)
+    with pytest.raises(NumericalError, match=r"gram must be finite: got \d+ NaN .* in tile-00000096-0"):
+        ridge_path_stored(store, targets, **options)
+    store = stored(tmp_path / "damaged", block[:160], 160)
+    file = store.shards.path("tile-00000096-00000048")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(CorruptInputError, match=r"tile-00000096-00000048.h5 is damaged"):
+        ridge_path_stored(store, targets, **options)
+    file.unlink()
+    with pytest.raises(MissingInputError, match=r"tile-00000096-00000048.h5 is not there"):
+        ridge_path_stored(store, targets, **options)
+
+
+def test_a_budget_is_kept(store, monkeypatch):
+    """The basis and T take their share of it and no more."""
+    _, targets, test_targets = problem()
+    spaces = []
+    honest = Krylov.__init__
+    monkeypatch.setattr(Krylov, "__init__", lambda self, *args: spaces.append(self) or honest(self, *args))
+    with pytest.warns(RmtgenWarning):
+        options = {"sum_ridges": [1e-4], "test_targets": test_targets, "solver": "matrix_free", "memory": "80KiB"}
+        ridge_path_stored(store, targets, **options)
+    (space,) = spaces
+    assert 0.5 * 80 * 1024 < space.basis.nbytes + space.projected.nbytes <= 80 * 1024
