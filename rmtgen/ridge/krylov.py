@@ -68,7 +68,10 @@ class Krylov:
             image -= basis.mT @ overlap
             corner = corner + overlap[self.last]
         self.projected[self.last, self.last] = (corner + corner.mT) / 2
-        return _orthonormal(image, scale)
+        directions, coupling = _orthonormal(image, scale)
+        # of a small image rounding is no small part: it is taken out once more, and the frame turned back to the directions it was
+        frame, turn = torch.linalg.qr((directions - (directions @ basis.mT) @ basis).mT)
+        return frame.mT, turn @ coupling
 
 
 def _orthonormal(
