@@ -6,12 +6,13 @@ The same code runs on CUDA.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-WIDTH = 64
+WIDTH = 96
 """Columns of the band: enough for products at full speed, few enough that a shift costs little."""
 STRIP = 1024
 """Columns of a triangle that are worked on at a time."""
@@ -33,13 +34,16 @@ class Band:
     def of_(cls, matrix: Float64[Tensor, "n n"]) -> "Band":
         """Reduce a symmetric matrix, given by its lower triangle, which is overwritten; 4/3 n³ operations."""
         factors, n = [], len(matrix)
+        for low in range(0, n, STRIP):
+            corner = matrix[low : low + STRIP, low : low + STRIP]
+            corner.copy_(corner.tril() + corner.tril(-1).mT)
         for low in range(0, n - WIDTH, WIDTH):
             panel = matrix[low + WIDTH :, low : low + WIDTH]
             reflected, tau = torch.geqrf(panel)
             panel.copy_(reflected)
             vectors = _reflectors(reflected)
             factor = _block_factor(vectors, tau)
-            _two_sided_(matrix[low + WIDTH :, low + WIDTH :], vectors, factor)
+            _two_sided_(matrix, low + WIDTH, vectors, factor)
             factors.append(factor)
         return cls(matrix, factors)
 
@@ -130,18 +134,22 @@ def _block_factor(vectors: Float64[Tensor, "m r"], tau: Float64[Tensor, " r"]) -
 
 
 def _two_sided_(
-    matrix: Float64[Tensor, "m m"], vectors: Float64[Tensor, "m r"], factor: Float64[Tensor, "r r"]
+    matrix: Float64[Tensor, "n n"], start: int, vectors: Float64[Tensor, "m r"], factor: Float64[Tensor, "r r"]
 ) -> None:
-    """QᵀAQ for Q = I − V T Vᵀ, as the rank-2r update A − WVᵀ − VWᵀ of the lower triangle."""
-    m = len(matrix)
-    spans = [(low, min(low + STRIP, m)) for low in range(0, m, STRIP)]
+    """QᵀAQ for Q = I − V T Vᵀ and A the rows and columns from `start` on, as the rank-2r update A − WVᵀ − VWᵀ.
+
+    Of A the lower triangle is read, and the whole of each square of `STRIP` on the diagonal; both are kept up to date.
+    """
+    n = len(matrix)
+    edges = [start, *range((start // STRIP + 1) * STRIP, n, STRIP), n]
     image = torch.zeros_like(vectors)
-    for low, high in spans:
-        corner, below = matrix[low:high, low:high], matrix[high:, low:high]
-        image[low:high] += (corner.tril() + corner.tril(-1).mT) @ vectors[low:high] + below.mT @ vectors[high:]
-        image[high:] += below @ vectors[low:high]
+    for low, high in pairwise(edges):
+        here, after = slice(low - start, high - start), slice(high - start, None)
+        below = matrix[high:, low:high]
+        image[here] += matrix[low:, low:high].mT @ vectors[low - start :]
+        image[after] += below @ vectors[here]
     image = image @ factor
     update = image - vectors @ (0.5 * (factor.mT @ (vectors.mT @ image)))
     left, right = torch.cat([update, vectors], dim=1), torch.cat([vectors, update], dim=1)
-    for low, high in spans:
-        matrix[low:, low:high].addmm_(left[low:], right[low:high].mT, alpha=-1)
+    for low, high in pairwise(edges):
+        matrix[low:, low:high].addmm_(left[low - start :], right[low - start : high - start].mT, alpha=-1)

@@ -17,9 +17,9 @@ from rmtgen.ridge.definite import require_semidefinite, sure
 from rmtgen.ridge.problem import COLUMNS, Cost, Grid, Problem
 from rmtgen.spectrum import rounding
 
-REDUCTION = 2.7
-"""n³ operations of a matrix product that a reduction to a band takes as long as: 4/3 n³ at half their speed."""
-SHIFT = 100
+REDUCTION = 2.1
+"""n³ operations of a matrix product that a reduction to a band takes as long as: 4/3 n³ at two thirds of their speed."""
+SHIFT = 90
 """n·`WIDTH`² of them that a ridge takes."""
 
 
@@ -39,11 +39,11 @@ def cost_banded(problem: Problem, sizes: list[int], grid: Grid) -> Cost:
     """A reduction a size, and a sweep along the band a ridge."""
     outputs, tests, ridges, flops = problem.targets.shape[1], problem.tests, len(grid.values), 0.0
     for n in sizes:
-        columns = outputs * (1 + ridges) + tests
+        columns = outputs * (1 + ridges)
         flops += REDUCTION * n**3 + SHIFT * ridges * n * WIDTH**2 + 4.0 * n**2 * columns
         flops += 2.0 * ridges * outputs * n * tests + 2.0 * n**2 * (problem.width or 0)
     n = max(sizes)
-    return Cost(flops, int(8 * (n**2 + n * (3 * tests + 4 * outputs * ridges + 4 * WIDTH * ridges + 2048))))
+    return Cost(flops, int(8 * (n**2 + n * (2 * tests + 4 * outputs * ridges + 4 * WIDTH * ridges + 2048))))
 
 
 def _solve_size(problem: Problem, n: int, grid: Grid) -> list[dict | None]:
@@ -65,16 +65,13 @@ class _Fit:
     def __init__(self, problem: Problem, n: int):
         self.problem, self.n = problem, n
         self.targets = problem.targets[:n]
-        matrix, tests = problem.kernel.symmetric(n), None if problem.test_targets is None else problem.kernel.across(n)
-        targets = self.targets
+        matrix, targets = problem.kernel.symmetric(n), self.targets
         self.norm = torch.linalg.matrix_norm(matrix).item()
+        self.means = matrix.mean(dim=0) if problem.intercept else None
         if problem.intercept:
-            if tests is not None:
-                tests = reduced(tests - matrix.mean(dim=0)[:, None])
             targets, matrix = reduced(targets), reduced_matrix_(matrix).contiguous()
         self.band = Band.of_(matrix)
         self.coordinates = self.band.rotated(targets)
-        self.tests = None if tests is None else self.band.rotated(tests)
 
     def semidefinite(self) -> bool:
         """Whether K is definite once its rounding is added to the diagonal."""
@@ -87,16 +84,23 @@ class _Fit:
         flat = solved.solution.permute(1, 0, 2).reshape(-1, count * outputs)
         duals = self.band.restored(flat)
         duals = (restored(duals) if self.problem.intercept else duals).reshape(self.n, count, outputs)
-        scores = None if self.tests is None else (self.tests.mT @ flat).reshape(-1, count, outputs)
+        scores = self._scores(duals) if self.problem.tests else None
         rows = []
         for number, (ridge, sum_ridge) in enumerate(pairs):
             row = dict.fromkeys(COLUMNS, np.nan) | {"n": self.n, "ridge": ridge}
             row |= self._training(sum_ridge, duals[:, number], solved.trace[number], solved.trace_square[number])
             if scores is not None:
-                offset = self.targets.mean(dim=0) if self.problem.intercept else 0.0
-                row |= self.problem.test_columns(scores[:, number] + offset)
+                row |= self.problem.test_columns(scores[:, number])
             rows.append(row)
         return rows
+
+    def _scores(self, duals: Float64[Tensor, "n l c"]) -> Float64[Tensor, "m l c"]:
+        """Predictions on the test set; with an intercept the duals of a ridge sum to 0, and the fit is right on average."""
+        tests, flat = self.problem.kernel.across(self.n), duals.flatten(1)
+        if self.problem.intercept:
+            offset = self.targets.mean(dim=0).repeat(duals.shape[1])
+            return ((tests - self.means[:, None]).mT @ flat + offset).reshape(-1, *duals.shape[1:])
+        return (tests.mT @ flat).reshape(-1, *duals.shape[1:])
 
     def _training(
         self, sum_ridge: float, dual: Float64[Tensor, "n c"], trace: Tensor, trace_square: Tensor

@@ -17,7 +17,7 @@ from rmtgen.spectrum import Modes, Spectrum, target_spectrum
 ROWS_AT_ONCE = 4096
 EIGENSOLVE = 12
 """n³ operations of a matrix product that an eigensolve with vectors takes as long as: half of its reduction runs at the speed of memory."""
-DECOMPOSITION = 25
+DECOMPOSITION = 15
 """The same for the singular values and vectors of a square matrix."""
 
 

@@ -45,16 +45,22 @@ def solve_primal(problem: Problem, sizes: list[int], grid: Grid) -> list[dict | 
 def cost_primal(problem: Problem, sizes: list[int], grid: Grid) -> Cost:
     """One QR factorisation of the rows of the largest size, and a decomposition of p×p a size; sizes n ≤ p cost what `eigen` takes."""
     width, outputs, tests, ridges = problem.width, problem.targets.shape[1], problem.tests, len(grid.values)
-    columns, samples = width + outputs, problem.loo or problem.code is not None
+    columns = width + outputs
     flops = QR * max(sizes) * columns**2
     for n in sizes:
         rank = min(n, width)
-        flops += DECOMPOSITION * rank**3 + 2.0 * tests * width * rank + 2.0 * ridges * rank * tests * outputs
+        flops += DECOMPOSITION * rank**3 + 2.0 * ridges * rank * tests * outputs
         if n > width:
-            flops += QR * columns**3 + samples * 2.0 * n * width * (width + ridges * (outputs + problem.loo))
+            flops += QR * columns**3 + problem.loo * 2.0 * n * width * (width + ridges)
+            flops += (problem.loo or problem.code is not None) * 2.0 * n * width * ridges * outputs
         else:
             flops += 4.0 * n * width * rank + 2.0 * ridges * rank * n * (outputs + problem.loo)
-    held = 8 * columns**2 + ROWS * (2 * columns + ridges * outputs) + tests * (width + outputs)
+    held = (
+        8 * columns**2
+        + ROWS * (2 * columns + ridges * outputs)
+        + tests * (width + outputs)
+        + 3 * width * ridges * outputs
+    )
     return Cost(flops, 8 * held)
 
 
@@ -101,51 +107,61 @@ class _Fit:
     def rows(self, pairs: list[tuple[float, float]]) -> list[dict | None]:
         """Every column at every ridge."""
         problem = self.problem
-        slopes = [self._slopes(sum_ridge) for _, sum_ridge in pairs]
         rows = [
             dict.fromkeys(COLUMNS, np.nan) | spectral_columns(self.spectrum, sum_ridge) | {"ridge": ridge}
             for ridge, sum_ridge in pairs
         ]
+        shifts = self.singular.new_tensor([sum_ridge for _, sum_ridge in pairs])
+        # on the modes, σ/(σ² + δ)·C, all ridges beside each other
+        slopes = (self.singular[:, None] / (self.spectrum.eigenvalues[:, None] + shifts))[:, :, None]
+        slopes = (slopes * self.spectrum.coefficients[:, None]).flatten(1)
+        weights = self.right @ slopes
         if problem.tests:
-            scores = self._scores(problem.kernel.test)
-            for row, slope in zip(rows, slopes, strict=True):
-                row |= problem.test_columns(scores @ slope + self.target_means)
-        if problem.loo or problem.code:
-            margin = self._add_sample_columns(rows, torch.cat(slopes, dim=1), [sum_ridge for _, sum_ridge in pairs])
-            rows = [row if sure else None for row, sure in zip(rows, (margin > LEAST_RESIDUAL).tolist(), strict=True)]
+            tests = problem.kernel.test.double() - self.means
+            for row, weight in zip(rows, weights.chunk(len(rows), dim=1), strict=True):
+                row |= problem.test_columns(tests @ weight + self.target_means)
+        if problem.loo:
+            margin = self._leave_one_out(rows, slopes, 1 / (self.spectrum.eigenvalues[:, None] + shifts))
+            return [row if sure else None for row, sure in zip(rows, (margin > LEAST_RESIDUAL).tolist(), strict=True)]
+        if problem.code:
+            self._add_train_errors(rows, weights)
         return rows
 
-    def _slopes(self, sum_ridge: float) -> Float64[Tensor, "r c"]:
-        """Coefficients of the fit on the scores: σ/(σ² + δ)·C."""
-        return (self.singular / (self.spectrum.eigenvalues + sum_ridge))[:, None] * self.spectrum.coefficients
+    def _blocks(self) -> Iterator[tuple[Float64[Tensor, "b p"], Float64[Tensor, "b c"]]]:
+        """The rows once more, a block at a time: features without their means, and targets."""
+        for low in range(0, self.spectrum.n, ROWS):
+            block = slice(low, min(low + ROWS, self.spectrum.n))
+            yield self.problem.kernel.train[block].double() - self.means, self.problem.targets[block]
 
-    def _scores(self, features: Tensor) -> Float64[Tensor, "b r"]:
-        """(x − means)V of some rows."""
-        return (features.double() - self.means) @ self.right
+    def _add_train_errors(self, rows: list[dict], weights: Float64[Tensor, "p lc"]) -> None:
+        wrong = weights.new_zeros(len(rows))
+        for features, targets in self._blocks():
+            fitted = (features @ weights).reshape(len(targets), len(rows), -1) + self.target_means
+            wrong += _wrong(self.problem.code, fitted, targets)
+        self._add_means(rows, {"train_error": wrong})
 
-    def _add_sample_columns(
-        self, rows: list[dict], slopes: Float64[Tensor, "r lc"], sum_ridges: list[float]
+    def _leave_one_out(
+        self, rows: list[dict], slopes: Float64[Tensor, "r lc"], inverses: Float64[Tensor, "r l"]
     ) -> Float64[Tensor, " l"]:
-        """0-1 training errors and the leave-one-out columns, by a second pass over the rows; the least 1 − h_i, 1 where none is asked."""
-        problem, n, count = self.problem, self.spectrum.n, len(rows)
-        weights = 1 / (self.spectrum.eigenvalues[:, None] + slopes.new_tensor(sum_ridges))
-        names = ("train_error",) * bool(problem.code) + ("loo", "loo_error") * problem.loo
-        sums, least = {name: slopes.new_zeros(count) for name in names}, slopes.new_ones(count)
-        for low in range(0, n, ROWS):
-            block = slice(low, min(low + ROWS, n))
-            targets, scores = problem.targets[block], self._scores(problem.kernel.train[block])
-            fitted = (scores @ slopes).reshape(len(scores), count, -1) + self.target_means
-            if problem.code:
-                sums["train_error"] += _wrong(problem.code, fitted, targets)
-            if problem.loo:
-                margin = 1 - problem.intercept / n - scores.square() @ weights
-                left_out = (targets[:, None] - fitted) / margin[:, :, None]
-                sums["loo"] += left_out.square().sum(dim=(0, 2))
-                sums["loo_error"] += _wrong(problem.code, targets[:, None] - left_out, targets)
-                least = torch.minimum(least, margin.amin(dim=0))
-        for number, row in enumerate(rows):
-            row |= {name: values[number].item() / n for name, values in sums.items()}
+        """Add the columns of single samples; the least 1 − h_i at each ridge, h the leverages."""
+        problem, n = self.problem, self.spectrum.n
+        sums = {name: slopes.new_zeros(len(rows)) for name in ("train_error", "loo", "loo_error")}
+        least = slopes.new_ones(len(rows))
+        for features, targets in self._blocks():
+            scores, wanted = features @ self.right, targets[:, None]
+            fitted = (scores @ slopes).reshape(len(targets), len(rows), -1) + self.target_means
+            margin = 1 - problem.intercept / n - scores.square() @ inverses
+            left_out = (wanted - fitted) / margin[:, :, None]
+            sums["train_error"] += _wrong(problem.code, fitted, targets)
+            sums["loo"] += left_out.square().sum(dim=(0, 2))
+            sums["loo_error"] += _wrong(problem.code, wanted - left_out, targets)
+            least = torch.minimum(least, margin.amin(dim=0))
+        self._add_means(rows, sums)
         return least
+
+    def _add_means(self, rows: list[dict], sums: dict[str, Float64[Tensor, " l"]]) -> None:
+        for number, row in enumerate(rows):
+            row |= {name: values[number].item() / self.spectrum.n for name, values in sums.items()}
 
 
 def _wrong(code: ClassCode | None, predictions: Float64[Tensor, "b l c"], targets: Float64[Tensor, "b c"]) -> Tensor:
