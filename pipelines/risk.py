@@ -1,18 +1,21 @@
-"""Stage `risk`: gram or features -> risk.csv."""
+"""Stage `risk`: gram or features -> risk.csv, curve.csv."""
 
 import sys
 from collections.abc import Sequence
 
 from pipelines.stage import Job, Result, run_stage
 
+CURVE = "curve"
+"""The name of the curve among the parts, beside those of the (n, trial)."""
+
 
 def work(job: Job) -> Result:
-    """The ridge path of every (n, trial) that is not there yet, gathered in one table."""
+    """The ridge path of every (n, trial) that is not there yet, gathered in one table, and the learning curve dense in n."""
     import pandas as pd
 
     from rmtgen import durable
     from rmtgen.features import default_device
-    from rmtgen.pool import RISK_COLUMNS, Pool, cells
+    from rmtgen.pool import CURVE_COLUMNS, RISK_COLUMNS, Pool, cells
 
     config, parts, wanted = job.config, job.parts(), cells(job.config)
     pool = Pool.load(job.folder, config, default_device(config.device))
@@ -20,10 +23,20 @@ def work(job: Job) -> Result:
     for cell in job.progress(pending, len(wanted), "fit", done=len(wanted) - len(pending)):
         path = pool.risk(cell, config)
         parts.write(cell.name, {column: path[column].to_numpy() for column in RISK_COLUMNS})
+    if CURVE not in parts:
+        curve = pool.curve(config)
+        parts.write(CURVE, {column: curve[column].to_numpy() for column in CURVE_COLUMNS})
     frames = (pd.DataFrame(parts.read(cell.name)) for cell in wanted)
     table = pd.concat(frames, ignore_index=True)[list(RISK_COLUMNS)]
-    durable.write_text(job.folder / "risk.csv", table.to_csv(index=False))
-    return Result([job.folder / "risk.csv"], f"{len(table)} rows over {len(config.sizes)} sizes", {"rows": len(table)})
+    curve = pd.DataFrame(parts.read(CURVE))[list(CURVE_COLUMNS)]
+    outputs = {"risk.csv": table, "curve.csv": curve}
+    for name, frame in outputs.items():
+        durable.write_text(job.folder / name, frame.to_csv(index=False))
+    return Result(
+        [job.folder / name for name in outputs],
+        f"{len(table)} rows over {len(config.sizes)} sizes",
+        {"rows": len(table)},
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -20,6 +20,12 @@ from rmtgen.targets import Targets, encode_targets
 
 RISK_COLUMNS = ("n", "trial", "ridge", "relative_ridge", *COLUMNS[2:], "outputs")
 """Columns of risk.csv. Risks are summed over the outputs; divide by `outputs` for the mean."""
+CURVE_COLUMNS = ("n", "relative_sum_ridge", *COLUMNS[1:], "outputs")
+"""Columns of curve.csv, the learning curve dense in n. `relative_sum_ridge` is δ = nλ over tr K of the pool."""
+CURVE_RIDGES = (1e-5, 1e-3, 1e-1)
+"""Its δ/tr K: all well above the rounding of a float32 Gram matrix, so that one Cholesky factor serves every size."""
+CURVE_SIZES = {True: 200, False: 50}
+"""Its sizes, in geometric steps: many where they share a factor (a Gram matrix), fewer where each takes a decomposition (features)."""
 GRAM_COPIES = 6
 """n×n float64 matrices that an eigensolve with its checks holds at its peak."""
 
@@ -96,20 +102,30 @@ class Pool:
 
         Relative ridges r become λ = r·tr K/N, one value for all sizes.
         """
+        path = self._path(cell, config, ridges=resolve_ridges(config.ridges, self.trace, len(self.train)))
+        outputs = path.attrs["outputs"]
+        return path.assign(trial=cell.trial, relative_ridge=config.ridges, outputs=outputs)[list(RISK_COLUMNS)]
+
+    def curve(self, config: Config) -> pd.DataFrame:
+        """The learning curve of the first trial at sum ridges held fixed, dense in n, with the columns of `CURVE_COLUMNS`."""
+        low, high = min(config.sizes), config.train
+        sizes = np.unique(np.geomspace(low, high, CURVE_SIZES[self.is_gram]).round().astype(int))
+        path = self._path(Cell(high, 0), config, sizes=sizes, sum_ridges=self.trace * np.array(CURVE_RIDGES))
+        relative, outputs = np.tile(CURVE_RIDGES, len(sizes)), path.attrs["outputs"]
+        return path.assign(relative_sum_ridge=relative, outputs=outputs)[list(CURVE_COLUMNS)]
+
+    def _path(self, cell: "Cell", config: Config, **grid: np.ndarray) -> pd.DataFrame:
         order = torch.from_numpy(cell.order(config)).to(self.train.device)
         settings = {
-            "ridges": resolve_ridges(config.ridges, self.trace, len(self.train)),
             "loo": config.loo,
             "intercept": self.targets.intercept,
             "test_targets": self.test_targets.values,
         }
         targets = self.targets.values[order]
         if self.is_gram:
-            path = ridge_path(self.train[order[:, None], order], targets, test_gram=self.test[:, order], **settings)
-        else:
-            path = ridge_path_features(self.train[order], targets, test_features=self.test, **settings)
-        outputs = targets.shape[1]
-        return path.assign(trial=cell.trial, relative_ridge=config.ridges, outputs=outputs)[list(RISK_COLUMNS)]
+            gram = self.train[order[:, None], order]
+            return ridge_path(gram, targets, test_gram=self.test[:, order], **settings, **grid)
+        return ridge_path_features(self.train[order], targets, test_features=self.test, **settings, **grid)
 
 
 class Cell(NamedTuple):

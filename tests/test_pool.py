@@ -11,7 +11,7 @@ from rmtgen.errors import NumericalError
 from rmtgen.feature_store import FeatureLayout, FeatureStore
 from rmtgen.gram import GramLayout, GramStore
 from rmtgen.linear_kernel import linear_block
-from rmtgen.pool import RISK_COLUMNS, Cell, Pool, cells
+from rmtgen.pool import CURVE_COLUMNS, CURVE_RIDGES, RISK_COLUMNS, Cell, Pool, cells
 
 CPU = torch.device("cpu")
 CONFIG = Config(train=40, test=15, sizes=(5, 20, 40), trials=2, ridges=(0.0, 1e-3, 1.0), solve_from="features")
@@ -91,3 +91,24 @@ def test_a_diagonal_block_is_exactly_symmetric_and_exact():
     assert torch.equal(block, block.T)
     assert block.dtype == torch.float64
     np.testing.assert_allclose(block, rows.numpy().astype(float) @ rows.numpy().astype(float).T, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("solve_from", ["gram", "features"])
+def test_the_dense_curve_holds_the_fits_of_the_first_trial(folder, solve_from):
+    """Its rows at a size are those of the risk table at the ridge that its sum ridge is there."""
+    config = dataclasses.replace(CONFIG, solve_from=solve_from)
+    pool = Pool.load(folder, config, CPU)
+    curve = pool.curve(config)
+    assert list(curve) == list(CURVE_COLUMNS)
+    sizes = curve.n.unique().tolist()
+    assert sizes[0] == 5 and sizes[-1] == 40
+    assert (
+        len(sizes) == {"gram": 36, "features": 32}[solve_from]
+    )  # every n; every one of 50 geometric steps that differs
+    for n in (5, sizes[len(sizes) // 2], 40):
+        relative = tuple(ridge * 40 / n for ridge in CURVE_RIDGES)
+        known = pool.risk(Cell(n, 0), dataclasses.replace(config, ridges=relative))
+        found = curve[curve.n == n]
+        assert tuple(found.relative_sum_ridge) == CURVE_RIDGES
+        shared = [column for column in CURVE_COLUMNS if column != "relative_sum_ridge"]
+        np.testing.assert_allclose(found[shared], known[shared], rtol=1e-8, atol=1e-12)

@@ -479,6 +479,24 @@ def test_learning_curves_show_best_and_fixed_ridges(runs):
     )
 
 
+def test_a_dense_curve_takes_the_place_of_fixed_ridges(runs):
+    sizes, ridges = np.arange(15, 601), (1e-5, 1e-1)
+    table = pd.DataFrame(list(itertools.product(sizes, ridges)), columns=["n", "relative_sum_ridge"])
+    table = table.assign(test_risk=1 + 1 / table["n"], gcv=1 + 2 / table["n"])
+    dense = [dataclasses.replace(run, curve=table) for run in runs]
+    _, at_fixed, words = draw(draw_learning, dense)
+    assert at_fixed.get_title() == "Every n, at fixed sum ridges nλ"
+    risk, rings = at_fixed.lines[:2]
+    np.testing.assert_allclose(points(risk), np.column_stack([sizes, 1 + 1 / sizes]))
+    assert 10 <= len(points(rings)) <= 14 and rings.get_marker() != "None"
+    np.testing.assert_allclose(points(rings)[:, 1], 1 + 2 / points(rings)[:, 0])
+    keys = [text.get_text() for text in at_fixed.get_legend().get_texts()]
+    assert keys == [r"nλ = $10^{-5}$ tr K", r"nλ = $10^{-1}$ tr K", "GCV"]
+    assert "Then every n, of one random order of the images, at sum ridges nλ held fixed" in words.caption
+    _, at_fixed, words = draw(draw_learning, [dense[0], runs[1]])
+    assert at_fixed.get_title() == "Test risk at fixed ridges"
+
+
 def test_runs_on_other_ridges_share_words_not_numbers(runs):
     other = make_run("other", "random", ridges=(1e-4, 1.0), sizes=(30,), trials=1)
     _, at_fixed, _ = draw(draw_learning, [runs[0], other])

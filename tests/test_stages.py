@@ -55,7 +55,7 @@ def test_every_stage_leaves_what_the_design_says(finished):
     (run,) = (finished[0] / "runs").iterdir()
     assert {path.name for path in run.iterdir()} == {
         *("extract.json", "features.h5", "features", "gram.json", "gram.h5", "gram"),
-        *("spectrum.json", "spectrum.h5", "risk.json", "risk.csv", ".lock"),
+        *("spectrum.json", "spectrum.h5", "risk.json", "risk.csv", "curve.csv", ".lock"),
     }
     with h5py.File(run / "features.h5") as features, h5py.File(run / "gram.h5") as file:
         rows = np.concatenate([features["train"], features["test"]]).astype(float)

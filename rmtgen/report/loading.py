@@ -30,6 +30,9 @@ def load_result(folder: Path) -> RunResult:
             f"{folder} is not a finished run: stage {' and '.join(missing)} missing. Run `make all` with its settings."
         )
     risk = pd.read_csv(io.BytesIO(_verified(folder, manifests["risk"], "risk.csv")))
+    curve = None
+    if "curve.csv" in manifests["risk"].outputs:
+        curve = pd.read_csv(io.BytesIO(_verified(folder, manifests["risk"], "curve.csv")))
     with h5py.File(io.BytesIO(_verified(folder, manifests["spectrum"], "spectrum.h5")), "r") as file:
         largest = max(file, key=lambda name: (int(file[name]["n"][()]), -int(name[-3:])))
         spectrum = {key: dataset[()] for key, dataset in file[largest].items()}
@@ -40,6 +43,7 @@ def load_result(folder: Path) -> RunResult:
         kernel=kernel_label(spec["kernel"], spec.get("heads"), spec.get("projection")),
         config=spec,
         risk=risk,
+        curve=curve,
         eigenvalues=spectrum["eigenvalues"] / spectrum["n"],
         target_power=(spectrum["coefficients"] ** 2).sum(axis=1),
         null_energy=float(spectrum["null_energy"]),

@@ -35,6 +35,7 @@ class RunResult:
         target_power: Squared target coefficients summed over outputs, in the order of `eigenvalues`.
         null_energy: Target power outside the span of the eigenvectors, in the unit of `target_power`.
         spectrum_n: The n at which the spectrum was taken.
+        curve: The learning curve dense in n at fixed sum ridges (`pool.CURVE_COLUMNS`), None for a run made before there was one.
         provenance: For each stage, what made it: date, seconds, versions, hashes.
 
     Raises:
@@ -53,6 +54,7 @@ class RunResult:
     target_power: Float64[np.ndarray, " r"]
     null_energy: float
     spectrum_n: int
+    curve: pd.DataFrame | None = None
     provenance: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
