@@ -1,11 +1,12 @@
-"""The checks of test_spectrum.py and test_ridge.py that a device can change, on CUDA against the CPU."""
+"""The checks of test_spectrum.py and tests/ridge that a device can change, on CUDA against the CPU."""
 
 import numpy as np
 import pytest
 import torch
 from cases import CASES, WIDE
 
-from rmtgen.ridge import ridge_path, ridge_path_features
+from rmtgen.gram import GramLayout, GramStore
+from rmtgen.ridge import ridge_path, ridge_path_features, ridge_path_stored
 from rmtgen.spectrum import feature_modes, gram_modes, gram_modes_batch, symmetric_eigh
 
 pytestmark = pytest.mark.skipif(
@@ -67,3 +68,34 @@ def test_ridge_paths_equal_those_of_the_cpu(case, intercept):
         found = solve(cuda(train), case.targets, **{name: test}, test_targets=case.test_targets, **options)
         for column in known:
             np.testing.assert_allclose(found[column], known[column], rtol=1e-8, atol=1e-20, err_msg=f"{data} {column}")
+
+
+@intercepts
+@pytest.mark.parametrize("solver", ["nested", "banded", "primal"])
+def test_every_solver_runs_on_the_device_of_its_kernel(solver, intercept):
+    rng = np.random.default_rng(0)
+    features, tests = (rng.standard_normal((count, 40)) for count in (300, 20))
+    targets, test_targets = features[:, :2] + 0.1, tests[:, :2]
+    options = {"ridges": [1e-2, 1.0], "sizes": [100, 300], "intercept": intercept, "loo": solver != "banded"}
+    known, found = (
+        ridge_path_features(
+            move(features), targets, test_features=move(tests), test_targets=test_targets, **options, solver=s
+        )
+        for move, s in ((torch.from_numpy, "eigen"), (cuda, solver))
+    )
+    np.testing.assert_allclose(found, known, rtol=1e-8)
+
+
+def test_estimates_on_the_device(tmp_path):
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((260, 300))
+    layout = GramLayout(240, 20, "float64", 64)
+    store = GramStore.create(tmp_path, layout)
+    for tile in layout.tiles():
+        rows, columns = slice(tile.row_start, tile.row_stop), slice(tile.column_start, tile.column_stop)
+        store.write(tile, features[rows] @ features[columns].T)
+    options = {"ridges": [1.0], "test_targets": features[240:, :2], "solver": "matrix_free"}
+    known, found = (
+        ridge_path_stored(store, features[:240, :2], **options, device=device) for device in ("cpu", "cuda")
+    )
+    np.testing.assert_allclose(found.drop(columns="residual"), known.drop(columns="residual"), rtol=1e-3)
