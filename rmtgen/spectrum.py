@@ -31,7 +31,7 @@ PROBE_TOLERANCE = 1e-10
 # From this n on, LAPACK's divide and conquer overflows its 32-bit workspace size 1 + 6n + 2n².
 LAPACK_EVD_LIMIT = 32_767
 INT32_MAX = 2**31 - 1
-ROWS = 512
+ROWS = 256
 """Rows that are made symmetric at a time."""
 
 
