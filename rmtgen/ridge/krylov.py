@@ -69,7 +69,7 @@ class Krylov:
             corner = corner + overlap[self.last]
         self.projected[self.last, self.last] = (corner + corner.mT) / 2
         directions, coupling = _orthonormal(image, scale)
-        # of a small image rounding is no small part: it is taken out once more, and the frame turned back to the directions it was
+        # rounding is no small part of a small image: the basis is taken out of its directions once more
         frame, turn = torch.linalg.qr((directions - (directions @ basis.mT) @ basis).mT)
         return frame.mT, turn @ coupling
 
