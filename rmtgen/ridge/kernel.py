@@ -3,6 +3,7 @@
 The notation is that of `rmtgen.ridge`.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -27,7 +28,32 @@ def _test_block(train: Tensor, test: np.ndarray | Tensor | None, name: str, rule
 
 
 @dataclass(frozen=True, eq=False)
-class GramKernel:
+class _InMemory:
+    """Blocks that are there: what a Gram matrix and features have in common."""
+
+    train: Float[Tensor, "N _"]
+    test: Float[Tensor, "m _"] | None
+
+    budget = math.inf
+    """Bytes that a solver may take: no less than there are."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the work runs."""
+        return self.train.device
+
+    @property
+    def tests(self) -> int | None:
+        """m, None without test samples."""
+        return None if self.test is None else len(self.test)
+
+    def __len__(self) -> int:
+        """N, samples in the pool."""
+        return len(self.train)
+
+
+@dataclass(frozen=True, eq=False)
+class GramKernel(_InMemory):
     """K of the pool and k(test, pool), each in its own precision."""
 
     train: Float[Tensor, "N N"]
@@ -54,20 +80,6 @@ class GramKernel:
     def single(self) -> bool:
         """Whether K was rounded to float32."""
         return self.train.dtype == torch.float32
-
-    @property
-    def device(self) -> torch.device:
-        """Where the work runs."""
-        return self.train.device
-
-    @property
-    def tests(self) -> int | None:
-        """m, None without test samples."""
-        return None if self.test is None else len(self.test)
-
-    def __len__(self) -> int:
-        """N, samples in the pool."""
-        return len(self.train)
 
     def modes(self, n: int, intercept: bool) -> Modes:
         """The eigen-modes of the first n samples."""
@@ -104,7 +116,7 @@ class GramKernel:
 
 
 @dataclass(frozen=True, eq=False)
-class FeatureKernel:
+class FeatureKernel(_InMemory):
     """X of the pool and of the test set; K = XXᵀ is never formed."""
 
     train: Float[Tensor, "N p"]
@@ -124,20 +136,6 @@ class FeatureKernel:
 
     single = False
     """K is that of the features as given, of whatever type they are."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where the work runs."""
-        return self.train.device
-
-    @property
-    def tests(self) -> int | None:
-        """m, None without test samples."""
-        return None if self.test is None else len(self.test)
-
-    def __len__(self) -> int:
-        """N, samples in the pool."""
-        return len(self.train)
 
     def modes(self, n: int, intercept: bool) -> Modes:
         """The eigen-modes of the first n samples."""

@@ -87,8 +87,8 @@ def ridge_path(  # noqa: PLR0913 - one public function for one question; the two
     outputs a risk is the sum over outputs; the mean is risk / `attrs["outputs"]`.
 
     A float32 Gram matrix is solved in float64. Its eigenvalues below 10·eps32·s_max may be rounding: at nλ below that they count as
-    null. Peak memory beside the arguments is, of the largest size n in float64, n×n for `nested` and `banded`, with a test set and
-    n×m for each block of it, and about six n×n and four n×m for `eigen`.
+    null. Peak memory beside the arguments, in float64 and of the largest size n: a little over one matrix n×n and two n×m for `nested`
+    and `banded`, about six n×n and four n×m for `eigen`.
 
     Args:
         gram: K of the pool (N, N), float32 or float64, NumPy or torch; the work runs where it lies.
@@ -275,7 +275,7 @@ def _chosen(problem: Problem, sizes: list[int], grid: Grid, name: str) -> Solver
     if name not in (*able, "auto"):
         raise UsageError(f"solver={name!r} {SOLVERS[name].refuses(problem)}, or another solver: {', '.join(able)}.")
     costs = {key: solver.cost(problem, sizes, grid) for key, solver in able.items()}
-    there = min(available(problem.kernel.device), getattr(problem.kernel, "budget", np.inf))
+    there = min(available(problem.kernel.device), problem.kernel.budget)
     fitting = [key for key in sorted(costs, key=lambda key: costs[key].flops) if costs[key].bytes <= there]
     if "eigen" in fitting and costs["eigen"].flops <= CHEAP:
         fitting.insert(0, "eigen")

@@ -1,6 +1,6 @@
 """The ridge path at n = 20,000: every size at one ridge by one factor in place, and estimates from tiles on disk under 2 GiB.
 
-`make bench BENCH=ridge_large`; ten minutes, 10 GB of memory, 5 GB of disk. The kernel is that of 3,000 Gaussian features whose variances
+`make bench BENCH=ridge_large`. The kernel is that of 3,000 Gaussian features whose variances
 fall as 1/k, rounded to float32, as an eNTK is stored; seconds are of one run.
 """
 
