@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -18,12 +19,13 @@ from rmtgen.entk import Entk, Plan, Sketch
 from rmtgen.entk.plan import Noise, plan_blocks
 from rmtgen.features import default_device, place
 from rmtgen.gram import GramLayout
-from rmtgen.pool import cells
-from rmtgen.spectrum import feature_modes, gram_modes
+from rmtgen.memory import available
+from rmtgen.pool import CURVE_RIDGES, cells, curve_sizes, solves_gram
+from rmtgen.ridge import SOLVERS, path_cost
+from rmtgen.ridge.kernel import FeatureKernel, GramKernel
+from rmtgen.ridge.problem import Cost, Grid, Problem
 
 _PROBE = 512
-_MODE_FLOPS = 9.0
-"""Operations of a symmetric eigensolve with vectors, in units of n³ (reduction 4/3, back-transformation 4, divide and conquer the rest)."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,7 @@ class _Problem:
 
     @property
     def from_gram(self) -> bool:
-        solve_from = self.config.solve_from
-        return solve_from == "gram" or (solve_from == "auto" and self.config.train <= self.dim)
+        return solves_gram(self.config, self.dim)
 
     @property
     def pool_bytes(self) -> int:
@@ -57,14 +58,18 @@ class _Problem:
     def rank(self, n: int) -> int:
         return n if self.from_gram else min(n, self.dim)
 
-    def mode_flops(self, n: int) -> float:
-        rank = self.rank(n)
-        return _MODE_FLOPS * rank**3 + (0 if self.from_gram else 4.0 * n * self.dim * rank)
+    def path(self, n: int, *, tested: bool = True) -> Problem:
+        """The ridge problem of the first n samples, its shapes alone."""
+        width, tests = n if self.from_gram else self.dim, self.config.test
+        train, test = _shape(n, width), _shape(tests, width) if tested else None
+        kernel = GramKernel(train, test) if self.from_gram else FeatureKernel(train, test)
+        targets, test_targets = _shape(n, self.classes), _shape(tests, self.classes) if tested else None
+        intercept = self.config.targets == "intercept"
+        return Problem(kernel, targets, test_targets, tested and self.config.loo, intercept, None, None)
 
-    def path_flops(self, n: int) -> float:
-        rank, ridges, samples = self.rank(n), len(self.config.ridges), n + self.config.test
-        width = n if self.from_gram else self.dim
-        return 2.0 * ridges * rank * (samples * self.classes + n) + 2.0 * self.config.test * width * rank
+
+def _shape(*lengths: int) -> torch.Tensor:
+    return torch.empty(lengths, dtype=torch.float64, device="meta")
 
 
 def estimate(config: Config, classes: int = 100) -> list[StageCost]:
@@ -149,8 +154,7 @@ def _gram(problem: _Problem, device: torch.device) -> StageCost:
     config = problem.config
     layout = GramLayout(config.train, config.test, config.gram_dtype, config.tile)
     flops = sum(2.0 * tile.shape[0] * tile.shape[1] * problem.dim for tile in layout.tiles())
-    square = torch.ones(2 * _PROBE, 2 * _PROBE, dtype=torch.float64, device=device)
-    rate = 2.0 * len(square) ** 3 / _seconds(lambda: square @ square, device)
+    rate = _product_rate(device)
     ram = 4 * (config.train + config.test) * problem.dim + 6 * 8 * config.tile**2
     return StageCost("gram", flops, ram, layout.bytes_on_disk, flops / rate)
 
@@ -161,30 +165,37 @@ def _tangent_gram(config: Config, device: torch.device) -> StageCost:
     plan, count = _plan_of(kernel, config), min(kernel.batch, 16)
     probe = torch.stack([kernel.passes.images[position] for position in range(count)]).to(device, kernel.passes.dtype)
     passing = _seconds(lambda: kernel.passes.capture(probe), device) / count
-    square = torch.ones(2 * _PROBE, 2 * _PROBE, dtype=kernel.passes.dtype, device=device)
-    rate = 2.0 * len(square) ** 3 / _seconds(lambda: square @ square, device)
+    rate = _product_rate(device, kernel.passes.dtype)
     disk = GramLayout(config.train, config.test, config.gram_dtype, config.tile).bytes_on_disk
     return StageCost("gram", plan.flops, plan.memory_bytes, disk, plan.seconds(passing, rate))
 
 
 def _solves(problem: _Problem, device: torch.device) -> list[StageCost]:
-    config, todo = problem.config, cells(problem.config)
-    generator = torch.Generator(device).manual_seed(0)
-    features = torch.randn(2 * _PROBE, _PROBE, dtype=torch.float64, device=device, generator=generator)
-    gram = features.T @ features
-    solve = (lambda: gram_modes(gram)) if problem.from_gram else (lambda: feature_modes(features))
-    probe_flops = _MODE_FLOPS * _PROBE**3 + (0 if problem.from_gram else 8.0 * _PROBE**3)
-    rate = probe_flops / _seconds(solve, device)
-    largest = max(config.sizes)
-    modes = sum(problem.mode_flops(n) for n, _ in todo)
-    paths = sum(problem.path_flops(n) for n, _ in todo)
-    ram = problem.pool_bytes + 8 * largest * (3 * problem.rank(largest) + 4 * problem.classes)
+    """The solvers count in operations of a large product, so its rate is theirs."""
+    config, todo, memory, rate = problem.config, cells(problem.config), available(device), _product_rate(device)
+    none, ridges = (Grid(np.array(values), summed=False) for values in ((), config.ridges))
+    curve = Grid(np.array(CURVE_RIDGES), summed=True)
+    modes = [SOLVERS["eigen"].cost(problem.path(n, tested=False), [n], none) for n, _ in todo]
+    sizes = curve_sizes(config, problem.from_gram).tolist()
+    paths = [path_cost(problem.path(n), [n], ridges, memory) for n, _ in todo]
+    paths += [path_cost(problem.path(config.train), sizes, curve, memory)]
     spectra = 8 * sum(problem.rank(n) * (problem.classes + 1) for n, _ in todo)
-    rows = 250 * len(todo) * len(config.ridges)
+    rows = 250 * (len(todo) * len(config.ridges) + len(sizes) * len(CURVE_RIDGES))
     return [
-        StageCost("spectrum", modes, ram, spectra, modes / rate),
-        StageCost("risk", modes + paths, ram, rows, (modes + paths) / rate),
+        _solve_cost("spectrum", problem, modes, spectra, rate),
+        _solve_cost("risk", problem, paths, rows, rate),
     ]
+
+
+def _solve_cost(stage: str, problem: _Problem, costs: list[Cost], disk: int, rate: float) -> StageCost:
+    flops = sum(cost.flops for cost in costs)
+    return StageCost(stage, flops, problem.pool_bytes + max(cost.bytes for cost in costs), disk, flops / rate)
+
+
+def _product_rate(device: torch.device, dtype: torch.dtype = torch.float64) -> float:
+    """Operations a second of a product of two square matrices."""
+    square = torch.ones(2 * _PROBE, 2 * _PROBE, dtype=dtype, device=device)
+    return 2.0 * len(square) ** 3 / _seconds(lambda: square @ square, device)
 
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:

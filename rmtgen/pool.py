@@ -58,7 +58,7 @@ class Pool:
         """
         features = FeatureStore.open(folder)
         layout = features.layout
-        is_gram = config.solve_from == "gram" or (config.solve_from == "auto" and config.train <= layout.dim)
+        is_gram = solves_gram(config, layout.dim)
         if is_gram:
             gram = torch.from_numpy(GramStore.open(folder).read())
             train, test = gram[: config.train], gram[config.train :]
@@ -108,9 +108,8 @@ class Pool:
 
     def curve(self, config: Config) -> pd.DataFrame:
         """The learning curve of the first trial at sum ridges held fixed, dense in n, with the columns of `CURVE_COLUMNS`."""
-        low, high = min(config.sizes), config.train
-        sizes = np.unique(np.geomspace(low, high, CURVE_SIZES[self.is_gram]).round().astype(int))
-        path = self._path(Cell(high, 0), config, sizes=sizes, sum_ridges=self.trace * np.array(CURVE_RIDGES))
+        sizes = curve_sizes(config, self.is_gram)
+        path = self._path(Cell(config.train, 0), config, sizes=sizes, sum_ridges=self.trace * np.array(CURVE_RIDGES))
         relative, outputs = np.tile(CURVE_RIDGES, len(sizes)), path.attrs["outputs"]
         return path.assign(relative_sum_ridge=relative, outputs=outputs)[list(CURVE_COLUMNS)]
 
@@ -147,3 +146,13 @@ class Cell(NamedTuple):
 def cells(config: Config) -> list[Cell]:
     """Every (n, trial) of a run, by size. At n = N all trials are the same set, so there is one."""
     return [Cell(n, trial) for n in config.sizes for trial in range(config.trials if n < config.train else 1)]
+
+
+def solves_gram(config: Config, dim: int) -> bool:
+    """Whether a run is solved from its Gram matrix: where that is the smaller problem (N ≤ p) or was asked for."""
+    return config.solve_from == "gram" or (config.solve_from == "auto" and config.train <= dim)
+
+
+def curve_sizes(config: Config, is_gram: bool) -> np.ndarray:
+    """The sizes of the learning curve dense in n."""
+    return np.unique(np.geomspace(min(config.sizes), config.train, CURVE_SIZES[is_gram]).round().astype(int))

@@ -19,6 +19,8 @@ import pytest
 import torch
 
 from pipelines import compare, extract, gram, plan, report, risk, spectrum
+from rmtgen.config import load_experiment
+from rmtgen.cost import estimate
 from rmtgen.rundir import locked
 
 STAGES = {"extract": extract, "gram": gram, "spectrum": spectrum, "risk": risk, "report": report}
@@ -156,6 +158,18 @@ def test_plan_costs_nothing_and_needs_no_data(capsys, tmp_path):
     assert all(stage in out for stage in ("extract", "gram", "spectrum", "risk", "total"))
     assert "100 + 20 images" in out
     assert not list(tmp_path.iterdir())
+
+
+def test_plan_knows_that_features_need_neither_a_gram_matrix_nor_an_eigensolve_in_n():
+    words = {"model": "test_resnet", "init": "random", "img_size": 32, "solve_from": "features", "test": 20}
+    small, large = (
+        {cost.stage: cost for cost in estimate(load_experiment(None, words | {"train": train, "sizes": [200]}).runs[0])}
+        for train in (2_000, 200_000)
+    )
+    assert set(large) == {"extract", "spectrum", "risk"}
+    assert large["spectrum"].flops == small["spectrum"].flops  # of the same 200 samples
+    assert large["risk"].flops < 200 * small["risk"].flops
+    assert large["risk"].ram < 200 * small["risk"].ram
 
 
 def test_help_names_every_field(capsys):

@@ -254,6 +254,16 @@ def resolve_ridges(relative: ArrayLike, trace: float, n: int) -> Float64[np.ndar
     return ridge_values(relative, "relative ridges") * (trace / n)
 
 
+def path_cost(problem: Problem, sizes: list[int], grid: Grid, memory: int) -> Cost:
+    """What `auto` takes within `memory` bytes, from shapes alone: the problem may lie on torch's "meta" device.
+
+    Where nothing fits it is the cost of the solver that needs least.
+    """
+    costs = {key: solver.cost(problem, sizes, grid) for key, solver in SOLVERS.items() if not solver.refuses(problem)}
+    fitting = _fitting(costs, memory)
+    return costs[fitting[0]] if fitting else min(costs.values(), key=lambda cost: cost.bytes)
+
+
 def _path(problem: Problem, grid: Grid, sizes: ArrayLike | None, name: str) -> pd.DataFrame:
     sizes = problem.sizes(sizes)
     solver = _chosen(problem, sizes, grid, name)
@@ -276,9 +286,7 @@ def _chosen(problem: Problem, sizes: list[int], grid: Grid, name: str) -> Solver
         raise UsageError(f"solver={name!r} {SOLVERS[name].refuses(problem)}, or another solver: {', '.join(able)}.")
     costs = {key: solver.cost(problem, sizes, grid) for key, solver in able.items()}
     there = min(available(problem.kernel.device), problem.kernel.budget)
-    fitting = [key for key in sorted(costs, key=lambda key: costs[key].flops) if costs[key].bytes <= there]
-    if "eigen" in fitting and costs["eigen"].flops <= CHEAP:
-        fitting.insert(0, "eigen")
+    fitting = _fitting(costs, there)
     wanted = name if name != "auto" else fitting[0] if fitting else min(costs, key=lambda key: costs[key].bytes)
     if wanted not in fitting:
         raise CapacityError(
@@ -286,6 +294,13 @@ def _chosen(problem: Problem, sizes: list[int], grid: Grid, name: str) -> Solver
             f" {f'solver={fitting[0]!r} fits.' if fitting else 'No solver fits.'} Or take smaller sizes."
         )
     return SOLVERS[wanted]
+
+
+def _fitting(costs: dict[str, Cost], there: int) -> list[str]:
+    """Those that fit the memory, the one that `auto` takes first."""
+    fitting = [key for key in sorted(costs, key=lambda key: costs[key].flops) if costs[key].bytes <= there]
+    cheap = "eigen" in fitting and costs["eigen"].flops <= CHEAP
+    return ["eigen", *(key for key in fitting if key != "eigen")] if cheap else fitting
 
 
 def _fill(rows: list[dict | None], problem: Problem, sizes: list[int], grid: Grid) -> None:

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import reference
+import torch
 from cases import DEFICIENT_WIDE, TALL, WIDE
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -206,6 +207,18 @@ def test_what_does_not_fit_the_memory_is_refused_with_what_does(monkeypatch):
     monkeypatch.setattr(path, "available", lambda device: 1000)
     with pytest.raises(CapacityError, match=r"got 1000 B available. No solver fits. Or take smaller sizes"):
         ridge_path(np.eye(3000), targets, **GRID)
+
+
+@pytest.mark.parametrize("options", [MANY, MANY | {"loo": False}, GRID, GRID | {"loo": False}])
+def test_the_cost_is_that_of_the_choice_and_takes_shapes_alone(options):
+    kernel, shapes = (GramKernel(torch.ones(3000, 3000, device=device), None) for device in ("cpu", "meta"))
+    grid, loo = Grid.checked(options.get("ridges"), options.get("sum_ridges")), options.get("loo", True)
+    problem = Problem(shapes, torch.empty(3000, 1, device="meta"), None, loo, False, None, None)
+    sizes = list(options["sizes"])
+    expected = SOLVERS[chosen(kernel, options)].cost(problem, sizes, grid)
+    assert path.path_cost(problem, sizes, grid, 2**40) == expected
+    least = min(SOLVERS[name].cost(problem, sizes, grid).bytes for name in ("eigen", "nested"))
+    assert path.path_cost(problem, sizes, grid, 0).bytes <= least
 
 
 @pytest.mark.parametrize(
