@@ -25,7 +25,7 @@ from rmtgen.ridge import SOLVERS, path_cost
 from rmtgen.ridge.kernel import FeatureKernel, GramKernel
 from rmtgen.ridge.problem import Cost, Grid, Problem
 
-_PROBE = 512
+_PROBE = 1024
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def _solve_cost(stage: str, problem: _Problem, costs: list[Cost], disk: int, rat
 
 def _product_rate(device: torch.device, dtype: torch.dtype = torch.float64) -> float:
     """Operations a second of a product of two square matrices."""
-    square = torch.ones(2 * _PROBE, 2 * _PROBE, dtype=dtype, device=device)
+    square = torch.ones(_PROBE, _PROBE, dtype=dtype, device=device)
     return 2.0 * len(square) ** 3 / _seconds(lambda: square @ square, device)
 
 

@@ -37,6 +37,15 @@ def test_shipped_experiments_compare_pretrained_with_random(name):
         assert (min(run.ridges), run.ridges[1], max(run.ridges)) == (0, 1e-8, 1e2)
 
 
+def test_the_whole_of_cifar100_is_solved_from_features():
+    runs = load_experiment("cifar100-full", {}).runs
+    assert [(run.init, run.train, max(run.sizes)) for run in runs] == [
+        ("pretrained", 49990, 49990),
+        ("random", 49990, 49990),
+    ]
+    assert not any(run.needs("gram") for run in runs)  # 20 GB that nothing would read
+
+
 def test_all_mistakes_are_named_in_one_message(tmp_path):
     file = tmp_path / "typo.yaml"
     file.write_text("modle: resnet18\ntrain: many\n")

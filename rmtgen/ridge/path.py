@@ -255,9 +255,16 @@ def resolve_ridges(relative: ArrayLike, trace: float, n: int) -> Float64[np.ndar
 
 
 def path_cost(problem: Problem, sizes: list[int], grid: Grid, memory: int) -> Cost:
-    """What `auto` takes within `memory` bytes, from shapes alone: the problem may lie on torch's "meta" device.
+    """What a path of `auto` will take, before there is data.
 
-    Where nothing fits it is the cost of the solver that needs least.
+    Args:
+        problem: Shapes alone are read, so that it may lie on torch's "meta" device.
+        sizes: Sample sizes n.
+        grid: Ridges.
+        memory: Bytes there are.
+
+    Returns:
+        Operations and bytes of the solver that would be chosen; where none fits, of the one that needs least memory.
     """
     costs = {key: solver.cost(problem, sizes, grid) for key, solver in SOLVERS.items() if not solver.refuses(problem)}
     fitting = _fitting(costs, memory)
