@@ -10,7 +10,7 @@ BENCH ?=
 BIN := $(VENV)/bin
 OWN := PYTHON VENV CONFIG RUNS BENCH
 FIELDS = $(foreach v,$(filter-out $(OWN),$(.VARIABLES)),$(if $(filter command,$(origin $v)),'$v=$($v)'))
-STAGES := extract gram spectrum risk report
+STAGES := extract gram spectrum risk theory report
 RUN = $(BIN)/python -m pipelines
 
 .PHONY: help demo all $(STAGES) compare plan test lint bench clean
@@ -36,7 +36,8 @@ extract: $(VENV)/.installed ## images, backbone -> features.h5
 gram: extract ## features -> gram.h5
 spectrum: gram ## eigenvalues and target coefficients -> spectrum.h5
 risk: spectrum ## GCV, LOO and test risk over sizes and ridges -> risk.csv
-report: risk ## report.html and figures
+theory: risk ## what predicts the risk and what does not -> theory.csv, theory.h5
+report: theory ## report.html and figures
 $(STAGES):
 	@$(RUN).$@ --config '$(CONFIG)' $(FIELDS)
 

@@ -6,7 +6,7 @@ import sys
 from pipelines.stage import exit_code
 from rmtgen.errors import UsageError, did_you_mean
 
-STAGES = ("extract", "gram", "spectrum", "risk", "report", "compare", "plan")
+STAGES = ("extract", "gram", "spectrum", "risk", "theory", "report", "compare", "plan")
 
 
 def main() -> int:

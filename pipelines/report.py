@@ -1,6 +1,7 @@
-"""Stage `report`: risk.csv and spectrum.h5 of an experiment's runs -> report.html, figures and a table."""
+"""Stage `report`: risk.csv, spectrum.h5 and theory.h5 of an experiment's runs -> report.html, figures and a table."""
 
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ from rmtgen.manifest import FileRecord, Manifest, provenance
 from rmtgen.rundir import RunDir, locked
 
 SUMMARY = "summary.txt"
+STAGES = ("spectrum", "risk", "theory")
+"""The stages whose results are reported; `compare` takes runs without the last too."""
 
 
 def make_report(arguments: Sequence[str] | None = None) -> None:
@@ -18,7 +21,7 @@ def make_report(arguments: Sequence[str] | None = None) -> None:
     experiment = parse_experiment(__doc__, arguments)
     runs = [RunDir(config) for config in experiment.runs]
     for run in runs:
-        for stage in ("spectrum", "risk"):
+        for stage in STAGES:
             run.require(stage)
     write_report(
         [run.path for run in runs],
@@ -29,7 +32,7 @@ def make_report(arguments: Sequence[str] | None = None) -> None:
 
 def write_report(runs: Sequence[Path], folder: Path, title: str) -> None:
     """Make the page, the figures and the table for some finished runs, unless they are there; print the table and the path."""
-    upstream = {f"{run.name}/{stage}": _digest(run, stage) for run in runs for stage in ("spectrum", "risk")}
+    upstream = {f"{run.name}/{stage}": _digest(run, stage) for run in runs for stage in STAGES}
     spec_hash = durable.digest(durable.canonical_json([title, upstream]).encode())
     if _is_current(folder, spec_hash):
         say(f"report   {folder.name}  cached")
@@ -63,13 +66,22 @@ def _make(runs: Sequence[Path], folder: Path, title: str) -> list[Path]:
     from rmtgen.report.loading import load_result
     from rmtgen.report.page import render_page
     from rmtgen.report.results import format_table, summary_table
+    from rmtgen.report.theories import format_theories, theory_notes, theory_scores
 
     results = [load_result(run) for run in runs]
     figures = save_figures(results, folder / "figures")
     durable.write_text(folder / "report.html", render_page(results, figures, title))
-    durable.write_text(folder / SUMMARY, format_table(summary_table(results)) + "\n")
+    scores = theory_scores(results)
+    durable.write_text(folder / "theories.csv", scores.to_csv(index=False))
+    parts = (format_table(summary_table(results)), format_theories(scores), _wrapped(theory_notes(results)))
+    durable.write_text(folder / SUMMARY, "\n\n".join(part for part in parts if part) + "\n")
     drawn = [path for figure in figures for path in (figure.svg, figure.narrow_svg, figure.png)]
-    return [folder / "report.html", folder / SUMMARY, *drawn]
+    return [folder / "report.html", folder / SUMMARY, folder / "theories.csv", *drawn]
+
+
+def _wrapped(notes: Sequence[str]) -> str:
+    lines = (textwrap.wrap(note, 100, subsequent_indent="  ", break_on_hyphens=False) for note in notes)
+    return "\n".join(line for wrapped in lines for line in wrapped)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,6 +16,7 @@ _HOMES = {
     "GramLayout": "gram",
     "GramStore": "gram",
     "LabelledImages": "datasets",
+    "effective_ridge": "theory.effective_ridge",
     "encode_targets": "targets",
     "entk_features": "entk",
     "entk_gram": "entk",
@@ -23,9 +24,12 @@ _HOMES = {
     "extract_features": "features",
     "load_backbone": "backbones",
     "load_dataset": "datasets",
+    "omniscient_risk": "theory.effective_ridge",
     "ridge_path": "ridge",
     "ridge_path_features": "ridge",
     "ridge_path_stored": "ridge",
+    "transport": "theory.transport",
+    "trust_report": "theory.trust",
 }
 
 __all__ = sorted(_HOMES)

@@ -20,6 +20,7 @@ from rmtgen.errors import MissingInputError, UsageError, did_you_mean
 
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "pipelines" / "experiments"
 STAGES = ("extract", "gram", "spectrum", "risk")
+"""The stages that fields change; `theory` follows from them without a field of its own."""
 
 _MOST_IN_RANGE = 10_000
 _LISTS = ("model", "init", "kernel")
@@ -258,9 +259,10 @@ class Config:
 
     def reads(self, stage: str) -> tuple[str, ...]:
         """The stages whose results a stage reads."""
-        if stage in _SOLVES and self.solve_from != "features":
-            return ("extract", "gram")
-        return () if stage == "extract" else ("extract",)
+        if stage == "extract":
+            return ()
+        pool = ("extract",) if stage == "gram" or self.solve_from == "features" else ("extract", "gram")
+        return (*pool, *_SOLVES) if stage == "theory" else pool
 
     def stage_fields(self, stage: str) -> dict[str, Any]:
         """The fields that can change a stage's result, those of the stages it reads included."""
@@ -312,6 +314,8 @@ class Experiment:
 def load_experiment(config: str | None, overrides: Mapping[str, Any]) -> Experiment:
     """Read a YAML file, lay `overrides` over it, and make one `Config` for each model, init and kernel.
 
+    A file of several documents describes several groups of runs: each further document is laid over the first.
+
     Args:
         config: a path, the name of a file in `pipelines/experiments`, or None for the defaults.
         overrides: field values as text, from flags and make variables; names in any case.
@@ -320,8 +324,16 @@ def load_experiment(config: str | None, overrides: Mapping[str, Any]) -> Experim
         MissingInputError: no such file.
         UsageError: every unknown key and every value that does not parse, collected in one message.
     """
-    name, values = ("run", {}) if config is None else _read_yaml(_find(config))
-    values = values | {key.lower().replace("-", "_"): value for key, value in overrides.items()}
+    name, documents = ("run", [{}]) if config is None else _read_yaml(_find(config))
+    first, *others = documents
+    flags = {key.lower().replace("-", "_"): value for key, value in overrides.items()}
+    groups = [first | flags, *(first | document | flags for document in others)]
+    runs = dict.fromkeys(run for values in groups for run in _runs(values))
+    return Experiment(name, tuple(runs))
+
+
+def _runs(values: Mapping[str, Any]) -> list[Config]:
+    """One `Config` for each model, init and kernel of one document."""
     parsed, problems = {}, []
     for key, value in values.items():
         try:
@@ -331,12 +343,12 @@ def load_experiment(config: str | None, overrides: Mapping[str, Any]) -> Experim
     if problems:
         raise UsageError("; ".join(problems))
     combinations = itertools.product(*(parsed.pop(key, None) or [FIELDS[key].default] for key in _LISTS))
-    runs = tuple(Config(**parsed, **dict(zip(_LISTS, chosen, strict=True))) for chosen in combinations)
+    runs = [Config(**parsed, **dict(zip(_LISTS, chosen, strict=True))) for chosen in combinations]
     if len({run.model for run in runs}) > 1 and parsed.get("weights"):
         raise UsageError(
             "weights names one file, but there are several models: give one model, or put MODEL.safetensors in checkpoints/."
         )
-    return Experiment(name, runs)
+    return runs
 
 
 def _parse_field(key: str, value: Any) -> Any:
@@ -365,15 +377,16 @@ def _find(config: str) -> Path:
     )
 
 
-def _read_yaml(path: Path) -> tuple[str, dict[str, Any]]:
+def _read_yaml(path: Path) -> tuple[str, list[dict[str, Any]]]:
     import yaml
 
     try:
         # every scalar stays text, parsed as flags are: YAML's own reading makes 65 of 1:5 and text of 1e-8
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+        documents = list(yaml.load_all(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         where = " ".join(str(error).split())
         raise UsageError(f"{path} is not valid YAML: {where}") from None
-    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise UsageError(f"{path} must map field names to values, got {type(values).__name__}.")
-    return path.stem, values
+    for values in documents or [None]:
+        if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+            raise UsageError(f"{path} must map field names to values, got {type(values).__name__}.")
+    return path.stem, documents

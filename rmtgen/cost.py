@@ -26,6 +26,8 @@ from rmtgen.ridge.kernel import FeatureKernel, GramKernel
 from rmtgen.ridge.problem import Cost, Grid, Problem
 
 _PROBE = 1024
+_INFLUENCES = 60
+"""Auxiliary ridges that a study's influences are computed at: four a decade of the spectrum and beyond."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,17 @@ def _solves(problem: _Problem, device: torch.device) -> list[StageCost]:
     return [
         _solve_cost("spectrum", problem, modes, spectra, rate),
         _solve_cost("risk", problem, paths, rows, rate),
+        _solve_cost("theory", problem, [_study(problem, none)], rows, rate),
     ]
+
+
+def _study(problem: _Problem, none: Grid) -> Cost:
+    """One eigensolve of the pool, and what each sample moves: two products of modes and coefficients at each δ."""
+    n = problem.config.train
+    whole = SOLVERS["eigen"].cost(problem.path(n, tested=False), [n], none)
+    products = 4.0 * _INFLUENCES * n * problem.rank(n) * problem.classes
+    kept = 8 * (3 * _INFLUENCES * n + n * problem.rank(n))
+    return Cost(whole.flops + products, whole.bytes + kept)
 
 
 def _solve_cost(stage: str, problem: _Problem, costs: list[Cost], disk: int, rate: float) -> StageCost:

@@ -80,6 +80,18 @@ class Pool:
         """Trace of the pool's Gram matrix K (N×N)."""
         return float(self.train.double().diagonal().sum() if self.is_gram else self.train.square().sum())
 
+    @property
+    def largest_diagonal(self) -> float:
+        """Largest K_ii over the pool."""
+        return float((self.train.diagonal() if self.is_gram else self.train.square().sum(dim=1)).max())
+
+    def block(self, most: int) -> tuple[Tensor, Tensor]:
+        """K of the first samples of the pool, and the rows of the first test samples against them, at most `most` of either."""
+        if self.is_gram:
+            return self.train[:most, :most], self.test[:most, :most]
+        train = self.train[:most]
+        return train @ train.mT, self.test[:most] @ train.mT
+
     def modes(self, orders: Sequence[np.ndarray], memory: int) -> Iterator[Modes]:
         """The eigen-modes of several subsets of equal size n, in turn: on CUDA as many in one call as `memory` allows, else one by one.
 

@@ -18,12 +18,12 @@ import pandas as pd
 import pytest
 import torch
 
-from pipelines import compare, extract, gram, plan, report, risk, spectrum
+from pipelines import compare, extract, gram, plan, report, risk, spectrum, theory
 from rmtgen.config import load_experiment
 from rmtgen.cost import estimate
 from rmtgen.rundir import locked
 
-STAGES = {"extract": extract, "gram": gram, "spectrum": spectrum, "risk": risk, "report": report}
+STAGES = {"extract": extract, "gram": gram, "spectrum": spectrum, "risk": risk, "theory": theory, "report": report}
 
 
 def run_all(words):
@@ -58,6 +58,7 @@ def test_every_stage_leaves_what_the_design_says(finished):
     assert {path.name for path in run.iterdir()} == {
         *("extract.json", "features.h5", "features", "gram.json", "gram.h5", "gram"),
         *("spectrum.json", "spectrum.h5", "risk.json", "risk.csv", "curve.csv", ".lock"),
+        *("theory.json", "theory.csv", "theory.h5"),
     }
     with h5py.File(run / "features.h5") as features, h5py.File(run / "gram.h5") as file:
         rows = np.concatenate([features["train"], features["test"]]).astype(float)
@@ -125,7 +126,7 @@ def test_import_rmtgen_is_light():
 
 def test_a_new_ridge_grid_takes_over_features_gram_and_spectra(copied, capsys):
     _, words = copied
-    assert run_all([*words, "ridges=1e-3,1"]) == [0] * 5
+    assert run_all([*words, "ridges=1e-3,1"]) == [0] * len(STAGES)
     out = capsys.readouterr().out
     assert out.count("cached, taken from test_resnet-random-trees") == 3
     assert "10 rows over 3 sizes" in out
@@ -133,7 +134,7 @@ def test_a_new_ridge_grid_takes_over_features_gram_and_spectra(copied, capsys):
 
 def test_compare_reports_all_finished_runs_or_those_named(copied, capsys):
     run, words = copied
-    assert run_all([*words, "ridges=1e-3,1"]) == [0] * 5
+    assert run_all([*words, "ridges=1e-3,1"]) == [0] * len(STAGES)
     assert compare.main(words) == 0
     assert "2 run(s)" in capsys.readouterr().out
     assert compare.main([*words, "--run", run.name]) == 0
@@ -155,7 +156,7 @@ def test_plan_costs_nothing_and_needs_no_data(capsys, tmp_path):
     words = ["model=test_resnet", "init=random", "dataset=cifar100", "img_size=32", "train=100", "test=20"]
     assert plan.main([*words, f"output={tmp_path}"]) == 0
     out = capsys.readouterr().out
-    assert all(stage in out for stage in ("extract", "gram", "spectrum", "risk", "total"))
+    assert all(stage in out for stage in ("extract", "gram", "spectrum", "risk", "theory", "total"))
     assert "100 + 20 images" in out
     assert not list(tmp_path.iterdir())
 
@@ -166,7 +167,7 @@ def test_plan_knows_that_features_need_neither_a_gram_matrix_nor_an_eigensolve_i
         {cost.stage: cost for cost in estimate(load_experiment(None, words | {"train": train, "sizes": [200]}).runs[0])}
         for train in (2_000, 200_000)
     )
-    assert set(large) == {"extract", "spectrum", "risk"}
+    assert set(large) == {"extract", "spectrum", "risk", "theory"}
     assert large["spectrum"].flops == small["spectrum"].flops  # of the same 200 samples
     assert large["risk"].flops < 200 * small["risk"].flops
     assert large["risk"].ram < 200 * small["risk"].ram
@@ -315,7 +316,7 @@ def test_a_manifest_of_another_version_is_refused_and_kept(copied, capsys):
 def test_damage_to_any_file_is_named_by_the_stage_that_wrote_it(copied, capsys):
     run, words = copied
     victims = {"extract": next(run.glob("features/train-*.h5")), "gram": next(run.glob("gram/tile-*.h5"))}
-    victims |= {"spectrum": run / "spectrum.h5", "risk": run / "risk.csv"}
+    victims |= {"spectrum": run / "spectrum.h5", "risk": run / "risk.csv", "theory": run / "theory.h5"}
     for stage, victim in victims.items():
         content = victim.read_bytes()
         victim.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -356,7 +357,7 @@ def test_a_held_run_is_refused(copied, capsys):
 def test_a_full_disk_is_one_line_and_the_same_command_resumes(copied):
     """RLIMIT_FSIZE stands for the disk: no file may grow past a size that some file of each stage needs."""
     run, words = copied
-    for stage, limit in (("gram", 6000), ("spectrum", 3000), ("risk", 2000)):
+    for stage, limit in (("gram", 6000), ("spectrum", 3000), ("risk", 2000), ("theory", 4000)):
         (run / f"{stage}.json").unlink()
         for path in (*run.glob(f"{stage}*.h5"), *run.glob(f"{stage}/*"), *run.glob(f"{stage}.csv")):
             path.unlink()
@@ -508,7 +509,7 @@ def test_an_entk_run_ends_to_end_and_resumes_tile_by_tile(tiny_images, tmp_path,
     from rmtgen.features import TransformedImages
 
     words = [*tiny_images, "train=48", "test=20", "sizes=8,48", "ridges=1e-2,1", "kernel=entk", f"output={tmp_path}"]
-    assert run_all(words) == [0] * 5
+    assert run_all(words) == [0] * len(STAGES)
     (run,) = (tmp_path / "runs").iterdir()
     assert run.name.startswith("test_resnet-random-entk-trees-")
     (config,) = load_experiment(None, dict(word.split("=", 1) for word in words)).runs
@@ -523,11 +524,11 @@ def test_an_entk_run_ends_to_end_and_resumes_tile_by_tile(tiny_images, tmp_path,
     (run / "gram.json").unlink()
     next(run.glob("gram/tile-*.h5")).unlink()
     capsys.readouterr()
-    assert run_all(words) == [0] * 5
+    assert run_all(words) == [0] * len(STAGES)
     assert {name: content for name, content in tree(run).items() if name != "gram.json"} == {
         name: content for name, content in before.items() if name != "gram.json"
     }
-    assert capsys.readouterr().out.count("cached") == 4
+    assert capsys.readouterr().out.count("cached") == 5
 
 
 def test_an_entk_is_averaged_over_heads_and_says_how_far_they_differ(tiny_images, tmp_path, capsys):
@@ -538,7 +539,7 @@ def test_an_entk_is_averaged_over_heads_and_says_how_far_they_differ(tiny_images
 
     words = [*tiny_images, "train=40", "test=20", "sizes=8,40", "ridges=1e-2,1", "kernel=entk", f"output={tmp_path}"]
     words.append("heads=3")
-    assert run_all(words) == [0] * 5
+    assert run_all(words) == [0] * len(STAGES)
     (run,) = (tmp_path / "runs").iterdir()
     (config,) = load_experiment(None, dict(word.split("=", 1) for word in words)).runs
     split, single = open_images(config), []
@@ -562,7 +563,7 @@ def test_a_sketched_entk_is_solved_from_its_rows_and_says_how_far_off_it_is(tiny
 
     words = [*tiny_images, "train=40", "test=20", "sizes=8,40", "ridges=1e-2,1", "kernel=entk", f"output={tmp_path}"]
     words.append("projection=512")
-    assert run_all(words) == [0] * 5
+    assert run_all(words) == [0] * len(STAGES)
     said = capsys.readouterr().out
     assert re.search(r"60 images × 512 sketched gradients; kernel off by \d+\.\d% \(bound \d+\.\d%\)", said)
     assert "not needed: solved from features" in said
@@ -580,7 +581,7 @@ def test_a_sketched_entk_is_solved_from_its_rows_and_says_how_far_off_it_is(tiny
     before = tree(run)
     (run / "extract.json").unlink()
     next(run.glob("features/train-*.h5")).unlink()
-    assert run_all(words) == [0] * 5
+    assert run_all(words) == [0] * len(STAGES)
     assert {name: content for name, content in tree(run).items() if name != "extract.json"} == {
         name: content for name, content in before.items() if name != "extract.json"
     }

@@ -1,10 +1,10 @@
-"""The report's three figures, one style for all: SVG for the page and the paper, PNG for slides.
+"""The report's figures, one style for all: SVG for the page and the paper, PNG for slides.
 
 Each figure is drawn twice, its panels side by side and stacked, so that a page can show readable text on a telephone too.
 """
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -15,10 +15,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rmtgen.durable import make_folder, write_bytes
+from rmtgen.report.figure_forecast import draw_forecast
+from rmtgen.report.figure_law import draw_law
 from rmtgen.report.figure_learning import draw_learning
 from rmtgen.report.figure_prediction import draw_prediction
 from rmtgen.report.figure_spectra import draw_spectra
 from rmtgen.report.figure_style import COLORS, MARKERS, STYLE, Series, Words, mark, plain
+from rmtgen.report.figure_theories import draw_theories
 from rmtgen.report.results import RunResult, check_runs, run_labels
 from rmtgen.report.wording import shorten
 
@@ -59,11 +62,21 @@ def save_figures(results: Sequence[RunResult], folder: Path) -> list[FigureFile]
     series = _series(results)
     make_folder(folder)
     with matplotlib.style.context(STYLE, after_reset=True):
-        return [
-            _save(folder / "predicted-vs-measured", "Predicted and measured risk", draw_prediction, series),
-            _save(folder / "learning-curves", "Learning curves", draw_learning, series),
-            _save(folder / "spectra", "Spectra and target power", draw_spectra, series),
-        ]
+        return [_save(folder / stem, title, draw, shown) for stem, title, draw, shown in _drawings(series)]
+
+
+def _drawings(series: list[Series]) -> Iterator[tuple[str, str, Drawer, list[Series]]]:
+    """File name, heading, drawer and runs of every figure that there is something for."""
+    yield "predicted-vs-measured", "Predicted and measured risk", draw_prediction, series
+    yield "learning-curves", "Learning curves", draw_learning, series
+    yield "spectra", "Spectra and target power", draw_spectra, series
+    known = [item for item in series if item.result.theory]
+    if known:
+        yield "theories", "What predicts the risk, and what does not", draw_theories, known
+        yield "forecast", "Forecast and alignment", draw_forecast, known
+    tested = [item for item in known if "local_law" in item.result.theory]
+    if tested:
+        yield "local-law", "The local random matrix law", draw_law, tested
 
 
 def _series(results: Sequence[RunResult]) -> list[Series]:

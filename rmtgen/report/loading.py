@@ -11,8 +11,9 @@ from rmtgen.durable import digest
 from rmtgen.errors import CorruptInputError, MissingInputError
 from rmtgen.manifest import Manifest
 from rmtgen.report.results import RunResult
+from rmtgen.theory.study import to_frame
 
-STAGES = ("extract", "gram", "spectrum", "risk")
+STAGES = ("extract", "gram", "spectrum", "risk", "theory")
 NEEDED = ("spectrum", "risk")
 
 
@@ -36,6 +37,10 @@ def load_result(folder: Path) -> RunResult:
     with h5py.File(io.BytesIO(_verified(folder, manifests["spectrum"], "spectrum.h5")), "r") as file:
         largest = max(file, key=lambda name: (int(file[name]["n"][()]), -int(name[-3:])))
         spectrum = {key: dataset[()] for key, dataset in file[largest].items()}
+    theory = None
+    if "theory" in manifests:
+        with h5py.File(io.BytesIO(_verified(folder, manifests["theory"], "theory.h5")), "r") as file:
+            theory = {name: to_frame({key: column[()] for key, column in file[name].items()}) for name in file}
     spec = manifests["risk"].spec
     return RunResult(
         name=folder.name,
@@ -44,6 +49,7 @@ def load_result(folder: Path) -> RunResult:
         config=spec,
         risk=risk,
         curve=curve,
+        theory=theory,
         eigenvalues=spectrum["eigenvalues"] / spectrum["n"],
         target_power=(spectrum["coefficients"] ** 2).sum(axis=1),
         null_energy=float(spectrum["null_energy"]),

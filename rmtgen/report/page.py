@@ -17,6 +17,7 @@ from markupsafe import Markup, escape
 from rmtgen.report.figures import FigureFile
 from rmtgen.report.fits import MIN_N, trial_means
 from rmtgen.report.results import RunResult, run_labels, summary_cells, summary_notes, summary_table
+from rmtgen.report.theories import HEADINGS, READING, theory_cells, theory_notes, theory_scores
 from rmtgen.report.wording import number, scientific
 
 SUMMARY_HEADINGS = (
@@ -76,6 +77,10 @@ def render_page(results: Sequence[RunResult], figures: Sequence[FigureFile], tit
         min_n=MIN_N,
         notes=summary_notes(summary),
         figures=[(figure, *_inline(figure, place)) for place, figure in enumerate(figures, start=1)],
+        theory_headings=HEADINGS,
+        theories=[list(row.values()) for row in theory_cells(theory_scores(results))],
+        theory_notes=theory_notes(results),
+        reading=f"{READING[0].upper()}{READING[1:]}.",
         full_headings=("n", "ridge", "subsets", *FULL_HEADINGS.values()),
         runs=[_section(run, label) for run, label in zip(results, run_labels(summary), strict=True)],
     )

@@ -36,6 +36,7 @@ class RunResult:
         null_energy: Target power outside the span of the eigenvectors, in the unit of `target_power`.
         spectrum_n: The n at which the spectrum was taken.
         curve: The learning curve dense in n at fixed sum ridges (`pool.CURVE_COLUMNS`), None for a run made before there was one.
+        theory: The tables of the `theory` stage by analysis (`theory.study`), None for a run without it.
         provenance: For each stage, what made it: date, seconds, versions, hashes.
 
     Raises:
@@ -55,6 +56,7 @@ class RunResult:
     null_energy: float
     spectrum_n: int
     curve: pd.DataFrame | None = None
+    theory: Mapping[str, pd.DataFrame] | None = None
     provenance: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

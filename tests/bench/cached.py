@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 
-STAGES = ("extract", "gram", "spectrum", "risk", "report")
+STAGES = ("extract", "gram", "spectrum", "risk", "theory", "report")
 WORDS = ("dataset=mnist5k", "train=4000", "test=1000", "model=test_resnet", "init=random", "img_size=32", "trials=1")
 
 

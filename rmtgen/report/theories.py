@@ -1,0 +1,162 @@
+"""Which theory ranks and scales: the table over runs of one data set, and what the figures need of it."""
+
+import textwrap
+from collections.abc import Sequence
+
+import pandas as pd
+
+from rmtgen.report.results import TABLE_WIDTH, RunResult
+from rmtgen.report.wording import number, percentage
+from rmtgen.theory.alignment import swap
+from rmtgen.theory.scores import score
+from rmtgen.theory.transport import PoolSpectrum
+
+NAMES = {
+    "gcv": "GCV",
+    "loo": "leave-one-out",
+    "transport": "same-κ transport",
+    "naive": "naive plug-in",
+    "train_risk": "training risk",
+    "fixed_design": "classical κ = λ",
+    "mallows_cp": "Mallows' Cp",
+    "akaike": "AIC",
+    "isotropic": "spectrum only",
+    "norm_proxy": "norm, B² tr K/n²",
+    "rademacher": "norm, Rademacher",
+    "arora": "norm, Arora",
+    "benign": "benign overfitting",
+}
+"""The theories as people call them, in the order of the table."""
+SWAP_SHARE = 8
+"""The swap is made at n = N/8, where the pool's own eigenvalues may stand for the population's."""
+HEADINGS = ("data set", "theory", "Kendall τ", "log-error", "shape error", "fits")
+
+
+def theory_scores(results: Sequence[RunResult]) -> pd.DataFrame:
+    """How each theory ranks and scales the fits of all runs on one data set (`theory.scores`), data sets in the order of the runs.
+
+    Args:
+        results: Runs; those without the `theory` stage are left out.
+
+    Returns:
+        Columns `dataset runs theory` and the fields of `Score`; no rows where no run has theory.
+    """
+    rows = []
+    for dataset in dict.fromkeys(result.dataset for result in results):
+        tables = [
+            result.theory["predictions"].assign(run=result.name)
+            for result in results
+            if result.dataset == dataset and result.theory
+        ]
+        if tables:
+            rows += _scored(dataset, pd.concat(tables, ignore_index=True))
+    return pd.DataFrame(rows)
+
+
+def _scored(dataset: str, fits: pd.DataFrame) -> list[dict[str, object]]:
+    blocks = (fits["run"] + " " + fits["n"].astype(str)).to_numpy()
+    present = [name for name in NAMES if fits[name].gt(0).sum() >= 3]
+    runs = fits["run"].nunique()
+    measured = fits["test_risk"].to_numpy()
+    return [
+        {"dataset": dataset, "runs": runs, "theory": name, **vars(score(fits[name].to_numpy(), measured, blocks))}
+        for name in present
+    ]
+
+
+def theory_cells(table: pd.DataFrame) -> list[dict[str, str]]:
+    """The table as text: one mapping of heading to cell for each data set and theory."""
+    return [
+        {
+            "data set": row.dataset.rpartition("/")[2],
+            "theory": NAMES[row.theory],
+            "Kendall τ": _with_interval(row.kendall, row.kendall_interval, ".2f"),
+            "log-error": _with_interval(row.log_error, row.log_error_interval, ".3g"),
+            "shape error": _with_interval(row.shape_error, row.shape_error_interval, ".3g"),
+            "fits": f"{row.fits:,}",
+        }
+        for row in table.itertuples()
+    ]
+
+
+def format_theories(table: pd.DataFrame) -> str:
+    """The table as plain text of at most 100 columns, with a line on how to read it; nothing where it has no rows."""
+    if table.empty:
+        return ""
+    cells = theory_cells(table)
+    widths = {name: max(len(name), *(len(row[name]) for row in cells)) for name in HEADINGS}
+    rows = [dict(zip(HEADINGS, HEADINGS, strict=True)), {name: "-" * widths[name] for name in HEADINGS}, *cells]
+    lines = ["  ".join(row[name].ljust(widths[name]) for name in HEADINGS).rstrip() for row in rows]
+    return "\n".join(lines + textwrap.wrap(READING, TABLE_WIDTH, subsequent_indent="  "))
+
+
+READING = (
+    "every (n, ridge, subset) of every run; 95 % intervals over (run, n). Kendall τ: 1 is the right order of all fits. log-error: median "
+    "|log(predicted / test risk)|; shape error: the same after the best factor, since bounds leave one free"
+)
+
+
+def theory_notes(results: Sequence[RunResult]) -> list[str]:
+    """For each run with theory: how far transport is from the measured risk, the forecast, and what makes GCV doubtful."""
+    notes = [note for result in results if result.theory for note in _notes(result)]
+    return notes + [_swapped(first, second) for first, second in _pairs([result for result in results if result.theory])]
+
+
+def _pairs(results: Sequence[RunResult]) -> list[tuple[RunResult, RunResult]]:
+    """Random and pretrained runs that differ in nothing else."""
+    alike = {}
+    for result in results:
+        alike.setdefault((result.model, result.dataset, result.kernel, result.spectrum_n), {})[result.init] = result
+    return [(pair["random"], pair["pretrained"]) for pair in alike.values() if {"random", "pretrained"} <= set(pair)]
+
+
+def _swapped(random: RunResult, pretrained: RunResult) -> str:
+    """How much of the gap between two initialisations is spectrum, and how much alignment (`alignment.swap`)."""
+    n = max(2, random.spectrum_n // SWAP_SHARE)
+    found = swap(_pool(random), _pool(pretrained), n)
+    shares = (f"{share / found.gap:.0%}" for share in (found.alignment_share, found.spectrum_share))
+    name = f"{random.model}, {random.kernel}"
+    return (
+        f"{name}: pretrained against random at n = {n:,}: log risk falls by {found.gap:.3f}, {next(shares)} of it by alignment and"
+        f" {next(shares)} by the spectrum."
+    )
+
+
+def _pool(result: RunResult) -> PoolSpectrum:
+    n, power = result.spectrum_n, result.target_power
+    null_dim = n - len(power) - (result.config["targets"] == "intercept")
+    return PoolSpectrum(result.eigenvalues * n, power, result.null_energy, n, null_dim)
+
+
+def _notes(result: RunResult) -> list[str]:
+    name = f"{result.model}, {result.init}, {result.kernel}"
+    fits = result.theory["predictions"]
+    means = fits.groupby(["n", "ridge"], as_index=False)[["transport", "test_risk"]].mean()
+    gap = (means["transport"] / means["test_risk"] - 1).abs()
+    gap = gap[gap < float("inf")]
+    notes = [
+        f"{name}: transport from the pool is off by {percentage(gap.median())} % in the median over (n, ridge), "
+        f"{percentage(gap.max())} % at worst."
+    ]
+    if "forecast" in result.theory:
+        last = result.theory["forecast"].iloc[-1]
+        notes[0] += (
+            f" At n = {last['n']:,.0f} it foretells a risk of {number(last['predicted_risk'], '.3g')}"
+            f" [{number(last['low'], '.3g')}, {number(last['high'], '.3g')}]."
+        )
+    if "hindcast" in result.theory:
+        last = result.theory["hindcast"].iloc[-1]
+        notes[0] += (
+            f" From {last['seen']:,} images alone it foretells {number(last['predicted_risk'], '.4f')} [{number(last['low'], '.4f')},"
+            f" {number(last['high'], '.4f')}] at n = {last['n']:,.0f}; measured {number(last['test_risk'], '.4f')}"
+            f" ±{number(last['test_risk_se'], '.4f')}."
+        )
+    if "trust" in result.theory:
+        tripped = result.theory["trust"].query("tripped")
+        notes += [f"{name}: {message}" for message in tripped["message"]]
+    return notes
+
+
+def _with_interval(value: float, interval: tuple[float, float], form: str) -> str:
+    low, high = (number(end, form) for end in interval)
+    return f"{number(value, form)} [{low}, {high}]"

@@ -1,0 +1,142 @@
+"""The theories that GCV is compared with: norm-based, spectrum-only, benign overfitting, classical degrees of freedom.
+
+Notation: K (n×n) not divided by n, s_i its eigenvalues, G = (K + nλI)⁻¹, R_train = ‖nλGY‖²/n, df = tr KG, B² = YᵀGKGY the squared norm of
+the fit (column `norm2` of a ridge path). Y has c outputs, summed over.
+
+Bounds and rates leave constants free. They are given without any, and `scores` compares what does not depend on one.
+"""
+
+import numpy as np
+from jaxtyping import Float64
+from numpy.typing import ArrayLike
+
+from rmtgen.errors import UsageError
+from rmtgen.theory.arguments import noise_value, ridge_and_size, spectrum_values
+from rmtgen.theory.effective_ridge import degrees_of_freedom, effective_ridge
+from rmtgen.theory.transport import PoolSpectrum
+
+AMPLE = 1 / 2
+"""Mallows' noise is read off the fit of the most degrees of freedom that leaves this share of the samples free."""
+
+
+def rademacher(norm2: ArrayLike, trace: ArrayLike, n: ArrayLike) -> Float64[np.ndarray, "..."]:
+    """B·sqrt(tr K)/n: the Rademacher complexity of the ball of norm B.
+
+    References: Bartlett & Mendelson 2002, Lemma 22.
+    """
+    return np.sqrt(np.asarray(norm2) * trace) / n
+
+
+def arora(norm2: ArrayLike, largest: ArrayLike, n: ArrayLike) -> Float64[np.ndarray, "..."]:
+    """sqrt(2B²·max K_ii/n), which is sqrt(2YᵀK⁻¹Y/n) of a ridgeless fit with K_ii ≤ 1.
+
+    References: Arora et al. 2019, Theorem 5.1.
+    """
+    return np.sqrt(2 * np.asarray(norm2) * largest / n)
+
+
+def norm_proxy(norm2: ArrayLike, trace: ArrayLike, n: ArrayLike) -> Float64[np.ndarray, "..."]:
+    """B²·tr K/n², the square of `rademacher`, which has the unit of the risk."""
+    return np.asarray(norm2) * trace / np.square(n)
+
+
+def isotropic_risk(pool: PoolSpectrum, ridge: ArrayLike, noise: float = 0.0) -> Float64[np.ndarray, " l"]:
+    """Spectrum-only: GCV after YYᵀ → τ²K + noise·I, τ² = (‖Y‖² − n·noise)/tr K, at the pool's own n.
+
+    Args:
+        pool: Eigenvalues and energy of the n samples; how the energy lies among the modes is not used.
+        ridge: (l,) λ ≥ 0.
+        noise: Noise of the targets, summed over outputs.
+
+    Returns:
+        The risk that a prior without direction expects. Ridgeless and without noise it is nτ²κ̂.
+
+    Raises:
+        UsageError: A negative ridge; noise that is negative or above the targets' mean energy.
+
+    References: Dobriban & Wager 2018.
+    """
+    ridge, _ = ridge_and_size(np.atleast_1d(ridge), pool.n)
+    energy, noise = float(pool.power.sum() + pool.null_energy), noise_value(noise)
+    if noise * pool.n > energy:
+        raise UsageError(f"noise must be at most the targets' mean energy {energy / pool.n:.4g}: got {noise:.4g}.")
+    prior = (energy - pool.n * noise) / pool.values.sum()
+    expected = PoolSpectrum(pool.values, prior * pool.values + noise, noise * pool.null_dim, pool.n, pool.null_dim)
+    sums = expected.sums(pool.n * ridge)
+    return pool.n * sums.energy / np.square(sums.s1)
+
+
+def isotropic_omniscient(
+    eigenvalues: ArrayLike, ridge: ArrayLike, n: ArrayLike, *, scale: float, noise: float = 0.0
+) -> Float64[np.ndarray, "..."]:
+    """R_iso = κ'[τ²κ(df1 − df2) + noise]: the omniscient risk of targets with v_i² = τ²σ_i, τ² = `scale`.
+
+    References: Dobriban & Wager 2018.
+    """
+    kappa, kappa_prime = effective_ridge(eigenvalues, ridge, n)
+    spread = degrees_of_freedom(eigenvalues, kappa) - degrees_of_freedom(eigenvalues, kappa, 2)
+    return kappa_prime * (scale * kappa * spread + noise_value(noise))
+
+
+def benign_variance(eigenvalues: ArrayLike, ridge: float, n: int, *, b: float = 1.0) -> float:
+    """k*/n + n/R_{k*}: the variance of a benign overfit in units of the noise, up to a constant.
+
+    With t_k = nλ + Σ_{i>k} σ_i, the ridge that the modes beyond k amount to: r_k = t_k/σ_{k+1}, k* = min{k : r_k ≥ bn},
+    R_k = t_k²/Σ_{i>k} σ_i². It is 1 (all noise kept) where no k < n qualifies.
+
+    Args:
+        eigenvalues: σ_i, in any order.
+        ridge: λ ≥ 0.
+        n: Samples.
+        b: The constant of k*.
+
+    Raises:
+        UsageError, NumericalError: As `effective_ridge`.
+
+    References: Bartlett et al. 2020, Theorem 4; Tsigler & Bartlett 2020 for λ > 0.
+    """
+    sigma = np.sort(spectrum_values(eigenvalues))[::-1]
+    ridge_and_size(ridge, n)
+    left = n * ridge + np.cumsum(sigma[::-1])[::-1]
+    squares = np.cumsum(np.square(sigma[::-1]))[::-1]
+    enough = np.flatnonzero(left >= b * n * sigma)
+    if not enough.size or enough[0] >= n:
+        return 1.0
+    first = int(enough[0])
+    return first / n + n * squares[first] / left[first] ** 2
+
+
+def mallows_cp(
+    train_risk: Float64[np.ndarray, " l"], df: Float64[np.ndarray, " l"], n: int
+) -> Float64[np.ndarray, " l"]:
+    """Cp = R_train + 2·noise·df/n over the fits of one sample, ridges ascending or not.
+
+    The noise is R_train/(1 − df/n) of the fit with the most degrees of freedom ≤ n/2: the largest model that still leaves
+    half of the samples to tell it; where every fit has more, that of the fewest.
+
+    References: Mallows 1973.
+    """
+    ample = np.where(df <= AMPLE * n, df, -df)
+    place = int(np.argmax(ample))
+    noise = train_risk[place] / (1 - df[place] / n)
+    return train_risk + 2 * noise * df / n
+
+
+def akaike(train_risk: ArrayLike, df: ArrayLike, n: ArrayLike) -> Float64[np.ndarray, "..."]:
+    """exp(AIC/n) = R_train·exp(2df/n), AIC = n log R_train + 2df, which orders fits as AIC does and has the unit of the risk.
+
+    References: Akaike 1974.
+    """
+    return np.asarray(train_risk) * np.exp(2 * np.asarray(df) / n)
+
+
+def fixed_design(pool: PoolSpectrum, ridge: ArrayLike) -> Float64[np.ndarray, " l"]:
+    """The classical limit κ → λ, κ' → 1: Σ (λ/(λ + σ_i))² v_i² of the pool's spectrum, whatever n.
+
+    Raises:
+        UsageError: A negative ridge.
+    """
+    ridge, _ = ridge_and_size(np.atleast_1d(ridge), pool.n)
+    delta = pool.n * ridge
+    weights = np.where(delta[:, None] > 0, 1 / (1 + pool.values / np.where(delta > 0, delta, 1)[:, None]), 0.0)
+    return (np.square(weights) @ pool.power + pool.null_energy) / pool.n

@@ -1,0 +1,265 @@
+"""Forecast: the risk at sample sizes beyond the pool, and the labels that a risk will take.
+
+At one effective ridge κ the omniscient risk of n samples is [B(κ) + noise]/(1 − df2(κ)/n) at λ = κ(1 − df1(κ)/n), for n of any size: a
+pool that tells df1, df2 and B + noise at every κ (`transport`) foretells every n. A pool of N samples tells them for κ ≥ κ̂_N(0). That
+is all there is where it resolves every mode (rank < N, so κ̂_N(0) = 0). Else what lies below is extrapolated from power laws:
+
+    df1 ∝ κ^(−1/a),      B + noise = floor + c·df1^(−s),
+
+fitted where the pool is trusted, N/16 ≤ df1 ≤ N/2, and joined to it at df1 = N/2, since beyond it fewer than half of
+the pool's directions say what is left. df2 = df1 + dlog df1/dlog κ · df1 = (1 − 1/a)·df1 follows.
+
+Intervals are quantiles over resampled pools: weights of the samples are drawn, every curve changes by its first-order influence
+(`influence`), tails are fitted anew.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float64
+from numpy.typing import ArrayLike
+
+from rmtgen.errors import NumericalError, UsageError
+from rmtgen.theory.influence import Influence
+from rmtgen.theory.transport import PoolSpectrum, PoolSums
+
+TRUSTED = 1 / 2
+"""The share of the pool's directions that the trusted range of df1 takes at most."""
+FITTED = 1 / 16
+"""The share from which the tail is fitted on: three doublings of df1."""
+POINTS = 1_500
+"""Points of a curve in κ."""
+DRAWS = 200
+"""Resampled pools of an interval."""
+QUANTILES = (0.025, 0.975)
+BEYOND = 1e-6
+"""How far below the trusted range the tail goes, as a share of its κ."""
+EXPONENTS = np.geomspace(0.05, 4, 200)
+"""The exponents s that a tail is tried with."""
+
+
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """What is known of the population at effective ridges κ, ascending: g points.
+
+    Attributes:
+        kappa: κ.
+        df1: df1(κ), descending.
+        df2: df2(κ).
+        floor: B(κ) + noise.
+        trusted: The smallest κ that was measured; below it the tail is extrapolated. 0 where every mode was resolved.
+    """
+
+    kappa: Float64[np.ndarray, " g"]
+    df1: Float64[np.ndarray, " g"]
+    df2: Float64[np.ndarray, " g"]
+    floor: Float64[np.ndarray, " g"]
+    trusted: float
+
+    def surface(
+        self, n: float
+    ) -> tuple[Float64[np.ndarray, " k"], Float64[np.ndarray, " k"], Float64[np.ndarray, " k"]]:
+        """λ, R(n, λ) and κ at every point of the curves that n samples can reach, λ ascending from about 0."""
+        reached = (self.df1 < n) & (self.df2 < n)
+        kappa = self.kappa[reached]
+        return kappa * (1 - self.df1[reached] / n), self.floor[reached] / (1 - self.df2[reached] / n), kappa
+
+    def best(self, n: float) -> tuple[float, float, float]:
+        """λ, R and κ at the smallest risk of n samples.
+
+        Raises:
+            NumericalError: No point of the curves is within the reach of n.
+        """
+        ridge, risk, kappa = self.surface(n)
+        if not risk.size:
+            raise NumericalError(
+                f"a forecast needs df1 < n somewhere on the curve: got n = {n:g}, df1 >= {self.df1.min():.4g}."
+            )
+        place = int(np.argmin(risk))
+        return ridge[place], risk[place], kappa[place]
+
+    def risk(self, n: float, ridge: float) -> float:
+        """R(n, λ), log-linear between the points; NaN below the smallest λ that they reach."""
+        ridges, risks, _ = self.surface(n)
+        return float(np.exp(np.interp(ridge, ridges, np.log(risks), left=np.nan)))
+
+
+def curves(pool: PoolSpectrum) -> Curves:
+    """Everything the pool tells, and the tail below it where it does not resolve every mode.
+
+    Raises:
+        NumericalError: Too few points in the range that the tail is fitted on.
+    """
+    sums = pool.sums(deltas(pool))
+    return _curves(pool, sums, sums.s1, sums.s2, sums.energy)
+
+
+def _curves(pool: PoolSpectrum, sums: PoolSums, s1: np.ndarray, s2: np.ndarray, energy: np.ndarray) -> Curves:
+    """The curves of S1, S2 and E at the δ of `sums`, the pool's own or those of a resampled one."""
+    whole = Curves(sums.delta / s1, pool.directions - s1, pool.directions - np.square(s1) / s2, energy / s2, 0.0)
+    return whole if pool.null_dim else _with_tail(whole, pool.directions)
+
+
+def deltas(pool: PoolSpectrum) -> Float64[np.ndarray, " g"]:
+    """The grid of the pool's auxiliary sum ridge: from where it shrinks nothing to where it shrinks everything."""
+    return np.geomspace(pool.values[-1] * 1e-3, pool.values[0] * 1e4, POINTS)
+
+
+def _with_tail(whole: Curves, directions: int) -> Curves:
+    measured = whole.df1 <= TRUSTED * directions
+    fitted = measured & (whole.df1 >= FITTED * directions)
+    if np.count_nonzero(fitted) < 10:
+        raise NumericalError(
+            f"a tail is fitted to points with df1 from N/16 to N/2: got {np.count_nonzero(fitted)} of them at N = {directions}."
+            " Take a larger pool."
+        )
+    decay, (_, factor, exponent) = decay_exponent(whole, fitted), floor_law(whole.df1[fitted], whole.floor[fitted])
+    first = int(np.argmax(measured))
+    start, df1, joint = (
+        whole.kappa[first],
+        whole.df1[first],
+        whole.floor[first] - factor * whole.df1[first] ** -exponent,
+    )
+    kappa = np.geomspace(BEYOND, 1, POINTS // 2, endpoint=False) * start
+    tail = df1 * (kappa / start) ** (-1 / decay)
+    below = (
+        np.maximum(joint, 0) + factor * tail**-exponent if joint > 0 else whole.floor[first] * (tail / df1) ** -exponent
+    )
+    parts = (kappa, whole.kappa), (tail, whole.df1), ((1 - 1 / decay) * tail, whole.df2), (below, whole.floor)
+    return Curves(*(np.concatenate([new, old[first:]]) for new, old in parts), trusted=start)
+
+
+def decay_exponent(whole: Curves, fitted: np.ndarray) -> float:
+    """Decay a of df1 ∝ κ^(−1/a), by least squares in logarithms; at least 1, below which tr Σ would not be finite.
+
+    References: Wei, Hu, Steinhardt 2022, scaling laws of σ_i ∝ i^(−a).
+    """
+    slope = np.polyfit(np.log(whole.kappa[fitted]), np.log(whole.df1[fitted]), 1)[0]
+    return max(1.0, -1 / slope)
+
+
+def floor_law(df1: Float64[np.ndarray, " k"], floor: Float64[np.ndarray, " k"]) -> tuple[float, float, float]:
+    """(T, c, s) of floor = T + c·df1^(−s), T and c ≥ 0, by least squares in the ratio, for every s of `EXPONENTS`.
+
+    With two terms the least squares are closed: both, where both come out positive, else the better one alone.
+    """
+    flat, falling = 1 / floor, np.power(df1, -EXPONENTS[:, None]) / floor
+    aa, bb, ab = flat @ flat, np.square(falling).sum(axis=1), falling @ flat
+    a, b, determinant = flat.sum(), falling.sum(axis=1), aa * bb - ab**2
+    none = np.zeros_like(bb)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        both = np.stack([(a * bb - b * ab) / determinant, (b * aa - a * ab) / determinant])
+    tries = np.stack([np.where((both >= 0).all(axis=0), both, np.inf), [none + a / aa, none], [none, b / bb]])
+    with np.errstate(invalid="ignore"):
+        misfits = np.square(tries[:, 0, :, None] * flat + tries[:, 1, :, None] * falling - 1).sum(axis=2)
+    which, place = np.unravel_index(np.nanargmin(misfits), misfits.shape)
+    return float(tries[which, 0, place]), float(tries[which, 1, place]), float(EXPONENTS[place])
+
+
+def resampled_curves(influence: Influence, draws: int = DRAWS, seed: int = 0) -> list[Curves]:
+    """The curves of resampled pools: N samples drawn with replacement, to first order in how often each is drawn.
+
+    Draws whose tail cannot be fitted are left out.
+    """
+    pool = influence.pool
+    sums = pool.sums(deltas(pool))
+    grid, whole = np.log(sums.delta), (sums.s1, sums.s2, sums.energy)
+    extra = np.random.default_rng(seed).multinomial(pool.n, np.full(pool.n, 1 / pool.n), size=draws) - 1.0
+    changes = [-extra @ part.T for part in (influence.s1, influence.s2, influence.energy)]
+    result = []
+    for draw in range(draws):
+        moved = (np.exp(np.interp(grid, influence.log_delta, change[draw])) for change in changes)
+        try:
+            result.append(_curves(pool, sums, *(value * ratio for value, ratio in zip(whole, moved, strict=True))))
+        except NumericalError:
+            continue
+    return result
+
+
+def forecast(influence: Influence, sizes: ArrayLike, *, ridges: ArrayLike | None = None) -> pd.DataFrame:
+    """Test risk at sizes of any magnitude, at the best ridge of each or at given ones, with 95 % intervals over pools.
+
+    Args:
+        influence: Of the pool (`pool_influence`).
+        sizes: Sample sizes n ≥ 2.
+        ridges: λ ≥ 0, or None for the ridge of smallest risk at each size.
+
+    Returns:
+        One row a (n, λ): `n ridge predicted_risk low high extrapolated`; `extrapolated` says that it rests on the tail. NaN where the
+        curves do not reach λ.
+
+    Raises:
+        UsageError: n < 2, or a negative ridge.
+        NumericalError: A pool too small to fit a tail to.
+    """
+    sizes = _sizes(sizes)
+    point, draws = curves(influence.pool), resampled_curves(influence)
+    if ridges is None:
+        return pd.DataFrame([_best_row(point, draws, n) for n in sizes])
+    ridges = np.atleast_1d(np.asarray(ridges, dtype=float))
+    if not (ridges >= 0).all():
+        raise UsageError(f"ridges must be >= 0: got {ridges[~(ridges >= 0)][0]:.4g}.")
+    return pd.DataFrame([_row(point, draws, n, ridge) for n in sizes for ridge in ridges])
+
+
+def _best_row(point: Curves, draws: list[Curves], n: float) -> dict[str, float]:
+    ridge, risk, kappa = point.best(n)
+    return _as_row(n, ridge, risk, [draw.best(n)[1] for draw in draws], kappa < point.trusted)
+
+
+def _row(point: Curves, draws: list[Curves], n: float, ridge: float) -> dict[str, float]:
+    ridges, _, kappas = point.surface(n)
+    extrapolated = bool(np.interp(ridge, ridges, kappas) < point.trusted)
+    return _as_row(n, ridge, point.risk(n, ridge), [draw.risk(n, ridge) for draw in draws], extrapolated)
+
+
+def _as_row(n: float, ridge: float, risk: float, risks: list[float], extrapolated: bool) -> dict[str, float]:
+    finite = np.array(risks)[np.isfinite(risks)]
+    low, high = np.quantile(finite, QUANTILES) if finite.size > len(risks) / 2 else (np.nan, np.nan)
+    return {
+        "n": int(n),
+        "ridge": ridge,
+        "predicted_risk": risk,
+        "low": low,
+        "high": high,
+        "extrapolated": bool(extrapolated),
+    }
+
+
+def labels_needed(influence: Influence, risk: float, *, most: float = 1e9) -> tuple[float, float, float]:
+    """The smallest n whose best ridge reaches a risk, with its 95 % interval over pools; ∞ where n = `most` does not.
+
+    Args:
+        influence: Of the pool.
+        risk: The test risk that is wanted, in the unit of the targets.
+        most: Where the search ends.
+
+    Returns:
+        n, and the low and the high end of its interval.
+
+    Raises:
+        UsageError: A risk that is not positive.
+    """
+    if not risk > 0:
+        raise UsageError(f"risk must be positive: got {risk}. It is a squared error, noise included.")
+    wanted = [_first_size(one, risk, most) for one in (curves(influence.pool), *resampled_curves(influence))]
+    return wanted[0], *np.quantile(wanted[1:], QUANTILES, method="nearest")
+
+
+def _first_size(one: Curves, risk: float, most: float) -> float:
+    """By bisection in log n: the best risk falls with n."""
+    low, high = np.log(2.0), np.log(most)
+    if one.best(most)[1] > risk:
+        return np.inf
+    while high - low > 1e-3:
+        middle = (low + high) / 2
+        low, high = (low, middle) if one.best(np.exp(middle))[1] <= risk else (middle, high)
+    return float(np.ceil(np.exp(high)))
+
+
+def _sizes(sizes: ArrayLike) -> Float64[np.ndarray, " t"]:
+    sizes = np.atleast_1d(np.asarray(sizes, dtype=float))
+    if not (sizes >= 2).all() or not np.isfinite(sizes).all():
+        raise UsageError(f"sizes must be finite and >= 2: got {sizes[~((sizes >= 2) & np.isfinite(sizes))][0]:g}.")
+    return sizes

@@ -1,0 +1,360 @@
+"""The local random matrix law, tested on data: the four deviations whose fall with n says that GCV converges to the risk.
+
+Notation: a pool of N samples, K = XXᵀ with eigenvalues s_k and eigenvectors u_k, Λ_k = s_k/N, r modes; a random subset S of n samples,
+δ = nλ its sum ridge, G = (K + δI)⁻¹, Σ the population covariance. The law says λ(Σ̂ + λ)⁻¹ ≈ κ(Σ + κ)⁻¹ on fixed vectors, up to
+n^(−1/2 + o(1)). With w_i = Xᵀu_i/√s_i, the pool's principal directions, the left side between w_i and w_j is
+
+    M_ij = δ_ij − √(s_i s_j) u_i[S]ᵀ(K_SS + nλI)⁻¹u_j[S] = nλ [(BᵀB + nλI)⁻¹]_ij,    B = U_S diag(√s), K_SS = BBᵀ.
+
+What the right side is on the pool's own directions follows from transport. K_SS is a compression of K, and where the rows of U lie in
+general position (asymptotic freeness) M_ij ≈ δ_ij ℓ/(ℓ + Λ_i), with Nℓ the pool's auxiliary sum ridge at (n, λ):
+Σ(1 − M_ii) over all modes is df1 on both sides. As κ = ℓ/(1 − df1/N), it is δ_ij κ/(κ + Λ_i) of the population for n ≪ N; for n near N/4
+that would be off by up to a quarter in κ, a bias that grows with n and would hide the rate. Being drawn without replacement, subsets
+deviate less than fresh samples, by the factor √(1 − n/N) of a finite pool: divide by it before a rate is quoted, or keep n ≪ N
+(n = N/32 … N/4 makes a slope of −.50 read −.57).
+
+References: Wei, Hu, Steinhardt 2022 (arXiv 2203.06176), where GCV converges wherever such a law holds; Knowles & Yin 2017 for
+the law itself.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float64, Int64
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from rmtgen.errors import NumericalError, UsageError
+from rmtgen.spectrum import EPS64, Modes
+from rmtgen.theory.transport import PoolSpectrum, transported
+
+BLOCK = 2**24
+"""Numbers that a step over samples × modes copies at a time."""
+LARGEST_SHARE = 1 / 4
+"""The share of the pool up to which a subset counts as a draw from it."""
+FEWEST_SIZES = 3
+"""A line through two sizes always fits, so it says nothing of its error."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """deviation ≈ constant · n^slope, by least squares on logarithms over sizes.
+
+    Attributes:
+        slope: The exponent: −1/2 or below where the law holds.
+        standard_error: Of the slope, from the residuals of the line; with three sizes it has one degree of freedom.
+        constant: The line at n = 1.
+        sizes: How many sizes it was fitted to.
+        smallest: The smallest n.
+        largest: The largest n.
+    """
+
+    slope: float
+    standard_error: float
+    constant: float
+    sizes: int
+    smallest: int
+    largest: int
+
+
+def quadratic_forms(
+    modes: Modes, sizes: ArrayLike, ridges: ArrayLike, *, directions: int = 32, trials: int = 4, seed: int = 0
+) -> pd.DataFrame:
+    """RMS deviation of M_ij from δ_ij ℓ/(ℓ + Λ_i), for random subsets of every size.
+
+    One Cholesky factor of side min(n, r) a (n, trial, ridge), where the modes lie. Beside them it holds about three such squares.
+
+    Args:
+        modes: Modes of the pool, from its Gram matrix or its features. K is what they make; with an intercept it is centred by the
+            mean of the pool, not of the subset.
+        sizes: Subset sizes n, 2 ≤ n ≤ N/4.
+        ridges: λ > 0 of the mean objective.
+        directions: Modes i to look at, spread geometrically from the first to the last; a few less where they would coincide.
+        trials: Independent subsets a size.
+        seed: Of the subsets.
+
+    Returns:
+        One row a (n, trial, ridge): `n ridge trial diagonal_rms off_diagonal_rms`, as measured, without the correction for a finite pool.
+        Subsets are independent over sizes and trials.
+
+    Raises:
+        UsageError: A size beyond N/4, a ridge that is not positive, fewer than two directions, or no trial.
+        NumericalError: A ridge below the rounding of K_SS.
+    """
+    sizes, ridges = _sizes(sizes, modes.n), _positive_ridges(ridges)
+    chosen = spread_modes(len(modes.values), directions)
+    if trials < 1:
+        raise UsageError(f"trials must be at least 1: got {trials}.")
+    pool, rows = _bare_pool(modes), []
+    for n in sizes:
+        limits = _limits(pool, ridges, int(n), chosen)
+        for trial in range(trials):
+            subset = torch.from_numpy(np.random.default_rng([seed, trial, n]).choice(modes.n, n, replace=False))
+            forms = subset_forms(modes, subset, ridges, chosen)
+            rows += [
+                (n, ridge, trial, *_deviations(form.cpu().numpy(), limit))
+                for ridge, form, limit in zip(ridges, forms, limits, strict=True)
+            ]
+    return pd.DataFrame(rows, columns=["n", "ridge", "trial", "diagonal_rms", "off_diagonal_rms"])
+
+
+def subset_forms(
+    modes: Modes, subset: Int64[Tensor, " n"], ridges: Float64[np.ndarray, " l"], chosen: Int64[Tensor, " k"]
+) -> Iterator[Float64[Tensor, "k k"]]:
+    """M_ij = δ_ij − √(s_i s_j) u_i[S]ᵀ(K_SS + nλI)⁻¹u_j[S] of one subset, for one λ after the other.
+
+    Args:
+        modes: Modes of the pool.
+        subset: Positions of S in the pool.
+        ridges: λ > 0.
+        chosen: The modes i, j.
+
+    Raises:
+        NumericalError: K_SS + nλI is not positive definite in float64.
+    """
+    subset, chosen = subset.to(modes.vectors.device), chosen.to(modes.vectors.device)
+    n, rank = len(subset), len(modes.values)
+    primal = rank < n
+    square = _covariance(modes, subset) if primal else _kernel(modes, subset)
+    for ridge in ridges:
+        factor = _cholesky(square, n * float(ridge))
+        if primal:
+            columns = torch.zeros(rank, len(chosen), dtype=torch.float64, device=factor.device)
+            columns[chosen, torch.arange(len(chosen), device=factor.device)] = (n * float(ridge)) ** 0.5
+        else:
+            columns = modes.vectors[subset[:, None], chosen] * modes.values[chosen].sqrt()
+        half = torch.linalg.solve_triangular(factor, columns, upper=False)
+        form = half.mT @ half
+        yield form if primal else torch.eye(len(chosen), dtype=torch.float64, device=form.device) - form
+
+
+def spread_modes(rank: int, directions: int) -> Int64[Tensor, " k"]:
+    """At most `directions` of r modes, spread geometrically from the first to the last.
+
+    Raises:
+        UsageError: Fewer than two directions or modes.
+    """
+    if min(rank, directions) < 2:
+        raise UsageError(
+            f"the law needs at least 2 directions: got directions={directions} of {rank} modes. Off the diagonal it compares two."
+        )
+    return torch.from_numpy(np.unique(np.geomspace(1, rank, directions).round().astype(np.int64)) - 1)
+
+
+def trace_deviation(risk: pd.DataFrame, pool: PoolSpectrum) -> pd.DataFrame:
+    """κ̂_n = 1/tr G of a sample against κ by transport from a pool, κ̂_n/κ − 1.
+
+    Args:
+        risk: A risk table, with the columns n, trial, ridge, kappa. Rows with n beyond the pool are left out.
+        pool: The pool.
+
+    Returns:
+        `n trial ridge kappa pool_kappa deviation`, a row a row with n ≤ N. It is exactly 0 at n = N of the same samples, so leave that out
+        of a rate; NaN where κ = 0, ridgeless above the rank.
+
+    Raises:
+        UsageError: A column is missing.
+    """
+    _require(risk, "n", "trial", "ridge", "kappa")
+    rows = risk.loc[risk["n"] <= pool.n, ["n", "trial", "ridge", "kappa"]].reset_index(drop=True)
+    predicted = np.asarray(transported(pool, rows["ridge"].to_numpy(), rows["n"].to_numpy()).kappa)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        deviation = np.where(predicted > 0, rows["kappa"].to_numpy() / predicted - 1, np.nan)
+    return rows.assign(pool_kappa=predicted, deviation=deviation)
+
+
+def leverage_ratio(modes: Modes, ridge: float) -> float:
+    """H = CV(diag G)/√(2(κ̂' − 1)/n): how unequal the samples are, against what Gaussian features would give.
+
+    G_ii = Σ_k U_ik²/(s_k + nλ) + p_i/(nλ), p_i the null leverage. With an intercept P takes the place of G, and κ̂' is of its n − 1
+    directions.
+
+    Args:
+        modes: Modes of the sample, its null space included.
+        ridge: λ ≥ 0 of the mean objective; 0 is the ridgeless limit.
+
+    Returns:
+        H, about 1 for Gaussian features, far above 1 where samples are not isotropic: there GCV should not be trusted.
+
+    Raises:
+        UsageError: A negative or infinite ridge.
+        NumericalError: All eigenvalues of K are the same, so that Gaussian features would give no spread.
+    """
+    if not 0 <= ridge < np.inf:
+        raise UsageError(f"ridge must be finite and >= 0: got {ridge}. It is λ of the mean objective.")
+    sum_ridge = modes.n * float(ridge)
+    modes = modes.at(sum_ridge)
+    ridgeless = sum_ridge == 0 and not modes.null_dim  # 1/s takes the place of δ/(s + δ), its limit over δ
+    weights = 1 / modes.values if ridgeless else sum_ridge / (modes.values + sum_ridge)
+    mean = (weights.sum() + modes.null_dim) / modes.n_eff
+    spread = ((weights - mean).square().sum() + modes.null_dim * (1 - mean).square()) / (modes.n_eff * mean.square())
+    if not spread > (10 * EPS64) ** 2:
+        raise NumericalError(
+            f"the leverage ratio needs eigenvalues that differ: expected kappa' - 1 > 0, got {spread.item():.3g} at ridge {ridge:.3g}"
+            f" ({len(modes.values)} modes of {modes.n} samples). Take a smaller ridge, or check for orthogonal samples."
+        )
+    rows = modes.vectors.split(max(1, BLOCK // max(1, len(weights))))
+    diagonal = torch.cat([block.square() @ weights for block in rows]) + modes.null_leverage()
+    return (diagonal.std(correction=0) / diagonal.mean() / (2 * spread / modes.n).sqrt()).item()
+
+
+def gcv_deviation(risk: pd.DataFrame) -> pd.DataFrame:
+    """RMS of d = log(GCV/R_test) over the rows of each n, net of what the size of the test set explains.
+
+    Args:
+        risk: A risk table, with the columns n, gcv, test_risk, test_risk_se.
+
+    Returns:
+        `n rms noise net points`: √mean d², √mean (se/R_test)², net = √max(0, mean d² − mean (se/R_test)²), and how many rows had
+        all three numbers positive and finite; the others, as at the interpolation peak, are left out. net = 0 says that the
+        test set is too small to see a deviation.
+
+    Raises:
+        UsageError: A column is missing, or no row is left.
+    """
+    _require(risk, "n", "gcv", "test_risk", "test_risk_se")
+    numbers = risk[["gcv", "test_risk", "test_risk_se"]].to_numpy(dtype=np.float64)
+    sound = risk[(np.isfinite(numbers) & (numbers > 0)).all(axis=1)]
+    if sound.empty:
+        raise UsageError(
+            f"gcv_deviation needs rows with a gcv, test_risk and test_risk_se above 0: got none of {len(risk)}. Give the path a test set."
+        )
+    squares = pd.DataFrame(
+        {
+            "n": sound["n"],
+            "rms": np.log(sound["gcv"] / sound["test_risk"]) ** 2,
+            "noise": (sound["test_risk_se"] / sound["test_risk"]) ** 2,
+        }
+    )
+    means = squares.groupby("n").mean()
+    net = (means["rms"] - means["noise"]).clip(lower=0)
+    return np.sqrt(means.assign(net=net)).assign(points=squares.groupby("n").size()).reset_index()
+
+
+def rate(n: ArrayLike, deviation: ArrayLike) -> Rate:
+    """The exponent at which a deviation falls: slope of log RMS deviation against log n, one point a size.
+
+    Args:
+        n: Sizes, one a deviation; those of one size are combined to their root mean square first.
+        deviation: Deviations of either sign, finite.
+
+    Returns:
+        The rate.
+
+    Raises:
+        UsageError: Fewer than three sizes, other lengths, n ≤ 0, a deviation that is not finite, or a size without any.
+    """
+    n, deviation = np.asarray(n, dtype=np.float64).ravel(), np.asarray(deviation, dtype=np.float64).ravel()
+    if len(n) != len(deviation):
+        raise UsageError(f"a rate needs one n a deviation: got {len(n)} sizes and {len(deviation)} deviations.")
+    sizes, places = np.unique(n, return_inverse=True)
+    if len(sizes) < FEWEST_SIZES:
+        raise UsageError(
+            f"a rate needs at least {FEWEST_SIZES} sizes: got {len(sizes)} ({', '.join(f'{size:g}' for size in sizes)}). Add sizes."
+        )
+    if not (np.isfinite(n) & (n > 0) & np.isfinite(deviation)).all():
+        raise UsageError("a rate needs sizes > 0 and finite deviations: got others. Leave those rows out.")
+    rms = np.sqrt(np.bincount(places, deviation**2) / np.bincount(places))
+    if not rms.all():
+        raise UsageError(
+            f"a rate needs a deviation above 0 at every size: got 0 at n = {sizes[rms == 0][0]:g}. Leave that size out."
+        )
+    return _fitted(sizes, rms)
+
+
+def _fitted(sizes: Float64[np.ndarray, " k"], rms: Float64[np.ndarray, " k"]) -> Rate:
+    x, y = np.log(sizes), np.log(rms)
+    centred = x - x.mean()
+    slope = centred @ y / (centred @ centred)
+    residuals = y - y.mean() - slope * centred
+    error = np.sqrt(residuals @ residuals / (len(x) - 2) / (centred @ centred))
+    constant = np.exp(y.mean() - slope * x.mean())
+    return Rate(float(slope), float(error), float(constant), len(x), int(sizes[0]), int(sizes[-1]))
+
+
+def _bare_pool(modes: Modes) -> PoolSpectrum:
+    """The pool that tells κ and δ alone: its target power is not read."""
+    values = modes.values.cpu().numpy()
+    return PoolSpectrum(values, np.ones_like(values), 0.0, modes.n, modes.null_dim)
+
+
+def _limits(
+    pool: PoolSpectrum, ridges: Float64[np.ndarray, " l"], n: int, chosen: Int64[Tensor, " k"]
+) -> Float64[np.ndarray, "l k"]:
+    """ℓ/(ℓ + Λ_i)."""
+    return 1 / (1 + pool.values[chosen.numpy()] / transported(pool, ridges, n).delta[:, None])
+
+
+def _deviations(form: Float64[np.ndarray, "k k"], limit: Float64[np.ndarray, " k"]) -> tuple[float, float]:
+    """RMS on the diagonal and off it."""
+    deviation = form - np.diag(limit)
+    off = deviation[~np.eye(len(limit), dtype=bool)]
+    return float(np.sqrt(np.mean(np.diag(deviation) ** 2))), float(np.sqrt(np.mean(off**2)))
+
+
+def _kernel(modes: Modes, subset: Int64[Tensor, " n"]) -> Float64[Tensor, "n n"]:
+    """K_SS = U_S diag(s) U_Sᵀ, some modes at a time."""
+    n, rank = len(subset), len(modes.values)
+    kernel = torch.zeros(n, n, dtype=torch.float64, device=subset.device)
+    step = max(1, BLOCK // n)
+    for low in range(0, rank, step):
+        rows = modes.vectors[:, low : low + step].index_select(0, subset) * modes.values[low : low + step].sqrt()
+        kernel.addmm_(rows, rows.mT)
+    return kernel
+
+
+def _covariance(modes: Modes, subset: Int64[Tensor, " n"]) -> Float64[Tensor, "r r"]:
+    """BᵀB, some samples at a time."""
+    rank = len(modes.values)
+    covariance = torch.zeros(rank, rank, dtype=torch.float64, device=subset.device)
+    for some in subset.split(max(1, BLOCK // rank)):
+        rows = modes.vectors[some] * modes.values.sqrt()
+        covariance.addmm_(rows.mT, rows)
+    return covariance
+
+
+def _cholesky(square: Float64[Tensor, "k k"], sum_ridge: float) -> Float64[Tensor, "k k"]:
+    shifted = square.clone()
+    shifted.diagonal().add_(sum_ridge)
+    factor, failed = torch.linalg.cholesky_ex(shifted)
+    if failed.item():
+        raise NumericalError(
+            f"K + nλI must be positive definite: its Cholesky factor failed at row {failed.item()} of {len(square)}, nλ = {sum_ridge:.3g},"
+            f" largest diagonal {square.diagonal().max().item():.3g}. Take a larger ridge."
+        )
+    return factor
+
+
+def _sizes(sizes: ArrayLike, pool: int) -> Int64[np.ndarray, " k"]:
+    values = np.atleast_1d(np.asarray(sizes)).ravel()
+    outside = values[(values < 2) | (values > LARGEST_SHARE * pool) | (values != np.floor(values))]
+    if outside.size or not values.size:
+        seen = f"{outside[0]:g}" if outside.size else "none"
+        raise UsageError(
+            f"sizes must be whole, from 2 to N/4 = {int(LARGEST_SHARE * pool)} of a pool of {pool}: got {seen}."
+            " The law is tested on a small part of the pool: take smaller sizes or a larger pool."
+        )
+    return values.astype(np.int64)
+
+
+def _positive_ridges(ridges: ArrayLike) -> Float64[np.ndarray, " l"]:
+    values = np.atleast_1d(np.asarray(ridges, dtype=np.float64)).ravel()
+    wrong = values[~((values > 0) & np.isfinite(values))]
+    if wrong.size or not values.size:
+        raise UsageError(
+            f"ridges must be positive and finite: got {f'{wrong[0]:g}' if wrong.size else 'none'}."
+            " The law holds on an interval away from 0."
+        )
+    return values
+
+
+def _require(risk: pd.DataFrame, *columns: str) -> None:
+    missing = [column for column in columns if column not in risk]
+    if missing:
+        raise UsageError(
+            f"the risk table must have the columns {', '.join(columns)}: got none named {', '.join(missing)}."
+            " Pass what `ridge_path` returns, with the number of the trial beside it."
+        )

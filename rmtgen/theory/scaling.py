@@ -1,0 +1,204 @@
+"""Scaling laws: the exponents of a kernel's spectrum and of its targets, and the slopes of the risk that follow from them.
+
+σ_i ∝ i^(−a), v_i² ∝ i^(−b), s = min(b − 1, 2a). Seen through effective ridges: κ(0, n) ∝ n^(−a), and B(κ) ∝ df1(κ)^(−s). Slopes of the
+risk in n beyond its noise: ridgeless −s (with noise a plateau), best ridge −s/(1 + s) with noise, fixed sum ridge nλ −s/a, fixed ridge λ 0
+(a plateau).
+
+The decay a is estimated twice, and the two must agree or the law is not quoted without a word: from κ̂'(0, n), which is −dlog κ/dlog n,
+on the pool, and from κ̂_n(0) = 1/tr K_n⁻¹ of subsets that were solved on their own.
+
+The range of a fit is a rule, not a choice: from 30 samples, below which a sample is not yet a law of large numbers, to a quarter of
+what the pool resolves, min(N, rank)/4, beyond which slopes steepen by themselves.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float64
+
+from rmtgen.errors import UsageError
+from rmtgen.theory.forecast import QUANTILES, Curves, curves, floor_law, resampled_curves
+from rmtgen.theory.influence import Influence
+
+LEAST, SHARE = 30, 1 / 4
+POINTS = 12
+AMPLE = 4.0
+SPAN = 4.0
+"""The factor that a range of sizes spans at least, for a slope to be quoted."""
+AGREE = 0.1
+"""How far two estimates of a may differ beyond their intervals: finite-n curvature is about that large (theory of a = 1.5)."""
+
+
+@dataclass(frozen=True)
+class PowerLaw:
+    """y ∝ x^slope by least squares in logarithms.
+
+    Attributes:
+        slope: The exponent.
+        standard_error: Of the exponent, from the scatter about the line.
+        points: Points that were fitted.
+        first: Smallest x.
+        last: Largest x.
+    """
+
+    slope: float
+    standard_error: float
+    points: int
+    first: float
+    last: float
+
+
+def power_law(x: Float64[np.ndarray, " k"], y: Float64[np.ndarray, " k"], name: str) -> PowerLaw:
+    """The exponent of y in x, refused where there is none to quote.
+
+    Args:
+        x: Ascending, positive.
+        y: Positive, rising or falling throughout.
+        name: What y is, for the message.
+
+    Raises:
+        UsageError: Fewer than three points, a range below a factor of 4, values that are not finite and positive, or not monotone.
+    """
+    if len(x) < 3 or x[-1] < SPAN * x[0]:
+        raise UsageError(
+            f"an exponent of {name} needs at least 3 points over a factor of {SPAN:g}: got {len(x)}"
+            f"{f' from {x[0]:g} to {x[-1]:g}' if len(x) else ''}. Take more sizes, or a larger pool."
+        )
+    if not (np.isfinite(y) & (y > 0)).all():
+        raise UsageError(
+            f"an exponent of {name} needs finite, positive values: got {y[~(np.isfinite(y) & (y > 0))][0]:.4g}."
+        )
+    steps = np.diff(y)
+    if not ((steps > 0).all() or (steps < 0).all()):
+        place = int(np.argmax(np.sign(steps) != np.sign(steps[0])))
+        raise UsageError(
+            f"an exponent of {name} needs values that rise or fall throughout: got {y[place]:.4g} at {x[place]:g}, then {y[place + 1]:.4g}."
+        )
+    fit, residuals, *_ = np.polyfit(np.log(x), np.log(y), 1, full=True)
+    spread = np.square(np.log(x) - np.log(x).mean()).sum()
+    error = np.sqrt(residuals[0] / (len(x) - 2) / spread) if residuals.size else 0.0
+    return PowerLaw(float(fit[0]), float(error), len(x), float(x[0]), float(x[-1]))
+
+
+def fit_range(pool_size: int, rank: int) -> tuple[float, float]:
+    """The sizes that exponents are fitted over.
+
+    Raises:
+        UsageError: They span less than a factor of 4.
+    """
+    low, high = LEAST, SHARE * min(pool_size, rank)
+    if high < SPAN * low:
+        raise UsageError(
+            f"exponents are fitted from n = {LEAST} to a quarter of min(N, rank), over at least a factor of {SPAN:g}: got N = {pool_size},"
+            f" rank {rank}. Take a pool of at least {int(SPAN * LEAST / SHARE)}."
+        )
+    return low, high
+
+
+def scaling_laws(influence: Influence) -> pd.DataFrame:
+    """Exponents and slopes of a pool, found and predicted from a and s, with 95 % intervals over pools.
+
+    Returns:
+        One row a quantity: `quantity exponent low high predicted first last`. `noise` is the part of the risk that no mode explains, not an
+        exponent; `decay` a, `alignment` s and `power` b = 1 + s (if s < 2a); then slopes in n: of `kappa`, of the risk beyond its
+        noise `ridgeless`, `best_ridge` and `fixed_sum_ridge`, and of the risk itself `fixed_ridge`. A slope that cannot be quoted,
+        since its values are not monotone, is NaN, as are the ends of intervals that resampled pools do not have.
+
+    Raises:
+        UsageError: A pool too small for the rule of the range.
+    """
+    pool = influence.pool
+    first, last = fit_range(pool.n, pool.rank)
+    sizes = np.geomspace(first, last, POINTS)
+    found = _exponents(curves(pool), sizes)
+    drawn = pd.DataFrame([_exponents(one, sizes) for one in resampled_curves(influence)])
+    rows = [
+        {
+            "quantity": name,
+            "exponent": value,
+            "low": drawn[name].quantile(QUANTILES[0]),
+            "high": drawn[name].quantile(QUANTILES[1]),
+            "predicted": _predicted(name, found),
+            "first": first,
+            "last": last,
+        }
+        for name, value in found.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def subset_decay(risk: pd.DataFrame, rank: int, pool_size: int) -> PowerLaw:
+    """Decay a from the ridgeless κ̂_n(0) of subsets that were solved on their own: minus the slope of its mean in n.
+
+    Args:
+        risk: A risk table with `n ridge kappa`, ridge 0 among the ridges.
+        rank: Of the pool.
+        pool_size: N.
+
+    Raises:
+        UsageError: No ridge of 0, or what `power_law` refuses.
+    """
+    first, last = fit_range(pool_size, rank)
+    rows = risk[(risk["ridge"] == 0) & risk["n"].between(first, last)]
+    means = rows.groupby("n")["kappa"].mean()
+    law = power_law(means.index.to_numpy(float), means.to_numpy(), "κ̂(0, n) of subsets")
+    return PowerLaw(-law.slope, law.standard_error, law.points, law.first, law.last)
+
+
+def agree(pool_decay: tuple[float, float, float], subsets: PowerLaw) -> bool:
+    """Whether two estimates of a differ by no more than their intervals and `AGREE` allow.
+
+    Args:
+        pool_decay: a of the pool, and the ends of its interval.
+        subsets: a of subsets.
+    """
+    value, low, high = pool_decay
+    allowed = AGREE + (high - low) / 2 + 2 * subsets.standard_error
+    return bool(abs(value - subsets.slope) <= allowed)
+
+
+def _exponents(one: Curves, sizes: Float64[np.ndarray, " t"]) -> dict[str, float]:
+    order = np.argsort(one.df1)
+    log_df1 = np.log(np.maximum(one.df1[order], np.finfo(float).tiny))
+
+    def where_df1_is(values: np.ndarray, logarithm: bool = True) -> np.ndarray:
+        found = np.interp(np.log(sizes), log_df1, np.log(values[order]) if logarithm else values[order])
+        return np.exp(found) if logarithm else found
+
+    kappa, df2, floor = where_df1_is(one.kappa), where_df1_is(one.df2), where_df1_is(one.floor)
+    noise, _, exponent = floor_law(sizes, floor)
+    fixed = AMPLE * kappa[0]  # far above every κ(0, n) of the range, so that the ridge rules the fit
+    at_best = np.array([one.best(n)[1] for n in sizes])
+    at_ridge = np.array([one.risk(n, fixed) for n in sizes])
+    at_sum = np.array([one.risk(n, fixed * sizes[0] / n) for n in sizes])
+    return {
+        "noise": noise,
+        "decay": float(np.exp(np.log(sizes / (sizes - df2)).mean())),
+        "alignment": exponent,
+        "power": 1 + exponent,
+        "kappa": _slope(sizes, kappa),
+        "ridgeless": _slope(sizes, floor / (1 - df2 / sizes) - noise),
+        "best_ridge": _slope(sizes, at_best - noise),
+        "fixed_sum_ridge": _slope(sizes, at_sum - noise),
+        "fixed_ridge": _slope(sizes, at_ridge),
+    }
+
+
+def _slope(x: np.ndarray, y: np.ndarray) -> float:
+    try:
+        return power_law(x, y, "a curve").slope
+    except UsageError:
+        return np.nan
+
+
+def _predicted(name: str, found: dict[str, float]) -> float:
+    decay, alignment, noisy = found["decay"], found["alignment"], found["noise"] > 0
+    laws = {
+        "kappa": -decay,
+        "ridgeless": 0.0 if noisy else -alignment,
+        "best_ridge": -alignment / (1 + alignment) if noisy else -alignment,
+        "fixed_sum_ridge": -alignment / decay,
+        "fixed_ridge": 0.0,
+    }
+    return laws.get(name, np.nan)

@@ -1,0 +1,90 @@
+"""How well a theory ranks and scales: predicted against measured risk over sizes, ridges and representations.
+
+Three figures, each with an interval. Kendall's τ says whether a theory puts fits in the right order; the median |log(predicted/measured)|
+how far it is off; the same after one factor, the median ratio, is taken out, how far its shape is off, which is fair to bounds.
+
+The fits of one (run, n) share their samples, so that intervals come from drawing such blocks with replacement.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float64
+from scipy.stats import kendalltau
+
+from rmtgen.errors import UsageError
+
+DRAWS = 200
+QUANTILES = (0.025, 0.975)
+
+
+@dataclass(frozen=True)
+class Score:
+    """How one theory does; each interval is 95 %.
+
+    Attributes:
+        kendall: Kendall's τ of predicted and measured risk.
+        kendall_interval: Its interval.
+        log_error: Median |log(predicted/measured)|.
+        log_error_interval: Its interval.
+        shape_error: The same after the median ratio is taken out.
+        shape_error_interval: Its interval.
+        fits: Pairs it is taken over.
+        skipped: Pairs left out, because one of the two is not finite and positive.
+    """
+
+    kendall: float
+    kendall_interval: tuple[float, float]
+    log_error: float
+    log_error_interval: tuple[float, float]
+    shape_error: float
+    shape_error_interval: tuple[float, float]
+    fits: int
+    skipped: int
+
+
+def score(
+    predicted: Float64[np.ndarray, " l"], measured: Float64[np.ndarray, " l"], blocks: np.ndarray, *, seed: int = 0
+) -> Score:
+    """Rank correlation and log-error of predictions, with intervals over blocks.
+
+    Args:
+        predicted: What a theory says, one value a fit.
+        measured: Test risks of the same fits.
+        blocks: (l,) labels; fits of one label are drawn together.
+        seed: Of the draws.
+
+    Raises:
+        UsageError: Arrays of different lengths, or fewer than three pairs that are finite and positive.
+    """
+    predicted, measured, blocks = (
+        np.asarray(predicted, dtype=float),
+        np.asarray(measured, dtype=float),
+        np.asarray(blocks),
+    )
+    if not len(predicted) == len(measured) == len(blocks):
+        raise UsageError(
+            f"a score needs one block a pair: got {len(predicted)} predicted, {len(measured)} measured, {len(blocks)} blocks."
+        )
+    with np.errstate(invalid="ignore"):
+        usable = np.isfinite(predicted) & np.isfinite(measured) & (predicted > 0) & (measured > 0)
+    if usable.sum() < 3:
+        raise UsageError(f"a score needs at least 3 finite, positive pairs: got {usable.sum()} of {len(usable)}.")
+    ratio, rest = np.log(predicted[usable] / measured[usable]), (predicted[usable], measured[usable])
+    members = [np.flatnonzero(blocks[usable] == name) for name in pd.unique(pd.Series(blocks[usable]))]
+    generator = np.random.default_rng(seed)
+    drawn = [
+        np.concatenate([members[k] for k in generator.integers(len(members), size=len(members))]) for _ in range(DRAWS)
+    ]
+    figures = np.array([_figures(ratio[rows], *(part[rows] for part in rest)) for rows in drawn])
+    low, high = np.nanquantile(figures, QUANTILES, axis=0) if len(members) > 1 else np.full((2, 3), np.nan)
+    fields = (
+        value for trio in zip(_figures(ratio, *rest), low, high, strict=True) for value in (trio[0], (trio[1], trio[2]))
+    )
+    return Score(*fields, fits=int(usable.sum()), skipped=int((~usable).sum()))
+
+
+def _figures(ratio: np.ndarray, predicted: np.ndarray, measured: np.ndarray) -> tuple[float, float, float]:
+    kendall = kendalltau(predicted, measured).statistic if np.ptp(predicted) > 0 and np.ptp(measured) > 0 else np.nan
+    return float(kendall), float(np.median(np.abs(ratio))), float(np.median(np.abs(ratio - np.median(ratio))))

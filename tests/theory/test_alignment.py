@@ -1,0 +1,352 @@
+import numpy as np
+import pytest
+import torch
+from cases import CASES, POWER_LAW, TALL
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rmtgen.errors import NumericalError, UsageError
+from rmtgen.spectrum import feature_modes, gram_modes, target_spectrum
+from rmtgen.theory.alignment import (
+    Population,
+    bias_against_df,
+    cumulative_power,
+    effective_ranks,
+    kernel_target_alignment,
+    learnability,
+    participation_ratio,
+    swap,
+)
+from rmtgen.theory.effective_ridge import degrees_of_freedom, omniscient_risk
+from rmtgen.theory.transport import PoolSpectrum, transported
+
+cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+intercepts = pytest.mark.parametrize("intercept", [False, True], ids=["plain", "intercept"])
+spectra = st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=40).map(np.array)
+scales = st.floats(1e-12, 1e12)
+
+
+def power_pool(decay, alignment, *, n=800, modes=120, null_energy=0.0):
+    """A pool whose plug-in population is a power law."""
+    index = np.arange(1.0, modes + 1)
+    null_dim = n - modes
+    power = n * index**-alignment + null_energy / null_dim
+    return PoolSpectrum(n * index**-decay, power, null_energy, n, null_dim)
+
+
+def spectrum_of(case, intercept=False):
+    return target_spectrum(gram_modes(case.gram, intercept=intercept), case.targets)
+
+
+# --- decay ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_flat_spectrum_has_all_its_modes():
+    assert participation_ratio(np.full(7, 0.3)) == pytest.approx(7)
+    r, big_r = effective_ranks(np.full(7, 0.3))
+    np.testing.assert_allclose(r, [7, 6, 5, 4, 3, 2, 1])
+    np.testing.assert_allclose(big_r, [7, 6, 5, 4, 3, 2, 1])
+
+
+def test_a_geometric_spectrum_has_ranks_in_closed_form():
+    q, p = 0.5, 60
+    k = np.arange(p)
+    r, big_r = effective_ranks(q ** np.arange(p))
+    np.testing.assert_allclose(r, (1 - q ** (p - k)) / (1 - q), rtol=1e-14)
+    np.testing.assert_allclose(
+        big_r, (1 - q ** (p - k)) ** 2 / (1 - q) ** 2 * (1 - q**2) / (1 - q ** (2 * (p - k))), rtol=1e-13
+    )
+
+
+def test_a_power_law_has_the_rank_of_its_tail():
+    """r_k → k/(a − 1) and R_k → k(2a − 1)/(a − 1)² for 1 ≪ k ≪ p."""
+    r, big_r = effective_ranks(np.arange(1, 200_001) ** -2.0)
+    assert r[100] == pytest.approx(100, rel=0.02)
+    assert big_r[100] == pytest.approx(300, rel=0.02)
+    sigma = np.arange(1, 200_001) ** -2.0
+    assert participation_ratio(sigma) == pytest.approx((np.pi**2 / 6) ** 2 / (np.pi**4 / 90), rel=1e-4)
+
+
+def test_ranks_equal_their_definition_and_hold_over_three_hundred_decades():
+    sigma = np.geomspace(1, 1e-6, 12)
+    r, big_r = effective_ranks(sigma[::-1])
+    for k in range(12):
+        assert r[k] == pytest.approx(sigma[k:].sum() / sigma[k], rel=1e-14)
+        assert big_r[k] == pytest.approx(sigma[k:].sum() ** 2 / np.square(sigma[k:]).sum(), rel=1e-14)
+    r, big_r = effective_ranks(np.concatenate([np.geomspace(1e5, 1e-300, 50), [1e-300] * 9]))
+    assert (r[50], big_r[50]) == (9, 9)
+    assert np.isfinite(big_r).all()
+
+
+def test_ranks_are_undefined_where_only_zeros_are_left():
+    r, big_r = effective_ranks([0.0, 2.0, 1.0, 0.0])
+    np.testing.assert_allclose(r, [1.5, 1, np.nan, np.nan])
+    np.testing.assert_allclose(big_r, [1.8, 1, np.nan, np.nan])
+
+
+@given(spectra, scales)
+def test_ranks_lie_between_one_and_the_modes_left_at_every_scale(sigma, scale):
+    r, big_r = effective_ranks(sigma)
+    ratio = participation_ratio(sigma)
+    left = len(sigma) - np.arange(len(sigma))
+    assert (r >= 1).all()
+    assert (r <= big_r * (1 + 1e-12)).all()
+    assert (big_r <= left * (1 + 1e-12)).all()
+    assert ratio == pytest.approx(big_r[0], rel=1e-10)
+    np.testing.assert_allclose(effective_ranks(scale * sigma)[1], big_r, rtol=1e-10)
+    assert participation_ratio(scale * sigma) == pytest.approx(ratio, rel=1e-10)
+
+
+@cases
+def test_participation_ratio_is_that_of_the_gram_matrix(case):
+    expected = np.trace(case.gram) ** 2 / np.square(case.gram).sum()
+    assert participation_ratio(gram_modes(case.gram).values) == pytest.approx(expected)
+
+
+# --- alignment -----------------------------------------------------------------------------------------------------------------
+
+
+def test_cumulative_power_counts_what_no_mode_explains():
+    np.testing.assert_allclose(cumulative_power([3.0, 0.0, 1.0]), [0.75, 0.75, 1])
+    np.testing.assert_allclose(cumulative_power(torch.tensor([3.0, 0.0, 1.0]), null_energy=4.0), [0.375, 0.375, 0.5])
+
+
+@given(spectra, scales)
+def test_cumulative_power_ascends_to_one_at_every_scale(power, scale):
+    running = cumulative_power(power)
+    assert (np.diff(running) >= 0).all()
+    assert running[-1] == 1
+    np.testing.assert_allclose(cumulative_power(scale * power), running, rtol=1e-12)
+
+
+@cases
+@intercepts
+def test_kernel_target_alignment_equals_its_definition(case, intercept):
+    size = len(case.features)
+    centring = np.eye(size) - intercept / size
+    gram = centring @ case.gram @ centring
+    for targets in (case.targets, case.targets[:, :1], case.features[:, :3]):
+        outer = centring @ targets @ targets.T @ centring
+        expected = (gram * outer).sum() / np.linalg.norm(gram) / np.linalg.norm(outer)
+        spectrum = target_spectrum(gram_modes(case.gram, intercept=intercept), targets)
+        assert kernel_target_alignment(spectrum, targets) == pytest.approx(expected, rel=1e-9)
+        if targets.shape[1] == 1 or not spectrum.null_dim:
+            assert kernel_target_alignment(spectrum) == pytest.approx(expected, rel=1e-9)
+
+
+def test_targets_in_the_span_need_not_be_given():
+    targets = TALL.features[:, :2]
+    spectrum = target_spectrum(feature_modes(TALL.features), targets)
+    assert spectrum.null_dim
+    assert kernel_target_alignment(spectrum) == pytest.approx(kernel_target_alignment(spectrum, targets))
+
+
+def test_a_kernel_made_of_the_targets_is_aligned():
+    targets = np.random.default_rng(0).standard_normal((10, 3))
+    for scale in (1e-9, 1.0, 1e9):
+        spectrum = target_spectrum(gram_modes(scale * targets @ targets.T), targets)
+        assert kernel_target_alignment(spectrum) == pytest.approx(1)
+
+
+def test_learnability_is_the_share_of_the_power_that_is_learnt():
+    np.testing.assert_allclose(learnability([1.0, 3.0], [1.0, 3.0], [1.0, 3.0]), [(0.5 + 2.25) / 4, (0.25 + 1.5) / 4])
+    assert learnability([1.0, 0.0], [1.0, 3.0], 0.0) == pytest.approx(0.25)
+    assert learnability([1.0, 1e-300], [1.0, 3.0], 1e300) == pytest.approx(0)
+    assert learnability([1.0], [1.0], np.inf) == 0
+
+
+@given(spectra, scales, st.floats(0, 1e6))
+def test_learnability_is_a_share_and_does_not_see_the_scale(sigma, scale, kappa):
+    power = np.sqrt(sigma)
+    share = learnability(sigma, power, kappa)
+    assert 0 <= share <= 1
+    assert learnability(scale * sigma, 3 * power, scale * kappa) == pytest.approx(share, rel=1e-9)
+    flat = learnability(sigma, np.ones(len(sigma)), kappa)
+    assert flat * len(sigma) == pytest.approx(degrees_of_freedom(sigma, kappa), rel=1e-9)
+
+
+@cases
+@intercepts
+def test_the_floor_against_df_is_that_of_transport(case, intercept):
+    pool = PoolSpectrum.of(spectrum_of(case, intercept))
+    n = np.array([2.0, 5.0, len(case.features)])
+    seen = transported(pool, case.ridges((1e-2,))[0], n)
+    frame = bias_against_df(pool, seen.delta)
+    for column in ("kappa", "df1", "df2", "floor", "delta"):
+        np.testing.assert_allclose(frame[column], getattr(seen, column))
+    np.testing.assert_allclose(frame["relative_kappa"], frame["kappa"] / (pool.values.sum() / pool.n))
+
+
+def test_the_floor_of_a_gaussian_pool_is_that_of_its_population():
+    rng = np.random.default_rng(0)
+    sigma, beta = np.arange(1, 101) ** -1.3, np.arange(1, 101) ** -0.5
+    features = rng.standard_normal((800, 100)) * np.sqrt(sigma)
+    pool = PoolSpectrum.of(target_spectrum(feature_modes(features), features @ beta + 0.1 * rng.standard_normal(800)))
+    frame = bias_against_df(pool, 800 * np.geomspace(1e-3, 1e-1, 5))
+    for row in frame.itertuples():
+        floor = ((row.kappa / (row.kappa + sigma)) ** 2 * sigma * beta**2).sum() + 0.01
+        assert row.floor == pytest.approx(floor, rel=0.15)  # one draw of 800 samples
+        assert row.df1 == pytest.approx(degrees_of_freedom(sigma, row.kappa), rel=0.02)
+
+
+def test_no_ridge_of_a_pool_with_a_null_space_leaves_the_noise():
+    pool = power_pool(1.2, 1.5, null_energy=68.0)
+    row = bias_against_df(pool, 0.0).iloc[0]
+    assert row["kappa"] == 0
+    assert row["df1"] == pytest.approx(pool.rank)
+    assert row["floor"] == pytest.approx(0.1)
+
+
+# --- swap ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_population_of_a_pool_is_its_modes_without_their_noise():
+    pool = PoolSpectrum(np.array([8.0, 4.0]), np.array([5.0, 1.0]), 12.0, 8, 6)
+    population = Population.of(pool)
+    np.testing.assert_allclose(population.eigenvalues, [1.0, 0.5])
+    np.testing.assert_allclose(population.power, [3 / 8, 0])
+    assert population.noise == 2
+    full = Population.of(PoolSpectrum(np.array([2.0, 1.0]), np.array([5.0, 1.0]), 0.0, 2, 0))
+    np.testing.assert_allclose(full.power, [2.5, 0.5])
+    assert full.noise == 0
+
+
+def test_a_pool_swapped_with_itself_has_no_gap():
+    pool = power_pool(1.2, 1.5, null_energy=20.0)
+    same = swap(pool, pool, 100)
+    assert (same.gap, same.spectrum_share, same.alignment_share) == (0, 0, 0)
+    assert (same.risk == same.risk[0, 0]).all()
+
+
+def test_pools_that_differ_in_power_alone_have_a_gap_of_alignment_alone():
+    found = swap(power_pool(1.2, 1.8), power_pool(1.2, 1.3), 100)
+    assert found.spectrum_share == 0
+    assert found.alignment_share == pytest.approx(found.gap, abs=1e-15)
+    assert found.gap < 0
+
+
+def test_pools_that_differ_in_spectrum_alone_have_a_gap_of_spectrum_alone():
+    found = swap(power_pool(1.8, 1.5), power_pool(1.2, 1.5), 100)
+    assert found.alignment_share == 0
+    assert found.spectrum_share == pytest.approx(found.gap, abs=1e-15)
+    assert found.gap != 0
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    decays=st.tuples(st.floats(1.05, 2), st.floats(1.05, 2)),
+    alignments=st.tuples(st.floats(1.05, 2), st.floats(1.05, 2)),
+    n=st.integers(1, 100),
+    modes=st.integers(5, 60),
+)
+def test_the_shares_add_up_and_change_sign_with_the_order_of_the_pools(decays, alignments, n, modes):
+    first = power_pool(decays[0], alignments[0], n=400, modes=modes, null_energy=5.0)
+    second = power_pool(decays[1], alignments[1], n=500, modes=40)
+    ahead, back = swap(first, second, n), swap(second, first, n)
+    assert ahead.spectrum_share + ahead.alignment_share == pytest.approx(ahead.gap, abs=1e-12)
+    assert back.spectrum_share == pytest.approx(-ahead.spectrum_share, abs=1e-12)
+    assert back.alignment_share == pytest.approx(-ahead.alignment_share, abs=1e-12)
+    np.testing.assert_allclose(back.risk, ahead.risk[::-1, ::-1])
+
+
+def test_the_shares_are_means_over_the_two_orders_of_swapping():
+    found = swap(power_pool(1.2, 1.8), power_pool(1.7, 1.3), 100)
+    (aa, ab), (ba, bb) = found.risk
+    assert found.spectrum_share == pytest.approx((np.log(aa / ba) + np.log(ab / bb)) / 2)
+    assert found.alignment_share == pytest.approx((np.log(aa / ab) + np.log(ba / bb)) / 2)
+    assert np.log(aa / ba) != pytest.approx(np.log(ab / bb), rel=0.1)  # the order matters here
+
+
+def test_each_risk_is_the_smallest_over_ridges_of_its_combination():
+    first, second = power_pool(1.2, 1.8, null_energy=30.0), power_pool(1.6, 1.4, modes=80, null_energy=200.0)
+    found = swap(first, second, 150)
+    populations = [Population.of(pool) for pool in (first, second)]
+    for i, spectrum in enumerate(populations):
+        sigma = np.pad(spectrum.eigenvalues, (0, 120 - len(spectrum.eigenvalues)))
+        for j, target in enumerate(populations):
+            power = np.pad(target.power, (0, 120 - len(target.power)))
+            at_best = omniscient_risk(sigma, power, found.ridges[i, j], 150, target.noise)
+            around = omniscient_risk(sigma, power, found.ridges[i, j] * np.geomspace(0.1, 10, 401), 150, target.noise)
+            assert found.risk[i, j] == pytest.approx(at_best)
+            assert found.risk[i, j] <= around.min() * (1 + 1e-7)
+
+
+def test_the_scale_of_a_representation_makes_no_gap():
+    pool = power_pool(1.2, 1.5, null_energy=40.0)
+    scaled = PoolSpectrum(1e6 * pool.values, pool.power, pool.null_energy, pool.n, pool.null_dim)
+    found = swap(pool, scaled, 100)
+    np.testing.assert_allclose(found.risk, found.risk[0, 0], rtol=1e-9)
+    np.testing.assert_allclose(found.ridges[1], 1e6 * found.ridges[0], rtol=1e-9)
+
+
+def test_a_grid_of_the_caller_holds_the_search():
+    pool = power_pool(1.2, 1.5, null_energy=400.0)
+    trace = pool.values.sum() / pool.n
+    free, single = swap(pool, pool, 100), swap(pool, pool, 100, ridges=[1e-6])
+    assert single.ridges[0, 0] == pytest.approx(1e-6 * trace)
+    assert single.risk[0, 0] == pytest.approx(
+        omniscient_risk(pool.values / pool.n, Population.of(pool).power, 1e-6 * trace, 100, Population.of(pool).noise)
+    )
+    assert single.risk[0, 0] > free.risk[0, 0]
+    assert swap(pool, pool, 100, ridges=[1e-9, 1e-7]).ridges[0, 0] == pytest.approx(1e-7 * trace)
+
+
+def test_a_gaussian_pool_tells_spectrum_from_alignment():
+    """Two representations of the same inputs: the same decay, targets on the leading or on the trailing half of the modes."""
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((1200, 60)) * np.arange(1, 61) ** -0.6
+    leading, trailing = np.repeat([1.0, 0.0], 30), np.repeat([0.0, 1.0], 30)
+    spread = features.std(axis=0)
+    pools = [
+        PoolSpectrum.of(target_spectrum(feature_modes(features), (features / spread) @ share))
+        for share in (leading, trailing)
+    ]
+    found = swap(*pools, 100)
+    assert found.spectrum_share == 0
+    assert found.alignment_share < -0.3
+
+
+# --- refusals ------------------------------------------------------------------------------------------------------------------
+
+
+def test_swap_refuses_sizes_at_which_plug_in_is_biased_and_grids_without_meaning():
+    large, small = power_pool(1.2, 1.5), power_pool(1.2, 1.5, n=400)
+    with pytest.raises(UsageError, match=r"1 <= n <= N/4 = 100: got n = 101 with pools of 800 and 400"):
+        swap(large, small, 101)
+    with pytest.raises(UsageError, match="got n = 0"):
+        swap(large, small, 0)
+    for ridges in ([], [0.0, 1.0], [np.inf]):
+        with pytest.raises(UsageError, match="ridges must be positive and finite"):
+            swap(large, small, 10, ridges=ridges)
+    noise = PoolSpectrum(np.array([8.0, 4.0]), np.array([0.0, 1.0]), 12.0, 8, 6)
+    with pytest.raises(NumericalError, match="target_power must not all be zero"):
+        swap(noise, noise, 2)
+
+
+def test_kernel_target_alignment_refuses_what_a_spectrum_does_not_say():
+    spectrum = spectrum_of(TALL)
+    with pytest.raises(UsageError, match="3 outputs with a null space need targets"):
+        kernel_target_alignment(spectrum)
+    with pytest.raises(UsageError, match=r"expected shape \(24, 3\), got \(24, 1\)"):
+        kernel_target_alignment(spectrum, TALL.targets[:, :1])
+    with pytest.raises(UsageError, match="expected energy 24, got 96"):
+        kernel_target_alignment(spectrum, 2 * TALL.targets)
+    with pytest.raises(NumericalError, match="got 22 modes, target power 0"):
+        kernel_target_alignment(target_spectrum(gram_modes(POWER_LAW.gram), np.zeros(22)))
+
+
+def test_curves_refuse_negative_numbers():
+    with pytest.raises(UsageError, match="null_energy must be finite and >= 0: got -1"):
+        cumulative_power([1.0], -1)
+    with pytest.raises(UsageError, match="power must be >= 0: got -1"):
+        cumulative_power([-1.0])
+    with pytest.raises(UsageError, match="kappa must be >= 0: got -0.5"):
+        learnability([1.0], [1.0], -0.5)
+    with pytest.raises(UsageError, match="expected 2, got 1"):
+        learnability([1.0, 2.0], [1.0], 0.5)
+    with pytest.raises(UsageError, match="deltas must be finite and >= 0: got inf"):
+        bias_against_df(power_pool(1.2, 1.5), [1.0, np.inf])
+    with pytest.raises(UsageError, match="eigenvalues must be >= 0"):
+        participation_ratio([1.0, -1.0])
+    with pytest.raises(NumericalError, match="must not all be zero"):
+        effective_ranks([0.0])

@@ -1,0 +1,371 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rmtgen.errors import NumericalError, UsageError
+from rmtgen.spectrum import gram_modes, target_spectrum
+from rmtgen.theory.effective_ridge import omniscient_risk
+from rmtgen.theory.forecast import (
+    EXPONENTS,
+    Curves,
+    curves,
+    decay_exponent,
+    deltas,
+    floor_law,
+    forecast,
+    labels_needed,
+    resampled_curves,
+)
+from rmtgen.theory.influence import Influence
+from rmtgen.theory.transport import PoolSpectrum, transported
+
+NOISE = 0.1
+
+
+def population(p, a=1.5, b=1.8):
+    i = np.arange(1, p + 1.0)
+    return i**-a, i**-b / (i**-b).sum()
+
+
+def drawn(size, p, seed, noise=NOISE):
+    """A Gaussian pool of σ_i = i^−1.5 and v_i² ∝ i^−1.8, of sum 1: its Gram matrix and targets."""
+    (sigma, power), rng = population(p), np.random.default_rng(seed)
+    features = rng.standard_normal((size, p)) * np.sqrt(sigma)
+    weights = rng.choice([-1.0, 1.0], p) * np.sqrt(power / sigma)
+    return features @ features.T, (features @ weights + np.sqrt(noise) * rng.standard_normal(size))[:, None]
+
+
+def influence_of(size, p, seed, noise=NOISE, intercept=False):
+    gram, targets = drawn(size, p, seed, noise)
+    modes = gram_modes(gram, intercept=intercept)
+    pool = PoolSpectrum.of(target_spectrum(modes, targets))
+    return Influence.of(pool, modes, torch.from_numpy(targets), deltas(pool))
+
+
+def best_risk(p, sizes, noise=NOISE):
+    """The omniscient risk at the best of 300 ridges."""
+    ridges = np.concatenate([[0.0], np.geomspace(1e-8, 10, 300)])
+    return omniscient_risk(*population(p), ridges[:, None], np.asarray(sizes, float), noise).min(axis=0)
+
+
+@pytest.fixture(scope="module")
+def wide():
+    return influence_of(240, 1200, 0)
+
+
+@pytest.fixture(scope="module")
+def tall():
+    return influence_of(240, 60, 0)
+
+
+# --- against a known population -----------------------------------------------------------------------------------------
+
+DRAWN = 4
+
+
+@pytest.mark.parametrize(("size", "p"), [(400, 2000), (400, 200)], ids=["wide", "tall"])
+def test_a_pool_foretells_the_best_risk_of_ten_times_its_size(size, p):
+    """Four pools: the spread of an error is about 7 %, so 4 standard errors of the mean are 14 %.
+
+    An interval that covers 95 % misses two or more of four pools with a chance of 1.4 %.
+    """
+    sizes = np.array([size // 2, size, 3 * size, 10 * size])
+    known = best_risk(p, sizes)
+    frames = [forecast(influence_of(size, p, seed), sizes) for seed in range(DRAWN)]
+    errors = np.array([np.log(frame.predicted_risk / known) for frame in frames])
+    assert (np.abs(errors) < 0.28).all()
+    assert (np.abs(errors.mean(axis=0)) < 0.14).all()
+    covered = sum((frame.low <= known) & (known <= frame.high) for frame in frames)
+    assert (covered >= DRAWN - 1).all()
+    for frame in frames:
+        assert frame.n.tolist() == sizes.tolist()
+        assert ((frame.low < frame.predicted_risk) & (frame.predicted_risk < frame.high)).all()
+        assert (frame.high - frame.low < known).all()
+        assert (np.diff((frame.high - frame.low) / frame.predicted_risk) > 0).all()  # less sure, the further it goes
+        assert frame.extrapolated.tolist() == [False] * 4 if p < size else not frame.extrapolated[0]
+    assert (errors[:, -1] < np.log(known[1] / known[-1])).all()  # told apart from "as at the size of the pool"
+
+
+def test_the_ridge_it_names_is_near_the_best_one(tall):
+    """The risk at that ridge is within 5 % of the best."""
+    frame = forecast(tall, [60, 240, 2400])
+    known = omniscient_risk(*population(60), frame.ridge.to_numpy(), frame.n.to_numpy(float), NOISE)
+    np.testing.assert_allclose(known, best_risk(60, frame.n), rtol=0.05)
+
+
+def test_a_pool_that_resolves_every_mode_is_never_extrapolated(tall, wide):
+    assert curves(tall.pool).trusted == 0
+    sizes, ridges = [10, 240, 10_000, 10**8], [1e-3, 0.1]
+    assert not forecast(tall, sizes).extrapolated.any()
+    assert not forecast(tall, sizes, ridges=ridges).extrapolated.any()
+    assert forecast(wide, sizes).extrapolated.tolist()[-2:] == [True, True]
+    assert forecast(wide, [10**6], ridges=[1e-6, 1.0]).extrapolated.tolist() == [True, False]
+
+
+def test_a_fixed_ridge_ends_on_a_plateau(tall):
+    """κ → λ: what stays is B(λ) + noise of the population, here within 25 %."""
+    found = forecast(tall, [10**4, 10**6, 10**8], ridges=[0.05]).predicted_risk.to_numpy()
+    assert found[1] == pytest.approx(found[2], rel=1e-3)
+    sigma, power = population(60)
+    assert found[2] == pytest.approx(((0.05 / (0.05 + sigma)) ** 2 * power).sum() + NOISE, rel=0.25)
+
+
+# --- within the pool ----------------------------------------------------------------------------------------------------
+
+
+def wrong(reason):
+    return pytest.mark.xfail(strict=True, reason=reason)
+
+
+counted = wrong("n samples with an intercept fit n − 1 directions, which the curves do not count")
+
+
+@pytest.mark.parametrize(
+    ("p", "intercept"),
+    [(1200, False), (60, False), pytest.param(1200, True, marks=counted), pytest.param(60, True, marks=counted)],
+)
+def test_within_the_pool_it_is_transport(p, intercept):
+    """What rests on the measured part of the curves, log-linear between 1,500 points: within 1e-4."""
+    pool = influence_of(240, p, 1, intercept=intercept).pool
+    one, compared = curves(pool), 0
+    for n in (5, 20, 100, 180, 240):
+        ridges, _, kappas = one.surface(n)
+        for ridge in (1e-3, 0.01, 0.1, 1.0, 10.0):
+            if ridge > ridges[0] and np.interp(ridge, ridges, kappas) > one.trusted:
+                assert one.risk(n, ridge) == pytest.approx(transported(pool, ridge, n).risk, rel=1e-4), (n, ridge)
+                compared += 1
+    assert compared >= 18
+
+
+def test_the_table_holds_the_curves(wide):
+    frame = forecast(wide, [20, 100], ridges=[0.01, 1.0])
+    assert frame.columns.tolist() == ["n", "ridge", "predicted_risk", "low", "high", "extrapolated"]
+    assert frame[["n", "ridge"]].to_numpy().tolist() == [[20, 0.01], [20, 1.0], [100, 0.01], [100, 1.0]]
+    known = transported(wide.pool, frame.ridge.to_numpy(), frame.n.to_numpy(float)).risk
+    np.testing.assert_allclose(frame.predicted_risk, known, rtol=1e-4)
+    assert ((frame.low < known) & (known < frame.high)).all()
+    assert not frame.extrapolated.any()
+
+
+@wrong("λ = 0 lies below the smallest λ of the curves: NaN")
+def test_without_a_ridge_it_is_the_ridgeless_risk(wide):
+    found = forecast(wide, [20, 60], ridges=[0.0])
+    np.testing.assert_allclose(found.predicted_risk, transported(wide.pool, 0.0, [20.0, 60.0]).risk, rtol=0.02)
+
+
+def test_the_best_ridge_is_the_best_of_the_curve(wide):
+    one = curves(wide.pool)
+    for n in (10, 100, 1000, 10**5):
+        ridge, risk, kappa = one.best(n)
+        assert risk <= min(one.risk(n, ridge * factor) for factor in (0.5, 0.9, 1.1, 2.0)) * (1 + 1e-9)
+        assert one.risk(n, ridge) == pytest.approx(risk, rel=1e-9)
+        assert ridge == pytest.approx(kappa * (1 - np.interp(kappa, one.kappa, one.df1) / n), rel=1e-9)
+
+
+# --- the curves and their tails -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [240, 100])
+@pytest.mark.parametrize("noise", [0.0, 0.1, 2.0])
+def test_the_curves_join_and_are_monotone(size, noise):
+    one = curves(influence_of(size, 1200, 2, noise).pool)
+    assert (np.diff(one.kappa) > 0).all()
+    assert (np.diff(one.df1) < 0).all()
+    assert ((one.df2 > 0) & (one.df2 < one.df1)).all()
+    below = one.kappa <= one.trusted
+    assert below.sum() > 100
+    assert (np.diff(one.floor[below]) >= 0).all()
+    assert one.df1[below][-1] == pytest.approx(size / 2, rel=0.03)
+    for curve in (one.df1, one.floor):
+        last, first, second = np.log(curve[below][[-3, -2, -1]])
+        assert abs(second - first) < 3 * abs(first - last) + 1e-3
+    for n in (size, 10 * size):
+        assert (np.diff(one.surface(n)[0]) > 0).all()
+
+
+@wrong("the tail's df2 is (1 − 1/a)·df1, whatever df2 is at the joint")
+@pytest.mark.parametrize("size", [240, 400])
+def test_the_second_degrees_of_freedom_join_too(size):
+    """A step in df2 would be a step in every risk."""
+    one = curves(influence_of(size, 1200, 2).pool)
+    steps, joint = np.abs(np.diff(np.log(one.df2))), int(np.searchsorted(one.kappa, one.trusted))
+    assert steps[joint - 1 : joint + 1].max() < 3 * np.median(steps[joint - 50 : joint + 50]) + 2e-3
+
+
+def test_the_tail_is_a_power_law():
+    one = curves(influence_of(240, 1200, 2).pool)
+    below = one.kappa < one.trusted
+    slopes = np.diff(np.log(one.df1[below])) / np.diff(np.log(one.kappa[below]))
+    assert np.ptp(slopes) < 1e-9
+    assert -1 / slopes[0] == pytest.approx(1.5, abs=0.25)
+    assert one.kappa[0] == pytest.approx(1e-6 * one.trusted, rel=1e-6)
+
+
+def test_the_measured_part_is_what_the_pool_says(wide):
+    one, sums = curves(wide.pool), wide.pool.sums(deltas(wide.pool))
+    kept = one.kappa >= one.trusted
+    np.testing.assert_allclose(one.kappa[kept], sums.kappa[-kept.sum() :], rtol=1e-12)
+    np.testing.assert_allclose(one.df1[kept], 240 - sums.s1[-kept.sum() :], rtol=1e-12)
+    np.testing.assert_allclose(one.df2[kept], 240 - (sums.s1**2 / sums.s2)[-kept.sum() :], rtol=1e-12)
+    np.testing.assert_allclose(one.floor[kept], (sums.energy / sums.s2)[-kept.sum() :], rtol=1e-12)
+    assert (sums.s1[-kept.sum() :] >= 120).all()
+    assert sums.s1[-kept.sum() - 1] < 120
+
+
+def test_the_decay_of_a_planted_curve():
+    kappa = np.geomspace(1e-4, 1, 50)
+
+    def planted(a):
+        return Curves(kappa, 3 * kappa ** (-1 / a), kappa, kappa, 0.0)
+
+    everywhere = np.ones(50, dtype=bool)
+    assert decay_exponent(planted(1.7), everywhere) == pytest.approx(1.7, rel=1e-10)
+    assert decay_exponent(planted(0.8), everywhere) == 1  # below which tr Σ would not be finite
+
+
+sizes_of_curve = st.integers(20, 2000)
+
+
+@settings(max_examples=40, deadline=None)
+@given(sizes_of_curve, st.floats(0.05, 5), st.floats(0.05, 5), st.integers(60, 199))
+def test_a_planted_floor_is_recovered(size, constant, factor, place):
+    """floor = T + c·(df1/df1_min)^−s over three doublings, s ≥ .19 of the tried ones."""
+    df1 = np.geomspace(1 / 16, 1 / 2, 60) * size
+    scaled = factor * df1[0] ** EXPONENTS[place]
+    found = floor_law(df1, constant + scaled * df1 ** -EXPONENTS[place])
+    assert found == pytest.approx((constant, scaled, EXPONENTS[place]), rel=1e-4)
+
+
+@settings(max_examples=20, deadline=None)
+@given(sizes_of_curve, st.floats(0.3, 3.5), st.sampled_from([0.0, 0.5, 2.0]))
+def test_between_the_tried_exponents_the_nearest_is_found(size, exponent, constant):
+    df1 = np.geomspace(1 / 16, 1 / 2, 60) * size
+    floor = constant + (df1 / df1[0]) ** -exponent
+    t, c, s = floor_law(df1, floor)
+    assert s == pytest.approx(exponent, rel=0.1)
+    np.testing.assert_allclose(t + c * df1**-s, floor, rtol=0.03)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(-3, 3), min_size=3, max_size=12), st.floats(1, 1000))
+def test_no_floor_gives_a_negative_part(logs, start):
+    df1 = np.geomspace(start, 8 * start, len(logs))
+    t, c, s = floor_law(df1, np.exp(logs))
+    assert min(t, c) >= 0
+    assert t + c > 0
+    assert np.isfinite([t, c, s]).all()
+    assert s in EXPONENTS
+
+
+def test_a_rising_and_a_flat_floor_are_all_constant():
+    df1 = np.geomspace(1, 8, 20)
+    for floor in (df1**0.5, np.full(20, 0.7)):
+        t, c, s = floor_law(df1, floor)
+        assert c * df1[0] ** -s < 1e-6 * t
+    assert t == pytest.approx(0.7, rel=1e-6)
+
+
+# --- resampled pools ----------------------------------------------------------------------------------------------------
+
+
+def test_resampled_pools_are_seeded_and_lie_about_the_pool(wide):
+    first, again, other = (resampled_curves(wide, 40, seed) for seed in (0, 0, 1))
+    assert len(first) == 40
+    risks = [np.array([one.best(500)[1] for one in draw]) for draw in (first, again, other)]
+    assert risks[0].tolist() == risks[1].tolist() != risks[2].tolist()
+    point = curves(wide.pool).best(500)[1]
+    assert abs(np.log(risks[0]).mean() - np.log(point)) < np.log(risks[0]).std()
+    assert 0.02 < np.log(risks[0]).std() < 0.5
+
+
+def test_resampled_pools_spread_as_standard_errors_say(tall):
+    """Within the pool both say how much its draw matters: 200 draws, 5 % uncertain, first order in the resampling alone."""
+    n, ridge = 100, 0.05
+    logs = np.log([one.risk(n, ridge) for one in resampled_curves(tall)])
+    error = tall.standard_errors(transported(tall.pool, ridge, n), np.array(ridge), np.array(float(n)))
+    assert logs.std() == pytest.approx(float(error), rel=0.2)
+
+
+def test_resampled_pools_are_those_of_the_samples_drawn(tall):
+    """The same draws, with their twins: what first-order weights foretell is what eigensolves of the 30 drawn pools find."""
+    gram, targets = drawn(240, 60, 0)
+    times = np.random.default_rng(0).multinomial(240, np.full(240, 1 / 240), size=30)
+    known = []
+    for rows in (np.repeat(np.arange(240), count) for count in times):
+        pool = PoolSpectrum.of(target_spectrum(gram_modes(gram[np.ix_(rows, rows)]), targets[rows]))
+        known.append(np.log(transported(pool, 0.05, 100).risk))
+    found = np.log([one.risk(100, 0.05) for one in resampled_curves(tall, 30)])
+    assert np.corrcoef(known, found)[0, 1] > 0.9
+    assert np.std(found) == pytest.approx(np.std(known), rel=0.25)
+
+
+# --- labels needed ------------------------------------------------------------------------------------------------------
+
+
+def test_labels_needed_invert_the_forecast(wide):
+    """To a tenth of a per cent of n, the end of the bisection."""
+    one = curves(wide.pool)
+    for risk in (0.5, 0.3, 0.2, 0.17):
+        n, low, high = labels_needed(wide, risk)
+        assert low <= n <= high
+        assert n == round(n)
+        assert one.best(n)[1] <= risk
+        assert one.best(min(n - 1, 0.998 * n))[1] > risk
+
+
+@wrong("the bisection never ends at 2")
+def test_the_fewest_labels(tall):
+    """At least 2, and not 3 where 2 will do."""
+    assert curves(tall.pool).best(2)[1] < 50
+    assert labels_needed(tall, 50.0) == (2, 2, 2)
+
+
+def test_a_risk_below_the_floor_takes_infinitely_many_labels(tall):
+    floor = curves(tall.pool).best(1e9)[1]
+    assert labels_needed(tall, 0.5 * floor)[0] == np.inf
+    n, low, high = labels_needed(tall, 1.02 * floor)
+    assert np.isfinite(n)
+    assert n <= 1e9
+    assert low < n < high
+    assert labels_needed(tall, 1.02 * floor, most=n / 2)[0] == np.inf
+
+
+# --- what is refused ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"sizes": [10, 1]}, "sizes must be finite and >= 2: got 1"),
+        ({"sizes": [np.nan, 10]}, "sizes must be finite and >= 2: got nan"),
+        ({"sizes": [10, np.inf]}, "sizes must be finite and >= 2: got inf"),
+        ({"ridges": [0.1, -0.5]}, "ridges must be >= 0: got -0.5"),
+        ({"ridges": np.nan}, "ridges must be >= 0: got nan"),
+    ],
+)
+def test_bad_input_is_refused_with_its_values(tall, wrong, message):
+    arguments = {"sizes": [10], "ridges": [0.1]} | wrong
+    with pytest.raises(UsageError, match=message):
+        forecast(tall, arguments["sizes"], ridges=arguments["ridges"])
+
+
+@pytest.mark.parametrize("risk", [0, -0.3, np.nan])
+def test_a_risk_that_is_not_positive_is_refused(tall, risk):
+    with pytest.raises(UsageError, match=f"risk must be positive: got {risk}"):
+        labels_needed(tall, risk)
+
+
+def test_a_pool_without_a_range_to_fit_is_refused():
+    """Two clusters of eigenvalues 300 decades apart: the grid steps over the range."""
+    pool = PoolSpectrum(np.array([1e150] + [1e-150] * 31), np.ones(32), 0.0, 32, 0)
+    with pytest.raises(NumericalError, match=r"df1 from N/16 to N/2: got \d of them at N = 32. Take a larger"):
+        curves(pool)
+
+
+def test_a_size_that_the_curves_do_not_reach_is_refused():
+    one = Curves(np.array([1.0, 2.0]), np.array([9.0, 5.0]), np.array([4.0, 2.0]), np.ones(2), 0.0)
+    with pytest.raises(NumericalError, match="needs df1 < n somewhere on the curve: got n = 4, df1 >= 5"):
+        one.best(4)
+    assert one.best(6) == pytest.approx((2 / 6, 1.5, 2))

@@ -1,0 +1,272 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rmtgen.errors import UsageError
+from rmtgen.ridge import ridge_path
+from rmtgen.spectrum import gram_modes, target_spectrum
+from rmtgen.theory.effective_ridge import effective_ridge
+from rmtgen.theory.forecast import deltas
+from rmtgen.theory.influence import Influence
+from rmtgen.theory.scaling import AGREE, PowerLaw, agree, fit_range, power_law, scaling_laws, subset_decay
+from rmtgen.theory.transport import PoolSpectrum
+
+A, B = 1.5, 1.8
+SIZE, MODES = 640, 6400
+SIGMA = np.arange(1, MODES + 1.0) ** -A
+POWER = np.arange(1, MODES + 1.0) ** -B / (np.arange(1, MODES + 1.0) ** -B).sum()
+ORDER = [
+    *("noise", "decay", "alignment", "power"),
+    *("kappa", "ridgeless", "best_ridge", "fixed_sum_ridge", "fixed_ridge"),
+]
+
+
+def drawn(noise, seed=0):
+    """A Gaussian pool of a = 1.5, b = 1.8: its Gram matrix and targets."""
+    rng = np.random.default_rng(seed)
+    features = rng.standard_normal((SIZE, MODES)) * np.sqrt(SIGMA)
+    weights = rng.choice([-1.0, 1.0], MODES) * np.sqrt(POWER / SIGMA)
+    return features @ features.T, (features @ weights + np.sqrt(noise) * rng.standard_normal(SIZE))[:, None]
+
+
+def laws_of(gram, targets):
+    modes = gram_modes(gram)
+    pool = PoolSpectrum.of(target_spectrum(modes, targets))
+    return scaling_laws(Influence.of(pool, modes, torch.from_numpy(targets), deltas(pool))).set_index("quantity")
+
+
+@pytest.fixture(scope="module")
+def clean():
+    return drawn(0.0)
+
+
+@pytest.fixture(scope="module")
+def noiseless(clean):
+    return laws_of(*clean)
+
+
+@pytest.fixture(scope="module")
+def noisy():
+    return laws_of(*drawn(0.3, seed=1))
+
+
+# --- laws of a known population -----------------------------------------------------------------------------------------
+
+
+def test_the_table_of_laws(noiseless):
+    assert noiseless.index.tolist() == ORDER
+    assert (noiseless["first"] == 30).all()
+    assert (noiseless["last"] == SIZE / 4).all()
+    found = noiseless.dropna(subset=["exponent", "low", "high"])
+    assert len(found) == len(ORDER)
+    assert (found.low <= found.high).all()
+    assert ((found.low <= found.exponent + 1e-9) & (found.exponent <= found.high + 1e-9)).all()
+
+
+@pytest.mark.parametrize(
+    ("quantity", "target", "tolerance"),
+    [
+        ("decay", A, 0.1),
+        ("alignment", 0.8, 0.15),
+        ("power", B, 0.15),
+        ("kappa", -A, 0.1),
+        ("ridgeless", -0.8, 0.15),
+        ("best_ridge", -0.8, 0.15),  # without noise the best ridge is none
+        ("fixed_sum_ridge", -0.8 / A, 0.15),
+        ("fixed_ridge", 0.0, 0.2),  # a plateau, reached from above
+    ],
+)
+def test_without_noise_the_exponents_are_those_of_the_population(noiseless, quantity, target, tolerance):
+    row = noiseless.loc[quantity]
+    assert row.exponent == pytest.approx(target, abs=tolerance)
+    assert row.low - tolerance < target < row.high + tolerance
+    assert noiseless.loc["noise", "exponent"] < 0.005
+
+
+@pytest.mark.parametrize(
+    ("quantity", "target", "tolerance"),
+    [
+        ("decay", A, 0.1),
+        ("kappa", -A, 0.1),
+        ("best_ridge", -0.8 / 1.8, 0.15),
+        ("fixed_sum_ridge", -0.8 / A, 0.15),
+        ("fixed_ridge", 0.0, 0.15),
+    ],
+)
+def test_with_noise_the_best_ridge_learns_more_slowly(noisy, quantity, target, tolerance):
+    """s/(1 + s) in place of s. Told from noise, s has a wide interval: it need only contain its value."""
+    row = noisy.loc[quantity]
+    assert row.exponent == pytest.approx(target, abs=tolerance)
+    assert row.low - tolerance < target < row.high + tolerance
+    assert noisy.loc["alignment", "low"] < 0.8 < noisy.loc["alignment", "high"]
+    assert noisy.loc["noise", "low"] < 0.3 < noisy.loc["noise", "high"]
+    assert noisy.loc["noise", "exponent"] == pytest.approx(0.3, abs=0.06)
+
+
+def test_the_ridgeless_risk_with_noise_falls_least(noiseless, noisy):
+    row = noisy.loc["ridgeless"]
+    assert np.isnan(row.exponent) or row.exponent > -0.35
+    assert noiseless.loc["ridgeless", "exponent"] < -0.65
+
+
+def test_predicted_slopes_follow_from_the_two_exponents(noiseless, noisy):
+    for laws, is_noisy in ((noiseless, noiseless.loc["noise", "exponent"] > 0), (noisy, True)):
+        a, s = laws.loc["decay", "exponent"], laws.loc["alignment", "exponent"]
+        known = {
+            "kappa": -a,
+            "ridgeless": 0 if is_noisy else -s,
+            "best_ridge": -s / (1 + s) if is_noisy else -s,
+            "fixed_sum_ridge": -s / a,
+            "fixed_ridge": 0,
+        }
+        assert laws.predicted[list(known)].tolist() == pytest.approx(list(known.values()), rel=1e-12)
+        assert laws.predicted[["noise", "decay", "alignment", "power"]].isna().all()
+        assert laws.loc["power", "exponent"] == pytest.approx(1 + s, rel=1e-12)
+    assert noisy.loc["best_ridge", "exponent"] == pytest.approx(noisy.loc["best_ridge", "predicted"], abs=0.15)
+    assert noisy.loc["fixed_sum_ridge", "exponent"] == pytest.approx(
+        noisy.loc["fixed_sum_ridge", "predicted"], abs=0.15
+    )
+
+
+def test_the_pool_finds_the_slope_of_the_effective_ridge(noiseless):
+    """Against κ(0, n) of the population, whose slope at these n is steeper than −a by itself."""
+    sizes = np.geomspace(30, SIZE / 4, 12)
+    known = np.polyfit(np.log(sizes), np.log(effective_ridge(SIGMA, 0, sizes)[0]), 1)[0]
+    assert noiseless.loc["kappa", "exponent"] == pytest.approx(known, abs=0.02)
+
+
+# --- subsets ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def risk(clean):
+    """A risk table of subsets solved on their own: two trials at seven sizes."""
+    gram, targets = clean
+    tables = []
+    for trial in range(2):
+        order = np.random.default_rng(trial).permutation(SIZE)[:200]
+        path = ridge_path(
+            gram[np.ix_(order, order)], targets[order], sizes=[10, 30, 45, 65, 90, 120, 160, 200], ridges=[0.0, 0.01]
+        )
+        tables.append(path.assign(trial=trial))
+    return pd.concat(tables, ignore_index=True)
+
+
+def test_the_decay_of_subsets_agrees_with_that_of_the_pool(noiseless, risk):
+    found = subset_decay(risk, SIZE, SIZE)
+    assert (found.points, found.first, found.last) == (6, 30, 160)
+    assert found.slope == pytest.approx(A, abs=0.12)
+    assert 0 < found.standard_error < 0.1
+    pool = tuple(noiseless.loc["decay", ["exponent", "low", "high"]])
+    assert agree(pool, found)
+    means = risk[risk.ridge == 0].groupby("n").kappa.mean().loc[30:160]
+    assert found.slope == pytest.approx(-np.polyfit(np.log(means.index), np.log(means), 1)[0], rel=1e-12)
+
+
+def test_a_planted_disagreement_is_noticed(noiseless, risk):
+    """Subsets whose κ̂ falls by n^−.4 more."""
+    steeper = risk.assign(kappa=risk.kappa * risk.n**-0.4)
+    pool = tuple(noiseless.loc["decay", ["exponent", "low", "high"]])
+    assert subset_decay(steeper, SIZE, SIZE).slope == pytest.approx(
+        subset_decay(risk, SIZE, SIZE).slope + 0.4, abs=1e-9
+    )
+    assert not agree(pool, subset_decay(steeper, SIZE, SIZE))
+
+
+def test_how_far_two_estimates_may_differ():
+    """AGREE, half of the interval and two standard errors: .1 + .1 + .04 in all."""
+    law = PowerLaw(1.5, 0.02, 6, 30, 200)
+    assert agree((1.5 + AGREE + 0.139, 1.4, 1.6), law)
+    assert not agree((1.5 + AGREE + 0.141, 1.4, 1.6), law)
+    assert agree((1.5 - AGREE - 0.139, 1.4, 1.6), law)
+    assert not agree((1.5 - AGREE - 0.141, 1.4, 1.6), law)
+    assert not agree((1.5, np.nan, np.nan), law)
+
+
+def test_subsets_without_a_ridgeless_fit_are_refused(risk):
+    with pytest.raises(
+        UsageError, match=r"κ̂\(0, n\) of subsets needs at least 3 points over a factor of 4: got 0\. Take"
+    ):
+        subset_decay(risk[risk.ridge > 0], SIZE, SIZE)
+    with pytest.raises(UsageError, match="got 2 from 30 to 45. Take more sizes"):
+        subset_decay(risk[risk.n <= 45], SIZE, SIZE)
+
+
+# --- a power law --------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(-3, 3).filter(lambda a: abs(a) > 0.01), st.floats(-3, 3), st.integers(3, 20), st.floats(4.01, 1000))
+def test_a_planted_power_law_is_found(exponent, log_factor, points, span):
+    x = np.geomspace(7, 7 * span, points)
+    law = power_law(x, np.exp(log_factor) * x**exponent, "y")
+    assert law.slope == pytest.approx(exponent, abs=1e-9)
+    assert law.standard_error == pytest.approx(0, abs=1e-6)
+    assert (law.points, law.first, law.last) == (points, x[0], x[-1])
+
+
+def test_the_standard_error_is_that_of_least_squares():
+    """Against the textbook formula, and against the spread of 300 draws."""
+    rng, x, slopes = np.random.default_rng(0), np.geomspace(10, 400, 9), []
+    t = np.log(x) - np.log(x).mean()
+    for _ in range(300):
+        y = x**-1.2 * np.exp(0.05 * rng.standard_normal(9))
+        law = power_law(x, y, "y")
+        left = np.log(y) - np.log(y).mean() - law.slope * t
+        assert law.standard_error == pytest.approx(np.sqrt(left @ left / 7 / (t @ t)), rel=1e-6)
+        slopes.append(law.slope)
+    assert np.std(slopes) == pytest.approx(0.05 / np.sqrt(t @ t), rel=0.2)
+
+
+X = np.array([30.0, 60.0, 90.0, 120.0])
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        (
+            X[[0, 3]],
+            [2.0, 1.0],
+            "an exponent of κ needs at least 3 points over a factor of 4: got 2 from 30 to 120. Take more",
+        ),
+        (X[:0], [], "at least 3 points over a factor of 4: got 0. Take"),
+        (X[:3], [3.0, 2.0, 1.0], "over a factor of 4: got 3 from 30 to 90"),
+        (X, [4.0, np.nan, 2.0, 1.0], "an exponent of κ needs finite, positive values: got nan"),
+        (X, [4.0, 3.0, np.inf, 1.0], "finite, positive values: got inf"),
+        (X, [4.0, 3.0, 2.0, 0.0], "finite, positive values: got 0"),
+        (X, [4.0, 3.0, -2.0, 1.0], "finite, positive values: got -2"),
+        (X, [4.0, 3.0, 3.5, 1.0], "an exponent of κ needs values that rise or fall throughout: got 3 at 60, then 3.5"),
+        (X, [1.0, 2.0, 2.0, 4.0], "rise or fall throughout: got 2 at 60, then 2"),
+    ],
+)
+def test_a_curve_without_an_exponent_is_refused(x, y, message):
+    with pytest.raises(UsageError, match=message):
+        power_law(x, np.array(y), "κ")
+
+
+def test_a_factor_of_four_is_enough():
+    assert power_law(X, 1 / X, "κ").slope == pytest.approx(-1, rel=1e-12)
+    assert power_law(X, X**2, "κ").slope == pytest.approx(2, rel=1e-12)
+
+
+def test_the_range_of_a_fit_is_a_rule():
+    """From 30 to a quarter of min(N, rank), over at least a factor of 4."""
+    assert fit_range(1000, 1000) == (30, 250)
+    assert fit_range(1000, 600) == (30, 150)
+    assert fit_range(600, 1000) == (30, 150)
+    assert fit_range(480, 480) == (30, 120)
+    with pytest.raises(
+        UsageError, match="a quarter of min.N, rank., over at least a factor of 4: got N = 479, rank 900. .* 480"
+    ):
+        fit_range(479, 900)
+    with pytest.raises(UsageError, match="got N = 5000, rank 100"):
+        fit_range(5000, 100)
+
+
+def test_a_pool_too_small_for_the_rule_is_refused(clean):
+    gram, targets = clean
+    with pytest.raises(UsageError, match="got N = 100, rank 100. Take a pool of at least 480"):
+        laws_of(gram[:100, :100], targets[:100])

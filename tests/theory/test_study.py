@@ -1,0 +1,146 @@
+"""The study of a run, on a pool of Gaussian features with classes, against plain NumPy."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from rmtgen.config import Config
+from rmtgen.errors import UsageError
+from rmtgen.pool import Pool, cells
+from rmtgen.spectrum import target_spectrum
+from rmtgen.targets import encode_targets
+from rmtgen.theory.study import ANALYSES, PREDICTION_COLUMNS, Study, to_arrays, to_frame
+from rmtgen.theory.transport import PoolSpectrum
+
+N, M, CLASSES = 1200, 300, 4
+
+
+def study_of(dim, *, train=N, as_gram=False, targets="centered", **fields):
+    """Classes follow noisy linear scores of features with a power-law covariance."""
+    rng = np.random.default_rng(3)
+    mix = rng.standard_normal((dim, CLASSES))
+    features = rng.standard_normal((train + M, dim)) * np.arange(1, dim + 1) ** -0.75
+    labels = np.argmax(features @ mix + 0.3 * rng.standard_normal((train + M, CLASSES)), axis=1)
+    encoded = [encode_targets(part, CLASSES, targets) for part in (labels[:train], labels[train:])]
+    rows, tests = (torch.from_numpy(part) for part in (features[:train], features[train:]))
+    held = (rows @ rows.mT, tests @ rows.mT) if as_gram else (rows, tests)
+    config = Config(train=train, test=M, ridges=(0.0, 1e-3, 1e-2, 1e-1), targets=targets, **fields)
+    pool = Pool(*held, as_gram, *encoded)
+    wanted = cells(config)
+    risk = pd.concat([pool.risk(cell, config) for cell in wanted], ignore_index=True)
+    spectra = {
+        cell.name: PoolSpectrum.of(target_spectrum(modes, encoded[0].values[cell.order(config)]))
+        for cell in wanted
+        for modes in pool.modes([cell.order(config)], config.memory)
+    }
+    return Study(config, pool, risk, spectra)
+
+
+@pytest.fixture(scope="module")
+def study():
+    return study_of(80, sizes=(60, 150, 300, N), trials=2)
+
+
+@pytest.fixture(scope="module")
+def predictions(study):
+    return study.predictions()
+
+
+def test_predictions_keep_every_fit_of_the_run(study, predictions):
+    assert list(predictions.columns) == list(PREDICTION_COLUMNS)
+    keys = ["n", "trial", "ridge"]
+    left, right = (table.sort_values(keys).reset_index(drop=True) for table in (predictions, study.risk))
+    for name in (*keys, "test_risk", "gcv", "loo", "train_risk"):
+        np.testing.assert_array_equal(left[name], right[name])
+
+
+def test_at_the_size_of_the_pool_transport_is_gcv(predictions):
+    whole = predictions[predictions["n"] == N]
+    np.testing.assert_allclose(whole["transport"], whole["gcv"], rtol=1e-9)
+
+
+def test_the_rivals_are_what_plain_numpy_says(study, predictions):
+    row = predictions.query("n == 150 and trial == 1 and relative_ridge == 1e-3").iloc[0]
+    order = np.random.default_rng([study.config.seed, 1]).permutation(N)[:150]
+    features, targets = study.data.train[order].numpy(), study.data.targets.values[order].numpy()
+    gram, n, ridge = features @ features.T, 150, row["ridge"]
+    inverse = np.linalg.inv(gram + n * ridge * np.eye(n))
+    dual = inverse @ targets
+    norm2, train, df = np.trace(dual.T @ gram @ dual), n * ridge**2 * np.square(dual).sum(), np.trace(gram @ inverse)
+    largest = np.square(study.data.train.numpy()).sum(axis=1).max()
+    prior = np.square(targets).sum() / np.trace(gram)
+    expected = {
+        "norm_proxy": norm2 * np.trace(gram) / n**2,
+        "rademacher": np.sqrt(norm2 * np.trace(gram)) / n,
+        "arora": np.sqrt(2 * norm2 * largest / n),
+        "akaike": train * np.exp(2 * df / n),
+        "isotropic": n * prior * np.trace(inverse @ gram @ inverse) / np.trace(inverse) ** 2,
+    }
+    for name, value in expected.items():
+        assert row[name] == pytest.approx(value, rel=1e-8), name
+
+
+def test_transport_is_near_the_test_risk_where_the_rivals_are_not(predictions):
+    fits = predictions[(predictions["relative_ridge"] > 0) & (predictions["n"] >= 150)]
+    off = {
+        name: np.log(fits[name] / fits["test_risk"]).abs().median() for name in ("transport", "isotropic", "train_risk")
+    }
+    assert off["transport"] < 0.05 < min(off["isotropic"], off["train_risk"])
+
+
+def test_a_hindcast_sees_a_tenth_and_foretells_the_rest(study):
+    told = study.hindcast()
+    assert list(told["n"]) == [150, 300, N]
+    assert set(told["seen"]) == {N // 10}
+    best = study.risk.groupby(["n", "ridge"])["test_risk"].mean().groupby("n").min()
+    np.testing.assert_allclose(told["test_risk"], best[told["n"]])
+    assert (np.log(told["predicted_risk"] / told["test_risk"]).abs() < 0.1).all()
+
+
+def test_a_hindcast_does_not_look_at_the_samples_it_hides(study):
+    hidden = np.setdiff1d(np.arange(N), np.random.default_rng([study.config.seed, 0]).permutation(N)[: N // 10])
+    features = study.data.train.clone()
+    features[hidden] = 7.0
+    other = Study(
+        study.config,
+        Pool(features, study.data.test, False, study.data.targets, study.data.test_targets),
+        study.risk,
+        {},
+    )
+    pd.testing.assert_frame_equal(other.hindcast(), study.hindcast())
+
+
+def test_a_run_too_small_for_a_hindcast_says_so():
+    with pytest.raises(UsageError, match=r"a hindcast sees N/10 samples, at least 100.*got N = 300, sizes up to 300"):
+        study_of(40, train=300, sizes=(150, 300), trials=1).hindcast()
+
+
+def test_a_representation_is_described_by_plain_sums(study):
+    found = study.representation().set_index("quantity")["value"]
+    gram = (study.data.train @ study.data.train.mT).numpy()
+    outer = (study.data.targets.values @ study.data.targets.values.mT).numpy()
+    assert found["participation_ratio"] == pytest.approx(np.trace(gram) ** 2 / np.square(gram).sum())
+    cosine = (gram * outer).sum() / np.linalg.norm(gram) / np.linalg.norm(outer)
+    assert found["kernel_target_alignment"] == pytest.approx(cosine)
+    assert found["df1 at 0.1"] < found["df1 at 0.001"] < found["df1 at 1e-05"] <= 80
+    assert 1 >= found["unlearnt at 0.1"] > found["unlearnt at 0.001"] > 0
+
+
+@pytest.mark.parametrize("targets", ["centered", "intercept"])
+def test_every_analysis_of_a_gram_matrix_is_a_table_that_hdf5_keeps(targets):
+    study = study_of(1500, train=1000, as_gram=True, targets=targets, sizes=(40, 80, 160, 240, 1000), trials=1)
+    for name, analyse in ANALYSES.items():
+        table = analyse(study)
+        assert len(table), name
+        again = to_frame(to_arrays(table))
+        pd.testing.assert_frame_equal(again, table.reset_index(drop=True), check_dtype=False)
+    scaling = study.scaling().set_index("quantity")["exponent"]
+    assert scaling["subset_decay"] == pytest.approx(scaling["decay"], abs=0.2)
+
+
+def test_the_local_law_is_tested_below_a_quarter_of_the_pool(study):
+    law = study.local_law()
+    assert set(law["test"]) == {"diagonal_rms", "off_diagonal_rms", "trace", "gcv"}
+    assert law[law["test"] == "diagonal_rms"]["n"].max() == N // 4
+    assert law[law["test"] == "trace"]["n"].max() < N
