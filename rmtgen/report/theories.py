@@ -99,7 +99,9 @@ READING = (
 def theory_notes(results: Sequence[RunResult]) -> list[str]:
     """For each run with theory: how far transport is from the measured risk, the forecast, and what makes GCV doubtful."""
     notes = [note for result in results if result.theory for note in _notes(result)]
-    return notes + [_swapped(first, second) for first, second in _pairs([result for result in results if result.theory])]
+    return notes + [
+        _swapped(first, second) for first, second in _pairs([result for result in results if result.theory])
+    ]
 
 
 def _pairs(results: Sequence[RunResult]) -> list[tuple[RunResult, RunResult]]:

@@ -6,8 +6,9 @@ is all there is where it resolves every mode (rank < N, so κ̂_N(0) = 0). Else 
 
     df1 ∝ κ^(−1/a),      B + noise = floor + c·df1^(−s),
 
-fitted where the pool is trusted, N/16 ≤ df1 ≤ N/2, and joined to it at df1 = N/2, since beyond it fewer than half of
-the pool's directions say what is left. df2 = df1 + dlog df1/dlog κ · df1 = (1 − 1/a)·df1 follows.
+joined to the pool at df1 = N/2, since beyond it fewer than half of its directions say what is left. There 1/a = 1 − df2/df1, because
+dlog df1/dlog κ = −(1 − df2/df1), and df2 = (1 − 1/a)·df1 in the tail; s is fitted over N/16 ≤ df1 ≤ N/2. With an intercept n samples
+fit n − 1 directions.
 
 Intervals are quantiles over resampled pools: weights of the samples are drawn, every curve changes by its first-order influence
 (`influence`), tails are fitted anew.
@@ -33,6 +34,10 @@ POINTS = 1_500
 DRAWS = 200
 """Resampled pools of an interval."""
 QUANTILES = (0.025, 0.975)
+FEWEST = 2
+"""The smallest sample that a forecast is made for."""
+PRECISION = 1e-3
+"""Of the number of labels."""
 BEYOND = 1e-6
 """How far below the trusted range the tail goes, as a share of its κ."""
 EXPONENTS = np.geomspace(0.05, 4, 200)
@@ -49,6 +54,7 @@ class Curves:
         df2: df2(κ).
         floor: B(κ) + noise.
         trusted: The smallest κ that was measured; below it the tail is extrapolated. 0 where every mode was resolved.
+        taken: The directions that an intercept takes of n samples, 0 or 1.
     """
 
     kappa: Float64[np.ndarray, " g"]
@@ -56,14 +62,26 @@ class Curves:
     df2: Float64[np.ndarray, " g"]
     floor: Float64[np.ndarray, " g"]
     trusted: float
+    taken: int
 
     def surface(
         self, n: float
     ) -> tuple[Float64[np.ndarray, " k"], Float64[np.ndarray, " k"], Float64[np.ndarray, " k"]]:
-        """λ, R(n, λ) and κ at every point of the curves that n samples can reach, λ ascending from about 0."""
-        reached = (self.df1 < n) & (self.df2 < n)
-        kappa = self.kappa[reached]
-        return kappa * (1 - self.df1[reached] / n), self.floor[reached] / (1 - self.df2[reached] / n), kappa
+        """λ, R(n, λ) and κ at every point that n samples reach, λ ascending; the first is λ = 0 where df1 crosses n on the curves."""
+        fitted = n - self.taken
+        first = int(np.argmax(self.df1 < fitted)) if self.df1[-1] < fitted else len(self.df1)
+        kappa, df1, df2, floor = (values[first:] for values in (self.kappa, self.df1, self.df2, self.floor))
+        if 0 < first < len(self.df1):
+            share = (self.df1[first - 1] - fitted) / (self.df1[first - 1] - self.df1[first])
+            crossing = (
+                np.exp((1 - share) * np.log(values[first - 1]) + share * np.log(values[first]))
+                for values in (self.kappa, self.df2, self.floor)
+            )
+            at_zero = next(crossing), fitted, *crossing
+            kappa, df1, df2, floor = (
+                np.append(new, values) for new, values in zip(at_zero, (kappa, df1, df2, floor), strict=True)
+            )
+        return kappa * (fitted - df1) / n, n * floor / (fitted - df2), kappa
 
     def best(self, n: float) -> tuple[float, float, float]:
         """λ, R and κ at the smallest risk of n samples.
@@ -80,9 +98,10 @@ class Curves:
         return ridge[place], risk[place], kappa[place]
 
     def risk(self, n: float, ridge: float) -> float:
-        """R(n, λ), log-linear between the points; NaN below the smallest λ that they reach."""
+        """R(n, λ), log-linear between the points; below the smallest λ its limit where every mode was resolved, else NaN."""
         ridges, risks, _ = self.surface(n)
-        return float(np.exp(np.interp(ridge, ridges, np.log(risks), left=np.nan)))
+        left = None if self.trusted == 0 else np.nan
+        return float(np.exp(np.interp(ridge, ridges, np.log(risks), left=left)))
 
 
 def curves(pool: PoolSpectrum) -> Curves:
@@ -97,7 +116,14 @@ def curves(pool: PoolSpectrum) -> Curves:
 
 def _curves(pool: PoolSpectrum, sums: PoolSums, s1: np.ndarray, s2: np.ndarray, energy: np.ndarray) -> Curves:
     """The curves of S1, S2 and E at the δ of `sums`, the pool's own or those of a resampled one."""
-    whole = Curves(sums.delta / s1, pool.directions - s1, pool.directions - np.square(s1) / s2, energy / s2, 0.0)
+    whole = Curves(
+        kappa=sums.delta / s1,
+        df1=pool.directions - s1,
+        df2=pool.directions - np.square(s1) / s2,
+        floor=energy / s2,
+        trusted=0.0,
+        taken=pool.n - pool.directions,
+    )
     return whole if pool.null_dim else _with_tail(whole, pool.directions)
 
 
@@ -114,29 +140,15 @@ def _with_tail(whole: Curves, directions: int) -> Curves:
             f"a tail is fitted to points with df1 from N/16 to N/2: got {np.count_nonzero(fitted)} of them at N = {directions}."
             " Take a larger pool."
         )
-    decay, (_, factor, exponent) = decay_exponent(whole, fitted), floor_law(whole.df1[fitted], whole.floor[fitted])
+    _, factor, exponent = floor_law(whole.df1[fitted], whole.floor[fitted])
     first = int(np.argmax(measured))
-    start, df1, joint = (
-        whole.kappa[first],
-        whole.df1[first],
-        whole.floor[first] - factor * whole.df1[first] ** -exponent,
-    )
+    start, df1, df2, floor = (values[first] for values in (whole.kappa, whole.df1, whole.df2, whole.floor))
     kappa = np.geomspace(BEYOND, 1, POINTS // 2, endpoint=False) * start
-    tail = df1 * (kappa / start) ** (-1 / decay)
-    below = (
-        np.maximum(joint, 0) + factor * tail**-exponent if joint > 0 else whole.floor[first] * (tail / df1) ** -exponent
-    )
-    parts = (kappa, whole.kappa), (tail, whole.df1), ((1 - 1 / decay) * tail, whole.df2), (below, whole.floor)
-    return Curves(*(np.concatenate([new, old[first:]]) for new, old in parts), trusted=start)
-
-
-def decay_exponent(whole: Curves, fitted: np.ndarray) -> float:
-    """Decay a of df1 ∝ κ^(−1/a), by least squares in logarithms; at least 1, below which tr Σ would not be finite.
-
-    References: Wei, Hu, Steinhardt 2022, scaling laws of σ_i ∝ i^(−a).
-    """
-    slope = np.polyfit(np.log(whole.kappa[fitted]), np.log(whole.df1[fitted]), 1)[0]
-    return max(1.0, -1 / slope)
+    tail = df1 * (kappa / start) ** -(1 - df2 / df1)
+    constant = floor - factor * df1**-exponent
+    below = constant + factor * tail**-exponent if constant > 0 else floor * (tail / df1) ** -exponent
+    parts = (kappa, whole.kappa), (tail, whole.df1), (df2 / df1 * tail, whole.df2), (below, whole.floor)
+    return Curves(*(np.concatenate([new, old[first:]]) for new, old in parts), trusted=start, taken=whole.taken)
 
 
 def floor_law(df1: Float64[np.ndarray, " k"], floor: Float64[np.ndarray, " k"]) -> tuple[float, float, float]:
@@ -236,7 +248,7 @@ def labels_needed(influence: Influence, risk: float, *, most: float = 1e9) -> tu
         most: Where the search ends.
 
     Returns:
-        n, and the low and the high end of its interval.
+        n, to a thousandth, and the low and the high end of its interval.
 
     Raises:
         UsageError: A risk that is not positive.
@@ -248,14 +260,14 @@ def labels_needed(influence: Influence, risk: float, *, most: float = 1e9) -> tu
 
 
 def _first_size(one: Curves, risk: float, most: float) -> float:
-    """By bisection in log n: the best risk falls with n."""
-    low, high = np.log(2.0), np.log(most)
-    if one.best(most)[1] > risk:
+    """By bisection over whole n: the best risk falls with n."""
+    low, high = FEWEST - 1, int(most)
+    if one.best(high)[1] > risk:
         return np.inf
-    while high - low > 1e-3:
-        middle = (low + high) / 2
-        low, high = (low, middle) if one.best(np.exp(middle))[1] <= risk else (middle, high)
-    return float(np.ceil(np.exp(high)))
+    while high - low > max(1, PRECISION * low):
+        middle = int(np.sqrt(low * high)) if high > 4 * low else (low + high) // 2
+        low, high = (low, middle) if one.best(max(middle, FEWEST))[1] <= risk else (middle, high)
+    return float(high)
 
 
 def _sizes(sizes: ArrayLike) -> Float64[np.ndarray, " t"]:
