@@ -1,7 +1,7 @@
 """Which theory ranks and scales: the table over runs of one data set, and what the figures need of it."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
@@ -29,7 +29,7 @@ NAMES = {
 """The theories as people call them, in the order of the table."""
 SWAP_SHARE = 8
 """The swap is made at n = N/8, where the pool's own eigenvalues may stand for the population's."""
-HEADINGS = ("data set", "theory", "Kendall τ", "log-error", "shape error", "fits")
+HEADINGS = ("data set", "theory", "Kendall τ", "log-error, %", "shape error, %")
 
 
 def theory_scores(results: Sequence[RunResult]) -> pd.DataFrame:
@@ -70,10 +70,9 @@ def theory_cells(table: pd.DataFrame) -> list[dict[str, str]]:
         {
             "data set": row.dataset.rpartition("/")[2],
             "theory": NAMES[row.theory],
-            "Kendall τ": _with_interval(row.kendall, row.kendall_interval, ".2f"),
-            "log-error": _with_interval(row.log_error, row.log_error_interval, ".3g"),
-            "shape error": _with_interval(row.shape_error, row.shape_error_interval, ".3g"),
-            "fits": f"{row.fits:,}",
+            "Kendall τ": _with_interval(row.kendall, row.kendall_interval, lambda value: number(value, ".2f")),
+            "log-error, %": _with_interval(row.log_error, row.log_error_interval, percentage),
+            "shape error, %": _with_interval(row.shape_error, row.shape_error_interval, percentage),
         }
         for row in table.itertuples()
     ]
@@ -92,7 +91,7 @@ def format_theories(table: pd.DataFrame) -> str:
 
 READING = (
     "every (n, ridge, subset) of every run; 95 % intervals over (run, n). Kendall τ: 1 is the right order of all fits. log-error: median "
-    "|log(predicted / test risk)|; shape error: the same after the best factor, since bounds leave one free"
+    "100 |log(predicted / test risk)|; shape error: the same after the best factor, since bounds leave one free"
 )
 
 
@@ -117,7 +116,7 @@ def _swapped(random: RunResult, pretrained: RunResult) -> str:
     n = max(2, random.spectrum_n // SWAP_SHARE)
     found = swap(_pool(random), _pool(pretrained), n)
     shares = (f"{share / found.gap:.0%}" for share in (found.alignment_share, found.spectrum_share))
-    name = f"{random.model}, {random.kernel}"
+    name = f"{random.model}, {random.dataset.rpartition('/')[2]}, {random.kernel}"
     return (
         f"{name}: pretrained against random at n = {n:,}: log risk falls by {found.gap:.3f}, {next(shares)} of it by alignment and"
         f" {next(shares)} by the spectrum."
@@ -131,7 +130,7 @@ def _pool(result: RunResult) -> PoolSpectrum:
 
 
 def _notes(result: RunResult) -> list[str]:
-    name = f"{result.model}, {result.init}, {result.kernel}"
+    name = f"{result.model}, {result.init}, {result.dataset.rpartition('/')[2]}, {result.kernel}"
     fits = result.theory["predictions"]
     means = fits.groupby(["n", "ridge"], as_index=False)[["transport", "test_risk"]].mean()
     gap = (means["transport"] / means["test_risk"] - 1).abs()
@@ -159,6 +158,6 @@ def _notes(result: RunResult) -> list[str]:
     return notes
 
 
-def _with_interval(value: float, interval: tuple[float, float], form: str) -> str:
-    low, high = (number(end, form) for end in interval)
-    return f"{number(value, form)} [{low}, {high}]"
+def _with_interval(value: float, interval: tuple[float, float], form: Callable[[float], str]) -> str:
+    low, high = (form(end) for end in interval)
+    return f"{form(value)} [{low}, {high}]"
