@@ -228,3 +228,39 @@ def test_a_sketch_is_made_where_features_are_and_solved_from_as_they_are():
     assert Config(kernel="entk", projection=64, solve_from="gram").needs("gram")
     with pytest.raises(UsageError, match="projection sketches the gradients of one head, got heads=2"):
         Config(kernel="entk", projection=4096, heads=2)
+
+
+def test_further_documents_of_a_file_are_laid_over_the_first(tmp_path):
+    file = tmp_path / "several.yaml"
+    file.write_text(
+        "dataset: mnist5k\ntrain: 500\nmodel: [resnet18, resnet34]\n---\nmodel: resnet50\ninit: random\n---\nmodel: resnet18\n"
+    )
+    runs = load_experiment(str(file), {"test": "50"}).runs
+    assert [(run.model, run.init) for run in runs] == [
+        ("resnet18", "pretrained"),
+        ("resnet34", "pretrained"),
+        ("resnet50", "random"),
+    ]  # the last document repeats the first run
+    assert {(run.dataset, run.train, run.test) for run in runs} == {("mnist5k", 500, 50)}
+
+
+def test_each_document_must_be_a_mapping(tmp_path):
+    file = tmp_path / "broken.yaml"
+    file.write_text("train: 500\n---\n- 3\n")
+    with pytest.raises(UsageError, match="must map field names to values, got list"):
+        load_experiment(str(file), {})
+
+
+def test_the_theories_experiment_sets_six_representations_of_two_data_sets_beside_each_other():
+    runs = load_experiment("theories", {}).runs
+    assert len(runs) == 12
+    assert {run.dataset for run in runs} == {"folder:../shared/data/cifar100.tar", "mnist5k"}
+    assert sum(run.tangent for run in runs) == 2
+    assert len({run.run_name for run in runs}) == 12
+
+
+def test_theory_reads_every_stage_before_it_and_names_nothing_anew():
+    config = Config(solve_from="features")
+    assert config.reads("theory") == ("extract", "spectrum", "risk")
+    assert Config(kernel="entk").reads("theory") == ("extract", "gram", "spectrum", "risk")
+    assert "ridges" in config.stage_fields("theory")

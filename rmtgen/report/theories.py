@@ -148,7 +148,7 @@ def _notes(result: RunResult) -> list[str]:
     if "hindcast" in result.theory:
         last = result.theory["hindcast"].iloc[-1]
         notes[0] += (
-            f" From {last['seen']:,} images alone it foretells {number(last['predicted_risk'], '.4f')} [{number(last['low'], '.4f')},"
+            f" From {last['seen']:,.0f} images alone it foretells {number(last['predicted_risk'], '.4f')} [{number(last['low'], '.4f')},"
             f" {number(last['high'], '.4f')}] at n = {last['n']:,.0f}; measured {number(last['test_risk'], '.4f')}"
             f" ±{number(last['test_risk_se'], '.4f')}."
         )
