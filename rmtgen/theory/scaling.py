@@ -18,7 +18,7 @@ import pandas as pd
 from jaxtyping import Float64
 
 from rmtgen.errors import UsageError
-from rmtgen.theory.forecast import QUANTILES, Curves, curves, floor_law, resampled_curves
+from rmtgen.theory.forecast import EXPONENTS, QUANTILES, Curves, curves, floor_law, resampled_curves
 from rmtgen.theory.influence import Influence
 
 LEAST, SHARE = 30, 1 / 4
@@ -103,7 +103,7 @@ def scaling_laws(influence: Influence) -> pd.DataFrame:
         One row a quantity: `quantity exponent low high predicted first last`. `noise` is the part of the risk that no mode explains, not an
         exponent; `decay` a, `alignment` s and `power` b = 1 + s (if s < 2a); then slopes in n: of `kappa`, of the risk beyond its
         noise `ridgeless`, `best_ridge` and `fixed_sum_ridge`, and of the risk itself `fixed_ridge`. A slope that cannot be quoted,
-        since its values are not monotone, is NaN, as are the ends of intervals that resampled pools do not have.
+        since its values are not monotone or no s fits, is NaN, as are the ends of intervals that resampled pools do not have.
 
     Raises:
         UsageError: A pool too small for the rule of the range.
@@ -168,6 +168,8 @@ def _exponents(one: Curves, sizes: Float64[np.ndarray, " t"]) -> dict[str, float
 
     kappa, df2, floor = where_df1_is(one.kappa), where_df1_is(one.df2), where_df1_is(one.floor)
     noise, _, exponent = floor_law(sizes, floor)
+    if not EXPONENTS[0] < exponent < EXPONENTS[-1]:
+        noise = exponent = np.nan  # the best s lies outside of those tried: no power law, and no noise to take off
     fixed = AMPLE * kappa[0]  # far above every κ(0, n) of the range, so that the ridge rules the fit
     at_best = np.array([one.best(n)[1] for n in sizes])
     at_ridge = np.array([one.risk(n, fixed) for n in sizes])

@@ -9,9 +9,9 @@ from rmtgen.errors import UsageError
 from rmtgen.ridge import ridge_path
 from rmtgen.spectrum import gram_modes, target_spectrum
 from rmtgen.theory.effective_ridge import effective_ridge
-from rmtgen.theory.forecast import deltas
+from rmtgen.theory.forecast import Curves, deltas
 from rmtgen.theory.influence import Influence
-from rmtgen.theory.scaling import AGREE, PowerLaw, agree, fit_range, power_law, scaling_laws, subset_decay
+from rmtgen.theory.scaling import AGREE, PowerLaw, _exponents, agree, fit_range, power_law, scaling_laws, subset_decay
 from rmtgen.theory.transport import PoolSpectrum
 
 A, B = 1.5, 1.8
@@ -270,3 +270,13 @@ def test_a_pool_too_small_for_the_rule_is_refused(clean):
     gram, targets = clean
     with pytest.raises(UsageError, match="got N = 100, rank 100. Take a pool of at least 480"):
         laws_of(gram[:100, :100], targets[:100])
+
+
+def test_an_alignment_outside_of_the_tried_exponents_is_not_quoted():
+    """What is left falls as the logarithm of df1: slower than every power that is tried."""
+    kappa = np.geomspace(1e-9, 1, 400)
+    df1 = kappa ** (-1 / 1.5)
+    one = Curves(kappa, df1, df1 / 3, 1 / (1 + np.log1p(df1) / 40), 0.0, 0)
+    found = _exponents(one, np.geomspace(30, 500, 12))
+    assert found["decay"] == pytest.approx(1.5, abs=0.01)
+    assert np.isnan([found[name] for name in ("alignment", "power", "noise", "best_ridge")]).all()
