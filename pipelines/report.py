@@ -1,7 +1,6 @@
 """Stage `report`: risk.csv, spectrum.h5 and theory.h5 of an experiment's runs -> report.html, figures and a table."""
 
 import sys
-import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,22 +65,17 @@ def _make(runs: Sequence[Path], folder: Path, title: str) -> list[Path]:
     from rmtgen.report.loading import load_result
     from rmtgen.report.page import render_page
     from rmtgen.report.results import format_table, summary_table
-    from rmtgen.report.theories import format_theories, theory_notes, theory_scores
+    from rmtgen.report.theories import format_notes, format_theories, theory_notes, theory_scores
 
     results = [load_result(run) for run in runs]
     figures = save_figures(results, folder / "figures")
     durable.write_text(folder / "report.html", render_page(results, figures, title))
     scores = theory_scores(results)
     durable.write_text(folder / "theories.csv", scores.to_csv(index=False))
-    parts = (format_table(summary_table(results)), format_theories(scores), _wrapped(theory_notes(results)))
+    parts = (format_table(summary_table(results)), format_theories(scores), format_notes(theory_notes(results)))
     durable.write_text(folder / SUMMARY, "\n\n".join(part for part in parts if part) + "\n")
     drawn = [path for figure in figures for path in (figure.svg, figure.narrow_svg, figure.png)]
     return [folder / "report.html", folder / SUMMARY, folder / "theories.csv", *drawn]
-
-
-def _wrapped(notes: Sequence[str]) -> str:
-    lines = (textwrap.wrap(note, 100, subsequent_indent="  ", break_on_hyphens=False) for note in notes)
-    return "\n".join(line for wrapped in lines for line in wrapped)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

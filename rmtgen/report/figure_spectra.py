@@ -5,8 +5,8 @@ from matplotlib.axes import Axes
 
 from rmtgen.report.figure_axes import limits, log_axis
 from rmtgen.report.figure_style import Series, Words
-from rmtgen.report.results import RunResult
 from rmtgen.report.wording import listed, percentage
+from rmtgen.theory.alignment import cumulative_power
 
 EIGENVALUE_FLOOR = 1e-10  # below this share of the largest there is only rounding
 CURVE_POINTS = 300
@@ -15,7 +15,7 @@ CURVE_POINTS = 300
 def draw_spectra(series: list[Series], decay: Axes, power: Axes) -> Words:
     """Draw each run's eigenvalues and the cumulative target power of its modes, and say what is seen."""
     shares = [item.result.eigenvalues / item.result.eigenvalues.sum() for item in series]
-    powers = [_cumulative_power(item.result) for item in series]
+    powers = [cumulative_power(item.result.target_power, item.result.null_energy) for item in series]
     for place, (item, share, captured) in enumerate(zip(series, shares, powers, strict=True)):
         modes = np.unique(np.rint(np.geomspace(1, len(share), CURVE_POINTS)).astype(int))
         look = {"color": item.color, "marker": item.marker, "markersize": 5, "markevery": (0.05 * (place % 3), 0.15)}
@@ -33,11 +33,6 @@ def draw_spectra(series: list[Series], decay: Axes, power: Axes) -> Words:
     log_axis(decay, "y", (low, view[1]))
     power.set_ylim(0, 1.03)
     return _spectra_words(series, powers, below=sum(int((share < low).sum()) for share in shares))
-
-
-def _cumulative_power(result: RunResult) -> np.ndarray:
-    """C(m) = Σ_{i≤m} v_i² / (Σ v_i² + null energy), for m = 1 … r."""
-    return result.target_power.cumsum() / (result.target_power.sum() + result.null_energy)
 
 
 def _spectra_words(series: list[Series], powers: list[np.ndarray], *, below: int) -> Words:

@@ -1,5 +1,6 @@
 """Which theory ranks and scales: the table over runs of one data set, and what the figures need of it."""
 
+import functools
 import textwrap
 from collections.abc import Callable, Sequence
 
@@ -41,6 +42,12 @@ def theory_scores(results: Sequence[RunResult]) -> pd.DataFrame:
     Returns:
         Columns `dataset runs theory` and the fields of `Score`; no rows where no run has theory.
     """
+    return _theory_scores(tuple(results))
+
+
+@functools.lru_cache(maxsize=2)
+def _theory_scores(results: tuple[RunResult, ...]) -> pd.DataFrame:
+    """Kept, because the page, two drawings and the terminal all show it and its intervals take seconds."""
     rows = []
     for dataset in dict.fromkeys(result.dataset for result in results):
         tables = [
@@ -93,6 +100,12 @@ READING = (
     "every (n, ridge, subset) of every run; 95 % intervals over (run, n). Kendall τ: 1 is the right order of all fits. log-error: median "
     "100 |log(predicted / test risk)|; shape error: the same after the best factor, since bounds leave one free"
 )
+
+
+def format_notes(notes: Sequence[str]) -> str:
+    """Notes as plain text of at most 100 columns."""
+    lines = (textwrap.wrap(note, TABLE_WIDTH, subsequent_indent="  ", break_on_hyphens=False) for note in notes)
+    return "\n".join(line for wrapped in lines for line in wrapped)
 
 
 def theory_notes(results: Sequence[RunResult]) -> list[str]:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from rmtgen.errors import UsageError
 from rmtgen.theory.arguments import noise_value, ridge_and_size, spectrum_values
-from rmtgen.theory.effective_ridge import degrees_of_freedom, effective_ridge
+from rmtgen.theory.effective_ridge import omniscient_risk
 from rmtgen.theory.transport import PoolSpectrum
 
 AMPLE = 1 / 2
@@ -73,16 +73,15 @@ def isotropic_omniscient(
 
     References: Dobriban & Wager 2018.
     """
-    kappa, kappa_prime = effective_ridge(eigenvalues, ridge, n)
-    spread = degrees_of_freedom(eigenvalues, kappa) - degrees_of_freedom(eigenvalues, kappa, 2)
-    return kappa_prime * (scale * kappa * spread + noise_value(noise))
+    sigma = spectrum_values(eigenvalues)
+    return omniscient_risk(sigma, scale * sigma, ridge, n, noise)
 
 
 def benign_variance(eigenvalues: ArrayLike, ridge: float, n: int, *, b: float = 1.0) -> float:
     """k*/n + n/R_{k*}: the variance of a benign overfit in units of the noise, up to a constant.
 
     With t_k = nλ + Σ_{i>k} σ_i, the ridge that the modes beyond k amount to: r_k = t_k/σ_{k+1}, k* = min{k : r_k ≥ bn},
-    R_k = t_k²/Σ_{i>k} σ_i². It is 1 (all noise kept) where no k < n qualifies.
+    R_k = t_k²/Σ_{i>k} σ_i². Beyond the last mode r_k = R_k = ∞. It is 1 (all noise kept) where no k < n qualifies.
 
     Args:
         eigenvalues: σ_i, in any order.
@@ -96,14 +95,16 @@ def benign_variance(eigenvalues: ArrayLike, ridge: float, n: int, *, b: float = 
     References: Bartlett et al. 2020, Theorem 4; Tsigler & Bartlett 2020 for λ > 0.
     """
     sigma = np.sort(spectrum_values(eigenvalues))[::-1]
+    sigma = sigma[sigma > 0]
     ridge_and_size(ridge, n)
     left = n * ridge + np.cumsum(sigma[::-1])[::-1]
     squares = np.cumsum(np.square(sigma[::-1]))[::-1]
     enough = np.flatnonzero(left >= b * n * sigma)
-    if not enough.size or enough[0] >= n:
+    first = int(enough[0]) if enough.size else len(sigma)
+    if first >= n:
         return 1.0
-    first = int(enough[0])
-    return first / n + n * squares[first] / left[first] ** 2
+    spread = n * squares[first] / left[first] ** 2 if enough.size else 0.0
+    return first / n + spread
 
 
 def mallows_cp(
@@ -112,13 +113,14 @@ def mallows_cp(
     """Cp = R_train + 2·noise·df/n over the fits of one sample, ridges ascending or not.
 
     The noise is R_train/(1 − df/n) of the fit with the most degrees of freedom ≤ n/2: the largest model that still leaves
-    half of the samples to tell it; where every fit has more, that of the fewest.
+    half of the samples to tell it; where every fit has more, that of the fewest. NaN where that one interpolates.
 
     References: Mallows 1973.
     """
     ample = np.where(df <= AMPLE * n, df, -df)
     place = int(np.argmax(ample))
-    noise = train_risk[place] / (1 - df[place] / n)
+    with np.errstate(invalid="ignore"):  # a single fit that interpolates tells no noise
+        noise = train_risk[place] / (1 - df[place] / n)
     return train_risk + 2 * noise * df / n
 
 

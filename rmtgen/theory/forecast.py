@@ -20,8 +20,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float64
 from numpy.typing import ArrayLike
+from torch import Tensor
 
 from rmtgen.errors import NumericalError, UsageError
+from rmtgen.spectrum import Modes, target_spectrum
 from rmtgen.theory.influence import Influence
 from rmtgen.theory.transport import PoolSpectrum, PoolSums
 
@@ -102,6 +104,21 @@ class Curves:
         ridges, risks, _ = self.surface(n)
         left = None if self.trusted == 0 else np.nan
         return float(np.exp(np.interp(ridge, ridges, np.log(risks), left=left)))
+
+
+def pool_influence(modes: Modes, targets: Float64[Tensor, "n c"]) -> Influence:
+    """What forecasts are made from: the influence of every sample of a pool, over the whole grid of its sum ridge.
+
+    Args:
+        modes: Of the pool, from `spectrum.gram_modes` or `spectrum.feature_modes`.
+        targets: Of the same samples.
+
+    Raises:
+        UsageError: Another number of targets than of samples.
+        NumericalError: A pool without any mode, or targets without any power.
+    """
+    pool = PoolSpectrum.of(target_spectrum(modes, targets))
+    return Influence.of(pool, modes, targets, deltas(pool))
 
 
 def curves(pool: PoolSpectrum) -> Curves:
@@ -193,7 +210,7 @@ def forecast(influence: Influence, sizes: ArrayLike, *, ridges: ArrayLike | None
     """Test risk at sizes of any magnitude, at the best ridge of each or at given ones, with 95 % intervals over pools.
 
     Args:
-        influence: Of the pool (`pool_influence`).
+        influence: Of the pool, from `pool_influence`.
         sizes: Sample sizes n ≥ 2.
         ridges: λ ≥ 0, or None for the ridge of smallest risk at each size.
 

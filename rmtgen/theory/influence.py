@@ -78,21 +78,23 @@ class Influence:
             value[0] * (1 + change)
             for value, change in zip((sums.s1, sums.s2, sums.energy), self.at(max(delta, floor)), strict=True)
         )
-        whole = sums.energy[0] / (sums.s1[0] ** 2 - missing * sums.s2[0])
-        here = energy / (s1**2 - (missing - 1) * s2)
+        whole = sums.s1[0] ** 2 - missing * sums.s2[0], sums.energy[0]
+        here = s1**2 - (missing - 1) * s2, energy
         step = np.zeros_like(s1)
         if delta > 0:
             left = missing - 1
             step = -(1 - left / s1 - n * ridge / delta) / (1 - left * s2 / s1**2)
-        with np.errstate(invalid="ignore"):
-            return np.log(here / whole) + self._slope(max(delta, floor), missing) * step
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = here[1] / whole[1] * whole[0] / here[0]
+            return np.log(ratio) + self._slope(max(delta, floor), missing) * step
 
     def standard_errors(self, predicted: Transported, ridge: np.ndarray, n: np.ndarray) -> Float64[np.ndarray, "..."]:
-        """Relative standard error of each predicted risk, from the draw of the pool; NaN where it has no such risk without some sample."""
+        """Relative standard error of each predicted risk, from the draw of the pool; NaN where the risk is ∞."""
         points = zip(np.ravel(ridge), np.ravel(n), np.ravel(predicted.delta), strict=True)
         changes = (self.log_risk(*point) for point in points)
         factor = (self.pool.n - 1) ** 0.5
-        return np.array([factor * change.std() for change in changes]).reshape(np.shape(n))
+        errors = np.array([factor * change.std() for change in changes]).reshape(np.shape(n))
+        return np.where(np.isfinite(predicted.risk), errors, np.nan)
 
     def _slope(self, delta: float, missing: float) -> float:
         """Slope dlog R/dlog δ of the whole pool."""

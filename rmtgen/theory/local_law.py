@@ -1,4 +1,6 @@
-"""The local random matrix law, tested on data: the four deviations whose fall with n says that GCV converges to the risk.
+"""The local random matrix law, tested on data: the deviations whose fall with n says that GCV converges to the risk.
+
+The leverage ratio, which says for which samples it holds, is a detector of `trust`.
 
 Notation: a pool of N samples, K = XXᵀ with eigenvalues s_k and eigenvectors u_k, Λ_k = s_k/N, r modes; a random subset S of n samples,
 δ = nλ its sum ridge, G = (K + δI)⁻¹, Σ the population covariance. The law says λ(Σ̂ + λ)⁻¹ ≈ κ(Σ + κ)⁻¹ on fixed vectors, up to
@@ -28,7 +30,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from rmtgen.errors import NumericalError, UsageError
-from rmtgen.spectrum import EPS64, Modes
+from rmtgen.spectrum import Modes
 from rmtgen.theory.transport import PoolSpectrum, transported
 
 BLOCK = 2**24
@@ -164,41 +166,6 @@ def trace_deviation(risk: pd.DataFrame, pool: PoolSpectrum) -> pd.DataFrame:
     with np.errstate(divide="ignore", invalid="ignore"):
         deviation = np.where(predicted > 0, rows["kappa"].to_numpy() / predicted - 1, np.nan)
     return rows.assign(pool_kappa=predicted, deviation=deviation)
-
-
-def leverage_ratio(modes: Modes, ridge: float) -> float:
-    """H = CV(diag G)/√(2(κ̂' − 1)/n): how unequal the samples are, against what Gaussian features would give.
-
-    G_ii = Σ_k U_ik²/(s_k + nλ) + p_i/(nλ), p_i the null leverage. With an intercept P takes the place of G, and κ̂' is of its n − 1
-    directions.
-
-    Args:
-        modes: Modes of the sample, its null space included.
-        ridge: λ ≥ 0 of the mean objective; 0 is the ridgeless limit.
-
-    Returns:
-        H, about 1 for Gaussian features, far above 1 where samples are not isotropic: there GCV should not be trusted.
-
-    Raises:
-        UsageError: A negative or infinite ridge.
-        NumericalError: All eigenvalues of K are the same, so that Gaussian features would give no spread.
-    """
-    if not 0 <= ridge < np.inf:
-        raise UsageError(f"ridge must be finite and >= 0: got {ridge}. It is λ of the mean objective.")
-    sum_ridge = modes.n * float(ridge)
-    modes = modes.at(sum_ridge)
-    ridgeless = sum_ridge == 0 and not modes.null_dim  # 1/s takes the place of δ/(s + δ), its limit over δ
-    weights = 1 / modes.values if ridgeless else sum_ridge / (modes.values + sum_ridge)
-    mean = (weights.sum() + modes.null_dim) / modes.n_eff
-    spread = ((weights - mean).square().sum() + modes.null_dim * (1 - mean).square()) / (modes.n_eff * mean.square())
-    if not spread > (10 * EPS64) ** 2:
-        raise NumericalError(
-            f"the leverage ratio needs eigenvalues that differ: expected kappa' - 1 > 0, got {spread.item():.3g} at ridge {ridge:.3g}"
-            f" ({len(modes.values)} modes of {modes.n} samples). Take a smaller ridge, or check for orthogonal samples."
-        )
-    rows = modes.vectors.split(max(1, BLOCK // max(1, len(weights))))
-    diagonal = torch.cat([block.square() @ weights for block in rows]) + modes.null_leverage()
-    return (diagonal.std(correction=0) / diagonal.mean() / (2 * spread / modes.n).sqrt()).item()
 
 
 def gcv_deviation(risk: pd.DataFrame) -> pd.DataFrame:

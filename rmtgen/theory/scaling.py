@@ -162,11 +162,9 @@ def _exponents(one: Curves, sizes: Float64[np.ndarray, " t"]) -> dict[str, float
     order = np.argsort(one.df1)
     log_df1 = np.log(np.maximum(one.df1[order], np.finfo(float).tiny))
 
-    def where_df1_is(values: np.ndarray, logarithm: bool = True) -> np.ndarray:
-        found = np.interp(np.log(sizes), log_df1, np.log(values[order]) if logarithm else values[order])
-        return np.exp(found) if logarithm else found
-
-    kappa, df2, floor = where_df1_is(one.kappa), where_df1_is(one.df2), where_df1_is(one.floor)
+    kappa, df2, floor = (
+        np.exp(np.interp(np.log(sizes), log_df1, np.log(values[order]))) for values in (one.kappa, one.df2, one.floor)
+    )
     noise, _, exponent = floor_law(sizes, floor)
     if not EXPONENTS[0] < exponent < EXPONENTS[-1]:
         noise = exponent = np.nan  # the best s lies outside of those tried: no power law, and no noise to take off

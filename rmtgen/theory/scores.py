@@ -78,7 +78,7 @@ def score(
         np.concatenate([members[k] for k in generator.integers(len(members), size=len(members))]) for _ in range(DRAWS)
     ]
     figures = np.array([_figures(ratio[rows], *(part[rows] for part in rest)) for rows in drawn])
-    low, high = np.nanquantile(figures, QUANTILES, axis=0) if len(members) > 1 else np.full((2, 3), np.nan)
+    low, high = pd.DataFrame(figures).quantile(QUANTILES).to_numpy() if len(members) > 1 else np.full((2, 3), np.nan)
     fields = (
         value for trio in zip(_figures(ratio, *rest), low, high, strict=True) for value in (trio[0], (trio[1], trio[2]))
     )

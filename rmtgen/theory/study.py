@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 
 from rmtgen.config import Config
-from rmtgen.errors import UsageError
+from rmtgen.errors import UsageError, warn
 from rmtgen.pool import Cell, Pool
 from rmtgen.spectrum import Modes, Spectrum, target_spectrum
 from rmtgen.theory import baselines
 from rmtgen.theory.alignment import bias_against_df, kernel_target_alignment, participation_ratio
 from rmtgen.theory.effective_ridge import omniscient_risk
-from rmtgen.theory.forecast import deltas, forecast
+from rmtgen.theory.forecast import deltas, forecast, pool_influence
 from rmtgen.theory.influence import Influence
 from rmtgen.theory.local_law import gcv_deviation, quadratic_forms, trace_deviation
-from rmtgen.theory.scaling import scaling_laws, subset_decay
+from rmtgen.theory.scaling import agree, scaling_laws, subset_decay
 from rmtgen.theory.transport import PoolSpectrum, transported
 from rmtgen.theory.trust import trust_report
 
@@ -80,14 +80,14 @@ class Study:
         return next(self.data.modes([np.arange(self.config.train)], self.config.memory))
 
     @cached_property
-    def pool(self) -> PoolSpectrum:
-        """The same with the targets' energy."""
-        return PoolSpectrum.of(target_spectrum(self.modes, self.data.targets.values))
-
-    @cached_property
     def influence(self) -> Influence:
         """How each sample of the pool moves what it predicts."""
-        return Influence.of(self.pool, self.modes, self.data.targets.values, deltas(self.pool))
+        return pool_influence(self.modes, self.data.targets.values)
+
+    @property
+    def pool(self) -> PoolSpectrum:
+        """The pool's eigenvalues with the targets' energy."""
+        return self.influence.pool
 
     def predictions(self) -> pd.DataFrame:
         """Every theory at every (n, trial, ridge) of the run, beside the measured risk: `PREDICTION_COLUMNS`."""
@@ -134,7 +134,7 @@ class Study:
         return bias_against_df(self.pool, grid[:: max(1, len(grid) // CURVE_POINTS)])
 
     def forecast(self) -> pd.DataFrame:
-        """The risk at the best ridge for sizes from N/16 to 64 N (`forecast.forecast`)."""
+        """The risk at the best ridge for sizes from N/64 to 64 N (`forecast.forecast`)."""
         sizes = np.unique(np.round(self.pool.n * FORECAST_FACTORS))
         return forecast(self.influence, sizes[sizes >= 2])
 
@@ -157,9 +157,7 @@ class Study:
                 f" N = {self.config.train}, sizes up to {max(self.config.sizes)}. Raise train."
             )
         modes = next(self.data.modes([order], self.config.memory))
-        targets = self.data.targets.values[order]
-        pool = PoolSpectrum.of(target_spectrum(modes, targets))
-        told = forecast(Influence.of(pool, modes, targets, deltas(pool)), truth["n"])
+        told = forecast(pool_influence(modes, self.data.targets.values[order]), truth["n"])
         return told.merge(truth, on="n").assign(seen=len(order))
 
     def representation(self) -> pd.DataFrame:
@@ -190,13 +188,15 @@ class Study:
             law = subset_decay(self.risk, self.pool.rank, self.pool.n)
         except UsageError:
             return table
+        decay = table.set_index("quantity").loc["decay", ["exponent", "low", "high"]].tolist()
+        if not agree(decay, law):
+            warn(
+                f"two estimates of the decay a must agree: got {decay[0]:.3f} from the pool and {law.slope:.3f} from subsets of"
+                f" {law.first:g} to {law.last:g} samples. The spectrum is no power law there; do not quote one."
+            )
         reach = 2 * law.standard_error
         row = {"quantity": "subset_decay", "exponent": law.slope, "low": law.slope - reach, "high": law.slope + reach}
-        ends = {
-            "predicted": table["exponent"][table["quantity"] == "decay"].iloc[0],
-            "first": law.first,
-            "last": law.last,
-        }
+        ends = {"predicted": decay[0], "first": law.first, "last": law.last}
         return pd.concat([table, pd.DataFrame([row | ends])], ignore_index=True)
 
     def local_law(self) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from torch import Tensor
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.spectrum import EPS32, EPS64, symmetrised
 from rmtgen.targets import ClassCode, finite_matrix, target_matrix
+from rmtgen.theory.resolvent import Resolvent, explained, left_out, resolvents
 
 # Calibrated on i.i.d. draws with linear targets and noise .3, at relative ridges 1e-4 and 1e-2, and 1e-3 with an intercept, m = n.
 # Share of reports in which anything tripped: n = 300, 200 draws a cell: isotropic Gaussian 0 %, power law i^-1.5 1 %, i^-.7 1 %,
@@ -63,8 +64,6 @@ BLOCKINGS = 64
 """Random choices of blocks."""
 SPLITS = 199
 """Random splits of train and test samples; the largest of them is the threshold."""
-GRAIN = 1e-10
-"""Of what is subtracted: a difference below that is rounding."""
 POWER_STEPS = 30
 ROWS = 256
 """Rows that are looked at a time."""
@@ -102,42 +101,6 @@ class TrustReport:
     def frame(self) -> pd.DataFrame:
         """One row a finding: `detector value threshold tripped message`."""
         return pd.DataFrame([asdict(finding) for finding in self.findings])
-
-
-@dataclass(frozen=True, eq=False)
-class Resolvent:
-    """P = G − rrᵀ at δ: r = G1/√(1ᵀG1) with an intercept, and r = 0, P = G without."""
-
-    inverse: Float64[Tensor, "n n"]
-    removed: Float64[Tensor, " n"]
-    sum_ridge: float
-
-    @property
-    def diagonal(self) -> Float64[Tensor, " n"]:
-        """P_ii."""
-        return self.inverse.diagonal() - self.removed.square()
-
-    @property
-    def directions(self) -> int:
-        """n, less one for an intercept."""
-        return len(self.removed) - bool(self.removed.any())
-
-    @property
-    def kappa_prime(self) -> float:
-        """κ̂' = n tr(P²)/(tr P)² ≥ 1, n the number of directions."""
-        removed = self.removed
-        square = torch.linalg.vector_norm(self.inverse).square() - 2 * removed @ (self.inverse @ removed)
-        square += removed.square().sum().square()
-        return max(1.0, (self.directions * square / self.diagonal.sum().square()).item())
-
-    def times(self, columns: Float64[Tensor, "n c"]) -> Float64[Tensor, "n c"]:
-        """P times some columns."""
-        return self.inverse @ columns - torch.outer(self.removed, self.removed @ columns)
-
-    def blocks(self, index: Int64[Tensor, "k b"]) -> Float64[Tensor, "k b b"]:
-        """P_BB of k blocks of samples."""
-        rows, columns = index[:, :, None], index[:, None, :]
-        return self.inverse[rows, columns] - self.removed[rows] * self.removed[columns]
 
 
 def trust_report(
@@ -186,26 +149,6 @@ def trust_report(
     if single:
         findings += [float32_df(used), float32_ridge(used, _largest_eigenvalue(matrix))]
     return TrustReport(tuple(findings))
-
-
-def resolvents(matrix: Float64[Tensor, "n n"], sum_ridge: float) -> tuple[Resolvent, Resolvent]:
-    """Without and with an intercept; they share G.
-
-    Raises:
-        NumericalError: K + δI is not positive definite.
-    """
-    shifted = matrix.clone()
-    shifted.diagonal().add_(sum_ridge)
-    factor, failed = torch.linalg.cholesky_ex(shifted)
-    del shifted
-    if failed:
-        raise NumericalError(
-            f"gram + nλI must be positive definite: its factorisation failed at row {int(failed) - 1} with nλ = {sum_ridge:.3g}."
-            " Take a larger ridge, or compute the Gram matrix in float64."
-        )
-    lean = torch.cholesky_solve(matrix.new_ones(len(matrix), 1), factor)[:, 0]
-    inverse = torch.cholesky_inverse(factor)
-    return tuple(Resolvent(inverse, part, sum_ridge) for part in (torch.zeros_like(lean), lean / lean.sum().sqrt()))
 
 
 def leverage(resolvent: Resolvent) -> Finding:
@@ -279,13 +222,6 @@ def correlated_samples(resolvent: Resolvent, dual: Float64[Tensor, "n c"]) -> Fi
     )
 
 
-def left_out(
-    resolvent: Resolvent, dual: Float64[Tensor, "n c"], blocks: Int64[Tensor, "k b"]
-) -> Float64[Tensor, "k b c"]:
-    """Residuals Y_B − f_{−B}(X_B) of fits without the block at the same δ: (G_BB)⁻¹(GY)_B."""
-    return torch.linalg.solve(resolvent.blocks(blocks), dual[blocks])
-
-
 def ordered_classes(classes: Int64[Tensor, " n"] | Bool[Tensor, " n"]) -> Finding:
     """Deviations by which more neighbours share a class than after a shuffle; ∞ where there is one class alone.
 
@@ -303,38 +239,6 @@ def ordered_classes(classes: Int64[Tensor, " n"] | Bool[Tensor, " n"]) -> Findin
         f"the z-score of {pairs} pairs of neighbours of equal class, where a shuffle gives {mean:.0f},",
         "the order carries the class, so shuffle before the first n samples are taken",
     )
-
-
-def explained(
-    matrix: Float64[Tensor, "n n"], centred: Resolvent, tests: Float[Tensor, "m n"]
-) -> tuple[Float64[Tensor, " n"], Float64[Tensor, " m"]]:
-    """k(x)ᵀPk(x), k centred on the fit's own samples: what a fit explains of each train sample left out, and of each test sample.
-
-    With h_i = (HKH)_ii, H = I − 11ᵀ/n, a left-out sample has (n/(n − 1))²h_i + δn/(n − 1) − 1/P_ii. A test sample has the mean over the
-    n fits that leave a train sample j out, of n − 1 samples like those: k(x)ᵀPk(x) − Σ_j(α_j + 1/n)²/(nP_jj) + Σ_j h_j/(n(n − 1)²)
-    + δ/(n(n − 1)), α = Pk(x). Both have the same expectation under i.i.d. samples, whether or not the regression has an intercept.
-    Both are rounded, to `GRAIN` of what they are differences of, since a rank compares even the last digit.
-
-    Args:
-        matrix: K.
-        centred: The resolvent with an intercept.
-        tests: k(test, train).
-
-    Returns:
-        One value a train sample, and one a test sample.
-    """
-    n, sum_ridge, diagonal, means = len(matrix), centred.sum_ridge, centred.diagonal, matrix.mean(dim=0)
-    norms = matrix.diagonal() - 2 * means + means.mean()
-    train = (n / (n - 1)) ** 2 * norms + sum_ridge * n / (n - 1) - 1 / diagonal
-    missing = norms.mean() / (n - 1) ** 2 + sum_ridge / (n * (n - 1))
-    parts = []
-    for rows in tests.split(ROWS):
-        columns = (rows.double() - means).mT
-        dual = centred.times(columns)
-        lost = (dual + 1 / n).square().mT @ (1 / diagonal) / n
-        parts.append((columns * dual).sum(dim=0) - lost + missing)
-    grain = GRAIN * (norms.max() + sum_ridge)
-    return (train / grain).round() * grain, (torch.cat(parts) / grain).round() * grain
 
 
 def covariate_shift(train: Float64[Tensor, " n"], test: Float64[Tensor, " m"]) -> Finding:

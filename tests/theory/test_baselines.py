@@ -193,7 +193,7 @@ def plain_benign(sigma, ridge, n, b):
         rest = n * ridge + sum(sigma[k:])
         if rest / sigma[k] >= b * n:
             return k / n + n * sum(s**2 for s in sigma[k:]) / rest**2
-    return 1.0
+    return min(1.0, len(sigma) / n)
 
 
 @settings(max_examples=150, deadline=None)
@@ -214,10 +214,17 @@ def test_a_spike_on_a_flat_tail_is_learnt_and_the_tail_harmless():
 
 
 def test_without_a_tail_all_the_noise_is_kept():
-    assert benign_variance(np.ones(10), 0.0, 20) == 1
+    assert benign_variance(np.ones(20), 0.0, 20, b=2.0) == 1
     assert benign_variance(2.0 ** -np.arange(40), 0.0, 20) == 1
     assert benign_variance(np.ones(21), 0.0, 20, b=2.0) == 1
     assert benign_variance(np.ones(40), 0.0, 20, b=2.0) == pytest.approx(0.5, rel=1e-12)
+
+
+def test_fewer_modes_than_samples_keep_the_share_of_least_squares():
+    """All p modes are learnt, at a variance of p/n; modes of no variance change nothing."""
+    assert benign_variance(np.ones(10), 0.0, 20) == 0.5
+    assert benign_variance(np.append(np.ones(10), 0.0), 0.0, 20) == 0.5
+    assert benign_variance(np.ones(5), 1e-3, 100) == 0.05
 
 
 @settings(max_examples=30, deadline=None)
@@ -311,3 +318,11 @@ def test_akaike_orders_fits_as_aic_does():
     np.testing.assert_allclose(found, np.exp(aic / 100), rtol=1e-13)
     assert found.argsort().tolist() == aic.argsort().tolist()
     np.testing.assert_allclose(akaike(9 * TRAIN, DF, 100), 9 * found, rtol=1e-13)
+
+
+def test_at_the_peak_an_isotropic_problem_without_noise_has_no_risk():
+    assert isotropic_omniscient([1.0], 0.0, 1, scale=1.0) == 0
+
+
+def test_a_single_fit_that_interpolates_tells_no_noise():
+    assert np.isnan(mallows_cp(np.zeros(1), np.array([10.0]), 10)).all()

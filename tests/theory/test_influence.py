@@ -275,3 +275,16 @@ def test_standard_errors_are_the_spread_over_pools(p, n, ridge, intercept):
 def test_standard_errors_are_conservative_where_the_size_nears_the_pool(n):
     """df → N without a ridge: half as much again and more, never below the spread."""
     assert 1.2 < errors_over_spread(300, n, 0.0, False) < 3
+
+
+def test_at_the_peak_there_is_no_standard_error():
+    """A pool of 20 with 5 features, ridgeless at n = 5: the risk is ∞."""
+    rng = np.random.default_rng(0)
+    features, targets = rng.standard_normal((20, 5)), torch.from_numpy(rng.standard_normal((20, 1)))
+    modes = gram_modes(features @ features.T)
+    pool = PoolSpectrum.of(target_spectrum(modes, targets))
+    predicted = transported(pool, [0.0, 0.1], 5)
+    errors = Influence.of(pool, modes, targets, np.array([1e-20, 10.0])).standard_errors(predicted, [0.0, 0.1], [5, 5])
+    assert np.isinf(predicted.risk[0])
+    assert np.isnan(errors[0])
+    assert errors[1] > 0

@@ -1,9 +1,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-import reference
 import torch
-from cases import CASES, DEFICIENT_WIDE, POWER_LAW, REPEATED, TALL, orthonormal
+from cases import CASES, POWER_LAW, REPEATED, TALL, orthonormal
 
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.ridge import ridge_path, ridge_path_features
@@ -11,7 +10,6 @@ from rmtgen.spectrum import feature_modes, gram_modes, target_spectrum
 from rmtgen.theory import local_law
 from rmtgen.theory.local_law import (
     gcv_deviation,
-    leverage_ratio,
     quadratic_forms,
     rate,
     spread_modes,
@@ -126,16 +124,15 @@ def test_one_row_a_size_trial_and_ridge_the_same_for_the_same_seed():
 
 
 @pytest.mark.parametrize("scale", [1e-8, 3.7, 1e8])
-def test_forms_and_leverage_do_not_see_the_scale(scale):
+def test_forms_do_not_see_the_scale(scale):
     gram = POWER_LAW.gram
     ridge = POWER_LAW.ridges((1e-2,))[0]
     plain, scaled = gram_modes(gram), gram_modes(scale * gram)
     frames = [quadratic_forms(*pair) for pair in ((plain, [3, 5], [ridge]), (scaled, [3, 5], [scale * ridge]))]
     pd.testing.assert_frame_equal(*(frame.drop(columns="ridge") for frame in frames), rtol=1e-7)
-    assert leverage_ratio(scaled, scale * ridge) == pytest.approx(leverage_ratio(plain, ridge), rel=1e-8)
 
 
-def test_forms_and_leverage_do_not_see_the_order_of_the_samples():
+def test_forms_do_not_see_the_order_of_the_samples():
     order = np.random.default_rng(0).permutation(len(POWER_LAW.features))
     subset, chosen, ridge = np.array([4, 9, 11, 2]), np.array([0, 3, 7]), POWER_LAW.ridges((1e-2,))[0]
     plain, moved = gram_modes(POWER_LAW.gram), gram_modes(POWER_LAW.gram[np.ix_(order, order)])
@@ -145,7 +142,6 @@ def test_forms_and_leverage_do_not_see_the_order_of_the_samples():
         np.abs(forms(plain, subset, ridge, chosen)),
         atol=1e-10,
     )
-    assert leverage_ratio(moved, ridge) == pytest.approx(leverage_ratio(plain, ridge), rel=1e-10)
 
 
 def test_forms_do_not_see_a_rotation_of_the_features():
@@ -221,54 +217,6 @@ def test_sizes_beyond_the_pool_are_left_out_and_a_vanishing_kappa_says_nothing()
     assert np.isnan(table["deviation"][0])
     assert table["deviation"][1] == pytest.approx(0.2 / transported(pool, 0.1, 20).kappa - 1)
     assert trace_deviation(risk[risk["n"] == 30], pool).empty
-
-
-# --- leverage --------------------------------------------------------------------------------------------------------------
-
-
-def plain_leverage(gram, ridge, intercept):
-    n = len(gram)
-    inverse = reference.resolvent(gram, n * ridge, intercept)
-    diagonal, directions = np.diag(inverse), n - intercept
-    kappa_prime = directions * np.trace(inverse @ inverse) / np.trace(inverse) ** 2
-    return diagonal.std() / diagonal.mean() / np.sqrt(2 * (kappa_prime - 1) / n)
-
-
-@cases
-@intercepts
-def test_leverage_ratio_equals_its_definition(case, intercept, monkeypatch):
-    monkeypatch.setattr(local_law, "BLOCK", 20)
-    for ridge in case.ridges((1e-3, 1e-1, 1.0)):
-        expected = plain_leverage(case.gram, ridge, intercept)
-        for modes in (gram_modes(case.gram, intercept=intercept), feature_modes(case.features, intercept=intercept)):
-            assert leverage_ratio(modes, ridge) == pytest.approx(expected, rel=1e-6)
-
-
-@pytest.mark.parametrize("case", [POWER_LAW, DEFICIENT_WIDE], ids=lambda case: case.name)
-def test_leverage_ratio_without_a_ridge_is_the_limit(case):
-    modes = gram_modes(case.gram)
-    assert leverage_ratio(modes, 0) == pytest.approx(leverage_ratio(modes, case.ridges((1e-9,))[0]), rel=1e-4)
-
-
-def test_leverage_ratio_is_one_for_gaussian_features_and_large_for_elliptical_ones():
-    """H has a sampling error of about 1/√(2n) = 0.04."""
-    features = power_law_features(300, 600, np.random.default_rng(5))
-    for relative in (1e-3, 1e-1):
-        ratios = [
-            leverage_ratio(feature_modes(x), relative * np.square(x).sum() / 300)
-            for x in (features, elliptical(features, np.random.default_rng(6)))
-        ]
-        assert ratios[0] == pytest.approx(1, abs=0.15)
-        assert ratios[1] > 3
-
-
-def test_leverage_ratio_sees_the_tail_that_a_float32_gram_resolves_at_a_ridge():
-    features = power_law_features(60, 90, np.random.default_rng(2), decay=6)
-    gram = features @ features.T
-    ridge = 1e-4 * np.trace(gram) / 60
-    assert leverage_ratio(gram_modes(gram.astype(np.float32)), ridge) == pytest.approx(
-        plain_leverage(gram, ridge, False), 1e-3
-    )
 
 
 # --- gcv ----------------------------------------------------------------------------------------------------------------------
@@ -368,13 +316,6 @@ def test_forms_refuse_too_few_directions_or_trials_and_a_ridge_below_rounding():
     twice = np.repeat(POWER_LAW.features, 2, axis=0)
     with pytest.raises(NumericalError, match="K \\+ nλI must be positive definite"):
         forms(feature_modes(twice), np.array([0, 1, 2, 3]), 1e-300, np.array([0, 1]))
-
-
-def test_leverage_ratio_refuses_a_ridge_or_a_spectrum_without_meaning():
-    with pytest.raises(UsageError, match="ridge must be finite and >= 0: got -1"):
-        leverage_ratio(gram_modes(POWER_LAW.gram), -1)
-    with pytest.raises(NumericalError, match="needs eigenvalues that differ"):
-        leverage_ratio(gram_modes(np.eye(5)), 0.1)
 
 
 def test_tables_refuse_missing_columns_and_empty_rows():

@@ -210,3 +210,10 @@ def test_bad_input_is_refused_with_its_values(lengths, message):
 def test_too_few_usable_pairs_are_refused():
     with pytest.raises(UsageError, match="at least 3 finite, positive pairs: got 2 of 4"):
         score(np.array([1.0, np.nan, 2.0, 3.0]), np.array([1.0, 1.0, 2.0, -3.0]), np.arange(4))
+
+
+def test_a_theory_that_says_the_same_of_all_fits_has_no_rank_correlation():
+    measured = np.array([1.0, 2.0, 3.0, 4.0])
+    found = score(np.full(4, 2.0), measured, np.array([0, 0, 1, 1]))
+    assert np.isnan([found.kendall, *found.kendall_interval]).all()
+    assert found.log_error == pytest.approx(np.log(2) / 2 + np.log(1.5) / 2)

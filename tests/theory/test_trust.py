@@ -11,7 +11,7 @@ from sklearn.metrics.pairwise import rbf_kernel
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.ridge import ridge_path
 from rmtgen.targets import encode_targets
-from rmtgen.theory import trust
+from rmtgen.theory import resolvent, trust
 from rmtgen.theory.trust import trust_report
 
 N, TESTS = 220, 220
@@ -79,7 +79,7 @@ def value(found, detector):
 
 
 def both(gram, sum_ridge):
-    return trust.resolvents(torch.from_numpy(gram), sum_ridge)
+    return resolvent.resolvents(torch.from_numpy(gram), sum_ridge)
 
 
 def small(n=14, p=9, m=4, seed=0):
@@ -308,7 +308,7 @@ def test_blocks_are_left_out_exactly(intercept):
     gram = train @ train.T
     found = both(gram, 0.7)[intercept]
     blocks = torch.tensor([[0, 1, 2, 3], [9, 4, 13, 6]])
-    residuals = trust.left_out(found, found.times(torch.from_numpy(targets)), blocks)
+    residuals = resolvent.left_out(found, found.times(torch.from_numpy(targets)), blocks)
     for block, residual in zip(blocks.numpy(), residuals, strict=True):
         rest = np.setdiff1d(np.arange(len(gram)), block)
         refit = reference.predict(gram[np.ix_(rest, rest)], targets[rest], 0.7, intercept, gram[np.ix_(block, rest)])
@@ -326,7 +326,7 @@ def test_what_is_explained_is_that_of_fits_without_the_sample():
 
     without = [np.delete(train, i, axis=0) for i in range(n)]
     gram = torch.from_numpy(train @ train.T)
-    found, tested = trust.explained(gram, both(gram.numpy(), 0.7)[1], torch.from_numpy(tests @ train.T))
+    found, tested = resolvent.explained(gram, both(gram.numpy(), 0.7)[1], torch.from_numpy(tests @ train.T))
     np.testing.assert_allclose(found, [known(rows, x) for rows, x in zip(without, train, strict=True)], rtol=1e-8)
     np.testing.assert_allclose(tested, [np.mean([known(rows, x) for rows in without]) for x in tests], rtol=1e-8)
 
