@@ -103,7 +103,7 @@ class Entk:
         self.parts = _parts(self.layout, by)
         self.passes.capture.late = self.layout.late.keys()
         self._divide()
-        self._blocks = Recent(self.room, self._captured)
+        self._blocks = Recent(self.room)
 
     def _divide(self) -> None:
         """Share the budget among the passes, the stored factors and the work space."""
@@ -167,7 +167,7 @@ class Entk:
         """A tile, with smaller batches and less work space where the device runs out of memory."""
         while True:
             try:
-                sides = self._blocks.get(rows, beside=columns), self._blocks.get(columns, beside=rows)
+                sides = [self._blocks.get(own, self._captured, beside=other) for own, other in ((rows, columns), (columns, rows))]
                 return tile(*sides, part, self.work)
             except torch.OutOfMemoryError as failure:
                 short = f"{self.passes.device} is out of memory"
@@ -195,17 +195,20 @@ class Recent:
     Tiles sweep along the columns again and again, so the block that gives way is the one used last: the others come up again sooner.
     """
 
-    def __init__(self, room: int, make: Callable[[Span], Any]):
-        self.room, self.make, self.made = room, make, 0
+    def __init__(self, room: int):
+        self.room, self.made = room, 0
         self.blocks: OrderedDict[Span, Any] = OrderedDict()
 
-    def get(self, span: Span, *, beside: Span) -> Any:
-        """A block, made if it is not there; room for it is never made at the cost of the one it is going to stand beside."""
+    def get(self, span: Span, make: Callable[[Span], Any], *, beside: Span) -> Any:
+        """A block, made if it is not there; room for it is never made at the cost of the one it is going to stand beside.
+
+        `make` is not kept: a method of the owner would close a circle, and gigabytes wait for the garbage collector.
+        """
         if span not in self.blocks:
             spare = [held for held in reversed(self.blocks) if held != beside]
             while spare and _samples(*self.blocks, span) > self.room:
                 del self.blocks[spare.pop(0)]
-            self.blocks[span] = self.make(span)
+            self.blocks[span] = make(span)
             self.made += _samples(span)
         self.blocks.move_to_end(span)
         return self.blocks[span]

@@ -156,12 +156,12 @@ def plan_blocks(entk: Entk, blocks: Iterable[tuple[range, range]], what: str, pa
         what: a name for the whole.
         pairs: entries computed in all.
     """
-    cache, entries = Recent(entk.room, lambda span: None), 0
+    cache, entries = Recent(entk.room), 0
     for rows, columns in blocks:
         entries += len(rows) * len(columns)
         for row, column in tile_order(rows, columns, entk.edge):
-            cache.get(row, beside=column)
-            cache.get(column, beside=row)
+            for own, other in ((row, column), (column, row)):
+                cache.get(own, lambda span: None, beside=other)
     item = torch.finfo(entk.passes.dtype).bits // 8
     return Plan(
         what=what,

@@ -1,8 +1,10 @@
 """The kernel as a whole: symmetric, positive, the same for every batch, tile and budget; its memory; its bad input; its plan."""
 
 import copy
+import gc
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -234,11 +236,24 @@ def test_the_order_of_tiles_covers_everything_once(n, edge, symmetric):
 
 def test_recent_blocks_give_way_but_never_the_partner():
     made = []
-    cache = Recent(3, lambda span: made.append(span) or span)
+    cache = Recent(3)
     a, b, c, d = (0, 1), (1, 2), (2, 3), (3, 4)
     for span, partner in ((a, b), (b, a), (c, a), (d, c), (a, d), (b, d)):
-        assert cache.get(span, beside=partner) == span
+        assert cache.get(span, lambda own: made.append(own) or own, beside=partner) == span
     assert made == [a, b, c, d, b]  # d took the place of b: used last, and not its partner; b that of a
+
+
+def test_a_kernel_gives_its_memory_back_without_the_garbage_collector(model, images):
+    gc.collect()
+    gc.disable()
+    try:
+        kernel = Entk(model, images)
+        kernel.block(range(13), range(13))
+        seen = weakref.ref(kernel)
+        del kernel
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 def test_the_plan_counts_what_the_kernel_does(model, images):
