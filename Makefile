@@ -55,7 +55,7 @@ lint: $(VENV)/.installed-dev ## ruff, and the import contract
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.installed-dev ## benchmarks: BENCH="cached memory entk entk_zoo entk_growth ridge ridge_large theory", or all of them
+bench: $(VENV)/.installed-dev ## benchmarks: BENCH="cached memory entk entk_zoo entk_growth ridge ridge_large theory cuda", or all of them
 	$(BIN)/python -m pip install -q -e '.[bench]'
 	$(BIN)/python -m tests.bench $(BENCH)
 

@@ -18,7 +18,7 @@ def per_sample_backward(model, images):
             size = 0
         chunks[-1].append(parameter)
         size += parameter.numel()
-    kernel = torch.zeros(len(images), len(images))
+    kernel = images.new_zeros(len(images), len(images))
     for chunk in chunks:
         rows = []
         for image in images:
