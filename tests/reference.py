@@ -105,5 +105,12 @@ def tangent_jacobians(model, images, choose=lambda out: out[:, 0]):
 
 
 def tangent_kernel(model, images, choose=lambda out: out[:, 0]):
-    """K = JJᵀ."""
-    return sum(jacobian @ jacobian.T for jacobian in tangent_jacobians(model, images, choose))
+    """K = JJᵀ, on the device that rmtgen takes: some of torch's CUDA kernels are less exact (hardswish has float32 constants)."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        rows = tangent_jacobians(model.to(device), images.to(device), choose)
+        return sum(jacobian @ jacobian.T for jacobian in rows).cpu()
+    finally:
+        model.to("cpu")

@@ -167,7 +167,10 @@ class Entk:
         """A tile, with smaller batches and less work space where the device runs out of memory."""
         while True:
             try:
-                sides = [self._blocks.get(own, self._captured, beside=other) for own, other in ((rows, columns), (columns, rows))]
+                sides = [
+                    self._blocks.get(own, self._captured, beside=other)
+                    for own, other in ((rows, columns), (columns, rows))
+                ]
                 return tile(*sides, part, self.work)
             except torch.OutOfMemoryError as failure:
                 short = f"{self.passes.device} is out of memory"

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
 from rmtgen.entk.marks import is_data, is_static, leaves, one_row, tensors_in
@@ -27,10 +28,13 @@ PerSample = Iterator[tuple[Tensor, Tensor]]
 
 
 def batched(function: Callable, in_dims: Any = 0) -> Callable:
-    """`torch.func.vmap` without its remark that some operation runs one sample at a time."""
+    """`torch.func.vmap` without its remark that some operation runs one sample at a time, and with attention as plain products.
+
+    The fused attention kernels of CUDA take no bias that is batched (torch 2.11).
+    """
 
     def call(*args: Any) -> Any:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
             warnings.filterwarnings("ignore", "There is a performance drop")
             return torch.func.vmap(function, in_dims=in_dims)(*args)
 

@@ -174,10 +174,10 @@ def test_out_of_memory_goes_on_with_less(model, images, kernel, monkeypatch):
 
     monkeypatch.setattr(module, "tile", scarce)
     with pytest.warns(UserWarning, match=r"cpu is out of memory: going on with \d+ images a pass"):
-        close(entk_gram(model, images), kernel)
+        close(entk_gram(model, images, device="cpu"), kernel)
     monkeypatch.setattr(module, "tile", lambda *_: scarce_always())
     with pytest.warns(UserWarning), pytest.raises(UsageError, match=r"cpu is out of memory \(full\)\. Lower memory"):
-        entk_gram(model, images)
+        entk_gram(model, images, device="cpu")
 
 
 def scarce_always():
