@@ -15,6 +15,16 @@ from rmtgen.manifest import FileRecord, Manifest
 from rmtgen.sources import sources
 
 RUNS = "runs"
+_held: set[int] = set()  # descriptors of the locks of this process
+
+
+def _let_go() -> None:
+    """Close the copies of the locks that a forked child inherits: a worker that outlives a killed stage would go on holding its run."""
+    while _held:
+        os.close(_held.pop())
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 class RunDir:
@@ -163,6 +173,7 @@ def locked(folder: Path) -> Iterator[None]:
     with durable.storage_errors(folder / ".lock"):
         handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
+        _held.add(handle)
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.ftruncate(handle, 0)
         os.pwrite(handle, str(os.getpid()).encode(), 0)
@@ -173,4 +184,6 @@ def locked(folder: Path) -> Iterator[None]:
             f"{folder} is held by another process (pid {holder}). Wait for it, or stop it, and run again."
         ) from None
     finally:
-        os.close(handle)
+        if handle in _held:  # not so in a child forked meanwhile
+            _held.remove(handle)
+            os.close(handle)

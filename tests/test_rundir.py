@@ -4,6 +4,7 @@ import dataclasses
 import json
 import multiprocessing
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,9 @@ def test_a_damaged_manifest_is_refused(run, text):
 
 def _hold(path, ready, release):
     with RunDir(Config(output=path)).lock():
+        if os.fork() == 0:  # a worker, which outlives its parent by some seconds
+            time.sleep(10)
+            os._exit(0)
         ready.set()
         release.wait(30)
 
