@@ -158,6 +158,8 @@ def _notes(result: RunResult) -> list[str]:
             f" At n = {last['n']:,.0f} it foretells a risk of {number(last['predicted_risk'], '.3g')}"
             f" [{number(last['low'], '.3g')}, {number(last['high'], '.3g')}]."
         )
+    if "labels" in result.theory:
+        notes[0] += _labels(result.theory["labels"])
     if "hindcast" in result.theory:
         last = result.theory["hindcast"].iloc[-1]
         notes[0] += (
@@ -169,6 +171,16 @@ def _notes(result: RunResult) -> list[str]:
         tripped = result.theory["trust"].query("tripped")
         notes += [f"{name}: {message}" for message in tripped["message"]]
     return notes
+
+
+def _labels(table: pd.DataFrame) -> str:
+    """How many labels the first and the last risk take that are within reach."""
+    within = table[table["labels"] < float("inf")]
+    told = [
+        f"{row.risk:.3g} takes {row.labels:,.0f} labels [{row.low:,.0f}, {row.high:,.0f}]"
+        for row in within.iloc[[0, -1] if len(within) > 1 else slice(None)].itertuples()
+    ]
+    return f" A risk of {', one of '.join(told)}." if told else " No number of labels reaches a risk 2 % lower."
 
 
 def _with_interval(value: float, interval: tuple[float, float], form: Callable[[float], str]) -> str:

@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike
 
 from rmtgen.errors import UsageError
 from rmtgen.theory.arguments import noise_value, ridge_and_size, spectrum_values
-from rmtgen.theory.effective_ridge import omniscient_risk
 from rmtgen.theory.transport import PoolSpectrum
 
 AMPLE = 1 / 2
@@ -64,17 +63,6 @@ def isotropic_risk(pool: PoolSpectrum, ridge: ArrayLike, noise: float = 0.0) -> 
     expected = PoolSpectrum(pool.values, prior * pool.values + noise, noise * pool.null_dim, pool.n, pool.null_dim)
     sums = expected.sums(pool.n * ridge)
     return pool.n * sums.energy / np.square(sums.s1)
-
-
-def isotropic_omniscient(
-    eigenvalues: ArrayLike, ridge: ArrayLike, n: ArrayLike, *, scale: float, noise: float = 0.0
-) -> Float64[np.ndarray, "..."]:
-    """R_iso = κ'[τ²κ(df1 − df2) + noise]: the omniscient risk of targets with v_i² = τ²σ_i, τ² = `scale`.
-
-    References: Dobriban & Wager 2018.
-    """
-    sigma = spectrum_values(eigenvalues)
-    return omniscient_risk(sigma, scale * sigma, ridge, n, noise)
 
 
 def benign_variance(eigenvalues: ArrayLike, ridge: float, n: int, *, b: float = 1.0) -> float:

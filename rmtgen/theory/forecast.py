@@ -256,24 +256,32 @@ def _as_row(n: float, ridge: float, risk: float, risks: list[float], extrapolate
     }
 
 
-def labels_needed(influence: Influence, risk: float, *, most: float = 1e9) -> tuple[float, float, float]:
-    """The smallest n whose best ridge reaches a risk, with its 95 % interval over pools; ∞ where n = `most` does not.
+def labels_needed(influence: Influence, risks: ArrayLike, *, most: float = 1e9) -> pd.DataFrame:
+    """How many labels a risk will take: the smallest n whose best ridge reaches it, with its 95 % interval over pools.
 
     Args:
-        influence: Of the pool.
-        risk: The test risk that is wanted, in the unit of the targets.
+        influence: Of the pool, from `pool_influence`.
+        risks: Test risks that are wanted, in the unit of the targets.
         most: Where the search ends.
 
     Returns:
-        n, to a thousandth, and the low and the high end of its interval.
+        One row a risk: `risk labels low high extrapolated`, labels to a thousandth, ∞ where n = `most` does not reach it; `extrapolated`
+        says that they are more than the pool has.
 
     Raises:
         UsageError: A risk that is not positive.
+        NumericalError: A pool too small to fit a tail to.
     """
-    if not risk > 0:
-        raise UsageError(f"risk must be positive: got {risk}. It is a squared error, noise included.")
-    wanted = [_first_size(one, risk, most) for one in (curves(influence.pool), *resampled_curves(influence))]
-    return wanted[0], *np.quantile(wanted[1:], QUANTILES, method="nearest")
+    risks = np.atleast_1d(np.asarray(risks, dtype=float))
+    if not (risks > 0).all():
+        raise UsageError(
+            f"risks must be positive: got {risks[~(risks > 0)][0]}. They are squared errors, noise included."
+        )
+    everyone = curves(influence.pool), *resampled_curves(influence)
+    found = np.array([[_first_size(one, risk, most) for one in everyone] for risk in risks])
+    low, high = np.quantile(found[:, 1:], QUANTILES, axis=1, method="nearest")
+    columns = {"risk": risks, "labels": found[:, 0], "low": low, "high": high}
+    return pd.DataFrame(columns).assign(extrapolated=found[:, 0] > influence.pool.n)
 
 
 def _first_size(one: Curves, risk: float, most: float) -> float:

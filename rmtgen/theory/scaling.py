@@ -96,8 +96,19 @@ def fit_range(pool_size: int, rank: int) -> tuple[float, float]:
     return low, high
 
 
-def scaling_laws(influence: Influence) -> pd.DataFrame:
+def ample_ridge(influence: Influence) -> float:
+    """λ far above every κ̂(0, n) of the range that exponents are fitted over, so that it rules the fit."""
+    first, _ = fit_range(influence.pool.n, influence.pool.rank)
+    one = curves(influence.pool)
+    return AMPLE * float(_at_freedom(one, np.array([first]))[0][0])
+
+
+def scaling_laws(influence: Influence, ridge: float | None = None) -> pd.DataFrame:
     """Exponents and slopes of a pool, found and predicted from a and s, with 95 % intervals over pools.
+
+    Args:
+        influence: Of the pool.
+        ridge: λ > 0 of the slope at a fixed ridge, and at the range's smallest n of that at a fixed sum ridge; None: `ample_ridge`.
 
     Returns:
         One row a quantity: `quantity exponent low high predicted first last`. `noise` is the part of the risk that no mode explains, not an
@@ -110,9 +121,9 @@ def scaling_laws(influence: Influence) -> pd.DataFrame:
     """
     pool = influence.pool
     first, last = fit_range(pool.n, pool.rank)
-    sizes = np.geomspace(first, last, POINTS)
-    found = _exponents(curves(pool), sizes)
-    drawn = pd.DataFrame([_exponents(one, sizes) for one in resampled_curves(influence)])
+    sizes, ridge = np.geomspace(first, last, POINTS), ample_ridge(influence) if ridge is None else ridge
+    found = _exponents(curves(pool), sizes, ridge)
+    drawn = pd.DataFrame([_exponents(one, sizes, ridge) for one in resampled_curves(influence)])
     rows = [
         {
             "quantity": name,
@@ -146,6 +157,61 @@ def subset_decay(risk: pd.DataFrame, rank: int, pool_size: int) -> PowerLaw:
     return PowerLaw(-law.slope, law.standard_error, law.points, law.first, law.last)
 
 
+def measured_slopes(
+    risk: pd.DataFrame, laws: pd.DataFrame, ridge: float, curve: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """Slopes of the measured test risk beside those of a pool: what `scaling_laws` found must be seen in fits that never met it.
+
+    Args:
+        risk: A risk table with `n trial ridge test_risk`.
+        laws: What `scaling_laws` returned; its noise is taken off, its range of n kept.
+        ridge: λ > 0 that the slope at a fixed ridge is taken at, one of the table's.
+        curve: A dense curve `n relative_sum_ridge ridge test_risk` at fixed sum ridges, of which the one next to that of `scaling_laws` is
+            taken. None: no such slope.
+
+    Returns:
+        `laws` with columns `measured measured_low measured_high`, two standard errors of the line about it; NaN where there are too few
+        sizes, or they do not fall throughout.
+    """
+    rows = laws.set_index("quantity")
+    first, last = rows.loc["decay", ["first", "last"]]
+    noise = np.nan_to_num(rows.loc["noise", "exponent"])
+    means = risk[risk["n"].between(first, last)].groupby(["n", "ridge"])["test_risk"].mean().unstack("ridge")
+    at_ridge = means[means.columns[np.argmin(np.abs(means.columns - ridge))]] if means.size else pd.Series(dtype=float)
+    risks = {
+        "ridgeless": means[0.0] - noise if 0.0 in means else at_ridge[:0],
+        "best_ridge": means.min(axis=1) - noise,
+        "fixed_ridge": at_ridge,
+    }
+    if curve is not None:
+        away = np.abs(np.log(curve["n"] * curve["ridge"] / (ridge * first))).to_numpy()
+        level = curve["relative_sum_ridge"].to_numpy()[away.argmin()]
+        near = curve[(curve["relative_sum_ridge"] == level) & curve["n"].between(first, last)].set_index("n")[
+            "test_risk"
+        ]
+        risks["fixed_sum_ridge"] = _thinned(near.sort_index()) - noise
+    slopes = {name: _measured(values.dropna()) for name, values in risks.items()}
+    unknown = [np.nan] * 3
+    columns = np.array([slopes.get(name, unknown) for name in laws["quantity"]], dtype=float)
+    return laws.assign(measured=columns[:, 0], measured_low=columns[:, 1], measured_high=columns[:, 2])
+
+
+def _thinned(dense: pd.Series) -> pd.Series:
+    """`POINTS` values evenly spread over the logarithm of n: neighbours differ by less than the noise of the test set."""
+    if len(dense) <= POINTS:
+        return dense
+    wanted = np.geomspace(dense.index[0], dense.index[-1], POINTS)
+    return dense.iloc[np.unique(np.abs(dense.index.to_numpy()[:, None] - wanted).argmin(axis=0))]
+
+
+def _measured(values: pd.Series) -> tuple[float, float, float]:
+    try:
+        law = power_law(values.index.to_numpy(float), values.to_numpy(), "the test risk")
+    except UsageError:
+        return np.nan, np.nan, np.nan
+    return law.slope, law.slope - 2 * law.standard_error, law.slope + 2 * law.standard_error
+
+
 def agree(pool_decay: tuple[float, float, float], subsets: PowerLaw) -> bool:
     """Whether two estimates of a differ by no more than their intervals and `AGREE` allow.
 
@@ -158,20 +224,23 @@ def agree(pool_decay: tuple[float, float, float], subsets: PowerLaw) -> bool:
     return bool(abs(value - subsets.slope) <= allowed)
 
 
-def _exponents(one: Curves, sizes: Float64[np.ndarray, " t"]) -> dict[str, float]:
+def _at_freedom(one: Curves, df1: Float64[np.ndarray, " t"]) -> tuple[Float64[np.ndarray, " t"], ...]:
+    """κ, df2 and B + noise where the curve spends df1 degrees of freedom, which is where κ(0, n) is for n = df1."""
     order = np.argsort(one.df1)
     log_df1 = np.log(np.maximum(one.df1[order], np.finfo(float).tiny))
-
-    kappa, df2, floor = (
-        np.exp(np.interp(np.log(sizes), log_df1, np.log(values[order]))) for values in (one.kappa, one.df2, one.floor)
+    return tuple(
+        np.exp(np.interp(np.log(df1), log_df1, np.log(values[order]))) for values in (one.kappa, one.df2, one.floor)
     )
+
+
+def _exponents(one: Curves, sizes: Float64[np.ndarray, " t"], ridge: float) -> dict[str, float]:
+    kappa, df2, floor = _at_freedom(one, sizes)
     noise, _, exponent = floor_law(sizes, floor)
     if not EXPONENTS[0] < exponent < EXPONENTS[-1]:
         noise = exponent = np.nan  # the best s lies outside of those tried: no power law, and no noise to take off
-    fixed = AMPLE * kappa[0]  # far above every κ(0, n) of the range, so that the ridge rules the fit
     at_best = np.array([one.best(n)[1] for n in sizes])
-    at_ridge = np.array([one.risk(n, fixed) for n in sizes])
-    at_sum = np.array([one.risk(n, fixed * sizes[0] / n) for n in sizes])
+    at_ridge = np.array([one.risk(n, ridge) for n in sizes])
+    at_sum = np.array([one.risk(n, ridge * sizes[0] / n) for n in sizes])
     return {
         "noise": noise,
         "decay": float(np.exp(np.log(sizes / (sizes - df2)).mean())),

@@ -16,12 +16,20 @@ from rmtgen.errors import UsageError, warn
 from rmtgen.pool import Cell, Pool
 from rmtgen.spectrum import Modes, Spectrum, target_spectrum
 from rmtgen.theory import baselines
-from rmtgen.theory.alignment import bias_against_df, kernel_target_alignment, participation_ratio
+from rmtgen.theory.alignment import (
+    Population,
+    bias_against_df,
+    cumulative_power,
+    effective_ranks,
+    kernel_target_alignment,
+    learnability,
+    participation_ratio,
+)
 from rmtgen.theory.effective_ridge import omniscient_risk
-from rmtgen.theory.forecast import deltas, forecast, pool_influence
+from rmtgen.theory.forecast import curves, deltas, forecast, labels_needed, pool_influence
 from rmtgen.theory.influence import Influence
 from rmtgen.theory.local_law import gcv_deviation, quadratic_forms, trace_deviation
-from rmtgen.theory.scaling import agree, scaling_laws, subset_decay
+from rmtgen.theory.scaling import agree, ample_ridge, measured_slopes, scaling_laws, subset_decay
 from rmtgen.theory.transport import PoolSpectrum, transported
 from rmtgen.theory.trust import trust_report
 
@@ -39,6 +47,10 @@ MATCHED = (1e-1, 1e-3, 1e-5)
 """Effective ridges, over tr Σ, at which representations are compared."""
 FORECAST_FACTORS = 2.0 ** np.arange(-6, 7)
 """Sizes of the forecast, over N."""
+WANTED = (0.98, 0.95, 0.9, 0.8, 0.7, 0.5)
+"""Risks whose labels are counted, over the best risk of the pool."""
+MODES = 300
+"""Rows of the table of modes, evenly spread over the logarithm of the index."""
 HIDDEN = 10
 """The hindcast sees one sample in so many."""
 LAW_SHARES = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4)
@@ -60,19 +72,23 @@ class Study:
         data: the pool and the test set.
         risk: risk.csv.
         spectra: eigensolve of each (n, trial), as spectrum.h5 holds it.
+        curve: curve.csv, dense in n at fixed sum ridges; None for a run without it.
     """
 
     config: Config
     data: Pool
     risk: pd.DataFrame
     spectra: Mapping[str, PoolSpectrum]
+    curve: pd.DataFrame | None = None
 
     @classmethod
     def load(cls, folder: Path, config: Config, device: torch.device) -> "Study":
         """Read a run whose stages up to `risk` are done."""
         with h5py.File(folder / "spectrum.h5", "r") as file:
             spectra = {name: PoolSpectrum.of(_stored(group)) for name, group in file.items()}
-        return cls(config, Pool.load(folder, config, device), pd.read_csv(folder / "risk.csv"), spectra)
+        dense = folder / "curve.csv"
+        curve = pd.read_csv(dense) if dense.exists() else None
+        return cls(config, Pool.load(folder, config, device), pd.read_csv(folder / "risk.csv"), spectra, curve)
 
     @cached_property
     def modes(self) -> Modes:
@@ -138,6 +154,11 @@ class Study:
         sizes = np.unique(np.round(self.pool.n * FORECAST_FACTORS))
         return forecast(self.influence, sizes[sizes >= 2])
 
+    def labels(self) -> pd.DataFrame:
+        """The labels that smaller risks than the pool's best will take (`forecast.labels_needed`), from 2 % below it to half of it."""
+        _, best, _ = curves(self.pool).best(self.pool.n)
+        return labels_needed(self.influence, best * np.array(WANTED))
+
     def hindcast(self) -> pd.DataFrame:
         """A forecast with the truth at hand: from N/10 samples alone, the risk at the best ridge of the run's larger sizes.
 
@@ -163,14 +184,17 @@ class Study:
     def representation(self) -> pd.DataFrame:
         """What one representation is beside another: `quantity value`, each without a unit.
 
-        `participation_ratio` (tr K)²/‖K‖_F², `kernel_target_alignment`, and at effective ridges κ of 10⁻¹, 10⁻³ and 10⁻⁵ tr Σ the
-        degrees of freedom `df1` and the share of the targets' power `unlearnt` there, B + noise over E‖y‖².
+        `participation_ratio` (tr K)²/‖K‖_F², `effective_rank` tr K/‖K‖, `kernel_target_alignment`, and at effective ridges κ of 10⁻¹,
+        10⁻³ and 10⁻⁵ tr Σ the degrees of freedom `df1`, the share of the targets' power `unlearnt` there, B + noise over E‖y‖², and
+        the `learnability` of what the modes explain.
         """
         spectrum = target_spectrum(self.modes, self.data.targets.values)
         curve = self.curves().sort_values("relative_kappa")
         energy = (self.pool.power.sum() + self.pool.null_energy) / self.pool.n
+        population = Population.of(self.pool)
         rows = {
             "participation_ratio": participation_ratio(self.pool.values),
+            "effective_rank": effective_ranks(self.pool.values)[0][0],
             "kernel_target_alignment": kernel_target_alignment(spectrum, self.data.targets.values),
         }
         for level in MATCHED:
@@ -179,11 +203,39 @@ class Study:
                 for name in ("df1", "floor")
             }
             rows |= {f"df1 at {level:g}": at["df1"], f"unlearnt at {level:g}": at["floor"] / energy}
+            learnt = learnability(population.eigenvalues, population.power, level * population.eigenvalues.sum())
+            rows[f"learnability at {level:g}"] = learnt
         return pd.DataFrame({"quantity": list(rows), "value": list(rows.values())})
 
+    def modes_table(self) -> pd.DataFrame:
+        """`MODES` of the pool's modes: `mode eigenvalue power cumulative_power r R learnability`.
+
+        eigenvalue σ_i = s_i/N; power c_i²/N; r and R the effective ranks of what lies beyond the modes before; learnability
+        σ_i/(σ_i + κ) at the best ridge of all N samples.
+        """
+        pool, place = self.pool, np.unique(np.geomspace(1, self.pool.rank, MODES).astype(int)) - 1
+        sums, spreads = effective_ranks(pool.values)
+        _, _, kappa = curves(pool).best(pool.n)
+        sigma = pool.values / pool.n
+        columns = {
+            "eigenvalue": sigma,
+            "power": pool.power / pool.n,
+            "cumulative_power": cumulative_power(pool.power, pool.null_energy),
+            "r": sums,
+            "R": spreads,
+            "learnability": sigma / (sigma + kappa),
+        }
+        return pd.DataFrame({"mode": place + 1} | {name: values[place] for name, values in columns.items()})
+
     def scaling(self) -> pd.DataFrame:
-        """Exponents (`scaling.scaling_laws`), and a last row `subset_decay` with the estimate from subsets, if the run has ridge 0."""
-        table = scaling_laws(self.influence)
+        """Exponents and slopes (`scaling.scaling_laws`), beside those of the measured risk (`scaling.measured_slopes`).
+
+        A last row `subset_decay` has the estimate of a from subsets, if the run has ridge 0.
+        """
+        grid = np.unique(self.risk.loc[self.risk["ridge"] > 0, "ridge"])
+        wanted = ample_ridge(self.influence)
+        ridge = grid[np.argmin(np.abs(np.log(grid / wanted)))] if grid.size else wanted
+        table = measured_slopes(self.risk, scaling_laws(self.influence, ridge), ridge, self.curve)
         try:
             law = subset_decay(self.risk, self.pool.rank, self.pool.n)
         except UsageError:
@@ -237,8 +289,16 @@ class Study:
 
 
 ANALYSES: Mapping[str, Callable[[Study], pd.DataFrame]] = {
-    name: getattr(Study, name)
-    for name in ("predictions", "curves", "representation", "forecast", "hindcast", "scaling", "local_law", "trust")
+    "predictions": Study.predictions,
+    "curves": Study.curves,
+    "modes": Study.modes_table,
+    "representation": Study.representation,
+    "forecast": Study.forecast,
+    "labels": Study.labels,
+    "hindcast": Study.hindcast,
+    "scaling": Study.scaling,
+    "local_law": Study.local_law,
+    "trust": Study.trust,
 }
 """The analyses by name, in the order that they run in."""
 

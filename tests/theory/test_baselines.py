@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import reference
 from cases import CASES, WIDE
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rmtgen.errors import NumericalError, UsageError
@@ -13,7 +13,6 @@ from rmtgen.theory.baselines import (
     arora,
     benign_variance,
     fixed_design,
-    isotropic_omniscient,
     isotropic_risk,
     mallows_cp,
     norm_proxy,
@@ -93,24 +92,13 @@ def test_norm_based_figures_do_not_depend_on_the_unit_of_the_kernel(scale):
 # --- spectrum-only ------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    spectra, st.one_of(st.just(0.0), decades(-8, 1)), st.integers(1, 60), decades(-2, 2), st.sampled_from([0.0, 0.3])
-)
-def test_isotropic_targets_have_the_omniscient_risk_of_power_along_the_spectrum(sigma, ridge, n, scale, noise):
-    assume(ridge > 0 or noise > 0 or n != len(sigma))  # the noiseless peak, 0·∞
-    found = isotropic_omniscient(sigma, ridge, n, scale=scale, noise=noise)
-    known = omniscient_risk(sigma, scale * sigma, ridge, n, noise)
-    assert found == pytest.approx(known, rel=1e-6, abs=1e-12 * scale * sigma.sum())  # df1 − df2 is a subtraction
-
-
-def test_ridgeless_and_at_the_best_ridge_the_isotropic_risk_is_n_tau2_kappa():
+def test_ridgeless_and_at_the_best_ridge_the_omniscient_risk_of_isotropic_targets_is_n_tau2_kappa():
     sigma, n, tau2, noise = np.arange(1, 301) ** -1.5, 40, 2.5, 0.2
     kappa, _ = effective_ridge(sigma, 0, n)
-    assert isotropic_omniscient(sigma, 0, n, scale=tau2) == pytest.approx(n * tau2 * kappa, rel=1e-9)
+    assert omniscient_risk(sigma, tau2 * sigma, 0, n) == pytest.approx(n * tau2 * kappa, rel=1e-9)
     best = noise / (n * tau2)
     kappa, _ = effective_ridge(sigma, best, n)
-    found = isotropic_omniscient(sigma, best * np.array([0.8, 1, 1.25]), n, scale=tau2, noise=noise)
+    found = omniscient_risk(sigma, tau2 * sigma, best * np.array([0.8, 1, 1.25]), n, noise)
     assert found[1] == pytest.approx(n * tau2 * kappa, rel=1e-9)
     assert found.argmin() == 1
 
@@ -321,7 +309,7 @@ def test_akaike_orders_fits_as_aic_does():
 
 
 def test_at_the_peak_an_isotropic_problem_without_noise_has_no_risk():
-    assert isotropic_omniscient([1.0], 0.0, 1, scale=1.0) == 0
+    assert omniscient_risk([1.0], [1.0], 0.0, 1) == 0
 
 
 def test_a_single_fit_that_interpolates_tells_no_noise():

@@ -286,9 +286,11 @@ def test_resampled_pools_are_those_of_the_samples_drawn(tall):
 def test_labels_needed_invert_the_forecast(wide):
     """To a tenth of a per cent of n, the end of the bisection."""
     one = curves(wide.pool)
-    for risk in (0.5, 0.3, 0.2, 0.17):
-        n, low, high = labels_needed(wide, risk)
+    risks = (0.5, 0.3, 0.2, 0.17)
+    for risk, (wanted, n, low, high, beyond) in zip(risks, labels_needed(wide, risks).to_numpy(), strict=True):
+        assert wanted == risk
         assert low <= n <= high
+        assert beyond == (n > wide.pool.n)
         assert n == round(n)
         assert one.best(n)[1] <= risk
         assert one.best(min(n - 1, 0.998 * n))[1] > risk
@@ -297,17 +299,18 @@ def test_labels_needed_invert_the_forecast(wide):
 def test_the_fewest_labels(tall):
     """At least 2, and not 3 where 2 will do."""
     assert curves(tall.pool).best(2)[1] < 50
-    assert labels_needed(tall, 50.0) == (2, 2, 2)
+    assert labels_needed(tall, 50.0)[["labels", "low", "high"]].to_numpy().tolist() == [[2, 2, 2]]
 
 
 def test_a_risk_below_the_floor_takes_infinitely_many_labels(tall):
     floor = curves(tall.pool).best(1e9)[1]
-    assert labels_needed(tall, 0.5 * floor)[0] == np.inf
-    n, low, high = labels_needed(tall, 1.02 * floor)
+    n, low, high = labels_needed(tall, [0.5 * floor, 1.02 * floor])[["labels", "low", "high"]].to_numpy().T
+    assert n[0] == low[0] == high[0] == np.inf
+    n, low, high = n[1], low[1], high[1]
     assert np.isfinite(n)
     assert n <= 1e9
     assert low < n < high
-    assert labels_needed(tall, 1.02 * floor, most=n / 2)[0] == np.inf
+    assert labels_needed(tall, 1.02 * floor, most=n / 2)["labels"][0] == np.inf
 
 
 # --- what is refused ----------------------------------------------------------------------------------------------------
@@ -331,7 +334,7 @@ def test_bad_input_is_refused_with_its_values(tall, wrong, message):
 
 @pytest.mark.parametrize("risk", [0, -0.3, np.nan])
 def test_a_risk_that_is_not_positive_is_refused(tall, risk):
-    with pytest.raises(UsageError, match=f"risk must be positive: got {risk}"):
+    with pytest.raises(UsageError, match=f"risks must be positive: got {risk}"):
         labels_needed(tall, risk)
 
 

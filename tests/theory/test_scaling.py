@@ -11,7 +11,18 @@ from rmtgen.spectrum import gram_modes, target_spectrum
 from rmtgen.theory.effective_ridge import effective_ridge
 from rmtgen.theory.forecast import Curves, deltas
 from rmtgen.theory.influence import Influence
-from rmtgen.theory.scaling import AGREE, PowerLaw, _exponents, agree, fit_range, power_law, scaling_laws, subset_decay
+from rmtgen.theory.scaling import (
+    AGREE,
+    PowerLaw,
+    _exponents,
+    agree,
+    ample_ridge,
+    fit_range,
+    measured_slopes,
+    power_law,
+    scaling_laws,
+    subset_decay,
+)
 from rmtgen.theory.transport import PoolSpectrum
 
 A, B = 1.5, 1.8
@@ -143,10 +154,13 @@ def test_the_pool_finds_the_slope_of_the_effective_ridge(noiseless):
 
 @pytest.fixture(scope="module")
 def risk(clean):
-    """A risk table of subsets solved on their own: two trials at seven sizes."""
-    gram, targets = clean
+    return risk_of(*clean, trials=2)
+
+
+def risk_of(gram, targets, trials):
+    """A risk table of subsets solved on their own, at eight sizes."""
     tables = []
-    for trial in range(2):
+    for trial in range(trials):
         order = np.random.default_rng(trial).permutation(SIZE)[:200]
         path = ridge_path(
             gram[np.ix_(order, order)], targets[order], sizes=[10, 30, 45, 65, 90, 120, 160, 200], ridges=[0.0, 0.01]
@@ -193,6 +207,72 @@ def test_subsets_without_a_ridgeless_fit_are_refused(risk):
         subset_decay(risk[risk.ridge > 0], SIZE, SIZE)
     with pytest.raises(UsageError, match="got 2 from 30 to 45. Take more sizes"):
         subset_decay(risk[risk.n <= 45], SIZE, SIZE)
+
+
+# --- the measured risk --------------------------------------------------------------------------------------------------
+
+PLANTED = pd.DataFrame(
+    {
+        "quantity": ["noise", "decay", "ridgeless", "best_ridge", "fixed_sum_ridge", "fixed_ridge"],
+        "exponent": [0.3, *[0.0] * 5],
+    }
+).assign(first=30.0, last=480.0)
+
+
+def test_slopes_of_a_measured_risk_are_those_that_were_planted():
+    """Risks .3 + c·n^slope at three ridges and on a dense curve; sizes beyond the range have another slope."""
+    sizes = np.array([20, 30, 60, 120, 240, 480, 960])
+    inside = (sizes >= 30) & (sizes <= 480)
+    slopes = {0.0: -0.7, 0.1: -0.9, 1.0: -0.25}
+    rows = [
+        {
+            "n": n,
+            "trial": trial,
+            "ridge": ridge,
+            "test_risk": 0.3 + (1 + 10 * ridge) * n**slope * (1 if ok else 9) + 0.01 * (-1) ** trial,
+        }
+        for ridge, slope in slopes.items()
+        for n, ok in zip(sizes, inside, strict=True)
+        for trial in range(2)
+    ]
+    dense = np.arange(10, 900, 7)
+    curve = pd.concat(
+        pd.DataFrame(
+            {"n": dense, "relative_sum_ridge": level, "ridge": level * 30 / dense, "test_risk": 0.3 + dense**slope}
+        )
+        for level, slope in ((1.1, -0.4), (20.0, -0.6))
+    )
+    found = measured_slopes(pd.DataFrame(rows), PLANTED, 1.0, curve).set_index("quantity")
+    assert found.loc["ridgeless", "measured"] == pytest.approx(-0.7, abs=1e-9)
+    assert found.loc["best_ridge", "measured"] < -0.7  # .1 takes over from 0 on the way
+    assert found.loc["fixed_sum_ridge", "measured"] == pytest.approx(-0.4, abs=1e-9)
+    at_ridge = np.polyfit(np.log(sizes[inside]), np.log(0.3 + 11 * sizes[inside] ** -0.25), 1)[0]
+    assert found.loc["fixed_ridge", "measured"] == pytest.approx(at_ridge, rel=1e-9)
+    reach = found["measured_high"] - found["measured"]
+    np.testing.assert_allclose(reach.to_numpy(), (found["measured"] - found["measured_low"]).to_numpy())
+    assert reach["best_ridge"] > 0
+    assert found.loc[["noise", "decay"], "measured"].isna().all()
+
+
+def test_measured_slopes_agree_with_those_of_the_pool(clean):
+    """Risks of fits on subsets, by their own GCV."""
+    gram, targets = clean
+    risk = risk_of(gram, targets, trials=30)
+    modes = gram_modes(gram)
+    pool = PoolSpectrum.of(target_spectrum(modes, targets))
+    influence = Influence.of(pool, modes, torch.from_numpy(targets), deltas(pool))
+    laws = scaling_laws(influence, 0.01)
+    found = measured_slopes(risk.assign(test_risk=risk.gcv), laws, 0.01).set_index("quantity")
+    assert found.loc["ridgeless", "measured"] == pytest.approx(found.loc["ridgeless", "exponent"], abs=0.1)
+    assert found.loc["fixed_ridge", "measured"] == pytest.approx(found.loc["fixed_ridge", "exponent"], abs=0.05)
+    assert np.isnan(found.loc["fixed_sum_ridge", "measured"])
+    assert ample_ridge(influence) > 0
+
+
+def test_a_risk_that_does_not_fall_has_no_slope():
+    rows = pd.DataFrame({"n": [30, 60, 120, 240], "trial": 0, "ridge": 0.0, "test_risk": [1.0, 0.8, 0.9, 0.5]})
+    assert measured_slopes(rows, PLANTED, 1.0)["measured"].isna().all()
+    assert measured_slopes(rows[:0], PLANTED, 1.0)["measured"].isna().all()
 
 
 # --- a power law --------------------------------------------------------------------------------------------------------
@@ -277,6 +357,6 @@ def test_an_alignment_outside_of_the_tried_exponents_is_not_quoted():
     kappa = np.geomspace(1e-9, 1, 400)
     df1 = kappa ** (-1 / 1.5)
     one = Curves(kappa, df1, df1 / 3, 1 / (1 + np.log1p(df1) / 40), 0.0, 0)
-    found = _exponents(one, np.geomspace(30, 500, 12))
+    found = _exponents(one, np.geomspace(30, 500, 12), 1e-3)
     assert found["decay"] == pytest.approx(1.5, abs=0.01)
     assert np.isnan([found[name] for name in ("alignment", "power", "noise", "best_ridge")]).all()

@@ -10,6 +10,7 @@ from rmtgen.errors import UsageError
 from rmtgen.pool import Pool, cells
 from rmtgen.spectrum import target_spectrum
 from rmtgen.targets import encode_targets
+from rmtgen.theory.forecast import forecast
 from rmtgen.theory.study import ANALYSES, PREDICTION_COLUMNS, Study, to_arrays, to_frame
 from rmtgen.theory.transport import PoolSpectrum
 
@@ -125,6 +126,34 @@ def test_a_representation_is_described_by_plain_sums(study):
     assert found["kernel_target_alignment"] == pytest.approx(cosine)
     assert found["df1 at 0.1"] < found["df1 at 0.001"] < found["df1 at 1e-05"] <= 80
     assert 1 >= found["unlearnt at 0.1"] > found["unlearnt at 0.001"] > 0
+
+
+def test_modes_are_described_by_plain_sums(study):
+    values, vectors = np.linalg.eigh((study.data.train @ study.data.train.mT).numpy())
+    values, vectors = values[::-1][:80], vectors[:, ::-1][:, :80]
+    energy = np.square(vectors.T @ study.data.targets.values.numpy()).sum(axis=1)
+    table = study.modes_table()
+    assert table["mode"].tolist()[:3] == [1, 2, 3]
+    assert table["mode"].iloc[-1] == 80
+    np.testing.assert_allclose(table["eigenvalue"], values[table["mode"] - 1] / N, rtol=1e-9)
+    np.testing.assert_allclose(table["power"], energy[table["mode"] - 1] / N, rtol=1e-6, atol=1e-12)
+    total = np.square(study.data.targets.values.numpy()).sum()
+    np.testing.assert_allclose(table["cumulative_power"], energy.cumsum()[table["mode"] - 1] / total, rtol=1e-9)
+    tail = np.array([values[mode - 1 :].sum() for mode in table["mode"]])
+    np.testing.assert_allclose(table["r"], tail / values[table["mode"] - 1], rtol=1e-9)
+    assert table["learnability"].is_monotonic_decreasing
+    assert (table["R"] >= table["r"] - 1e-9).all()
+
+
+def test_labels_lie_on_the_forecast(study):
+    """At the labels that a risk takes, the forecast is that risk."""
+    table = study.labels()
+    reached = table[np.isfinite(table["labels"]) & (table["labels"] > 20)]
+    assert len(reached)
+    for row in reached.itertuples():
+        assert forecast(study.influence, row.labels)["predicted_risk"][0] == pytest.approx(row.risk, rel=2e-3)
+        assert row.low <= row.labels <= row.high
+    assert table["extrapolated"].all()
 
 
 @pytest.mark.parametrize("targets", ["centered", "intercept"])
