@@ -10,6 +10,7 @@ from rmtgen.theory.effective_ridge import omniscient_risk
 from rmtgen.theory.forecast import (
     EXPONENTS,
     Curves,
+    _with_tail,
     curves,
     deltas,
     floor_law,
@@ -280,6 +281,44 @@ def test_resampled_pools_are_those_of_the_samples_drawn(tall):
     assert np.std(found) == pytest.approx(np.std(known), rel=0.25)
 
 
+# --- the tail -----------------------------------------------------------------------------------------------------------
+
+DIRECTIONS = 400
+
+
+def power_law_curves(a=1.4, s=0.6, noise=0.2, bumps=()):
+    """Curves that are power laws throughout, with bumps of the floor (low, high, factor) over shares of the directions."""
+    kappa = np.geomspace(1e-6, 1, 900)
+    df1 = 0.05 * kappa ** (-1 / a)
+    floor = noise + df1**-s
+    for low, high, factor in bumps:
+        floor = np.where((df1 > low * DIRECTIONS) & (df1 < high * DIRECTIONS), factor * floor, floor)
+    return Curves(kappa, df1, (1 - 1 / a) * df1, floor, 0.0, 0)
+
+
+def test_a_tail_goes_on_as_the_power_laws_before_it():
+    whole = power_law_curves()
+    joined = _with_tail(whole, DIRECTIONS)
+    assert joined.trusted == whole.kappa[np.argmax(whole.df1 <= DIRECTIONS / 2)]
+    below = joined.kappa < joined.trusted
+    assert joined.kappa[0] < 1e-5 * joined.trusted
+    np.testing.assert_allclose(joined.df1, 0.05 * joined.kappa ** (-1 / 1.4), rtol=1e-9)
+    np.testing.assert_allclose(joined.df2, (1 - 1 / 1.4) * joined.df1, rtol=1e-9)
+    np.testing.assert_allclose(
+        joined.floor[below], 0.2 + joined.df1[below] ** -0.6, rtol=2e-3
+    )  # s is one of 200 that are tried
+
+
+def test_a_tail_is_fitted_from_a_sixteenth_to_half_of_the_directions():
+    """What lies outside of that changes nothing below; what lies in its first doubling does."""
+    known = _with_tail(power_law_curves(), DIRECTIONS)
+    below = known.kappa < known.trusted
+    outside = _with_tail(power_law_curves(bumps=[(0, 0.99 / 16, 1.3), (0.51, 1e9, 1.3)]), DIRECTIONS)
+    np.testing.assert_allclose(outside.floor[below], known.floor[below], rtol=1e-12)
+    inside = _with_tail(power_law_curves(bumps=[(1.01 / 16, 1 / 9, 1.1)]), DIRECTIONS)
+    assert not np.allclose(inside.floor[below], known.floor[below], rtol=1e-3)
+
+
 # --- labels needed ------------------------------------------------------------------------------------------------------
 
 
@@ -294,6 +333,12 @@ def test_labels_needed_invert_the_forecast(wide):
         assert n == round(n)
         assert one.best(n)[1] <= risk
         assert one.best(min(n - 1, 0.998 * n))[1] > risk
+
+
+def test_labels_beyond_the_pool_are_marked(wide):
+    one, size = curves(wide.pool), wide.pool.n
+    risks = [one.best(share * size)[1] for share in (0.8, 1.3)]
+    assert labels_needed(wide, risks)["extrapolated"].tolist() == [False, True]
 
 
 def test_the_fewest_labels(tall):
