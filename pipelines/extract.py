@@ -53,9 +53,7 @@ def work(job: Job) -> Result:
         "duplicates": list(split.duplicates),
     }
     store = FeatureStore.create(job.folder, layout, _basis(job, inputs, details))
-    make = (_sketches if config.projection else _features)(job, backbone, split, store)
-    for name in ("train", "test"):
-        _fill(job, store, name, make)
+    _fill(job, store, (_sketches if config.projection else _features)(job, backbone, split, store))
     store.shards.seal()
     headline = f"{sum(map(len, labels))} images × {dim} {'sketched gradients' if config.projection else 'features'}"
     if config.projection:
@@ -75,10 +73,13 @@ def _basis(job: Job, inputs: "Mapping[str, FileRecord]", details: Mapping[str, o
     return job.run.basis("extract", {**made_from, **{role: record.blake2b for role, record in inputs.items()}})
 
 
-def _fill(job: Job, store: "FeatureStore", split: str, make: "Make") -> None:
-    pending, total = store.pending(split), len(store.layout.batches(split))
-    for batch, rows in job.progress(make(split, pending), total, f"{split} batch", done=total - len(pending)):
-        store.write(split, batch, rows.numpy())
+def _fill(job: Job, store: "FeatureStore", make: "Make") -> None:
+    """Make and store every batch that is not there yet, both splits under one bar."""
+    splits = ("train", "test")
+    pending, total = {name: store.pending(name) for name in splits}, sum(len(store.layout.batches(n)) for n in splits)
+    made = ((name, *batch) for name in splits for batch in make(name, pending[name]))
+    for name, batch, rows in job.progress(made, total, "batch", done=total - sum(map(len, pending.values()))):
+        store.write(name, batch, rows.numpy())
 
 
 def _features(job: Job, backbone: "Backbone", split: "Split", _store: "FeatureStore") -> "Make":

@@ -1,51 +1,76 @@
 """Stage `report`: risk.csv, spectrum.h5 and theory.h5 of an experiment's runs -> report.html, figures and a table."""
 
+import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from pipelines.stage import exit_code, parse_experiment, say
+from pipelines.stage import parse_experiment, run_command
+from pipelines.terminal import Outcome, Transcript, fit, open_bar, plain, progress, terminal_columns
 from rmtgen import durable
 from rmtgen.manifest import FileRecord, Manifest, provenance
-from rmtgen.rundir import RunDir, locked
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from rmtgen.report.page import Unfinished
 
 SUMMARY = "summary.txt"
+SOLVED = ("extract", "gram", "spectrum", "risk")
+"""Without the last of these there is nothing to report of a run."""
 STAGES = ("spectrum", "risk", "theory")
 """The stages whose results are reported; `compare` takes runs without the last too."""
 
 
-def make_report(arguments: Sequence[str] | None = None) -> None:
+def make_report(words: Sequence[str], transcript: Transcript) -> None:
     """Report the runs of the experiment that the command line describes."""
-    experiment = parse_experiment(__doc__, arguments)
+    experiment = parse_experiment(__doc__, words)
+    from rmtgen.rundir import RunDir  # after --help, which needs no NumPy
+
     runs = [RunDir(config) for config in experiment.runs]
     for run in runs:
         for stage in STAGES:
             run.require(stage)
-    write_report(
-        [run.path for run in runs],
-        Path(experiment.runs[0].output) / "reports" / experiment.report_name,
-        experiment.name,
-    )
+    folder = Path(experiment.runs[0].output) / "reports" / experiment.report_name
+    write_report(Report([run.path for run in runs], folder, experiment.name), transcript)
 
 
-def write_report(runs: Sequence[Path], folder: Path, title: str) -> None:
-    """Make the page, the figures and the table for some finished runs, unless they are there; print the table and the path."""
+@dataclass(frozen=True)
+class Report:
+    """What to report, and where.
+
+    Attributes:
+        runs: directories of finished runs.
+        folder: where the report goes.
+        title: its heading.
+        unfinished: directories of runs that it only names.
+    """
+
+    runs: Sequence[Path]
+    folder: Path
+    title: str
+    unfinished: Sequence[Path] = ()
+
+
+def write_report(report: Report, transcript: Transcript) -> None:
+    """Make the page, the figures and the tables, unless they are there; tell the table and the path."""
+    runs, folder = report.runs, report.folder
+    transcript.align([folder.name, *(run.name for run in runs)])
     upstream = {f"{run.name}/{stage}": _digest(run, stage) for run in runs for stage in STAGES}
-    spec_hash = durable.digest(durable.canonical_json([title, upstream]).encode())
-    if _is_current(folder, spec_hash):
-        say(f"report   {folder.name}  cached")
-    else:
-        started = time.perf_counter()
-        with locked(folder):
-            outputs = _make(runs, folder, title)
-            seconds = round(time.perf_counter() - started, 3)
-            records = {str(path.relative_to(folder)): FileRecord.of(path) for path in outputs}
-            made = Manifest("report", {"title": title}, spec_hash, {}, upstream, records, {}, seconds, provenance())
-            made.write(folder)
-        say(f"report   {folder.name}  {len(runs)} run(s), {len(outputs)} files, {seconds:.1f} s")
-    say("\n" + (folder / SUMMARY).read_text(encoding="utf-8"))
-    say(f"open {(folder / 'report.html')}")
+    named = {f"{run.name}/{stage}": _digest(run, stage) for run in report.unfinished for stage in SOLVED}
+    spec_hash = durable.digest(durable.canonical_json([report.title, upstream, named]).encode())
+    manifest, status = _current(folder, spec_hash), "cached"
+    if manifest is None:
+        manifest, status = _made(report, {"spec_hash": spec_hash, "upstream": upstream}), "computed"
+    outputs = [folder / name for name in manifest.outputs]
+    headline = f"{len(runs)} run(s), {len(outputs)} files" if status == "computed" else None
+    transcript.add(Outcome(folder.name, folder, status, manifest.seconds, headline, manifest.details, outputs))
+    summary = (folder / SUMMARY).read_text(encoding="utf-8")
+    transcript.show(f"\n{fit(summary.rstrip(), terminal_columns())}\n")
+    transcript.show_next(shlex.join(["open", str(folder / "report.html")]))
 
 
 def _digest(run: Path, stage: str) -> str:
@@ -53,34 +78,74 @@ def _digest(run: Path, stage: str) -> str:
     return manifest.outputs_digest if manifest else "missing"
 
 
-def _is_current(folder: Path, spec_hash: str) -> bool:
+def _current(folder: Path, spec_hash: str) -> Manifest | None:
     manifest = Manifest.read(folder, "report")
     if manifest is None or manifest.spec_hash != spec_hash:
-        return False
-    return all(record.still_describes(folder / name) for name, record in manifest.outputs.items())
+        return None
+    whole = all(record.still_describes(folder / name) for name, record in manifest.outputs.items())
+    return manifest if whole else None
 
 
-def _make(runs: Sequence[Path], folder: Path, title: str) -> list[Path]:
+def _made(report: Report, made_from: Mapping[str, Any]) -> Manifest:
+    from rmtgen.rundir import locked
+
+    folder, started = report.folder, time.perf_counter()
+    with locked(folder):
+        with open_bar("report", folder.name) as bar:
+            outputs, details = _make(report, bar)
+        manifest = Manifest(
+            stage="report",
+            spec={"title": report.title},
+            inputs={},
+            outputs={str(path.relative_to(folder)): FileRecord.of(path) for path in outputs},
+            details=details,
+            seconds=round(time.perf_counter() - started, 3),
+            provenance=provenance(),
+            **made_from,
+        )
+        manifest.write(folder)
+    return manifest
+
+
+def _make(report: Report, bar: "tqdm") -> tuple[list[Path], dict[str, Any]]:
+    """The files, and the table's numbers."""
+    from rmtgen.columns import write_table
     from rmtgen.report.figures import save_figures
     from rmtgen.report.loading import load_result
     from rmtgen.report.page import render_page
     from rmtgen.report.results import format_table, summary_table
-    from rmtgen.report.theories import format_notes, format_theories, theory_notes, theory_scores
+    from rmtgen.report.theories import flat_scores, format_notes, format_theories, theory_notes, theory_scores
 
-    results = [load_result(run) for run in runs]
+    folder = report.folder
+    results = [load_result(run) for run in progress(bar, report.runs, len(report.runs) + 3, "step")]
     figures = save_figures(results, folder / "figures")
-    durable.write_text(folder / "report.html", render_page(results, figures, title))
+    bar.update()
+    unfinished = [_unfinished(run) for run in report.unfinished]
+    page = render_page(results, [figure.chart for figure in figures], report.title, unfinished)
+    durable.write_text(folder / "report.html", page)
+    bar.update()
     scores = theory_scores(results)
-    durable.write_text(folder / "theories.csv", scores.to_csv(index=False))
-    parts = (format_table(summary_table(results)), format_theories(scores), format_notes(theory_notes(results)))
+    tables = write_table(folder / "theories.csv", flat_scores(scores), "how a theory ranks and scales")
+    table = summary_table(results)
+    parts = (format_table(table), format_theories(scores), format_notes(theory_notes(results)))
     durable.write_text(folder / SUMMARY, "\n\n".join(part for part in parts if part) + "\n")
-    drawn = [path for figure in figures for path in (figure.svg, figure.narrow_svg, figure.png)]
-    return [folder / "report.html", folder / SUMMARY, folder / "theories.csv", *drawn]
+    bar.update()
+    drawn = [path for figure in figures for path in (figure.svg, figure.narrow_svg, figure.png, figure.pdf)]
+    return [folder / "report.html", folder / SUMMARY, *tables, *drawn], plain({"summary": table.to_dict("records")})
+
+
+def _unfinished(path: Path) -> "Unfinished":
+    from rmtgen.report.page import Unfinished
+    from rmtgen.run import load_run
+
+    run = load_run(path)
+    coming = next(stage for stage in SOLVED if stage not in (*run.stages, *run.unneeded))
+    return Unfinished(run.name, tuple(run.stages), run.command(coming))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run for the command line; the exit code."""
-    return exit_code(lambda: make_report(arguments))
+    return run_command("report", make_report, arguments)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Stage `risk`: gram or features -> risk.csv, curve.csv."""
+"""Stage `risk`: gram or features -> risk.csv, curve.csv, each with a description of its columns."""
 
 import sys
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ def work(job: Job) -> Result:
     """The ridge path of every (n, trial) that is not there yet, gathered in one table, and the learning curve dense in n."""
     import pandas as pd
 
-    from rmtgen import durable
+    from rmtgen.columns import write_table
     from rmtgen.features import default_device
     from rmtgen.pool import CURVE_COLUMNS, RISK_COLUMNS, Pool, cells
 
@@ -29,11 +29,9 @@ def work(job: Job) -> Result:
     frames = (pd.DataFrame(parts.read(cell.name)) for cell in wanted)
     table = pd.concat(frames, ignore_index=True)[list(RISK_COLUMNS)]
     curve = pd.DataFrame(parts.read(CURVE))[list(CURVE_COLUMNS)]
-    outputs = {"risk.csv": table, "curve.csv": curve}
-    for name, frame in outputs.items():
-        durable.write_text(job.folder / name, frame.to_csv(index=False))
     return Result(
-        [job.folder / name for name in outputs],
+        write_table(job.folder / "risk.csv", table, "Risk at every sample size, trial and ridge")
+        + write_table(job.folder / "curve.csv", curve, "Learning curve dense in n, at fixed sum ridges"),
         f"{len(table)} rows over {len(config.sizes)} sizes",
         {"rows": len(table)},
     )

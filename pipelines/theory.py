@@ -11,10 +11,11 @@ PREDICTIONS = "predictions"
 def work(job: Job) -> Result:
     """Every analysis that is not there yet; one that the run is too small for is noted, with the reason, and left out."""
     from rmtgen import durable
+    from rmtgen.columns import write_table
     from rmtgen.errors import NumericalError, UsageError
     from rmtgen.features import default_device
     from rmtgen.shards import hdf5_image
-    from rmtgen.theory.study import ANALYSES, Study, to_arrays, to_frame
+    from rmtgen.theory.study import ANALYSES, PREDICTION_COLUMNS, Study, to_arrays, to_frame
 
     parts, left_out = job.parts(), {}
     study = Study.load(job.folder, job.config, default_device(job.config.device))
@@ -30,13 +31,13 @@ def work(job: Job) -> Result:
             continue
         parts.write(name, to_arrays(table))
     made = [name for name in ANALYSES if name in parts]
-    predictions = to_frame(parts.read(PREDICTIONS))
-    durable.write_text(job.folder / "theory.csv", predictions.to_csv(index=False))
+    predictions = to_frame(parts.read(PREDICTIONS))[list(PREDICTION_COLUMNS)]
+    tables = write_table(job.folder / "theory.csv", predictions, "Theories of the test risk, beside the measured risk")
     arrays = {f"{name}/{column}": values for name in made for column, values in parts.read(name).items()}
     durable.write_bytes(job.folder / "theory.h5", hdf5_image(arrays))
     warned = to_frame(parts.read("trust"))["tripped"].sum() if "trust" in made else 0
     headline = f"{len(made)} analyses of {len(predictions)} fits, {warned} warnings of trust"
-    return Result([job.folder / "theory.csv", job.folder / "theory.h5"], headline, {"left_out": left_out})
+    return Result([*tables, job.folder / "theory.h5"], headline, {"left_out": left_out})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

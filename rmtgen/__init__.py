@@ -29,6 +29,7 @@ _HOMES = {
     "labels_needed": "theory.forecast",
     "load_backbone": "backbones",
     "load_dataset": "datasets",
+    "load_run": "run",
     "omniscient_risk": "theory.effective_ridge",
     "pool_influence": "theory.forecast",
     "ridge_path": "ridge",

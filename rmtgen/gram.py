@@ -1,9 +1,10 @@
 """GramStore: the Gram matrix of N train and M test samples on disk, as tiles behind one virtual (N+M)×N view.
 
 `gram.h5` is an HDF5 virtual dataset named "gram" over the tile shards in `gram/`, so any HDF5 reader sees one matrix; rows 0…N−1
-are the training samples, rows N…N+M−1 the test samples, columns the training samples. A tile that is not there yet reads as NaN
-through HDF5 (it cannot refuse); `GramStore.read` refuses it by name. Of the symmetric train block only the tiles on and below the
-diagonal are computed; a shard below the diagonal also holds its transpose, because a virtual dataset cannot transpose.
+are the training samples, rows N…N+M−1 the test samples, columns the training samples; attributes of the dataset say so in the file.
+A tile that is not there yet reads as NaN through HDF5 (it cannot refuse); `GramStore.read` refuses it by name. Of the symmetric train
+block only the tiles on and below the diagonal are computed; a shard below the diagonal also holds its transpose, because a virtual
+dataset cannot transpose.
 """
 
 from dataclasses import dataclass
@@ -251,6 +252,22 @@ def _as_index(selection: slice | np.ndarray, length: int, axis: str) -> np.ndarr
     return index
 
 
+class _Described(View):
+    """A view whose dataset says in attributes what its rows and columns are, for readers that know nothing of this package."""
+
+    def create(self, file: h5py.File, name: str) -> None:
+        super().create(file, name)
+        n_test, n_train = self.shape[0] - self.shape[1], self.shape[1]
+        file[name].attrs.update(
+            {
+                "description": "Gram matrix: entry (i, j) is the kernel k(x_i, x_j) of row i and column j; NaN in a tile not finished yet",
+                "rows": f"the {n_train} training samples, in the order of train_labels in features.h5, then the {n_test} test samples",
+                "columns": f"the {n_train} training samples, in the same order",
+                "units": "squared unit of the features; of an empirical NTK, squared unit of the output over that of the parameters",
+            }
+        )
+
+
 def _view(layout: GramLayout) -> View:
     pieces = []
     for tile in layout.tiles():
@@ -258,7 +275,7 @@ def _view(layout: GramLayout) -> View:
         pieces.append(Piece((rows, columns), tile.name, "tile", tile.shape))
         if tile.mirrored:
             pieces.append(Piece((columns, rows), tile.name, "mirror", tile.shape[::-1]))
-    return View(layout.shape, layout.dtype, TILES, pieces)
+    return _Described(layout.shape, layout.dtype, TILES, pieces)
 
 
 def _read_layout(view: Path) -> GramLayout:

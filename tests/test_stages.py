@@ -59,6 +59,7 @@ def test_every_stage_leaves_what_the_design_says(finished):
         *("extract.json", "features.h5", "features", "gram.json", "gram.h5", "gram"),
         *("spectrum.json", "spectrum.h5", "risk.json", "risk.csv", "curve.csv", ".lock"),
         *("theory.json", "theory.csv", "theory.h5"),
+        *(f"{table}.csv-metadata.json" for table in ("risk", "curve", "theory")),
     }
     with h5py.File(run / "features.h5") as features, h5py.File(run / "gram.h5") as file:
         rows = np.concatenate([features["train"], features["test"]]).astype(float)
@@ -107,15 +108,15 @@ def test_spectra_belong_to_the_same_subsets(finished):
 
 def test_again_every_stage_is_cached_without_importing_torch(finished):
     code = (
-        "import sys\nfrom pipelines import extract, gram, spectrum, risk, report\n"
-        "for stage in (extract, gram, spectrum, risk, report):\n    assert stage.main(sys.argv[1:]) == 0\n"
-        "heavy = {'torch', 'timm', 'scipy', 'pandas', 'matplotlib', 'h5py'} & set(sys.modules)\n"
+        "import sys\nfrom pipelines import extract, gram, spectrum, risk, theory, report\n"
+        "for stage in (extract, gram, spectrum, risk, theory, report):\n    assert stage.main(sys.argv[1:]) == 0\n"
+        "heavy = {'torch', 'timm', 'scipy', 'pandas', 'matplotlib', 'h5py', 'jinja2', 'tqdm'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     before = tree(finished[0])
     done = subprocess.run([sys.executable, "-c", code, *finished[1]], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert [line.split()[-1] for line in done.stdout.splitlines()[:5]] == ["cached"] * 5
+    assert [line.split()[-1] for line in done.stdout.splitlines()[:6]] == ["cached"] * 6
     assert tree(finished[0]) == before
 
 
@@ -128,7 +129,7 @@ def test_a_new_ridge_grid_takes_over_features_gram_and_spectra(copied, capsys):
     _, words = copied
     assert run_all([*words, "ridges=1e-3,1"]) == [0] * len(STAGES)
     out = capsys.readouterr().out
-    assert out.count("cached, taken from test_resnet-random-trees") == 3
+    assert out.count("cached  taken from test_resnet-random-trees") == 3
     assert "10 rows over 3 sizes" in out
 
 
@@ -138,18 +139,39 @@ def test_compare_reports_all_finished_runs_or_those_named(copied, capsys):
     assert compare.main(words) == 0
     assert "2 run(s)" in capsys.readouterr().out
     assert compare.main([*words, "--run", run.name]) == 0
-    assert "1 run(s)" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "1 run(s)" in told
+    assert (
+        compare.main([*words, "--run", run.name[-8:], "--run", run.name]) == 0
+    )  # a shortened name still shows its end
+    assert capsys.readouterr().out.splitlines()[1:] == told.splitlines()[1:]
     assert compare.main([*words, "--run", "nonesuch"]) == 3
-    assert "no finished run 'nonesuch'" in capsys.readouterr().err
+    assert "no run 'nonesuch'" in capsys.readouterr().err
+
+
+def test_compare_names_what_is_not_finished(copied, capsys):
+    run, words = copied
+    half = run.with_name("half-of-it-1a2b3c4d")
+    half.mkdir()
+    for path in run.iterdir():
+        if path.name.startswith(("extract", "features", "gram")):
+            (shutil.copytree if path.is_dir() else shutil.copy)(path, half / path.name)
+    assert compare.main(words) == 0
+    assert "1 run(s)" in capsys.readouterr().out
+    (folder,) = (path for path in (run.parents[1] / "reports").iterdir() if path.name.startswith("compare"))
+    text = (folder / "report.html").read_text()
+    assert "half-of-it-1a2b3c4d has extract, gram; it is not reported. Next: `make spectrum" in text
+    assert compare.main([*words, "--run", half.name]) == 3
+    assert "no finished run" in capsys.readouterr().err
 
 
 def test_the_report_is_one_file_that_asks_nothing_of_the_network(finished):
     (folder,) = (finished[0] / "reports").iterdir()
     page = (folder / "report.html").read_text()
-    assert page.count("<svg") >= 3
+    assert page.count('<figure class="chart">') >= 4
     assert "test_resnet" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
-    assert {path.suffix for path in (folder / "figures").iterdir()} == {".svg", ".png"}
+    assert {path.suffix for path in (folder / "figures").iterdir()} == {".svg", ".png", ".pdf"}
 
 
 def test_plan_costs_nothing_and_needs_no_data(capsys, tmp_path):
@@ -438,7 +460,7 @@ def test_a_dangling_link_among_the_images_is_no_traceback(images, capsys):
 
 
 def test_out_of_memory_and_refusals_of_the_system_are_one_line(capsys):
-    from pipelines.stage import exit_code
+    from pipelines.stage import run_command
 
     def fail(error):
         raise error
@@ -449,10 +471,10 @@ def test_out_of_memory_and_refusals_of_the_system_are_one_line(capsys):
         (MemoryError(), 4),
         (PermissionError(13, "Permission denied", "/secret"), 3),
     ):
-        assert exit_code(lambda error=error: fail(error)) == code
+        assert run_command("risk", lambda *_, error=error: fail(error), []) == code
         assert capsys.readouterr().err.count("\n") == 1
     with pytest.raises(RuntimeError, match="a bug"):
-        exit_code(lambda: fail(RuntimeError("a bug")))
+        run_command("risk", lambda *_: fail(RuntimeError("a bug")), [])
 
 
 def test_an_unknown_stage_or_target_is_a_usage_error():
@@ -475,25 +497,25 @@ def test_two_reports_at_once_are_kept_apart(copied, capsys):
 
 
 def test_warnings_become_lines_of_the_log(capsys):
-    from pipelines.stage import exit_code
+    from pipelines.stage import run_command
 
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        assert exit_code(lambda: warnings.warn("look out", stacklevel=1)) == 0
+        assert run_command("risk", lambda *_: warnings.warn("look out", stacklevel=1), []) == 0
     assert capsys.readouterr().err == "rmtgen: warning: look out\n"
 
 
 def test_warnings_that_differ_in_numbers_are_told_once_and_counted(capsys):
-    from pipelines.stage import exit_code
+    from pipelines.stage import run_command
     from rmtgen.errors import RmtgenWarning, UsageError
 
-    def work():
+    def work(*_):
         for size in (10, 20, 30):
             warnings.warn(f"n must be small, got {size}", RmtgenWarning, stacklevel=1)
         warnings.warn("look out", RmtgenWarning, stacklevel=1)
         raise UsageError("stop")
 
-    assert exit_code(work) == 2
+    assert run_command("risk", work, []) == 2
     assert capsys.readouterr().err.splitlines() == [
         "rmtgen: warning: n must be small, got 10",
         "rmtgen: warning: look out",
@@ -566,7 +588,7 @@ def test_a_sketched_entk_is_solved_from_its_rows_and_says_how_far_off_it_is(tiny
     assert run_all(words) == [0] * len(STAGES)
     said = capsys.readouterr().out
     assert re.search(r"60 images × 512 sketched gradients; kernel off by \d+\.\d% \(bound \d+\.\d%\)", said)
-    assert "not needed: solved from features" in said
+    assert re.search(r"^gram .*  –  not needed for features$", said, re.MULTILINE)
     assert "test_resnet, random, entk sketch 512" in said
     (run,) = (tmp_path / "runs").iterdir()
     assert not (run / "gram.h5").exists()

@@ -1,4 +1,4 @@
-"""The report: what the runs found, as a table, three figures and one self-contained page.
+"""The report: what the runs found, as tables, charts and one self-contained page.
 
 Names load on first use, so a stage that only prints the summary table never waits for matplotlib or Jinja2.
 """
@@ -10,6 +10,7 @@ _HOMES = {
     "RunResult": "results",
     "agreement": "fits",
     "best": "fits",
+    "charts": "charts",
     "format_table": "results",
     "summary_table": "results",
     "FigureFile": "figures",

@@ -132,6 +132,29 @@ def best(risk: pd.DataFrame, n: int) -> pd.Series:
     return row if np.isfinite(row["test_risk"]) else row.where(row.index == "n")
 
 
+def regrets(risk: pd.DataFrame, by: str) -> pd.DataFrame:
+    """What it costs to choose the ridge by `by`, without test images: test risk at its smallest value over the best test risk − 1.
+
+    The choice is made on each subset by itself, as whoever has only one would make it. Fits whose `by` or test risk is not finite do not
+    compete.
+
+    Args:
+        risk: Rows per (n, trial, ridge), columns `RISK_COLUMNS`.
+        by: `gcv` or `loo`.
+
+    Returns:
+        One row a size that has a choice: `n regret se ridge trials`. `regret` is the mean over subsets, a ratio ≥ 0; `se` its standard
+        error, NaN for a single one; `ridge` the relative ridge chosen in the median.
+    """
+    finite = risk[np.isfinite(risk[[by, "test_risk"]]).all(axis=1)].reset_index(drop=True)
+    groups = finite.groupby(["n", "trial"])
+    chosen = finite.loc[groups[by].idxmin()]
+    lowest = finite.loc[groups["test_risk"].idxmin(), "test_risk"]
+    rows = chosen.assign(regret=chosen["test_risk"].to_numpy() / lowest.to_numpy() - 1).groupby("n")
+    table = rows.agg(regret=("regret", "mean"), se=("regret", "sem"), ridge=("relative_ridge", "median"))
+    return table.assign(trials=rows.size()).reset_index()
+
+
 def best_curve(risk: pd.DataFrame) -> pd.DataFrame:
     """`best` at every size, one row each, by ascending n."""
     return pd.DataFrame([best(risk, n) for n in sorted(risk["n"].unique())]).reset_index(drop=True)

@@ -1,24 +1,23 @@
 """The report page: one HTML file that needs nothing else, neither a network nor a file beside it.
 
-Everything a run brings along (names, labels, configuration) is text to the template and is escaped there. Only the figures are
-markup, and they come from `figures.py`; their ids are made unique, since SVGs inside one page share one name space.
+Everything a run brings along (names, labels, configuration) is text: to the template, which escapes it, and to the page's script, which
+reads figures and long tables from one JSON object in the page and sets what it finds as text.
 """
 
 import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
 import pandas as pd
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from rmtgen.report.figures import FigureFile
+from rmtgen.report.chart import Chart, as_json, rounded
 from rmtgen.report.fits import MIN_N, trial_means
 from rmtgen.report.results import RunResult, run_labels, summary_cells, summary_notes, summary_table
 from rmtgen.report.theories import HEADINGS, READING, theory_cells, theory_notes, theory_scores
-from rmtgen.report.wording import number, scientific
+from rmtgen.report.wording import dataset_names
 
 SUMMARY_HEADINGS = (
     *("run", "training images", "ridge", "test risk", "GCV"),
@@ -38,31 +37,54 @@ FULL_HEADINGS = {
 }
 
 
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A run whose stages are not all done.
+
+    Attributes:
+        name: of the run.
+        done: its finished stages.
+        command: what makes the next one.
+    """
+
+    name: str
+    done: tuple[str, ...]
+    command: str
+
+
 @dataclass(frozen=True)
 class RunSection:
     """One run in the folded part of the page."""
 
     label: str
     name: str
-    rows: list[list[str]]
+    count: int
     config: str
     stages: dict[str, str]
 
 
-def render_page(results: Sequence[RunResult], figures: Sequence[FigureFile], title: str) -> str:
+def render_page(
+    results: Sequence[RunResult], charts: Sequence[Chart], title: str, unfinished: Sequence[Unfinished] = ()
+) -> str:
     """The whole report as the text of one HTML file.
 
     Args:
         results: Runs of different names.
-        figures: What `save_figures` returned for them; the SVG files are read and put into the page.
+        charts: The figures, from `charts.charts`.
         title: Heading of the page and name of the browser tab.
+        unfinished: Runs to be named as such.
 
     Raises:
         UsageError: no runs, or two with one name.
     """
     summary = summary_table(results)
+    labels = run_labels(summary)
+    tables = [_numbers(run) for run in results]
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader(HERE),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -76,23 +98,31 @@ def render_page(results: Sequence[RunResult], figures: Sequence[FigureFile], tit
         summary=[list(row.values()) for row in summary_cells(summary)],
         min_n=MIN_N,
         notes=summary_notes(summary),
-        figures=[(figure, *_inline(figure, place)) for place, figure in enumerate(figures, start=1)],
+        charts=charts,
+        unfinished=unfinished,
         theory_headings=HEADINGS,
         theories=[list(row.values()) for row in theory_cells(theory_scores(results))],
         theory_notes=theory_notes(results),
         reading=f"{READING[0].upper()}{READING[1:]}.",
-        full_headings=("n", "ridge", "subsets", *FULL_HEADINGS.values()),
-        runs=[_section(run, label) for run, label in zip(results, run_labels(summary), strict=True)],
+        runs=[_section(*run) for run in zip(results, labels, tables, strict=True)],
+        css=Markup((HERE / "page.css").read_text("utf-8")),
+        script=Markup((HERE / "page.js").read_text("utf-8")),
+        data=_embedded({"charts": [as_json(chart) for chart in charts], "runs": tables}),
     )
+
+
+def _embedded(data: object) -> Markup:
+    """JSON that can stand in a script element: no name in it can end the element or begin a comment."""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))
 
 
 def _what_was_run(results: Sequence[RunResult]) -> str:
     """Who, on what, and over which grid, in one sentence."""
     risk = pd.concat([run.risk for run in results])
     sizes, ridges, trials = (sorted(risk[name].unique()) for name in ("n", "relative_ridge", "trial"))
-    models, inits, datasets, kernels = (
-        sorted({getattr(run, name) for run in results}) for name in ("model", "init", "dataset", "kernel")
-    )
+    models, inits, kernels = (sorted({getattr(run, name) for run in results}) for name in ("model", "init", "kernel"))
+    datasets = sorted(set(dataset_names(run.dataset for run in results).values()))
     span = f"{sizes[0]:,} to {sizes[-1]:,}" if len(sizes) > 1 else f"{sizes[0]:,}"
     return (
         f"{_count(len(results), 'run')} of {_some(models, 'backbones')} ({' and '.join(inits)}) on {_some(datasets, 'data sets')}, "
@@ -115,40 +145,17 @@ def _shared_outputs(results: Sequence[RunResult]) -> int:
     return outputs.pop() if len(outputs) == 1 else 0
 
 
-def _inline(figure: FigureFile, place: int) -> Iterator[Markup]:
-    """The wide and the narrow drawing as markup for the page."""
-    for path, form in ((figure.svg, "wide"), (figure.narrow_svg, "narrow")):
-        yield _inline_svg(path.read_text("utf-8"), f"figure-{place}-{form}", figure.alt)
-
-
-def _inline_svg(svg: str, prefix: str, alt: str) -> Markup:
-    """A matplotlib SVG made fit to stand in an HTML page: no prolog, ids of its own, sized by the page, read out as `alt`."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'(\sid="|href="#|url\(#)', rf"\g<1>{prefix}-", svg)
-    head, body = svg.split(">", 1)
-    head = re.sub(r'\s(width|height)="[^"]*"', "", head)
-    return Markup(f'{head} role="img" aria-label="{escape(alt)}">{body}')
-
-
-def _section(run: RunResult, label: str) -> RunSection:
+def _numbers(run: RunResult) -> dict[str, object]:
+    """Means over subsets, for a table that the page's script makes when it is asked for."""
     table = trial_means(run.risk)
-    rows = [
-        [
-            str(int(row["n"])),
-            scientific(row["relative_ridge"]),
-            str(int(row["trials"])),
-            *(number(row[name]) for name in FULL_HEADINGS),
-        ]
-        for row in table.to_dict("records")
-    ]
-    return RunSection(
-        label,
-        run.name,
-        rows,
-        _lines(run.config),
-        {stage: _lines(made) for stage, made in run.provenance.items()},
-    )
+    columns = [table["n"], table["relative_ridge"], table["trials"], *(table[name] for name in FULL_HEADINGS)]
+    rows = [[rounded(value) for value in row] for row in zip(*columns, strict=True)]
+    return {"stem": run.name, "headings": ["n", "ridge", "subsets", *FULL_HEADINGS.values()], "rows": rows}
+
+
+def _section(run: RunResult, label: str, table: Mapping[str, list]) -> RunSection:
+    made = {stage: _lines(values) for stage, values in run.provenance.items()}
+    return RunSection(label, run.name, len(table["rows"]), _lines(run.config), made)
 
 
 def _lines(values: Mapping[str, object]) -> str:

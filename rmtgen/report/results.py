@@ -14,7 +14,7 @@ from pandas.api.types import is_numeric_dtype
 
 from rmtgen.errors import CorruptInputError, UsageError
 from rmtgen.report.fits import CLOSE_GAP, KEYS, MIN_N, RISK_COLUMNS, WIDE_GAP, agreement, best, loo_warns
-from rmtgen.report.wording import compact, count_fits, number, percentage, scientific, shorten
+from rmtgen.report.wording import compact, count_fits, dataset_names, number, percentage, scientific, shorten
 
 TABLE_WIDTH = 100
 
@@ -155,7 +155,8 @@ def run_labels(runs: pd.DataFrame) -> list[str]:
     sketched = runs["kernel"].str.contains("sketch").any()
     differing = [name for name in ("dataset", "kernel") if runs[name].nunique() > 1 or (name == "kernel" and sketched)]
     parts = ["model", "init", *differing]
-    labels = runs[parts].astype(str).agg(", ".join, axis=1)
+    named = runs.assign(dataset=runs["dataset"].map(dataset_names(runs["dataset"])))
+    labels = named[parts].astype(str).agg(", ".join, axis=1)
     return list(labels.where(~labels.duplicated(keep=False), runs["run"]))
 
 

@@ -3,13 +3,14 @@
 import functools
 import textwrap
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 
 import pandas as pd
 
 from rmtgen.report.results import TABLE_WIDTH, RunResult
-from rmtgen.report.wording import number, percentage
-from rmtgen.theory.alignment import swap
-from rmtgen.theory.scores import score
+from rmtgen.report.wording import dataset_names, number, percentage
+from rmtgen.theory.alignment import Swap, swap
+from rmtgen.theory.scores import Score, score
 from rmtgen.theory.transport import PoolSpectrum
 
 NAMES = {
@@ -57,7 +58,7 @@ def _theory_scores(results: tuple[RunResult, ...]) -> pd.DataFrame:
         ]
         if tables:
             rows += _scored(dataset, pd.concat(tables, ignore_index=True))
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["dataset", "runs", "theory", *(field.name for field in fields(Score))])
 
 
 def _scored(dataset: str, fits: pd.DataFrame) -> list[dict[str, object]]:
@@ -71,11 +72,22 @@ def _scored(dataset: str, fits: pd.DataFrame) -> list[dict[str, object]]:
     ]
 
 
+def flat_scores(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with an interval's ends in two columns, `NAME_low` and `NAME_high`, for a CSV."""
+    columns = {}
+    for name in table:
+        stem = name.removesuffix("_interval")
+        ends = [table[name].str[0], table[name].str[1]] if name != stem else [table[name]]
+        columns |= dict(zip([f"{stem}_low", f"{stem}_high"] if name != stem else [name], ends, strict=True))
+    return pd.DataFrame(columns)
+
+
 def theory_cells(table: pd.DataFrame) -> list[dict[str, str]]:
     """The table as text: one mapping of heading to cell for each data set and theory."""
+    names = dataset_names(table["dataset"])
     return [
         {
-            "data set": row.dataset.rpartition("/")[2],
+            "data set": names[row.dataset],
             "theory": NAMES[row.theory],
             "Kendall τ": _with_interval(row.kendall, row.kendall_interval, lambda value: number(value, ".2f")),
             "log-error, %": _with_interval(row.log_error, row.log_error_interval, percentage),
@@ -110,13 +122,17 @@ def format_notes(notes: Sequence[str]) -> str:
 
 def theory_notes(results: Sequence[RunResult]) -> list[str]:
     """For each run with theory: how far transport is from the measured risk, the forecast, and what makes GCV doubtful."""
-    notes = [note for result in results if result.theory for note in _notes(result)]
-    return notes + [
-        _swapped(first, second) for first, second in _pairs([result for result in results if result.theory])
+    names = dataset_names(result.dataset for result in results)
+    known = [result for result in results if result.theory]
+    notes = [
+        note
+        for result in known
+        for note in _notes(result, f"{result.model}, {result.init}, {names[result.dataset]}, {result.kernel}")
     ]
+    return notes + [_swap_note(*pair, names[pair[0].dataset]) for pair in swap_pairs(known)]
 
 
-def _pairs(results: Sequence[RunResult]) -> list[tuple[RunResult, RunResult]]:
+def swap_pairs(results: Sequence[RunResult]) -> list[tuple[RunResult, RunResult]]:
     """Random and pretrained runs that differ in nothing else."""
     alike = {}
     for result in results:
@@ -124,15 +140,19 @@ def _pairs(results: Sequence[RunResult]) -> list[tuple[RunResult, RunResult]]:
     return [(pair["random"], pair["pretrained"]) for pair in alike.values() if {"random", "pretrained"} <= set(pair)]
 
 
-def _swapped(random: RunResult, pretrained: RunResult) -> str:
-    """How much of the gap between two initialisations is spectrum, and how much alignment (`alignment.swap`)."""
-    n = max(2, random.spectrum_n // SWAP_SHARE)
-    found = swap(_pool(random), _pool(pretrained), n)
+@functools.lru_cache(maxsize=64)
+def swapped(random: RunResult, pretrained: RunResult) -> Swap:
+    """The four risks of a pair at n = N/`SWAP_SHARE` (`alignment.swap`), kept for the chart and the note."""
+    return swap(_pool(random), _pool(pretrained), max(2, random.spectrum_n // SWAP_SHARE))
+
+
+def _swap_note(random: RunResult, pretrained: RunResult, dataset: str) -> str:
+    """How much of the gap between two initialisations is spectrum, and how much alignment."""
+    found = swapped(random, pretrained)
     shares = (f"{share / found.gap:.0%}" for share in (found.alignment_share, found.spectrum_share))
-    name = f"{random.model}, {random.dataset.rpartition('/')[2]}, {random.kernel}"
     return (
-        f"{name}: pretrained against random at n = {n:,}: log risk falls by {found.gap:.3f}, {next(shares)} of it by alignment and"
-        f" {next(shares)} by the spectrum."
+        f"{random.model}, {dataset}, {random.kernel}: pretrained against random at n = {found.n:,}: log risk falls by {found.gap:.3f},"
+        f" {next(shares)} of it by alignment and {next(shares)} by the spectrum."
     )
 
 
@@ -142,8 +162,7 @@ def _pool(result: RunResult) -> PoolSpectrum:
     return PoolSpectrum(result.eigenvalues * n, power, result.null_energy, n, null_dim)
 
 
-def _notes(result: RunResult) -> list[str]:
-    name = f"{result.model}, {result.init}, {result.dataset.rpartition('/')[2]}, {result.kernel}"
+def _notes(result: RunResult, name: str) -> list[str]:
     fits = result.theory["predictions"]
     means = fits.groupby(["n", "ridge"], as_index=False)[["transport", "test_risk"]].mean()
     gap = (means["transport"] / means["test_risk"] - 1).abs()

@@ -1,7 +1,10 @@
 """Numbers, names and sentences as people read them."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 NAMED_RUNS = 6  # an alt text is listened to: past this many runs it says how many more there are
 
 
@@ -16,6 +19,14 @@ def scientific(value: float) -> str:
         return number(value, "g")
     digits, exponent = f"{value:.1e}".split("e")
     return f"{digits}e{int(exponent)}"
+
+
+def power_of_ten(value: float) -> str:
+    """One figure of a ridge, as 2×10⁻⁵; an exact zero stays 0."""
+    if value == 0:
+        return "0"
+    digit, exponent = f"{value:.0e}".split("e")
+    return f"{'' if digit == '1' else f'{digit}×'}10{str(int(exponent)).translate(RAISED)}"
 
 
 def compact(value: float) -> str:
@@ -36,6 +47,13 @@ def shorten(text: str, width: int) -> str:
     return f"{text[: width - 1 - tail]}…{text[len(text) - tail :]}"
 
 
+def dataset_names(datasets: Iterable[str]) -> dict[str, str]:
+    """What data sets are called: `folder:../data/cifar100.tar` is cifar100. Where two would have one name, both keep their own."""
+    given = list(dict.fromkeys(datasets))
+    short = [name.rstrip("/").rpartition("/")[2].removeprefix("folder:").removesuffix(".tar") for name in given]
+    return {name: called if short.count(called) == 1 else name for name, called in zip(given, short, strict=True)}
+
+
 def count_fits(count: int) -> str:
     """`1 fit`, `2 fits`."""
     return f"{count:,} fit{'s' * (count != 1)}"
@@ -48,6 +66,12 @@ def counted(caption: str, skipped: int) -> str:
         if skipped
         else caption
     )
+
+
+def gapped(caption: str, points: int) -> str:
+    """`caption`, with the number of points that are gaps where there are any."""
+    plural = "s are gaps" if points != 1 else " is a gap"
+    return f"{caption} {points:,} point{plural}, being not finite or not positive." if points else caption
 
 
 def listed(start: str, told: list[str]) -> str:

@@ -1,0 +1,102 @@
+"""Pages of real ridge problems on made-up features: three runs with all that theory says of them, or many small ones."""
+
+import dataclasses
+import functools
+
+import numpy as np
+import pandas as pd
+import torch
+
+from rmtgen.config import Config
+from rmtgen.errors import NumericalError, UsageError
+from rmtgen.pool import Pool, cells
+from rmtgen.report.charts import charts
+from rmtgen.report.page import render_page
+from rmtgen.report.results import RunResult
+from rmtgen.spectrum import target_spectrum
+from rmtgen.targets import encode_targets
+from rmtgen.theory.study import ANALYSES, Study
+from rmtgen.theory.transport import PoolSpectrum
+
+HOSTILE = "<script>window.harmed=1</script><img src=x onerror=window.harmed=1>\"'&"
+N, M, CLASSES, DIM = 1000, 300, 4, 120
+
+
+@functools.lru_cache(maxsize=4)
+def study(decay, seed):
+    """Classes follow noisy linear scores of features whose covariance decays as i^−2·decay."""
+    rng = np.random.default_rng(seed)
+    features = rng.standard_normal((N + M, DIM)) * np.arange(1, DIM + 1) ** -decay
+    scores = features @ rng.standard_normal((DIM, CLASSES)) + 0.3 * rng.standard_normal((N + M, CLASSES))
+    parts = (slice(N), slice(N, None))
+    encoded = [encode_targets(scores.argmax(axis=1)[part], CLASSES, "centered") for part in parts]
+    config = Config(train=N, test=M, sizes=(60, 125, 250, 500, N), ridges=(0.0, 1e-4, 1e-3, 1e-2, 1e-1, 1.0), trials=2)
+    pool = Pool(*(torch.from_numpy(features[part]) for part in parts), False, *encoded)
+    wanted = cells(config)
+    risk = pd.concat([pool.risk(cell, config) for cell in wanted], ignore_index=True)
+    spectra = {
+        cell.name: PoolSpectrum.of(target_spectrum(modes, encoded[0].values[cell.order(config)]))
+        for cell in wanted
+        for modes in pool.modes([cell.order(config)], config.memory)
+    }
+    return Study(config, pool, risk, spectra)
+
+
+def tables(made):
+    """Every analysis that the run is large enough for."""
+    found = {}
+    for name, analyse in ANALYSES.items():
+        try:
+            found[name] = analyse(made)
+        except (UsageError, NumericalError):
+            continue
+    return found
+
+
+@functools.lru_cache(maxsize=4)
+def result(name, init, decay, seed, theory):
+    made = study(decay, seed)
+    return RunResult(
+        name=name,
+        model="tiny_net",
+        init=init,
+        dataset="blobs",
+        kernel="features",
+        config={"model": "tiny_net", "targets": "centered"},
+        risk=made.risk,
+        eigenvalues=made.pool.values / N,
+        target_power=made.pool.power,
+        null_energy=made.pool.null_energy,
+        spectrum_n=N,
+        theory=tables(made) if theory else None,
+        provenance={"risk": {"seconds": 1.25, "made": "2026-11-24", "taken_from": "another-run"}},
+    )
+
+
+def three_runs(model="tiny_net"):
+    """A pretrained and a random run with theory, and one without."""
+    runs = (
+        result("tiny-pretrained-1a2b", "pretrained", 0.9, 0, True),
+        result("tiny-random-3c4d", "random", 0.5, 1, True),
+        result("tiny-other-5e6f", "pretrained", 0.7, 2, False),
+    )
+    return [dataclasses.replace(run, model=model, name=f"{model}-{run.name}", risk=run.risk.copy()) for run in runs]
+
+
+def many_runs(count):
+    """Runs without theory, each with risks of its own."""
+    run = result("tiny-other-5e6f", "pretrained", 0.7, 2, False)
+    rng = np.random.default_rng(0)
+    return [
+        dataclasses.replace(
+            run,
+            name=f"net-{place}",
+            model=f"net_{place}",
+            risk=run.risk.assign(test_risk=run.risk["test_risk"] * rng.uniform(0.8, 1.2)),
+        )
+        for place in range(count)
+    ]
+
+
+def page_of(runs, title="comparison"):
+    return render_page(runs, charts(runs), title)

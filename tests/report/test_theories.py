@@ -1,0 +1,72 @@
+"""The table of theories and the notes of runs that have the `theory` stage behind them."""
+
+import numpy as np
+import pytest
+from made_runs import studied_run
+
+from rmtgen.report.theories import HEADINGS, NAMES, format_theories, theory_cells, theory_notes, theory_scores
+from rmtgen.theory.study import RIVALS
+
+
+def test_every_theory_has_a_name():
+    assert set(NAMES) == set(RIVALS)
+
+
+def test_scores_are_of_all_runs_of_a_data_set_and_leave_out_those_without_theory():
+    runs = [
+        studied_run("a", "random"),
+        studied_run("b", "pretrained", bend=0.7),
+        studied_run("c", "random", theory=False),
+        studied_run("d", "random", dataset="other"),
+    ]
+    table = theory_scores(runs)
+    assert list(table["dataset"].unique()) == ["digits", "other"]
+    digits = table[table["dataset"] == "digits"].set_index("theory")
+    assert digits.loc["gcv", "runs"] == 2
+    assert digits.loc["gcv", "fits"] == 24
+    assert digits.loc["gcv", "kendall"] == pytest.approx(1)
+    assert digits.loc["gcv", "log_error"] == 0
+    assert digits.loc["train_risk", "kendall"] == pytest.approx(-1)
+    assert digits.loc["isotropic", "log_error"] == pytest.approx(np.log(3))
+    assert digits.loc["isotropic", "shape_error"] == pytest.approx(0, abs=1e-12)
+
+
+def test_no_theory_no_table():
+    assert theory_scores([studied_run("a", "random", theory=False)]).empty
+    assert format_theories(theory_scores([studied_run("a", "random", theory=False)])) == ""
+    assert theory_notes([studied_run("a", "random", theory=False)]) == []
+
+
+def test_the_table_is_text_of_a_terminal():
+    table = theory_scores([studied_run("a", "random"), studied_run("b", "pretrained", bend=0.7)])
+    text = format_theories(table)
+    assert max(map(len, text.splitlines())) <= 100
+    assert text.splitlines()[0].split() == " ".join(HEADINGS).split()
+    cell = next(cell for cell in theory_cells(table) if cell["theory"] == "spectrum only")
+    assert cell["log-error, %"] == "110 [110, 110]"
+
+
+def test_notes_tell_transport_hindcast_warnings_and_the_swap():
+    random, pretrained, told, swapped = (
+        next(
+            note
+            for note in theory_notes([studied_run("a", "random"), studied_run("b", "pretrained", bend=0.7)])
+            if word in note
+        )
+        for word in ("random, digits", "pretrained, digits", "H is 9", "pretrained against random")
+    )
+    assert "off by 2 % in the median over (n, ridge), 2 % at worst" in random
+    assert "From 40 images alone it foretells 0.5000 [0.4000, 0.6000] at n = 400; measured 0.5500 ±0.0100" in pretrained
+    assert told.startswith("resnet18, random, digits, features")
+    assert "at n = 50: log risk falls by" in swapped
+    assert "100% of it by alignment and 0% by the spectrum" in swapped  # the spectra are equal
+
+
+def test_data_sets_of_one_name_are_told_apart():
+    here, there = "folder:../a/digits.tar", "folder:/b/digits.tar"
+    runs = [studied_run("a", "random", dataset=here), studied_run("b", "random", dataset=there)]
+    cells = theory_cells(theory_scores(runs))
+    assert {cell["data set"] for cell in cells} == {here, there}
+    assert {cell["data set"] for cell in theory_cells(theory_scores(runs[:1]))} == {"digits"}
+    assert theory_notes(runs[:1])[0].startswith("resnet18, random, digits, features: ")
+    assert theory_notes(runs)[0].startswith(f"resnet18, random, {here}, features: ")
