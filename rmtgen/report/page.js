@@ -119,7 +119,7 @@ function markerPath(kind, x, y, size) {
 const colour = group => group < 0 ? "grey" : `c${group % 7}`;
 
 function swatch(group, line) {
-  const drawn = shape("svg", {class: `swatch ${colour(group)}`, viewBox: "0 0 26 14", width: 26, height: 14, "aria-hidden": "true"});
+  const drawn = shape("svg", {class: `swatch ${colour(group)}${line.pale ? " pale" : ""}`, viewBox: "0 0 26 14", width: 26, height: 14, "aria-hidden": "true"});
   if (line.dash) drawn.append(shape("path", {class: "line", d: "M1 7H25", "stroke-dasharray": DASHES[line.dash]}));
   if (line.marked) drawn.append(shape("path", {class: line.hollow ? "mark hollow" : "mark", d: markerPath(Math.max(group, 0), 13, 7, 6)}));
   return drawn;
