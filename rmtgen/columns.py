@@ -84,7 +84,7 @@ COLUMNS = {
     "kendall": Column("Kendall's τ of predicted and measured risk over all fits, in [−1, 1]"),
     "kendall_low": Column("low end of the 95 % interval of `kendall`"),
     "kendall_high": Column("high end of the 95 % interval of `kendall`"),
-    "log_error": Column("median |log(predicted / measured)|"),
+    "log_error": Column("median absolute log of predicted over measured risk"),
     "log_error_low": Column("low end of the 95 % interval of `log_error`"),
     "log_error_high": Column("high end of the 95 % interval of `log_error`"),
     "shape_error": Column("`log_error` after the median ratio is taken out"),

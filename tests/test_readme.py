@@ -277,10 +277,11 @@ def read_words(words):
     elif words[1] in ("help", "clean"):
         run("make", "-n", *words[1:], cwd=ROOT)
     else:
-        for module, *arguments in planned(words):
+        ours = [line for line in planned(words) if line[0].startswith("pipelines.")]
+        assert ours
+        for module, *arguments in ours:
             assert importlib.util.find_spec(module)
-            if module.startswith("pipelines.") and module != "pipelines.compare":
-                assert parse_experiment(None, arguments).runs
+            assert module == "pipelines.compare" or parse_experiment(None, arguments).runs
 
 
 # --- the tests ------------------------------------------------------------------------------------------------------

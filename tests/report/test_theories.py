@@ -1,10 +1,22 @@
 """The table of theories and the notes of runs that have the `theory` stage behind them."""
 
+import json
+
 import numpy as np
+import pandas as pd
 import pytest
 from made_runs import studied_run
 
-from rmtgen.report.theories import HEADINGS, NAMES, format_theories, theory_cells, theory_notes, theory_scores
+from rmtgen.columns import write_table
+from rmtgen.report.theories import (
+    HEADINGS,
+    NAMES,
+    flat_scores,
+    format_theories,
+    theory_cells,
+    theory_notes,
+    theory_scores,
+)
 from rmtgen.theory.study import RIVALS
 
 
@@ -70,3 +82,16 @@ def test_data_sets_of_one_name_are_told_apart():
     assert {cell["data set"] for cell in theory_cells(theory_scores(runs[:1]))} == {"digits"}
     assert theory_notes(runs[:1])[0].startswith("resnet18, random, digits, features: ")
     assert theory_notes(runs)[0].startswith(f"resnet18, random, {here}, features: ")
+
+
+def test_scores_in_a_csv_have_a_column_for_each_end_of_an_interval(tmp_path):
+    table = theory_scores([studied_run("a", "pretrained"), studied_run("b", "random", bend=1.5)])
+    path, sidecar = write_table(tmp_path / "theories.csv", flat_scores(table), "scores")
+    found = pd.read_csv(path)
+    assert found["kendall_low"].tolist() == pytest.approx([low for low, _ in table["kendall_interval"]])
+    assert found["shape_error_high"].tolist() == pytest.approx([high for _, high in table["shape_error_interval"]])
+    assert not [name for name in found if name.endswith("interval")]
+    described = json.loads(sidecar.read_text())["tableSchema"]
+    assert [column["name"] for column in described["columns"]] == list(found)
+    assert described["primaryKey"] == ["dataset", "theory"]
+    assert list(flat_scores(theory_scores([studied_run("a", "random", theory=False)]))) == list(found)
