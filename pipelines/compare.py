@@ -4,15 +4,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.report import SOLVED, Report, write_report
+from pipelines.report import Report, write_report
 from pipelines.stage import experiment_of, experiment_parser, run_command
 from pipelines.terminal import Transcript
 from rmtgen import durable
-from rmtgen.errors import MissingInputError, did_you_mean
+from rmtgen.errors import MissingInputError, RmtgenError, did_you_mean
+from rmtgen.manifest import Manifest
+
+SOLVED = ("extract", "gram", "spectrum", "risk")
+REPORTED = ("spectrum", "risk")
+"""Without these there is nothing to report of a run."""
 
 
 def compare(words: Sequence[str], transcript: Transcript) -> None:
-    """Report the runs named with `--run`, or every run under OUTPUT/runs; those that are not finished are named as such."""
+    """Report the runs named with `--run`, or every one under OUTPUT/runs; one that cannot be reported is named, and why."""
     parser = experiment_parser(__doc__)
     parser.add_argument(
         "--run",
@@ -23,26 +28,46 @@ def compare(words: Sequence[str], transcript: Transcript) -> None:
     )
     named = parser.parse_known_intermixed_args(words)[0].run
     root = Path(experiment_of(parser, words).runs[0].output)
-    chosen, unfinished = _chosen(root, named)
+    chosen, omitted = _chosen(root, named)
     folder = root / "reports" / f"compare-{durable.digest(' '.join(run.name for run in chosen).encode())[:8]}"
-    write_report(Report(chosen, folder, "comparison", unfinished), transcript)
+    write_report(Report(chosen, folder, "comparison", omitted), transcript)
 
 
-def _chosen(root: Path, named: Sequence[str]) -> tuple[list[Path], list[Path]]:
-    """Directories of finished and of unfinished runs, by name or by the hash that a shortened name still shows; all if none is named."""
+def _chosen(root: Path, named: Sequence[str]) -> tuple[list[Path], dict[str, str]]:
+    """The runs to report, by name or by the hash that a shortened name still shows, all if none is named; and what the others lack.
+
+    Of runs that were not named, one of another version or with a damaged manifest is left out too; named, it is an error.
+    """
     from rmtgen.rundir import RUNS
 
     folders = {path.parent for stage in SOLVED for path in (root / RUNS).glob(f"*/{stage}.json")}
     begun = {folder.name: folder for folder in sorted(folders)}
     known = {name.rpartition("-")[2]: path for name, path in begun.items()} | begun
     unknown = [name for name in named if name not in known]
-    chosen = list(dict.fromkeys(known[name] for name in named or begun if name not in unknown))
-    finished = [path for path in chosen if (path / f"{SOLVED[-1]}.json").exists()]
+    chosen = list(dict.fromkeys(known[name] for name in named or begun if name in known))
+    omitted = {path.name: why for path in chosen if (why := _lacking(path, tolerant=not named))}
+    finished = [path for path in chosen if path.name not in omitted]
     if unknown or not finished:
         what = f"no run {unknown[0]!r}" if unknown else "no finished run"
         meant = f" {did_you_mean(unknown[0], known)}" if unknown and known else ""
         raise MissingInputError(f"{what} under {root / RUNS}.{meant} Make one: `make all`.")
-    return finished, [path for path in chosen if path not in finished]
+    return finished, omitted
+
+
+def _lacking(path: Path, *, tolerant: bool) -> str:
+    """Why a run cannot be reported, in words; nothing if it can."""
+    try:
+        if all(Manifest.read(path, stage) for stage in REPORTED):
+            return ""
+        from rmtgen.run import load_run
+
+        run = load_run(path)
+    except RmtgenError as error:
+        if not tolerant:
+            raise
+        return str(error)
+    coming = next(stage for stage in SOLVED if stage not in (*run.stages, *run.unneeded))
+    return f"not finished; done are {', '.join(run.stages)}. Next: {run.command(coming)}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

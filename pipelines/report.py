@@ -4,7 +4,7 @@ import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +16,7 @@ from rmtgen.manifest import FileRecord, Manifest, provenance
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from rmtgen.report.page import Unfinished
-
 SUMMARY = "summary.txt"
-SOLVED = ("extract", "gram", "spectrum", "risk")
-"""Without the last of these there is nothing to report of a run."""
 STAGES = ("spectrum", "risk", "theory")
 """The stages whose results are reported; `compare` takes runs without the last too."""
 
@@ -46,13 +42,13 @@ class Report:
         runs: directories of finished runs.
         folder: where the report goes.
         title: its heading.
-        unfinished: directories of runs that it only names.
+        omitted: runs that it only names, and why.
     """
 
     runs: Sequence[Path]
     folder: Path
     title: str
-    unfinished: Sequence[Path] = ()
+    omitted: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_report(report: Report, transcript: Transcript) -> None:
@@ -60,8 +56,7 @@ def write_report(report: Report, transcript: Transcript) -> None:
     runs, folder = report.runs, report.folder
     transcript.align([folder.name, *(run.name for run in runs)])
     upstream = {f"{run.name}/{stage}": _digest(run, stage) for run in runs for stage in STAGES}
-    named = {f"{run.name}/{stage}": _digest(run, stage) for run in report.unfinished for stage in SOLVED}
-    spec_hash = durable.digest(durable.canonical_json([report.title, upstream, named]).encode())
+    spec_hash = durable.digest(durable.canonical_json([report.title, upstream, report.omitted]).encode())
     manifest, status = _current(folder, spec_hash), "cached"
     if manifest is None:
         manifest, status = _made(report, {"spec_hash": spec_hash, "upstream": upstream}), "computed"
@@ -120,8 +115,7 @@ def _make(report: Report, bar: "tqdm") -> tuple[list[Path], dict[str, Any]]:
     results = [load_result(run) for run in progress(bar, report.runs, len(report.runs) + 3, "step")]
     figures = save_figures(results, folder / "figures")
     bar.update()
-    unfinished = [_unfinished(run) for run in report.unfinished]
-    page = render_page(results, [figure.chart for figure in figures], report.title, unfinished)
+    page = render_page(results, [figure.chart for figure in figures], report.title, report.omitted)
     durable.write_text(folder / "report.html", page)
     bar.update()
     scores = theory_scores(results)
@@ -132,15 +126,6 @@ def _make(report: Report, bar: "tqdm") -> tuple[list[Path], dict[str, Any]]:
     bar.update()
     drawn = [path for figure in figures for path in (figure.svg, figure.narrow_svg, figure.png, figure.pdf)]
     return [folder / "report.html", folder / SUMMARY, *tables, *drawn], plain({"summary": table.to_dict("records")})
-
-
-def _unfinished(path: Path) -> "Unfinished":
-    from rmtgen.report.page import Unfinished
-    from rmtgen.run import load_run
-
-    run = load_run(path)
-    coming = next(stage for stage in SOLVED if stage not in (*run.stages, *run.unneeded))
-    return Unfinished(run.name, tuple(run.stages), run.command(coming))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -160,9 +160,23 @@ def test_compare_names_what_is_not_finished(copied, capsys):
     assert "1 run(s)" in capsys.readouterr().out
     (folder,) = (path for path in (run.parents[1] / "reports").iterdir() if path.name.startswith("compare"))
     text = (folder / "report.html").read_text()
-    assert "half-of-it-1a2b3c4d has extract, gram; it is not reported. Next: `make spectrum" in text
+    assert "half-of-it-1a2b3c4d: not finished; done are extract, gram. Next: `make spectrum" in text
     assert compare.main([*words, "--run", half.name]) == 3
     assert "no finished run" in capsys.readouterr().err
+
+
+def test_compare_leaves_out_a_run_of_another_version_unless_it_is_named(copied, capsys):
+    run, words = copied
+    old = run.with_name("of-old-1a2b3c4d")
+    shutil.copytree(run, old)
+    manifest = json.loads((old / "risk.json").read_text())
+    (old / "risk.json").write_text(json.dumps(manifest | {"format": manifest["format"] + 1}))
+    assert compare.main(words) == 0
+    assert "1 run(s)" in capsys.readouterr().out
+    (folder,) = (path for path in (run.parents[1] / "reports").iterdir() if path.name.startswith("compare"))
+    assert re.search("of-old-1a2b3c4d: .*version", (folder / "report.html").read_text())
+    assert compare.main([*words, "--run", old.name]) == 3
+    assert "version" in capsys.readouterr().err
 
 
 def test_the_report_is_one_file_that_asks_nothing_of_the_network(finished):

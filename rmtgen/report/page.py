@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import jinja2
 import pandas as pd
@@ -41,21 +42,6 @@ HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
-class Unfinished:
-    """A run whose stages are not all done.
-
-    Attributes:
-        name: of the run.
-        done: its finished stages.
-        command: what makes the next one.
-    """
-
-    name: str
-    done: tuple[str, ...]
-    command: str
-
-
-@dataclass(frozen=True)
 class RunSection:
     """One run in the folded part of the page."""
 
@@ -67,7 +53,7 @@ class RunSection:
 
 
 def render_page(
-    results: Sequence[RunResult], charts: Sequence[Chart], title: str, unfinished: Sequence[Unfinished] = ()
+    results: Sequence[RunResult], charts: Sequence[Chart], title: str, omitted: Mapping[str, str] = MappingProxyType({})
 ) -> str:
     """The whole report as the text of one HTML file.
 
@@ -75,7 +61,7 @@ def render_page(
         results: Runs of different names.
         charts: The figures, from `charts.charts`.
         title: Heading of the page and name of the browser tab.
-        unfinished: Runs to be named as such.
+        omitted: Runs that are not reported, by name, and why.
 
     Raises:
         UsageError: no runs, or two with one name.
@@ -99,7 +85,7 @@ def render_page(
         min_n=MIN_N,
         notes=summary_notes(summary),
         charts=charts,
-        unfinished=unfinished,
+        omitted=omitted,
         theory_headings=HEADINGS,
         theories=[list(row.values()) for row in theory_cells(theory_scores(results))],
         theory_notes=theory_notes(results),

@@ -127,15 +127,10 @@ def test_page_shows_the_notes_beside_the_table(runs):
     assert text.index("n ≥ 500") < text.index(note) < text.index("Every fit: each strong point")
 
 
-def test_unfinished_runs_and_warnings_are_shown_as_such(runs):
+def test_runs_left_out_and_warnings_are_shown_as_such(runs):
     doubtful = dataclasses.replace(charts(runs)[0], warnings=("tiny: the samples <i>are</i> copies.",))
-    unfinished = [
-        page.Unfinished("half-1a2b", ("extract", "gram"), "make spectrum TRAIN=9"),
-        page.Unfinished("empty", (), "make extract"),
-    ]
-    text = Reader(page.render_page(runs, [doubtful], "half", unfinished)).text
-    assert "Not finished: half-1a2b has extract, gram; it is not reported. Next: make spectrum TRAIN=9" in text
-    assert "Not finished: empty has no stage" in text
+    text = Reader(page.render_page(runs, [doubtful], "half", {"half-1a2b": "not <b>finished</b>"})).text
+    assert "Not reported: half-1a2b: not <b>finished</b>" in text
     assert "Doubtful: tiny: the samples <i>are</i> copies." in text
 
 
