@@ -24,6 +24,8 @@ from rmtgen.ridge.triangular import BLOCK, cholesky_, inverse_norm, invert_rows_
 
 SWEEP = 2.2
 """n³ operations of a matrix product that a δ takes as long as: 1/3 for L, 1/3 for R and 1/3 for tr G², at a little under half the speed."""
+LEAST_LEFT = 1e-7
+"""The share of tr G² that must be left when the direction 1 is taken out: below, more than seven of sixteen digits go with it."""
 CHECK = 0.6
 """The same for the Cholesky factor that tells whether K is semidefinite."""
 
@@ -31,7 +33,8 @@ CHECK = 0.6
 def solve_nested(problem: Problem, sizes: list[int], grid: Grid) -> list[dict | None]:
     """One row of `COLUMNS` a (size, ridge), sizes outer; sizes that share a δ share a factor.
 
-    None stands where K + δI is too near to being singular, δ = 0 on a singular K above all.
+    None stands where K + δI is too near to being singular, δ = 0 on a singular K above all, and where an intercept takes all but the last
+    digits of tr G² with it.
 
     Beside the problem one float64 matrix n×n is held, n the largest size, and blocks of `BLOCK` rows.
 
@@ -42,7 +45,7 @@ def solve_nested(problem: Problem, sizes: list[int], grid: Grid) -> list[dict | 
     rows = {}
     for sum_ridge, cells in _shared(sizes, grid).items():
         found = _sweep(problem, sum_ridge, {n for _, n, _ in cells})
-        rows |= {key: found[n] | {"ridge": ridge} if found else None for key, n, ridge in cells}
+        rows |= {key: found[n] | {"ridge": ridge} if found[n] else None for key, n, ridge in cells}
     return [rows[key] for key in sorted(rows)]
 
 
@@ -67,13 +70,13 @@ def _shared(sizes: list[int], grid: Grid) -> dict[float, list[tuple[tuple[int, i
     return shared
 
 
-def _sweep(problem: Problem, sum_ridge: float, sizes: set[int]) -> dict[int, dict] | None:
+def _sweep(problem: Problem, sum_ridge: float, sizes: set[int]) -> dict[int, dict | None]:
     """The columns at one δ for each of the sizes, `ridge` left out; None where they would not be sure."""
     factor = problem.kernel.symmetric(max(sizes))
     norm = torch.linalg.matrix_norm(factor).item()
     factor.diagonal().add_(sum_ridge)
     if not cholesky_(factor) or not sure(problem.kernel, norm, sum_ridge, inverse_norm(factor) ** 2):
-        return None
+        return dict.fromkeys(sizes)
     sums, rows = _Sums(problem, sum_ridge, max(sizes)), {}
     for low in range(0, len(factor), BLOCK):
         high = min(low + BLOCK, len(factor))
@@ -96,8 +99,8 @@ class _Sums:
         self.test = None if problem.test_targets is None else problem.kernel.across(n)
         self.scores = None if self.test is None else targets.new_zeros(self.test.shape[1], self.targets.shape[1])
 
-    def add(self, inverse: Float64[Tensor, "n n"], low: int, high: int, sizes: list[int]) -> dict[int, dict]:
-        """Add rows low … high of R; the columns at the sizes, ascending, that lie among them."""
+    def add(self, inverse: Float64[Tensor, "n n"], low: int, high: int, sizes: list[int]) -> dict[int, dict | None]:
+        """Add rows low … high of R; the columns at the sizes, ascending, that lie among them, None where they would not be sure."""
         block = inverse[low:high, :high]
         targets = block @ self.targets[:high]
         scores = None if self.test is None else block @ self.test[:high]
@@ -117,8 +120,8 @@ class _Sums:
                 rows[stop] = self._row(inverse, stop)
         return rows
 
-    def _row(self, inverse: Tensor, n: int) -> dict:
-        """Every column but the ridge at a size."""
+    def _row(self, inverse: Tensor, n: int) -> dict | None:
+        """Every column but the ridge at a size; None where taking out the direction 1 leaves too few digits of tr G²."""
         problem, dual, diagonal = self.problem, self.dual[:n], self.diagonal[:n]
         trace, trace_square, scores = self.trace, self.trace_square, self.scores
         if problem.intercept:
@@ -128,6 +131,8 @@ class _Sums:
             along, norm = _times(inverse, ones), ones.square().sum()
             trace_square += (-2 * along.square().sum() / total + (norm / total) ** 2).item()
             trace -= (norm / total).item()
+            if trace_square < LEAST_LEFT * self.trace_square:
+                return None
             dual, diagonal = dual - ones[:, None] * offset, diagonal - ones.square() / total
             scores = None if scores is None else scores[:, :-1] + (1 - scores[:, -1:]) * offset
         residual = self.sum_ridge * dual
