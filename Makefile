@@ -6,7 +6,7 @@ CONFIG ?=
 #: RUNS      of compare: names of finished runs, or the 8 characters each ends in
 RUNS ?=
 #: BENCH     of bench, some of: cached memory entk entk_zoo entk_growth ridge
-#:           ridge_large theory cuda
+#:           ridge_large theory page cuda
 BENCH ?=
 #: JSON      1: a stage, plan or compare says one line of JSON on stdout, no more
 JSON ?=

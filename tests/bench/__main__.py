@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-ALL = ("cached", "memory", "entk", "entk_zoo", "entk_growth", "ridge", "ridge_large", "theory", "cuda")
+ALL = ("cached", "memory", "entk", "entk_zoo", "entk_growth", "ridge", "ridge_large", "theory", "page", "cuda")
 
 for name in sys.argv[1:] or ALL:
     benchmark = importlib.import_module(f"tests.bench.{name}")
