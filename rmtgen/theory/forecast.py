@@ -24,6 +24,7 @@ from torch import Tensor
 
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.spectrum import Modes, target_spectrum
+from rmtgen.targets import target_matrix
 from rmtgen.theory.influence import Influence
 from rmtgen.theory.transport import PoolSpectrum, PoolSums
 
@@ -106,17 +107,18 @@ class Curves:
         return float(np.exp(np.interp(ridge, ridges, np.log(risks), left=left)))
 
 
-def pool_influence(modes: Modes, targets: Float64[Tensor, "n c"]) -> Influence:
+def pool_influence(modes: Modes, targets: np.ndarray | Tensor) -> Influence:
     """What forecasts are made from: the influence of every sample of a pool, over the whole grid of its sum ridge.
 
     Args:
         modes: Of the pool, from `spectrum.gram_modes` or `spectrum.feature_modes`.
-        targets: Of the same samples.
+        targets: (n,) or (n, c), of the same samples.
 
     Raises:
         UsageError: Another number of targets than of samples.
         NumericalError: A pool without any mode, or targets without any power.
     """
+    targets = target_matrix(targets).to(modes.vectors.device)
     pool = PoolSpectrum.of(target_spectrum(modes, targets))
     return Influence.of(pool, modes, targets, deltas(pool))
 

@@ -1,9 +1,11 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import rmtgen
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.spectrum import gram_modes, target_spectrum
 from rmtgen.theory.effective_ridge import omniscient_risk
@@ -356,6 +358,15 @@ def test_a_risk_below_the_floor_takes_infinitely_many_labels(tall):
     assert n <= 1e9
     assert low < n < high
     assert labels_needed(tall, 1.02 * floor, most=n / 2)["labels"][0] == np.inf
+
+
+def test_the_public_names_take_numpy():
+    """From a Gram matrix and a vector of labels to the labels that a risk takes, without a tensor."""
+    gram, targets = drawn(300, 80, seed=5)
+    pool = rmtgen.pool_influence(rmtgen.gram_modes(gram), targets[:, 0])
+    known = influence_of(300, 80, seed=5)
+    pd.testing.assert_frame_equal(rmtgen.forecast(pool, [300, 900]), forecast(known, [300, 900]))
+    assert rmtgen.labels_needed(pool, 0.2)["labels"].tolist() == labels_needed(known, 0.2)["labels"].tolist()
 
 
 # --- what is refused ----------------------------------------------------------------------------------------------------
