@@ -329,7 +329,7 @@ class ChartView {
     const first = (name, value) => lines.find(line => line[name] === value);
     const buttons = groups.map(group => this.toggle("groups", group, this.chart.groups[group], swatch(group, {dash: "-", marked: true, hollow: false})));
     const shown = [element("div", {class: "legend", role: "group", "aria-label": "Show or hide"}, ...buttons)];
-    if (buttons.length > 3) shown[0].append(this.every("all", buttons, true), this.every("none", buttons, false));
+    if (buttons.length > 3) shown[0].prepend(this.every("all", buttons, true), this.every("none", buttons, false));
     if (kinds.length > 1) shown.push(element("div", {class: "legend", role: "group", "aria-label": "Show or hide a kind of line"}, ...kinds.map(kind => this.toggle("kinds", kind, kind, swatch(-1, first("kind", kind))))));
     return shown;
   }
