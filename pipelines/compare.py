@@ -56,11 +56,14 @@ def _chosen(root: Path, named: Sequence[str]) -> tuple[list[Path], dict[str, str
 
 def _lacking(path: Path, *, tolerant: bool) -> str:
     """Why a run cannot be reported, in words; nothing if it can."""
+    from rmtgen.report.loading import load_result
+    from rmtgen.run import load_run
+
     try:
         if all(Manifest.read(path, stage) for stage in REPORTED):
+            if tolerant:
+                load_result(path)
             return ""
-        from rmtgen.run import load_run
-
         run = load_run(path)
     except RmtgenError as error:
         if not tolerant:

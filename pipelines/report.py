@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.stage import parse_experiment, run_command
-from pipelines.terminal import Outcome, Transcript, fit, open_bar, plain, progress, terminal_columns
+from pipelines.terminal import Outcome, Transcript, fit, note, open_bar, plain, progress, terminal_columns
 from rmtgen import durable
 from rmtgen.manifest import FileRecord, Manifest, provenance
 
@@ -62,7 +62,10 @@ def write_report(report: Report, transcript: Transcript) -> None:
         manifest, status = _made(report, {"spec_hash": spec_hash, "upstream": upstream}), "computed"
     outputs = [folder / name for name in manifest.outputs]
     headline = f"{len(runs)} run(s), {len(outputs)} files" if status == "computed" else None
-    transcript.add(Outcome(folder.name, folder, status, manifest.seconds, headline, manifest.details, outputs))
+    details = {**manifest.details, "omitted": dict(report.omitted)}
+    transcript.add(Outcome(folder.name, folder, status, manifest.seconds, headline, details, outputs))
+    for name, why in report.omitted.items():
+        note(f"{name} is not reported: {why}", "warning")
     summary = (folder / SUMMARY).read_text(encoding="utf-8")
     transcript.show(f"\n{fit(summary.rstrip(), terminal_columns())}\n")
     transcript.show_next(shlex.join(["open", str(folder / "report.html")]))

@@ -177,6 +177,13 @@ def test_compare_leaves_out_a_run_of_another_version_unless_it_is_named(copied, 
     assert re.search("of-old-1a2b3c4d: .*version", (folder / "report.html").read_text())
     assert compare.main([*words, "--run", old.name]) == 3
     assert "version" in capsys.readouterr().err
+    shutil.rmtree(old)
+    shutil.copytree(run, old)
+    (old / "risk.csv").unlink()
+    assert compare.main([*words, "--json"]) == 0
+    seen = capsys.readouterr()
+    assert "of-old-1a2b3c4d is not reported" in seen.err
+    assert "risk.csv is gone" in json.loads(seen.out)["runs"][0]["details"]["omitted"][old.name]
 
 
 def test_the_report_is_one_file_that_asks_nothing_of_the_network(finished):

@@ -8,7 +8,7 @@ from rmtgen.report.chart import Axis, Chart, Line, Panel, missing
 from rmtgen.report.chart_axes import log_axis
 from rmtgen.report.chart_runs import Run, labels
 from rmtgen.report.theories import swap_pairs, swapped
-from rmtgen.report.wording import gapped, listed, number, percentage
+from rmtgen.report.wording import gapped, listed, number, share
 
 SWAPS = (
     ("pretrained", (1, 1)),
@@ -124,5 +124,5 @@ def _alt(runs: Sequence[Run], pairs: Sequence[tuple[Run, Run]]) -> str:
 def _told(random: Run, pretrained: Run) -> str:
     found = swapped(random.result, pretrained.result)
     risks = ", ".join(f"{name} {number(found.risk[place], '.3g')}" for name, place in SWAPS[::-1])
-    share = percentage(found.alignment_share / found.gap)
-    return f"{pretrained.label} at n = {found.n:,}: {risks}; alignment makes {share} % of the gap"
+    made = share(found.alignment_share, found.gap)
+    return f"{pretrained.label} at n = {found.n:,}: {risks}; alignment makes {made} of the gap"

@@ -20,8 +20,8 @@ def spectra_chart(runs: Sequence[Run]) -> Chart:
     """Each run's eigenvalues, the cumulative target power of its modes, and their learnability where theory tells it."""
     shares = [run.result.eigenvalues / run.result.eigenvalues.sum() for run in runs]
     powers = [cumulative_power(run.result.target_power, run.result.null_energy) for run in runs]
-    view = limits(*shares)
-    low = max(view[0], view[1] * EIGENVALUE_FLOOR)
+    top = max(share.max() for share in shares)
+    low, high = limits(*(share[share >= EIGENVALUE_FLOOR * top] for share in shares))
     modes = Axis("mode m", "log", limits([1, max(map(len, shares))]))
     caption, alt = _words(runs, powers, below=sum(int((share < low).sum()) for share in shares))
     decay = [Line(run.label, "", _thinned(share)) for run, share in zip(runs, shares, strict=True)]
@@ -34,7 +34,7 @@ def spectra_chart(runs: Sequence[Run]) -> Chart:
         caption=caption,
         alt=alt,
         panels=(
-            Panel("Eigenvalues", modes, Axis("share of tr K/n", "log", (low, view[1])), tuple(decay)),
+            Panel("Eigenvalues", modes, Axis("share of tr K/n", "log", (low, high)), tuple(decay)),
             Panel("What the modes hold", modes, Axis("share", "linear", (0.0, 1.03)), tuple(captured)),
         ),
         groups=labels(runs),

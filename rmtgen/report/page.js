@@ -92,13 +92,23 @@ class Scale {
 // What a switched axis shows: from 0 to where the view ended, or from the smallest positive value.
 function otherView(axis, kind, lines, column) {
   const [low, high] = axis.view;
-  if (kind === "linear") return [low > 0.5 * high ? low : 0, high];
-  let least = Infinity;
-  for (const line of lines) for (const value of line.columns[column]) if (value > 0 && value < least) least = value;
+  let least = Infinity, most = -Infinity;
+  for (const line of lines) for (const value of line.columns[column]) {
+    if (value > 0 && value < least) least = value;
+    if (value <= high && value > most) most = value;
+  }
+  if (kind === "linear") return [low > 0.5 * high ? low : 0, most > 0 ? Math.min(high, 1.05 * most) : high];
   return [Math.min(least, high / 10) / 1.1, high];
 }
 
-const canSwitch = (axis, lines, column) => !axis.names.length && lines.every(line => line.columns[column].every(value => value === null || value > 0));
+// Names on a linear axis are its categories; on a log axis they are only how ticks are written.
+const named = axis => axis.scale === "linear" && axis.names.length > 0;
+
+function category(axis, value) {
+  return named(axis) ? axis.names[axis.ticks.findIndex(tick => Math.abs(tick - value) < 0.5)] : undefined;
+}
+
+const canSwitch = (axis, lines, column) => !named(axis) && lines.every(line => line.columns[column].every(value => value === null || value > 0));
 
 // ---------------------------------------------------------------------------------------------------------------- markers
 
@@ -174,7 +184,7 @@ class PanelView {
     this.canvas.replaceChildren(shape("svg", {viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": `${this.chart.title}: ${this.panel.title}. ${this.chart.alt}`},
       shape("clipPath", {id: clip}, shape("rect", {x: box.left - 4, y: box.top - 4, width: box.right - box.left + 8, height: box.bottom - box.top + 8})),
       ...this.frame(across, up, box, width), marks, this.halo));
-    this.box = box;
+    this.tell(null);
   }
 
   frame(across, up, box, width) {
@@ -300,9 +310,7 @@ const PLACING = ["x", "y", "low", "high", "left", "right"];
 function tellings(chart, panel, line, rank) {
   const at = name => line.columns[name]?.[rank];
   const rows = [["", [chart.groups[line.group], line.kind].filter(Boolean).join(" · ") || panel.title]];
-  const named = axis => axis.names.length ? (axis.names[axis.ticks.findIndex(tick => Math.abs(tick - at(axis === panel.y ? "y" : "x")) < 0.5)] ?? "") : null;
-  rows.push([panel.x.label, named(panel.x) ?? told(at("x"))]);
-  rows.push([panel.y.label, named(panel.y) ?? told(at("y"))]);
+  for (const name of ["x", "y"]) rows.push([panel[name].label, category(panel[name], at(name)) ?? told(at(name))]);
   for (const [from, to] of [["low", "high"], ["left", "right"]]) {
     if (typeof at(from) === "number" && typeof at(to) === "number") rows.push(["from", `${told(at(from))} to ${told(at(to))}`]);
   }
@@ -365,8 +373,8 @@ function chartTable(chart) {
   const rows = [];
   for (const panel of chart.panels) for (const line of panel.lines) line.columns.x.forEach((_, rank) => {
     const at = name => line.columns[name]?.[rank] ?? null;
-    const named = (axis, name) => axis.names[axis.ticks.findIndex(tick => Math.abs(tick - at(name)) < 0.5)] ?? at(name);
-    rows.push([panel.title, chart.groups[line.group] ?? "", line.kind, panel.x.label, named(panel.x, "x"), panel.y.label, named(panel.y, "y"), ...intervals.map(at), ...extra.map(at)]);
+    const placed = ["x", "y"].flatMap(name => [panel[name].label, category(panel[name], at(name)) ?? at(name)]);
+    rows.push([panel.title, chart.groups[line.group] ?? "", line.kind, ...placed, ...intervals.map(at), ...extra.map(at)]);
   });
   return {headings: ["panel", "line", "kind", "x is", "x", "y is", "y", ...intervals, ...extra], rows};
 }

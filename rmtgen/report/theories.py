@@ -5,10 +5,12 @@ import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 
+import numpy as np
 import pandas as pd
 
+from rmtgen.durable import canonical_json
 from rmtgen.report.results import TABLE_WIDTH, RunResult
-from rmtgen.report.wording import dataset_names, number, percentage
+from rmtgen.report.wording import dataset_names, number, percentage, share
 from rmtgen.theory.alignment import Swap, swap
 from rmtgen.theory.scores import Score, score
 from rmtgen.theory.transport import PoolSpectrum
@@ -31,6 +33,8 @@ NAMES = {
 """The theories as people call them, in the order of the table."""
 SWAP_SHARE = 8
 """The swap is made at n = N/8, where the pool's own eigenvalues may stand for the population's."""
+FEWEST = 3
+"""Fits with a finite, positive prediction and measured risk, below which a theory has no score."""
 HEADINGS = ("data set", "theory", "Kendall τ", "log-error, %", "shape error, %")
 
 
@@ -63,9 +67,10 @@ def _theory_scores(results: tuple[RunResult, ...]) -> pd.DataFrame:
 
 def _scored(dataset: str, fits: pd.DataFrame) -> list[dict[str, object]]:
     blocks = (fits["run"] + " " + fits["n"].astype(str)).to_numpy()
-    present = [name for name in NAMES if fits[name].gt(0).sum() >= 3]
-    runs = fits["run"].nunique()
     measured = fits["test_risk"].to_numpy()
+    usable = {name: np.isfinite(fits[name] * measured) & (fits[name] > 0) & (measured > 0) for name in NAMES}
+    present = [name for name in NAMES if usable[name].sum() >= FEWEST]
+    runs = fits["run"].nunique()
     return [
         {"dataset": dataset, "runs": runs, "theory": name, **vars(score(fits[name].to_numpy(), measured, blocks))}
         for name in present
@@ -136,7 +141,9 @@ def swap_pairs(results: Sequence[RunResult]) -> list[tuple[RunResult, RunResult]
     """Random and pretrained runs that differ in nothing else."""
     alike = {}
     for result in results:
-        alike.setdefault((result.model, result.dataset, result.kernel, result.spectrum_n), {})[result.init] = result
+        shared = {name: value for name, value in result.config.items() if name not in ("init", "weights")}
+        key = canonical_json([result.model, result.dataset, result.kernel, result.spectrum_n, shared])
+        alike.setdefault(key, {})[result.init] = result
     return [(pair["random"], pair["pretrained"]) for pair in alike.values() if {"random", "pretrained"} <= set(pair)]
 
 
@@ -149,10 +156,9 @@ def swapped(random: RunResult, pretrained: RunResult) -> Swap:
 def _swap_note(random: RunResult, pretrained: RunResult, dataset: str) -> str:
     """How much of the gap between two initialisations is spectrum, and how much alignment."""
     found = swapped(random, pretrained)
-    shares = (f"{share / found.gap:.0%}" for share in (found.alignment_share, found.spectrum_share))
     return (
         f"{random.model}, {dataset}, {random.kernel}: pretrained against random at n = {found.n:,}: log risk falls by {found.gap:.3f},"
-        f" {next(shares)} of it by alignment and {next(shares)} by the spectrum."
+        f" {share(found.alignment_share, found.gap)} of it by alignment and {share(found.spectrum_share, found.gap)} by the spectrum."
     )
 
 
@@ -196,7 +202,9 @@ def _labels(table: pd.DataFrame) -> str:
     """How many labels the first and the last risk take that are within reach."""
     within = table[table["labels"] < float("inf")]
     told = [
-        f"{row.risk:.3g} takes {row.labels:,.0f} labels [{row.low:,.0f}, {row.high:,.0f}]"
+        f"{row.risk:.3g} takes {row.labels:,.0f} labels [{row.low:,.0f}, {row.high:,.0f}]".replace(
+            "inf]", "no upper end]"
+        )
         for row in within.iloc[[0, -1] if len(within) > 1 else slice(None)].itertuples()
     ]
     return f" A risk of {', one of '.join(told)}." if told else " No number of labels reaches a risk 2 % lower."

@@ -39,6 +39,11 @@ def percentage(ratio: float) -> str:
     return number(100 * ratio, ".2g" if ratio < 0.1 else ".0f")
 
 
+def share(part: float, whole: float) -> str:
+    """A part of a whole in percent, a dash where the whole is nothing."""
+    return f"{part / whole:.0%}" if whole else "–"
+
+
 def shorten(text: str, width: int) -> str:
     """`text` in at most `width` characters: the middle gives way, for a slug begins with its model and ends with its hash."""
     if len(text) <= width:

@@ -271,14 +271,15 @@ def labels_needed(influence: Influence, risks: ArrayLike, *, most: float = 1e9) 
         says that they are more than the pool has.
 
     Raises:
-        UsageError: A risk that is not positive.
+        UsageError: No risk, one that is not positive, or a search without an end.
         NumericalError: A pool too small to fit a tail to.
     """
     risks = np.atleast_1d(np.asarray(risks, dtype=float))
-    if not (risks > 0).all():
-        raise UsageError(
-            f"risks must be positive: got {risks[~(risks > 0)][0]}. They are squared errors, noise included."
-        )
+    if not risks.size or not (risks > 0).all():
+        seen = risks[~(risks > 0)][0] if risks.size else "none"
+        raise UsageError(f"risks must be positive: got {seen}. They are squared errors, noise included.")
+    if not FEWEST <= most < np.inf:
+        raise UsageError(f"most must be finite and >= {FEWEST}: got {most}. Where it is not enough, the labels are ∞.")
     everyone = curves(influence.pool), *resampled_curves(influence)
     found = np.array([[_first_size(one, risk, most) for one in everyone] for risk in risks])
     low, high = np.quantile(found[:, 1:], QUANTILES, axis=1, method="nearest")

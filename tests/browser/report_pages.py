@@ -99,4 +99,4 @@ def many_runs(count):
 
 
 def page_of(runs, title="comparison"):
-    return render_page(runs, charts(runs), title)
+    return render_page(runs, charts(runs), title, {"half-done": "not finished"})

@@ -217,6 +217,7 @@ def test_axe_finds_nothing_serious(open_page, scheme, width):
 
     page = open_page(width, color_scheme=scheme)
     see_all(page)
+    assert page.query_selector(".warning") is not None
     page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true; })")
     page.wait_for_selector("details.data tbody tr")
     found = Axe().run(page).response["violations"]
@@ -259,6 +260,33 @@ def test_tables_fold_turn_pages_and_download(open_page):
         rows = list(csv.DictReader(file))
     assert len(rows) == points
     assert [float(row["x"]) for row in rows[: len(lines[0]["columns"]["x"])]] == pytest.approx(lines[0]["columns"]["x"])
+
+
+def exported(page, stem):
+    """The rows of the CSV that a figure's fold gives."""
+    fold = page.query_selector(f"section[aria-labelledby={stem}] details.data")
+    fold.query_selector("summary").click()
+    with page.expect_download() as download:
+        fold.query_selector("text=Download CSV").click()
+    with download.value.path().open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_ridges_and_sizes_are_numbers_in_tips_and_tables(open_page):
+    """Their axes are written with names (10⁻², 1,000), which are no categories."""
+    page = open_page()
+    see_all(page)
+    rows = [row for row in exported(page, "ridges") if row["kind"] == "test risk"]
+    assert {float(row["x"]) for row in rows if float(row["ridge"])} == {1e-4, 1e-3, 1e-2, 1e-1, 1.0}
+    assert all(float(row["x"]) == float(row["ridge"]) for row in rows if float(row["ridge"]))
+    sizes = exported(page, "learning-curves")
+    assert {float(row["x"]) for row in sizes if row["panel"].startswith("At the best")} == {60, 125, 250, 500, 1000}
+    canvas = page.query_selector_all("section[aria-labelledby=learning-curves] .canvas")[1]
+    canvas.focus()
+    page.keyboard.press("ArrowRight")
+    assert "training images n 60" in canvas.evaluate("node => node.parentNode.querySelector('.tip').innerText")
+    shown = {row["y"] for row in exported(page, "theories") if row["panel"].startswith("Rank")}
+    assert {"GCV", "norm, Arora"} <= shown
 
 
 def test_points_that_are_missing_are_gaps(open_page, tmp_path):

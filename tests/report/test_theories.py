@@ -1,5 +1,6 @@
 """The table of theories and the notes of runs that have the `theory` stage behind them."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -13,6 +14,7 @@ from rmtgen.report.theories import (
     NAMES,
     flat_scores,
     format_theories,
+    swap_pairs,
     theory_cells,
     theory_notes,
     theory_scores,
@@ -95,3 +97,24 @@ def test_scores_in_a_csv_have_a_column_for_each_end_of_an_interval(tmp_path):
     assert [column["name"] for column in described["columns"]] == list(found)
     assert described["primaryKey"] == ["dataset", "theory"]
     assert list(flat_scores(theory_scores([studied_run("a", "random", theory=False)]))) == list(found)
+
+
+def test_only_runs_that_differ_in_nothing_else_are_a_pair():
+    first, second = studied_run("a", "random"), studied_run("b", "pretrained")
+    (pair,) = swap_pairs([first, second])
+    assert pair == (first, second)
+    other = dataclasses.replace(second, config={**second.config, "img_size": 32})
+    assert swap_pairs([first, other]) == []
+    trained = dataclasses.replace(second, config={**second.config, "init": "pretrained", "weights": "own.pth"})
+    assert len(swap_pairs([first, trained])) == 1
+
+
+def test_a_pair_without_a_gap_and_a_theory_without_finite_values_still_make_a_report():
+    twin = dataclasses.replace(studied_run("a", "random"), name="b", init="pretrained")
+    assert "0.000, – of it by alignment and – by the spectrum" in theory_notes([studied_run("a", "random"), twin])[-1]
+    run = studied_run("c", "random")
+    table = run.theory["predictions"]
+    table.loc[table.index[2:], "arora"] = np.inf
+    assert "arora" not in set(theory_scores([run])["theory"])
+    table["test_risk"] = np.nan
+    assert theory_scores([studied_run("d", "random"), run])["fits"].gt(0).all()

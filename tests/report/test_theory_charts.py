@@ -100,7 +100,7 @@ def test_alignment_and_the_swap_of_a_pair(pair, drawn):
     table = of(swaps, "", PRETRAINED)
     assert table["x"].tolist() == [found.risk[1, 1], found.risk[0, 1], found.risk[1, 0], found.risk[0, 0]]
     assert swaps.y.names == ("pretrained", "alignment swapped in", "spectrum swapped in", "random")
-    assert "alignment makes 100 % of the gap" in drawn["alignment"].alt  # the spectra are equal
+    assert "alignment makes 100% of the gap" in drawn["alignment"].alt  # the spectra are equal
 
 
 def test_without_a_pair_the_effective_dimension_stands_in_the_place_of_the_swap(pair):

@@ -394,6 +394,13 @@ def test_a_risk_that_is_not_positive_is_refused(tall, risk):
         labels_needed(tall, risk)
 
 
+def test_no_risk_and_an_endless_search_are_refused(tall):
+    with pytest.raises(UsageError, match="risks must be positive: got none"):
+        labels_needed(tall, [])
+    with pytest.raises(UsageError, match="most must be finite and >= 2: got inf"):
+        labels_needed(tall, 0.5, most=np.inf)
+
+
 def test_a_pool_without_a_range_to_fit_is_refused():
     """Two clusters of eigenvalues 300 decades apart: the grid steps over the range."""
     pool = PoolSpectrum(np.array([1e150] + [1e-150] * 31), np.ones(32), 0.0, 32, 0)
