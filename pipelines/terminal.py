@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
+from rmtgen.report.wording import shorten
+
 if TYPE_CHECKING:
     from tqdm import tqdm
 
@@ -203,14 +205,6 @@ def duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def shorten(text: str, width: int, tail: int | None = None) -> str:
-    """`text` in at most `width` characters: the middle gives way, and the last `tail` characters stay, half of them unless told."""
-    if len(text) <= width:
-        return text
-    tail = (width - 1) // 2 if tail is None else tail
-    return f"{text[: width - 1 - tail]}…{text[len(text) - tail :]}"
 
 
 def _row(command: str, outcome: Outcome, name_width: int, columns: int | None) -> str:

@@ -1,8 +1,7 @@
 """Numbers, names and sentences as people read them."""
 
+import math
 from collections.abc import Iterable
-
-import numpy as np
 
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 NAMED_RUNS = 6  # an alt text is listened to: past this many runs it says how many more there are
@@ -10,12 +9,12 @@ NAMED_RUNS = 6  # an alt text is listened to: past this many runs it says how ma
 
 def number(value: float, form: str = ".4g") -> str:
     """`value` in the format `form`; an unknown value is a dash."""
-    return format(value, form) if np.isfinite(value) else "–"
+    return format(value, form) if math.isfinite(value) else "–"
 
 
 def scientific(value: float) -> str:
     """Two figures and a short exponent, 0.00123 as `1.2e-3`; an exact zero, the ridgeless limit, stays 0."""
-    if value == 0 or not np.isfinite(value):
+    if value == 0 or not math.isfinite(value):
         return number(value, "g")
     digits, exponent = f"{value:.1e}".split("e")
     return f"{digits}e{int(exponent)}"
@@ -44,11 +43,14 @@ def share(part: float, whole: float) -> str:
     return f"{part / whole:.0%}" if whole else "–"
 
 
-def shorten(text: str, width: int) -> str:
-    """`text` in at most `width` characters: the middle gives way, for a slug begins with its model and ends with its hash."""
+def shorten(text: str, width: int, tail: int | None = None) -> str:
+    """`text` in at most `width` characters: the middle gives way, for a slug begins with its model and ends with its hash.
+
+    The last `tail` characters stay, half of them unless told.
+    """
     if len(text) <= width:
         return text
-    tail = (width - 1) // 2
+    tail = (width - 1) // 2 if tail is None else tail
     return f"{text[: width - 1 - tail]}…{text[len(text) - tail :]}"
 
 
