@@ -9,11 +9,9 @@ from pipelines.stage import experiment_of, experiment_parser, run_command
 from pipelines.terminal import Transcript
 from rmtgen import durable
 from rmtgen.errors import MissingInputError, RmtgenError, did_you_mean
-from rmtgen.manifest import Manifest
 
 SOLVED = ("extract", "gram", "spectrum", "risk")
-REPORTED = ("spectrum", "risk")
-"""Without these there is nothing to report of a run."""
+"""The stages up to the last without which there is nothing to report of a run."""
 
 
 def compare(words: Sequence[str], transcript: Transcript) -> None:
@@ -36,7 +34,7 @@ def compare(words: Sequence[str], transcript: Transcript) -> None:
 def _chosen(root: Path, named: Sequence[str]) -> tuple[list[Path], dict[str, str]]:
     """The runs to report, by name or by the hash that a shortened name still shows, all if none is named; and what the others lack.
 
-    Of runs that were not named, one of another version or with a damaged manifest is left out too; named, it is an error.
+    One that was not named, and is damaged or of another version, is left out too; named, it is an error.
     """
     from rmtgen.rundir import RUNS
 
@@ -45,7 +43,15 @@ def _chosen(root: Path, named: Sequence[str]) -> tuple[list[Path], dict[str, str
     known = {name.rpartition("-")[2]: path for name, path in begun.items()} | begun
     unknown = [name for name in named if name not in known]
     chosen = list(dict.fromkeys(known[name] for name in named or begun if name in known))
-    omitted = {path.name: why for path in chosen if (why := _lacking(path, tolerant=not named))}
+    omitted = {}
+    for path in chosen:
+        try:
+            why = _lacking(path)
+        except RmtgenError as error:
+            if named:
+                raise
+            why = str(error)
+        omitted |= {path.name: why} if why else {}
     finished = [path for path in chosen if path.name not in omitted]
     if unknown or not finished:
         what = f"no run {unknown[0]!r}" if unknown else "no finished run"
@@ -54,21 +60,19 @@ def _chosen(root: Path, named: Sequence[str]) -> tuple[list[Path], dict[str, str
     return finished, omitted
 
 
-def _lacking(path: Path, *, tolerant: bool) -> str:
-    """Why a run cannot be reported, in words; nothing if it can."""
+def _lacking(path: Path) -> str:
+    """What a run lacks to be reported, and the command that makes it; nothing if it is finished.
+
+    Raises:
+        RmtgenError: it is finished, and cannot be read; or a manifest of it cannot.
+    """
     from rmtgen.report.loading import load_result
     from rmtgen.run import load_run
 
-    try:
-        if all(Manifest.read(path, stage) for stage in REPORTED):
-            if tolerant:
-                load_result(path)
-            return ""
-        run = load_run(path)
-    except RmtgenError as error:
-        if not tolerant:
-            raise
-        return str(error)
+    run = load_run(path)
+    if {"spectrum", "risk"} <= set(run.stages):
+        load_result(path)
+        return ""
     coming = next(stage for stage in SOLVED if stage not in (*run.stages, *run.unneeded))
     return f"not finished; done are {', '.join(run.stages)}. Next: {run.command(coming)}"
 
