@@ -1,38 +1,8 @@
-"""Stage `spectrum`: gram or features -> spectrum.h5."""
+"""Stage `spectrum`: `python -m pipelines.spectrum [CONFIG] [FIELD=VALUE ...]`."""
 
-import itertools
 import sys
-from collections.abc import Sequence
 
-from pipelines.stage import Job, Result, run_stage
-
-
-def work(job: Job) -> Result:
-    """Eigendecompose every (n, trial) that is not there yet, those of one size in batches, and gather them in one file."""
-    from rmtgen import durable
-    from rmtgen.features import default_device
-    from rmtgen.pool import Pool, cells
-    from rmtgen.shards import hdf5_image
-    from rmtgen.spectrum import target_spectrum
-
-    config, parts, wanted = job.config, job.parts(), cells(job.config)
-    pool = Pool.load(job.folder, config, default_device(config.device))
-    pending = [cell for cell in wanted if cell.name not in parts]
-    groups = [list(group) for _, group in itertools.groupby(pending, key=lambda cell: cell.n)]
-    for group in job.progress(groups, len(config.sizes), "size", done=len(config.sizes) - len(groups)):
-        orders = [cell.order(config) for cell in group]
-        for cell, order, modes in zip(group, orders, pool.modes(orders, config.memory), strict=True):
-            parts.write(cell.name, target_spectrum(modes, pool.targets.values[order]).arrays())
-    arrays = {f"{cell.name}/{key}": value for cell in wanted for key, value in parts.read(cell.name).items()}
-    durable.write_bytes(job.folder / "spectrum.h5", hdf5_image(arrays))
-    kind = "Gram matrix" if pool.is_gram else "features"
-    return Result([job.folder / "spectrum.h5"], f"{len(wanted)} eigensolves from the {kind}", {"solved_from": kind})
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the stage for the command line; the exit code."""
-    return run_stage("spectrum", __doc__, work, arguments)
-
+from rmtgen.stages.spectrum import main
 
 if __name__ == "__main__":
     sys.exit(main())

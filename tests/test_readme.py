@@ -30,13 +30,13 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from pipelines.stage import parse_experiment
-from rmtgen.config import FIELDS, load_experiment
 from rmtgen.datasets.vision import VISION_SETS
-from rmtgen.entk.operations import OPERATIONS
 from rmtgen.errors import RmtgenError
+from rmtgen.kernels.entk.operations import OPERATIONS
+from rmtgen.models.weights import PACKAGES
 from rmtgen.ridge import SOLVERS
-from rmtgen.weights import PACKAGES
+from rmtgen.runs.config import FIELDS, load_experiment
+from rmtgen.stages.engine import parse_experiment
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", "CONTRIBUTING.md")

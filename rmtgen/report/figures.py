@@ -10,12 +10,12 @@ from pathlib import Path
 
 import matplotlib.style
 
-from rmtgen.durable import make_folder, write_bytes
 from rmtgen.report.chart import Chart
 from rmtgen.report.charts import charts
 from rmtgen.report.draw import STACKED, WIDE, draw
 from rmtgen.report.figure_style import STYLE
 from rmtgen.report.results import RunResult
+from rmtgen.store.durable import make_folder, write_bytes
 
 # no date and no version of matplotlib: equal results must give equal files
 SILENT = {

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from rmtgen.config import kernel_label
-from rmtgen.manifest import Manifest
 from rmtgen.report.results import RunResult
-from rmtgen.run import load_run
+from rmtgen.runs.config import kernel_label
+from rmtgen.runs.manifest import Manifest
+from rmtgen.runs.run import load_run
 
 
 def load_result(folder: Path) -> RunResult:

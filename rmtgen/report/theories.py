@@ -8,9 +8,9 @@ from dataclasses import fields
 import numpy as np
 import pandas as pd
 
-from rmtgen.durable import canonical_json
 from rmtgen.report.results import TABLE_WIDTH, RunResult
 from rmtgen.report.wording import dataset_names, number, percentage, share
+from rmtgen.store.durable import canonical_json
 from rmtgen.theory.alignment import Swap, swap
 from rmtgen.theory.scores import Score, score
 from rmtgen.theory.transport import PoolSpectrum

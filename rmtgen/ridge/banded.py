@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from rmtgen.centring import reduced, reduced_matrix_, restored
-from rmtgen.ridge.band import WIDTH, Band, Shifted
+from rmtgen.linalg.band import WIDTH, Band, Shifted
+from rmtgen.linalg.centring import reduced, reduced_matrix_, restored
+from rmtgen.linalg.modes import rounding
 from rmtgen.ridge.definite import require_semidefinite, sure
 from rmtgen.ridge.problem import COLUMNS, Cost, Grid, Problem
-from rmtgen.spectrum import rounding
 
 REDUCTION = 2.1
 """n³ operations of a matrix product that a reduction to a band takes as long as: 4/3 n³ at two thirds of their speed."""

@@ -6,11 +6,11 @@ from jaxtyping import Float64
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
 
-from rmtgen.centring import reduced_matrix_
+from rmtgen.linalg.centring import reduced_matrix_
+from rmtgen.linalg.modes import indefinite, rounding
+from rmtgen.linalg.triangular import cholesky_
 from rmtgen.ridge.kernel import FeatureKernel, Kernel
 from rmtgen.ridge.problem import Problem
-from rmtgen.ridge.triangular import cholesky_
-from rmtgen.spectrum import indefinite, rounding
 
 WORST_CONDITION = 1e10
 """Of K + δI, its largest eigenvalue bounded by the Frobenius norm: beyond it six digits are not sure."""

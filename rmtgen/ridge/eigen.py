@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from rmtgen.linalg.modes import Modes, Spectrum, target_spectrum
 from rmtgen.ridge.problem import COLUMNS, Cost, Grid, Problem
 from rmtgen.ridge.spectral import spectral_columns, unit
-from rmtgen.spectrum import Modes, Spectrum, target_spectrum
 
 ROWS_AT_ONCE = 4096
 EIGENSOLVE = 12

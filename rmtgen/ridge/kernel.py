@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from rmtgen.checks import finite_matrix
 from rmtgen.errors import NumericalError, UsageError
-from rmtgen.gram import GramStore, Tile
-from rmtgen.spectrum import Modes, feature_modes, gram_modes, symmetrised
-from rmtgen.targets import finite_matrix
+from rmtgen.linalg.modes import Modes, feature_modes, gram_modes, symmetrised
+from rmtgen.store.gram_store import GramStore, Tile
 
 
 def _test_block(train: Tensor, test: np.ndarray | Tensor | None, name: str, rule: str, cure: str) -> Tensor | None:

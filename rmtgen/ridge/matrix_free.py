@@ -13,9 +13,9 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from rmtgen.errors import UsageError, warn
-from rmtgen.ridge.krylov import Krylov
+from rmtgen.linalg.krylov import Krylov
+from rmtgen.linalg.modes import indefinite, rounding
 from rmtgen.ridge.problem import COLUMNS, Cost, Grid, Problem
-from rmtgen.spectrum import indefinite, rounding
 
 ERROR_COLUMNS = ("gcv_se", "df_se", "kappa_se", "kappa_prime_se", "residual")
 """What a row of estimates holds beyond `COLUMNS`."""

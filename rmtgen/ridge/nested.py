@@ -18,9 +18,9 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from rmtgen.linalg.triangular import BLOCK, cholesky_, inverse_norm, invert_rows_, lower_products
 from rmtgen.ridge.definite import require_semidefinite, sure
 from rmtgen.ridge.problem import COLUMNS, Cost, Grid, Problem
-from rmtgen.ridge.triangular import BLOCK, cholesky_, inverse_norm, invert_rows_, lower_products
 
 SWEEP = 2.2
 """n³ operations of a matrix product that a δ takes as long as: 1/3 for L, 1/3 for R and 1/3 for tr G², at a little under half the speed."""

@@ -20,10 +20,8 @@ from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from rmtgen.amounts import parse_bytes, readable_bytes
+from rmtgen.device import available
 from rmtgen.errors import CapacityError, UsageError, did_you_mean, warn
-from rmtgen.gram import GramStore
-from rmtgen.memory import available
 from rmtgen.ridge.banded import cost_banded, solve_banded
 from rmtgen.ridge.eigen import cost_eigen, solve_eigen
 from rmtgen.ridge.kernel import FeatureKernel, GramKernel, StoredKernel
@@ -31,6 +29,8 @@ from rmtgen.ridge.matrix_free import ERROR_COLUMNS, cost_matrix_free, solve_matr
 from rmtgen.ridge.nested import cost_nested, solve_nested
 from rmtgen.ridge.primal import cost_primal, solve_primal
 from rmtgen.ridge.problem import COLUMNS, Cost, Grid, Problem, ridge_values
+from rmtgen.store.gram_store import GramStore
+from rmtgen.units import parse_bytes, readable_bytes
 
 CHEAP = 1e10
 """Operations, a fraction of a second, below which an eigensolve is taken for its digits: faster ways lose some near interpolation."""

@@ -15,11 +15,11 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from rmtgen.linalg.modes import EPS64, Spectrum, factored
 from rmtgen.ridge.eigen import DECOMPOSITION
 from rmtgen.ridge.problem import COLUMNS, Cost, Grid, Problem
 from rmtgen.ridge.spectral import spectral_columns
-from rmtgen.spectrum import EPS64, Spectrum, factored
-from rmtgen.targets import ClassCode
+from rmtgen.ridge.targets import ClassCode
 
 ROWS = 4096
 """Rows that are read at a time."""

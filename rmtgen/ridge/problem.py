@@ -11,9 +11,10 @@ from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from rmtgen.checks import target_matrix
 from rmtgen.errors import UsageError
 from rmtgen.ridge.kernel import FeatureKernel, Kernel
-from rmtgen.targets import ClassCode, target_matrix
+from rmtgen.ridge.targets import ClassCode
 
 COLUMNS = (
     *("n", "ridge", "train_risk", "gcv", "loo", "df", "kappa", "kappa_prime", "norm2"),

@@ -9,7 +9,7 @@ a null space). Then G̃ = δ·U diag(w) Uᵀ + P₀ has no 0/0 at δ = 0, and th
 1 − df/n by subtraction, never λ divided by λ.
 """
 
-from rmtgen.spectrum import Spectrum
+from rmtgen.linalg.modes import Spectrum
 
 
 def unit(spectrum: Spectrum, sum_ridge: float) -> float:

@@ -14,9 +14,9 @@ from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from rmtgen.checks import target_matrix
 from rmtgen.errors import NumericalError, UsageError
-from rmtgen.spectrum import Spectrum
-from rmtgen.targets import target_matrix
+from rmtgen.linalg.modes import Spectrum
 from rmtgen.theory.arguments import finite_values, noise_value, power_values, spectrum_values
 from rmtgen.theory.effective_ridge import omniscient_risk
 from rmtgen.theory.transport import PoolSpectrum, at_delta

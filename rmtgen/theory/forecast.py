@@ -22,9 +22,9 @@ from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from rmtgen.checks import target_matrix
 from rmtgen.errors import NumericalError, UsageError
-from rmtgen.spectrum import Modes, target_spectrum
-from rmtgen.targets import target_matrix
+from rmtgen.linalg.modes import Modes, target_spectrum
 from rmtgen.theory.influence import Influence
 from rmtgen.theory.transport import PoolSpectrum, PoolSums
 

@@ -23,7 +23,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from rmtgen.errors import UsageError
-from rmtgen.spectrum import Modes
+from rmtgen.linalg.modes import Modes
 from rmtgen.theory.transport import PoolSpectrum, Transported
 
 PER_DECADE = 4

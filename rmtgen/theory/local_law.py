@@ -30,7 +30,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from rmtgen.errors import NumericalError, UsageError
-from rmtgen.spectrum import Modes
+from rmtgen.linalg.modes import Modes
 from rmtgen.theory.transport import PoolSpectrum, transported
 
 BLOCK = 2**24

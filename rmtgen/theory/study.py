@@ -11,10 +11,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from rmtgen.config import Config
 from rmtgen.errors import UsageError, warn
-from rmtgen.pool import Cell, Pool
-from rmtgen.spectrum import Modes, Spectrum, target_spectrum
+from rmtgen.linalg.modes import Modes, Spectrum, target_spectrum
+from rmtgen.runs.config import Config
+from rmtgen.stages.pool import Cell, Pool
 from rmtgen.theory import baselines
 from rmtgen.theory.alignment import (
     Population,

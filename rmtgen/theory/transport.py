@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from rmtgen.errors import NumericalError, UsageError
-from rmtgen.spectrum import Spectrum, gram_modes, target_spectrum
+from rmtgen.linalg.modes import Spectrum, gram_modes, target_spectrum
 from rmtgen.theory.arguments import ridge_and_size
 from rmtgen.theory.effective_ridge import BLOCK
 from rmtgen.theory.roots import largest_roots

@@ -16,9 +16,10 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
+from rmtgen.checks import finite_matrix, target_matrix
 from rmtgen.errors import NumericalError, UsageError
-from rmtgen.spectrum import EPS32, EPS64, symmetrised
-from rmtgen.targets import ClassCode, finite_matrix, target_matrix
+from rmtgen.linalg.modes import EPS32, EPS64, symmetrised
+from rmtgen.ridge.targets import ClassCode
 from rmtgen.theory.resolvent import Resolvent, explained, left_out, resolvents
 
 # Calibrated on i.i.d. draws with linear targets and noise .3, at relative ridges 1e-4 and 1e-2, and 1e-3 with an intercept, m = n.

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from rmtgen import entk_gram, extract_features, load_backbone, ridge_path, ridge_path_features
-from rmtgen.spectrum import gram_modes
+from rmtgen.linalg.modes import gram_modes
 from tests.bench.entk import distance, timed
 from tests.bench.peers import PEERS
 

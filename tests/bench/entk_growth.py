@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from rmtgen import entk_gram, entk_plan, load_backbone, ridge_path
-from rmtgen.entk import Entk
-from rmtgen.entk.factors import tile
+from rmtgen.kernels.entk import Entk
+from rmtgen.kernels.entk.factors import tile
 from tests.bench.entk import sgemm, timed
 
-MEASURE = Path(__file__).parents[1] / "entk" / "peak_memory.py"
+MEASURE = Path(__file__).parents[1] / "kernels" / "entk" / "peak_memory.py"
 
 
 def main() -> None:

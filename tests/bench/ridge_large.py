@@ -12,10 +12,10 @@ import pandas as pd
 import torch
 
 from rmtgen import GramLayout, GramStore, ridge_path, ridge_path_stored
-from rmtgen.ridge.triangular import cholesky_
+from rmtgen.linalg.triangular import cholesky_
 from tests.bench.entk import timed
 from tests.bench.ridge import dgemm
-from tests.entk.peak_memory import peak
+from tests.kernels.entk.peak_memory import peak
 
 N, TESTS, OUTPUTS, WIDTH = 20_000, 2_000, 10, 3_000
 RELATIVE = np.array([1e-3, 1e-2, 1e-1, 1.0])

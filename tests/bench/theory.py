@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from rmtgen.config import Config
-from rmtgen.pool import Cell, Pool, cells
-from rmtgen.spectrum import gram_modes, target_spectrum
-from rmtgen.targets import encode_targets
+from rmtgen.linalg.modes import gram_modes, target_spectrum
+from rmtgen.ridge.targets import encode_targets
+from rmtgen.runs.config import Config
+from rmtgen.stages.pool import Cell, Pool, cells
 from rmtgen.theory.study import ANALYSES, Study
 from rmtgen.theory.transport import PoolSpectrum
 

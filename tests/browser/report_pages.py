@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from rmtgen.config import Config
 from rmtgen.errors import NumericalError, UsageError
-from rmtgen.pool import Pool, cells
+from rmtgen.linalg.modes import target_spectrum
 from rmtgen.report.charts import charts
 from rmtgen.report.page import render_page
 from rmtgen.report.results import RunResult
-from rmtgen.spectrum import target_spectrum
-from rmtgen.targets import encode_targets
+from rmtgen.ridge.targets import encode_targets
+from rmtgen.runs.config import Config
+from rmtgen.stages.pool import Pool, cells
 from rmtgen.theory.study import ANALYSES, Study
 from rmtgen.theory.transport import PoolSpectrum
 

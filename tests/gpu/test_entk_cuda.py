@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rmtgen import entk_gram, load_backbone
-from rmtgen.entk import Entk
+from rmtgen.kernels.entk import Entk
 
 pytestmark = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="needs a CUDA device: torch.cuda.is_available() is False"

@@ -7,9 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from rmtgen.backbones import load_backbone
+from rmtgen.device import default_device
 from rmtgen.errors import CorruptInputError, NumericalError, UsageError
-from rmtgen.features import default_device, extract_features, feature_batches
+from rmtgen.models.backbones import load_backbone
+from rmtgen.models.features import extract_features, feature_batches
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device: torch.cuda.is_available() is False"),

@@ -5,9 +5,9 @@ import pytest
 import torch
 from cases import CASES, WIDE
 
-from rmtgen.gram import GramLayout, GramStore
+from rmtgen.linalg.modes import feature_modes, gram_modes, gram_modes_batch, symmetric_eigh
 from rmtgen.ridge import ridge_path, ridge_path_features, ridge_path_stored
-from rmtgen.spectrum import feature_modes, gram_modes, gram_modes_batch, symmetric_eigh
+from rmtgen.store.gram_store import GramLayout, GramStore
 
 pytestmark = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="needs a CUDA device: torch.cuda.is_available() is False"

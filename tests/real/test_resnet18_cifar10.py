@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from rmtgen.backbones import load_backbone
 from rmtgen.errors import CorruptInputError
-from rmtgen.features import extract_features
+from rmtgen.models.backbones import load_backbone
+from rmtgen.models.features import extract_features
 
 SHARED = Path(__file__).parents[2] / "../shared"
 WEIGHTS, ARCHIVE = SHARED / "checkpoints/resnet18-cifar10.safetensors", SHARED / "data/cifar100.tar"

@@ -7,12 +7,12 @@ import pytest
 from made_runs import RIDGES, TRIALS, with_risk
 
 from rmtgen.errors import CorruptInputError, UsageError
-from rmtgen.pool import RISK_COLUMNS
 from rmtgen.report import fits
 from rmtgen.report.charts import charts
 from rmtgen.report.figures import save_figures
 from rmtgen.report.fits import agreement, best, loo_warns, regrets
 from rmtgen.report.results import summary_table
+from rmtgen.stages.pool import RISK_COLUMNS
 
 # ------------------------------------------------------------------------------------------------------------ the input
 

@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 from made_runs import studied_run
 
-from rmtgen.columns import write_table
 from rmtgen.report.theories import (
     HEADINGS,
     NAMES,
@@ -19,6 +18,7 @@ from rmtgen.report.theories import (
     theory_notes,
     theory_scores,
 )
+from rmtgen.runs.columns import write_table
 from rmtgen.theory.study import RIVALS
 
 

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rmtgen.errors import UsageError
-from rmtgen.ridge import band as module
+from rmtgen.linalg import band as module
+from rmtgen.linalg.band import WIDTH, Band
 from rmtgen.ridge import path, ridge_path
-from rmtgen.ridge.band import WIDTH, Band
 
 SHIFTS = (0.0, 1e-3, 1.0, 100.0)
 

@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rmtgen.errors import CapacityError, CorruptInputError, MissingInputError, NumericalError, RmtgenWarning, UsageError
-from rmtgen.gram import GramLayout, GramStore
+from rmtgen.linalg.krylov import Krylov
 from rmtgen.ridge import COLUMNS, ridge_path, ridge_path_stored
-from rmtgen.ridge.krylov import Krylov
 from rmtgen.ridge.matrix_free import ERROR_COLUMNS, TOLERANCE
-from rmtgen.targets import encode_targets
+from rmtgen.ridge.targets import encode_targets
+from rmtgen.store.gram_store import GramLayout, GramStore
 
 
 def problem(n=160, m=23, p=400, seed=0, decay=0.7):

@@ -6,9 +6,9 @@ import reference
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from rmtgen.linalg.triangular import BLOCK
 from rmtgen.ridge import COLUMNS, nested, path, ridge_path, ridge_path_features
-from rmtgen.ridge.triangular import BLOCK
-from rmtgen.targets import encode_targets
+from rmtgen.ridge.targets import encode_targets
 
 
 def problem(n=80, p=50, m=9, seed=0, decay=0.5, scale=1.0):

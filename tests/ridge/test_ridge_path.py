@@ -13,8 +13,8 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import RidgeCV
 
 from rmtgen.errors import NumericalError, RmtgenWarning, UsageError
+from rmtgen.linalg.modes import gram_modes
 from rmtgen.ridge import COLUMNS, kernel, resolve_ridges, ridge_path, ridge_path_features
-from rmtgen.spectrum import gram_modes
 
 cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 intercepts = pytest.mark.parametrize("intercept", [False, True], ids=["plain", "intercept"])

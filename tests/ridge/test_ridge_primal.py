@@ -6,7 +6,7 @@ import torch
 from cases import TALL, lonely_sample
 
 from rmtgen.ridge import path, primal, ridge_path_features
-from rmtgen.targets import encode_targets
+from rmtgen.ridge.targets import encode_targets
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rmtgen.errors import NumericalError, UsageError
-from rmtgen.spectrum import feature_modes, gram_modes, target_spectrum
+from rmtgen.linalg.modes import feature_modes, gram_modes, target_spectrum
 from rmtgen.theory.alignment import (
     Population,
     bias_against_df,

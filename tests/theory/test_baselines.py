@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rmtgen.errors import NumericalError, UsageError
+from rmtgen.linalg.modes import gram_modes, target_spectrum
 from rmtgen.ridge import ridge_path
-from rmtgen.spectrum import gram_modes, target_spectrum
 from rmtgen.theory.baselines import (
     akaike,
     arora,

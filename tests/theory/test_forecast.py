@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import rmtgen
 from rmtgen.errors import NumericalError, UsageError
-from rmtgen.spectrum import gram_modes, target_spectrum
+from rmtgen.linalg.modes import gram_modes, target_spectrum
 from rmtgen.theory.effective_ridge import omniscient_risk
 from rmtgen.theory.forecast import (
     EXPONENTS,

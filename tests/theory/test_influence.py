@@ -4,7 +4,7 @@ import torch
 from cases import CASES, DEFICIENT_WIDE, REPEATED, TALL, WIDE
 
 from rmtgen.errors import UsageError
-from rmtgen.spectrum import gram_modes, target_spectrum
+from rmtgen.linalg.modes import gram_modes, target_spectrum
 from rmtgen.theory.influence import PER_DECADE, Influence
 from rmtgen.theory.transport import PoolSpectrum, transported
 

@@ -5,8 +5,8 @@ import torch
 from cases import CASES, POWER_LAW, REPEATED, TALL, orthonormal
 
 from rmtgen.errors import NumericalError, UsageError
+from rmtgen.linalg.modes import feature_modes, gram_modes, target_spectrum
 from rmtgen.ridge import ridge_path, ridge_path_features
-from rmtgen.spectrum import feature_modes, gram_modes, target_spectrum
 from rmtgen.theory import local_law
 from rmtgen.theory.local_law import (
     gcv_deviation,

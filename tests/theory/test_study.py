@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 import torch
 
-from rmtgen.config import Config
 from rmtgen.errors import UsageError
-from rmtgen.pool import Pool, cells
-from rmtgen.spectrum import target_spectrum
-from rmtgen.targets import encode_targets
+from rmtgen.linalg.modes import target_spectrum
+from rmtgen.ridge.targets import encode_targets
+from rmtgen.runs.config import Config
+from rmtgen.stages.pool import Pool, cells
 from rmtgen.theory.forecast import forecast
 from rmtgen.theory.study import ANALYSES, PREDICTION_COLUMNS, Study, to_arrays, to_frame
 from rmtgen.theory.transport import PoolSpectrum

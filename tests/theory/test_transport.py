@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 
 from rmtgen.errors import NumericalError, UsageError
+from rmtgen.linalg.modes import gram_modes, target_spectrum
 from rmtgen.ridge import ridge_path
-from rmtgen.spectrum import gram_modes, target_spectrum
 from rmtgen.theory.effective_ridge import effective_ridge, omniscient_risk
 from rmtgen.theory.transport import COLUMNS, PoolSpectrum, at_delta, transport, transported
 

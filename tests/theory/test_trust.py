@@ -10,7 +10,7 @@ from sklearn.metrics.pairwise import rbf_kernel
 
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.ridge import ridge_path
-from rmtgen.targets import encode_targets
+from rmtgen.ridge.targets import encode_targets
 from rmtgen.theory import resolvent, trust
 from rmtgen.theory.trust import trust_report
 

@@ -1,0 +1,1 @@
+"""Kernels of images: linear in the features, and the empirical NTK."""

@@ -1,0 +1,1 @@
+"""Dense linear algebra: eigensolves and modes, centring, triangular, band and Krylov factorisations."""

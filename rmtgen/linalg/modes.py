@@ -1,0 +1,382 @@
+"""Eigensolves everyone shares: the modes of a Gram matrix, from the matrix or from the features, checked before use.
+
+Notation: n samples, p features, c outputs, r modes kept, b problems. K = XXᵀ is not divided by n. Everything here is
+float64; a float32 Gram matrix is promoted, and its own rounding sets the rank tolerance.
+
+An unpenalised intercept is double centring. With G = (K + nλI)⁻¹ and w = G1, residuals come from P = G − wwᵀ/(1ᵀw), which
+is the pseudo-inverse of H(K + nλI)H, H = I − 11ᵀ/n. So K is replaced by HKH, Y by HY, and the direction 1 leaves the
+problem (`centring`): n_eff = n − 1.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from rmtgen.checks import as_tensor, finite_matrix, target_matrix
+from rmtgen.errors import NumericalError, UsageError
+from rmtgen.linalg.centring import reduced_matrix_, restored
+
+EPS32 = torch.finfo(torch.float32).eps
+EPS64 = torch.finfo(torch.float64).eps
+MEMORY = 4 * 2**30
+PROBES = 4
+# Sound float64 solves score 1e-16 to 1e-13, a solver that worked in float32, or returned wrong vectors, 1e-8 and above.
+PROBE_TOLERANCE = 1e-10
+# From this n on, LAPACK's divide and conquer overflows its 32-bit workspace size 1 + 6n + 2n².
+LAPACK_EVD_LIMIT = 32_767
+INT32_MAX = 2**31 - 1
+ROWS = 256
+"""Rows that are made symmetric at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class Eigensystem:
+    """All eigenpairs of one symmetric matrix, values ascending, with the results of the checks (relative, float64)."""
+
+    values: Float64[Tensor, " n"]
+    vectors: Float64[Tensor, "n n"]
+    residual: float
+    orthogonality: float
+
+
+@dataclass(frozen=True, eq=False)
+class Modes:
+    """The eigen-modes of K above the rank tolerance, values descending; K is double-centred when `intercept`.
+
+    `tolerance` is the eigenvalue at or below which a direction counts as null. `feature_vectors` holds the right singular
+    vectors when the modes come from features. `residual` and `orthogonality` are relative and were accepted. `every` holds all
+    n_eff values and vectors of a float32 Gram matrix: what lies below its coarse tolerance may be rounding, or the kernel's tail.
+    """
+
+    values: Float64[Tensor, " r"]
+    vectors: Float64[Tensor, "n r"]
+    intercept: bool
+    tolerance: float
+    residual: float
+    orthogonality: float
+    feature_vectors: Float64[Tensor, "p r"] | None = None
+    every: tuple[Float64[Tensor, " n_eff"], Float64[Tensor, "n n_eff"]] | None = None
+
+    @property
+    def n(self) -> int:
+        """Number of samples."""
+        return self.vectors.shape[0]
+
+    @property
+    def n_eff(self) -> int:
+        """Directions the ridge acts on: n, less one for an intercept."""
+        return self.n - self.intercept
+
+    @property
+    def null_dim(self) -> int:
+        """Dimension n_eff − r of the null space, where K gives the regression nothing to fit with."""
+        return self.n_eff - len(self.values)
+
+    def at(self, sum_ridge: float) -> "Modes":
+        """The modes that a sum ridge δ sees: `every` one above the tolerance, where K + δI is definite whatever K's rounding."""
+        if self.every is None or sum_ridge <= self.tolerance:
+            return self
+        return dataclasses.replace(self, values=self.every[0], vectors=self.every[1], every=None)
+
+    def split(self, targets: Float64[Tensor, "n c"]) -> tuple[Float64[Tensor, "r c"], Float64[Tensor, "n c"]]:
+        """Y ↦ (UᵀY, Y − UUᵀY): coefficients on the modes, and the part in the null space, exactly 0 where there is none.
+
+        Y is centred first when there is an intercept.
+        """
+        if self.intercept:
+            targets = targets - targets.mean(dim=0)
+        coefficients = self.vectors.mT @ targets
+        null_part = targets - self.vectors @ coefficients if self.null_dim else torch.zeros_like(targets)
+        return coefficients, null_part
+
+    def null_leverage(self) -> Float64[Tensor, " n"]:
+        """Diagonal of the projector on the null space, 1 − Σ_k U_ik² (less 1/n for an intercept); rounding below 10·n·ε is 0."""
+        if not self.null_dim:
+            return self.vectors.new_zeros(self.n)
+        leverage = 1 - self.intercept / self.n - torch.linalg.vector_norm(self.vectors, dim=1).square()
+        return leverage.where(leverage > 10 * self.n * EPS64, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """What a run keeps of an eigensolve: eigenvalues of K and the targets' coordinates, enough for every training-side formula.
+
+    `null_energy` is ‖Y − UUᵀY‖², summed over outputs.
+    """
+
+    eigenvalues: Float64[Tensor, " r"]
+    coefficients: Float64[Tensor, "r c"]
+    null_energy: float
+    n: int
+    residual: float
+    orthogonality: float
+    intercept: bool = False
+
+    @property
+    def null_dim(self) -> int:
+        """Dimension n − intercept − r of the null space."""
+        return self.n - self.intercept - len(self.eigenvalues)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Every field as a NumPy array, to be stored under its name."""
+        tensors = {"eigenvalues": self.eigenvalues.cpu(), "coefficients": self.coefficients.cpu()}
+        scalars = ("null_energy", "n", "residual", "orthogonality", "intercept")
+        return {name: tensor.numpy() for name, tensor in tensors.items()} | {
+            name: np.asarray(getattr(self, name)) for name in scalars
+        }
+
+
+def target_spectrum(modes: Modes, targets: np.ndarray | Tensor) -> Spectrum:
+    """Eigenvalues of K_n with the targets' coefficients UᵀY, centred first when the modes are.
+
+    Args:
+        modes: Modes of n samples.
+        targets: The same samples' targets (n,) or (n, c).
+
+    Returns:
+        The spectrum, on the device of the modes.
+
+    Raises:
+        UsageError: Another number of targets than of samples.
+    """
+    targets = target_matrix(targets).to(modes.vectors.device)
+    if len(targets) != modes.n:
+        raise UsageError(
+            f"targets must match the modes: expected {modes.n} rows, got {len(targets)}. Slice both to one size."
+        )
+    coefficients, null_part = modes.split(targets)
+    null_energy = null_part.square().sum().item()
+    return Spectrum(
+        modes.values, coefficients, null_energy, modes.n, modes.residual, modes.orthogonality, modes.intercept
+    )
+
+
+def gram_modes(gram: np.ndarray | Tensor, *, intercept: bool = False, memory: int = MEMORY) -> Modes:
+    """Modes of one Gram matrix: K = U diag(s) Uᵀ, s > tolerance.
+
+    The tolerance is ε·s_max with ε = 10·eps32 for a float32 matrix and max(n, 10)·eps64 for float64, s_max that of K before
+    centring, since that is what its rounding scales with. Peak memory is about five float64 matrices n×n.
+
+    Args:
+        gram: K (n, n), symmetric and positive semidefinite up to rounding, float32 or float64; solved on its device.
+        intercept: Double-centre K, which is an unpenalised intercept in the regression.
+        memory: Bytes for `symmetric_eigh`.
+
+    Returns:
+        The modes.
+
+    Raises:
+        UsageError: Not square, or of another type.
+        NumericalError: Non-finite, asymmetric, or indefinite beyond rounding; or a solve that failed or its check refused.
+    """
+    return _modes([as_tensor(gram)], intercept, memory)[0]
+
+
+def gram_modes_batch(grams: Float[Tensor, "b n n"], intercept: bool = False, *, memory: int = MEMORY) -> list[Modes]:
+    """Modes of several Gram matrices of one size, as `gram_modes`; on CUDA as many a call as fit `memory` bytes."""
+    return _modes(list(grams), intercept, memory)
+
+
+def _modes(grams: list[Tensor], intercept: bool, memory: int) -> list[Modes]:
+    matrices, mean_energies = zip(*(_prepare(gram, intercept) for gram in grams), strict=True)
+    batch = matrices[0][None] if len(matrices) == 1 else torch.stack(matrices)
+    systems, single = symmetric_eigh(batch, memory=memory), grams[0].dtype == torch.float32
+    return [_keep(*pair, single, intercept) for pair in zip(systems, mean_energies, strict=True)]
+
+
+def symmetrised(gram: Float[Tensor, "n n"]) -> Float64[Tensor, "n n"]:
+    """(K + Kᵀ)/2 in float64, made a block of rows at a time.
+
+    Raises:
+        NumericalError: K is further from symmetric than rounding of its type.
+    """
+    matrix = torch.empty(gram.shape, dtype=torch.float64, device=gram.device)
+    asymmetry = largest = 0.0
+    for low in range(0, len(gram), ROWS):
+        rows, columns = gram[low : low + ROWS].double(), gram[:, low : low + ROWS].double().mT
+        asymmetry = max(asymmetry, (rows - columns).abs().max().item())
+        largest = max(largest, rows.abs().max().item())
+        torch.add(rows, columns, out=matrix[low : low + ROWS]).div_(2)
+    allowed = 1000 * torch.finfo(gram.dtype).eps * largest
+    if asymmetry > allowed:
+        raise NumericalError(
+            f"gram must be symmetric: expected max |K - Kᵀ| <= {allowed:.3g}, got {asymmetry:.3g} (max |K| = {largest:.3g},"
+            f" {gram.dtype}). Check that rows and columns are the same images in the same order."
+        )
+    return matrix
+
+
+def _prepare(gram: Tensor, intercept: bool) -> tuple[Float64[Tensor, "n_eff n_eff"], float]:
+    """K symmetrised in float64 and reduced if asked, with 1ᵀK1/n, what the intercept took away."""
+    gram = finite_matrix(gram, "gram")
+    n = len(gram)
+    if gram.shape != (n, n):
+        raise UsageError(
+            f"gram must be square: expected ({n}, {n}), got {tuple(gram.shape)}. Pass the train block alone."
+        )
+    matrix = symmetrised(gram)
+    if not intercept:
+        return matrix, 0.0
+    mean_energy = matrix.mean(dim=0).sum().item()
+    return reduced_matrix_(matrix), mean_energy
+
+
+def _keep(system: Eigensystem, mean_energy: float, single: bool, intercept: bool) -> Modes:
+    values, n = system.values, len(system.values) + intercept
+    largest = torch.linalg.vector_norm(values, ord=torch.inf).item() if len(values) else 0.0
+    tolerance = rounding(n, single) * max(largest, mean_energy)
+    if len(values) and values[0] < -tolerance:
+        raise indefinite(values[0].item(), values[-1].item(), n, tolerance)
+    rank = int((values > tolerance).sum())
+    values, vectors = values.flip(0), system.vectors.flip(1)
+    vectors = restored(vectors) if intercept else vectors
+    every = (values, vectors) if single else None
+    checks = system.residual, system.orthogonality
+    return Modes(values[:rank], vectors[:, :rank], intercept, tolerance, *checks, every=every)
+
+
+def rounding(n: int, single: bool) -> float:
+    """The share of s_max at or below which an eigenvalue of a Gram matrix n×n, float32 or float64, is taken for rounding."""
+    return 10 * EPS32 if single else max(n, 10) * EPS64
+
+
+def indefinite(smallest: float, largest: float, n: int, tolerance: float) -> NumericalError:
+    """The error that a Gram matrix with such eigenvalues deserves."""
+    return NumericalError(
+        f"gram must be positive semidefinite: expected eigenvalues >= {-tolerance:.3g}, got {smallest:.3g} (the largest is"
+        f" {largest:.3g}, n = {n}). Recompute it in float64, or add {-smallest:.3g} to its diagonal: that is a"
+        f" ridge of {-smallest / n:.3g}."
+    )
+
+
+def symmetric_eigh(batch: Float64[Tensor, "b n n"], *, memory: int = MEMORY) -> list[Eigensystem]:
+    """Eigensystems of b symmetric matrices, each one verified.
+
+    On CUDA one call takes as many problems as fit `memory` at 4 n² float64 each (input, vectors, 2n² of work space); on the
+    CPU they run one by one, from n = 32,767 on by LAPACK's `evr`, which needs no n² work space.
+
+    Args:
+        batch: Symmetric, finite matrices.
+        memory: Bytes the solver may use beside `batch`; one problem runs even if it needs more.
+
+    Returns:
+        One eigensystem a matrix, values ascending.
+
+    Raises:
+        NumericalError: The solver failed, or a probe found ‖K(Uz) − U(Sz)‖ or ‖Uᵀ(Uz) − z‖ above 1e-10, relative.
+    """
+    n = batch.shape[-1]
+    if not n:
+        return [Eigensystem(matrix.diagonal(), matrix, 0.0, 0.0) for matrix in batch]
+    per_call = min(memory // (32 * n * n), INT32_MAX // (n * n)) if batch.is_cuda else 1
+    solve = _eigh_evr if batch.device.type == "cpu" and n >= LAPACK_EVD_LIMIT else torch.linalg.eigh
+    solved = [(part, *_attempt(solve, part, "eigensolve")) for part in batch.split(max(1, per_call))]
+    return [_verified(*problem) for part in solved for problem in zip(*part, strict=True)]
+
+
+def _eigh_evr(batch: Float64[Tensor, "1 n n"]) -> tuple[Float64[Tensor, "1 n"], Float64[Tensor, "1 n n"]]:
+    values, vectors = scipy.linalg.eigh(batch[0].numpy(), driver="evr", check_finite=False)
+    return torch.from_numpy(values)[None], torch.from_numpy(vectors)[None]
+
+
+def _attempt(solve: Callable, matrix: Tensor, what: str) -> tuple[Tensor, ...]:
+    try:
+        return tuple(solve(matrix))
+    except (torch.linalg.LinAlgError, scipy.linalg.LinAlgError) as error:
+        raise NumericalError(
+            f"{what} must converge: it failed at shape {tuple(matrix.shape)} on {matrix.device} ({error})."
+            " Run it on another device, or add to the diagonal."
+        ) from error
+
+
+def _verified(
+    matrix: Float64[Tensor, "n n"], values: Float64[Tensor, " n"], vectors: Float64[Tensor, "n n"]
+) -> Eigensystem:
+    probes = _probes(vectors)
+    misfit = matrix @ (vectors @ probes) - vectors @ (values[:, None] * probes)
+    residual = _relative(misfit, probes, values.abs().max())
+    return Eigensystem(values, vectors, residual, _accepted(residual, vectors))
+
+
+def _probes(vectors: Float64[Tensor, "n r"]) -> Float64[Tensor, "r k"]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(vectors.shape[1], PROBES, generator=generator, dtype=torch.float64).to(vectors.device)
+
+
+def _relative(misfit: Tensor, probes: Tensor, scale: Tensor) -> float:
+    return (misfit.norm() / (probes.norm() * scale).clamp_min(torch.finfo(torch.float64).tiny)).item()
+
+
+def _accepted(residual: float, *bases: Float64[Tensor, "_ r"]) -> float:
+    """The worst departure from orthonormality of `bases`; refuses it, or `residual`, above the tolerance (NaN included)."""
+    departures = []
+    for vectors in bases:
+        probes = _probes(vectors)
+        departures.append(_relative(vectors.mT @ (vectors @ probes) - probes, probes, probes.new_ones(())))
+    orthogonality = max(departures)
+    if not (residual <= PROBE_TOLERANCE and orthogonality <= PROBE_TOLERANCE):
+        raise NumericalError(
+            f"eigensolve must reproduce its matrix: expected residual and orthogonality <= {PROBE_TOLERANCE:.0e}, got"
+            f" {residual:.1e} and {orthogonality:.1e} (n = {len(bases[0])}, {bases[0].device}). Run it on another device."
+        )
+    return orthogonality
+
+
+def feature_modes(features: np.ndarray | Tensor, *, intercept: bool = False) -> Modes:
+    """Modes of K = XXᵀ from a thin SVD X = U diag(σ) Vᵀ, values s = σ².
+
+    A QR factorisation of the taller orientation leaves a square of side min(n, p) for the SVD. Neither XXᵀ nor XᵀX is
+    formed, which would square the condition number: singular values count down to max(n, p)·eps64 of the largest (of X
+    before centring). Peak memory is about four float64 matrices n×p.
+
+    Args:
+        features: X (n, p), one row a sample, float32 or float64; computed in float64 where they lie.
+        intercept: Subtract the mean feature vector, which is an unpenalised intercept in the regression.
+
+    Returns:
+        The modes, with `feature_vectors` V (p, r).
+
+    Raises:
+        UsageError: Not a matrix, or of another type.
+        NumericalError: Non-finite features; or a factorisation that failed or its check refused.
+    """
+    matrix = finite_matrix(features, "features").double()
+    n, p = matrix.shape
+    means = matrix.mean(dim=0) if intercept else matrix.new_zeros(p)
+    left, singular, right, residual, orthogonality = factored(matrix - means if intercept else matrix)
+    cutoff = max(n, p) * EPS64 * max(singular[0].item(), n**0.5 * means.norm().item())
+    rank = min(int((singular > cutoff).sum()), n - intercept)
+    kept = singular[:rank].square(), left[:, :rank]
+    return Modes(*kept, intercept, cutoff**2, residual, orthogonality, right[:, :rank])
+
+
+def factored(
+    matrix: Float64[Tensor, "n p"],
+) -> tuple[Float64[Tensor, "n r"], Float64[Tensor, " r"], Float64[Tensor, "p r"], float, float]:
+    """The thin singular value decomposition U, σ, V of a matrix, checked, with its relative residual and departure from orthonormality.
+
+    Raises:
+        NumericalError: It failed, or its check refused.
+    """
+    if matrix.shape[0] > matrix.shape[1]:
+        left, singular, right = _attempt(_tall_svd, matrix, "singular value decomposition")
+    else:
+        right, singular, left = _attempt(_tall_svd, matrix.mT, "singular value decomposition")
+    probes = _probes(matrix)
+    misfit = matrix @ probes - left @ (singular[:, None] * (right.mT @ probes))
+    residual = _relative(misfit, probes, singular[0])
+    return left, singular, right, residual, _accepted(residual, left, right)
+
+
+def _tall_svd(
+    matrix: Float64[Tensor, "tall wide"],
+) -> tuple[Float64[Tensor, "tall wide"], Float64[Tensor, " wide"], Float64[Tensor, "wide wide"]]:
+    frame, triangle = torch.linalg.qr(matrix)
+    left, singular, right = torch.linalg.svd(triangle)
+    return frame @ left, singular, right.mT

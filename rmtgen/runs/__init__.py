@@ -1,0 +1,1 @@
+"""Runs: configuration, manifests, the run directory, and a run read back."""

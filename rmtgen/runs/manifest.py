@@ -1,0 +1,147 @@
+"""Manifests: what a stage made, from what, and how to tell whether that still holds.
+
+A stage's manifest `STAGE.json` is written last, durably; without it the stage is unfinished. It records the hash of the fields that
+matter to the stage, the files outside the run it read, the outputs of the stages it read, and a checksum of each file it wrote.
+"""
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rmtgen.errors import CorruptInputError, MissingInputError, StaleInputError
+from rmtgen.store import durable
+
+FORMAT = 1
+_PACKAGES = ("rmtgen", "torch", "torchvision", "timm", "h5py", "numpy", "scipy", "pandas")
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """A file as it was: size in bytes, modification time in ns, and BLAKE2b-128 (of the listing, for a folder)."""
+
+    size: int
+    mtime_ns: int
+    blake2b: str
+
+    @classmethod
+    def of(cls, path: Path) -> "FileRecord":
+        """Record a file, or a folder by the names, sizes and times of everything under it.
+
+        Raises:
+            MissingInputError: there is nothing at `path`.
+        """
+        if not path.exists():
+            raise MissingInputError(f"{path} is not there any more.")
+        if path.is_dir():
+            return _folder_record(path)
+        status = path.stat()
+        return cls(status.st_size, status.st_mtime_ns, durable.file_digest(path))
+
+    def still_describes(self, path: Path) -> bool:
+        """Whether `path` is what it was. The content is read again only where size or time leave a doubt."""
+        if not path.exists():
+            return False
+        if path.is_dir():
+            return _folder_record(path) == self
+        status = path.stat()
+        if status.st_size != self.size:
+            return False
+        return status.st_mtime_ns == self.mtime_ns or durable.file_digest(path) == self.blake2b
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What one stage wrote.
+
+    Attributes:
+        stage: the stage's name.
+        spec: the fields that can change the result.
+        spec_hash: their hash.
+        inputs: files outside the run that were read, by role.
+        upstream: for each stage read, the digest of its outputs.
+        outputs: files written, by path relative to the run directory.
+        details: what else the stage wants to tell: indices, counts, checks.
+        seconds: wall time of the stage's work.
+        provenance: versions, device, and when and from where the result came.
+    """
+
+    stage: str
+    spec: Mapping[str, Any]
+    spec_hash: str
+    inputs: Mapping[str, FileRecord]
+    upstream: Mapping[str, str]
+    outputs: Mapping[str, FileRecord]
+    details: Mapping[str, Any]
+    seconds: float
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def outputs_digest(self) -> str:
+        """One digest for everything the stage wrote; what stages downstream record."""
+        return durable.digest(durable.canonical_json({name: r.blake2b for name, r in self.outputs.items()}).encode())
+
+    def write(self, folder: Path) -> None:
+        """Write `STAGE.json` durably.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        content = {"format": FORMAT, **dataclasses.asdict(self)}
+        durable.write_text(folder / f"{self.stage}.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+    @classmethod
+    def read(cls, folder: Path, stage: str) -> "Manifest | None":
+        """The manifest of a stage, or None when the stage is unfinished.
+
+        Raises:
+            StaleInputError: it has the format of another version of rmtgen.
+            CorruptInputError: it is not a manifest.
+        """
+        path = folder / f"{stage}.json"
+        if not path.exists():
+            return None
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            found = content.pop("format")
+            if found != FORMAT:
+                raise StaleInputError(
+                    f"{path} has manifest format {found}; this version reads {FORMAT}. Use the version that wrote it, or move "
+                    f"{folder} away and run again."
+                )
+            for group in ("inputs", "outputs"):
+                content[group] = {name: FileRecord(**record) for name, record in content[group].items()}
+            return cls(**content)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise CorruptInputError(
+                f"{path} is not a manifest ({type(error).__name__}: {error}). Delete it and run the stage again."
+            ) from error
+
+
+def provenance() -> dict[str, Any]:
+    """Versions of what the result depends on, read from package metadata: nothing is imported."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return {"python": sys.version.split()[0], "platform": platform.platform(), "versions": versions}
+
+
+def _folder_record(folder: Path) -> FileRecord:
+    """What a listing shows, links followed, hidden entries left out. Content is not read, so a folder of a million images stays cheap."""
+    listing, total, newest = [], 0, 0
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for path in (Path(place) / name for name in names if not name.startswith(".")):
+            status = path.stat() if path.exists() else path.lstat()
+            total, newest = total + status.st_size, max(newest, status.st_mtime_ns)
+            listing.append([str(path.relative_to(folder)), status.st_size, status.st_mtime_ns])
+    return FileRecord(total, newest, durable.digest(durable.canonical_json(sorted(listing)).encode()))

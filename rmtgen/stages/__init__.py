@@ -1,0 +1,1 @@
+"""The stages of a run: what each reads, writes, does and costs."""

@@ -1,0 +1,1 @@
+"""Files on disk: durable writes, shards, the Gram store and the feature store."""

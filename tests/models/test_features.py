@@ -1,0 +1,304 @@
+"""Features against a plain loop over images, the same bits from any starting batch, bounded memory, and what goes wrong."""
+
+import subprocess
+import sys
+import weakref
+from collections.abc import Sequence
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torch import nn
+from torchvision.transforms.functional import to_tensor
+
+from rmtgen.device import default_device
+from rmtgen.errors import CorruptInputError, NumericalError, UsageError
+from rmtgen.models.backbones import Backbone, load_backbone
+from rmtgen.models.features import extract_features, feature_batches
+
+IMAGES = [Image.fromarray(np.random.default_rng(seed).integers(1, 256, (20, 24, 3), np.uint8)) for seed in range(23)]
+
+
+def wrap(model, transform=to_tensor):
+    return Backbone("tiny", model.eval(), transform, 5, (3, 20, 24), "random", "random, seed 0")
+
+
+def tiny():
+    torch.manual_seed(0)
+    return wrap(nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return load_backbone("test_resnet", init="random", img_size=32)
+
+
+def collect(backbone, images=IMAGES, **options):
+    return dict(feature_batches(backbone, images, **{"device": "cpu", **options}))
+
+
+# --- values ------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "test_vit"])
+def test_features_equal_a_plain_loop_over_single_images(name):
+    backbone = load_backbone(name, init="random", img_size=32)
+    with torch.inference_mode():
+        expected = torch.cat([backbone.model(backbone.transform(image)[None]) for image in IMAGES])
+    features = extract_features(backbone, IMAGES, batch_size=7, device="cpu")
+    assert (features.dtype, features.device.type) == (torch.float32, "cpu")
+    assert features.shape == (23, backbone.feature_dim)
+    torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item())
+
+
+def test_a_convolution_equals_its_formula():
+    backbone = wrap(nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.Flatten()))
+    image = np.asarray(IMAGES[0], np.float64) / 255
+    kernel = backbone.model[0].weight.detach().double().numpy()
+    windows = np.lib.stride_tricks.sliding_window_view(image, (3, 3), axis=(0, 1))  # (18, 22, 3, 3, 3)
+    expected = np.einsum("hwcij,ocij->ohw", windows, kernel)
+    np.testing.assert_allclose(
+        extract_features(backbone, IMAGES[:1], device="cpu").numpy()[0], expected.ravel(), atol=1e-5
+    )
+
+
+def test_labelled_images_and_plain_sequences_are_the_same(backbone):
+    labelled = SimpleNamespace(images=tuple(IMAGES), labels=np.zeros(23))
+    first, second = (extract_features(backbone, images, device="cpu") for images in (labelled, IMAGES))
+    assert torch.equal(first, second)
+
+
+def test_a_random_head_gives_one_column():
+    headed = load_backbone("test_resnet", init="random", img_size=32, head="random")
+    assert extract_features(headed, IMAGES[:3], device="cpu").shape == (3, 1)
+
+
+# --- batches -----------------------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=25, deadline=None)
+@given(count=st.integers(1, 23), batch_size=st.integers(1, 25), data=st.data())
+def test_a_batch_holds_the_same_bits_wherever_a_run_starts(count, batch_size, data):
+    backbone, images, total = tiny(), IMAGES[:count], -(-count // batch_size)
+    whole = extract_features(backbone, images, batch_size=batch_size, device="cpu")
+    start = data.draw(st.integers(0, total - 1))
+    for chosen in (range(start, total), [start], range(total)[::-1]):
+        resumed = collect(backbone, images, batches=chosen, batch_size=batch_size)
+        assert list(resumed) == list(chosen)
+        for batch, features in resumed.items():
+            assert torch.equal(features, whole[batch * batch_size : (batch + 1) * batch_size])
+
+
+def test_no_batches_are_no_work(backbone):
+    assert collect(backbone, batches=[]) == {}
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_workers_change_nothing(backbone):
+    here, there = (collect(backbone, batches=range(3), batch_size=8, workers=workers) for workers in (0, 2))
+    assert list(here) == list(there) == [0, 1, 2]
+    assert all(torch.equal(here[batch], there[batch]) for batch in here)
+
+
+def test_features_stream_one_batch_at_a_time():
+    """Batch k is handed out before an image of batch k+1 is touched, so that a killed run has stored all it computed."""
+    images = Witness(40)
+    stream = feature_batches(tiny(), images, batches=range(10), batch_size=4, device="cpu")
+    assert images.touched == 0
+    for batch, _ in stream:
+        assert images.touched == 4 * (batch + 1)
+
+
+# --- what is left behind -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_callers_state_is_left_alone(backbone):
+    random_state, digest = torch.get_rng_state(), backbone.digest()
+    features = extract_features(backbone, IMAGES, device="cpu")
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert backbone.digest() == digest
+    assert not torch.is_inference_mode_enabled()
+    assert torch.is_grad_enabled()
+    assert not any(module.training for module in backbone.model.modules())
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in backbone.model.parameters())
+    weight = torch.zeros(backbone.feature_dim, requires_grad=True)
+    (features @ weight).sum().backward()  # which tensors of inference mode would refuse
+    assert torch.allclose(weight.grad, features.sum(dim=0))
+
+
+def test_an_abandoned_stream_leaves_inference_mode(backbone):
+    stream = feature_batches(backbone, IMAGES, batches=range(3), batch_size=8, device="cpu")
+    _, features = next(stream)
+    assert not torch.is_inference_mode_enabled()
+    assert not features.is_inference()
+    stream.close()
+
+
+def test_a_backbone_serves_gradients_after_its_features_were_taken(backbone):
+    extract_features(backbone, IMAGES, device="cpu")
+    backbone.model(torch.randn(2, *backbone.input_size)).sum().backward()
+    assert all(parameter.grad is not None for parameter in backbone.model.parameters())
+    backbone.model.zero_grad()
+
+
+def test_a_bar_is_not_drawn_where_nobody_watches(backbone, capfd):
+    extract_features(backbone, IMAGES, device="cpu", progress=True)
+    extract_features(backbone, IMAGES, device="cpu", progress=False)
+    assert capfd.readouterr() == ("", "")
+
+
+# --- memory ------------------------------------------------------------------------------------------------------------------------
+
+
+class Witness(Sequence):
+    """Images made when asked for, counting those touched and those alive at once."""
+
+    def __init__(self, count):
+        self.count, self.touched, self.alive, self.most_alive = count, 0, 0, 0
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, position):
+        image = Image.new("RGB", (24, 20), (position % 256, 1, 2))
+        self.touched, self.alive = self.touched + 1, self.alive + 1
+        self.most_alive = max(self.most_alive, self.alive)
+        weakref.finalize(image, self._died)
+        return image
+
+    def _died(self):
+        self.alive -= 1
+
+
+def test_images_are_not_kept():
+    images = Witness(200)
+    extract_features(tiny(), images, batch_size=4, device="cpu")
+    assert images.touched == 200
+    assert images.most_alive <= 2
+
+
+GROWTH = """
+import resource
+from PIL import Image
+import torch
+from torch import nn
+from torchvision.transforms.functional import to_tensor
+from rmtgen.models.backbones import Backbone
+from rmtgen.models.features import extract_features
+
+class Images:
+    def __init__(self, count): self.count = count
+    def __len__(self): return self.count
+    def __getitem__(self, i): return Image.new("RGB", (96, 96), (i % 256, 0, 0))
+
+torch.set_num_threads(1)
+model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+backbone = Backbone("tiny", model, to_tensor, 8, (3, 96, 96), "random", "")
+for count in (300, 1200):
+    extract_features(backbone, Images(count), batch_size=16, device="cpu")
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+def test_peak_memory_does_not_grow_with_the_images():
+    """900 more images are 99.5 MB of pixels; their features are 29 kB."""
+    done = subprocess.run([sys.executable, "-c", GROWTH], check=True, capture_output=True, text=True)
+    small, large = map(int, done.stdout.split())
+    assert large - small < 5_000_000
+
+
+# --- what goes wrong ---------------------------------------------------------------------------------------------------------------
+
+
+class Log(nn.Module):
+    def forward(self, x):
+        return x.log()
+
+
+def test_the_first_broken_image_and_layer_are_named():
+    model = nn.Sequential()
+    for name, layer in {"pool": nn.AdaptiveAvgPool2d(1), "log": Log(), "flat": nn.Flatten()}.items():
+        model.add_module(name, layer)
+    images = [*IMAGES[:9], *[Image.new("RGB", (24, 20))] * 2, *IMAGES[:2]]  # the logarithm of black is -inf
+    with pytest.raises(
+        NumericalError,
+        match=r"2 of the 4 images of batch 2 give NaN or infinite ones, image 9 first; they begin at layer log\.",
+    ):
+        extract_features(wrap(model), images, batch_size=4, device="cpu")
+
+
+def test_a_broken_layer_inside_a_network_is_named(backbone):
+    broken = load_backbone("test_resnet", init="random", img_size=32, head="random")
+    with torch.no_grad():
+        broken.model.backbone.layer2[0].conv1.weight[0] = float("nan")
+    with pytest.raises(
+        NumericalError, match=r"23 of the 23 images .* image 0 first; they begin at layer backbone\.layer2\.0\.conv1"
+    ):
+        extract_features(broken, IMAGES, device="cpu")
+
+
+def test_pixels_that_are_not_finite_are_blamed_on_the_transform():
+    model = nn.Flatten()
+    with pytest.raises(NumericalError, match=r"3 of the 3 images of batch 0 .* they begin at the transformed image\."):
+        extract_features(wrap(model, lambda image: to_tensor(image) / 0), IMAGES[:3], device="cpu")
+
+
+class Damaged(Sequence):
+    def __len__(self):
+        return 9
+
+    def __getitem__(self, position):
+        if position == 5:
+            raise CorruptInputError("image 5 (five.png) is damaged.")
+        return IMAGES[position]
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_image_is_one_clear_line(workers):
+    stream = feature_batches(tiny(), Damaged(), batches=range(3), batch_size=4, device="cpu", workers=workers)
+    assert next(stream)[0] == 0
+    with pytest.raises(CorruptInputError, match=r"^image 5 \(five\.png\) is damaged\.$"):
+        next(stream)
+
+
+class Greedy(nn.Module):
+    def forward(self, x):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.\nmore")
+
+
+def test_a_batch_too_large_for_memory_says_so():
+    with pytest.raises(UsageError, match=r"23 images do not \(CUDA out of memory\. .*9 GiB\.\)\. Lower batch_size\.$"):
+        extract_features(wrap(Greedy()), IMAGES, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"images": []}, "images must hold at least one image, got 0"),
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"device": "abacus"}, "device must be one that torch knows, .* got 'abacus'"),
+        ({"device": "cuda:99"}, "cuda:99 is not among [0-9]+ CUDA devices. Use device=cpu"),
+    ],
+)
+def test_the_callers_mistakes_are_named(options, message):
+    with pytest.raises(UsageError, match=message):
+        extract_features(tiny(), options.pop("images", IMAGES), **options)
+
+
+@pytest.mark.parametrize("batches", [[0, 3], [-1], range(2, 5)])
+def test_batches_past_the_images_are_refused_before_any_work(batches):
+    wrong = next(batch for batch in batches if not 0 <= batch < 3)
+    with pytest.raises(UsageError, match=f"must lie within 23 images of 8 a batch, got number {wrong}"):
+        feature_batches(tiny(), IMAGES, batches=batches, batch_size=8)
+
+
+def test_the_default_device_is_a_gpu_where_there_is_one(monkeypatch):
+    for there, device in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        assert default_device() == torch.device(device)
+    assert default_device("cpu") == default_device(torch.device("cpu")) == torch.device("cpu")

@@ -1,0 +1,66 @@
+"""Durable writes: whole or absent, and a refusal of the disk is one named error."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from rmtgen.errors import StorageError
+from rmtgen.store import durable
+
+
+def test_write_replaces_the_whole_file_and_leaves_nothing_beside_it(tmp_path):
+    path = tmp_path / "a.bin"
+    durable.write_bytes(path, b"first, and longer")
+    durable.write_bytes(path, b"second")
+    assert path.read_bytes() == b"second"
+    assert [one.name for one in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_a_refused_write_keeps_the_earlier_file_and_names_it(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"earlier")
+    code = (
+        "import resource, pathlib\n"
+        "from rmtgen import errors; from rmtgen.store import durable\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
+        f"path = pathlib.Path({str(path)!r})\n"
+        "for write in (lambda: durable.write_bytes(path, bytes(1000)), lambda: durable.append_line(path, 'x' * 1000)):\n"
+        "    try: write()\n"
+        "    except errors.StorageError as error: print(error)\n"
+    )
+    lines = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert [line.startswith(f"cannot write {path}: File too large.") for line in lines] == [True, True]
+    assert path.read_bytes() == b"earlier"
+    assert [one.name for one in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageError, match="cannot write .*file/below: "):
+        durable.make_folder(tmp_path / "file" / "below")
+
+
+def test_link_or_copy_gives_the_same_content_and_replaces_the_target(tmp_path):
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(b"content")
+    target.write_bytes(b"old")
+    durable.link_or_copy(source, target)
+    assert target.read_bytes() == b"content"
+    assert target.samefile(source)
+
+
+def test_link_or_copy_copies_where_links_are_refused(tmp_path, monkeypatch):
+    source = tmp_path / "source"
+    source.write_bytes(b"content")
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(18, "Invalid cross-device link")))
+    durable.link_or_copy(source, tmp_path / "target")
+    assert (tmp_path / "target").read_bytes() == b"content"
+    assert not (tmp_path / "target").samefile(source)
+
+
+def test_canonical_json_does_not_depend_on_order_and_refuses_nan():
+    assert durable.canonical_json({"b": 1, "a": (2, 3)}) == '{"a":[2,3],"b":1}'
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        durable.canonical_json(float("nan"))

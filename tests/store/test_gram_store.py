@@ -1,0 +1,152 @@
+"""GramStore: one matrix to any HDF5 reader, one half computed, nothing read that is missing or damaged."""
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import rmtgen
+from rmtgen.errors import CorruptInputError, MissingInputError, StaleInputError, UsageError
+from rmtgen.store.gram_store import GramLayout, GramStore
+
+
+def kernel(n_train, n_test):
+    features = np.random.default_rng(0).normal(size=(n_train + n_test, 3))
+    return features @ features[:n_train].T
+
+
+def fill(store, matrix, skip=()):
+    for tile in store.pending():
+        if tile.name not in skip:
+            store.write(tile, matrix[tile.row_start : tile.row_stop, tile.column_start : tile.column_stop])
+
+
+@given(n_train=st.integers(1, 40), n_test=st.integers(0, 20), tile=st.integers(1, 17))
+def test_tiles_and_their_mirrors_cover_every_entry_once(n_train, n_test, tile):
+    layout = GramLayout(n_train, n_test, "float64", tile)
+    count = np.zeros(layout.shape, dtype=int)
+    for one in layout.tiles():
+        rows, columns = slice(one.row_start, one.row_stop), slice(one.column_start, one.column_stop)
+        count[rows, columns] += 1
+        if one.mirrored:
+            count[columns, rows] += 1
+    assert (count == 1).all()
+    blocks = -(-n_train // tile)
+    assert len([one for one in layout.tiles() if one.row_start < n_train]) == blocks * (blocks + 1) // 2
+
+
+@pytest.mark.parametrize(("n_train", "n_test", "tile"), [(25, 12, 8), (7, 0, 16), (16, 16, 16), (5, 3, 2)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_reader_sees_the_matrix(tmp_path, monkeypatch, n_train, n_test, tile, dtype):
+    matrix = kernel(n_train, n_test).astype(dtype)
+    fill(GramStore.create(tmp_path, GramLayout(n_train, n_test, dtype, tile)), matrix)
+    monkeypatch.chdir("/")  # the view finds its shards from anywhere
+    store = rmtgen.GramStore.open(tmp_path / "gram.h5")
+    assert store.layout == GramLayout(n_train, n_test, dtype, tile)
+    np.testing.assert_array_equal(store.read(), matrix)
+    np.testing.assert_array_equal(store.as_dataset()[()], matrix)
+    with h5py.File(tmp_path / "gram.h5") as file:
+        assert file["gram"].dtype == dtype
+        np.testing.assert_array_equal(file["gram"][3:, :2], matrix[3:, :2])
+    assert store.verify() == len(store.layout.tiles())
+
+
+def test_a_moved_store_still_reads(tmp_path):
+    matrix = kernel(9, 4)
+    (tmp_path / "old").mkdir()
+    fill(GramStore.create(tmp_path / "old", GramLayout(9, 4, "float64", 4)), matrix)
+    (tmp_path / "old").rename(tmp_path / "new")
+    np.testing.assert_array_equal(GramStore.open(tmp_path / "new").as_dataset()[()], matrix)
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_read_equals_numpy_indexing(tmp_path_factory, data):
+    store = _shared_store(tmp_path_factory)
+    rows = np.array(data.draw(st.lists(st.integers(0, 32), max_size=40)), dtype=np.int64)
+    columns = np.array(data.draw(st.lists(st.integers(0, 20), max_size=30)), dtype=np.int64)
+    np.testing.assert_array_equal(store.read(rows, columns), kernel(21, 12)[np.ix_(rows, columns)])
+    np.testing.assert_array_equal(store.read(slice(2, 30, 5), columns), kernel(21, 12)[2:30:5][:, columns])
+
+
+_stores = {}
+
+
+def _shared_store(factory):
+    if not _stores:
+        _stores["one"] = GramStore.create(factory.mktemp("gram"), GramLayout(21, 12, "float64", 6))
+        fill(_stores["one"], kernel(21, 12))
+    return _stores["one"]
+
+
+def test_missing_tiles_read_as_nan_for_others_and_are_refused_by_name_for_us(tmp_path):
+    matrix, layout = kernel(20, 5), GramLayout(20, 5, "float64", 8)
+    skipped = layout.tiles()[1]
+    fill(GramStore.create(tmp_path, layout), matrix, skip=[skipped.name])
+    store = GramStore.open(tmp_path)
+    seen = store.as_dataset()[()]
+    assert np.isnan(seen).sum() == 2 * 8 * 8
+    assert np.isnan(seen[skipped.row_start : skipped.row_stop, skipped.column_start : skipped.column_stop]).all()
+    with pytest.raises(MissingInputError, match=skipped.name):
+        store.read()
+    with pytest.raises(MissingInputError, match=skipped.name):
+        store.verify()
+    np.testing.assert_array_equal(store.read(slice(16, 25), slice(None)), matrix[16:25])  # what is there can be read
+    assert store.pending() == [skipped]
+
+
+def test_a_flipped_byte_is_found_and_named(tmp_path):
+    store = GramStore.create(tmp_path, GramLayout(20, 5, "float64", 8))
+    fill(store, kernel(20, 5))
+    victim = store.shards.path(store.layout.tiles()[2].name)
+    data = bytearray(victim.read_bytes())
+    data[len(data) // 2] ^= 64
+    victim.write_bytes(data)
+    with pytest.raises(CorruptInputError, match=rf"{victim.name} is damaged"):
+        GramStore.open(tmp_path).read()
+    with pytest.raises(CorruptInputError, match=rf"{victim.name} is damaged"):
+        GramStore.open(tmp_path).verify()
+
+
+def test_what_is_not_a_store_or_another_store_is_refused(tmp_path):
+    with pytest.raises(MissingInputError, match="no Gram matrix at .*make gram"):
+        GramStore.open(tmp_path)
+    GramStore.create(tmp_path, GramLayout(20, 5, "float64", 8))
+    with pytest.raises(CorruptInputError, match="holds GramLayout.*n_train=20.*expected GramLayout.*n_train=21"):
+        GramStore.create(tmp_path, GramLayout(21, 5, "float64", 8))
+    (tmp_path / "gram.h5").write_bytes(b"not HDF5")
+    with pytest.raises(CorruptInputError, match="not a Gram store"):
+        GramStore.open(tmp_path)
+
+
+def test_tiles_of_another_matrix_are_not_mixed_in(tmp_path):
+    layout = GramLayout(20, 5, "float64", 8)
+    fill(GramStore.create(tmp_path, layout, "features one"), kernel(20, 5))
+    with pytest.raises(StaleInputError, match="made from other inputs"):
+        GramStore.create(tmp_path, layout, "features two")
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (np.array([25]), r"row indices .* in \[0, 25\), got int64 .* from 25 to 25"),
+        (np.array([-1]), "from -1 to -1"),
+        (np.array([0.5]), "got float64"),
+        (np.array([[1]]), r"shape \(1, 1\)"),
+    ],
+)
+def test_bad_indices_are_refused(tmp_path, rows, message):
+    store = GramStore.create(tmp_path, GramLayout(20, 5, "float64", 8))
+    with pytest.raises(UsageError, match=message):
+        store.read(rows)
+
+
+def test_bad_layouts_and_blocks_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="n_train=0"):
+        GramLayout(0, 1)
+    with pytest.raises(UsageError, match="dtype='float16'"):
+        GramLayout(3, 1, "float16")
+    store = GramStore.create(tmp_path, GramLayout(20, 5, "float64", 8))
+    with pytest.raises(UsageError, match=r"needs a block of shape \(8, 8\), got \(8, 7\)"):
+        store.write(store.pending()[0], np.zeros((8, 7)))
