@@ -1,10 +1,12 @@
 """rmtgen: random matrix theory of generalisation for real networks.
 
-Given a backbone and a labelled image data set, rmtgen computes the Gram matrix of its features or of its empirical neural tangent kernel,
-and from it predicts, without a test set, how well ridge regression on that representation generalises at every sample size and ridge; then
-it holds the prediction against the truth.
+Given a backbone and a labelled image data set, rmtgen computes the Gram matrix of its features or
+of its empirical neural tangent kernel, and from it predicts, without a test set, how well ridge
+regression on that representation generalises at every sample size and ridge; then it holds the
+prediction against the truth.
 
-The names below are the public API. They are imported on first use, so `import rmtgen` needs neither torch nor timm.
+The names below are the public API. They are imported on first use, so `import rmtgen` needs neither
+torch nor timm.
 """
 
 import importlib

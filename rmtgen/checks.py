@@ -12,7 +12,9 @@ ROWS = 4096
 
 
 def as_tensor(values: np.ndarray | Tensor) -> Tensor:
-    """A tensor of `values`, sharing memory where torch can (it cannot with read-only or reversed NumPy arrays)."""
+    """A tensor of `values`, sharing memory where torch can (it cannot with read-only or reversed
+    NumPy arrays).
+    """
     if isinstance(values, Tensor):
         return values.detach()
     return torch.from_numpy(np.require(values, requirements=("C", "W")))
@@ -29,7 +31,8 @@ def finite_matrix(values: np.ndarray | Tensor, name: str) -> Float[Tensor, "rows
         The matrix, sharing memory with `values` unless it held integers.
 
     Raises:
-        UsageError: Not a matrix, empty, or of another type (half precision is refused: it holds no spectrum).
+        UsageError: Not a matrix, empty, or of another type (half precision is refused: it holds no
+            spectrum).
         NumericalError: NaN or infinite entries; the message counts them and gives the first.
     """
     matrix = as_tensor(values)
@@ -37,10 +40,13 @@ def finite_matrix(values: np.ndarray | Tensor, name: str) -> Float[Tensor, "rows
         matrix = matrix.double()
     if matrix.ndim != 2 or matrix.numel() == 0:
         raise UsageError(
-            f"{name} must be a matrix with entries: expected 2 dimensions, got shape {tuple(matrix.shape)}."
+            f"{name} must be a matrix with entries: expected 2 dimensions, got shape"
+            f" {tuple(matrix.shape)}."
         )
     if matrix.dtype not in (torch.float32, torch.float64):
-        raise UsageError(f"{name} must be float32 or float64: got {matrix.dtype}. Compute it in float32.")
+        raise UsageError(
+            f"{name} must be float32 or float64: got {matrix.dtype}. Compute it in float32."
+        )
     _require_finite(matrix, name)
     return matrix
 
@@ -56,8 +62,9 @@ def _require_finite(matrix: Float[Tensor, "rows columns"], name: str) -> None:
             first = first or (start + row, column)
     if first:
         raise NumericalError(
-            f"{name} must be finite: got {count} NaN or infinite entries of {matrix.numel()}"
-            f" (the first at row {first[0]}, column {first[1]}). Find the image or the tile it comes from and recompute it."
+            f"{name} must be finite: got {count} NaN or infinite entries of {matrix.numel()} (the"
+            f" first at row {first[0]}, column {first[1]}). Find the image or the tile it comes"
+            " from and recompute it."
         )
 
 

@@ -1,7 +1,8 @@
 """Every error rmtgen raises on purpose, with the exit code a stage ends with.
 
-A message says what must hold, the value seen, and what to do. The caller's mistake is a `UsageError`, which is also a
-`ValueError`; the other classes say that the world outside the call (files, locks, disks, numbers) does not allow the result.
+A message says what must hold, the value seen, and what to do. The caller's mistake is a
+`UsageError`, which is also a `ValueError`; the other classes say that the world outside the call
+(files, locks, disks, numbers) does not allow the result.
 """
 
 import difflib
@@ -49,13 +50,17 @@ class CapacityError(RmtgenError, MemoryError):
 
 
 class NumericalError(RmtgenError, ArithmeticError):
-    """The numbers do not allow the result: non-finite features, an indefinite Gram matrix, a failed eigensolve."""
+    """The numbers do not allow the result: non-finite features, an indefinite Gram matrix, a failed
+    eigensolve.
+    """
 
     exit_code = 4
 
 
 class RmtgenWarning(UserWarning):
-    """A result that was computed but should not be trusted as it stands; the message carries the number that says so."""
+    """A result that was computed but should not be trusted as it stands; the message carries the
+    number that says so.
+    """
 
 
 def warn(message: str) -> None:

@@ -1,4 +1,5 @@
-"""Problems with planted spectra: features X = U diag(σ) Vᵀ with orthonormal U, V, so that rank and eigenvalues are known."""
+"""Problems with planted spectra: features X = U diag(σ) Vᵀ with orthonormal U, V, so that rank and
+eigenvalues are known."""
 
 from dataclasses import dataclass
 
@@ -39,7 +40,8 @@ def onehot(labels, classes):
 
 
 def plant(name, n, p, singular, *, seed=0, m=15, classes=3):
-    """Test samples are random combinations of the same modes, so that they lie in the span of the features."""
+    """Test samples are random combinations of the same modes, so that they lie in the span of the
+    features."""
     rng = np.random.default_rng(seed)
     singular = np.sort(np.asarray(singular, dtype=float))[::-1]
     right = orthonormal(p, len(singular), rng)
@@ -47,9 +49,17 @@ def plant(name, n, p, singular, *, seed=0, m=15, classes=3):
     test_features = rng.standard_normal((m, len(singular))) * singular @ right.T / np.sqrt(n)
     scores = rng.standard_normal((p, classes))
     labels, test_labels = (
-        np.argmax(x @ scores + 0.1 * rng.standard_normal((len(x), classes)), 1) for x in (features, test_features)
+        np.argmax(x @ scores + 0.1 * rng.standard_normal((len(x), classes)), 1)
+        for x in (features, test_features)
     )
-    return Case(name, features, onehot(labels, classes), test_features, onehot(test_labels, classes), singular)
+    return Case(
+        name,
+        features,
+        onehot(labels, classes),
+        test_features,
+        onehot(test_labels, classes),
+        singular,
+    )
 
 
 TALL = plant("tall", n=24, p=9, singular=np.geomspace(1, 3, 9))
@@ -64,7 +74,8 @@ DEFICIENT = (TALL, DEFICIENT_WIDE, DEFICIENT_TALL)
 
 
 def lonely_sample():
-    """Rank-deficient, and sample 0 alone owns a feature: its null leverage is exactly 0, so its ridgeless LOO is 0/0."""
+    """Rank-deficient, and sample 0 alone owns a feature: its null leverage is exactly 0, so its
+    ridgeless LOO is 0/0."""
     rng = np.random.default_rng(5)
     features = np.zeros((12, 5))
     features[0, 4] = 2.0

@@ -1,4 +1,5 @@
-"""Fixtures shared by the tests of the stages: a small data set of real files and the words that configure a run on it."""
+"""Fixtures shared by the tests of the stages: a small data set of real files and the words that
+configure a run on it."""
 
 import os
 
@@ -23,15 +24,26 @@ def image_folder(tmp_path_factory):
             for number in range(count):
                 pixels = rng.integers(0, 200, (16, 16, 3))
                 pixels[..., channel] += 55
-                Image.fromarray(pixels.astype(np.uint8)).save(root / split / name / f"{number:03d}.png")
+                Image.fromarray(pixels.astype(np.uint8)).save(
+                    root / split / name / f"{number:03d}.png"
+                )
     return root
 
 
 @pytest.fixture(scope="session")
 def tiny_images(image_folder):
-    """FIELD=VALUE words of a run that takes a second: 96 + 48 pictures, a backbone of timm's own tests."""
+    """FIELD=VALUE words of a run that takes a second: 96 + 48 pictures, a backbone of timm's own
+    tests."""
     return (
         f"dataset=folder:{image_folder}",
-        *("train=96", "test=48", "model=test_resnet", "init=random", "img_size=32", "batch_size=16", "tile=32"),
+        *(
+            "train=96",
+            "test=48",
+            "model=test_resnet",
+            "init=random",
+            "img_size=32",
+            "batch_size=16",
+            "tile=32",
+        ),
         *("sizes=8,24,96", "trials=2", "ridges=0,1e-6:10:5"),
     )

@@ -1,7 +1,9 @@
-"""Run one stage in forked children, kill each with SIGKILL at a random instant, and check what is left; see test_kill.py.
+"""Run one stage in forked children, kill each with SIGKILL at a random instant, and check what is
+left; see test_kill.py.
 
-A process of its own, because it preloads the heavy imports once and forks: a child starts computing at once, so that the kills fall
-into the work and not into the imports. Usage: killing.py STAGE FOLDER KILLS FIELD=VALUE...
+A process of its own, because it preloads the heavy imports once and forks: a child starts computing
+at once, so that the kills fall into the work and not into the imports. Usage: killing.py STAGE
+FOLDER KILLS FIELD=VALUE...
 """
 
 import importlib
@@ -37,8 +39,15 @@ def finish(stage, folder, words):
 
 def kill_somewhere(pid, folder, stage, rng):
     """Wait until up to six more shards are finished, and a random moment more, and kill."""
-    target, deadline = len(finished_shards(folder, stage)) + rng.randint(0, 6), time.perf_counter() + 60
-    while len(finished_shards(folder, stage)) < target and time.perf_counter() < deadline and running(pid):
+    target, deadline = (
+        len(finished_shards(folder, stage)) + rng.randint(0, 6),
+        time.perf_counter() + 60,
+    )
+    while (
+        len(finished_shards(folder, stage)) < target
+        and time.perf_counter() < deadline
+        and running(pid)
+    ):
         time.sleep(0.001)
     time.sleep(rng.uniform(0, 0.03))
     os.kill(pid, signal.SIGKILL)
@@ -52,7 +61,11 @@ def running(pid):
 def contents(folder, stage):
     """Every byte the stage left, but for the manifest (it records times) and the lock."""
     (run,) = (folder / "runs").iterdir()
-    paths = [path for path in run.rglob("*") if path.is_file() and path.suffix != ".json" and path.name != ".lock"]
+    paths = [
+        path
+        for path in run.rglob("*")
+        if path.is_file() and path.suffix != ".json" and path.name != ".lock"
+    ]
     return {
         str(path.relative_to(run)): path.read_bytes()
         for path in paths
@@ -63,7 +76,10 @@ def contents(folder, stage):
 def finished_shards(folder, stage):
     """The journalled shards and when each was written."""
     for journal in folder.glob(f"runs/*/{SHARDS[stage]}/journal.jsonl"):
-        names = [line.split('"name": "')[1].split('"')[0] for line in journal.read_text().split("\n")[1:-1]]
+        names = [
+            line.split('"name": "')[1].split('"')[0]
+            for line in journal.read_text().split("\n")[1:-1]
+        ]
         return {name: (journal.parent / f"{name}.h5").stat().st_mtime_ns for name in names}
     return {}
 
@@ -103,7 +119,9 @@ def main(stage, root, kills, words):
             found = contents(attempt, stage)
             if found != expected:
                 differ = sorted(
-                    name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
+                    name
+                    for name in expected.keys() | found.keys()
+                    if expected.get(name) != found.get(name)
                 )
                 raise SystemExit(f"files differ after kills: {differ}")
             attempt, whole = None, whole + 1

@@ -13,11 +13,14 @@ def resolvent(gram, sum_ridge, intercept):
 
 
 def fit(gram, targets, sum_ridge, intercept):
-    """(α, b) of f(x) = k(x)ᵀα + b, from the bordered linear system; δ = 0 by the pseudo-inverse (minimum norm)."""
+    """(α, b) of f(x) = k(x)ᵀα + b, from the bordered linear system; δ = 0 by the pseudo-inverse
+    (minimum norm)."""
     n, ones = len(gram), np.ones((len(gram), 1))
     if sum_ridge == 0:
         centre = np.eye(n) - intercept * ones @ ones.T / n
-        alpha = np.linalg.pinv(centre @ gram @ centre, rcond=1e-11, hermitian=True) @ centre @ targets
+        alpha = (
+            np.linalg.pinv(centre @ gram @ centre, rcond=1e-11, hermitian=True) @ centre @ targets
+        )
         offset = (targets - gram @ alpha).mean(axis=0) if intercept else np.zeros(targets.shape[1])
         return alpha, offset
     matrix = gram + sum_ridge * np.eye(n)
@@ -39,7 +42,9 @@ def refit_loo(gram, targets, sum_ridge, intercept):
     predictions = np.empty_like(targets)
     for i in range(n):
         rest = np.arange(n) != i
-        predictions[i] = predict(gram[np.ix_(rest, rest)], targets[rest], sum_ridge, intercept, gram[i, rest][None])[0]
+        predictions[i] = predict(
+            gram[np.ix_(rest, rest)], targets[rest], sum_ridge, intercept, gram[i, rest][None]
+        )[0]
     return predictions
 
 
@@ -78,7 +83,8 @@ def row(gram, targets, ridge, intercept, test_gram, test_targets):
 
 
 def ridgeless_gcv(gram, targets, rank, intercept):
-    """n‖P₀Y‖²/(n − rank)² with a null space, else n‖K⁺Y‖²/(tr K⁺)²; the pseudo-inverse is that of the centred K."""
+    """n‖P₀Y‖²/(n − rank)² with a null space, else n‖K⁺Y‖²/(tr K⁺)²; the pseudo-inverse is that of
+    the centred K."""
     n = len(gram)
     centre = np.eye(n) - intercept * np.ones((n, n)) / n
     inverse = np.linalg.pinv(centre @ gram @ centre, rcond=1e-11, hermitian=True)
@@ -90,22 +96,27 @@ def ridgeless_gcv(gram, targets, rank, intercept):
 
 
 def tangent_jacobians(model, images, choose=lambda out: out[:, 0]):
-    """Autograd's Jacobian of a torch model, (n, p) for every parameter that requires a gradient, in turn.
+    """Autograd's Jacobian of a torch model, (n, p) for every parameter that requires a gradient, in
+    turn.
 
-    All samples in one forward pass: torch 2.14 gives wrong gradients to a float64 batch of one in some models (levit_128, by finite
-    differences).
+    All samples in one forward pass: torch 2.14 gives wrong gradients to a float64 batch of one in
+    some models (levit_128, by finite differences).
     """
     import torch
 
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     outputs = choose(model(images))
-    rows = [torch.autograd.grad(out, parameters, retain_graph=True, materialize_grads=True) for out in outputs]
+    rows = [
+        torch.autograd.grad(out, parameters, retain_graph=True, materialize_grads=True)
+        for out in outputs
+    ]
     for gradients in zip(*rows, strict=True):
         yield torch.stack([gradient.flatten() for gradient in gradients])
 
 
 def tangent_kernel(model, images, choose=lambda out: out[:, 0]):
-    """K = JJᵀ, on the device that rmtgen takes: some of torch's CUDA kernels are less exact (hardswish has float32 constants)."""
+    """K = JJᵀ, on the device that rmtgen takes: some of torch's CUDA kernels are less exact
+    (hardswish has float32 constants)."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -2,12 +2,15 @@
 
 A command is of one of two kinds, which its test's name says:
 
-run: run for real, its sizes made small (`SMALL`). make is asked what it would run (`make -n`), and that is called in this interpreter,
+run: run for real, its sizes made small (`SMALL`). make is asked what it would run (`make -n`), and
+that is called in this interpreter,
     which has imported torch already: of the demo every stage, of other runs those up to `risk`.
-words: not run, for the reason in the name (data or weights that a test does not have, hours, this test itself): its words go through make
+words: not run, for the reason in the name (data or weights that a test does not have, hours, this
+test itself): its words go through make
     and the parser that would read them.
 
-A command of neither kind fails. Code within a line of prose, being told of a command that was run, is of the second kind.
+A command of neither kind fails. Code within a line of prose, being told of a command that was run,
+is of the second kind.
 """
 
 import contextlib
@@ -69,7 +72,10 @@ class Command:
     reason: str | None
 
     def __str__(self):
-        return f"{self.where} {f'words, {self.reason}' if self.reason else 'run'}: {shlex.join(self.words)}"
+        return (
+            f"{self.where} {f'words, {self.reason}' if self.reason else 'run'}:"
+            f" {shlex.join(self.words)}"
+        )
 
 
 def blocks(language):
@@ -85,7 +91,8 @@ def blocks(language):
 
 
 def commands():
-    """Every command of a block, those joined by && one by one, then every command and every field within a line of prose."""
+    """Every command of a block, those joined by && one by one, then every command and every field
+    within a line of prose."""
     fenced = [
         Command(f"{block.page}:{block.line + number}", words, why_not_run(words))
         for block in blocks("sh")
@@ -99,22 +106,33 @@ def commands():
 def joined(line):
     words = shlex.split(line, comments=True)
     ends = [place for place, word in enumerate(words) if word == "&&"]
-    parts = [words[start:end] for start, end in zip([0, *(end + 1 for end in ends)], [*ends, None], strict=True)]
+    parts = [
+        words[start:end]
+        for start, end in zip([0, *(end + 1 for end in ends)], [*ends, None], strict=True)
+    ]
     return [tuple(part) for part in parts if part]
 
 
 def told():
-    """Code within lines of prose that names a command, or fields: those of `make plan`, and of `make bench` if they name a benchmark."""
+    """Code within lines of prose that names a command, or fields: those of `make plan`, and of
+    `make bench` if they name a benchmark."""
     for page in PAGES:
         text = (ROOT / page).read_text(encoding="utf-8")
-        prose = re.sub(r"^```.*?^```$", lambda found: "\n" * found[0].count("\n"), text, flags=re.DOTALL | re.MULTILINE)
+        prose = re.sub(
+            r"^```.*?^```$",
+            lambda found: "\n" * found[0].count("\n"),
+            text,
+            flags=re.DOTALL | re.MULTILINE,
+        )
         for found in re.finditer(r"`([^`\n]+)`", prose):
             words = tuple(found[1].split())
             if ASSIGNMENTS.fullmatch(found[1]):
                 words = ("make", "bench" if words[0].startswith("BENCH=") else "plan", *words)
             elif words[0] not in ("make", ".venv/bin/python") or words == ("make",):
                 continue
-            yield Command(f"{page}:{prose[: found.start()].count(chr(10)) + 1}", words, "told in a line")
+            yield Command(
+                f"{page}:{prose[: found.start()].count(chr(10)) + 1}", words, "told in a line"
+            )
 
 
 def why_not_run(words):
@@ -125,14 +143,22 @@ def why_not_run(words):
         return "minutes to hours"
     if words[:2] == ("make", "compare"):
         return "it needs runs of these names"
-    if words[0] != "make" or words[1] in ("help", "plan", "clean") or any(".yaml" in word for word in words):
+    if (
+        words[0] != "make"
+        or words[1] in ("help", "plan", "clean")
+        or any(".yaml" in word for word in words)
+    ):
         return None
     try:
         runs = experiment(words).runs
     except RmtgenError:
         return None  # and it fails when it is run
     absent = {run.dataset for run in runs if run.dataset not in PROVIDED}
-    absent |= {run.model for run in runs if run.init == "pretrained" and not run.weights and not shipped(run.model)}
+    absent |= {
+        run.model
+        for run in runs
+        if run.init == "pretrained" and not run.weights and not shipped(run.model)
+    }
     return f"it needs {' and '.join(sorted(absent))}" if absent else None
 
 
@@ -144,7 +170,9 @@ def experiment(words):
     """What make's words configure, read without make."""
     values = dict(word.split("=", 1) for word in words[2:])
     config = values.pop("CONFIG", "demo" if words[1] == "demo" else None)
-    return load_experiment(config, {name: value for name, value in values.items() if name.lower() in FIELDS})
+    return load_experiment(
+        config, {name: value for name, value in values.items() if name.lower() in FIELDS}
+    )
 
 
 @contextlib.contextmanager
@@ -167,8 +195,12 @@ def workspace(tmp_path_factory, image_folder):
             with tarfile.open(folder / "cifar100.tar", "w") as archive:
                 for split in ("train", "test"):
                     archive.add(image_folder / split, split)
-            torch.save(timm.create_model("resnet18").half().state_dict(), folder / "my" / "weights.pth")
-            save_file(timm.create_model("resnet50").half().state_dict(), folder / "resnet50.safetensors")
+            torch.save(
+                timm.create_model("resnet18").half().state_dict(), folder / "my" / "weights.pth"
+            )
+            save_file(
+                timm.create_model("resnet50").half().state_dict(), folder / "resnet50.safetensors"
+            )
             for block in blocks("yaml"):
                 name = re.match(r"# (\S+\.yaml)", block.text)[1]
                 (folder / name).write_text(block.text, encoding="utf-8")
@@ -178,7 +210,8 @@ def workspace(tmp_path_factory, image_folder):
 
 @pytest.fixture(scope="session")
 def demo(workspace):
-    """The workspace with the small demo's runs and report under data/, where the pages look for them."""
+    """The workspace with the small demo's runs and report under data/, where the pages look for
+    them."""
     with alone(workspace), pytest.MonkeyPatch.context() as patch:
         patch.chdir(workspace)
         run_lines(planned(("make", "demo", *SMALL, *DEMO_SIZES)), STAGES)
@@ -189,20 +222,35 @@ def planned(words):
     """The commands of ours that make would run, as lists of words: a module and its arguments."""
     assert words[0] == "make"
     done = subprocess.run(
-        ["make", "-n", "--no-print-directory", *words[1:]], cwd=ROOT, capture_output=True, text=True, check=False
+        ["make", "-n", "--no-print-directory", *words[1:]],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     lines = [shlex.split(line) for line in done.stdout.splitlines()]
-    return [line[line.index("-m") + 1 :] for line in lines if "-m" in line and line[line.index("-m") + 1] != "pip"]
+    return [
+        line[line.index("-m") + 1 :]
+        for line in lines
+        if "-m" in line and line[line.index("-m") + 1] != "pip"
+    ]
 
 
 def run_lines(lines, stages=(*STAGES, "plan")):
     """Call the `main` of each module that is a stage among `stages`."""
-    called = [(module.partition(".")[2], arguments) for module, *arguments in lines if module.startswith("pipelines.")]
+    called = [
+        (module.partition(".")[2], arguments)
+        for module, *arguments in lines
+        if module.startswith("pipelines.")
+    ]
     assert called
     for stage, arguments in called:
         if stage in stages:
-            assert importlib.import_module(f"pipelines.{stage}").main(arguments) == 0, (stage, arguments)
+            assert importlib.import_module(f"pipelines.{stage}").main(arguments) == 0, (
+                stage,
+                arguments,
+            )
 
 
 def run(*words, **options):
@@ -211,7 +259,8 @@ def run(*words, **options):
     return done.stdout
 
 
-# --- commands run for real ------------------------------------------------------------------------------------------
+# --- commands run for real
+# ------------------------------------------------------------------------------------------
 
 
 def clone(command, workspace, folder):
@@ -221,7 +270,11 @@ def clone(command, workspace, folder):
         pytest.skip("there is no repository here: no .git")
     run("git", "clone", "-q", "--depth", "1", ROOT.as_uri(), "rmtgen", cwd=folder)
     said = run("make", "-n", "demo", cwd=folder / "rmtgen")
-    assert said.index("-m venv .venv") < said.index("pip install") < said.index("pipelines.extract --config 'demo'")
+    assert (
+        said.index("-m venv .venv")
+        < said.index("pip install")
+        < said.index("pipelines.extract --config 'demo'")
+    )
 
 
 def change(command, workspace, folder):
@@ -246,22 +299,30 @@ def make(command, workspace, folder):
         assert len(list(workspace.glob("data/runs/*/risk.csv"))) == 2
     elif target == "help":
         said = run(*command.words, cwd=ROOT)
-        assert all(name in said for name in (*STAGES, "demo", "plan", "compare", "clean", "CONFIG", "OUTPUT"))
+        assert all(
+            name in said
+            for name in (*STAGES, "demo", "plan", "compare", "clean", "CONFIG", "OUTPUT")
+        )
     elif target == "clean":
-        output = next(word for word in command.words if word.startswith("OUTPUT=")).partition("=")[2]
+        output = next(word for word in command.words if word.startswith("OUTPUT=")).partition("=")[
+            2
+        ]
         for name in ("runs", "reports", "cifar-100-python"):
             (folder / output / name).mkdir(parents=True)
         run(*command.words, "-f", str(ROOT / "Makefile"), cwd=folder)
         assert [path.name for path in (folder / output).iterdir()] == ["cifar-100-python"]
     else:
-        run_lines(planned((*command.words, *SMALL, *RUN_SIZES, f"OUTPUT={folder}")), (*STAGES[:4], "plan"))
+        run_lines(
+            planned((*command.words, *SMALL, *RUN_SIZES, f"OUTPUT={folder}")), (*STAGES[:4], "plan")
+        )
         assert target == "plan" or list(folder.glob("runs/*/risk.csv"))
 
 
 RUNNERS = {"git": clone, "cd": change, "open": show, "make": make, ".venv/bin/python": python}
 
 
-# --- commands whose words are read ----------------------------------------------------------------------------------
+# --- commands whose words are read
+# ----------------------------------------------------------------------------------
 
 
 def read_words(words):
@@ -284,7 +345,8 @@ def read_words(words):
             assert module == "pipelines.compare" or parse_experiment(None, arguments).runs
 
 
-# --- the tests ------------------------------------------------------------------------------------------------------
+# --- the tests ------------------------------------------------------------------------------------
+# ------------------
 
 
 @pytest.mark.parametrize("command", commands(), ids=str)
@@ -323,7 +385,12 @@ def anchors(page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page):
-    text = re.sub(r"^```.*?^```$", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(
+        r"^```.*?^```$",
+        "",
+        (ROOT / page).read_text(encoding="utf-8"),
+        flags=re.DOTALL | re.MULTILINE,
+    )
     links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if not link.startswith("http")]
     assert links or page != "README.md"
     for link in links:
@@ -351,5 +418,7 @@ def test_lists_are_whole():
     assert rows(readme, "solver") == list(SOLVERS)
     assert rows(readme, "target") == list(STAGES)
     modules = [path.stem if path.is_dir() else path.name for path in (ROOT / "rmtgen").iterdir()]
-    unnamed = [name for name in modules if not re.search(rf"[`/]{re.escape(name)}[`/]", contributing)]
+    unnamed = [
+        name for name in modules if not re.search(rf"[`/]{re.escape(name)}[`/]", contributing)
+    ]
     assert set(unnamed) <= {"__init__.py", "__pycache__"}

@@ -1,4 +1,5 @@
-"""The architectures that the eNTK is tested and timed on, each with a small image size that it can take."""
+"""The architectures that the eNTK is tested and timed on, each with a small image size that it can
+take."""
 
 ZOO = {
     "resnet18": 32,

@@ -15,7 +15,9 @@ SOLVED = ("extract", "gram", "spectrum", "risk")
 
 
 def compare(words: Sequence[str], transcript: Transcript) -> None:
-    """Report the runs named with `--run`, or every one under OUTPUT/runs; one that cannot be reported is named, and why."""
+    """Report the runs named with `--run`, or every one under OUTPUT/runs; one that cannot be
+    reported is named, and why.
+    """
     parser = experiment_parser(__doc__)
     parser.add_argument(
         "--run",
@@ -27,14 +29,20 @@ def compare(words: Sequence[str], transcript: Transcript) -> None:
     named = parser.parse_known_intermixed_args(words)[0].run
     root = Path(experiment_of(parser, words).runs[0].output)
     chosen, omitted = _chosen(root, named)
-    folder = root / "reports" / f"compare-{durable.digest(' '.join(run.name for run in chosen).encode())[:8]}"
+    folder = (
+        root
+        / "reports"
+        / f"compare-{durable.digest(' '.join(run.name for run in chosen).encode())[:8]}"
+    )
     write_report(Report(chosen, folder, "comparison", omitted), transcript)
 
 
 def _chosen(root: Path, named: Sequence[str]) -> tuple[list[Path], dict[str, str]]:
-    """The runs to report, by name or by the hash that a shortened name still shows, all if none is named; and what the others lack.
+    """The runs to report, by name or by the hash that a shortened name still shows, all if none is
+    named; and what the others lack.
 
-    One that was not named, and is damaged or of another version, is left out too; named, it is an error.
+    One that was not named, and is damaged or of another version, is left out too; named, it is an
+    error.
     """
     from rmtgen.runs.rundir import RUNS
 

@@ -1,4 +1,6 @@
-"""`python -m pipelines STAGE ...`: the same as `python -m pipelines.STAGE ...`; without a stage, what there is."""
+"""`python -m pipelines STAGE ...`: the same as `python -m pipelines.STAGE ...`; without a stage,
+what there is.
+"""
 
 import importlib
 import sys
@@ -32,12 +34,19 @@ def main() -> int:
     """Run the stage named by the first word, or tell what there is; the exit code."""
     stage, *words = sys.argv[1:] or ["--help"]
     if stage in COMMANDS:
-        return importlib.import_module(f"rmtgen.{'stages' if stage in STAGES else 'cli'}.{stage}").main(words)
+        return importlib.import_module(
+            f"rmtgen.{'stages' if stage in STAGES else 'cli'}.{stage}"
+        ).main(words)
     if stage in ("-h", "--help", "help"):
-        stages, others = ("\n".join(map(_described, names)) for names in (STAGES, COMMANDS[len(STAGES) :]))
+        stages, others = (
+            "\n".join(map(_described, names)) for names in (STAGES, COMMANDS[len(STAGES) :])
+        )
         print(
             HELP.format(
-                usage=USAGE.replace(".", " "), stages=stages, others=others, exit_codes=textwrap.fill(EXIT_CODES, WIDTH)
+                usage=USAGE.replace(".", " "),
+                stages=stages,
+                others=others,
+                exit_codes=textwrap.fill(EXIT_CODES, WIDTH),
             )
         )
         return 0
@@ -46,7 +55,9 @@ def main() -> int:
 
 def _described(stage: str) -> str:
     """The first line of a stage's own description."""
-    text = importlib.import_module(f"rmtgen.{'stages' if stage in STAGES else 'cli'}.{stage}").__doc__.splitlines()[0]
+    text = importlib.import_module(
+        f"rmtgen.{'stages' if stage in STAGES else 'cli'}.{stage}"
+    ).__doc__.splitlines()[0]
     told = f"  {stage:<10}{text.partition(': ')[2].rstrip('.')}"
     return textwrap.fill(told, WIDTH, subsequent_indent=" " * 12, break_on_hyphens=False)
 

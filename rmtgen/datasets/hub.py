@@ -39,13 +39,15 @@ class HubImages(EncodedImages):
 def open_hub(name: str, splits: Sequence[str], *, download: bool) -> dict[str, LabelledImages]:
     """The splits asked for, of a set on the hub.
 
-    The image column is `image` or `img`, the label column `label`, `fine_label` or `labels`. A set without a test split is tested on its
-    validation split, as is the habit for those that publish no test labels.
+    The image column is `image` or `img`, the label column `label`, `fine_label` or `labels`. A set
+    without a test split is tested on its validation split, as is the habit for those that publish
+    no test labels.
 
     Args:
         name: `hfds/NAME`, NAME as on the hub.
         splits: "train", "test", or both.
-        download: Consent to reach the hub, which the package does even for a cached set unless HF_HUB_OFFLINE=1.
+        download: Consent to reach the hub, which the package does even for a cached set unless
+            HF_HUB_OFFLINE=1.
 
     Returns:
         Each split, in the order of its rows.
@@ -57,21 +59,24 @@ def open_hub(name: str, splits: Sequence[str], *, download: bool) -> dict[str, L
     """
     if not download:
         raise UsageError(
-            f"{name} is read through the hub, which may download: expected download=True, got False. "
-            "Set it; with HF_HUB_OFFLINE=1 in the environment only the local cache is read."
+            f"{name} is read through the hub, which may download: expected download=True, got"
+            " False. Set it; with HF_HUB_OFFLINE=1 in the environment only the local cache is"
+            " read."
         )
     try:
         import datasets as package  # noqa: PLC0415 - an optional extra
     except ImportError as error:
         raise MissingInputError(
-            f"{name} needs the package datasets, which is not installed. Run: pip install 'rmtgen[hub]'"
+            f"{name} needs the package datasets, which is not installed. Run: pip install"
+            " 'rmtgen[hub]'"
         ) from error
     try:
         tables = package.load_dataset(name.removeprefix("hfds/"))
     # Its errors have no common base: DatasetNotFoundError, ConnectionError, ValueError, ...
     except Exception as error:
         raise MissingInputError(
-            f"{name} could not be loaded ({type(error).__name__}: {error}). Check the name and the network."
+            f"{name} could not be loaded ({type(error).__name__}: {error}). Check the name and the"
+            " network."
         ) from error
     return {split: _labelled(name, split, tables, package.Image(decode=False)) for split in splits}
 
@@ -84,12 +89,18 @@ def _labelled(name: str, split: str, tables: Any, encoded: Any) -> LabelledImage
     lowest = np.unique(labels)[0]
     if not np.issubdtype(labels.dtype, np.integer) or lowest < 0:
         raise CorruptInputError(
-            f"labels must be class numbers ≥ 0: {name} {split} has {lowest} in column {label}. Choose another set."
+            f"labels must be class numbers ≥ 0: {name} {split} has {lowest} in column {label}."
+            " Choose another set."
         )
     classes = getattr(table.features[label], "names", range(int(labels.max()) + 1))
     images = HubImages(table.cast_column(image, encoded), image)
     return LabelledImages(
-        name, split, images, labels.astype(np.int64), tuple(map(str, classes)), np.arange(len(labels))
+        name,
+        split,
+        images,
+        labels.astype(np.int64),
+        tuple(map(str, classes)),
+        np.arange(len(labels)),
     )
 
 
@@ -98,5 +109,6 @@ def _first(wanted: Sequence[str], found: Any, what: str) -> str:
         if candidate in found:
             return candidate
     raise UsageError(
-        f"{what} must be named {' or '.join(wanted)}, got {', '.join(found)}. Export the set as folder:PATH instead."
+        f"{what} must be named {' or '.join(wanted)}, got {', '.join(found)}. Export the set as"
+        " folder:PATH instead."
     )

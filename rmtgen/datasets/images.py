@@ -1,4 +1,6 @@
-"""Pictures that are decoded when asked for, from files, from inside a tar, or from an array; and the labels that go with them."""
+"""Pictures that are decoded when asked for, from files, from inside a tar, or from an array; and
+the labels that go with them.
+"""
 
 import os
 import weakref
@@ -18,7 +20,9 @@ from rmtgen.errors import CorruptInputError
 
 
 class ImageSource(Sequence[Image.Image]):
-    """A sequence of RGB pictures, held as bytes and decoded on access. It can be pickled, so DataLoader workers can hold it."""
+    """A sequence of RGB pictures, held as bytes and decoded on access. It can be pickled, so
+    DataLoader workers can hold it.
+    """
 
     @abstractmethod
     def read(self, position: int) -> bytes:
@@ -48,7 +52,8 @@ class ImageSource(Sequence[Image.Image]):
         return self.decode(self.read(position), self.locate(position))
 
     def examine(self, position: int) -> bytes:
-        """Reads and decodes one image, keeps neither, and returns the BLAKE2b-16 digest of its bytes.
+        """Reads and decodes one image, keeps neither, and returns the BLAKE2b-16 digest of its
+        bytes.
 
         Raises:
             CorruptInputError: It is damaged.
@@ -62,12 +67,19 @@ class EncodedImages(ImageSource):
     """Images held as PNG, JPEG, ... files, wherever the files lie."""
 
     def decode(self, content: bytes, where: str) -> Image.Image:
-        """The RGB picture in an encoded file: grey, palette and alpha images by Pillow's own conversion."""
+        """The RGB picture in an encoded file: grey, palette and alpha images by Pillow's own
+        conversion.
+        """
         with _naming_damage(where), Image.open(BytesIO(content)) as image:
             if image.mode.startswith(("I", "F")):
                 raise ValueError(f"mode {image.mode} would be clipped to 8 bits; convert it first")
-            # Pillow warns on the direct way from a palette with an alpha table; the colours are the same.
-            opaque = image.convert("RGBA") if isinstance(image.info.get("transparency"), bytes) else image
+            # Pillow warns on the direct way from a palette with an alpha table; the colours are the
+            # same.
+            opaque = (
+                image.convert("RGBA")
+                if isinstance(image.info.get("transparency"), bytes)
+                else image
+            )
             return opaque.convert("RGB")
 
 
@@ -96,8 +108,8 @@ class FileImages(EncodedImages):
 class TarImages(EncodedImages):
     """Members of an uncompressed tar, read in place by offset.
 
-    The archive is opened on the first read in each process. `pread` carries its own offset, so threads, and workers forked after the first
-    read, cannot disturb each other.
+    The archive is opened on the first read in each process. `pread` carries its own offset, so
+    threads, and workers forked after the first read, cannot disturb each other.
     """
 
     def __init__(self, path: str, names: Sequence[str], offsets: np.ndarray, sizes: np.ndarray):
@@ -121,10 +133,13 @@ class TarImages(EncodedImages):
         try:
             content = os.pread(self._descriptor, size, offset)
         except OSError as error:
-            raise CorruptInputError(f"{self.locate(position)} cannot be read: {error.strerror}.") from error
+            raise CorruptInputError(
+                f"{self.locate(position)} cannot be read: {error.strerror}."
+            ) from error
         if len(content) != size:
             raise CorruptInputError(
-                f"{self.locate(position)} must hold {size} bytes, got {len(content)}: the archive was cut short."
+                f"{self.locate(position)} must hold {size} bytes, got {len(content)}: the archive"
+                " was cut short."
             )
         return content
 
@@ -152,7 +167,9 @@ class ArrayImages(ImageSource):
         return self.pixels[position].tobytes()
 
     def decode(self, content: bytes, where: str) -> Image.Image:
-        """The RGB picture with these pixels; grey is repeated in every channel. It cannot be damaged."""
+        """The RGB picture with these pixels; grey is repeated in every channel. It cannot be
+        damaged.
+        """
         pixels = np.frombuffer(content, dtype=np.uint8).reshape(self.pixels.shape[1:])
         return Image.fromarray(pixels).convert("RGB")
 
@@ -167,7 +184,8 @@ class ArrayImages(ImageSource):
 
 @dataclass(frozen=True, eq=False)
 class LabelledImages:
-    """Labelled images of one split. Also a map-style dataset: `len()`, and `[i]` decodes image i to an RGB `PIL.Image`.
+    """Labelled images of one split. Also a map-style dataset: `len()`, and `[i]` decodes image i to
+    an RGB `PIL.Image`.
 
     Attributes:
         name: The name given to `load_dataset`.
@@ -175,7 +193,8 @@ class LabelledImages:
         images: The n images, decoded on access; picklable.
         labels: int64, (n,); 0 ≤ label < len(classes).
         classes: The name of each label.
-        indices: int64, (n,); the position of each image in the full split, whose order is fixed (sorted paths for a folder).
+        indices: int64, (n,); the position of each image in the full split, whose order is fixed
+            (sorted paths for a folder).
     """
 
     name: str
@@ -196,7 +215,9 @@ class LabelledImages:
         return [content_digest(self.images.read(position)) for position in range(len(self))]
 
     def subset(self, positions: Sequence[int] | np.ndarray | slice) -> "LabelledImages":
-        """The images at `positions` (of these images, not of the full split): integers, a mask, or a slice."""
+        """The images at `positions` (of these images, not of the full split): integers, a mask, or
+        a slice.
+        """
         positions = np.arange(len(self))[positions]
         return LabelledImages(
             name=self.name,
@@ -217,16 +238,22 @@ def read_file(path: str) -> bytes:
 
 
 def content_digest(content: bytes) -> bytes:
-    """BLAKE2b of an image's bytes, 16 bytes long: equal for equal images, and for no others in practice."""
+    """BLAKE2b of an image's bytes, 16 bytes long: equal for equal images, and for no others in
+    practice.
+    """
     return blake2b(content, digest_size=16).digest()
 
 
 @contextmanager
 def _naming_damage(where: str) -> Iterator[None]:
-    """Turns a decoder's failure into one error class. Fed foreign bytes, decoders fail in a dozen ways; each means damage."""
+    """Turns a decoder's failure into one error class. Fed foreign bytes, decoders fail in a dozen
+    ways; each means damage.
+    """
     try:
         yield
     except CorruptInputError:
         raise
     except Exception as error:
-        raise CorruptInputError(f"{where} cannot be decoded: {type(error).__name__}: {error}.") from error
+        raise CorruptInputError(
+            f"{where} cannot be decoded: {type(error).__name__}: {error}."
+        ) from error

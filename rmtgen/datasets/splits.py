@@ -1,4 +1,6 @@
-"""`load_dataset` draws one subset; `load_split` draws a training and a test subset that share no image, and finds damage first."""
+"""`load_dataset` draws one subset; `load_split` draws a training and a test subset that share no
+image, and finds damage first.
+"""
 
 from collections.abc import Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -46,13 +48,15 @@ def load_dataset(
 ) -> LabelledImages:
     """A seeded subset of a data set's training or test images, decoded on access.
 
-    The images come in seeded order even when all are taken, since several sets are ordered by class; the first 100 of size 1000 are those
-    of size 100. Nothing is decoded here, and a training and a test subset may share an image: `load_split` sees to both.
+    The images come in seeded order even when all are taken, since several sets are ordered by
+    class; the first 100 of size 1000 are those of size 100. Nothing is decoded here, and a training
+    and a test subset may share an image: `load_split` sees to both.
 
     Args:
-        name: cifar10, cifar100, svhn, fashionmnist, food101, flowers102 (training: train and validation parts), fgvcaircraft (training:
-            trainval) through torchvision; mnist5k (extra `demo`); `folder:PATH`, a folder or .tar of train/CLASS/IMAGE and
-            test/CLASS/IMAGE, PATH from the working directory; hfds/NAME from the hub (extra `hub`).
+        name: cifar10, cifar100, svhn, fashionmnist, food101, flowers102 (training: train and
+            validation parts), fgvcaircraft (training: trainval) through torchvision; mnist5k (extra
+            `demo`); `folder:PATH`, a folder or .tar of train/CLASS/IMAGE and test/CLASS/IMAGE, PATH
+            from the working directory; hfds/NAME from the hub (extra `hub`).
         root: Where torchvision's sets lie, or are downloaded to.
         split: "train" or "test".
         size: Number of images; None: all.
@@ -64,12 +68,15 @@ def load_dataset(
         The subset.
 
     Raises:
-        UsageError: An unknown name or split; a size that the data do not have; a class without a training image; a single class.
+        UsageError: An unknown name or split; a size that the data do not have; a class without a
+            training image; a single class.
         MissingInputError: The data are not there, or the download failed.
         CorruptInputError: The data are there, but are not a data set.
     """
     if split not in SPLITS:
-        raise UsageError(f"split must be train or test, got {split!r}. {did_you_mean(split, SPLITS)}")
+        raise UsageError(
+            f"split must be train or test, got {split!r}. {did_you_mean(split, SPLITS)}"
+        )
     full = open_splits(name, (split,), root=root, download=download)[split]
     check_size(size, full)
     subset = full.subset(shuffled_order(full, seed=seed, stratify=stratify)[:size])
@@ -89,10 +96,12 @@ def load_split(
     download: bool = False,
     on_corrupt: str = "refuse",
 ) -> Split:
-    """A training and a test subset that share no image, every image decoded once so that damage is found now.
+    """A training and a test subset that share no image, every image decoded once so that damage is
+    found now.
 
-    The test subset is the head of its seeded order. The training subset walks its own, leaving out images whose bytes are those of a test
-    image. What is left out is made up for by the next image in the order.
+    The test subset is the head of its seeded order. The training subset walks its own, leaving out
+    images whose bytes are those of a test image. What is left out is made up for by the next image
+    in the order.
 
     Args:
         name: As for `load_dataset`; likewise root, seed, stratify, download.
@@ -110,7 +119,8 @@ def load_split(
     Raises:
         UsageError: As for `load_dataset`; or too few images are left after leaving some out.
         MissingInputError: The data are not there, or the download failed.
-        CorruptInputError: The data are not a data set; or images are damaged and on_corrupt is "refuse".
+        CorruptInputError: The data are not a data set; or images are damaged and on_corrupt is
+            "refuse".
     """
     if on_corrupt not in _POLICIES:
         raise UsageError(f"on_corrupt must be refuse or skip, got {on_corrupt!r}.")
@@ -127,7 +137,9 @@ def load_split(
     train_subset = full["train"].subset(_enough(drawn_train, train, full["train"]))
     check_every_class(train_subset, full["train"])
     skipped = tuple(place for place, _ in damage)
-    return Split(train_subset, test_subset, skipped=skipped, duplicates=tuple(drawn_train.duplicates))
+    return Split(
+        train_subset, test_subset, skipped=skipped, duplicates=tuple(drawn_train.duplicates)
+    )
 
 
 @dataclass(eq=False)
@@ -138,14 +150,18 @@ class _Drawn:
     duplicates: list[str] = field(default_factory=list)
 
 
-def _draw(data: LabelledImages, size: int | None, order: np.ndarray, excluded: Container[bytes]) -> _Drawn:
+def _draw(
+    data: LabelledImages, size: int | None, order: np.ndarray, excluded: Container[bytes]
+) -> _Drawn:
     """Walks the order until `size` sound images are found that are not excluded, or the order ends."""
     wanted, walked, drawn = len(data) if size is None else size, 0, _Drawn()
     with ThreadPoolExecutor() as pool:
         while len(drawn.positions) < wanted and walked < len(order):
             batch = order[walked : walked + min(wanted - len(drawn.positions), _BATCH)].tolist()
             walked += len(batch)
-            for position, outcome in zip(batch, pool.map(partial(_examine, data.images), batch), strict=True):
+            for position, outcome in zip(
+                batch, pool.map(partial(_examine, data.images), batch), strict=True
+            ):
                 if isinstance(outcome, CorruptInputError):
                     drawn.damage.append((data.images.locate(position), outcome))
                 elif outcome in excluded:
@@ -175,7 +191,8 @@ def _enough(drawn: _Drawn, size: int | None, data: LabelledImages) -> list[int]:
     found = len(drawn.positions)
     if found < (1 if size is None else size):
         raise UsageError(
-            f"{data.split} size must be at most the {found} images of {data.name} {data.split} that are left, got {size}: of {len(data)}, "
-            f"{len(drawn.damage)} are damaged and {len(drawn.duplicates)} are also test images. Ask for fewer, or fewer test images."
+            f"{data.split} size must be at most the {found} images of {data.name} {data.split} that"
+            f" are left, got {size}: of {len(data)}, {len(drawn.damage)} are damaged and"
+            f" {len(drawn.duplicates)} are also test images. Ask for fewer, or fewer test images."
         )
     return drawn.positions

@@ -1,4 +1,6 @@
-"""Seeded subsets: an order of the whole split, of which every subset is a head, so that subsets of one seed are nested."""
+"""Seeded subsets: an order of the whole split, of which every subset is a head, so that subsets of
+one seed are nested.
+"""
 
 import numpy as np
 
@@ -11,8 +13,8 @@ SPLITS = ("train", "test")
 def shuffled_order(data: LabelledImages, *, seed: int, stratify: bool) -> np.ndarray:
     """A seeded permutation of a split; the first n of it are the subset of size n.
 
-    Different seeds and different splits use independent streams. With `stratify`, the class counts of every head differ by at most one,
-    but for classes that are used up.
+    Different seeds and different splits use independent streams. With `stratify`, the class counts
+    of every head differ by at most one, but for classes that are used up.
 
     Args:
         data: The full split, n images.
@@ -34,7 +36,9 @@ def shuffled_order(data: LabelledImages, *, seed: int, stratify: bool) -> np.nda
 
 
 def _dealt_in_turn(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The first image of every class, then the second of every class, and so on; in each round the classes in random order."""
+    """The first image of every class, then the second of every class, and so on; in each round the
+    classes in random order.
+    """
     by_class = np.argsort(labels, kind="stable")
     counts = np.bincount(labels)
     first = np.cumsum(counts) - counts
@@ -47,10 +51,14 @@ def check_size(size: int | None, data: LabelledImages) -> None:
     """Raises a `UsageError` unless `size` is None (all), or a count that the split can give."""
     if size is None:
         return
-    if isinstance(size, bool) or not isinstance(size, int | np.integer) or not 1 <= size <= len(data):
+    if (
+        isinstance(size, bool)
+        or not isinstance(size, int | np.integer)
+        or not 1 <= size <= len(data)
+    ):
         raise UsageError(
-            f"{data.split} size must be between 1 and the {len(data)} images of {data.name} {data.split}, got {size!r}. "
-            "Leave it out (None) for all of them."
+            f"{data.split} size must be between 1 and the {len(data)} images of {data.name}"
+            f" {data.split}, got {size!r}. Leave it out (None) for all of them."
         )
 
 
@@ -61,6 +69,7 @@ def check_every_class(subset: LabelledImages, full: LabelledImages) -> None:
     if missing:
         shown = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
         raise UsageError(
-            f"every class needs a training image: {len(missing)} of the {len(present)} classes of {full.name} have none among "
-            f"{len(subset)} ({shown}). Take more training images, or a class-balanced subset: stratify=True with at least {len(present)}."
+            f"every class needs a training image: {len(missing)} of the {len(present)} classes of"
+            f" {full.name} have none among {len(subset)} ({shown}). Take more training images, or a"
+            f" class-balanced subset: stratify=True with at least {len(present)}."
         )

@@ -32,7 +32,9 @@ def _read_files(parts: Sequence[Any]) -> tuple[ImageSource, np.ndarray]:
 
 @dataclass(frozen=True)
 class VisionSet:
-    """How torchvision names a set, where it keeps it, and which of its parts make our training and test split."""
+    """How torchvision names a set, where it keeps it, and which of its parts make our training and
+    test split.
+    """
 
     constructor: str
     places: tuple[str, ...]  # below the root
@@ -49,16 +51,22 @@ VISION_SETS = {
     "svhn": VisionSet("SVHN", ("train_32x32.mat", "test_32x32.mat"), _read_channels_first),
     "fashionmnist": VisionSet("FashionMNIST", ("FashionMNIST/raw",), _read_arrays, **_FLAG),
     "food101": VisionSet("Food101", ("food-101/meta", "food-101/images"), _read_files),
-    # Both have a validation part, which transfer studies train on: 2,040 and 6,667 images, ten and about 67 a class.
-    "flowers102": VisionSet("Flowers102", ("flowers-102",), _read_files, train=({"split": "train"}, {"split": "val"})),
-    "fgvcaircraft": VisionSet("FGVCAircraft", ("fgvc-aircraft-2013b",), _read_files, train=({"split": "trainval"},)),
+    # Both have a validation part, which transfer studies train on: 2,040 and 6,667 images, ten and
+    # about 67 a class.
+    "flowers102": VisionSet(
+        "Flowers102", ("flowers-102",), _read_files, train=({"split": "train"}, {"split": "val"})
+    ),
+    "fgvcaircraft": VisionSet(
+        "FGVCAircraft", ("fgvc-aircraft-2013b",), _read_files, train=({"split": "trainval"},)
+    ),
 }
 
 
 def open_vision(name: str, split: str, *, root: Path, download: bool) -> LabelledImages:
     """One split of a set that torchvision knows, in torchvision's order.
 
-    Flowers-102 trains on its train and validation parts (2,040 images), FGVC-Aircraft on trainval (6,667, labelled by variant).
+    Flowers-102 trains on its train and validation parts (2,040 images), FGVC-Aircraft on trainval
+    (6,667, labelled by variant).
 
     Args:
         name: A key of `VISION_SETS`.
@@ -79,14 +87,22 @@ def open_vision(name: str, split: str, *, root: Path, download: bool) -> Labelle
     constructor = getattr(torchvision.datasets, known.constructor)
     try:
         with contextlib.redirect_stdout(sys.stderr):  # results go to stdout, progress does not
-            parts = [constructor(str(root), download=download, **part) for part in getattr(known, split)]
+            parts = [
+                constructor(str(root), download=download, **part) for part in getattr(known, split)
+            ]
         images, labels = known.reader(parts)
-    # torchvision has no error class of its own: RuntimeError, URLError, EOFError, UnpicklingError, ValueError, ...
+    # torchvision has no error class of its own: RuntimeError, URLError, EOFError, UnpicklingError,
+    # ValueError, ...
     except Exception as error:
         raise _unavailable(name, root, download, error) from error
     classes = getattr(parts[0], "classes", range(int(labels.max()) + 1))
     return LabelledImages(
-        name, split, images, labels.astype(np.int64), tuple(map(str, classes)), np.arange(len(labels))
+        name,
+        split,
+        images,
+        labels.astype(np.int64),
+        tuple(map(str, classes)),
+        np.arange(len(labels)),
     )
 
 
@@ -95,19 +111,24 @@ def local_places(name: str, root: Path) -> list[Path]:
     return [root / place for place in VISION_SETS[name].places]
 
 
-def _unavailable(name: str, root: Path, download: bool, error: Exception) -> MissingInputError | CorruptInputError:
+def _unavailable(
+    name: str, root: Path, download: bool, error: Exception
+) -> MissingInputError | CorruptInputError:
     places = local_places(name, root)
     shown = " and ".join(map(str, places))
     reason = f"{type(error).__name__}: {error}".strip().replace("\n", " ")
     if download:
         return MissingInputError(
-            f"{name} could not be downloaded to {root} ({reason}). Check the network and the disk, or put {shown} there."
+            f"{name} could not be downloaded to {root} ({reason}). Check the network and the disk,"
+            f" or put {shown} there."
         )
     if all(place.exists() for place in places):
         return CorruptInputError(
-            f"{shown} must be the whole {name}, but cannot be read ({reason}). Remove it and fetch it with download=True."
+            f"{shown} must be the whole {name}, but cannot be read ({reason}). Remove it and fetch"
+            " it with download=True."
         )
     return MissingInputError(
-        f"{name} must lie at {shown}, got nothing complete there. Fetch it with download=True (in a shell: "
-        f"python -c \"import rmtgen; rmtgen.load_dataset('{name}', root='{root}', download=True)\")."
+        f"{name} must lie at {shown}, got nothing complete there. Fetch it with download=True (in a"
+        f" shell: python -c \"import rmtgen; rmtgen.load_dataset('{name}', root='{root}',"
+        ' download=True)").'
     )

@@ -1,1 +1,3 @@
-"""Dense linear algebra: eigensolves and modes, centring, triangular, band and Krylov factorisations."""
+"""Dense linear algebra: eigensolves and modes, centring, triangular, band and Krylov
+factorisations.
+"""

@@ -1,8 +1,9 @@
-"""Symmetric matrices brought to a band by orthogonal transformations, and what a shifted band answers at little cost.
+"""Symmetric matrices brought to a band by orthogonal transformations, and what a shifted band
+answers at little cost.
 
-Reduction to a band of b columns is all products of large blocks, where reduction to a tridiagonal spends half its operations on
-products with a vector, at the speed of memory; and a band is as good: (B + δI)⁻¹c, tr (B + δI)⁻¹ and tr (B + δI)⁻² take n b² operations.
-The same code runs on CUDA.
+Reduction to a band of b columns is all products of large blocks, where reduction to a tridiagonal
+spends half its operations on products with a vector, at the speed of memory; and a band is as good:
+(B + δI)⁻¹c, tr (B + δI)⁻¹ and tr (B + δI)⁻² take n b² operations. The same code runs on CUDA.
 """
 
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ class Band:
     """A = Q B Qᵀ, B banded, made in place of A.
 
     Attributes:
-        matrix: (n, n); on and below the diagonal the band, below the band the reflectors of Q; above the diagonal nothing of use.
+        matrix: (n, n); on and below the diagonal the band, below the band the reflectors of Q;
+            above the diagonal nothing of use.
         factors: for each panel the triangle T (r, r) of its block reflector I − V T Vᵀ.
     """
 
@@ -32,7 +34,9 @@ class Band:
 
     @classmethod
     def of_(cls, matrix: Float64[Tensor, "n n"]) -> "Band":
-        """Reduce a symmetric matrix, given by its lower triangle, which is overwritten; 4/3 n³ operations."""
+        """Reduce a symmetric matrix, given by its lower triangle, which is overwritten; 4/3 n³
+        operations.
+        """
         factors, n = [], len(matrix)
         for low in range(0, n, STRIP):
             corner = matrix[low : low + STRIP, low : low + STRIP]
@@ -68,12 +72,16 @@ class Band:
         return low + WIDTH, _reflectors(self.matrix[low + WIDTH :, low : low + WIDTH])
 
     def shifted(self, shifts: Float64[Tensor, " l"], columns: Float64[Tensor, "n c"]) -> "Shifted":
-        """Solutions (B + δI)⁻¹c, tr (B + δI)⁻¹ and tr (B + δI)⁻² for every shift δ, by block elimination.
+        """Solutions (B + δI)⁻¹c, tr (B + δI)⁻¹ and tr (B + δI)⁻² for every shift δ, by block
+        elimination.
 
-        With S_j the j-th pivot block, the first and second derivative of log det = Σ log det S_j in δ are the traces; every term of
-        either has one sign, so nothing cancels.
+        With S_j the j-th pivot block, the first and second derivative of log det = Σ log det S_j in
+        δ are the traces; every term of either has one sign, so nothing cancels.
         """
-        n, eye = len(self.matrix), torch.eye(WIDTH, dtype=self.matrix.dtype, device=self.matrix.device)
+        n, eye = (
+            len(self.matrix),
+            torch.eye(WIDTH, dtype=self.matrix.dtype, device=self.matrix.device),
+        )
         forward, multipliers, factors = [], [], []
         trace, trace_square = shifts.new_zeros(len(shifts)), shifts.new_zeros(len(shifts))
         positive = torch.ones_like(shifts, dtype=torch.bool)
@@ -81,16 +89,25 @@ class Band:
         for low in range(0, n, WIDTH):
             high = min(low + WIDTH, n)
             corner = self.matrix[low:high, low:high]
-            pivot = corner.tril() + corner.tril(-1).mT + shifts[:, None, None] * eye[: high - low, : high - low]
+            pivot = (
+                corner.tril()
+                + corner.tril(-1).mT
+                + shifts[:, None, None] * eye[: high - low, : high - low]
+            )
             right = columns[low:high].expand(len(shifts), -1, -1)
             slope, curve = eye[: high - low, : high - low].expand_as(pivot), torch.zeros_like(pivot)
             if low:
                 below = self.matrix[low:high, low - WIDTH : low].triu()
-                multiplier = torch.cholesky_solve(below.mT.expand(len(shifts), -1, -1), factors[-1]).mT
+                multiplier = torch.cholesky_solve(
+                    below.mT.expand(len(shifts), -1, -1), factors[-1]
+                ).mT
                 pivot -= multiplier @ below.mT
                 right = right - multiplier @ forward[-1]
                 bent = second - 2 * first @ torch.cholesky_solve(first, factors[-1])
-                slope, curve = slope + multiplier @ first @ multiplier.mT, multiplier @ bent @ multiplier.mT
+                slope, curve = (
+                    slope + multiplier @ first @ multiplier.mT,
+                    multiplier @ bent @ multiplier.mT,
+                )
                 multipliers.append(multiplier)
             factor, failed = torch.linalg.cholesky_ex(pivot)
             positive &= failed == 0
@@ -111,7 +128,9 @@ class Band:
 
 @dataclass(frozen=True, eq=False)
 class Shifted:
-    """What `Band.shifted` gives: solutions, traces of the inverse and of its square, and whether B + δI was positive definite."""
+    """What `Band.shifted` gives: solutions, traces of the inverse and of its square, and whether B
+    + δI was positive definite.
+    """
 
     solution: Float64[Tensor, "l n c"]
     trace: Float64[Tensor, " l"]
@@ -126,19 +145,28 @@ def _reflectors(reflected: Float64[Tensor, "m b"]) -> Float64[Tensor, "m r"]:
     return vectors
 
 
-def _block_factor(vectors: Float64[Tensor, "m r"], tau: Float64[Tensor, " r"]) -> Float64[Tensor, "r r"]:
-    """T of I − V T Vᵀ, the product of the reflectors (Schreiber & Van Loan 1989): T⁻¹ = diag(1/τ) + the strict upper part of VᵀV."""
+def _block_factor(
+    vectors: Float64[Tensor, "m r"], tau: Float64[Tensor, " r"]
+) -> Float64[Tensor, "r r"]:
+    """T of I − V T Vᵀ, the product of the reflectors (Schreiber & Van Loan 1989): T⁻¹ = diag(1/τ) +
+    the strict upper part of VᵀV.
+    """
     inner = tau[:, None] * (vectors.mT @ vectors).triu(1)
     inner.diagonal().fill_(1.0)
     return torch.linalg.solve_triangular(inner, torch.diag(tau), upper=True, unitriangular=True)
 
 
 def _two_sided_(
-    matrix: Float64[Tensor, "n n"], start: int, vectors: Float64[Tensor, "m r"], factor: Float64[Tensor, "r r"]
+    matrix: Float64[Tensor, "n n"],
+    start: int,
+    vectors: Float64[Tensor, "m r"],
+    factor: Float64[Tensor, "r r"],
 ) -> None:
-    """QᵀAQ for Q = I − V T Vᵀ and A the rows and columns from `start` on, as the rank-2r update A − WVᵀ − VWᵀ.
+    """QᵀAQ for Q = I − V T Vᵀ and A the rows and columns from `start` on, as the rank-2r update A −
+    WVᵀ − VWᵀ.
 
-    Of A the lower triangle is read, and the whole of each square of `STRIP` on the diagonal; both are kept up to date.
+    Of A the lower triangle is read, and the whole of each square of `STRIP` on the diagonal; both
+    are kept up to date.
     """
     n = len(matrix)
     edges = [start, *range((start // STRIP + 1) * STRIP, n, STRIP), n]
@@ -152,4 +180,6 @@ def _two_sided_(
     update = image - vectors @ (0.5 * (factor.mT @ (vectors.mT @ image)))
     left, right = torch.cat([update, vectors], dim=1), torch.cat([vectors, update], dim=1)
     for low, high in pairwise(edges):
-        matrix[low:, low:high].addmm_(left[low - start :], right[low - start : high - start].mT, alpha=-1)
+        matrix[low:, low:high].addmm_(
+            left[low - start :], right[low - start : high - start].mT, alpha=-1
+        )

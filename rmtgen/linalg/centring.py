@@ -1,7 +1,9 @@
-"""The direction 1 taken out of a problem exactly, which is what an unpenalised intercept does: n samples leave n − 1 directions.
+"""The direction 1 taken out of a problem exactly, which is what an unpenalised intercept does: n
+samples leave n − 1 directions.
 
-A reflection turns 1/√n into the first coordinate, and the first coordinate goes. What is left of K is an orthonormal image of HKH,
-H = I − 11ᵀ/n, on the complement of 1; HKH itself has 1 as one more null direction, which rounding mixes with those of K.
+A reflection turns 1/√n into the first coordinate, and the first coordinate goes. What is left of K
+is an orthonormal image of HKH, H = I − 11ᵀ/n, on the complement of 1; HKH itself has 1 as one more
+null direction, which rounding mixes with those of K.
 """
 
 import torch
@@ -10,7 +12,9 @@ from torch import Tensor
 
 
 def reduced_matrix_(matrix: Float64[Tensor, "n n"]) -> Float64[Tensor, "n_eff n_eff"]:
-    """EᵀKE of a symmetric K, which is overwritten; E (n, n−1) is an orthonormal basis of the complement of 1."""
+    """EᵀKE of a symmetric K, which is overwritten; E (n, n−1) is an orthonormal basis of the
+    complement of 1.
+    """
     means = matrix.mean(dim=0)
     matrix.sub_(means[:, None]).sub_(means).add_(
         means.mean()

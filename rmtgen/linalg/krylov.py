@@ -1,7 +1,9 @@
-"""The block Krylov space of a symmetric matrix that is only ever multiplied with: one space for all right-hand sides and all shifts.
+"""The block Krylov space of a symmetric matrix that is only ever multiplied with: one space for all
+right-hand sides and all shifts.
 
-The Galerkin solution of (K + δI)X = B in the space of K from B is what block conjugate gradients reach after as many products. With the
-basis kept and orthogonal to working precision, one space serves every δ, and nothing is lost to rounding.
+The Galerkin solution of (K + δI)X = B in the space of K from B is what block conjugate gradients
+reach after as many products. With the basis kept and orthogonal to working precision, one space
+serves every δ, and nothing is lost to rounding.
 """
 
 from collections.abc import Callable
@@ -22,7 +24,9 @@ class Krylov:
         start: (r, b); the columns B are Q's first r rows, transposed, times it.
     """
 
-    def __init__(self, times: Callable[[Tensor], Tensor], columns: Float64[Tensor, "n b"], most: int):
+    def __init__(
+        self, times: Callable[[Tensor], Tensor], columns: Float64[Tensor, "n b"], most: int
+    ):
         """The space of some columns, of at most `most` dimensions; `times` multiplies (n, b) by K."""
         self.times = times
         block, self.start = _orthonormal(columns, 0.0)
@@ -52,14 +56,18 @@ class Krylov:
         return matrix
 
     def solve(self, shift: float) -> tuple[Float64[Tensor, "k b"], Float64[Tensor, " b"]]:
-        """Coordinates of the solution for one shift δ > 0 at which T + δI is definite, and the norms of its residuals."""
+        """Coordinates of the solution for one shift δ > 0 at which T + δI is definite, and the
+        norms of its residuals.
+        """
         right = self.projected.new_zeros(self.count, self.start.shape[1])
         right[: len(self.start)] = self.start
         solution = torch.cholesky_solve(right, torch.linalg.cholesky(self.matrix(shift)))
         return solution, torch.linalg.vector_norm(self.coupling @ solution[self.last], dim=0)
 
     def _image(self) -> tuple[Float64[Tensor, "r n"], Float64[Tensor, "r last"]]:
-        """What K adds to the space by the last block: the new directions, and how they couple to it."""
+        """What K adds to the space by the last block: the new directions, and how they couple to
+        it.
+        """
         basis = self.basis[: self.count]
         image = self.times(self.basis[self.last].mT)
         scale, corner = torch.linalg.matrix_norm(image).item(), 0.0
@@ -69,7 +77,8 @@ class Krylov:
             corner = corner + overlap[self.last]
         self.projected[self.last, self.last] = (corner + corner.mT) / 2
         directions, coupling = _orthonormal(image, scale)
-        # rounding is no small part of a small image: the basis is taken out of its directions once more
+        # rounding is no small part of a small image: the basis is taken out of its directions once
+        # more
         frame, turn = torch.linalg.qr((directions - (directions @ basis.mT) @ basis).mT)
         return frame.mT, turn @ coupling
 
@@ -77,7 +86,9 @@ class Krylov:
 def _orthonormal(
     columns: Float64[Tensor, "n b"], scale: float
 ) -> tuple[Float64[Tensor, "r n"], Float64[Tensor, "r b"]]:
-    """Orthonormal rows that span the columns, and the columns' coordinates in them; what is negligible beside `scale` is dropped."""
+    """Orthonormal rows that span the columns, and the columns' coordinates in them; what is
+    negligible beside `scale` is dropped.
+    """
     left, singular, right = torch.linalg.svd(columns, full_matrices=False)
     rank = int((singular > NEGLIGIBLE * max(scale, torch.linalg.matrix_norm(columns).item())).sum())
     return left[:, :rank].mT, singular[:rank, None] * right[:rank]

@@ -1,11 +1,13 @@
-"""Eigensolves everyone shares: the modes of a Gram matrix, from the matrix or from the features, checked before use.
+"""Eigensolves everyone shares: the modes of a Gram matrix, from the matrix or from the features,
+checked before use.
 
-Notation: n samples, p features, c outputs, r modes kept, b problems. K = XXᵀ is not divided by n. Everything here is
-float64; a float32 Gram matrix is promoted, and its own rounding sets the rank tolerance.
+Notation: n samples, p features, c outputs, r modes kept, b problems. K = XXᵀ is not divided by n.
+Everything here is float64; a float32 Gram matrix is promoted, and its own rounding sets the rank
+tolerance.
 
-An unpenalised intercept is double centring. With G = (K + nλI)⁻¹ and w = G1, residuals come from P = G − wwᵀ/(1ᵀw), which
-is the pseudo-inverse of H(K + nλI)H, H = I − 11ᵀ/n. So K is replaced by HKH, Y by HY, and the direction 1 leaves the
-problem (`centring`): n_eff = n − 1.
+An unpenalised intercept is double centring. With G = (K + nλI)⁻¹ and w = G1, residuals come from P
+= G − wwᵀ/(1ᵀw), which is the pseudo-inverse of H(K + nλI)H, H = I − 11ᵀ/n. So K is replaced by HKH,
+Y by HY, and the direction 1 leaves the problem (`centring`): n_eff = n − 1.
 """
 
 import dataclasses
@@ -26,7 +28,8 @@ EPS32 = torch.finfo(torch.float32).eps
 EPS64 = torch.finfo(torch.float64).eps
 MEMORY = 4 * 2**30
 PROBES = 4
-# Sound float64 solves score 1e-16 to 1e-13, a solver that worked in float32, or returned wrong vectors, 1e-8 and above.
+# Sound float64 solves score 1e-16 to 1e-13, a solver that worked in float32, or returned wrong
+# vectors, 1e-8 and above.
 PROBE_TOLERANCE = 1e-10
 # From this n on, LAPACK's divide and conquer overflows its 32-bit workspace size 1 + 6n + 2n².
 LAPACK_EVD_LIMIT = 32_767
@@ -37,7 +40,9 @@ ROWS = 256
 
 @dataclass(frozen=True, eq=False)
 class Eigensystem:
-    """All eigenpairs of one symmetric matrix, values ascending, with the results of the checks (relative, float64)."""
+    """All eigenpairs of one symmetric matrix, values ascending, with the results of the checks
+    (relative, float64).
+    """
 
     values: Float64[Tensor, " n"]
     vectors: Float64[Tensor, "n n"]
@@ -47,11 +52,13 @@ class Eigensystem:
 
 @dataclass(frozen=True, eq=False)
 class Modes:
-    """The eigen-modes of K above the rank tolerance, values descending; K is double-centred when `intercept`.
+    """The eigen-modes of K above the rank tolerance, values descending; K is double-centred when
+    `intercept`.
 
-    `tolerance` is the eigenvalue at or below which a direction counts as null. `feature_vectors` holds the right singular
-    vectors when the modes come from features. `residual` and `orthogonality` are relative and were accepted. `every` holds all
-    n_eff values and vectors of a float32 Gram matrix: what lies below its coarse tolerance may be rounding, or the kernel's tail.
+    `tolerance` is the eigenvalue at or below which a direction counts as null. `feature_vectors`
+    holds the right singular vectors when the modes come from features. `residual` and
+    `orthogonality` are relative and were accepted. `every` holds all n_eff values and vectors of a
+    float32 Gram matrix: what lies below its coarse tolerance may be rounding, or the kernel's tail.
     """
 
     values: Float64[Tensor, " r"]
@@ -79,33 +86,45 @@ class Modes:
         return self.n_eff - len(self.values)
 
     def at(self, sum_ridge: float) -> "Modes":
-        """The modes that a sum ridge δ sees: `every` one above the tolerance, where K + δI is definite whatever K's rounding."""
+        """The modes that a sum ridge δ sees: `every` one above the tolerance, where K + δI is
+        definite whatever K's rounding.
+        """
         if self.every is None or sum_ridge <= self.tolerance:
             return self
         return dataclasses.replace(self, values=self.every[0], vectors=self.every[1], every=None)
 
-    def split(self, targets: Float64[Tensor, "n c"]) -> tuple[Float64[Tensor, "r c"], Float64[Tensor, "n c"]]:
-        """Y ↦ (UᵀY, Y − UUᵀY): coefficients on the modes, and the part in the null space, exactly 0 where there is none.
+    def split(
+        self, targets: Float64[Tensor, "n c"]
+    ) -> tuple[Float64[Tensor, "r c"], Float64[Tensor, "n c"]]:
+        """Y ↦ (UᵀY, Y − UUᵀY): coefficients on the modes, and the part in the null space, exactly 0
+        where there is none.
 
         Y is centred first when there is an intercept.
         """
         if self.intercept:
             targets = targets - targets.mean(dim=0)
         coefficients = self.vectors.mT @ targets
-        null_part = targets - self.vectors @ coefficients if self.null_dim else torch.zeros_like(targets)
+        null_part = (
+            targets - self.vectors @ coefficients if self.null_dim else torch.zeros_like(targets)
+        )
         return coefficients, null_part
 
     def null_leverage(self) -> Float64[Tensor, " n"]:
-        """Diagonal of the projector on the null space, 1 − Σ_k U_ik² (less 1/n for an intercept); rounding below 10·n·ε is 0."""
+        """Diagonal of the projector on the null space, 1 − Σ_k U_ik² (less 1/n for an intercept);
+        rounding below 10·n·ε is 0.
+        """
         if not self.null_dim:
             return self.vectors.new_zeros(self.n)
-        leverage = 1 - self.intercept / self.n - torch.linalg.vector_norm(self.vectors, dim=1).square()
+        leverage = (
+            1 - self.intercept / self.n - torch.linalg.vector_norm(self.vectors, dim=1).square()
+        )
         return leverage.where(leverage > 10 * self.n * EPS64, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """What a run keeps of an eigensolve: eigenvalues of K and the targets' coordinates, enough for every training-side formula.
+    """What a run keeps of an eigensolve: eigenvalues of K and the targets' coordinates, enough for
+    every training-side formula.
 
     `null_energy` is ‖Y − UUᵀY‖², summed over outputs.
     """
@@ -148,23 +167,34 @@ def target_spectrum(modes: Modes, targets: np.ndarray | Tensor) -> Spectrum:
     targets = target_matrix(targets).to(modes.vectors.device)
     if len(targets) != modes.n:
         raise UsageError(
-            f"targets must match the modes: expected {modes.n} rows, got {len(targets)}. Slice both to one size."
+            f"targets must match the modes: expected {modes.n} rows, got {len(targets)}. Slice both"
+            " to one size."
         )
     coefficients, null_part = modes.split(targets)
     null_energy = null_part.square().sum().item()
     return Spectrum(
-        modes.values, coefficients, null_energy, modes.n, modes.residual, modes.orthogonality, modes.intercept
+        modes.values,
+        coefficients,
+        null_energy,
+        modes.n,
+        modes.residual,
+        modes.orthogonality,
+        modes.intercept,
     )
 
 
-def gram_modes(gram: np.ndarray | Tensor, *, intercept: bool = False, memory: int = MEMORY) -> Modes:
+def gram_modes(
+    gram: np.ndarray | Tensor, *, intercept: bool = False, memory: int = MEMORY
+) -> Modes:
     """Modes of one Gram matrix: K = U diag(s) Uᵀ, s > tolerance.
 
-    The tolerance is ε·s_max with ε = 10·eps32 for a float32 matrix and max(n, 10)·eps64 for float64, s_max that of K before
-    centring, since that is what its rounding scales with. Peak memory is about five float64 matrices n×n.
+    The tolerance is ε·s_max with ε = 10·eps32 for a float32 matrix and max(n, 10)·eps64 for
+    float64, s_max that of K before centring, since that is what its rounding scales with. Peak
+    memory is about five float64 matrices n×n.
 
     Args:
-        gram: K (n, n), symmetric and positive semidefinite up to rounding, float32 or float64; solved on its device.
+        gram: K (n, n), symmetric and positive semidefinite up to rounding, float32 or float64;
+            solved on its device.
         intercept: Double-centre K, which is an unpenalised intercept in the regression.
         memory: Bytes for `symmetric_eigh`.
 
@@ -173,13 +203,18 @@ def gram_modes(gram: np.ndarray | Tensor, *, intercept: bool = False, memory: in
 
     Raises:
         UsageError: Not square, or of another type.
-        NumericalError: Non-finite, asymmetric, or indefinite beyond rounding; or a solve that failed or its check refused.
+        NumericalError: Non-finite, asymmetric, or indefinite beyond rounding; or a solve that
+            failed or its check refused.
     """
     return _modes([as_tensor(gram)], intercept, memory)[0]
 
 
-def gram_modes_batch(grams: Float[Tensor, "b n n"], intercept: bool = False, *, memory: int = MEMORY) -> list[Modes]:
-    """Modes of several Gram matrices of one size, as `gram_modes`; on CUDA as many a call as fit `memory` bytes."""
+def gram_modes_batch(
+    grams: Float[Tensor, "b n n"], intercept: bool = False, *, memory: int = MEMORY
+) -> list[Modes]:
+    """Modes of several Gram matrices of one size, as `gram_modes`; on CUDA as many a call as fit
+    `memory` bytes.
+    """
     return _modes(list(grams), intercept, memory)
 
 
@@ -206,8 +241,9 @@ def symmetrised(gram: Float[Tensor, "n n"]) -> Float64[Tensor, "n n"]:
     allowed = 1000 * torch.finfo(gram.dtype).eps * largest
     if asymmetry > allowed:
         raise NumericalError(
-            f"gram must be symmetric: expected max |K - Kᵀ| <= {allowed:.3g}, got {asymmetry:.3g} (max |K| = {largest:.3g},"
-            f" {gram.dtype}). Check that rows and columns are the same images in the same order."
+            f"gram must be symmetric: expected max |K - Kᵀ| <= {allowed:.3g}, got {asymmetry:.3g}"
+            f" (max |K| = {largest:.3g}, {gram.dtype}). Check that rows and columns are the same"
+            " images in the same order."
         )
     return matrix
 
@@ -218,7 +254,8 @@ def _prepare(gram: Tensor, intercept: bool) -> tuple[Float64[Tensor, "n_eff n_ef
     n = len(gram)
     if gram.shape != (n, n):
         raise UsageError(
-            f"gram must be square: expected ({n}, {n}), got {tuple(gram.shape)}. Pass the train block alone."
+            f"gram must be square: expected ({n}, {n}), got {tuple(gram.shape)}. Pass the train"
+            " block alone."
         )
     matrix = symmetrised(gram)
     if not intercept:
@@ -242,24 +279,27 @@ def _keep(system: Eigensystem, mean_energy: float, single: bool, intercept: bool
 
 
 def rounding(n: int, single: bool) -> float:
-    """The share of s_max at or below which an eigenvalue of a Gram matrix n×n, float32 or float64, is taken for rounding."""
+    """The share of s_max at or below which an eigenvalue of a Gram matrix n×n, float32 or float64,
+    is taken for rounding.
+    """
     return 10 * EPS32 if single else max(n, 10) * EPS64
 
 
 def indefinite(smallest: float, largest: float, n: int, tolerance: float) -> NumericalError:
     """The error that a Gram matrix with such eigenvalues deserves."""
     return NumericalError(
-        f"gram must be positive semidefinite: expected eigenvalues >= {-tolerance:.3g}, got {smallest:.3g} (the largest is"
-        f" {largest:.3g}, n = {n}). Recompute it in float64, or add {-smallest:.3g} to its diagonal: that is a"
-        f" ridge of {-smallest / n:.3g}."
+        f"gram must be positive semidefinite: expected eigenvalues >= {-tolerance:.3g}, got"
+        f" {smallest:.3g} (the largest is {largest:.3g}, n = {n}). Recompute it in float64, or add"
+        f" {-smallest:.3g} to its diagonal: that is a ridge of {-smallest / n:.3g}."
     )
 
 
 def symmetric_eigh(batch: Float64[Tensor, "b n n"], *, memory: int = MEMORY) -> list[Eigensystem]:
     """Eigensystems of b symmetric matrices, each one verified.
 
-    On CUDA one call takes as many problems as fit `memory` at 4 n² float64 each (input, vectors, 2n² of work space); on the
-    CPU they run one by one, from n = 32,767 on by LAPACK's `evr`, which needs no n² work space.
+    On CUDA one call takes as many problems as fit `memory` at 4 n² float64 each (input, vectors,
+    2n² of work space); on the CPU they run one by one, from n = 32,767 on by LAPACK's `evr`, which
+    needs no n² work space.
 
     Args:
         batch: Symmetric, finite matrices.
@@ -269,18 +309,23 @@ def symmetric_eigh(batch: Float64[Tensor, "b n n"], *, memory: int = MEMORY) -> 
         One eigensystem a matrix, values ascending.
 
     Raises:
-        NumericalError: The solver failed, or a probe found ‖K(Uz) − U(Sz)‖ or ‖Uᵀ(Uz) − z‖ above 1e-10, relative.
+        NumericalError: The solver failed, or a probe found ‖K(Uz) − U(Sz)‖ or ‖Uᵀ(Uz) − z‖ above
+            1e-10, relative.
     """
     n = batch.shape[-1]
     if not n:
         return [Eigensystem(matrix.diagonal(), matrix, 0.0, 0.0) for matrix in batch]
     per_call = min(memory // (32 * n * n), INT32_MAX // (n * n)) if batch.is_cuda else 1
     solve = _eigh_evr if batch.device.type == "cpu" and n >= LAPACK_EVD_LIMIT else torch.linalg.eigh
-    solved = [(part, *_attempt(solve, part, "eigensolve")) for part in batch.split(max(1, per_call))]
+    solved = [
+        (part, *_attempt(solve, part, "eigensolve")) for part in batch.split(max(1, per_call))
+    ]
     return [_verified(*problem) for part in solved for problem in zip(*part, strict=True)]
 
 
-def _eigh_evr(batch: Float64[Tensor, "1 n n"]) -> tuple[Float64[Tensor, "1 n"], Float64[Tensor, "1 n n"]]:
+def _eigh_evr(
+    batch: Float64[Tensor, "1 n n"],
+) -> tuple[Float64[Tensor, "1 n"], Float64[Tensor, "1 n n"]]:
     values, vectors = scipy.linalg.eigh(batch[0].numpy(), driver="evr", check_finite=False)
     return torch.from_numpy(values)[None], torch.from_numpy(vectors)[None]
 
@@ -290,8 +335,8 @@ def _attempt(solve: Callable, matrix: Tensor, what: str) -> tuple[Tensor, ...]:
         return tuple(solve(matrix))
     except (torch.linalg.LinAlgError, scipy.linalg.LinAlgError) as error:
         raise NumericalError(
-            f"{what} must converge: it failed at shape {tuple(matrix.shape)} on {matrix.device} ({error})."
-            " Run it on another device, or add to the diagonal."
+            f"{what} must converge: it failed at shape {tuple(matrix.shape)} on {matrix.device}"
+            f" ({error}). Run it on another device, or add to the diagonal."
         ) from error
 
 
@@ -306,24 +351,33 @@ def _verified(
 
 def _probes(vectors: Float64[Tensor, "n r"]) -> Float64[Tensor, "r k"]:
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(vectors.shape[1], PROBES, generator=generator, dtype=torch.float64).to(vectors.device)
+    return torch.randn(vectors.shape[1], PROBES, generator=generator, dtype=torch.float64).to(
+        vectors.device
+    )
 
 
 def _relative(misfit: Tensor, probes: Tensor, scale: Tensor) -> float:
-    return (misfit.norm() / (probes.norm() * scale).clamp_min(torch.finfo(torch.float64).tiny)).item()
+    return (
+        misfit.norm() / (probes.norm() * scale).clamp_min(torch.finfo(torch.float64).tiny)
+    ).item()
 
 
 def _accepted(residual: float, *bases: Float64[Tensor, "_ r"]) -> float:
-    """The worst departure from orthonormality of `bases`; refuses it, or `residual`, above the tolerance (NaN included)."""
+    """The worst departure from orthonormality of `bases`; refuses it, or `residual`, above the
+    tolerance (NaN included).
+    """
     departures = []
     for vectors in bases:
         probes = _probes(vectors)
-        departures.append(_relative(vectors.mT @ (vectors @ probes) - probes, probes, probes.new_ones(())))
+        departures.append(
+            _relative(vectors.mT @ (vectors @ probes) - probes, probes, probes.new_ones(()))
+        )
     orthogonality = max(departures)
     if not (residual <= PROBE_TOLERANCE and orthogonality <= PROBE_TOLERANCE):
         raise NumericalError(
-            f"eigensolve must reproduce its matrix: expected residual and orthogonality <= {PROBE_TOLERANCE:.0e}, got"
-            f" {residual:.1e} and {orthogonality:.1e} (n = {len(bases[0])}, {bases[0].device}). Run it on another device."
+            "eigensolve must reproduce its matrix: expected residual and orthogonality <="
+            f" {PROBE_TOLERANCE:.0e}, got {residual:.1e} and {orthogonality:.1e} (n ="
+            f" {len(bases[0])}, {bases[0].device}). Run it on another device."
         )
     return orthogonality
 
@@ -331,13 +385,16 @@ def _accepted(residual: float, *bases: Float64[Tensor, "_ r"]) -> float:
 def feature_modes(features: np.ndarray | Tensor, *, intercept: bool = False) -> Modes:
     """Modes of K = XXᵀ from a thin SVD X = U diag(σ) Vᵀ, values s = σ².
 
-    A QR factorisation of the taller orientation leaves a square of side min(n, p) for the SVD. Neither XXᵀ nor XᵀX is
-    formed, which would square the condition number: singular values count down to max(n, p)·eps64 of the largest (of X
-    before centring). Peak memory is about four float64 matrices n×p.
+    A QR factorisation of the taller orientation leaves a square of side min(n, p) for the SVD.
+    Neither XXᵀ nor XᵀX is formed, which would square the condition number: singular values count
+    down to max(n, p)·eps64 of the largest (of X before centring). Peak memory is about four float64
+    matrices n×p.
 
     Args:
-        features: X (n, p), one row a sample, float32 or float64; computed in float64 where they lie.
-        intercept: Subtract the mean feature vector, which is an unpenalised intercept in the regression.
+        features: X (n, p), one row a sample, float32 or float64; computed in float64 where they
+            lie.
+        intercept: Subtract the mean feature vector, which is an unpenalised intercept in the
+            regression.
 
     Returns:
         The modes, with `feature_vectors` V (p, r).
@@ -349,7 +406,9 @@ def feature_modes(features: np.ndarray | Tensor, *, intercept: bool = False) -> 
     matrix = finite_matrix(features, "features").double()
     n, p = matrix.shape
     means = matrix.mean(dim=0) if intercept else matrix.new_zeros(p)
-    left, singular, right, residual, orthogonality = factored(matrix - means if intercept else matrix)
+    left, singular, right, residual, orthogonality = factored(
+        matrix - means if intercept else matrix
+    )
     cutoff = max(n, p) * EPS64 * max(singular[0].item(), n**0.5 * means.norm().item())
     rank = min(int((singular > cutoff).sum()), n - intercept)
     kept = singular[:rank].square(), left[:, :rank]
@@ -359,7 +418,8 @@ def feature_modes(features: np.ndarray | Tensor, *, intercept: bool = False) -> 
 def factored(
     matrix: Float64[Tensor, "n p"],
 ) -> tuple[Float64[Tensor, "n r"], Float64[Tensor, " r"], Float64[Tensor, "p r"], float, float]:
-    """The thin singular value decomposition U, σ, V of a matrix, checked, with its relative residual and departure from orthonormality.
+    """The thin singular value decomposition U, σ, V of a matrix, checked, with its relative
+    residual and departure from orthonormality.
 
     Raises:
         NumericalError: It failed, or its check refused.

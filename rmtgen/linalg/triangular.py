@@ -1,7 +1,8 @@
-"""Dense triangular algebra in place: a Cholesky factor, its inverse a block of rows at a time, and products with it.
+"""Dense triangular algebra in place: a Cholesky factor, its inverse a block of rows at a time, and
+products with it.
 
-Everything is made of products of large blocks, the same on a CPU and on CUDA, in blocks of rows and columns.
-Above the diagonal a factor holds whatever was there: no function here reads it.
+Everything is made of products of large blocks, the same on a CPU and on CUDA, in blocks of rows and
+columns. Above the diagonal a factor holds whatever was there: no function here reads it.
 """
 
 import torch
@@ -9,14 +10,18 @@ from jaxtyping import Float64
 from torch import Tensor
 
 BLOCK = 256
-"""Columns of a panel: enough for products at full speed, few enough to leave little outside them."""
+"""Columns of a panel: enough for products at full speed, few enough to leave little outside them.
+"""
 STRIP = 1024
-"""Columns of a triangle that are multiplied at a time; the zeros beside its diagonal are multiplied within a strip only."""
+"""Columns of a triangle that are multiplied at a time; the zeros beside its diagonal are multiplied
+within a strip only."""
 _STEPS = 12
 
 
 def cholesky_(matrix: Float64[Tensor, "n n"]) -> bool:
-    """Overwrite the lower triangle of a symmetric matrix with its Cholesky factor L; whether it is positive definite."""
+    """Overwrite the lower triangle of a symmetric matrix with its Cholesky factor L; whether it is
+    positive definite.
+    """
     n = len(matrix)
     for low in range(0, n, BLOCK):
         high = min(low + BLOCK, n)
@@ -31,9 +36,13 @@ def cholesky_(matrix: Float64[Tensor, "n n"]) -> bool:
 
 
 def invert_rows_(factor: Float64[Tensor, "n n"], low: int, high: int) -> None:
-    """Turn rows low … high of L into those of R = L⁻¹, where the rows above are R's already: −L_bb⁻¹ L_b R_above, and L_bb⁻¹."""
+    """Turn rows low … high of L into those of R = L⁻¹, where the rows above are R's already:
+    −L_bb⁻¹ L_b R_above, and L_bb⁻¹.
+    """
     corner = torch.linalg.solve_triangular(
-        factor[low:high, low:high].tril(), torch.eye(high - low, dtype=factor.dtype, device=factor.device), upper=False
+        factor[low:high, low:high].tril(),
+        torch.eye(high - low, dtype=factor.dtype, device=factor.device),
+        upper=False,
     )
     rows = factor[low:high, :low].clone()
     for start in range(0, low, STRIP):
@@ -45,8 +54,12 @@ def invert_rows_(factor: Float64[Tensor, "n n"], low: int, high: int) -> None:
     factor[low:high, low:high] = corner
 
 
-def lower_products(inverse: Float64[Tensor, "n n"], low: int, high: int) -> Float64[Tensor, "b high"]:
-    """Products of rows low … high of a lower triangle, zero above its diagonal there, with all rows up to them."""
+def lower_products(
+    inverse: Float64[Tensor, "n n"], low: int, high: int
+) -> Float64[Tensor, "b high"]:
+    """Products of rows low … high of a lower triangle, zero above its diagonal there, with all rows
+    up to them.
+    """
     products = inverse.new_empty(high - low, high)
     for start in range(0, high, STRIP):
         stop = min(start + STRIP, high)
@@ -58,7 +71,9 @@ def lower_products(inverse: Float64[Tensor, "n n"], low: int, high: int) -> Floa
 
 
 def inverse_norm(factor: Float64[Tensor, "n n"]) -> float:
-    """The largest singular value of L⁻¹, from below, by power iteration: within a few per cent as a rule."""
+    """The largest singular value of L⁻¹, from below, by power iteration: within a few per cent as a
+    rule.
+    """
     generator = torch.Generator().manual_seed(0)
     vector = torch.randn(len(factor), 1, generator=generator, dtype=torch.float64).to(factor.device)
     norm = vector.new_zeros(())

@@ -1,4 +1,6 @@
-"""Penultimate features, a batch at a time: memory does not grow with the number of images beyond the features themselves."""
+"""Penultimate features, a batch at a time: memory does not grow with the number of images beyond
+the features themselves.
+"""
 
 import os
 from collections import deque
@@ -43,7 +45,8 @@ def extract_features(
         float32, one row an image; `feature_dim` columns, or 1 under a random head.
 
     Raises:
-        UsageError: no images, a batch size below 1, an absent device, or a batch too large for its memory.
+        UsageError: no images, a batch size below 1, an absent device, or a batch too large for its
+            memory.
         NumericalError: a feature is NaN or infinite.
     """
     images = getattr(images, "images", images)
@@ -72,8 +75,8 @@ def feature_batches(
 ) -> Iterator[tuple[int, Float32[Tensor, "b p"]]]:
     """The features of the numbered batches, each with its number, in the order asked for.
 
-    Batch k is always images k·batch_size up to (k+1)·batch_size, so a run that starts at batch k gives the bits it would have given in
-    the middle of a longer one.
+    Batch k is always images k·batch_size up to (k+1)·batch_size, so a run that starts at batch k
+    gives the bits it would have given in the middle of a longer one.
 
     Args:
         backbone: what to run. Its model is moved to `device` and stays there.
@@ -81,7 +84,8 @@ def feature_batches(
         batches: numbers of the batches, each below the count of images over `batch_size`.
         batch_size: images in one forward pass.
         device: where to compute; None is the GPU where there is one.
-        workers: processes that decode images; 0 decodes in this one. None: 0 on the CPU, which has no spare core, up to 8 beside a GPU.
+        workers: processes that decode images; 0 decodes in this one. None: 0 on the CPU, which has
+            no spare core, up to 8 beside a GPU.
         fp32_precision: "ieee", or "tf32" for faster, rougher products on CUDA.
 
     Yields:
@@ -96,7 +100,8 @@ def feature_batches(
     outside = [batch for batch in batches if not 0 <= batch * batch_size < len(images)]
     if outside:
         raise UsageError(
-            f"batches must lie within {len(images)} images of {batch_size} a batch, got number {outside[0]}."
+            f"batches must lie within {len(images)} images of {batch_size} a batch, got number"
+            f" {outside[0]}."
         )
     device = default_device(device)
     if workers is None:
@@ -126,7 +131,9 @@ class TransformedImages(Dataset):
 
 
 class _ImageBatches(Dataset):
-    """Transformed batches by number. An error of ours is returned, not raised: a worker would wrap its one line in a traceback."""
+    """Transformed batches by number. An error of ours is returned, not raised: a worker would wrap
+    its one line in a traceback.
+    """
 
     def __init__(self, images: Sequence[Image.Image], backbone: Backbone, batch_size: int):
         self.pictures, self.batch_size = TransformedImages(images, backbone), batch_size
@@ -134,7 +141,10 @@ class _ImageBatches(Dataset):
     def __getitem__(self, batch: int) -> tuple[int, Tensor | RmtgenError]:
         start = batch * self.batch_size
         try:
-            pictures = [self.pictures[i] for i in range(start, min(start + self.batch_size, len(self.pictures)))]
+            pictures = [
+                self.pictures[i]
+                for i in range(start, min(start + self.batch_size, len(self.pictures)))
+            ]
         except RmtgenError as failure:
             return batch, failure
         return batch, torch.stack(pictures)
@@ -142,7 +152,9 @@ class _ImageBatches(Dataset):
 
 @dataclass(frozen=True, eq=False)
 class _Flight:
-    """A batch under way: its first image, its pixels on the device, and the host copy of its features, complete once `landed` fires."""
+    """A batch under way: its first image, its pixels on the device, and the host copy of its
+    features, complete once `landed` fires.
+    """
 
     batch: int
     start: int
@@ -170,7 +182,8 @@ def _stream(
         pin_memory=on_gpu,
         generator=torch.Generator(),  # the loader draws a seed; not from the caller's generator
     )
-    # A GPU starts on the next batch while the caller stores this one. A CPU has nothing to overlap: there it would only delay the result.
+    # A GPU starts on the next batch while the caller stores this one. A CPU has nothing to overlap:
+    # there it would only delay the result.
     lead = 1 if on_gpu else 0
     flights: deque[_Flight] = deque()
     for batch, pixels in loader:
@@ -184,7 +197,9 @@ def _stream(
 
 
 def place(model: nn.Module, device: torch.device) -> nn.Module:
-    """The model on its device, convolution weights with channels last: about twice as fast, on the CPU as on the GPU."""
+    """The model on its device, convolution weights with channels last: about twice as fast, on the
+    CPU as on the GPU.
+    """
     model.to(device)
     for parameter in model.parameters():
         if parameter.ndim == 4:
@@ -204,26 +219,34 @@ class _Launch:
     def __call__(self, batch: int, pixels: Tensor) -> _Flight:
         try:
             with torch.inference_mode(), fp32_precision(self.fp32_precision):
-                pixels = pixels.to(self.device, non_blocking=True).contiguous(memory_format=torch.channels_last)
+                pixels = pixels.to(self.device, non_blocking=True).contiguous(
+                    memory_format=torch.channels_last
+                )
                 features = self.model(pixels)
         except torch.OutOfMemoryError as failure:
             reason = str(failure).splitlines()[0]
             raise UsageError(
-                f"a batch must fit into the memory of {self.device}: {len(pixels)} images do not ({reason}). Lower batch_size."
+                f"a batch must fit into the memory of {self.device}: {len(pixels)} images do not"
+                f" ({reason}). Lower batch_size."
             ) from failure
         on_gpu = self.device.type == "cuda"
-        host = torch.empty(features.shape, dtype=torch.float32, pin_memory=on_gpu).copy_(features, non_blocking=True)
+        host = torch.empty(features.shape, dtype=torch.float32, pin_memory=on_gpu).copy_(
+            features, non_blocking=True
+        )
         landed = torch.cuda.current_stream(self.device).record_event() if on_gpu else None
         return _Flight(batch, batch * self.batch_size, pixels, host, landed)
 
 
 def _explain(model: nn.Module, flight: _Flight) -> str:
-    """One line on a batch with non-finite features: how many images, the first of them, and the layer where it begins."""
+    """One line on a batch with non-finite features: how many images, the first of them, and the
+    layer where it begins.
+    """
     bad = (~flight.features.isfinite()).any(dim=1).nonzero().flatten()
     first = flight.start + int(bad[0])
     return (
-        f"features must be finite: {len(bad)} of the {len(flight.features)} images of batch {flight.batch} give NaN or infinite ones, "
-        f"image {first} first; they begin at {first_broken_layer(model, flight.pixels)}. Check that image, and the weights."
+        f"features must be finite: {len(bad)} of the {len(flight.features)} images of batch"
+        f" {flight.batch} give NaN or infinite ones, image {first} first; they begin at"
+        f" {first_broken_layer(model, flight.pixels)}. Check that image, and the weights."
     )
 
 
@@ -238,7 +261,9 @@ def first_broken_layer(model: nn.Module, pixels: Tensor) -> str:
         if isinstance(output, Tensor) and not output.isfinite().all():
             broken.append(name)
 
-    hooks = [module.register_forward_hook(partial(note, name)) for name, module in model.named_modules()]
+    hooks = [
+        module.register_forward_hook(partial(note, name)) for name, module in model.named_modules()
+    ]
     try:
         model(pixels)
     finally:

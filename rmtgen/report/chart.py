@@ -1,10 +1,12 @@
-"""What a figure shows, as data: drawn by matplotlib for the files (`draw`) and by the page's script for the reader (`page`).
+"""What a figure shows, as data: drawn by matplotlib for the files (`draw`) and by the page's script
+for the reader (`page`).
 
-A chart is two panels with their words. A panel holds lines; a line belongs to a group (a run, a theory, a data set), which has its colour
-and marker, and is of a kind (test risk, GCV, …), which has its dash. Both can be toggled on the page, and name the legends of the files.
+A chart is two panels with their words. A panel holds lines; a line belongs to a group (a run, a
+theory, a data set), which has its colour and marker, and is of a kind (test risk, GCV, …), which
+has its dash. Both can be toggled on the page, and name the legends of the files.
 
-Points that cannot stand on a log axis are kept as they are: the renderers leave gaps, the table and the CSV show them, `missing` counts
-them for the caption.
+Points that cannot stand on a log axis are kept as they are: the renderers leave gaps, the table and
+the CSV show them, `missing` counts them for the caption.
 """
 
 import math
@@ -15,7 +17,8 @@ import numpy as np
 import pandas as pd
 
 COORDINATES = ("x", "y", "low", "high", "left", "right")
-"""Columns of a line's table that place it; every other column is told when a reader points at it."""
+"""Columns of a line's table that place it; every other column is told when a reader points at it.
+"""
 SIGNIFICANT = 5
 """Figures of a number on the page."""
 
@@ -46,8 +49,8 @@ class Line:
     Attributes:
         group: whose they are; "" for a line that belongs to none, drawn in grey.
         kind: what they are; "" where the group says it all.
-        table: columns `x` and `y`; `low` and `high` (of y) or `left` and `right` (of x) where there is an interval; then what else to
-            tell of a point, by the names that a reader sees.
+        table: columns `x` and `y`; `low` and `high` (of y) or `left` and `right` (of x) where there
+            is an interval; then what else to tell of a point, by the names that a reader sees.
         dash: "-", "--", ":", "-." or "" for points alone.
         marked: a marker at the points: all, or some of a dense line.
         hollow: an open marker.
@@ -87,7 +90,8 @@ class Chart:
         caption: what is drawn and how to read it, with the points left out counted.
         alt: what it shows, in numbers, for those who cannot see it.
         panels: two, side by side or stacked.
-        groups: every group in the order of its colours and markers: the same run has the same in every chart.
+        groups: every group in the order of its colours and markers: the same run has the same in
+            every chart.
         warnings: what makes a result in it doubtful, one sentence each.
     """
 
@@ -116,7 +120,8 @@ def _placed(table: pd.DataFrame, *axes: Axis) -> pd.Series:
 def as_json(chart: Chart) -> dict[str, object]:
     """The chart for the page's script: numbers to `SIGNIFICANT` figures, null where there is none.
 
-    A column of text is `{"words": each once, "at": places}`: of fifty runs, every point has its run's name.
+    A column of text is `{"words": each once, "at": places}`: of fifty runs, every point has its
+    run's name.
     """
     return {
         "stem": chart.stem,
@@ -146,7 +151,10 @@ def _axis(axis: Axis) -> dict[str, object]:
 
 
 def _line(line: Line, groups: Sequence[str]) -> dict[str, object]:
-    shape = {name: getattr(line, name) for name in ("kind", "dash", "marked", "hollow", "size", "band", "pale")}
+    shape = {
+        name: getattr(line, name)
+        for name in ("kind", "dash", "marked", "hollow", "size", "band", "pale")
+    }
     columns = {str(name): _column(line.table[name].tolist()) for name in line.table}
     return {"group": groups.index(line.group) if line.group else -1, **shape, "columns": columns}
 
@@ -159,11 +167,17 @@ def _column(values: list) -> object:
 
 
 def rounded(value: object) -> object:
-    """A number to `SIGNIFICANT` figures, whole where it is; None for one that is not finite; text as it is."""
+    """A number to `SIGNIFICANT` figures, whole where it is; None for one that is not finite; text
+    as it is.
+    """
     if isinstance(value, str):
         return value
     number = float(value)
     if not math.isfinite(number):
         return None
-    short = float(f"{number:.{SIGNIFICANT}g}") if abs(number) < 1e15 and number != int(number) else number
+    short = (
+        float(f"{number:.{SIGNIFICANT}g}")
+        if abs(number) < 1e15 and number != int(number)
+        else number
+    )
     return int(short) if short == int(short) and abs(short) < 1e15 else short

@@ -1,4 +1,6 @@
-"""Chart 6: how the targets lie in the spectrum, and what is the work of the one and what of the other."""
+"""Chart 6: how the targets lie in the spectrum, and what is the work of the one and what of the
+other.
+"""
 
 from collections.abc import Sequence
 
@@ -16,20 +18,25 @@ SWAPS = (
     ("spectrum swapped in", (1, 0)),
     ("random", (0, 0)),
 )
-"""The four of a swap from the bottom up, with their places in `Swap.risk`: spectrum of, target power of."""
+"""The four of a swap from the bottom up, with their places in `Swap.risk`: spectrum of, target
+power of."""
 LEAST = 0.5
 """Degrees of freedom that a curve begins at."""
 
 
 def alignment_chart(runs: Sequence[Run]) -> Chart:
-    """B(κ) + noise against df1, and the risks of spectra and target powers swapped, or df1 where there is no pair to swap."""
+    """B(κ) + noise against df1, and the risks of spectra and target powers swapped, or df1 where
+    there is no pair to swap.
+    """
     known = [run for run in runs if "curves" in run.theory]
     pairs = _pairs([run for run in runs if run.theory])
     panels = _floors(known), _swaps(pairs) if pairs else _dimensions(known)
     gaps = sum(missing([line.table for line in panel.lines], panel.x, panel.y) for panel in panels)
     return Chart(
         stem="alignment",
-        title="Alignment and effective dimension" if not pairs else "Alignment, and spectra swapped",
+        title=(
+            "Alignment and effective dimension" if not pairs else "Alignment, and spectra swapped"
+        ),
         caption=gapped(_caption(pairs), gaps),
         alt=_alt(known, pairs),
         panels=panels,
@@ -52,7 +59,11 @@ def _floors(runs: Sequence[Run]) -> Panel:
     lines = []
     for run in runs:
         curves = _curves(run)
-        table = {"x": curves["df1"], "y": curves["floor"], "κ over tr K/N": curves["relative_kappa"]}
+        table = {
+            "x": curves["df1"],
+            "y": curves["floor"],
+            "κ over tr K/N": curves["relative_kappa"],
+        }
         lines.append(Line(run.label, "", pd.DataFrame(table)))
     return Panel(
         "Alignment: what is left to learn",
@@ -66,7 +77,9 @@ def _dimensions(runs: Sequence[Run]) -> Panel:
     lines = []
     for run in runs:
         curves = _curves(run)
-        lines.append(Line(run.label, "", pd.DataFrame({"x": curves["relative_kappa"], "y": curves["df1"]})))
+        lines.append(
+            Line(run.label, "", pd.DataFrame({"x": curves["relative_kappa"], "y": curves["df1"]}))
+        )
     return Panel(
         "Effective dimension at matched κ",
         log_axis("effective ridge κ over tr K/N", *(line.table["x"] for line in lines)),
@@ -81,7 +94,9 @@ def _swaps(pairs: Sequence[tuple[Run, Run]]) -> Panel:
         found = swapped(random.result, pretrained.result)
         risks = [float(found.risk[place]) for _, place in SWAPS]
         table = {"x": risks, "y": range(len(SWAPS))}
-        lines.append(Line(pretrained.label, "", pd.DataFrame(table).assign(n=found.n), dash=":", size=7.0))
+        lines.append(
+            Line(pretrained.label, "", pd.DataFrame(table).assign(n=found.n), dash=":", size=7.0)
+        )
     return Panel(
         "From random to pretrained",
         log_axis("risk at the best ridge", *(line.table["x"] for line in lines)),
@@ -98,25 +113,34 @@ def _swaps(pairs: Sequence[tuple[Run, Run]]) -> Panel:
 
 def _caption(pairs: Sequence[tuple[Run, Run]]) -> str:
     left = (
-        "Left: the targets' power that is not learnt when df1 degrees of freedom are spent, noise included. The lower the curve, the "
-        "better the targets align with the leading modes, whatever their eigenvalues."
+        "Left: the targets' power that is not learnt when df1 degrees of freedom are spent, noise"
+        " included. The lower the curve, the better the targets align with the leading modes,"
+        " whatever their eigenvalues."
     )
     if not pairs:
-        return f"{left} Right: the degrees of freedom that an effective ridge leaves: the slower they grow, the faster the spectrum decays."
+        return (
+            f"{left} Right: the degrees of freedom that an effective ridge leaves: the slower they"
+            " grow, the faster the spectrum decays."
+        )
     return (
-        f"{left} Right: the risk foretold from the spectrum of one run with the target power of another, for each pretrained run (its "
-        "colour) and the random one that differs in nothing else. The nearer a swap comes to pretrained, the more of the gap is its work."
+        f"{left} Right: the risk foretold from the spectrum of one run with the target power of"
+        " another, for each pretrained run (its colour) and the random one that differs in nothing"
+        " else. The nearer a swap comes to pretrained, the more of the gap is its work."
     )
 
 
 def _alt(runs: Sequence[Run], pairs: Sequence[tuple[Run, Run]]) -> str:
     if pairs:
-        return listed("Risks of pretrained and random runs, and of their swaps", [_told(*pair) for pair in pairs])
+        return listed(
+            "Risks of pretrained and random runs, and of their swaps",
+            [_told(*pair) for pair in pairs],
+        )
     told = []
     for run in runs:
         last = _curves(run).sort_values("df1").iloc[-1]
         told.append(
-            f"{run.label}: {number(last['floor'], '.3g')} is left at {number(last['df1'], ',.0f')} degrees of freedom"
+            f"{run.label}: {number(last['floor'], '.3g')} is left at {number(last['df1'], ',.0f')}"
+            " degrees of freedom"
         )
     return listed("B(κ) + noise against degrees of freedom", told)
 

@@ -1,6 +1,8 @@
-"""Axes of the charts: what can stand on a log axis, how far it reaches, and where sample sizes are ticked.
+"""Axes of the charts: what can stand on a log axis, how far it reaches, and where sample sizes are
+ticked.
 
-Points that are not finite and positive cannot stand on a log axis: they are left out as gaps, and the caption counts them.
+Points that are not finite and positive cannot stand on a log axis: they are left out as gaps, and
+the caption counts them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,7 +24,11 @@ def drawable(risk: pd.DataFrame) -> pd.DataFrame:
 
 def positive(*columns: Sequence[float]) -> np.ndarray:
     """Every finite positive value of the columns, one after another."""
-    values = np.concatenate([np.asarray(column, dtype=float) for column in columns]) if columns else np.array([])
+    values = (
+        np.concatenate([np.asarray(column, dtype=float) for column in columns])
+        if columns
+        else np.array([])
+    )
     return values[np.isfinite(values) & (values > 0)]
 
 
@@ -37,9 +43,13 @@ def limits(*columns: Sequence[float]) -> tuple[float, float]:
 
 
 def view_limits(*columns: Sequence[float]) -> tuple[float, float]:
-    """`limits` cut at ten times the 90th percentile: a ridgeless fit of risk 1e6 would press all others into a corner."""
+    """`limits` cut at ten times the 90th percentile: a ridgeless fit of risk 1e6 would press all
+    others into a corner.
+    """
     values = positive(*columns)
-    return limits(values[values <= 10 * np.quantile(values, 0.9)]) if values.size else limits(values)
+    return (
+        limits(values[values <= 10 * np.quantile(values, 0.9)]) if values.size else limits(values)
+    )
 
 
 def log_axis(label: str, *columns: Sequence[float]) -> Axis:
@@ -48,7 +58,8 @@ def log_axis(label: str, *columns: Sequence[float]) -> Axis:
 
 
 def size_axis(tables: Iterable[pd.DataFrame]) -> Axis:
-    """Sample sizes on a log axis, ticked where they were measured and labelled where there is room, from the largest down.
+    """Sample sizes on a log axis, ticked where they were measured and labelled where there is room,
+    from the largest down.
 
     Args:
         tables: with a column `n` each.

@@ -1,4 +1,6 @@
-"""Chart 7: what one pool foretells: the risk at every sample size, beyond the pool too, and the labels that a risk takes."""
+"""Chart 7: what one pool foretells: the risk at every sample size, beyond the pool too, and the
+labels that a risk takes.
+"""
 
 from collections.abc import Sequence
 
@@ -17,14 +19,18 @@ OFF = {"y": "predicted_risk", "low": "low", "high": "high"}
 
 
 def forecast_chart(runs: Sequence[Run]) -> Chart:
-    """The forecast at the best ridge with its interval beside the measured best risk, and the labels that smaller risks take."""
+    """The forecast at the best ridge with its interval beside the measured best risk, and the
+    labels that smaller risks take.
+    """
     known = [run for run in runs if "forecast" in run.theory]
     counted = [run for run in known if "labels" in run.theory]
     by_size = _by_size(known)
     return Chart(
         stem="forecast",
         title="Forecast and labels",
-        caption=gapped(_caption(counted), missing([line.table for line in by_size.lines], by_size.x, by_size.y)),
+        caption=gapped(
+            _caption(counted), missing([line.table for line in by_size.lines], by_size.x, by_size.y)
+        ),
         alt=listed("Forecasts", [_told(run) for run in known]),
         panels=(by_size, _labels(counted) if counted else _hindcasts(known)),
         groups=labels(runs),
@@ -34,7 +40,9 @@ def forecast_chart(runs: Sequence[Run]) -> Chart:
 
 def _by_size(runs: Sequence[Run]) -> Panel:
     lines = [line for run in runs for line in (*_forecast(run), *_hindcast(run), _measured(run))]
-    ends = [line.table[name] for line in lines for name in ("y", "low", "high") if name in line.table]
+    ends = [
+        line.table[name] for line in lines for name in ("y", "low", "high") if name in line.table
+    ]
     return Panel(
         "Forecast from one pool",
         log_axis("training images n", *(line.table["x"] for line in lines)),
@@ -46,13 +54,15 @@ def _by_size(runs: Sequence[Run]) -> Panel:
 def _forecast(run: Run) -> list[Line]:
     """The forecast, and from its last point inside the pool's reach what rests on the fitted tail."""
     rows = run.theory["forecast"]
-    table = pd.DataFrame({"x": rows["n"], "y": rows["predicted_risk"], "low": rows["low"], "high": rows["high"]})
+    table = pd.DataFrame(
+        {"x": rows["n"], "y": rows["predicted_risk"], "low": rows["low"], "high": rows["high"]}
+    )
     first = int(np.argmax(rows["extrapolated"])) if rows["extrapolated"].any() else len(rows)
     within, beyond = table[:first], table[max(0, first - 1) :]
     lines = [Line(run.label, FORETOLD, within, marked=False, band=True)] if len(within) else []
-    return lines + [Line(run.label, "from the fitted tail", beyond, dash=":", marked=False, band=True)] * (
-        first < len(rows)
-    )
+    return lines + [
+        Line(run.label, "from the fitted tail", beyond, dash=":", marked=False, band=True)
+    ] * (first < len(rows))
 
 
 def _hindcast(run: Run) -> list[Line]:
@@ -66,11 +76,18 @@ def _hindcast(run: Run) -> list[Line]:
 def _measured(run: Run) -> Line:
     rows = best_curve(run.result.risk)
     told = {"ridge": rows["relative_ridge"], "±": rows["total_se"]}
-    return Line(run.label, "measured", pd.DataFrame({"x": rows["n"], "y": rows["test_risk"], **told}), dash="")
+    return Line(
+        run.label,
+        "measured",
+        pd.DataFrame({"x": rows["n"], "y": rows["test_risk"], **told}),
+        dash="",
+    )
 
 
 def _labels(runs: Sequence[Run]) -> Panel:
-    """Labels against the risk wanted; the upper end of an interval that has none is that of the view."""
+    """Labels against the risk wanted; the upper end of an interval that has none is that of the
+    view.
+    """
     tables = [run.theory["labels"] for run in runs]
     reached = [table[np.isfinite(table["labels"])] for table in tables]
     view = limits(*(rows[name] for rows in reached for name in ("labels", "low", "high")))
@@ -89,12 +106,16 @@ def _labels(runs: Sequence[Run]) -> Panel:
 
 
 def _hindcasts(runs: Sequence[Run]) -> Panel:
-    """How far the risk foretold from a tenth of the pool is off: what a run made before labels were counted has to show."""
+    """How far the risk foretold from a tenth of the pool is off: what a run made before labels were
+    counted has to show.
+    """
     lines = []
     for run in runs:
         if "hindcast" in run.theory:
             rows = run.theory["hindcast"]
-            off = {name: 100 * (rows[column] / rows["test_risk"] - 1) for name, column in OFF.items()}
+            off = {
+                name: 100 * (rows[column] / rows["test_risk"] - 1) for name, column in OFF.items()
+            }
             lines.append(Line(run.label, "", pd.DataFrame({"x": rows["n"], **off})))
     reach = max(positive(*(line.table[name].abs() for line in lines for name in OFF)), default=1.0)
     return Panel(
@@ -107,21 +128,32 @@ def _hindcasts(runs: Sequence[Run]) -> Panel:
 
 def _caption(counted: Sequence[Run]) -> str:
     left = (
-        "Left: the test risk at the best ridge of each size, foretold from one eigendecomposition of the pool, with its 95 % interval "
-        "over pools; measured values are at the sizes of the run. Where the pool does not resolve the kernel's tail, dots mark what "
-        "rests on fitted power laws."
+        "Left: the test risk at the best ridge of each size, foretold from one eigendecomposition"
+        " of the pool, with its 95 % interval over pools; measured values are at the sizes of the"
+        " run. Where the pool does not resolve the kernel's tail, dots mark what rests on fitted"
+        " power laws."
     )
     if not counted:
-        return f"{left} Right: the same from a tenth of the pool, against what was measured at larger sizes."
+        return (
+            f"{left} Right: the same from a tenth of the pool, against what was measured at larger"
+            " sizes."
+        )
     rows = pd.concat([run.theory["labels"] for run in counted])
     out = int(np.isinf(rows["labels"]).sum())
     endless = int((np.isinf(rows["high"]) & np.isfinite(rows["labels"])).sum())
-    right = " Right: how many labels it takes to reach risks from 2 % below the pool's best to half of it, with the same interval."
-    right += (
-        f" {out:,} of {len(rows):,} such risks are out of reach of any number of labels and left out." if out else ""
+    right = (
+        " Right: how many labels it takes to reach risks from 2 % below the pool's best to half of"
+        " it, with the same interval."
     )
     right += (
-        f" {endless:,} interval{'s have' if endless != 1 else ' has'} no upper end and stop{'s' * (endless == 1)} at the edge."
+        f" {out:,} of {len(rows):,} such risks are out of reach of any number of labels and left"
+        " out."
+        if out
+        else ""
+    )
+    right += (
+        f" {endless:,} interval{'s have' if endless != 1 else ' has'} no upper end and"
+        f" stop{'s' * (endless == 1)} at the edge."
         if endless
         else ""
     )
@@ -131,7 +163,10 @@ def _caption(counted: Sequence[Run]) -> str:
 def _told(run: Run) -> str:
     last = run.theory["forecast"].iloc[-1]
     ends = f"{number(last['low'], '.3g')} to {number(last['high'], '.3g')}"
-    return f"{run.label}: risk {number(last['predicted_risk'], '.3g')} ({ends}) at n = {last['n']:,.0f}{_first_labels(run)}"
+    return (
+        f"{run.label}: risk {number(last['predicted_risk'], '.3g')} ({ends}) at n ="
+        f" {last['n']:,.0f}{_first_labels(run)}"
+    )
 
 
 def _first_labels(run: Run) -> str:

@@ -13,7 +13,10 @@ from rmtgen.report.wording import gapped, listed, number
 from rmtgen.theory.local_law import rate
 
 PANELS = (
-    ("Quadratic forms", {"diagonal_rms": ("diagonal", "-"), "off_diagonal_rms": ("off the diagonal", "--")}),
+    (
+        "Quadratic forms",
+        {"diagonal_rms": ("diagonal", "-"), "off_diagonal_rms": ("off the diagonal", "--")},
+    ),
     ("Trace and risk", {"trace": ("|κ̂ / κ − 1|", "-"), "gcv": ("|log GCV / test risk|", ":")}),
 )
 SLOPE = "n^(−1/2)"
@@ -25,9 +28,11 @@ def law_chart(runs: Sequence[Run]) -> Chart:
     panels = tuple(_panel(tested, title, tests) for title, tests in PANELS)
     gaps = sum(missing([line.table for line in panel.lines], panel.x, panel.y) for panel in panels)
     caption = (
-        "GCV is right where a local random matrix law holds. Left: quadratic forms of the resolvent of n samples in the pool's "
-        "eigenvectors, off what the law says by so much, on the diagonal and off it. Right: the effective ridge of n samples against "
-        "that of the pool, and GCV against the test risk, net of the test set's own error. The law asks for n^(−1/2) or faster."
+        "GCV is right where a local random matrix law holds. Left: quadratic forms of the resolvent"
+        " of n samples in the pool's eigenvectors, off what the law says by so much, on the"
+        " diagonal and off it. Right: the effective ridge of n samples against that of the pool,"
+        " and GCV against the test risk, net of the test set's own error. The law asks for n^(−1/2)"
+        " or faster."
     )
     return Chart(
         stem="local-law",
@@ -52,14 +57,20 @@ def _panel(runs: Sequence[Run], title: str, tests: Mapping[str, tuple[str, str]]
     ends = np.array([sizes.min(), sizes.max()]) if sizes.size else np.ones(2)
     slope = max(positive(*(rms[:1] for rms in values)), default=1.0) * (ends / ends[0]) ** -0.5
     lines.append(Line("", SLOPE, pd.DataFrame({"x": ends, "y": slope}), dash="-.", marked=False))
-    return Panel(title, log_axis("training images n", ends), log_axis("deviation", *values), tuple(lines))
+    return Panel(
+        title, log_axis("training images n", ends), log_axis("deviation", *values), tuple(lines)
+    )
 
 
 def _rms(rows: pd.DataFrame) -> pd.DataFrame:
     """Root mean square of the finite deviations of each size, over ridges, trials and pairs."""
     finite = rows[np.isfinite(rows["deviation"])]
     groups = finite.assign(square=finite["deviation"] ** 2).groupby("n")["square"]
-    return pd.DataFrame({"y": groups.mean() ** 0.5, "measurements": groups.size()}).rename_axis("x").reset_index()
+    return (
+        pd.DataFrame({"y": groups.mean() ** 0.5, "measurements": groups.size()})
+        .rename_axis("x")
+        .reset_index()
+    )
 
 
 def _told(run: Run) -> str:
@@ -70,5 +81,7 @@ def _told(run: Run) -> str:
             found = rate(rows["n"], rows["deviation"])
         except UsageError:
             continue
-        slopes.append(f"{name} n^{number(found.slope, '.2f')} ± {number(found.standard_error, '.2f')}")
+        slopes.append(
+            f"{name} n^{number(found.slope, '.2f')} ± {number(found.standard_error, '.2f')}"
+        )
     return f"{run.label}: {', '.join(slopes) or 'too few sizes for a rate'}"

@@ -1,4 +1,6 @@
-"""Chart 2: learning curves, at the best ridge of each size, and at sum ridges held fixed for every n."""
+"""Chart 2: learning curves, at the best ridge of each size, and at sum ridges held fixed for every
+n.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +27,9 @@ FORETOLD = {
 
 
 def learning_chart(runs: Sequence[Run]) -> Chart:
-    """Test risk against n with what foretold it: at the best ridge of each size, and at ridges held fixed."""
+    """Test risk against n with what foretold it: at the best ridge of each size, and at ridges held
+    fixed.
+    """
     bests = [_with_transport(run, best_curve(run.result.risk)) for run in runs]
     fixed = _Fixed.of(runs)
     sizes = size_axis([run.result.risk for run in runs])
@@ -56,14 +60,18 @@ def _at_best(runs: Sequence[Run], bests: Sequence[pd.DataFrame], sizes: Axis) ->
     low, high = limits(*(rows[name] for rows in bests for name in ("test_risk", *FORETOLD)))
     # enough to see the training risk fall away: chart 1 shows how far
     bottom = min(low, max(low / 3, limits(*(rows["train_risk"] for rows in bests))[0]))
-    return Panel("At the best ridge of each size", sizes, Axis("risk", "log", (bottom, high)), tuple(lines))
+    return Panel(
+        "At the best ridge of each size", sizes, Axis("risk", "log", (bottom, high)), tuple(lines)
+    )
 
 
 def _best_lines(run: Run, rows: pd.DataFrame) -> list[Line]:
     """What was measured at the best ridges of a run, and what foretold it where that is known."""
     told = {"x": rows["n"], "ridge": rows["relative_ridge"]}
     risk, error = rows["test_risk"], rows["test_risk_trial_se"]
-    measured = pd.DataFrame({"y": risk, "low": risk - error, "high": risk + error, **told, "subsets": rows["trials"]})
+    measured = pd.DataFrame(
+        {"y": risk, "low": risk - error, "high": risk + error, **told, "subsets": rows["trials"]}
+    )
     foretold = [
         Line(run.label, name, pd.DataFrame({"y": rows[column], **told}), **look)
         for column, (name, look) in FORETOLD.items()
@@ -79,7 +87,9 @@ def _best_lines(run: Run, rows: pd.DataFrame) -> list[Line]:
 
 @dataclass(frozen=True, eq=False)
 class _Fixed:
-    """Curves at ridges held fixed, for each run a mapping from ridge to rows: dense in n where every run has such a curve."""
+    """Curves at ridges held fixed, for each run a mapping from ridge to rows: dense in n where
+    every run has such a curve.
+    """
 
     curves: list[dict[float, pd.DataFrame]]
     dense: bool
@@ -89,7 +99,9 @@ class _Fixed:
         """Those of the dense curve, or of the risk table at ridges λ."""
         if any(run.result.curve is None for run in runs):
             return cls([_fixed_curves(run.result.risk) for run in runs], dense=False)
-        return cls([dict(list(run.result.curve.groupby("relative_sum_ridge"))) for run in runs], dense=True)
+        return cls(
+            [dict(list(run.result.curve.groupby("relative_sum_ridge"))) for run in runs], dense=True
+        )
 
     def names(self) -> list[str]:
         """What the lines are called."""
@@ -101,13 +113,20 @@ class _Fixed:
 
     def risks(self) -> list[pd.Series]:
         """Every column that is drawn."""
-        return [rows[name] for curves in self.curves for rows in curves.values() for name in ("test_risk", "gcv")]
+        return [
+            rows[name]
+            for curves in self.curves
+            for rows in curves.values()
+            for name in ("test_risk", "gcv")
+        ]
 
     def panel(self, runs: Sequence[Run], sizes: Axis) -> Panel:
         """Test risk as lines, GCV as rings on them."""
         lines = []
         for run, curves in zip(runs, self.curves, strict=True):
-            for (ridge, rows), name, dash in zip(curves.items(), self.names(), DASHES, strict=False):
+            for (ridge, rows), name, dash in zip(
+                curves.items(), self.names(), DASHES, strict=False
+            ):
                 told = pd.DataFrame({"x": rows["n"], "y": rows["test_risk"], "ridge": ridge})
                 rings = told.assign(y=rows["gcv"]).iloc[:: -(-len(rows) // RINGS)]
                 lines += [
@@ -121,19 +140,26 @@ class _Fixed:
     def words(self) -> str:
         """Of the caption."""
         if self.dense:
-            return "Then every n, of one random order of the images, at sum ridges nλ held fixed relative to tr K of them all"
+            return (
+                "Then every n, of one random order of the images, at sum ridges nλ held fixed"
+                " relative to tr K of them all"
+            )
         return "Then at ridges held fixed relative to tr K/N"
 
 
 def _fixed_curves(risk: pd.DataFrame) -> dict[float, pd.DataFrame]:
-    """Means over trials against n at the smallest ridge and at one and two thirds of the way up the grid."""
+    """Means over trials against n at the smallest ridge and at one and two thirds of the way up the
+    grid.
+    """
     table = trial_means(risk)
     grid = np.sort(table["relative_ridge"].unique())
     chosen = dict.fromkeys(grid[np.arange(len(DASHES)) * len(grid) // len(DASHES)])
     return {ridge: table[table["relative_ridge"] == ridge] for ridge in chosen}
 
 
-def _words(runs: Sequence[Run], bests: Sequence[pd.DataFrame], fixed: _Fixed, *, top: float) -> tuple[str, str]:
+def _words(
+    runs: Sequence[Run], bests: Sequence[pd.DataFrame], fixed: _Fixed, *, top: float
+) -> tuple[str, str]:
     peak = max(positive(*fixed.risks()), default=0)
     above = f" Curves that leave the view reach up to {scientific(peak)}." if peak > top else ""
     trials = max(run.result.risk["trial"].nunique() for run in runs)
@@ -143,18 +169,23 @@ def _words(runs: Sequence[Run], bests: Sequence[pd.DataFrame], fixed: _Fixed, *,
         else ""
     )
     caption = (
-        "Test risk (filled) against the number of training images, and what GCV predicted without test images (open). First at the ridge "
-        f"of smallest test risk, size by size; bars are standard errors over random subsets, {trials} of each size{transport}. "
-        "Behind, the training risk of the same fits. "
-        f"{fixed.words}; where a small ridge makes a hump, the fit begins to interpolate.{above}"
+        "Test risk (filled) against the number of training images, and what GCV predicted without"
+        " test images (open). First at the ridge of smallest test risk, size by size; bars are"
+        f" standard errors over random subsets, {trials} of each size{transport}. Behind, the"
+        f" training risk of the same fits. {fixed.words}; where a small ridge makes a hump, the fit"
+        f" begins to interpolate.{above}"
     )
     told = []
     for run, rows in zip(runs, bests, strict=True):
         first, last = rows.iloc[0], rows.iloc[-1]
-        start = f"{number(first['test_risk'], '.3g')} at n = {first['n']:,.0f}, " if len(rows) > 1 else ""
+        start = (
+            f"{number(first['test_risk'], '.3g')} at n = {first['n']:,.0f}, "
+            if len(rows) > 1
+            else ""
+        )
         told.append(
-            f"{run.label}: best test risk {start}{number(last['test_risk'], '.3g')} at n = {last['n']:,.0f}, "
-            f"where GCV says {number(last['gcv'], '.3g')}"
+            f"{run.label}: best test risk {start}{number(last['test_risk'], '.3g')} at n ="
+            f" {last['n']:,.0f}, where GCV says {number(last['gcv'], '.3g')}"
         )
     skipped = sum(len(run.result.risk) - len(drawable(run.result.risk)) for run in runs)
     return counted(caption, skipped), listed("Learning curves", told)

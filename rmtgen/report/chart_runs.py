@@ -1,4 +1,6 @@
-"""Runs as the charts know them: each with the label that is its group, and what makes its predictions doubtful."""
+"""Runs as the charts know them: each with the label that is its group, and what makes its
+predictions doubtful.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +36,9 @@ def labelled(results: Sequence[RunResult]) -> list[Run]:
     """
     check_runs(results)
     columns = ("model", "init", "dataset", "kernel")
-    table = pd.DataFrame([{"run": run.name, **{name: getattr(run, name) for name in columns}} for run in results])
+    table = pd.DataFrame(
+        [{"run": run.name, **{name: getattr(run, name) for name in columns}} for run in results]
+    )
     return [Run(result, label) for result, label in zip(results, run_labels(table), strict=True)]
 
 

@@ -1,4 +1,6 @@
-"""Chart 4: how the eigenvalues of the kernel decay, how early they capture the targets, and which modes are learnt."""
+"""Chart 4: how the eigenvalues of the kernel decay, how early they capture the targets, and which
+modes are learnt.
+"""
 
 from collections.abc import Sequence
 
@@ -17,7 +19,9 @@ CURVE_POINTS = 300
 
 
 def spectra_chart(runs: Sequence[Run]) -> Chart:
-    """Each run's eigenvalues, the cumulative target power of its modes, and their learnability where theory tells it."""
+    """Each run's eigenvalues, the cumulative target power of its modes, and their learnability
+    where theory tells it.
+    """
     shares = [run.result.eigenvalues / run.result.eigenvalues.sum() for run in runs]
     powers = [cumulative_power(run.result.target_power, run.result.null_energy) for run in runs]
     top = max(share.max() for share in shares)
@@ -26,7 +30,9 @@ def spectra_chart(runs: Sequence[Run]) -> Chart:
     caption, alt = _words(runs, powers, below=sum(int((share < low).sum()) for share in shares))
     decay = [Line(run.label, "", _thinned(share)) for run, share in zip(runs, shares, strict=True)]
     captured = [
-        line for run, power in zip(runs, powers, strict=True) for line in (_power(run, power), *_learnability(run))
+        line
+        for run, power in zip(runs, powers, strict=True)
+        for line in (_power(run, power), *_learnability(run))
     ]
     return Chart(
         stem="spectra",
@@ -35,7 +41,9 @@ def spectra_chart(runs: Sequence[Run]) -> Chart:
         alt=alt,
         panels=(
             Panel("Eigenvalues", modes, Axis("share of tr K/n", "log", (low, high)), tuple(decay)),
-            Panel("What the modes hold", modes, Axis("share", "linear", (0.0, 1.03)), tuple(captured)),
+            Panel(
+                "What the modes hold", modes, Axis("share", "linear", (0.0, 1.03)), tuple(captured)
+            ),
         ),
         groups=labels(runs),
     )
@@ -65,14 +73,16 @@ def _words(runs: Sequence[Run], powers: Sequence[np.ndarray], *, below: int) -> 
     sizes = ", ".join(f"{n:,}" for n in sorted({run.result.spectrum_n for run in runs}))
     hidden = f" {below:,} eigenvalues lie below the view." if below else ""
     learnt = (
-        " Learnability, σ/(σ + κ) at the best ridge of the pool, is the share of a mode that is learnt."
+        " Learnability, σ/(σ + κ) at the best ridge of the pool, is the share of a mode that is"
+        " learnt."
         if any("modes" in run.theory for run in runs)
         else ""
     )
     caption = (
-        f"Spectra at n = {sizes}. Eigenvalues of K/n stand in descending order, as shares of their sum, the unit in which "
-        "ridges are given: modes far below the ridge have no part in the fit. C(m) is the share of the targets' power in the "
-        f"leading m eigenvectors; the earlier it rises, the better the targets align with the kernel.{learnt}{hidden}"
+        f"Spectra at n = {sizes}. Eigenvalues of K/n stand in descending order, as shares of their"
+        " sum, the unit in which ridges are given: modes far below the ridge have no part in the"
+        " fit. C(m) is the share of the targets' power in the leading m eigenvectors; the earlier"
+        f" it rises, the better the targets align with the kernel.{learnt}{hidden}"
     )
     told = []
     for run, captured in zip(runs, powers, strict=True):
@@ -83,7 +93,10 @@ def _words(runs: Sequence[Run], powers: Sequence[np.ndarray], *, below: int) -> 
             if half <= len(captured)
             else f"all modes hold {percentage(captured[-1])} % of the target power"
         )
-        told.append(f"{run.label}: the first mode holds {percentage(first)} % of the trace, {reach}{_learnt(run)}")
+        told.append(
+            f"{run.label}: the first mode holds {percentage(first)} % of the trace,"
+            f" {reach}{_learnt(run)}"
+        )
     return caption, listed("Eigenvalues of K/n and cumulative target power", told)
 
 

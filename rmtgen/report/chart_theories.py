@@ -1,4 +1,6 @@
-"""Chart 5: what predicts the risk and what does not: every theory against the measured risk, and how it ranks and scales."""
+"""Chart 5: what predicts the risk and what does not: every theory against the measured risk, and
+how it ranks and scales.
+"""
 
 from collections.abc import Sequence
 
@@ -14,13 +16,16 @@ from rmtgen.report.wording import dataset_names, gapped, listed, number
 SHOWN = ("transport", "isotropic", "norm_proxy", "benign", "train_risk")
 """The theories of the scatter: one of each kind."""
 DECADES = 30.0
-"""How far below and above the measured risks the scatter reaches, as a factor: bounds without a constant may be anywhere."""
+"""How far below and above the measured risks the scatter reaches, as a factor: bounds without a
+constant may be anywhere."""
 SPREAD = 0.5
 """The part of a theory's row that its data sets share."""
 
 
 def theories_chart(runs: Sequence[Run]) -> Chart:
-    """Predicted against measured risk for one theory of each kind, and Kendall's τ of all with its interval."""
+    """Predicted against measured risk for one theory of each kind, and Kendall's τ of all with its
+    interval.
+    """
     known = [run for run in runs if run.theory]
     scores = theory_scores([run.result for run in known])
     datasets = dataset_names(scores["dataset"])
@@ -46,8 +51,16 @@ def _means(runs: Sequence[Run]) -> pd.DataFrame:
 
 def _fits(means: pd.DataFrame) -> Panel:
     view = view_limits(means["test_risk"])
-    told = {"x": means["test_risk"], "run": means["run"], "n": means["n"], "ridge": means["relative_ridge"]}
-    clouds = [Line(NAMES[name], "", pd.DataFrame({"y": means[name], **told}), dash="", size=3.0) for name in SHOWN]
+    told = {
+        "x": means["test_risk"],
+        "run": means["run"],
+        "n": means["n"],
+        "ridge": means["relative_ridge"],
+    }
+    clouds = [
+        Line(NAMES[name], "", pd.DataFrame({"y": means[name], **told}), dash="", size=3.0)
+        for name in SHOWN
+    ]
     return Panel(
         "Every theory, no constant fitted",
         Axis("measured test risk", "log", view),
@@ -65,8 +78,16 @@ def _ranks(scores: pd.DataFrame, datasets: dict[str, str]) -> Panel:
     lines = []
     for place, (dataset, called) in enumerate(datasets.items()):
         found = scores[scores["dataset"] == dataset].set_index("theory").reindex(names)
-        ends = np.array([pair if isinstance(pair, tuple) else (np.nan, np.nan) for pair in found["kendall_interval"]])
-        told = {"theory": [NAMES[name] for name in names], "log-error, %": 100 * found["log_error"].to_numpy()}
+        ends = np.array(
+            [
+                pair if isinstance(pair, tuple) else (np.nan, np.nan)
+                for pair in found["kendall_interval"]
+            ]
+        )
+        told = {
+            "theory": [NAMES[name] for name in names],
+            "log-error, %": 100 * found["log_error"].to_numpy(),
+        }
         places = {
             "x": found["kendall"].to_numpy(),
             "y": np.arange(len(names)) - SPREAD * ((place + 0.5) / len(datasets) - 0.5),
@@ -79,7 +100,13 @@ def _ranks(scores: pd.DataFrame, datasets: dict[str, str]) -> Panel:
     return Panel(
         "Rank correlation with the test risk",
         Axis("Kendall τ, 95 % interval", "linear", (-1.05, 1.05)),
-        Axis("", "linear", rows, tuple(map(float, range(len(names)))), tuple(NAMES[name] for name in names)),
+        Axis(
+            "",
+            "linear",
+            rows,
+            tuple(map(float, range(len(names)))),
+            tuple(NAMES[name] for name in names),
+        ),
         tuple(lines),
     )
 
@@ -87,16 +114,19 @@ def _ranks(scores: pd.DataFrame, datasets: dict[str, str]) -> Panel:
 def _caption(outside: int, gaps: int) -> str:
     hidden = f" {outside:,} points lie outside the view." if outside else ""
     caption = (
-        "Left: what one theory of each kind predicts for every run, size and ridge (means over subsets), against the measured test "
-        "risk; on the dashed line it is right. Bounds leave a factor free: only their order and slope say something. Right: whether "
-        f"each theory puts the fits of a data set in the right order, 1 being perfect and 0 no order at all.{hidden}"
+        "Left: what one theory of each kind predicts for every run, size and ridge (means over"
+        " subsets), against the measured test risk; on the dashed line it is right. Bounds leave a"
+        " factor free: only their order and slope say something. Right: whether each theory puts"
+        " the fits of a data set in the right order, 1 being perfect and 0 no order at"
+        f" all.{hidden}"
     )
     return gapped(caption, gaps)
 
 
 def _alt(scores: pd.DataFrame, datasets: dict[str, str]) -> str:
     told = [
-        f"{NAMES[row.theory]} on {datasets[row.dataset]}: τ {number(row.kendall, '.2f')}, log-error {number(row.log_error, '.2g')}"
+        f"{NAMES[row.theory]} on {datasets[row.dataset]}: τ {number(row.kendall, '.2f')}, log-error"
+        f" {number(row.log_error, '.2g')}"
         for row in scores.itertuples()
         if row.theory in (*SHOWN, "gcv")
     ]

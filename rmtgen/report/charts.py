@@ -34,4 +34,7 @@ def charts(results: Sequence[RunResult]) -> list[Chart]:
     """
     runs = labelled(results)
     tables = {name for run in runs for name in run.theory}
-    return [chart(runs) for chart in (*ALWAYS, *(chart for name, chart in WITH_THEORY.items() if name in tables))]
+    return [
+        chart(runs)
+        for chart in (*ALWAYS, *(chart for name, chart in WITH_THEORY.items() if name in tables))
+    ]

@@ -1,4 +1,6 @@
-"""Charts as matplotlib figures: panels side by side or stacked, the groups named above them all, the kinds above each."""
+"""Charts as matplotlib figures: panels side by side or stacked, the groups named above them all,
+the kinds above each.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +27,8 @@ from rmtgen.report.figure_style import COLORS, GREY, MARKERS, PALE
 from rmtgen.report.wording import shorten
 
 MANY_POINTS = 5000
-"""Past this, the points of a panel become an image inside the SVG so that figures of 50 runs stay small."""
+"""Past this, the points of a panel become an image inside the SVG so that figures of 50 runs stay
+small."""
 DENSE = 25
 """Past this, a line has markers at even distances and not at its points."""
 CLOUD = 60
@@ -89,7 +92,8 @@ def plain(text: str) -> str:
 def _looks(groups: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Colour and marker of each group, and of what belongs to none."""
     return {"": (GREY, "o")} | {
-        group: (COLORS[place % len(COLORS)], MARKERS[place % len(MARKERS)]) for place, group in enumerate(groups)
+        group: (COLORS[place % len(COLORS)], MARKERS[place % len(MARKERS)])
+        for place, group in enumerate(groups)
     }
 
 
@@ -98,12 +102,19 @@ def _sample(color: str, marker: str, dash: str) -> Line2D:
     return Line2D([], [], color=color, marker=marker, linestyle=dash, markersize=6)
 
 
-def _draw_panels(figure: Figure, chart: Chart, form: Form, looks: Mapping[str, tuple[str, str]]) -> None:
+def _draw_panels(
+    figure: Figure, chart: Chart, form: Form, looks: Mapping[str, tuple[str, str]]
+) -> None:
     """Panels with their keys; titles side by side stand at one height."""
     columns = [_columns(_kinds(panel.lines), form.panel) for panel in chart.panels]
-    rows = [-(-len(_kinds(panel.lines)) // some) for panel, some in zip(chart.panels, columns, strict=True)]
+    rows = [
+        -(-len(_kinds(panel.lines)) // some)
+        for panel, some in zip(chart.panels, columns, strict=True)
+    ]
     rows = [max(rows)] * len(rows) if form.grid[0] == 1 else rows
-    for axes, panel, some, room in zip(figure.subplots(*form.grid), chart.panels, columns, rows, strict=True):
+    for axes, panel, some, room in zip(
+        figure.subplots(*form.grid), chart.panels, columns, rows, strict=True
+    ):
         _draw_panel(axes, panel, looks)
         axes.set_title(plain(panel.title), pad=6 + 72 * ROW * room)
         _draw_key(axes, _kinds(panel.lines), columns=some, height=ROW * room)
@@ -112,12 +123,21 @@ def _draw_panels(figure: Figure, chart: Chart, form: Form, looks: Mapping[str, t
 def _draw_panel(axes: Axes, panel: Panel, looks: Mapping[str, tuple[str, str]]) -> None:
     dots = sum(len(line.table) for line in panel.lines if not line.dash)
     for place, line in enumerate(panel.lines):
-        _draw_line(axes, line, panel, looks[line.group], offset=0.05 * (place % 3), rasterized=dots > MANY_POINTS)
+        _draw_line(
+            axes,
+            line,
+            panel,
+            looks[line.group],
+            offset=0.05 * (place % 3),
+            rasterized=dots > MANY_POINTS,
+        )
     _set_axis(axes, "x", panel.x)
     _set_axis(axes, "y", panel.y)
 
 
-def _draw_line(axes: Axes, line: Line, panel: Panel, look: tuple[str, str], *, offset: float, rasterized: bool) -> None:
+def _draw_line(
+    axes: Axes, line: Line, panel: Panel, look: tuple[str, str], *, offset: float, rasterized: bool
+) -> None:
     color, marker = look
     x, y = (_placed(line, *place) for place in (("x", panel.x), ("y", panel.y)))
     if line.pale:
@@ -162,7 +182,9 @@ def _inside(values: np.ndarray, axis: Axis) -> bool:
     return bool(((finite >= axis.view[0]) & (finite <= axis.view[1])).all())
 
 
-def _draw_interval(axes: Axes, line: Line, panel: Panel, color: object, x: np.ndarray, y: np.ndarray) -> None:
+def _draw_interval(
+    axes: Axes, line: Line, panel: Panel, color: object, x: np.ndarray, y: np.ndarray
+) -> None:
     """Bars with caps, or a band; an end beyond the view stops at its edge."""
     upright = "low" in line.table
     names, axis = (("low", "high"), panel.y) if upright else (("left", "right"), panel.x)
@@ -175,7 +197,9 @@ def _draw_interval(axes: Axes, line: Line, panel: Panel, color: object, x: np.nd
     (axes.vlines if upright else axes.hlines)(along, low, high, color=color, linewidth=1.2)
     for ends in (low, high):
         points = (along, ends) if upright else (ends, along)
-        axes.plot(*points, linestyle="none", marker="_" if upright else "|", markersize=5, color=color)
+        axes.plot(
+            *points, linestyle="none", marker="_" if upright else "|", markersize=5, color=color
+        )
 
 
 def _kinds(lines: Sequence[Line]) -> dict[str, Line]:
@@ -192,11 +216,15 @@ def _draw_key(axes: Axes, kinds: Mapping[str, Line], *, columns: int, height: fl
     if not kinds:
         return
     axes.legend(
-        [Line2D([], [], **_shape(line, PALE if line.pale else GREY, "o")) for line in kinds.values()],
+        [
+            Line2D([], [], **_shape(line, PALE if line.pale else GREY, "o"))
+            for line in kinds.values()
+        ],
         [plain(name) for name in kinds],
         loc="upper left",
         bbox_to_anchor=(-0.015, 1.0),
-        bbox_transform=axes.transAxes + ScaledTranslation(0, height + 0.03, axes.get_figure().dpi_scale_trans),
+        bbox_transform=axes.transAxes
+        + ScaledTranslation(0, height + 0.03, axes.get_figure().dpi_scale_trans),
         borderaxespad=0,
         borderpad=0,
         ncols=columns,
@@ -209,7 +237,9 @@ def _draw_key(axes: Axes, kinds: Mapping[str, Line], *, columns: int, height: fl
 
 
 def _columns(names: Iterable[str], letters: int) -> int:
-    """The most columns that a key of such entries has in so many letters; it fills them one after another."""
+    """The most columns that a key of such entries has in so many letters; it fills them one after
+    another.
+    """
     widths = [len(name) + HANDLE for name in names]
     fitting = (
         columns
@@ -220,7 +250,13 @@ def _columns(names: Iterable[str], letters: int) -> int:
 
 
 def _set_axis(axes: Axes, which: str, axis: Axis) -> None:
-    axes.set(**{f"{which}scale": axis.scale, f"{which}lim": axis.view, f"{which}label": plain(axis.label)})
+    axes.set(
+        **{
+            f"{which}scale": axis.scale,
+            f"{which}lim": axis.view,
+            f"{which}label": plain(axis.label),
+        }
+    )
     if axis.ticks is not None:
         _named_ticks(axes, which, axis)
     elif axis.scale == "log":
@@ -236,7 +272,9 @@ def _named_ticks(axes: Axes, which: str, axis: Axis) -> None:
     side = getattr(axes, f"{which}axis")
     side.set_major_locator(FixedLocator([tick for tick, _ in named]))
     side.set_major_formatter(FixedFormatter([plain(name) for _, name in named]))
-    side.set_minor_locator(FixedLocator([tick for tick, name in zip(axis.ticks, names, strict=True) if not name]))
+    side.set_minor_locator(
+        FixedLocator([tick for tick, name in zip(axis.ticks, names, strict=True) if not name])
+    )
     side.set_minor_formatter(NullFormatter())
 
 

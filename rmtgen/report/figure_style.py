@@ -1,4 +1,6 @@
-"""The looks that the files and the page share: a group keeps its colour and marker through all charts."""
+"""The looks that the files and the page share: a group keeps its colour and marker through all
+charts.
+"""
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe & Ito 2008, without yellow, which white ground swallows."""

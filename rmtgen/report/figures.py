@@ -1,6 +1,7 @@
 """The report's charts as files: SVG for the page and the paper, PDF for LaTeX, PNG for slides.
 
-Each is drawn twice, its panels side by side and stacked, so that a page can show readable text on a telephone too.
+Each is drawn twice, its panels side by side and stacked, so that a page can show readable text on a
+telephone too.
 """
 
 import io

@@ -1,4 +1,5 @@
-"""What the fits of one run say together: how far GCV is from the measured test risk, and the best ridge of each size.
+"""What the fits of one run say together: how far GCV is from the measured test risk, and the best
+ridge of each size.
 
 `gap` is everywhere |GCV / test risk − 1|, a ratio: 0.01 is one percent.
 """
@@ -23,7 +24,8 @@ WIDE_GAP = 0.2  # a worst fit this far off needs a word of explanation
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far GCV is from the measured test risk: the gap |GCV / test risk − 1| over the fits of a run.
+    """How far GCV is from the measured test risk: the gap |GCV / test risk − 1| over the fits of a
+    run.
 
     Attributes:
         median: Median gap, NaN without a finite fit.
@@ -57,7 +59,9 @@ def gaps(risk: pd.DataFrame) -> pd.Series:
 
 
 def agreement(risk: pd.DataFrame, min_n: int = MIN_N) -> Agreement:
-    """Median and worst |GCV / test risk − 1| over every (n, ridge, trial) with n ≥ min_n and a finite gap."""
+    """Median and worst |GCV / test risk − 1| over every (n, ridge, trial) with n ≥ min_n and a
+    finite gap.
+    """
     rows = risk[risk["n"] >= min_n].reset_index(drop=True)
     gap = gaps(rows)
     finite = gap.dropna()
@@ -81,8 +85,9 @@ def agreement(risk: pd.DataFrame, min_n: int = MIN_N) -> Agreement:
 def loo_warns(gcv: float, loo: float, test_risk: float) -> bool:
     """Whether LOO, which needs no test images either, tells that GCV is off.
 
-    GCV is LOO with every sample's leverage replaced by the mean leverage (Golub, Heath & Wahba 1979), so the two part where a few
-    samples carry the fit. LOO warns where they part by more than `WIDE_GAP` and LOO is, as a ratio, nearer to the test risk.
+    GCV is LOO with every sample's leverage replaced by the mean leverage (Golub, Heath & Wahba
+    1979), so the two part where a few samples carry the fit. LOO warns where they part by more than
+    `WIDE_GAP` and LOO is, as a ratio, nearer to the test risk.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         gcv_off, loo_off = np.log([gcv, loo]) - np.log(test_risk)
@@ -90,17 +95,20 @@ def loo_warns(gcv: float, loo: float, test_risk: float) -> bool:
 
 
 def trial_means(risk: pd.DataFrame) -> pd.DataFrame:
-    """Means over trials, one row per (n, relative ridge), with the errors of the mean test risk and GCV.
+    """Means over trials, one row per (n, relative ridge), with the errors of the mean test risk and
+    GCV.
 
-    The trials of a run share one test set, so its sampling error does not average out: `total_se` adds it to the error
-    over trials in quadrature. At n = N every trial holds the same images and only the sampling error is left.
+    The trials of a run share one test set, so its sampling error does not average out: `total_se`
+    adds it to the error over trials in quadrature. At n = N every trial holds the same images and
+    only the sampling error is left.
 
     Args:
         risk: Rows per (n, trial, ridge), columns `RISK_COLUMNS`.
 
     Returns:
-        The columns of `risk` but `trial`, averaged over finite values, and: `trials`, the number of finite test risks;
-        `test_risk_trial_se` and `gcv_trial_se`, standard errors over trials, NaN for a single one; `total_se`.
+        The columns of `risk` but `trial`, averaged over finite values, and: `trials`, the number of
+        finite test risks; `test_risk_trial_se` and `gcv_trial_se`, standard errors over trials, NaN
+        for a single one; `total_se`.
     """
     finite = risk[list(RISK_COLUMNS)].replace([np.inf, -np.inf], np.nan)
     groups = finite.groupby(["n", "relative_ridge"])
@@ -116,8 +124,8 @@ def trial_means(risk: pd.DataFrame) -> pd.DataFrame:
 def best(risk: pd.DataFrame, n: int) -> pd.Series:
     """The row of `trial_means` at size n whose ridge has the smallest mean test risk.
 
-    Only ridges measured in the most trials compete: a mean over fewer draws could win by luck. Where no test risk is finite there is
-    no best ridge, and all but n is NaN.
+    Only ridges measured in the most trials compete: a mean over fewer draws could win by luck.
+    Where no test risk is finite there is no best ridge, and all but n is NaN.
 
     Raises:
         UsageError: no row has that n.
@@ -125,7 +133,9 @@ def best(risk: pd.DataFrame, n: int) -> pd.Series:
     rows = risk[risk["n"] == n]
     if rows.empty:
         sizes = ", ".join(str(size) for size in sorted(risk["n"].unique()))
-        raise UsageError(f"n must be a size of the run: expected one of {sizes}, got {n}. Choose one of them.")
+        raise UsageError(
+            f"n must be a size of the run: expected one of {sizes}, got {n}. Choose one of them."
+        )
     table = trial_means(rows)
     rivals = table[table["trials"] == table["trials"].max()]
     row = rivals.iloc[int(rivals["test_risk"].fillna(np.inf).argmin())]
@@ -133,25 +143,29 @@ def best(risk: pd.DataFrame, n: int) -> pd.Series:
 
 
 def regrets(risk: pd.DataFrame, by: str) -> pd.DataFrame:
-    """What it costs to choose the ridge by `by`, without test images: test risk at its smallest value over the best test risk − 1.
+    """What it costs to choose the ridge by `by`, without test images: test risk at its smallest
+    value over the best test risk − 1.
 
-    The choice is made on each subset by itself, as whoever has only one would make it. Fits whose `by` or test risk is not finite do not
-    compete.
+    The choice is made on each subset by itself, as whoever has only one would make it. Fits whose
+    `by` or test risk is not finite do not compete.
 
     Args:
         risk: Rows per (n, trial, ridge), columns `RISK_COLUMNS`.
         by: `gcv` or `loo`.
 
     Returns:
-        One row a size that has a choice: `n regret se ridge trials`. `regret` is the mean over subsets, a ratio ≥ 0; `se` its standard
-        error, NaN for a single one; `ridge` the relative ridge chosen in the median.
+        One row a size that has a choice: `n regret se ridge trials`. `regret` is the mean over
+        subsets, a ratio ≥ 0; `se` its standard error, NaN for a single one; `ridge` the relative
+        ridge chosen in the median.
     """
     finite = risk[np.isfinite(risk[[by, "test_risk"]]).all(axis=1)].reset_index(drop=True)
     groups = finite.groupby(["n", "trial"])
     chosen = finite.loc[groups[by].idxmin()]
     lowest = finite.loc[groups["test_risk"].idxmin(), "test_risk"]
     rows = chosen.assign(regret=chosen["test_risk"].to_numpy() / lowest.to_numpy() - 1).groupby("n")
-    table = rows.agg(regret=("regret", "mean"), se=("regret", "sem"), ridge=("relative_ridge", "median"))
+    table = rows.agg(
+        regret=("regret", "mean"), se=("regret", "sem"), ridge=("relative_ridge", "median")
+    )
     return table.assign(trials=rows.size()).reset_index()
 
 

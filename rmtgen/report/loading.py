@@ -14,14 +14,17 @@ def load_result(folder: Path) -> RunResult:
     Raises:
         MissingInputError: there is no such run, or its stage `spectrum` or `risk` is not done.
         CorruptInputError: a file is not what its stage wrote.
-        StaleInputError: a stage was made by another version, or from other results than those there now.
+        StaleInputError: a stage was made by another version, or from other results than those there
+            now.
     """
     run = load_run(folder)
     solved = run.spectrum.largest
     return RunResult(
         name=run.name,
         **{key: run.config[key] for key in ("model", "init", "dataset")},
-        kernel=kernel_label(run.config["kernel"], run.config.get("heads"), run.config.get("projection")),
+        kernel=kernel_label(
+            run.config["kernel"], run.config.get("heads"), run.config.get("projection")
+        ),
         config=run.config,
         risk=run.risk,
         curve=run.curve,
@@ -35,8 +38,20 @@ def load_result(folder: Path) -> RunResult:
 
 
 def _summary(manifest: Manifest) -> dict[str, object]:
-    """What a reader wants of a manifest: everything but the long lists and the checksum of every file."""
-    details = {key: value for key, value in manifest.details.items() if not isinstance(value, list) or len(value) <= 5}
+    """What a reader wants of a manifest: everything but the long lists and the checksum of every
+    file.
+    """
+    details = {
+        key: value
+        for key, value in manifest.details.items()
+        if not isinstance(value, list) or len(value) <= 5
+    }
     made = {key: value for key, value in manifest.provenance.items() if key != "versions"}
     versions = manifest.provenance.get("versions", {})
-    return {"spec_hash": manifest.spec_hash, "seconds": manifest.seconds, **made, **versions, **details}
+    return {
+        "spec_hash": manifest.spec_hash,
+        "seconds": manifest.seconds,
+        **made,
+        **versions,
+        **details,
+    }

@@ -1,7 +1,8 @@
 """The report page: one HTML file that needs nothing else, neither a network nor a file beside it.
 
-Everything a run brings along (names, labels, configuration) is text: to the template, which escapes it, and to the page's script, which
-reads figures and long tables from one JSON object in the page and sets what it finds as text.
+Everything a run brings along (names, labels, configuration) is text: to the template, which escapes
+it, and to the page's script, which reads figures and long tables from one JSON object in the page
+and sets what it finds as text.
 """
 
 import json
@@ -53,7 +54,10 @@ class RunSection:
 
 
 def render_page(
-    results: Sequence[RunResult], charts: Sequence[Chart], title: str, omitted: Mapping[str, str] = MappingProxyType({})
+    results: Sequence[RunResult],
+    charts: Sequence[Chart],
+    title: str,
+    omitted: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """The whole report as the text of one HTML file.
 
@@ -98,22 +102,31 @@ def render_page(
 
 
 def _embedded(data: object) -> Markup:
-    """JSON that can stand in a script element: no name in it can end the element or begin a comment."""
+    """JSON that can stand in a script element: no name in it can end the element or begin a
+    comment.
+    """
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))
+    return Markup(
+        text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    )
 
 
 def _what_was_run(results: Sequence[RunResult]) -> str:
     """Who, on what, and over which grid, in one sentence."""
     risk = pd.concat([run.risk for run in results])
-    sizes, ridges, trials = (sorted(risk[name].unique()) for name in ("n", "relative_ridge", "trial"))
-    models, inits, kernels = (sorted({getattr(run, name) for run in results}) for name in ("model", "init", "kernel"))
+    sizes, ridges, trials = (
+        sorted(risk[name].unique()) for name in ("n", "relative_ridge", "trial")
+    )
+    models, inits, kernels = (
+        sorted({getattr(run, name) for run in results}) for name in ("model", "init", "kernel")
+    )
     datasets = sorted(set(dataset_names(run.dataset for run in results).values()))
     span = f"{sizes[0]:,} to {sizes[-1]:,}" if len(sizes) > 1 else f"{sizes[0]:,}"
     return (
-        f"{_count(len(results), 'run')} of {_some(models, 'backbones')} ({' and '.join(inits)}) on {_some(datasets, 'data sets')}, "
-        f"{' and '.join(kernels)} kernel: ridge regression at {_count(len(sizes), 'sample size')} ({span} training images), "
-        f"{_count(len(ridges), 'ridge')} and {_count(len(trials), 'random subset')} of each size."
+        f"{_count(len(results), 'run')} of {_some(models, 'backbones')} ({' and '.join(inits)}) on"
+        f" {_some(datasets, 'data sets')}, {' and '.join(kernels)} kernel: ridge regression at"
+        f" {_count(len(sizes), 'sample size')} ({span} training images),"
+        f" {_count(len(ridges), 'ridge')} and {_count(len(trials), 'random subset')} of each size."
     )
 
 
@@ -134,9 +147,18 @@ def _shared_outputs(results: Sequence[RunResult]) -> int:
 def _numbers(run: RunResult) -> dict[str, object]:
     """Means over subsets, for a table that the page's script makes when it is asked for."""
     table = trial_means(run.risk)
-    columns = [table["n"], table["relative_ridge"], table["trials"], *(table[name] for name in FULL_HEADINGS)]
+    columns = [
+        table["n"],
+        table["relative_ridge"],
+        table["trials"],
+        *(table[name] for name in FULL_HEADINGS),
+    ]
     rows = [[rounded(value) for value in row] for row in zip(*columns, strict=True)]
-    return {"stem": run.name, "headings": ["n", "ridge", "subsets", *FULL_HEADINGS.values()], "rows": rows}
+    return {
+        "stem": run.name,
+        "headings": ["n", "ridge", "subsets", *FULL_HEADINGS.values()],
+        "rows": rows,
+    }
 
 
 def _section(run: RunResult, label: str, table: Mapping[str, list]) -> RunSection:
@@ -145,5 +167,10 @@ def _section(run: RunResult, label: str, table: Mapping[str, list]) -> RunSectio
 
 
 def _lines(values: Mapping[str, object]) -> str:
-    """One `key: value` a line, the values as JSON, so that a grid of ridges takes a line and not a page."""
-    return "\n".join(f"{key}: {json.dumps(value, default=str, ensure_ascii=False)}" for key, value in values.items())
+    """One `key: value` a line, the values as JSON, so that a grid of ridges takes a line and not a
+    page.
+    """
+    return "\n".join(
+        f"{key}: {json.dumps(value, default=str, ensure_ascii=False)}"
+        for key, value in values.items()
+    )

@@ -13,7 +13,9 @@ def number(value: float, form: str = ".4g") -> str:
 
 
 def scientific(value: float) -> str:
-    """Two figures and a short exponent, 0.00123 as `1.2e-3`; an exact zero, the ridgeless limit, stays 0."""
+    """Two figures and a short exponent, 0.00123 as `1.2e-3`; an exact zero, the ridgeless limit,
+    stays 0.
+    """
     if value == 0 or not math.isfinite(value):
         return number(value, "g")
     digits, exponent = f"{value:.1e}".split("e")
@@ -44,7 +46,8 @@ def share(part: float, whole: float) -> str:
 
 
 def shorten(text: str, width: int, tail: int | None = None) -> str:
-    """`text` in at most `width` characters: the middle gives way, for a slug begins with its model and ends with its hash.
+    """`text` in at most `width` characters: the middle gives way, for a slug begins with its model
+    and ends with its hash.
 
     The last `tail` characters stay, half of them unless told.
     """
@@ -55,10 +58,18 @@ def shorten(text: str, width: int, tail: int | None = None) -> str:
 
 
 def dataset_names(datasets: Iterable[str]) -> dict[str, str]:
-    """What data sets are called: `folder:../data/cifar100.tar` is cifar100. Where two would have one name, both keep their own."""
+    """What data sets are called: `folder:../data/cifar100.tar` is cifar100. Where two would have
+    one name, both keep their own.
+    """
     given = list(dict.fromkeys(datasets))
-    short = [name.rstrip("/").rpartition("/")[2].removeprefix("folder:").removesuffix(".tar") for name in given]
-    return {name: called if short.count(called) == 1 else name for name, called in zip(given, short, strict=True)}
+    short = [
+        name.rstrip("/").rpartition("/")[2].removeprefix("folder:").removesuffix(".tar")
+        for name in given
+    ]
+    return {
+        name: called if short.count(called) == 1 else name
+        for name, called in zip(given, short, strict=True)
+    }
 
 
 def count_fits(count: int) -> str:
@@ -69,7 +80,8 @@ def count_fits(count: int) -> str:
 def counted(caption: str, skipped: int) -> str:
     """`caption`, with the number of fits that could not be drawn where there are any."""
     return (
-        f"{caption} Left out for want of a finite, positive GCV and test risk: {count_fits(skipped)}."
+        f"{caption} Left out for want of a finite, positive GCV and test risk:"
+        f" {count_fits(skipped)}."
         if skipped
         else caption
     )
@@ -78,7 +90,11 @@ def counted(caption: str, skipped: int) -> str:
 def gapped(caption: str, points: int) -> str:
     """`caption`, with the number of points that are gaps where there are any."""
     plural = "s are gaps" if points != 1 else " is a gap"
-    return f"{caption} {points:,} point{plural}, being not finite or not positive." if points else caption
+    return (
+        f"{caption} {points:,} point{plural}, being not finite or not positive."
+        if points
+        else caption
+    )
 
 
 def listed(start: str, told: list[str]) -> str:

@@ -1,4 +1,6 @@
-"""When a factor of K + δI can be trusted, and whether K is a kernel at all: what solvers without eigenvalues ask first."""
+"""When a factor of K + δI can be trusted, and whether K is a kernel at all: what solvers without
+eigenvalues ask first.
+"""
 
 import numpy as np
 import torch
@@ -13,7 +15,8 @@ from rmtgen.ridge.kernel import FeatureKernel, Kernel
 from rmtgen.ridge.problem import Problem
 
 WORST_CONDITION = 1e10
-"""Of K + δI, its largest eigenvalue bounded by the Frobenius norm: beyond it six digits are not sure."""
+"""Of K + δI, its largest eigenvalue bounded by the Frobenius norm: beyond it six digits are not
+sure."""
 
 
 def sure(kernel: Kernel, norm: float, sum_ridge: float, inverse: float) -> bool:
@@ -30,7 +33,8 @@ def sure(kernel: Kernel, norm: float, sum_ridge: float, inverse: float) -> bool:
 
 
 def require_semidefinite(problem: Problem, n: int) -> None:
-    """Refuse a Gram matrix of n samples that is indefinite beyond rounding, by its smallest eigenvalue; centred for an intercept.
+    """Refuse a Gram matrix of n samples that is indefinite beyond rounding, by its smallest
+    eigenvalue; centred for an intercept.
 
     Raises:
         NumericalError: It is asymmetric or indefinite.
@@ -51,14 +55,22 @@ def require_semidefinite(problem: Problem, n: int) -> None:
 
 
 def _extremes(matrix: Float64[Tensor, "n n"]) -> tuple[float, float]:
-    """The smallest and the largest eigenvalue: by Lanczos iteration, or all of them where that does not converge."""
+    """The smallest and the largest eigenvalue: by Lanczos iteration, or all of them where that does
+    not converge.
+    """
     n = len(matrix)
     operator = LinearOperator(
-        (n, n), dtype=np.float64, matvec=lambda x: (matrix @ torch.as_tensor(x.ravel()).to(matrix.device)).cpu().numpy()
+        (n, n),
+        dtype=np.float64,
+        matvec=lambda x: (matrix @ torch.as_tensor(x.ravel()).to(matrix.device)).cpu().numpy(),
     )
     start = np.random.default_rng(0).standard_normal(n)
     try:
-        values = eigsh(operator, k=2, which="BE", v0=start, tol=1e-6, return_eigenvectors=False) if n > 2 else None
+        values = (
+            eigsh(operator, k=2, which="BE", v0=start, tol=1e-6, return_eigenvectors=False)
+            if n > 2
+            else None
+        )
     except ArpackNoConvergence:
         values = None
     values = torch.linalg.eigvalsh(matrix).tolist() if values is None else values.tolist()

@@ -1,4 +1,5 @@
-"""The ridge path from one eigensolve a size, after which a ridge costs one product n×r×c. It answers every question, at every ridge.
+"""The ridge path from one eigensolve a size, after which a ridge costs one product n×r×c. It
+answers every question, at every ridge.
 
 The formulas, and the matrix G̃ = (s_min + δ)G that they are evaluated for, are those of `spectral`.
 """
@@ -16,13 +17,15 @@ from rmtgen.ridge.spectral import spectral_columns, unit
 
 ROWS_AT_ONCE = 4096
 EIGENSOLVE = 12
-"""n³ operations of a matrix product that an eigensolve with vectors takes as long as: half of its reduction runs at the speed of memory."""
+"""n³ operations of a matrix product that an eigensolve with vectors takes as long as: half of its
+reduction runs at the speed of memory."""
 DECOMPOSITION = 15
 """The same for the singular values and vectors of a square matrix."""
 
 
 def solve_eigen(problem: Problem, sizes: list[int], grid: Grid) -> list[dict]:
-    """One row of `COLUMNS` a (size, ridge), sizes outer; of a float32 Gram matrix also `rounding`, the δ at or below which it is not sure.
+    """One row of `COLUMNS` a (size, ridge), sizes outer; of a float32 Gram matrix also `rounding`,
+    the δ at or below which it is not sure.
 
     Raises:
         NumericalError: An asymmetric or indefinite Gram matrix, or a failed eigensolve.
@@ -39,15 +42,25 @@ def cost_eigen(problem: Problem, sizes: list[int], grid: Grid) -> Cost:
     flops, largest = 0.0, max(sizes)
     for n in sizes:
         rank = n if width is None else min(n, width)
-        solve = EIGENSOLVE * n**3 if width is None else 4.0 * n * width * rank + DECOMPOSITION * rank**3
+        solve = (
+            EIGENSOLVE * n**3 if width is None else 4.0 * n * width * rank + DECOMPOSITION * rank**3
+        )
         project = 2.0 * tests * (width or n) * rank
-        flops += solve + project + len(grid.values) * 2.0 * rank * ((n + tests) * outputs + n * problem.loo)
-    held = 5.0 * largest * min(largest, width) if width else 6.0 * largest**2 + 4.0 * tests * largest
+        flops += (
+            solve
+            + project
+            + len(grid.values) * 2.0 * rank * ((n + tests) * outputs + n * problem.loo)
+        )
+    held = (
+        5.0 * largest * min(largest, width) if width else 6.0 * largest**2 + 4.0 * tests * largest
+    )
     return Cost(flops, int(8 * held))
 
 
 def _solve_size(problem: Problem, n: int, ridges: list[tuple[float, float]]) -> list[dict]:
-    """A function of its own, so that the modes of one size are gone before those of the next are made."""
+    """A function of its own, so that the modes of one size are gone before those of the next are
+    made.
+    """
     modes, fits, rows = problem.kernel.modes(n, problem.intercept), {}, []
     for ridge, sum_ridge in ridges:
         rounded = sum_ridge <= modes.tolerance
@@ -75,14 +88,25 @@ class _Fit:
         targets = problem.targets[: modes.n]
         null_part = modes.split(targets)[1]
         scores = None if problem.test_targets is None else problem.kernel.onto(modes, null_part)
-        return cls(problem, modes, target_spectrum(modes, targets), null_part, modes.null_leverage(), scores)
+        return cls(
+            problem,
+            modes,
+            target_spectrum(modes, targets),
+            null_part,
+            modes.null_leverage(),
+            scores,
+        )
 
     def row(self, ridge: float, sum_ridge: float) -> dict:
         """Every column at one ridge."""
         problem, factor = self.problem, unit(self.spectrum, sum_ridge)
         weights = 1 / (self.modes.values + sum_ridge)
         weighted = weights[:, None] * self.spectrum.coefficients
-        row = dict.fromkeys(COLUMNS, np.nan) | spectral_columns(self.spectrum, sum_ridge) | {"ridge": ridge}
+        row = (
+            dict.fromkeys(COLUMNS, np.nan)
+            | spectral_columns(self.spectrum, sum_ridge)
+            | {"ridge": ridge}
+        )
         if problem.loo or problem.code:
             spanned = self.modes.vectors @ weighted
             dual = factor * spanned + self.null_part  # G̃Y
@@ -94,12 +118,20 @@ class _Fit:
             row |= problem.test_columns(self._predictions(sum_ridge, weighted))
         return row
 
-    def _leave_one_out(self, factor: float, weights: Tensor, spanned: Tensor) -> Float64[Tensor, "n c"]:
-        """(GY)_i/G_ii; a sample without null leverage has the limit (K⁺Y)_i/(K⁺)_ii at δ = 0, where G̃ leaves it 0/0."""
-        diagonal = torch.cat([part.square() @ weights for part in self.modes.vectors.split(ROWS_AT_ONCE)])[:, None]
+    def _leave_one_out(
+        self, factor: float, weights: Tensor, spanned: Tensor
+    ) -> Float64[Tensor, "n c"]:
+        """(GY)_i/G_ii; a sample without null leverage has the limit (K⁺Y)_i/(K⁺)_ii at δ = 0, where
+        G̃ leaves it 0/0.
+        """
+        diagonal = torch.cat(
+            [part.square() @ weights for part in self.modes.vectors.split(ROWS_AT_ONCE)]
+        )[:, None]
         null = self.null_leverage[:, None]
         limit = spanned / diagonal
-        return torch.where(null > 0, (factor * spanned + self.null_part) / (factor * diagonal + null), limit)
+        return torch.where(
+            null > 0, (factor * spanned + self.null_part) / (factor * diagonal + null), limit
+        )
 
     def _predictions(self, sum_ridge: float, weighted: Tensor) -> Float64[Tensor, "m c"]:
         scores, null_scores = self.scores

@@ -1,11 +1,14 @@
-"""Kernel ridge regression as a scikit-learn estimator that chooses its ridge by generalised cross-validation, from one fit.
+"""Kernel ridge regression as a scikit-learn estimator that chooses its ridge by generalised
+cross-validation, from one fit.
 
-Notation: n train samples, m test samples, p features, c outputs, l ridges; K, λ, δ = nλ and G as in `rmtgen.ridge`, which computes the
-GCV of every ridge. What is added here is the fit itself at the one that GCV chooses,
+Notation: n train samples, m test samples, p features, c outputs, l ridges; K, λ, δ = nλ and G as in
+`rmtgen.ridge`, which computes the GCV of every ridge. What is added here is the fit itself at the
+one that GCV chooses,
 
     f(x) = k(x)ᵀα + b,    α = GY;    of the linear kernel also f(x) = xᵀw + b,    w = Xᵀα.
 
-At a well-posed δ it comes from one Cholesky factor of the smaller of K + δI and XᵀX + δI; near interpolation, and at δ = 0, from the modes.
+At a well-posed δ it comes from one Cholesky factor of the smaller of K + δI and XᵀX + δI; near
+interpolation, and at δ = 0, from the modes.
 """
 
 from dataclasses import dataclass
@@ -31,7 +34,8 @@ try:
     from sklearn.utils.validation import check_is_fitted, validate_data
 except ImportError as error:
     raise MissingInputError(
-        f"KernelRidgeGCV needs scikit-learn >= 1.6, which is not installed ({error}). Run: pip install 'rmtgen[sklearn]'"
+        f"KernelRidgeGCV needs scikit-learn >= 1.6, which is not installed ({error}). Run: pip"
+        " install 'rmtgen[sklearn]'"
     ) from error
 
 RELATIVE = np.logspace(-8, 2, 41)
@@ -41,31 +45,38 @@ FLAT = 1e-9
 
 
 class KernelRidgeGCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
-    """Kernel ridge regression, min_f (1/n)‖Y − f(X)‖² + λ‖f‖², at the λ with the smallest GCV(λ) = n‖GY‖²/(tr G)².
+    """Kernel ridge regression, min_f (1/n)‖Y − f(X)‖² + λ‖f‖², at the λ with the smallest GCV(λ) =
+    n‖GY‖²/(tr G)².
 
-    No data is held out and nothing is refitted: GCV at every ridge comes from `rmtgen.ridge_path` on all training samples.
+    No data is held out and nothing is refitted: GCV at every ridge comes from `rmtgen.ridge_path`
+    on all training samples.
 
-    λ is the ridge of the *mean* objective. scikit-learn's `alpha` (`Ridge`, `KernelRidge`) is that of the sum of squares, α = nλ: both
-    are attributes after `fit`, and `KernelRidge(alpha=model.alpha_)` is the same fit, without an intercept. λ keeps its meaning as n
-    changes, α does not, so `ridges` are λ.
+    λ is the ridge of the *mean* objective. scikit-learn's `alpha` (`Ridge`, `KernelRidge`) is that
+    of the sum of squares, α = nλ: both are attributes after `fit`, and
+    `KernelRidge(alpha=model.alpha_)` is the same fit, without an intercept. λ keeps its meaning as
+    n changes, α does not, so `ridges` are λ.
 
-    All outputs share one ridge, that of the smallest GCV of their sum. Everything is computed and returned in float64, on the CPU. There
-    are no sample weights: GCV, as computed here, takes every sample to count alike. Nor does it see what earlier steps of a pipeline
-    learnt from `y`, such as a selection of features; there it is optimistic.
+    All outputs share one ridge, that of the smallest GCV of their sum. Everything is computed and
+    returned in float64, on the CPU. There are no sample weights: GCV, as computed here, takes every
+    sample to count alike. Nor does it see what earlier steps of a pipeline learnt from `y`, such as
+    a selection of features; there it is optimistic.
 
     Args:
-        ridges: λ ≥ 0, an array-like (l,) in the unit of the kernel; 0 is the minimum-norm interpolant. None: 41 from 1e-8 to 1e2 of
-            tr K/n, K centred where there is an intercept, less those where nλ is no more than rounding of K, float32 above all.
-        kernel: "linear", k(x, x') = xᵀx', or "precomputed": `X` is then the Gram matrix (n, n), positive semidefinite, and in `predict`
-            the rows k(test, train) (m, n).
+        ridges: λ ≥ 0, an array-like (l,) in the unit of the kernel; 0 is the minimum-norm
+            interpolant. None: 41 from 1e-8 to 1e2 of tr K/n, K centred where there is an intercept,
+            less those where nλ is no more than rounding of K, float32 above all.
+        kernel: "linear", k(x, x') = xᵀx', or "precomputed": `X` is then the Gram matrix (n, n),
+            positive semidefinite, and in `predict` the rows k(test, train) (m, n).
         fit_intercept: Fit an unpenalised intercept, which is the same as centring K and Y.
-        solver: Of the GCV, as in `rmtgen.ridge_path`: they agree, and "auto" takes the cheapest that fits the memory.
+        solver: Of the GCV, as in `rmtgen.ridge_path`: they agree, and "auto" takes the cheapest
+            that fits the memory.
 
     Attributes:
         ridge_: λ chosen, the largest in a tie.
         alpha_: nλ, scikit-learn's `alpha`.
         ridges_: Every λ tried, (l,), ascending, each once.
-        gcv_: GCV at each of `ridges_`, (l,), in squared units of `y`, summed over outputs: an estimate of the risk on new samples.
+        gcv_: GCV at each of `ridges_`, (l,), in squared units of `y`, summed over outputs: an
+            estimate of the risk on new samples.
         degrees_of_freedom_: tr KG at `ridge_`, plus 1 for an intercept.
         dual_coef_: α, (n,) or (n, c) as `y`; at λ = 0 the shortest one.
         coef_: w, (p,) or (c, p); of the linear kernel alone.
@@ -74,14 +85,16 @@ class KernelRidgeGCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         feature_names_in_: Names of the columns of `X`, where it has them.
 
     References:
-        Golub, Heath & Wahba, Generalized cross-validation as a method for choosing a good ridge parameter, 1979.
-        Wei, Hu & Steinhardt, More than a toy: random matrix models predict how real-world neural representations generalize, ICML 2022.
+        Golub, Heath & Wahba, Generalized cross-validation as a method for choosing a good ridge
+        parameter, 1979. Wei, Hu & Steinhardt, More than a toy: random matrix models predict how
+        real-world neural representations generalize, ICML 2022.
 
     Example:
         >>> import numpy as np
         >>> from rmtgen import KernelRidgeGCV
         >>> X = np.random.default_rng(0).standard_normal((60, 5))
-        >>> model = KernelRidgeGCV(ridges=[1e-3, 1e-1, 10.0]).fit(X, X[:, 0] + 2 * np.sin(40 * X[:, 1]))
+        >>> y = X[:, 0] + 2 * np.sin(40 * X[:, 1])
+        >>> model = KernelRidgeGCV(ridges=[1e-3, 1e-1, 10.0]).fit(X, y)
         >>> model.ridge_, model.alpha_
         (0.1, 6.0)
     """
@@ -116,12 +129,14 @@ class KernelRidgeGCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
         Raises:
             UsageError: Ridges, kernel, solver or shapes that make no sense; a ValueError.
-            ValueError: What scikit-learn refuses by itself: NaN, sparse, complex or empty input, lengths that differ.
+            ValueError: What scikit-learn refuses by itself: NaN, sparse, complex or empty input,
+                lengths that differ.
             NumericalError: An asymmetric or indefinite Gram matrix, or a failed factorisation.
             CapacityError: The solver needs more memory than there is.
 
         Warns:
-            RmtgenWarning: GCV still falls at an edge of the grid other than 0; or a float32 Gram matrix does not resolve a ridge.
+            RmtgenWarning: GCV still falls at an edge of the grid other than 0; or a float32 Gram
+                matrix does not resolve a ridge.
         """
         kernel, y = self._validated(X, y)
         targets, intercept = target_matrix(y), bool(self.fit_intercept)
@@ -131,7 +146,9 @@ class KernelRidgeGCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
             else np.unique(ridge_values(self.ridges, "ridges"))
         )
         path_of = ridge_path if self.kernel == "precomputed" else ridge_path_features
-        path = path_of(kernel.train, targets, ridges=ridges, loo=False, intercept=intercept, solver=self.solver)
+        path = path_of(
+            kernel.train, targets, ridges=ridges, loo=False, intercept=intercept, solver=self.solver
+        )
         self.ridges_, self.gcv_ = ridges, path["gcv"].to_numpy()
         best = len(ridges) - 1 - int(self.gcv_[::-1].argmin())
         _warn_at_edge(ridges, self.gcv_, best, len(y) * (EPS64 * np.abs(y).max()) ** 2)
@@ -155,12 +172,18 @@ class KernelRidgeGCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
-        return X @ (self.dual_coef_ if self.kernel == "precomputed" else self.coef_.T) + self.intercept_
+        return (
+            X @ (self.dual_coef_ if self.kernel == "precomputed" else self.coef_.T)
+            + self.intercept_
+        )
 
-    def _validated(self, X: ArrayLike, y: ArrayLike) -> tuple[FeatureKernel | GramKernel, np.ndarray]:
+    def _validated(
+        self, X: ArrayLike, y: ArrayLike
+    ) -> tuple[FeatureKernel | GramKernel, np.ndarray]:
         if self.kernel not in ("linear", "precomputed"):
             raise UsageError(
-                f"kernel must be a known one: expected 'linear' or 'precomputed', got {self.kernel!r}. Compute any other with"
+                "kernel must be a known one: expected 'linear' or 'precomputed', got"
+                f" {self.kernel!r}. Compute any other with"
                 " sklearn.metrics.pairwise.pairwise_kernels and pass it as kernel='precomputed'."
             )
         # an intercept alone fits one sample, and leaves nothing to choose a ridge by
@@ -172,15 +195,17 @@ class KernelRidgeGCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
             return FeatureKernel.checked(X, None), y
         if X.shape != (len(X), len(X)):
             raise UsageError(
-                f"kernel='precomputed' needs the Gram matrix of the training samples: expected X of shape {(len(X), len(X))}, got"
-                f" {X.shape}. Rows of test samples go to predict."
+                "kernel='precomputed' needs the Gram matrix of the training samples: expected X of"
+                f" shape {(len(X), len(X))}, got {X.shape}. Rows of test samples go to predict."
             )
         return GramKernel.checked(X, None), y
 
     def _keep(self, solution: "_Solution", outputs: tuple[int, ...]) -> None:
         """The fit as NumPy arrays, without the axis of outputs where `y` had none."""
         self.dual_coef_ = solution.dual.numpy().reshape(-1, *outputs)
-        self.intercept_ = solution.offset.numpy().reshape(outputs) if outputs else solution.offset.item()
+        self.intercept_ = (
+            solution.offset.numpy().reshape(outputs) if outputs else solution.offset.item()
+        )
         vars(self).pop("coef_", None)  # of an earlier fit with another kernel
         if solution.weights is not None:
             self.coef_ = solution.weights.mT.numpy().reshape(*outputs, -1)
@@ -195,18 +220,31 @@ class _Solution:
     weights: Float64[Tensor, "p c"] | None = None
 
 
-def _default_ridges(kernel: FeatureKernel | GramKernel, intercept: bool) -> Float64[np.ndarray, " l"]:
-    """A grid over tr K/n, so that it goes with the unit of the features; any grid will do where they are all 0."""
-    trace, noise = (_gram_trace if isinstance(kernel, GramKernel) else _feature_trace)(kernel, intercept)
-    ridges = resolve_ridges(RELATIVE, max(trace, noise), len(kernel)) if trace or noise else RELATIVE
+def _default_ridges(
+    kernel: FeatureKernel | GramKernel, intercept: bool
+) -> Float64[np.ndarray, " l"]:
+    """A grid over tr K/n, so that it goes with the unit of the features; any grid will do where
+    they are all 0.
+    """
+    trace, noise = (_gram_trace if isinstance(kernel, GramKernel) else _feature_trace)(
+        kernel, intercept
+    )
+    ridges = (
+        resolve_ridges(RELATIVE, max(trace, noise), len(kernel)) if trace or noise else RELATIVE
+    )
     return ridges[len(kernel) * ridges > noise]
 
 
 def _gram_trace(kernel: GramKernel, intercept: bool) -> tuple[float, float]:
-    """The trace of K, or of HKH with an intercept, H = I − 11ᵀ/n; and what of it counts as rounding in `gram_modes`."""
+    """The trace of K, or of HKH with an intercept, H = I − 11ᵀ/n; and what of it counts as rounding
+    in `gram_modes`.
+    """
     train, n = kernel.train, len(kernel)
     whole = train.diagonal().sum(dtype=torch.float64).item()
-    return whole - intercept * train.sum(dtype=torch.float64).item() / n, rounding(n, kernel.single) * whole
+    return (
+        whole - intercept * train.sum(dtype=torch.float64).item() / n,
+        rounding(n, kernel.single) * whole,
+    )
 
 
 def _feature_trace(kernel: FeatureKernel, intercept: bool) -> tuple[float, float]:
@@ -216,29 +254,45 @@ def _feature_trace(kernel: FeatureKernel, intercept: bool) -> tuple[float, float
     return norm(rows - rows.mean(dim=0)).item() ** 2 if intercept else whole, noise**2 * whole
 
 
-def _warn_at_edge(ridges: Float64[np.ndarray, " l"], gcv: Float64[np.ndarray, " l"], best: int, floor: float) -> None:
-    """Say that the minimum may lie outside the grid: GCV, above the `floor` of its rounding, falls up to an edge that could be moved."""
+def _warn_at_edge(
+    ridges: Float64[np.ndarray, " l"], gcv: Float64[np.ndarray, " l"], best: int, floor: float
+) -> None:
+    """Say that the minimum may lie outside the grid: GCV, above the `floor` of its rounding, falls
+    up to an edge that could be moved.
+    """
     edges = {0: ("smallest", "smaller", 1), len(ridges) - 1: ("largest", "larger", -2)}
     if best not in edges or len(ridges) == 1 or ridges[best] == 0:
         return
     edge, further, neighbour = edges[best]
     if gcv[best] > floor and gcv[best] < (1 - FLAT) * gcv[neighbour]:
-        cause = "or add 0, the ridgeless limit" if best == 0 else "unless the kernel tells nothing of the targets"
+        cause = (
+            "or add 0, the ridgeless limit"
+            if best == 0
+            else "unless the kernel tells nothing of the targets"
+        )
         warn(
-            f"GCV should be smallest inside the grid of ridges: got its minimum at the {edge} of {len(ridges)}, λ = {ridges[best]:.3g}"
-            f" (the other end is {ridges[-1 - best]:.3g}). Pass {further} ridges, {cause}."
+            f"GCV should be smallest inside the grid of ridges: got its minimum at the {edge} of"
+            f" {len(ridges)}, λ = {ridges[best]:.3g} (the other end is {ridges[-1 - best]:.3g})."
+            f" Pass {further} ridges, {cause}."
         )
 
 
 def _solution(
-    kernel: FeatureKernel | GramKernel, targets: Float64[Tensor, "n c"], sum_ridge: float, intercept: bool
+    kernel: FeatureKernel | GramKernel,
+    targets: Float64[Tensor, "n c"],
+    sum_ridge: float,
+    intercept: bool,
 ) -> _Solution:
     solve = _solve_gram if isinstance(kernel, GramKernel) else _solve_features
     return solve(kernel, targets, sum_ridge, intercept)
 
 
-def _solve_gram(kernel: GramKernel, targets: Float64[Tensor, "n c"], sum_ridge: float, intercept: bool) -> _Solution:
-    """α of K, in the n − 1 directions that an intercept leaves: it sums to 0, and the fit is right on average."""
+def _solve_gram(
+    kernel: GramKernel, targets: Float64[Tensor, "n c"], sum_ridge: float, intercept: bool
+) -> _Solution:
+    """α of K, in the n − 1 directions that an intercept leaves: it sums to 0, and the fit is right
+    on average.
+    """
     matrix = kernel.symmetric(len(kernel))
     norm, means = matrix.trace().item(), matrix.mean(dim=0)
     matrix, wanted = (reduced_matrix_(matrix), reduced(targets)) if intercept else (matrix, targets)
@@ -263,9 +317,14 @@ def _solve_features(
     if found is None:
         modes = kernel.modes(len(kernel), intercept)
         slopes = _slopes(modes, targets, sum_ridge)
-        dual, weights = modes.vectors @ slopes, modes.feature_vectors @ (modes.values.sqrt()[:, None] * slopes)
+        dual, weights = (
+            modes.vectors @ slopes,
+            modes.feature_vectors @ (modes.values.sqrt()[:, None] * slopes),
+        )
     else:
-        dual, weights = ((wanted - rows @ found) / sum_ridge, found) if tall else (found, rows.mT @ found)
+        dual, weights = (
+            ((wanted - rows @ found) / sum_ridge, found) if tall else (found, rows.mT @ found)
+        )
     return _Solution(dual, intercept * targets.mean(dim=0) - means @ weights, weights)
 
 
@@ -276,7 +335,9 @@ def _definite(
     sum_ridge: float,
     norm: float,
 ) -> Float64[Tensor, "k c"] | None:
-    """(M + δI)⁻¹ times some columns; M is overwritten. None where that would not be sure, M no larger than `norm` and semidefinite."""
+    """(M + δI)⁻¹ times some columns; M is overwritten. None where that would not be sure, M no
+    larger than `norm` and semidefinite.
+    """
     if not (sum_ridge > 0 and sure(kernel, norm, sum_ridge, 1 / sum_ridge)):
         return None
     matrix.diagonal().add_(sum_ridge)
@@ -286,9 +347,12 @@ def _definite(
     return torch.linalg.solve_triangular(matrix.mT, half, upper=True)
 
 
-def _slopes(modes: Modes, targets: Float64[Tensor, "n c"], sum_ridge: float) -> Float64[Tensor, "r c"]:
+def _slopes(
+    modes: Modes, targets: Float64[Tensor, "n c"], sum_ridge: float
+) -> Float64[Tensor, "r c"]:
     """α on the modes, UᵀY/(s + δ).
 
-    Its part in the null space, Y₀/δ, is left out: no prediction depends on it, but near δ = 0 its rounding would drown them.
+    Its part in the null space, Y₀/δ, is left out: no prediction depends on it, but near δ = 0 its
+    rounding would drown them.
     """
     return modes.split(targets)[0] / (modes.values[:, None] + sum_ridge)

@@ -1,4 +1,5 @@
-"""The forms in which a ridge problem is handed its kernel: a Gram matrix, in memory or in a store, or features of a linear kernel.
+"""The forms in which a ridge problem is handed its kernel: a Gram matrix, in memory or in a store,
+or features of a linear kernel.
 
 The notation is that of `rmtgen.ridge`.
 """
@@ -18,12 +19,16 @@ from rmtgen.linalg.modes import Modes, feature_modes, gram_modes, symmetrised
 from rmtgen.store.gram_store import GramStore, Tile
 
 
-def _test_block(train: Tensor, test: np.ndarray | Tensor | None, name: str, rule: str, cure: str) -> Tensor | None:
+def _test_block(
+    train: Tensor, test: np.ndarray | Tensor | None, name: str, rule: str, cure: str
+) -> Tensor | None:
     if test is None:
         return None
     test = finite_matrix(test, name).to(train.device)
     if test.shape[1] != train.shape[1]:
-        raise UsageError(f"{name} {rule}: expected (m, {train.shape[1]}), got {tuple(test.shape)}. {cure}")
+        raise UsageError(
+            f"{name} {rule}: expected (m, {train.shape[1]}), got {tuple(test.shape)}. {cure}"
+        )
     return test
 
 
@@ -71,9 +76,13 @@ class GramKernel(_InMemory):
         n = len(train)
         if train.shape != (n, n):
             raise UsageError(
-                f"gram must be square: expected ({n}, {n}), got {tuple(train.shape)}. Pass the test rows as test_gram."
+                f"gram must be square: expected ({n}, {n}), got {tuple(train.shape)}. Pass the test"
+                " rows as test_gram."
             )
-        rule, cure = "needs one column per training sample", "Build both blocks from one split: `make gram`."
+        rule, cure = (
+            "needs one column per training sample",
+            "Build both blocks from one split: `make gram`.",
+        )
         return cls(train, _test_block(train, test, "test_gram", rule, cure))
 
     @property
@@ -102,12 +111,18 @@ class GramKernel(_InMemory):
     ) -> tuple[Float64[Tensor, "m r"], Float64[Tensor, "m c"]]:
         """k(test)U and k(test)Y₀, the test samples' part of both terms of GY.
 
-        K and k(test) are blocks of one positive semidefinite matrix, so the latter vanishes in exact arithmetic. What
-        modes below the tolerance leave of it is kept, but rounding is set to 0, or a small δ would blow it up.
+        K and k(test) are blocks of one positive semidefinite matrix, so the latter vanishes in
+        exact arithmetic. What modes below the tolerance leave of it is kept, but rounding is set to
+        0, or a small δ would blow it up.
         """
         n = modes.n
         rows = self.test[:, :n].double()
-        noise = max(n, 10) * torch.finfo(self.test.dtype).eps * rows.norm(dim=1)[:, None] * null_part.norm(dim=0)
+        noise = (
+            max(n, 10)
+            * torch.finfo(self.test.dtype).eps
+            * rows.norm(dim=1)[:, None]
+            * null_part.norm(dim=0)
+        )
         if modes.intercept:
             rows = rows - self.train[:n, :n].mean(dim=0, dtype=torch.float64)
             rows = rows.sub_(rows.mean(dim=1, keepdim=True))
@@ -123,7 +138,9 @@ class FeatureKernel(_InMemory):
     test: Float[Tensor, "m p"] | None
 
     @classmethod
-    def checked(cls, features: np.ndarray | Tensor, test: np.ndarray | Tensor | None) -> "FeatureKernel":
+    def checked(
+        cls, features: np.ndarray | Tensor, test: np.ndarray | Tensor | None
+    ) -> "FeatureKernel":
         """Finite blocks on the device of `features`.
 
         Raises:
@@ -157,7 +174,9 @@ class FeatureKernel(_InMemory):
         rows = self.test.double()
         if modes.intercept:
             rows = rows - self.train[: modes.n].mean(dim=0, dtype=torch.float64)
-        return (rows @ modes.feature_vectors) * modes.values.sqrt(), null_part.new_zeros(len(rows), null_part.shape[1])
+        return (rows @ modes.feature_vectors) * modes.values.sqrt(), null_part.new_zeros(
+            len(rows), null_part.shape[1]
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,7 +232,9 @@ class StoredKernel:
     ) -> tuple[Float64[Tensor, "m r"], Float64[Tensor, "m c"]]:
         """As `GramKernel.onto`."""
         n = modes.n
-        return GramKernel(self._read(slice(n), n), self._read(slice(len(self), None), n)).onto(modes, null_part)
+        return GramKernel(self._read(slice(n), n), self._read(slice(len(self), None), n)).onto(
+            modes, null_part
+        )
 
     def times(self, columns: Float64[Tensor, "n b"]) -> Float64[Tensor, "n b"]:
         """K of the first n samples times some columns, a tile at a time."""
@@ -244,14 +265,19 @@ class StoredKernel:
             if tile.row_start < min(n, len(self)):
                 rows = slice(tile.row_start, min(tile.row_stop, n))
                 columns = slice(tile.column_start, min(tile.column_stop, n))
-                yield rows, columns, self._tile(tile)[: rows.stop - rows.start, : columns.stop - columns.start]
+                yield (
+                    rows,
+                    columns,
+                    self._tile(tile)[: rows.stop - rows.start, : columns.stop - columns.start],
+                )
 
     def _tile(self, tile: Tile) -> Float64[Tensor, "r c"]:
         block = torch.from_numpy(self.store.tile(tile)).to(self.device, torch.float64)
         if not block.isfinite().all():
             raise NumericalError(
-                f"gram must be finite: got {int((~block.isfinite()).sum())} NaN or infinite entries of {block.numel()} in"
-                f" {tile.name}. Delete its file and run `make gram`: only this tile is made anew."
+                f"gram must be finite: got {int((~block.isfinite()).sum())} NaN or infinite entries"
+                f" of {block.numel()} in {tile.name}. Delete its file and run `make gram`: only"
+                " this tile is made anew."
             )
         return block
 

@@ -1,8 +1,10 @@
-"""The ridge path of a Gram matrix that is only multiplied with, read tile by tile: estimates, each with its error.
+"""The ridge path of a Gram matrix that is only multiplied with, read tile by tile: estimates, each
+with its error.
 
-One block Krylov space holds the solutions for the targets and for random signs z at every ridge. Of the signs Hutchinson's estimates are
-made, tr G ≈ mean zᵀGz and tr G² ≈ mean ‖Gz‖², whose spread over the z is their standard error. A residual r of a solution x bounds what
-the space leaves out: ‖GY − x‖ ≤ ‖r‖/δ, and zᵀGz is even that squared away.
+One block Krylov space holds the solutions for the targets and for random signs z at every ridge. Of
+the signs Hutchinson's estimates are made, tr G ≈ mean zᵀGz and tr G² ≈ mean ‖Gz‖², whose spread
+over the z is their standard error. A residual r of a solution x bounds what the space leaves out:
+‖GY − x‖ ≤ ‖r‖/δ, and zᵀGz is even that squared away.
 
 An intercept centres both sides of every product: P is the pseudo-inverse of HKH + δH.
 """
@@ -24,7 +26,8 @@ TOLERANCE = 1e-4
 GROWTH = 1.2
 """Dimensions between two looks at the residual."""
 SHARE = 0.7
-"""Of the memory budget, what the basis and T may take; the rest are blocks, a factor of T and a tile."""
+"""Of the memory budget, what the basis and T may take; the rest are blocks, a factor of T and a
+tile."""
 
 
 def solve_matrix_free(problem: Problem, sizes: list[int], grid: Grid) -> list[dict]:
@@ -38,7 +41,9 @@ def solve_matrix_free(problem: Problem, sizes: list[int], grid: Grid) -> list[di
         RmtgenWarning: The memory did not allow a space large enough for the smallest ridge.
     """
     if not grid.values.all():
-        raise UsageError("solver='matrix_free' needs ridges > 0, got 0. Leave it out, or take another solver.")
+        raise UsageError(
+            "solver='matrix_free' needs ridges > 0, got 0. Leave it out, or take another solver."
+        )
     rows = []
     for n in sizes:
         rows += _Estimate(problem, n).rows(grid.at(n))
@@ -62,7 +67,9 @@ class _Estimate:
         self.outputs = targets.shape[1]
         self.means = kernel.times(targets.new_ones(n, 1))[:, 0] / n if problem.intercept else None
         room = int(kernel.budget * SHARE / 8)
-        most = min(n - problem.intercept, int((n**2 / 4 + room) ** 0.5 - n / 2))  # k n + k² numbers fit
+        most = min(
+            n - problem.intercept, int((n**2 / 4 + room) ** 0.5 - n / 2)
+        )  # k n + k² numbers fit
         self.space = Krylov(lambda columns: self._centred(kernel.times(columns)), self.right, most)
 
     def _centred(self, columns: Float64[Tensor, "n b"]) -> Float64[Tensor, "n b"]:
@@ -80,7 +87,9 @@ class _Estimate:
     def _require_semidefinite(self) -> None:
         """Of K as far as the space shows it."""
         matrix = self.space.matrix()
-        tolerance = rounding(self.n, self.problem.kernel.single) * torch.linalg.matrix_norm(matrix).item()
+        tolerance = (
+            rounding(self.n, self.problem.kernel.single) * torch.linalg.matrix_norm(matrix).item()
+        )
         if torch.linalg.cholesky_ex(self.space.matrix(tolerance)).info.item():
             values = torch.linalg.eigvalsh(matrix)
             raise indefinite(values[0].item(), values[-1].item(), self.n, tolerance)
@@ -99,8 +108,9 @@ class _Estimate:
             break
         if error > TOLERANCE:
             warn(
-                f"the relative error of (K + δI)⁻¹Y should be <= {TOLERANCE:g}, got up to {error:.2g} at δ = {sum_ridge:.3g} with"
-                f" {self.space.count} of {self.n} dimensions, all that the memory allows. Raise memory, or trust larger ridges."
+                f"the relative error of (K + δI)⁻¹Y should be <= {TOLERANCE:g}, got up to"
+                f" {error:.2g} at δ = {sum_ridge:.3g} with {self.space.count} of {self.n}"
+                " dimensions, all that the memory allows. Raise memory, or trust larger ridges."
             )
 
     def _error(self, sum_ridge: float) -> float:
@@ -108,7 +118,9 @@ class _Estimate:
         solution, residuals = self.space.solve(sum_ridge)
         norms = torch.linalg.vector_norm(solution, dim=0)
         targets = slice(self.outputs)
-        whole = residuals[targets].norm() / norms[targets].norm().clamp_min(torch.finfo(norms.dtype).tiny)
+        whole = residuals[targets].norm() / norms[targets].norm().clamp_min(
+            torch.finfo(norms.dtype).tiny
+        )
         return max(whole.item(), (residuals / norms)[self.outputs :].max().item()) / sum_ridge
 
     def _row(self, ridge: float, sum_ridge: float, basis: Tensor, scores: Tensor | None) -> dict:
@@ -133,7 +145,9 @@ class _Estimate:
             "kappa": 1 / trace,
             "kappa_se": spread / trace,
             "kappa_prime": kappa_prime,
-            "kappa_prime_se": kappa_prime * _standard_error(squares / trace_square - 2 * traces / trace),
+            "kappa_prime_se": (
+                kappa_prime * _standard_error(squares / trace_square - 2 * traces / trace)
+            ),
             "norm2": (start * solution)[:, :c].sum().item() - sum_ridge * energy,
             "residual": residuals[:c].norm().item() / power if power else 0.0,
         }
@@ -141,7 +155,9 @@ class _Estimate:
             dual = basis.mT @ solution[:, :c]
             row |= problem.train_errors(sum_ridge * dual)
         if scores is not None:
-            offset = problem.targets[:n].mean(dim=0) - self.means @ dual if problem.intercept else 0.0
+            offset = (
+                problem.targets[:n].mean(dim=0) - self.means @ dual if problem.intercept else 0.0
+            )
             row |= problem.test_columns(scores @ solution[:, :c] + offset)
         return row
 

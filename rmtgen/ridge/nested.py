@@ -1,11 +1,14 @@
-"""The ridge path at one sum ridge δ and every size, from one Cholesky factor: the leading blocks of L factor every prefix.
+"""The ridge path at one sum ridge δ and every size, from one Cholesky factor: the leading blocks of
+L factor every prefix.
 
 With K + δI = LLᵀ and R = L⁻¹, rows r_i, the first n samples have
 
-    G_n = Σ_{i≤n} r_i r_iᵀ,    GY = Σ_{i≤n} r_i z_iᵀ,    k(test)GY = Σ_{i≤n} v_i z_iᵀ,    Z = RY,  V = R k(test)ᵀ,
+    G_n = Σ_{i≤n} r_i r_iᵀ,    GY = Σ_{i≤n} r_i z_iᵀ,    k(test)GY = Σ_{i≤n} v_i z_iᵀ,    Z = RY,  V
+    = R k(test)ᵀ,
 
-so that all a size asks for is a running sum over the rows of R: tr G of ‖r_i‖², diag G of r_i², tr G² of (r_i·r_j)². A sweep
-over blocks of rows turns L into R in place and adds; a size costs what its own columns cost, n(c + m).
+so that all a size asks for is a running sum over the rows of R: tr G of ‖r_i‖², diag G of r_i², tr
+G² of (r_i·r_j)². A sweep over blocks of rows turns L into R in place and adds; a size costs what
+its own columns cost, n(c + m).
 
 With an intercept P = G − wwᵀ/(1ᵀw), w = G1, takes the place of G; w is one more column of GY.
 """
@@ -23,9 +26,11 @@ from rmtgen.ridge.definite import require_semidefinite, sure
 from rmtgen.ridge.problem import COLUMNS, Cost, Grid, Problem
 
 SWEEP = 2.2
-"""n³ operations of a matrix product that a δ takes as long as: 1/3 for L, 1/3 for R and 1/3 for tr G², at a little under half the speed."""
+"""n³ operations of a matrix product that a δ takes as long as: 1/3 for L, 1/3 for R and 1/3 for tr
+G², at a little under half the speed."""
 LEAST_LEFT = 1e-7
-"""The share of tr G² that must be left when the direction 1 is taken out: below, more than seven of sixteen digits go with it."""
+"""The share of tr G² that must be left when the direction 1 is taken out: below, more than seven of
+sixteen digits go with it."""
 CHECK = 0.6
 """The same for the Cholesky factor that tells whether K is semidefinite."""
 
@@ -33,10 +38,11 @@ CHECK = 0.6
 def solve_nested(problem: Problem, sizes: list[int], grid: Grid) -> list[dict | None]:
     """One row of `COLUMNS` a (size, ridge), sizes outer; sizes that share a δ share a factor.
 
-    None stands where K + δI is too near to being singular, δ = 0 on a singular K above all, and where an intercept takes all but the last
-    digits of tr G² with it.
+    None stands where K + δI is too near to being singular, δ = 0 on a singular K above all, and
+    where an intercept takes all but the last digits of tr G² with it.
 
-    Beside the problem one float64 matrix n×n is held, n the largest size, and blocks of `BLOCK` rows.
+    Beside the problem one float64 matrix n×n is held, n the largest size, and blocks of `BLOCK`
+    rows.
 
     Raises:
         NumericalError: An asymmetric or indefinite Gram matrix.
@@ -50,12 +56,18 @@ def solve_nested(problem: Problem, sizes: list[int], grid: Grid) -> list[dict | 
 
 
 def cost_nested(problem: Problem, sizes: list[int], grid: Grid) -> Cost:
-    """A Cholesky factor and its inverse for each distinct δ, as large as the largest size that asks for it."""
+    """A Cholesky factor and its inverse for each distinct δ, as large as the largest size that asks
+    for it.
+    """
     outputs, tests, largest = problem.targets.shape[1], problem.tests, max(sizes)
     flops = CHECK * largest**3
     for cells in _shared(sizes, grid).values():
         n = max(size for _, size, _ in cells)
-        flops += SWEEP * n**3 + n**2 * (outputs + tests) + sum(2.0 * size * outputs for _, size, _ in cells)
+        flops += (
+            SWEEP * n**3
+            + n**2 * (outputs + tests)
+            + sum(2.0 * size * outputs for _, size, _ in cells)
+        )
     if problem.width:
         flops += 2.0 * len(_shared(sizes, grid)) * largest**2 * problem.width
     return Cost(flops, int(8 * (largest**2 + largest * (4 * BLOCK + tests + outputs))))
@@ -71,11 +83,15 @@ def _shared(sizes: list[int], grid: Grid) -> dict[float, list[tuple[tuple[int, i
 
 
 def _sweep(problem: Problem, sum_ridge: float, sizes: set[int]) -> dict[int, dict | None]:
-    """The columns at one δ for each of the sizes, `ridge` left out; None where they would not be sure."""
+    """The columns at one δ for each of the sizes, `ridge` left out; None where they would not be
+    sure.
+    """
     factor = problem.kernel.symmetric(max(sizes))
     norm = torch.linalg.matrix_norm(factor).item()
     factor.diagonal().add_(sum_ridge)
-    if not cholesky_(factor) or not sure(problem.kernel, norm, sum_ridge, inverse_norm(factor) ** 2):
+    if not cholesky_(factor) or not sure(
+        problem.kernel, norm, sum_ridge, inverse_norm(factor) ** 2
+    ):
         return dict.fromkeys(sizes)
     sums, rows = _Sums(problem, sum_ridge, max(sizes)), {}
     for low in range(0, len(factor), BLOCK):
@@ -97,10 +113,18 @@ class _Sums:
         self.diagonal = targets.new_zeros(n)
         self.trace = self.trace_square = 0.0
         self.test = None if problem.test_targets is None else problem.kernel.across(n)
-        self.scores = None if self.test is None else targets.new_zeros(self.test.shape[1], self.targets.shape[1])
+        self.scores = (
+            None
+            if self.test is None
+            else targets.new_zeros(self.test.shape[1], self.targets.shape[1])
+        )
 
-    def add(self, inverse: Float64[Tensor, "n n"], low: int, high: int, sizes: list[int]) -> dict[int, dict | None]:
-        """Add rows low … high of R; the columns at the sizes, ascending, that lie among them, None where they would not be sure."""
+    def add(
+        self, inverse: Float64[Tensor, "n n"], low: int, high: int, sizes: list[int]
+    ) -> dict[int, dict | None]:
+        """Add rows low … high of R; the columns at the sizes, ascending, that lie among them, None
+        where they would not be sure.
+        """
         block = inverse[low:high, :high]
         targets = block @ self.targets[:high]
         scores = None if self.test is None else block @ self.test[:high]
@@ -121,7 +145,9 @@ class _Sums:
         return rows
 
     def _row(self, inverse: Tensor, n: int) -> dict | None:
-        """Every column but the ridge at a size; None where taking out the direction 1 leaves too few digits of tr G²."""
+        """Every column but the ridge at a size; None where taking out the direction 1 leaves too
+        few digits of tr G².
+        """
         problem, dual, diagonal = self.problem, self.dual[:n], self.diagonal[:n]
         trace, trace_square, scores = self.trace, self.trace_square, self.scores
         if problem.intercept:

@@ -1,12 +1,14 @@
 """The ridge path: GCV, LOO, train and test risk of kernel ridge regression over sizes × ridges.
 
-Notation: n train samples, N samples in the pool, m test samples, p features, c outputs, r modes, l ridges. λ is the ridge of
-the mean objective (1/n)‖Y − f(X)‖² + λ‖f‖², δ = nλ the sum ridge. K = XXᵀ, G = (K + δI)⁻¹; with an intercept K and Y are
-centred and G is the pseudo-inverse P of `spectrum`.
+Notation: n train samples, N samples in the pool, m test samples, p features, c outputs, r modes, l
+ridges. λ is the ridge of the mean objective (1/n)‖Y − f(X)‖² + λ‖f‖², δ = nλ the sum ridge. K =
+XXᵀ, G = (K + δI)⁻¹; with an intercept K and Y are centred and G is the pseudo-inverse P of
+`spectrum`.
 
-A solver is a function of the checked problem, the sizes and the grid that returns one row of `COLUMNS` a (size, ridge), sizes
-outer. It has the whole grid at once, so that it can share work between sizes as well as between ridges; `SOLVERS` names it. Where a
-faster solver is not sure of its digits it leaves None, and the eigensolve, which is sure at every ridge, fills the gap.
+A solver is a function of the checked problem, the sizes and the grid that returns one row of
+`COLUMNS` a (size, ridge), sizes outer. It has the whole grid at once, so that it can share work
+between sizes as well as between ridges; `SOLVERS` names it. Where a faster solver is not sure of
+its digits it leaves None, and the eigensolve, which is sure at every ridge, fills the gap.
 """
 
 from collections import defaultdict
@@ -33,7 +35,8 @@ from rmtgen.store.gram_store import GramStore
 from rmtgen.units import parse_bytes, readable_bytes
 
 CHEAP = 1e10
-"""Operations, a fraction of a second, below which an eigensolve is taken for its digits: faster ways lose some near interpolation."""
+"""Operations, a fraction of a second, below which an eigensolve is taken for its digits: faster
+ways lose some near interpolation."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,9 @@ def _no_loo(problem: Problem) -> str | None:
 
 
 def _no_gram(problem: Problem) -> str | None:
-    return None if problem.width else "works on features, got a Gram matrix. Call ridge_path_features"
+    return (
+        None if problem.width else "works on features, got a Gram matrix. Call ridge_path_features"
+    )
 
 
 def _only_stored(problem: Problem) -> str | None:
@@ -81,49 +86,61 @@ def ridge_path(  # noqa: PLR0913 - one public function for one question; the two
     intercept: bool = False,
     solver: str = "auto",
 ) -> pd.DataFrame:
-    """Kernel ridge regression at every size and ridge: GCV(λ) = n‖GY‖²/(tr G)² beside the risks it should predict.
+    """Kernel ridge regression at every size and ridge: GCV(λ) = n‖GY‖²/(tr G)² beside the risks it
+    should predict.
 
-    Exact, the ridgeless limit λ = 0 included, where predictions are those of the minimum-norm interpolant. With several
-    outputs a risk is the sum over outputs; the mean is risk / `attrs["outputs"]`.
+    Exact, the ridgeless limit λ = 0 included, where predictions are those of the minimum-norm
+    interpolant. With several outputs a risk is the sum over outputs; the mean is risk /
+    `attrs["outputs"]`.
 
-    A float32 Gram matrix is solved in float64. Its eigenvalues below 10·eps32·s_max may be rounding: at nλ below that they count as
-    null. Peak memory beside the arguments, in float64 and of the largest size n: a little over one matrix n×n and two n×m for `nested`
-    and `banded`, about six n×n and four n×m for `eigen`.
+    A float32 Gram matrix is solved in float64. Its eigenvalues below 10·eps32·s_max may be
+    rounding: at nλ below that they count as null. Peak memory beside the arguments, in float64 and
+    of the largest size n: a little over one matrix n×n and two n×m for `nested` and `banded`, about
+    six n×n and four n×m for `eigen`.
 
     Args:
         gram: K of the pool (N, N), float32 or float64, NumPy or torch; the work runs where it lies.
         targets: (N,) or (N, c).
         ridges: λ ≥ 0, the same at every size. Exactly one of `ridges` and `sum_ridges`.
         sum_ridges: δ = nλ ≥ 0, the same at every size: the natural grid for curves dense in n.
-        sizes: Each size n uses the first n samples; default N alone. Kept in the order given, repeats too.
+        sizes: Each size n uses the first n samples; default N alone. Kept in the order given,
+            repeats too.
         test_gram: k(test, pool) (m, N).
         test_targets: (m,) or (m, c).
         loo: Compute the leave-one-out columns.
         intercept: Add an unpenalised intercept.
-        solver: `eigen`, one eigendecomposition a size; `nested`, one Cholesky factor a δ for all sizes, for curves dense in n on a
-            `sum_ridges` grid; `banded`, one reduction to a band a size for all ridges, without leave-one-out columns; `primal`, for
-            features alone; `auto`, the one that costs least among those that fit the memory there is, or `eigen` where that takes
-            no time. All agree, to six digits near interpolation, and what is near-singular is left to `eigen`.
+        solver: `eigen`, one eigendecomposition a size; `nested`, one Cholesky factor a δ for all
+            sizes, for curves dense in n on a `sum_ridges` grid; `banded`, one reduction to a band a
+            size for all ridges, without leave-one-out columns; `primal`, for features alone;
+            `auto`, the one that costs least among those that fit the memory there is, or `eigen`
+            where that takes no time. All agree, to six digits near interpolation, and what is
+            near-singular is left to `eigen`.
 
     Returns:
         One row a (size, ridge), sizes outer, with the columns:
 
         n, ridge: samples and λ (δ/n on a `sum_ridges` grid).
         train_risk: (1/n)‖Y − f(X)‖².
-        gcv: generalised cross-validation (Craven & Wahba 1978; Golub, Heath & Wahba 1979), also KARE (Jacot et al. 2020).
-        loo: mean exact leave-one-out squared error, (GY)_i/G_ii at fixed δ (Golub, Heath & Wahba 1979).
+        gcv: generalised cross-validation (Craven & Wahba 1978; Golub, Heath & Wahba 1979), also
+            KARE (Jacot et al. 2020).
+        loo: mean exact leave-one-out squared error, (GY)_i/G_ii at fixed δ (Golub, Heath & Wahba
+            1979).
         df: effective degrees of freedom tr KG, plus 1 for an intercept.
         kappa, kappa_prime: effective ridge 1/tr G and its derivative in λ, n tr G²/(tr G)².
-        norm2: squared norm ‖f‖² = YᵀGKGY, of the part without intercept, over the modes above the tolerance.
-        test_risk, test_risk_se: mean squared loss on the test set, and its standard error sd/√m (NaN for m = 1).
-        train_error, loo_error, test_error: 0-1 errors in [0, 1]. NaN unless the pool's targets encode classes
-            (`targets.ClassCode`), and for the test set unless it uses the same code.
+        norm2: squared norm ‖f‖² = YᵀGKGY, of the part without intercept, over the modes above the
+            tolerance.
+        test_risk, test_risk_se: mean squared loss on the test set, and its standard error sd/√m
+            (NaN for m = 1).
+        train_error, loo_error, test_error: 0-1 errors in [0, 1]. NaN unless the pool's targets
+            encode classes (`targets.ClassCode`), and for the test set unless it uses the same code.
 
         Columns not asked for are NaN.
 
     Raises:
-        UsageError: Grids, sizes, shapes or solver that make no sense, or a solver that has no such columns.
-        NumericalError: Non-finite input, an asymmetric or indefinite Gram matrix, a failed eigensolve.
+        UsageError: Grids, sizes, shapes or solver that make no sense, or a solver that has no such
+            columns.
+        NumericalError: Non-finite input, an asymmetric or indefinite Gram matrix, a failed
+            eigensolve.
         CapacityError: The solver needs more memory than there is.
 
     Warns:
@@ -147,9 +164,11 @@ def ridge_path_features(  # noqa: PLR0913 - the twin of ridge_path
     intercept: bool = False,
     solver: str = "auto",
 ) -> pd.DataFrame:
-    """`ridge_path` of the linear kernel K = XXᵀ, from X itself: singular values keep the accuracy that forming K loses.
+    """`ridge_path` of the linear kernel K = XXᵀ, from X itself: singular values keep the accuracy
+    that forming K loses.
 
-    Peak memory beside the arguments is about five float64 matrices n×p for `eigen`, a few p×p for `primal`.
+    Peak memory beside the arguments is about five float64 matrices n×p for `eigen`, a few p×p for
+    `primal`.
 
     Args:
         features: X of the pool (N, p), float32 or float64.
@@ -161,8 +180,9 @@ def ridge_path_features(  # noqa: PLR0913 - the twin of ridge_path
         test_targets: (m,) or (m, c).
         loo: Compute the leave-one-out columns.
         intercept: Add an unpenalised intercept.
-        solver: As in `ridge_path`; `nested` and `banded` form K. `primal`, for n > p, streams over the rows and holds p×p: one
-            factorisation grows over the sizes. Rows may lie in a `numpy.memmap` (mode "c") that is larger than the memory.
+        solver: As in `ridge_path`; `nested` and `banded` form K. `primal`, for n > p, streams over
+            the rows and holds p×p: one factorisation grows over the sizes. Rows may lie in a
+            `numpy.memmap` (mode "c") that is larger than the memory.
 
     Returns:
         As `ridge_path`.
@@ -195,8 +215,9 @@ def ridge_path_stored(  # noqa: PLR0913 - the twin of ridge_path
 ) -> pd.DataFrame:
     """`ridge_path` of a Gram matrix in a store, which need not fit the memory.
 
-    The dense solvers read the first n samples of it into one matrix. `matrix_free` only multiplies with it, tile by tile: its numbers
-    are estimates, good where nλ is not too small a part of the spectrum's scale, and say how good they are.
+    The dense solvers read the first n samples of it into one matrix. `matrix_free` only multiplies
+    with it, tile by tile: its numbers are estimates, good where nλ is not too small a part of the
+    spectrum's scale, and say how good they are.
 
     Args:
         store: The Gram matrix. Its test rows are the test set.
@@ -214,8 +235,9 @@ def ridge_path_stored(  # noqa: PLR0913 - the twin of ridge_path
         device: Where the work runs.
 
     Returns:
-        As `ridge_path`. From `matrix_free` the frame has `attrs["estimate"]` True and five more columns: gcv_se, df_se, kappa_se and
-        kappa_prime_se, standard errors over the signs, and residual, ‖Y − (K + δI)X‖/‖Y‖ of the dual solution X.
+        As `ridge_path`. From `matrix_free` the frame has `attrs["estimate"]` True and five more
+        columns: gcv_se, df_se, kappa_se and kappa_prime_se, standard errors over the signs, and
+        residual, ‖Y − (K + δI)X‖/‖Y‖ of the dual solution X.
 
     Raises:
         UsageError: Grids, sizes, shapes or solver that make no sense.
@@ -224,17 +246,21 @@ def ridge_path_stored(  # noqa: PLR0913 - the twin of ridge_path
         MissingInputError, CorruptInputError: A tile is missing or damaged, by name.
 
     Warns:
-        RmtgenWarning: `matrix_free` could not reach its accuracy at the smallest ridge within `memory`.
+        RmtgenWarning: `matrix_free` could not reach its accuracy at the smallest ridge within
+            `memory`.
     """
     if probes < 2:
-        raise UsageError(f"probes must be at least 2, got {probes}: a standard error needs a spread.")
+        raise UsageError(
+            f"probes must be at least 2, got {probes}: a standard error needs a spread."
+        )
     kernel = StoredKernel(store, torch.device(device), parse_bytes(memory), probes, seed)
     problem = Problem.checked(kernel, targets, test_targets, loo=loo, intercept=intercept)
     return _path(problem, Grid.checked(ridges, sum_ridges), sizes, solver)
 
 
 def resolve_ridges(relative: ArrayLike, trace: float, n: int) -> Float64[np.ndarray, " l"]:
-    """λ = r·tr(K)/N: ridges relative to the mean squared feature norm of the pool, resolved once and fixed over sizes.
+    """λ = r·tr(K)/N: ridges relative to the mean squared feature norm of the pool, resolved once
+    and fixed over sizes.
 
     Args:
         relative: Ratios r ≥ 0, without unit.
@@ -245,11 +271,13 @@ def resolve_ridges(relative: ArrayLike, trace: float, n: int) -> Float64[np.ndar
         λ, in the order given.
 
     Raises:
-        UsageError: A negative or non-finite ratio, an empty list, or a trace that is not positive and finite.
+        UsageError: A negative or non-finite ratio, an empty list, or a trace that is not positive
+            and finite.
     """
     if not 0 < trace < np.inf:
         raise UsageError(
-            f"a relative ridge needs a positive, finite trace: got tr K = {trace}. Check for all-zero features."
+            f"a relative ridge needs a positive, finite trace: got tr K = {trace}. Check for"
+            " all-zero features."
         )
     return ridge_values(relative, "relative ridges") * (trace / n)
 
@@ -264,9 +292,14 @@ def path_cost(problem: Problem, sizes: list[int], grid: Grid, memory: int) -> Co
         memory: Bytes there are.
 
     Returns:
-        Operations and bytes of the solver that would be chosen; where none fits, of the one that needs least memory.
+        Operations and bytes of the solver that would be chosen; where none fits, of the one that
+        needs least memory.
     """
-    costs = {key: solver.cost(problem, sizes, grid) for key, solver in SOLVERS.items() if not solver.refuses(problem)}
+    costs = {
+        key: solver.cost(problem, sizes, grid)
+        for key, solver in SOLVERS.items()
+        if not solver.refuses(problem)
+    }
     fitting = _fitting(costs, memory)
     return costs[fitting[0]] if fitting else min(costs.values(), key=lambda cost: cost.bytes)
 
@@ -287,25 +320,40 @@ def _path(problem: Problem, grid: Grid, sizes: ArrayLike | None, name: str) -> p
 def _chosen(problem: Problem, sizes: list[int], grid: Grid, name: str) -> Solver:
     """The solver of that name, or the cheapest one that fits."""
     if name not in (*SOLVERS, "auto"):
-        raise UsageError(f"solver must be a known one: got {name!r}. {did_you_mean(name, [*SOLVERS, 'auto'])}")
+        raise UsageError(
+            f"solver must be a known one: got {name!r}. {did_you_mean(name, [*SOLVERS, 'auto'])}"
+        )
     able = {key: solver for key, solver in SOLVERS.items() if solver.refuses(problem) is None}
     if name not in (*able, "auto"):
-        raise UsageError(f"solver={name!r} {SOLVERS[name].refuses(problem)}, or another solver: {', '.join(able)}.")
+        raise UsageError(
+            f"solver={name!r} {SOLVERS[name].refuses(problem)}, or another solver:"
+            f" {', '.join(able)}."
+        )
     costs = {key: solver.cost(problem, sizes, grid) for key, solver in able.items()}
     there = min(available(problem.kernel.device), problem.kernel.budget)
     fitting = _fitting(costs, there)
-    wanted = name if name != "auto" else fitting[0] if fitting else min(costs, key=lambda key: costs[key].bytes)
+    wanted = (
+        name
+        if name != "auto"
+        else fitting[0]
+        if fitting
+        else min(costs, key=lambda key: costs[key].bytes)
+    )
     if wanted not in fitting:
         raise CapacityError(
-            f"solver={wanted!r} needs {readable_bytes(costs[wanted].bytes)} of memory, got {readable_bytes(there)} available."
-            f" {f'solver={fitting[0]!r} fits.' if fitting else 'No solver fits.'} Or take smaller sizes."
+            f"solver={wanted!r} needs {readable_bytes(costs[wanted].bytes)} of memory, got"
+            f" {readable_bytes(there)} available."
+            f" {f'solver={fitting[0]!r} fits.' if fitting else 'No solver fits.'} Or take smaller"
+            " sizes."
         )
     return SOLVERS[wanted]
 
 
 def _fitting(costs: dict[str, Cost], there: int) -> list[str]:
     """Those that fit the memory, the one that `auto` takes first."""
-    fitting = [key for key in sorted(costs, key=lambda key: costs[key].flops) if costs[key].bytes <= there]
+    fitting = [
+        key for key in sorted(costs, key=lambda key: costs[key].flops) if costs[key].bytes <= there
+    ]
     cheap = "eigen" in fitting and costs["eigen"].flops <= CHEAP
     return ["eigen", *(key for key in fitting if key != "eigen")] if cheap else fitting
 
@@ -320,24 +368,30 @@ def _fill(rows: list[dict | None], problem: Problem, sizes: list[int], grid: Gri
         pairs = [grid.at(n)[place % len(grid.values)] for place in places]
         part = Grid(np.array([sum_ridge for _, sum_ridge in pairs]), summed=True)
         _chosen(problem, [n], part, "eigen")
-        for place, (ridge, _), row in zip(places, pairs, solve_eigen(problem, [n], part), strict=True):
+        for place, (ridge, _), row in zip(
+            places, pairs, solve_eigen(problem, [n], part), strict=True
+        ):
             rows[place] = row | {"ridge": ridge}
 
 
 def _warn_single(rows: list[dict]) -> None:
-    """A float32 Gram matrix resolves neither δ near its rounding nor the last 1 % of the degrees of freedom."""
+    """A float32 Gram matrix resolves neither δ near its rounding nor the last 1 % of the degrees of
+    freedom.
+    """
     rounded = [row for row in rows if row["n"] * row["ridge"] <= row.get("rounding", 0)]
     full = [row for row in rows if row["df"] > 0.99 * row["n"] and row not in rounded]
     advice = f"{{}} of {len(rows)} rows). Trust a float64 Gram matrix or ridge_path_features there."
     if rounded:
         worst = max(rounded, key=lambda row: row["n"] * row["ridge"])
         warn(
-            f"a float32 Gram matrix resolves nλ > 10·eps32·s_max = {worst['rounding']:.3g}: got nλ = {worst['n'] * worst['ridge']:.4g}"
-            f" (λ = {worst['ridge']:.3g}, n = {worst['n']}; {advice.format(len(rounded))}"
+            f"a float32 Gram matrix resolves nλ > 10·eps32·s_max = {worst['rounding']:.3g}: got nλ"
+            f" = {worst['n'] * worst['ridge']:.4g} (λ = {worst['ridge']:.3g}, n = {worst['n']};"
+            f" {advice.format(len(rounded))}"
         )
     if full:
         worst = max(full, key=lambda row: row["ridge"])
         warn(
-            f"a float32 Gram matrix is sure for df/n <= 0.99: got df/n = {worst['df'] / worst['n']:.4g} (λ = {worst['ridge']:.3g},"
-            f" n = {worst['n']}; {advice.format(len(full))}"
+            "a float32 Gram matrix is sure for df/n <= 0.99: got df/n ="
+            f" {worst['df'] / worst['n']:.4g} (λ = {worst['ridge']:.3g}, n = {worst['n']};"
+            f" {advice.format(len(full))}"
         )

@@ -1,10 +1,14 @@
-"""The ridge path of features with more samples than features, from one triangle p×p that grows over the rows.
+"""The ridge path of features with more samples than features, from one triangle p×p that grows over
+the rows.
 
-The QR factorisation of [1 X Y], of which only the triangle is kept, is updated by a block of rows at a time, so that every prefix of the
-rows has its own on the way. With [1 X Y] = QR the columns of R stand for those of [1 X Y] in every inner product: K and Y reduce to p + c
-rows, and a singular value decomposition of p×p answers every ridge. Neither XᵀX nor K is formed, which would square the condition number.
+The QR factorisation of [1 X Y], of which only the triangle is kept, is updated by a block of rows
+at a time, so that every prefix of the rows has its own on the way. With [1 X Y] = QR the columns of
+R stand for those of [1 X Y] in every inner product: K and Y reduce to p + c rows, and a singular
+value decomposition of p×p answers every ridge. Neither XᵀX nor K is formed, which would square the
+condition number.
 
-Only what belongs to single samples, 0-1 training errors and leave-one-out, takes a second pass over the rows.
+Only what belongs to single samples, 0-1 training errors and leave-one-out, takes a second pass over
+the rows.
 """
 
 from collections.abc import Iterator
@@ -26,11 +30,13 @@ ROWS = 4096
 QR = 3.0
 """Operations of a product in which each of the n (p + c)² numbers of a QR update takes as long."""
 LEAST_RESIDUAL = 1e-6
-"""1 − h of a sample's leverage h, below which its leave-one-out residual is not sure: it is a difference of numbers near 1."""
+"""1 − h of a sample's leverage h, below which its leave-one-out residual is not sure: it is a
+difference of numbers near 1."""
 
 
 def solve_primal(problem: Problem, sizes: list[int], grid: Grid) -> list[dict | None]:
-    """One row of `COLUMNS` a (size, ridge), sizes outer; None for sizes n ≤ p, and where leave-one-out is not sure.
+    """One row of `COLUMNS` a (size, ridge), sizes outer; None for sizes n ≤ p, and where
+    leave-one-out is not sure.
 
     Beside the problem a few matrices (p + c)² are held, and blocks of `ROWS` rows.
 
@@ -38,13 +44,23 @@ def solve_primal(problem: Problem, sizes: list[int], grid: Grid) -> list[dict | 
         NumericalError: A factorisation that failed.
     """
     tall = {n for n in sizes if n - problem.intercept > problem.width}
-    rows = {n: _Fit.of(problem, n, triangle).rows(grid.at(n)) for n, triangle in _triangles(problem, tall)}
+    rows = {
+        n: _Fit.of(problem, n, triangle).rows(grid.at(n))
+        for n, triangle in _triangles(problem, tall)
+    }
     return [row for n in sizes for row in rows.get(n, [None] * len(grid.values))]
 
 
 def cost_primal(problem: Problem, sizes: list[int], grid: Grid) -> Cost:
-    """One QR factorisation of the rows of the largest size, and a decomposition of p×p a size; sizes n ≤ p cost what `eigen` takes."""
-    width, outputs, tests, ridges = problem.width, problem.targets.shape[1], problem.tests, len(grid.values)
+    """One QR factorisation of the rows of the largest size, and a decomposition of p×p a size;
+    sizes n ≤ p cost what `eigen` takes.
+    """
+    width, outputs, tests, ridges = (
+        problem.width,
+        problem.targets.shape[1],
+        problem.tests,
+        len(grid.values),
+    )
     columns = width + outputs
     flops = QR * max(sizes) * columns**2
     for n in sizes:
@@ -64,8 +80,12 @@ def cost_primal(problem: Problem, sizes: list[int], grid: Grid) -> Cost:
     return Cost(flops, 8 * held)
 
 
-def _triangles(problem: Problem, sizes: set[int]) -> Iterator[tuple[int, Float64[Tensor, "k columns"]]]:
-    """R of the first n rows of [1 X Y] for each of the sizes, ascending; without the 1, and its row, where there is no intercept."""
+def _triangles(
+    problem: Problem, sizes: set[int]
+) -> Iterator[tuple[int, Float64[Tensor, "k columns"]]]:
+    """R of the first n rows of [1 X Y] for each of the sizes, ascending; without the 1, and its
+    row, where there is no intercept.
+    """
     train, targets = problem.kernel.train, problem.targets
     triangle = targets.new_zeros(0, problem.intercept + problem.width + targets.shape[1])
     low = 0
@@ -81,7 +101,9 @@ def _triangles(problem: Problem, sizes: set[int]) -> Iterator[tuple[int, Float64
 
 @dataclass(frozen=True, eq=False)
 class _Fit:
-    """One size, reduced: X − 1·means = Q U diag(σ) Vᵀ, Q a basis of p + c columns that is never formed."""
+    """One size, reduced: X − 1·means = Q U diag(σ) Vᵀ, Q a basis of p + c columns that is never
+    formed.
+    """
 
     problem: Problem
     spectrum: Spectrum
@@ -93,27 +115,38 @@ class _Fit:
     @classmethod
     def of(cls, problem: Problem, n: int, triangle: Float64[Tensor, "k columns"]) -> "_Fit":
         width, first = problem.width, problem.intercept
-        means = triangle[0, first:] / triangle[0, 0] if first else triangle.new_zeros(triangle.shape[1])
-        features, targets = triangle[first:, first : first + width], triangle[first:, first + width :]
+        means = (
+            triangle[0, first:] / triangle[0, 0] if first else triangle.new_zeros(triangle.shape[1])
+        )
+        features, targets = (
+            triangle[first:, first : first + width],
+            triangle[first:, first + width :],
+        )
         left, singular, right, residual, orthogonality = factored(features)
         cutoff = n * EPS64 * max(singular[0].item(), n**0.5 * means[:width].norm().item())
         rank = int((singular > cutoff).sum())
         left, singular, right = left[:, :rank], singular[:rank], right[:, :rank]
         coefficients = left.mT @ targets
         null_energy = (targets - left @ coefficients).square().sum().item()
-        spectrum = Spectrum(singular.square(), coefficients, null_energy, n, residual, orthogonality, first)
+        spectrum = Spectrum(
+            singular.square(), coefficients, null_energy, n, residual, orthogonality, first
+        )
         return cls(problem, spectrum, singular, right, means[:width], means[width:])
 
     def rows(self, pairs: list[tuple[float, float]]) -> list[dict | None]:
         """Every column at every ridge."""
         problem = self.problem
         rows = [
-            dict.fromkeys(COLUMNS, np.nan) | spectral_columns(self.spectrum, sum_ridge) | {"ridge": ridge}
+            dict.fromkeys(COLUMNS, np.nan)
+            | spectral_columns(self.spectrum, sum_ridge)
+            | {"ridge": ridge}
             for ridge, sum_ridge in pairs
         ]
         shifts = self.singular.new_tensor([sum_ridge for _, sum_ridge in pairs])
         # on the modes, σ/(σ² + δ)·C, all ridges beside each other
-        slopes = (self.singular[:, None] / (self.spectrum.eigenvalues[:, None] + shifts))[:, :, None]
+        slopes = (self.singular[:, None] / (self.spectrum.eigenvalues[:, None] + shifts))[
+            :, :, None
+        ]
         slopes = (slopes * self.spectrum.coefficients[:, None]).flatten(1)
         weights = self.right @ slopes
         if problem.tests:
@@ -121,8 +154,13 @@ class _Fit:
             for row, weight in zip(rows, weights.chunk(len(rows), dim=1), strict=True):
                 row |= problem.test_columns(tests @ weight + self.target_means)
         if problem.loo:
-            margin = self._leave_one_out(rows, slopes, 1 / (self.spectrum.eigenvalues[:, None] + shifts))
-            return [row if sure else None for row, sure in zip(rows, (margin > LEAST_RESIDUAL).tolist(), strict=True)]
+            margin = self._leave_one_out(
+                rows, slopes, 1 / (self.spectrum.eigenvalues[:, None] + shifts)
+            )
+            return [
+                row if sure else None
+                for row, sure in zip(rows, (margin > LEAST_RESIDUAL).tolist(), strict=True)
+            ]
         if problem.code:
             self._add_train_errors(rows, weights)
         return rows
@@ -131,7 +169,10 @@ class _Fit:
         """The rows once more, a block at a time: features without their means, and targets."""
         for low in range(0, self.spectrum.n, ROWS):
             block = slice(low, min(low + ROWS, self.spectrum.n))
-            yield self.problem.kernel.train[block].double() - self.means, self.problem.targets[block]
+            yield (
+                self.problem.kernel.train[block].double() - self.means,
+                self.problem.targets[block],
+            )
 
     def _add_train_errors(self, rows: list[dict], weights: Float64[Tensor, "p lc"]) -> None:
         wrong = weights.new_zeros(len(rows))
@@ -164,7 +205,9 @@ class _Fit:
             row |= {name: values[number].item() / self.spectrum.n for name, values in sums.items()}
 
 
-def _wrong(code: ClassCode | None, predictions: Float64[Tensor, "b l c"], targets: Float64[Tensor, "b c"]) -> Tensor:
+def _wrong(
+    code: ClassCode | None, predictions: Float64[Tensor, "b l c"], targets: Float64[Tensor, "b c"]
+) -> Tensor:
     """How many rows each ridge gives another class than their own, (l,)."""
     errors = [code.error(one, targets) if code else np.nan for one in predictions.unbind(dim=1)]
     return len(targets) * targets.new_tensor(errors)

@@ -1,4 +1,5 @@
-"""The checked question of a ridge path: a grid and a problem, with the columns that every solver fills in the same way.
+"""The checked question of a ridge path: a grid and a problem, with the columns that every solver
+fills in the same way.
 
 The notation is that of `rmtgen.ridge`.
 """
@@ -37,10 +38,14 @@ def ridge_values(ridges: ArrayLike, name: str) -> Float64[np.ndarray, " l"]:
     except (TypeError, ValueError):
         raise UsageError(f"{name} must be numbers: got {ridges!r}.") from None
     if values.ndim != 1 or not len(values):
-        raise UsageError(f"{name} must be a list of numbers: expected shape (l,), l >= 1, got {values.shape}.")
+        raise UsageError(
+            f"{name} must be a list of numbers: expected shape (l,), l >= 1, got {values.shape}."
+        )
     wrong = values[~((values >= 0) & (values < np.inf))]
     if len(wrong):
-        raise UsageError(f"{name} must be finite and >= 0: got {wrong[0]}. Use 0 for the ridgeless limit.")
+        raise UsageError(
+            f"{name} must be finite and >= 0: got {wrong[0]}. Use 0 for the ridgeless limit."
+        )
     return values
 
 
@@ -60,19 +65,26 @@ class Grid:
         """
         if (ridges is None) == (sum_ridges is None):
             got = "none" if ridges is None else "both"
-            raise UsageError(f"exactly one grid is needed, ridges (λ) or sum_ridges (nλ): got {got}.")
+            raise UsageError(
+                f"exactly one grid is needed, ridges (λ) or sum_ridges (nλ): got {got}."
+            )
         if ridges is not None:
             return cls(ridge_values(ridges, "ridges"), summed=False)
         return cls(ridge_values(sum_ridges, "sum_ridges"), summed=True)
 
     def at(self, n: int) -> list[tuple[float, float]]:
         """Pairs (λ, δ = nλ), the one of them that was given untouched by rounding."""
-        return [(value / n, value) if self.summed else (value, value * n) for value in self.values.tolist()]
+        return [
+            (value / n, value) if self.summed else (value, value * n)
+            for value in self.values.tolist()
+        ]
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a solver takes for a path: time, as the operations of large float64 products that take as long, and bytes beside the problem."""
+    """What a solver takes for a path: time, as the operations of large float64 products that take
+    as long, and bytes beside the problem.
+    """
 
     flops: float
     bytes: int
@@ -88,7 +100,8 @@ class Problem:
         test_targets: None without a test set.
         loo: Whether the leave-one-out columns are asked for.
         intercept: Whether an unpenalised intercept is fitted.
-        code: The classes behind the targets, None where they are not class codes and no 0-1 error is defined.
+        code: The classes behind the targets, None where they are not class codes and no 0-1 error
+            is defined.
         test_code: The same for the test targets, None also where these use another code.
     """
 
@@ -119,20 +132,25 @@ class Problem:
         targets = target_matrix(targets).to(kernel.device)
         if len(targets) != len(kernel):
             raise UsageError(
-                f"targets need one row per training sample: expected {len(kernel)}, got {len(targets)}."
-                " Take both from one split."
+                f"targets need one row per training sample: expected {len(kernel)}, got"
+                f" {len(targets)}. Take both from one split."
             )
         code, test_code = ClassCode.of(targets), None
         if (kernel.tests is None) != (test_targets is None):
-            given, missing = ("targets", "samples") if kernel.tests is None else ("samples", "targets")
-            raise UsageError(f"a test set is samples and targets: got test {given} without test {missing}. Pass both.")
+            given, missing = (
+                ("targets", "samples") if kernel.tests is None else ("samples", "targets")
+            )
+            raise UsageError(
+                f"a test set is samples and targets: got test {given} without test {missing}. Pass"
+                " both."
+            )
         if test_targets is not None:
             test_targets = target_matrix(test_targets, "test_targets").to(targets.device)
             expected = (kernel.tests, targets.shape[1])
             if test_targets.shape != expected:
                 raise UsageError(
-                    f"test_targets need one row per test sample and the targets' outputs: expected {expected},"
-                    f" got {tuple(test_targets.shape)}. Encode both with one coding."
+                    "test_targets need one row per test sample and the targets' outputs: expected"
+                    f" {expected}, got {tuple(test_targets.shape)}. Encode both with one coding."
                 )
             test_code = code if code and code.matches(test_targets) else None
         return cls(kernel, targets, test_targets, loo, intercept, code, test_code)
@@ -151,14 +169,18 @@ class Problem:
         """Whole numbers in [1, N], or [2, N] with an intercept, which alone fits one sample."""
         least, most = 1 + self.intercept, len(self.targets)
         try:
-            checked = [operator.index(size) for size in np.atleast_1d(most if sizes is None else sizes).tolist()]
+            checked = [
+                operator.index(size)
+                for size in np.atleast_1d(most if sizes is None else sizes).tolist()
+            ]
         except (TypeError, ValueError):
             raise UsageError(f"sizes must be whole numbers: got {sizes!r}.") from None
         wrong = [size for size in checked if not least <= size <= most]
         if wrong or not checked:
             raise UsageError(
-                f"sizes must be one or more, each in [{least}, {most}]{' (intercept)' if self.intercept else ''}:"
-                f" got {wrong or 'none'}. Take smaller sizes, or a larger pool."
+                f"sizes must be one or more, each in [{least},"
+                f" {most}]{' (intercept)' if self.intercept else ''}: got {wrong or 'none'}. Take"
+                " smaller sizes, or a larger pool."
             )
         return checked
 
@@ -169,10 +191,15 @@ class Problem:
 
     def train_columns(self, residual: Float64[Tensor, "n c"]) -> dict[str, float]:
         """Training risk and 0-1 error of a fit to the first n samples, from its residuals Y − f(X)."""
-        return {"train_risk": residual.square().sum().item() / len(residual), **self.train_errors(residual)}
+        return {
+            "train_risk": residual.square().sum().item() / len(residual),
+            **self.train_errors(residual),
+        }
 
     def loo_columns(self, residual: Float64[Tensor, "n c"]) -> dict[str, float]:
-        """Leave-one-out risk and 0-1 error of a fit to the first n samples, from its leave-one-out residuals."""
+        """Leave-one-out risk and 0-1 error of a fit to the first n samples, from its leave-one-out
+        residuals.
+        """
         targets = self.targets[: len(residual)]
         return {
             "loo": residual.square().sum(dim=1).mean().item(),

@@ -1,12 +1,14 @@
-"""What a spectrum alone says of a fit at one ridge: every training-side column but 0-1 errors and leave-one-out.
+"""What a spectrum alone says of a fit at one ridge: every training-side column but 0-1 errors and
+leave-one-out.
 
-With w_k = 1/(s_k + δ), C = UᵀY and Y₀ = Y − UC every number is a sum of positive terms over the modes and the null space of K,
+With w_k = 1/(s_k + δ), C = UᵀY and Y₀ = Y − UC every number is a sum of positive terms over the
+modes and the null space of K,
 
     G = U diag(w) Uᵀ + P₀/δ,        GY = U(wC) + Y₀/δ.
 
-The formulas are ratios in G, so they are evaluated for the matrix G̃ = (s_min + δ)G, s_min the smallest eigenvalue (0 with
-a null space). Then G̃ = δ·U diag(w) Uᵀ + P₀ has no 0/0 at δ = 0, and the ridgeless limit is the same line of code: never
-1 − df/n by subtraction, never λ divided by λ.
+The formulas are ratios in G, so they are evaluated for the matrix G̃ = (s_min + δ)G, s_min the
+smallest eigenvalue (0 with a null space). Then G̃ = δ·U diag(w) Uᵀ + P₀ has no 0/0 at δ = 0, and
+the ridgeless limit is the same line of code: never 1 − df/n by subtraction, never λ divided by λ.
 """
 
 from rmtgen.linalg.modes import Spectrum
@@ -19,7 +21,12 @@ def unit(spectrum: Spectrum, sum_ridge: float) -> float:
 
 def spectral_columns(spectrum: Spectrum, sum_ridge: float) -> dict[str, float]:
     """n, train_risk, gcv, df, kappa, kappa_prime and norm2 at one sum ridge δ."""
-    n, values, null_dim, factor = spectrum.n, spectrum.eigenvalues, spectrum.null_dim, unit(spectrum, sum_ridge)
+    n, values, null_dim, factor = (
+        spectrum.n,
+        spectrum.eigenvalues,
+        spectrum.null_dim,
+        unit(spectrum, sum_ridge),
+    )
     weights, powers = 1 / (values + sum_ridge), spectrum.coefficients.square().sum(dim=1)
     energy = (powers * (factor * weights).square()).sum().item() + spectrum.null_energy  # ‖G̃Y‖²
     trace = (factor * weights).sum().item() + null_dim

@@ -1,6 +1,8 @@
-"""Labels and targets as checked float64 matrices, and the class code that turns predictions back into labels.
+"""Labels and targets as checked float64 matrices, and the class code that turns predictions back
+into labels.
 
-Notation: n samples, c outputs. Risks are squared losses on the encoded targets; `error` is the 0-1 error of the decoded class.
+Notation: n samples, c outputs. Risks are squared losses on the encoded targets; `error` is the 0-1
+error of the decoded class.
 """
 
 from dataclasses import dataclass
@@ -14,13 +16,16 @@ from rmtgen.checks import as_tensor
 from rmtgen.errors import UsageError, did_you_mean
 
 CODINGS = ("onehot", "centered", "intercept")
-# Classes absent from a small sample are all predicted 0 up to rounding, which must not choose between them.
+# Classes absent from a small sample are all predicted 0 up to rounding, which must not choose
+# between them.
 TIE = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """Encoded labels: what a ridge regression is asked to predict, and whether it gets an unpenalised intercept."""
+    """Encoded labels: what a ridge regression is asked to predict, and whether it gets an
+    unpenalised intercept.
+    """
 
     values: Float64[Tensor, "n c"]
     intercept: bool
@@ -32,39 +37,52 @@ def encode_targets(labels: np.ndarray | Tensor, classes: int, coding: str) -> Ta
     Args:
         labels: (n,) integers in [0, classes).
         classes: C ≥ 2, the number of classes of the data set, present in `labels` or not.
-        coding: `onehot` (1 for the class, 0 elsewhere), `centered` (one-hot minus 1/C: the outputs of a sample sum to 0),
-            or `intercept` (one-hot, with an unpenalised intercept in the regression).
+        coding: `onehot` (1 for the class, 0 elsewhere), `centered` (one-hot minus 1/C: the outputs
+            of a sample sum to 0), or `intercept` (one-hot, with an unpenalised intercept in the
+            regression).
 
     Returns:
         The targets, float64, on the device of `labels`.
 
     Raises:
-        UsageError: An unknown coding, fewer than two classes, or labels that are not integers in [0, classes).
+        UsageError: An unknown coding, fewer than two classes, or labels that are not integers in
+            [0, classes).
     """
     if coding not in CODINGS:
-        raise UsageError(f"coding must be a known one: got {coding!r}. {did_you_mean(coding, CODINGS)}")
+        raise UsageError(
+            f"coding must be a known one: got {coding!r}. {did_you_mean(coding, CODINGS)}"
+        )
     if classes < 2:
         raise UsageError(
-            f"classification needs classes: expected classes >= 2, got {classes}. Choose another data set."
+            f"classification needs classes: expected classes >= 2, got {classes}. Choose another"
+            " data set."
         )
     onehot = torch.nn.functional.one_hot(_checked_labels(labels, classes), classes).double()
-    return Targets(onehot - 1 / classes if coding == "centered" else onehot, intercept=coding == "intercept")
+    return Targets(
+        onehot - 1 / classes if coding == "centered" else onehot, intercept=coding == "intercept"
+    )
 
 
 def _checked_labels(labels: np.ndarray | Tensor, classes: int) -> Int64[Tensor, " n"]:
     labels = as_tensor(labels)
-    if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+    if (
+        labels.ndim != 1
+        or labels.is_floating_point()
+        or labels.is_complex()
+        or labels.dtype == torch.bool
+    ):
         raise UsageError(
-            f"labels must be a vector of class indices: expected (n,) integers, got {tuple(labels.shape)} {labels.dtype}."
-            " Pass regression targets to ridge_path directly."
+            "labels must be a vector of class indices: expected (n,) integers, got"
+            f" {tuple(labels.shape)} {labels.dtype}. Pass regression targets to ridge_path"
+            " directly."
         )
     labels = labels.long()
     outside = ((labels < 0) | (labels >= classes)).nonzero()
     if len(outside):
         first = int(outside[0])
         raise UsageError(
-            f"labels must lie in [0, {classes}): got {int(labels[first])} (label {first}, {len(outside)} such)."
-            " Give the number of classes of the whole data set."
+            f"labels must lie in [0, {classes}): got {int(labels[first])} (label {first},"
+            f" {len(outside)} such). Give the number of classes of the whole data set."
         )
     return labels
 
@@ -73,8 +91,9 @@ def _checked_labels(labels: np.ndarray | Tensor, classes: int) -> Int64[Tensor, 
 class ClassCode:
     """Two values, `low` and `high`, that encode classes; decodes predictions into class indices.
 
-    With c ≥ 2 outputs each row holds `high` once, at its class, and a prediction decodes to its largest output, the first
-    in a tie. With one output the two values are the two classes, and a prediction decodes to the nearest, in a tie to `low`.
+    With c ≥ 2 outputs each row holds `high` once, at its class, and a prediction decodes to its
+    largest output, the first in a tie. With one output the two values are the two classes, and a
+    prediction decodes to the nearest, in a tie to `low`.
     """
 
     low: float
@@ -82,7 +101,9 @@ class ClassCode:
 
     @classmethod
     def of(cls, targets: Float64[Tensor, "n c"]) -> "ClassCode | None":
-        """The code of `targets`, or None when they encode no classes (regression or multi-label targets)."""
+        """The code of `targets`, or None when they encode no classes (regression or multi-label
+        targets).
+        """
         values = targets.unique().tolist()
         if len(values) != 2:
             return None

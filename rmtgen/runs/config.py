@@ -1,8 +1,9 @@
 """What to compute: one frozen `Config` for each run, from YAML, flags and make variables.
 
-A field is declared once, in `Config`, with its help, its parser and the stages whose result it changes. From that follow the flags,
-the YAML keys, the suggestions for a mistyped key, and the hashes: a stage's hash covers exactly the fields that can change its
-result, so that a change of the ridge grid re-uses the features, and a change of the device re-uses everything.
+A field is declared once, in `Config`, with its help, its parser and the stages whose result it
+changes. From that follow the flags, the YAML keys, the suggestions for a mistyped key, and the
+hashes: a stage's hash covers exactly the fields that can change its result, so that a change of the
+ridge grid re-uses the features, and a change of the device re-uses everything.
 """
 
 import dataclasses
@@ -28,10 +29,12 @@ _LISTS = ("model", "init", "kernel")
 
 
 def parse_grid(value: Any, *, integers: bool) -> tuple[float, ...]:
-    """A grid of numbers: a list, or text like "0,1e-8:1e2:21", where low:high:count is a geometric range.
+    """A grid of numbers: a list, or text like "0,1e-8:1e2:21", where low:high:count is a geometric
+    range.
 
     Raises:
-        UsageError: a term is not a number ≥ 0 or a range with 0 < low < high and count ≥ 2; an empty grid; not integers where they must be.
+        UsageError: a term is not a number ≥ 0 or a range with 0 < low < high and count ≥ 2; an
+            empty grid; not integers where they must be.
     """
     terms = value if isinstance(value, (list, tuple)) else str(value).split(",")
     numbers = [number for term in terms for number in _grid_term(str(term).strip())]
@@ -55,9 +58,14 @@ def _grid_term(term: str) -> list[float]:
         raise UsageError(f"grid values must be finite and ≥ 0, got {term!r}.")
     if len(parts) == 1:
         return parts
-    if len(parts) != 3 or not 0 < parts[0] < parts[1] or parts[2] not in range(2, _MOST_IN_RANGE + 1):
+    if (
+        len(parts) != 3
+        or not 0 < parts[0] < parts[1]
+        or parts[2] not in range(2, _MOST_IN_RANGE + 1)
+    ):
         raise UsageError(
-            f"a range is low:high:count with 0 < low < high and count from 2 to {_MOST_IN_RANGE}, got {term!r}."
+            f"a range is low:high:count with 0 < low < high and count from 2 to {_MOST_IN_RANGE},"
+            f" got {term!r}."
         )
     low, high, count = parts[0], parts[1], int(parts[2])
     step = (math.log(high) - math.log(low)) / (count - 1)
@@ -78,7 +86,8 @@ def _one_of(*choices: str) -> Callable[[Any], str]:
     def parse(value: Any) -> str:
         if value not in choices:
             raise UsageError(
-                f"expected one of {', '.join(choices)}, got {value!r}. {did_you_mean(str(value), choices)}"
+                f"expected one of {', '.join(choices)}, got {value!r}."
+                f" {did_you_mean(str(value), choices)}"
             )
         return value
 
@@ -99,7 +108,16 @@ def _whole(low: int, high: float = math.inf) -> Callable[[Any], int]:
 
 
 def _switch(value: Any) -> bool:
-    words = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
+    words = {
+        "true": True,
+        "yes": True,
+        "1": True,
+        "on": True,
+        "false": False,
+        "no": False,
+        "0": False,
+        "off": False,
+    }
     if str(value).lower() not in words:
         raise UsageError(f"expected true or false, got {value!r}.")
     return words[str(value).lower()]
@@ -114,15 +132,28 @@ def _sizes(value: Any) -> tuple[int, ...] | str:
     return sizes
 
 
-def _field(default: Any, parse: Callable[[Any], Any], stages: Sequence[str], text: str, *, option: bool = False) -> Any:
-    """A field of `Config`; an option that is None is as if it were not there, so that a new one leaves old hashes as they were."""
+def _field(
+    default: Any,
+    parse: Callable[[Any], Any],
+    stages: Sequence[str],
+    text: str,
+    *,
+    option: bool = False,
+) -> Any:
+    """A field of `Config`; an option that is None is as if it were not there, so that a new one
+    leaves old hashes as they were.
+    """
     metadata = {"parse": parse, "stages": tuple(stages), "help": text, "option": option}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def kernel_label(kernel: str, heads: int | None = None, projection: int | None = None) -> str:
     """A kernel in a few words: features, entk, entk 4 heads, entk sketch 4096."""
-    return kernel + (f" {heads} heads" if heads else "") + (f" sketch {projection}" if projection else "")
+    return (
+        kernel
+        + (f" {heads} heads" if heads else "")
+        + (f" sketch {projection}" if projection else "")
+    )
 
 
 _SOLVES = ("spectrum", "risk")
@@ -133,41 +164,73 @@ class Config:
     """Everything one run depends on; see each field's help (`python -m pipelines.plan --help`)."""
 
     dataset: str = _field(
-        "cifar100", _text, ("extract",), "data set: a name, folder:PATH (a folder or .tar), or hfds/NAME"
+        "cifar100",
+        _text,
+        ("extract",),
+        "data set: a name, folder:PATH (a folder or .tar), or hfds/NAME",
     )
     train: int = _field(10000, _whole(2), ("extract",), "training images, the pool of N samples")
     test: int = _field(2000, _whole(1), ("extract",), "test images")
-    seed: int = _field(0, _whole(0), ("extract", *_SOLVES), "seed of the subsets and of the trials' shuffles")
-    stratify: bool = _field(
-        False, _switch, ("extract",), "draw pool and test set class-balanced (trials stay plain shuffles of the pool)"
+    seed: int = _field(
+        0, _whole(0), ("extract", *_SOLVES), "seed of the subsets and of the trials' shuffles"
     )
-    on_corrupt: str = _field("refuse", _one_of("refuse", "skip"), ("extract",), "what to do with damaged image files")
+    stratify: bool = _field(
+        False,
+        _switch,
+        ("extract",),
+        "draw pool and test set class-balanced (trials stay plain shuffles of the pool)",
+    )
+    on_corrupt: str = _field(
+        "refuse", _one_of("refuse", "skip"), ("extract",), "what to do with damaged image files"
+    )
     model: str = _field(
-        "resnet50", _text, ("extract",), "timm backbone; several, separated by commas, make several runs"
+        "resnet50",
+        _text,
+        ("extract",),
+        "timm backbone; several, separated by commas, make several runs",
     )
     init: str = _field(
-        "pretrained", _one_of("pretrained", "random"), ("extract",), "weights; several make several runs"
+        "pretrained",
+        _one_of("pretrained", "random"),
+        ("extract",),
+        "weights; several make several runs",
     )
     weights: str | None = _field(
-        None, _optional(_text), ("extract",), "file with pretrained weights, instead of looking for them"
+        None,
+        _optional(_text),
+        ("extract",),
+        "file with pretrained weights, instead of looking for them",
     )
     init_seed: int = _field(438, _whole(0), ("extract",), "seed of the random initialisation")
     img_size: int | None = _field(
-        224, _optional(_whole(1)), ("extract",), "side in pixels that images are scaled to; none: timm's own"
+        224,
+        _optional(_whole(1)),
+        ("extract",),
+        "side in pixels that images are scaled to; none: timm's own",
     )
     batch_size: int = _field(
-        64, _whole(1), ("extract",), "images in a forward pass, and in a resumable part of the features"
+        64,
+        _whole(1),
+        ("extract",),
+        "images in a forward pass, and in a resumable part of the features",
     )
-    fp32_precision: str = _field("ieee", _one_of("ieee", "tf32"), ("extract", "gram"), "float32 products on CUDA")
+    fp32_precision: str = _field(
+        "ieee", _one_of("ieee", "tf32"), ("extract", "gram"), "float32 products on CUDA"
+    )
     kernel: str = _field(
         "features",
         _one_of("features", "entk"),
         ("gram", *_SOLVES),
-        "kernel: features, or entk, the empirical neural tangent kernel under a fresh head; several make several runs",
+        "kernel: features, or entk, the empirical neural tangent kernel under a fresh head; several"
+        " make several runs",
     )
     head_seed: int = _field(438, _whole(0), ("gram",), "seed of that head (entk)")
     heads: int | None = _field(
-        None, _optional(_whole(2)), ("gram",), "average the entk over so many heads, of consecutive seeds", option=True
+        None,
+        _optional(_whole(2)),
+        ("gram",),
+        "average the entk over so many heads, of consecutive seeds",
+        option=True,
     )
     projection: int | None = _field(
         None,
@@ -186,10 +249,13 @@ class Config:
         "auto",
         _one_of("auto", "float32", "float64"),
         ("gram",),
-        "type of the stored Gram matrix, and that an entk is computed in; auto: float64 for features, float32 for entk",
+        "type of the stored Gram matrix, and that an entk is computed in; auto: float64 for"
+        " features, float32 for entk",
     )
     tile: int = _field(1024, _whole(16), ("gram",), "edge of a tile of the Gram matrix, in samples")
-    targets: str = _field("centered", _one_of("onehot", "centered", "intercept"), _SOLVES, "label coding")
+    targets: str = _field(
+        "centered", _one_of("onehot", "centered", "intercept"), _SOLVES, "label coding"
+    )
     sizes: tuple[int, ...] | str = _field(
         "auto", _sizes, _SOLVES, "sample sizes n; auto: 8 in geometric steps up to train"
     )
@@ -203,14 +269,21 @@ class Config:
     loo: bool = _field(True, _switch, ("risk",), "leave-one-out columns")
     data_root: str = _field("data", _text, (), "where data sets lie and are downloaded to")
     download: bool = _field(False, _switch, (), "fetch a missing data set")
-    checkpoints: str = _field("checkpoints", _text, (), "where local weights lie, as MODEL.safetensors or MODEL.pth")
+    checkpoints: str = _field(
+        "checkpoints", _text, (), "where local weights lie, as MODEL.safetensors or MODEL.pth"
+    )
     output: str = _field("data", _text, (), "where results go: runs/ and reports/ under it")
-    device: str | None = _field(None, _optional(_text), (), "torch device; none: CUDA where there is one")
+    device: str | None = _field(
+        None, _optional(_text), (), "torch device; none: CUDA where there is one"
+    )
     workers: int | None = _field(
         None, _optional(_whole(0, 256)), (), "processes that decode images; none: chosen by device"
     )
     memory: int = _field(
-        parse_bytes("4GiB"), parse_bytes, (), "budget of the entk and of the batched eigensolves, as in 4GiB"
+        parse_bytes("4GiB"),
+        parse_bytes,
+        (),
+        "budget of the entk and of the batched eigensolves, as in 4GiB",
     )
 
     def __post_init__(self):
@@ -219,29 +292,39 @@ class Config:
         self._resolve_kernel()
         if self.sizes == "auto":
             low = max(2, min(100, self.train // 8))
-            sizes = parse_grid(f"{low}:{self.train}:8", integers=True) if self.train > low else (self.train,)
+            sizes = (
+                parse_grid(f"{low}:{self.train}:8", integers=True)
+                if self.train > low
+                else (self.train,)
+            )
             object.__setattr__(self, "sizes", sizes)
         if self.targets == "intercept" and min(self.sizes) < 2:
             raise UsageError(
-                f"targets=intercept needs sizes ≥ 2, got {min(self.sizes)}: one sample is its own intercept."
+                f"targets=intercept needs sizes ≥ 2, got {min(self.sizes)}: one sample is its own"
+                " intercept."
             )
         if max(self.sizes) > self.train:
             raise UsageError(
-                f"sizes must be ≤ train: expected at most {self.train}, got {max(self.sizes)}. Raise train or lower sizes."
+                f"sizes must be ≤ train: expected at most {self.train}, got {max(self.sizes)}."
+                " Raise train or lower sizes."
             )
 
     def _resolve_kernel(self) -> None:
-        """Fields that mean nothing for one kernel get one value, so that equal runs have equal hashes."""
+        """Fields that mean nothing for one kernel get one value, so that equal runs have equal
+        hashes.
+        """
         unset = () if self.kernel == "entk" else ("head_seed", "heads", "projection")
         for name in unset:
             object.__setattr__(self, name, FIELDS[name].default)
         if self.projection and self.heads:
             raise UsageError(
-                f"projection sketches the gradients of one head, got heads={self.heads}. Leave one of them out."
+                f"projection sketches the gradients of one head, got heads={self.heads}. Leave one"
+                " of them out."
             )
         if self.tangent and self.solve_from == "features":
             raise UsageError(
-                "solve_from=features is for kernel=features, got kernel=entk. Leave solve_from out, or sketch: projection=4096."
+                "solve_from=features is for kernel=features, got kernel=entk. Leave solve_from out,"
+                " or sketch: projection=4096."
             )
         if self.kernel == "entk" and self.solve_from == "auto":
             object.__setattr__(self, "solve_from", "gram" if self.tangent else "features")
@@ -254,14 +337,20 @@ class Config:
         return self.kernel == "entk" and not self.projection
 
     def needs(self, stage: str) -> bool:
-        """Whether anything reads a stage's result; a Gram matrix is not made where features are solved from."""
+        """Whether anything reads a stage's result; a Gram matrix is not made where features are
+        solved from.
+        """
         return stage != "gram" or self.solve_from != "features"
 
     def reads(self, stage: str) -> tuple[str, ...]:
         """The stages whose results a stage reads."""
         if stage == "extract":
             return ()
-        pool = ("extract",) if stage == "gram" or self.solve_from == "features" else ("extract", "gram")
+        pool = (
+            ("extract",)
+            if stage == "gram" or self.solve_from == "features"
+            else ("extract", "gram")
+        )
         return (*pool, *_SOLVES) if stage == "theory" else pool
 
     def stage_fields(self, stage: str) -> dict[str, Any]:
@@ -271,22 +360,35 @@ class Config:
         return {
             field.name: value
             for field, value in values.items()
-            if closure & self._changed_by(field) and not (field.metadata["option"] and value is None)
+            if closure & self._changed_by(field)
+            and not (field.metadata["option"] and value is None)
         }
 
     def _changed_by(self, field: dataclasses.Field) -> set[str]:
-        """The stages whose result a field can change; a sketch is made where features are, of a kernel under a head."""
+        """The stages whose result a field can change; a sketch is made where features are, of a
+        kernel under a head.
+        """
         stages = set(field.metadata["stages"])
-        return stages | {"extract"} if self.projection and field.name in ("kernel", "head_seed") else stages
+        return (
+            stages | {"extract"}
+            if self.projection and field.name in ("kernel", "head_seed")
+            else stages
+        )
 
     def stage_hash(self, stage: str) -> str:
         """BLAKE2b-128 of the canonical JSON of `stage_fields`."""
-        return durable.digest(durable.canonical_json({"stage": stage, **self.stage_fields(stage)}).encode())
+        return durable.digest(
+            durable.canonical_json({"stage": stage, **self.stage_fields(stage)}).encode()
+        )
 
     @property
     def run_name(self) -> str:
         """A readable slug and the first 8 characters of the hash of all result-affecting fields."""
-        source = Path(self.dataset.partition(":")[2]).name.split(".")[0] if ":" in self.dataset else self.dataset
+        source = (
+            Path(self.dataset.partition(":")[2]).name.split(".")[0]
+            if ":" in self.dataset
+            else self.dataset
+        )
         size = f"{self.img_size}px" if self.img_size else "native"
         label = kernel_label(self.kernel, self.heads, self.projection)
         kernel = "" if label == "features" else f"-{label.replace(' ', '')}"
@@ -295,12 +397,16 @@ class Config:
         return f"{slug}-{durable.digest(''.join(self.stage_hash(stage) for stage in STAGES).encode())[:8]}"
 
 
-FIELDS: Mapping[str, dataclasses.Field] = {field.name: field for field in dataclasses.fields(Config)}
+FIELDS: Mapping[str, dataclasses.Field] = {
+    field.name: field for field in dataclasses.fields(Config)
+}
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A named set of runs that share everything but the backbone, the initialisation and the kernel."""
+    """A named set of runs that share everything but the backbone, the initialisation and the
+    kernel.
+    """
 
     name: str
     runs: tuple[Config, ...]
@@ -312,9 +418,11 @@ class Experiment:
 
 
 def load_experiment(config: str | None, overrides: Mapping[str, Any]) -> Experiment:
-    """Read a YAML file, lay `overrides` over it, and make one `Config` for each model, init and kernel.
+    """Read a YAML file, lay `overrides` over it, and make one `Config` for each model, init and
+    kernel.
 
-    A file of several documents describes several groups of runs: each further document is laid over the first.
+    A file of several documents describes several groups of runs: each further document is laid over
+    the first.
 
     Args:
         config: a path, the name of a file in `pipelines/experiments`, or None for the defaults.
@@ -342,11 +450,14 @@ def _runs(values: Mapping[str, Any]) -> list[Config]:
             problems.append(str(error))
     if problems:
         raise UsageError("; ".join(problems))
-    combinations = itertools.product(*(parsed.pop(key, None) or [FIELDS[key].default] for key in _LISTS))
+    combinations = itertools.product(
+        *(parsed.pop(key, None) or [FIELDS[key].default] for key in _LISTS)
+    )
     runs = [Config(**parsed, **dict(zip(_LISTS, chosen, strict=True))) for chosen in combinations]
     if len({run.model for run in runs}) > 1 and parsed.get("weights"):
         raise UsageError(
-            "weights names one file, but there are several models: give one model, or put MODEL.safetensors in checkpoints/."
+            "weights names one file, but there are several models: give one model, or put"
+            " MODEL.safetensors in checkpoints/."
         )
     return runs
 
@@ -358,7 +469,11 @@ def _parse_field(key: str, value: Any) -> Any:
     try:
         if key in _LISTS:
             items = value if isinstance(value, list) else str(value).split(",")
-            return list(dict.fromkeys(parse(item.strip() if isinstance(item, str) else item) for item in items))
+            return list(
+                dict.fromkeys(
+                    parse(item.strip() if isinstance(item, str) else item) for item in items
+                )
+            )
         return parse(value)
     except UsageError as error:
         raise UsageError(f"{key}: {error}") from None
@@ -373,7 +488,8 @@ def _find(config: str) -> Path:
         return shipped
     known = [file.stem for file in EXPERIMENTS.glob("*.yaml")]
     raise MissingInputError(
-        f"no configuration {config!r}: not a .yaml file, and not shipped. {did_you_mean(config, known)}"
+        f"no configuration {config!r}: not a .yaml file, and not shipped."
+        f" {did_you_mean(config, known)}"
     )
 
 
@@ -381,7 +497,8 @@ def _read_yaml(path: Path) -> tuple[str, list[dict[str, Any]]]:
     import yaml
 
     try:
-        # every scalar stays text, parsed as flags are: YAML's own reading makes 65 of 1:5 and text of 1e-8
+        # every scalar stays text, parsed as flags are: YAML's own reading makes 65 of 1:5 and text
+        # of 1e-8
         documents = list(yaml.load_all(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         where = " ".join(str(error).split())

@@ -1,7 +1,8 @@
 """Manifests: what a stage made, from what, and how to tell whether that still holds.
 
-A stage's manifest `STAGE.json` is written last, durably; without it the stage is unfinished. It records the hash of the fields that
-matter to the stage, the files outside the run it read, the outputs of the stages it read, and a checksum of each file it wrote.
+A stage's manifest `STAGE.json` is written last, durably; without it the stage is unfinished. It
+records the hash of the fields that matter to the stage, the files outside the run it read, the
+outputs of the stages it read, and a checksum of each file it wrote.
 """
 
 import dataclasses
@@ -24,7 +25,9 @@ _PACKAGES = ("rmtgen", "torch", "torchvision", "timm", "h5py", "numpy", "scipy",
 
 @dataclass(frozen=True)
 class FileRecord:
-    """A file as it was: size in bytes, modification time in ns, and BLAKE2b-128 (of the listing, for a folder)."""
+    """A file as it was: size in bytes, modification time in ns, and BLAKE2b-128 (of the listing,
+    for a folder).
+    """
 
     size: int
     mtime_ns: int
@@ -45,7 +48,9 @@ class FileRecord:
         return cls(status.st_size, status.st_mtime_ns, durable.file_digest(path))
 
     def still_describes(self, path: Path) -> bool:
-        """Whether `path` is what it was. The content is read again only where size or time leave a doubt."""
+        """Whether `path` is what it was. The content is read again only where size or time leave a
+        doubt.
+        """
         if not path.exists():
             return False
         if path.is_dir():
@@ -85,7 +90,9 @@ class Manifest:
     @property
     def outputs_digest(self) -> str:
         """One digest for everything the stage wrote; what stages downstream record."""
-        return durable.digest(durable.canonical_json({name: r.blake2b for name, r in self.outputs.items()}).encode())
+        return durable.digest(
+            durable.canonical_json({name: r.blake2b for name, r in self.outputs.items()}).encode()
+        )
 
     def write(self, folder: Path) -> None:
         """Write `STAGE.json` durably.
@@ -94,7 +101,9 @@ class Manifest:
             StorageError: the disk refuses.
         """
         content = {"format": FORMAT, **dataclasses.asdict(self)}
-        durable.write_text(folder / f"{self.stage}.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
+        durable.write_text(
+            folder / f"{self.stage}.json", json.dumps(content, indent=1, allow_nan=False) + "\n"
+        )
 
     @classmethod
     def read(cls, folder: Path, stage: str) -> "Manifest | None":
@@ -112,15 +121,18 @@ class Manifest:
             found = content.pop("format")
             if found != FORMAT:
                 raise StaleInputError(
-                    f"{path} has manifest format {found}; this version reads {FORMAT}. Use the version that wrote it, or move "
-                    f"{folder} away and run again."
+                    f"{path} has manifest format {found}; this version reads {FORMAT}. Use the"
+                    f" version that wrote it, or move {folder} away and run again."
                 )
             for group in ("inputs", "outputs"):
-                content[group] = {name: FileRecord(**record) for name, record in content[group].items()}
+                content[group] = {
+                    name: FileRecord(**record) for name, record in content[group].items()
+                }
             return cls(**content)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise CorruptInputError(
-                f"{path} is not a manifest ({type(error).__name__}: {error}). Delete it and run the stage again."
+                f"{path} is not a manifest ({type(error).__name__}: {error}). Delete it and run the"
+                " stage again."
             ) from error
 
 
@@ -136,7 +148,9 @@ def provenance() -> dict[str, Any]:
 
 
 def _folder_record(folder: Path) -> FileRecord:
-    """What a listing shows, links followed, hidden entries left out. Content is not read, so a folder of a million images stays cheap."""
+    """What a listing shows, links followed, hidden entries left out. Content is not read, so a
+    folder of a million images stays cheap.
+    """
     listing, total, newest = [], 0, 0
     for place, folders, names in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -144,4 +158,6 @@ def _folder_record(folder: Path) -> FileRecord:
             status = path.stat() if path.exists() else path.lstat()
             total, newest = total + status.st_size, max(newest, status.st_mtime_ns)
             listing.append([str(path.relative_to(folder)), status.st_size, status.st_mtime_ns])
-    return FileRecord(total, newest, durable.digest(durable.canonical_json(sorted(listing)).encode()))
+    return FileRecord(
+        total, newest, durable.digest(durable.canonical_json(sorted(listing)).encode())
+    )

@@ -1,4 +1,6 @@
-"""The directory of one run: who may write to it, which stages are done, and what can be taken over from other runs."""
+"""The directory of one run: who may write to it, which stages are done, and what can be taken over
+from other runs.
+"""
 
 import contextlib
 import dataclasses
@@ -19,7 +21,9 @@ _held: set[int] = set()  # descriptors of the locks of this process
 
 
 def _let_go() -> None:
-    """Close the copies of the locks that a forked child inherits: a worker that outlives a killed stage would go on holding its run."""
+    """Close the copies of the locks that a forked child inherits: a worker that outlives a killed
+    stage would go on holding its run.
+    """
     while _held:
         os.close(_held.pop())
 
@@ -44,10 +48,12 @@ class RunDir:
         return locked(self.path)
 
     def done(self, stage: str) -> Manifest | None:
-        """The manifest of a stage if its result is whole and made from what is there now, else None.
+        """The manifest of a stage if its result is whole and made from what is there now, else
+        None.
 
         Raises:
-            StaleInputError: a file it was made from has changed since; or it was written by another version.
+            StaleInputError: a file it was made from has changed since; or it was written by another
+                version.
             CorruptInputError: a file it wrote has changed since, or the manifest is unreadable.
         """
         manifest = Manifest.read(self.path, stage)
@@ -55,22 +61,26 @@ class RunDir:
             return None
         if manifest.spec_hash != self.config.stage_hash(stage):
             raise StaleInputError(
-                f"{self.path}/{stage}.json was made for other settings (hash {manifest.spec_hash[:8]}, expected "
-                f"{self.config.stage_hash(stage)[:8]}). It is not overwritten: move {self.path} away and run again."
+                f"{self.path}/{stage}.json was made for other settings (hash"
+                f" {manifest.spec_hash[:8]}, expected {self.config.stage_hash(stage)[:8]}). It is"
+                f" not overwritten: move {self.path} away and run again."
             )
         self._refuse_changed_inputs(manifest)
         if not self._outputs_are_whole(manifest):
             return None
         if self._upstream(stage) != manifest.upstream:
             raise StaleInputError(
-                f"{self.path}/{stage}.json was made from other results of {', '.join(self.config.reads(stage))} than those there "
-                'now. It is not overwritten: delete it together with what it lists under "outputs", or move '
-                f"{self.path} away, and run again."
+                f"{self.path}/{stage}.json was made from other results of"
+                f" {', '.join(self.config.reads(stage))} than those there now. It is not"
+                ' overwritten: delete it together with what it lists under "outputs", or move'
+                f" {self.path} away, and run again."
             )
         return manifest
 
     def basis(self, stage: str, sources: Mapping[str, str] | None = None) -> str:
-        """A digest of all that a stage's result is made from: its fields, upstream outputs, and digests of outside `sources`."""
+        """A digest of all that a stage's result is made from: its fields, upstream outputs, and
+        digests of outside `sources`.
+        """
         made_from = [self.config.stage_hash(stage), self._upstream(stage), dict(sources or {})]
         return durable.digest(durable.canonical_json(made_from).encode())
 
@@ -83,13 +93,16 @@ class RunDir:
         manifest = self.done(stage)
         if manifest is None:
             raise MissingInputError(
-                f"stage {stage} is not done for {self.config.run_name}: no {self.path}/{stage}.json. Run `make {stage}` with the "
-                "same settings, or `make all`."
+                f"stage {stage} is not done for {self.config.run_name}: no"
+                f" {self.path}/{stage}.json. Run `make {stage}` with the same settings, or `make"
+                " all`."
             )
         return manifest
 
     def finish(self, manifest: Manifest, outputs: list[Path]) -> Manifest:
-        """Record the outputs and upstream digests, and write the manifest: from here on the stage is done."""
+        """Record the outputs and upstream digests, and write the manifest: from here on the stage
+        is done.
+        """
         whole = dataclasses.replace(
             manifest,
             outputs={str(path.relative_to(self.path)): FileRecord.of(path) for path in outputs},
@@ -99,9 +112,11 @@ class RunDir:
         return whole
 
     def adopt(self, stage: str) -> Manifest | None:
-        """Take over a stage's result from another run that made it with the same settings and from the same inputs.
+        """Take over a stage's result from another run that made it with the same settings and from
+        the same inputs.
 
-        Files are linked, not copied, where the file system allows: a change of the ridge grid costs no second set of features.
+        Files are linked, not copied, where the file system allows: a change of the ridge grid costs
+        no second set of features.
         """
         for folder in sorted((Path(self.config.output) / RUNS).glob(f"*/{stage}.json")):
             donor = folder.parent
@@ -111,17 +126,27 @@ class RunDir:
             for name in manifest.outputs:
                 durable.make_folder((self.path / name).parent)
                 durable.link_or_copy(donor / name, self.path / name)
-            taken = {**manifest.provenance, "taken_from": donor.name, "taken": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+            taken = {
+                **manifest.provenance,
+                "taken_from": donor.name,
+                "taken": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            }
             adopted = dataclasses.replace(manifest, provenance=taken)
             adopted.write(self.path)
             return adopted
         return None
 
     def _acceptable(self, donor: Path, stage: str) -> Manifest | None:
-        """The donor's manifest, if its result could stand here as it is. A broken donor is passed over: it is not ours to judge."""
+        """The donor's manifest, if its result could stand here as it is. A broken donor is passed
+        over: it is not ours to judge.
+        """
         try:
             manifest = Manifest.read(donor, stage)
-            if donor == self.path or manifest is None or manifest.spec_hash != self.config.stage_hash(stage):
+            if (
+                donor == self.path
+                or manifest is None
+                or manifest.spec_hash != self.config.stage_hash(stage)
+            ):
                 return None
             self._refuse_changed_inputs(manifest)
             whole = all(
@@ -137,15 +162,17 @@ class RunDir:
         return {name: manifest.outputs_digest for name, manifest in manifests.items() if manifest}
 
     def _refuse_changed_inputs(self, manifest: Manifest) -> None:
-        """Refuse a result whose sources, as they would be found now, are others. One that is gone contradicts nothing."""
+        """Refuse a result whose sources, as they would be found now, are others. One that is gone
+        contradicts nothing.
+        """
         if manifest.stage != "extract":
             return
         for role, path in sources(self.config).items():
             record = manifest.inputs.get(role)
             if record is None or not record.still_describes(path):
                 raise StaleInputError(
-                    f"{path} ({role}) is not what {self.path}/{manifest.stage}.json was made from. Put that back, or move {self.path} "
-                    "away to compute from what is there now."
+                    f"{path} ({role}) is not what {self.path}/{manifest.stage}.json was made from."
+                    f" Put that back, or move {self.path} away to compute from what is there now."
                 )
 
     def _outputs_are_whole(self, manifest: Manifest) -> bool:
@@ -155,15 +182,18 @@ class RunDir:
                 return False
             if not record.still_describes(path):
                 raise CorruptInputError(
-                    f"{path} is not what stage {manifest.stage} wrote: expected {record.size} bytes with BLAKE2b {record.blake2b}, got "
-                    f"{path.stat().st_size} bytes with {durable.file_digest(path)}. Delete it and run `make {manifest.stage}` again."
+                    f"{path} is not what stage {manifest.stage} wrote: expected {record.size} bytes"
+                    f" with BLAKE2b {record.blake2b}, got {path.stat().st_size} bytes with"
+                    f" {durable.file_digest(path)}. Delete it and run `make {manifest.stage}`"
+                    " again."
                 )
         return True
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a directory against other processes, made if absent. The lock goes with the process, however that ends.
+    """Hold a directory against other processes, made if absent. The lock goes with the process,
+    however that ends.
 
     Raises:
         BusyError: another process holds it.
@@ -181,7 +211,8 @@ def locked(folder: Path) -> Iterator[None]:
     except BlockingIOError:
         holder = os.pread(handle, 64, 0).decode(errors="replace").strip() or "unknown"
         raise BusyError(
-            f"{folder} is held by another process (pid {holder}). Wait for it, or stop it, and run again."
+            f"{folder} is held by another process (pid {holder}). Wait for it, or stop it, and run"
+            " again."
         ) from None
     finally:
         if handle in _held:  # not so in a child forked meanwhile

@@ -1,7 +1,9 @@
-"""What a run will cost before it runs: operations counted, rates measured for a few seconds on the device, sizes exact.
+"""What a run will cost before it runs: operations counted, rates measured for a few seconds on the
+device, sizes exact.
 
-A stage's time is its operation count over the rate of a small problem of the same kind, so it is a forecast for this machine as loaded
-now. Large dense problems run nearer the peak than the small ones measured here, so long stages tend to end early.
+A stage's time is its operation count over the rate of a small problem of the same kind, so it is a
+forecast for this machine as loaded now. Large dense problems run nearer the peak than the small
+ones measured here, so long stages tend to end early.
 """
 
 import time
@@ -27,12 +29,15 @@ from rmtgen.store.gram_store import GramLayout
 
 _PROBE = 1024
 _INFLUENCES = 60
-"""Auxiliary ridges that a study's influences are computed at: four a decade of the spectrum and beyond."""
+"""Auxiliary ridges that a study's influences are computed at: four a decade of the spectrum and
+beyond."""
 
 
 @dataclass(frozen=True)
 class StageCost:
-    """What one stage of one run takes: operations, peak bytes above the interpreter, bytes left on disk, and seconds."""
+    """What one stage of one run takes: operations, peak bytes above the interpreter, bytes left on
+    disk, and seconds.
+    """
 
     stage: str
     flops: float
@@ -43,7 +48,9 @@ class StageCost:
 
 @dataclass(frozen=True)
 class _Problem:
-    """Sizes of one run: N train, M test, p features, c outputs (an upper bound where the data set is not there), l ridges."""
+    """Sizes of one run: N train, M test, p features, c outputs (an upper bound where the data set
+    is not there), l ridges.
+    """
 
     config: Config
     dim: int
@@ -55,7 +62,11 @@ class _Problem:
 
     @property
     def pool_bytes(self) -> int:
-        return 8 * (self.config.train + self.config.test) * (self.config.train if self.from_gram else self.dim)
+        return (
+            8
+            * (self.config.train + self.config.test)
+            * (self.config.train if self.from_gram else self.dim)
+        )
 
     def rank(self, n: int) -> int:
         return n if self.from_gram else min(n, self.dim)
@@ -65,9 +76,14 @@ class _Problem:
         width, tests = n if self.from_gram else self.dim, self.config.test
         train, test = _shape(n, width), _shape(tests, width) if tested else None
         kernel = GramKernel(train, test) if self.from_gram else FeatureKernel(train, test)
-        targets, test_targets = _shape(n, self.classes), _shape(tests, self.classes) if tested else None
+        targets, test_targets = (
+            _shape(n, self.classes),
+            _shape(tests, self.classes) if tested else None,
+        )
         intercept = self.config.targets == "intercept"
-        return Problem(kernel, targets, test_targets, tested and self.config.loo, intercept, None, None)
+        return Problem(
+            kernel, targets, test_targets, tested and self.config.loo, intercept, None, None
+        )
 
 
 def _shape(*lengths: int) -> torch.Tensor:
@@ -78,7 +94,8 @@ def estimate(config: Config, classes: int = 100) -> list[StageCost]:
     """The cost of every stage of one run, measured rates times counted operations.
 
     Args:
-        config: the run. Neither its data nor its weights are needed: a randomly initialised backbone costs the same.
+        config: the run. Neither its data nor its weights are needed: a randomly initialised
+            backbone costs the same.
         classes: number of classes c to count with.
 
     Raises:
@@ -89,13 +106,16 @@ def estimate(config: Config, classes: int = 100) -> list[StageCost]:
     problem = _Problem(config, config.projection or backbone.feature_dim, classes)
     extract = _sketch(problem, device) if config.projection else _extract(problem, backbone, device)
     grams = (
-        [_tangent_gram(config, device) if config.tangent else _gram(problem, device)] if config.needs("gram") else []
+        [_tangent_gram(config, device) if config.tangent else _gram(problem, device)]
+        if config.needs("gram")
+        else []
     )
     return [extract, *grams, *_solves(problem, device)]
 
 
 def tangent_plan(config: Config) -> Plan:
-    """What the gram stage of an eNTK run will do, weight by weight: the tiles of the store, train and test.
+    """What the gram stage of an eNTK run will do, weight by weight: the tiles of the store, train
+    and test.
 
     Raises:
         UsageError: as `entk.entk_plan`.
@@ -105,12 +125,20 @@ def tangent_plan(config: Config) -> Plan:
 
 def _tangent_kernel(config: Config) -> Entk:
     model, images = _under_heads(config)
-    settings = {"dtype": getattr(torch, config.gram_dtype), "by": "output" if config.heads else None}
+    settings = {
+        "dtype": getattr(torch, config.gram_dtype),
+        "by": "output" if config.heads else None,
+    }
     return Entk(model, images, device=config.device, memory=config.memory, **settings)
 
 
 def _under_heads(config: Config) -> tuple[nn.Module, Noise]:
-    settings = {"init": "random", "head": "random", "heads": config.heads or 1, "img_size": config.img_size}
+    settings = {
+        "init": "random",
+        "head": "random",
+        "heads": config.heads or 1,
+        "img_size": config.img_size,
+    }
     backbone = load_backbone(config.model, **settings)
     return backbone.model, Noise(config.train + config.test, backbone.input_size)
 
@@ -126,7 +154,9 @@ def _extract(problem: _Problem, backbone: Backbone, device: torch.device) -> Sta
     config = problem.config
     images, batch = config.train + config.test, min(config.batch_size, 16)
     model = place(backbone.model, device)
-    probe = torch.zeros(batch, *backbone.input_size, device=device).contiguous(memory_format=torch.channels_last)
+    probe = torch.zeros(batch, *backbone.input_size, device=device).contiguous(
+        memory_format=torch.channels_last
+    )
     with torch.inference_mode():
         with FlopCounterMode(display=False) as counter:
             model(probe[:1])
@@ -137,12 +167,16 @@ def _extract(problem: _Problem, backbone: Backbone, device: torch.device) -> Sta
     activations = (
         pixels * 64 * 3
     )  # three live maps of about 64 channels at full resolution: generous for every timm stem
-    return StageCost("extract", counter.get_total_flops() * images, weights + activations, features, seconds)
+    return StageCost(
+        "extract", counter.get_total_flops() * images, weights + activations, features, seconds
+    )
 
 
 def _sketch(problem: _Problem, device: torch.device) -> StageCost:
     config = problem.config
-    sketch = Sketch(*_under_heads(config), config.projection, device=config.device, memory=config.memory)
+    sketch = Sketch(
+        *_under_heads(config), config.projection, device=config.device, memory=config.memory
+    )
     count = min(sketch.batch, 16)
     with FlopCounterMode(display=False) as counter:
         sketch.rows(range(1))
@@ -162,10 +196,14 @@ def _gram(problem: _Problem, device: torch.device) -> StageCost:
 
 
 def _tangent_gram(config: Config, device: torch.device) -> StageCost:
-    """Passes at the speed of a small batch, products at that of a matrix product of the kernel's type."""
+    """Passes at the speed of a small batch, products at that of a matrix product of the kernel's
+    type.
+    """
     kernel = _tangent_kernel(config)
     plan, count = _plan_of(kernel, config), min(kernel.batch, 16)
-    probe = torch.stack([kernel.passes.images[position] for position in range(count)]).to(device, kernel.passes.dtype)
+    probe = torch.stack([kernel.passes.images[position] for position in range(count)]).to(
+        device, kernel.passes.dtype
+    )
     passing = _seconds(lambda: kernel.passes.capture(probe), device) / count
     rate = _product_rate(device, kernel.passes.dtype)
     disk = GramLayout(config.train, config.test, config.gram_dtype, config.tile).bytes_on_disk
@@ -174,7 +212,12 @@ def _tangent_gram(config: Config, device: torch.device) -> StageCost:
 
 def _solves(problem: _Problem, device: torch.device) -> list[StageCost]:
     """The solvers count in operations of a large product, so its rate is theirs."""
-    config, todo, memory, rate = problem.config, cells(problem.config), available(device), _product_rate(device)
+    config, todo, memory, rate = (
+        problem.config,
+        cells(problem.config),
+        available(device),
+        _product_rate(device),
+    )
     none, ridges = (Grid(np.array(values), summed=False) for values in ((), config.ridges))
     curve = Grid(np.array(CURVE_RIDGES), summed=True)
     modes = [SOLVERS["eigen"].cost(problem.path(n, tested=False), [n], none) for n, _ in todo]
@@ -191,7 +234,9 @@ def _solves(problem: _Problem, device: torch.device) -> list[StageCost]:
 
 
 def _study(problem: _Problem, none: Grid) -> Cost:
-    """One eigensolve of the pool, and what each sample moves: two products of modes and coefficients at each δ."""
+    """One eigensolve of the pool, and what each sample moves: two products of modes and
+    coefficients at each δ.
+    """
     n = problem.config.train
     whole = SOLVERS["eigen"].cost(problem.path(n, tested=False), [n], none)
     products = 4.0 * _INFLUENCES * n * problem.rank(n) * problem.classes
@@ -199,9 +244,13 @@ def _study(problem: _Problem, none: Grid) -> Cost:
     return Cost(whole.flops + products, whole.bytes + kept)
 
 
-def _solve_cost(stage: str, problem: _Problem, costs: list[Cost], disk: int, rate: float) -> StageCost:
+def _solve_cost(
+    stage: str, problem: _Problem, costs: list[Cost], disk: int, rate: float
+) -> StageCost:
     flops = sum(cost.flops for cost in costs)
-    return StageCost(stage, flops, problem.pool_bytes + max(cost.bytes for cost in costs), disk, flops / rate)
+    return StageCost(
+        stage, flops, problem.pool_bytes + max(cost.bytes for cost in costs), disk, flops / rate
+    )
 
 
 def _product_rate(device: torch.device, dtype: torch.dtype = torch.float64) -> float:

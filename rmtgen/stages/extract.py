@@ -26,15 +26,22 @@ if TYPE_CHECKING:
 
 
 def work(job: Job) -> Result:
-    """Load the backbone, draw the subsets, and store the features of every batch that is not there yet."""
+    """Load the backbone, draw the subsets, and store the features of every batch that is not there
+    yet.
+    """
     from rmtgen.device import default_device
     from rmtgen.runs.inputs import sources
     from rmtgen.runs.manifest import FileRecord
     from rmtgen.store.feature_store import FeatureLayout, FeatureStore
 
     config = job.config
-    device = default_device(config.device)  # what is checked in no time comes before what takes minutes
-    backbone, split = open_backbone(config, head="random" if config.projection else None), open_images(config)
+    device = default_device(
+        config.device
+    )  # what is checked in no time comes before what takes minutes
+    backbone, split = (
+        open_backbone(config, head="random" if config.projection else None),
+        open_images(config),
+    )
     found = sources(config)
     inputs = {role: FileRecord.of(path) for role, path in found.items()}
     labels = split.train.labels, split.test.labels
@@ -55,7 +62,10 @@ def work(job: Job) -> Result:
     store = FeatureStore.create(job.folder, layout, _basis(job, inputs, details))
     _fill(job, store, (_sketches if config.projection else _features)(job, backbone, split, store))
     store.shards.seal()
-    headline = f"{sum(map(len, labels))} images × {dim} {'sketched gradients' if config.projection else 'features'}"
+    headline = (
+        f"{sum(map(len, labels))} images × {dim}"
+        f" {'sketched gradients' if config.projection else 'features'}"
+    )
     if config.projection:
         error, bound = _sketch_error(job, backbone, split, store)
         details |= {"sketch_error": error, "sketch_error_bound": bound}
@@ -70,15 +80,22 @@ def _basis(job: Job, inputs: "Mapping[str, FileRecord]", details: Mapping[str, o
         "backbone": details["backbone_blake2b"],
         "drawn": durable.digest(durable.canonical_json(drawn).encode()),
     }
-    return job.run.basis("extract", {**made_from, **{role: record.blake2b for role, record in inputs.items()}})
+    return job.run.basis(
+        "extract", {**made_from, **{role: record.blake2b for role, record in inputs.items()}}
+    )
 
 
 def _fill(job: Job, store: "FeatureStore", make: "Make") -> None:
     """Make and store every batch that is not there yet, both splits under one bar."""
     splits = ("train", "test")
-    pending, total = {name: store.pending(name) for name in splits}, sum(len(store.layout.batches(n)) for n in splits)
+    pending, total = (
+        {name: store.pending(name) for name in splits},
+        sum(len(store.layout.batches(n)) for n in splits),
+    )
     made = ((name, *batch) for name in splits for batch in make(name, pending[name]))
-    for name, batch, rows in job.progress(made, total, "batch", done=total - sum(map(len, pending.values()))):
+    for name, batch, rows in job.progress(
+        made, total, "batch", done=total - sum(map(len, pending.values()))
+    ):
         store.write(name, batch, rows.numpy())
 
 
@@ -92,7 +109,9 @@ def _features(job: Job, backbone: "Backbone", split: "Split", _store: "FeatureSt
         "workers": config.workers,
         "fp32_precision": config.fp32_precision,
     }
-    return lambda name, batches: feature_batches(backbone, getattr(split, name), batches=batches, **settings)
+    return lambda name, batches: feature_batches(
+        backbone, getattr(split, name), batches=batches, **settings
+    )
 
 
 def _sketches(job: Job, backbone: "Backbone", split: "Split", store: "FeatureStore") -> "Make":
@@ -101,7 +120,11 @@ def _sketches(job: Job, backbone: "Backbone", split: "Split", store: "FeatureSto
 
     config = job.config
     images = Joined(*(TransformedImages(part, backbone) for part in (split.train, split.test)))
-    settings = {"device": config.device, "memory": config.memory, "precision": config.fp32_precision}
+    settings = {
+        "device": config.device,
+        "memory": config.memory,
+        "precision": config.fp32_precision,
+    }
     sketch = Sketch(backbone.model, images, config.projection, seed=config.seed, **settings)
 
     def make(name: str, batches: Sequence[int]) -> "Iterable[tuple[int, Tensor]]":
@@ -113,7 +136,9 @@ def _sketches(job: Job, backbone: "Backbone", split: "Split", store: "FeatureSto
     return make
 
 
-def _sketch_error(job: Job, backbone: "Backbone", split: "Split", store: "FeatureStore") -> tuple[float, float]:
+def _sketch_error(
+    job: Job, backbone: "Backbone", split: "Split", store: "FeatureStore"
+) -> tuple[float, float]:
     """How far the sketch is from the exact kernel on the first training images."""
     import torch
 
@@ -122,7 +147,11 @@ def _sketch_error(job: Job, backbone: "Backbone", split: "Split", store: "Featur
 
     config, count = job.config, min(_CHECKED, len(split.train))
     images = TransformedImages(split.train.subset(slice(count)), backbone)
-    settings = {"device": config.device, "memory": config.memory, "precision": config.fp32_precision}
+    settings = {
+        "device": config.device,
+        "memory": config.memory,
+        "precision": config.fp32_precision,
+    }
     exact = Entk(backbone.model, images, **settings).block(range(count), range(count))
     return sketch_error(exact, torch.from_numpy(store.read("train")[:count]))
 

@@ -34,7 +34,12 @@ def work(job: Job) -> Result:
         store.write(tile, kernel.block(tile))
     store.shards.seal()
     shape = " × ".join(str(size) for size in layout.shape)
-    details = {"kernel": config.kernel, "device": str(device), "tiles": total, "computed": len(pending)}
+    details = {
+        "kernel": config.kernel,
+        "device": str(device),
+        "tiles": total,
+        "computed": len(pending),
+    }
     remarks = kernel.remarks() if pending else {}
     said = "".join(f", {name.replace('_', ' ')} {value:.1%}" for name, value in remarks.items())
     return Result(store.files(), f"{shape} Gram matrix in {total} tiles{said}", details | remarks)
@@ -50,14 +55,20 @@ class _Linear:
         from rmtgen.device import default_device
 
         self.device = default_device(job.config.device)
-        self.rows = torch.from_numpy(np.concatenate([features.read("train"), features.read("test")]))
+        self.rows = torch.from_numpy(
+            np.concatenate([features.read("train"), features.read("test")])
+        )
 
     def block(self, tile: "Tile") -> "np.ndarray":
         """One tile."""
         from rmtgen.kernels.linear import linear_block
 
         left = self.rows[tile.row_start : tile.row_stop].to(self.device)
-        right = left if tile.symmetric else self.rows[tile.column_start : tile.column_stop].to(self.device)
+        right = (
+            left
+            if tile.symmetric
+            else self.rows[tile.column_start : tile.column_stop].to(self.device)
+        )
         return linear_block(left, right).cpu().numpy()
 
     def remarks(self) -> dict[str, float]:
@@ -77,10 +88,22 @@ class _Tangent:
         config, split = job.config, open_images(job.config)
         _check_labels(job, features, split)
         backbone = open_backbone(config, head="random")
-        pictures = Joined(*(TransformedImages(images, backbone) for images in (split.train, split.test)))
-        settings = {"dtype": getattr(torch, config.gram_dtype), "by": "output" if config.heads else None}
-        place = {"device": config.device, "memory": config.memory, "precision": config.fp32_precision}
-        self.kernel, self.checked = Entk(backbone.model, pictures, **settings, **place), min(_CHECKED, config.train)
+        pictures = Joined(
+            *(TransformedImages(images, backbone) for images in (split.train, split.test))
+        )
+        settings = {
+            "dtype": getattr(torch, config.gram_dtype),
+            "by": "output" if config.heads else None,
+        }
+        place = {
+            "device": config.device,
+            "memory": config.memory,
+            "precision": config.fp32_precision,
+        }
+        self.kernel, self.checked = (
+            Entk(backbone.model, pictures, **settings, **place),
+            min(_CHECKED, config.train),
+        )
 
     def block(self, tile: "Tile") -> "np.ndarray":
         """One tile."""
@@ -89,7 +112,9 @@ class _Tangent:
         return (sum(parts.values()) / len(parts)).numpy()
 
     def remarks(self) -> dict[str, float]:
-        """How far one head's kernel is from the mean over heads: the standard deviation's norm over the mean's, on the first images."""
+        """How far one head's kernel is from the mean over heads: the standard deviation's norm over
+        the mean's, on the first images.
+        """
         import torch
 
         if len(self.kernel.parts) == 1:
@@ -106,8 +131,8 @@ def _check_labels(job: Job, features: "FeatureStore", split: "Split") -> None:
     for name, images in (("train", split.train), ("test", split.test)):
         if not np.array_equal(images.labels, features.layout.labels(name)):
             raise StaleInputError(
-                f"the {name} images must be those of {job.folder}/features.h5, got other labels. The data set has changed: put it back, "
-                f"or move {job.folder} away and run again."
+                f"the {name} images must be those of {job.folder}/features.h5, got other labels."
+                f" The data set has changed: put it back, or move {job.folder} away and run again."
             )
 
 

@@ -1,4 +1,6 @@
-"""Stage `report`: risk.csv, spectrum.h5 and theory.h5 of an experiment's runs -> report.html, figures and a table."""
+"""Stage `report`: risk.csv, spectrum.h5 and theory.h5 of an experiment's runs -> report.html,
+figures and a table.
+"""
 
 import shlex
 import sys
@@ -8,7 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rmtgen.cli.terminal import Outcome, Transcript, fit, note, open_bar, plain, progress, terminal_columns
+from rmtgen.cli.terminal import (
+    Outcome,
+    Transcript,
+    fit,
+    note,
+    open_bar,
+    plain,
+    progress,
+    terminal_columns,
+)
 from rmtgen.runs.manifest import FileRecord, Manifest, provenance
 from rmtgen.stages.engine import parse_experiment, run_command
 from rmtgen.store import durable
@@ -52,18 +63,24 @@ class Report:
 
 
 def write_report(report: Report, transcript: Transcript) -> None:
-    """Make the page, the figures and the tables, unless they are there; tell the table and the path."""
+    """Make the page, the figures and the tables, unless they are there; tell the table and the
+    path.
+    """
     runs, folder = report.runs, report.folder
     transcript.align([folder.name, *(run.name for run in runs)])
     upstream = {f"{run.name}/{stage}": _digest(run, stage) for run in runs for stage in STAGES}
-    spec_hash = durable.digest(durable.canonical_json([report.title, upstream, report.omitted]).encode())
+    spec_hash = durable.digest(
+        durable.canonical_json([report.title, upstream, report.omitted]).encode()
+    )
     manifest, status = _current(folder, spec_hash), "cached"
     if manifest is None:
         manifest, status = _made(report, {"spec_hash": spec_hash, "upstream": upstream}), "computed"
     outputs = [folder / name for name in manifest.outputs]
     headline = f"{len(runs)} run(s), {len(outputs)} files" if status == "computed" else None
     details = {**manifest.details, "omitted": dict(report.omitted)}
-    transcript.add(Outcome(folder.name, folder, status, manifest.seconds, headline, details, outputs))
+    transcript.add(
+        Outcome(folder.name, folder, status, manifest.seconds, headline, details, outputs)
+    )
     for name, why in report.omitted.items():
         note(f"{name} is not reported: {why}", "warning")
     summary = (folder / SUMMARY).read_text(encoding="utf-8")
@@ -111,7 +128,13 @@ def _make(report: Report, bar: "tqdm") -> tuple[list[Path], dict[str, Any]]:
     from rmtgen.report.loading import load_result
     from rmtgen.report.page import render_page
     from rmtgen.report.results import format_table, summary_table
-    from rmtgen.report.theories import flat_scores, format_notes, format_theories, theory_notes, theory_scores
+    from rmtgen.report.theories import (
+        flat_scores,
+        format_notes,
+        format_theories,
+        theory_notes,
+        theory_scores,
+    )
     from rmtgen.runs.columns import write_table
 
     folder = report.folder
@@ -122,13 +145,21 @@ def _make(report: Report, bar: "tqdm") -> tuple[list[Path], dict[str, Any]]:
     durable.write_text(folder / "report.html", page)
     bar.update()
     scores = theory_scores(results)
-    tables = write_table(folder / "theories.csv", flat_scores(scores), "how a theory ranks and scales")
+    tables = write_table(
+        folder / "theories.csv", flat_scores(scores), "how a theory ranks and scales"
+    )
     table = summary_table(results)
     parts = (format_table(table), format_theories(scores), format_notes(theory_notes(results)))
     durable.write_text(folder / SUMMARY, "\n\n".join(part for part in parts if part) + "\n")
     bar.update()
-    drawn = [path for figure in figures for path in (figure.svg, figure.narrow_svg, figure.png, figure.pdf)]
-    return [folder / "report.html", folder / SUMMARY, *tables, *drawn], plain({"summary": table.to_dict("records")})
+    drawn = [
+        path
+        for figure in figures
+        for path in (figure.svg, figure.narrow_svg, figure.png, figure.pdf)
+    ]
+    return [folder / "report.html", folder / SUMMARY, *tables, *drawn], plain(
+        {"summary": table.to_dict("records")}
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,7 +10,9 @@ CURVE = "curve"
 
 
 def work(job: Job) -> Result:
-    """The ridge path of every (n, trial) that is not there yet, gathered in one table, and the learning curve dense in n."""
+    """The ridge path of every (n, trial) that is not there yet, gathered in one table, and the
+    learning curve dense in n.
+    """
     import pandas as pd
 
     from rmtgen.device import default_device
@@ -31,7 +33,9 @@ def work(job: Job) -> Result:
     curve = pd.DataFrame(parts.read(CURVE))[list(CURVE_COLUMNS)]
     return Result(
         write_table(job.folder / "risk.csv", table, "Risk at every sample size, trial and ridge")
-        + write_table(job.folder / "curve.csv", curve, "Learning curve dense in n, at fixed sum ridges"),
+        + write_table(
+            job.folder / "curve.csv", curve, "Learning curve dense in n, at fixed sum ridges"
+        ),
         f"{len(table)} rows over {len(config.sizes)} sizes",
         {"rows": len(table)},
     )

@@ -8,7 +8,9 @@ from rmtgen.stages.engine import Job, Result, run_stage
 
 
 def work(job: Job) -> Result:
-    """Eigendecompose every (n, trial) that is not there yet, those of one size in batches, and gather them in one file."""
+    """Eigendecompose every (n, trial) that is not there yet, those of one size in batches, and
+    gather them in one file.
+    """
     from rmtgen.device import default_device
     from rmtgen.linalg.modes import target_spectrum
     from rmtgen.stages.pool import Pool, cells
@@ -19,14 +21,26 @@ def work(job: Job) -> Result:
     pool = Pool.load(job.folder, config, default_device(config.device))
     pending = [cell for cell in wanted if cell.name not in parts]
     groups = [list(group) for _, group in itertools.groupby(pending, key=lambda cell: cell.n)]
-    for group in job.progress(groups, len(config.sizes), "size", done=len(config.sizes) - len(groups)):
+    for group in job.progress(
+        groups, len(config.sizes), "size", done=len(config.sizes) - len(groups)
+    ):
         orders = [cell.order(config) for cell in group]
-        for cell, order, modes in zip(group, orders, pool.modes(orders, config.memory), strict=True):
+        for cell, order, modes in zip(
+            group, orders, pool.modes(orders, config.memory), strict=True
+        ):
             parts.write(cell.name, target_spectrum(modes, pool.targets.values[order]).arrays())
-    arrays = {f"{cell.name}/{key}": value for cell in wanted for key, value in parts.read(cell.name).items()}
+    arrays = {
+        f"{cell.name}/{key}": value
+        for cell in wanted
+        for key, value in parts.read(cell.name).items()
+    }
     durable.write_bytes(job.folder / "spectrum.h5", hdf5_image(arrays))
     kind = "Gram matrix" if pool.is_gram else "features"
-    return Result([job.folder / "spectrum.h5"], f"{len(wanted)} eigensolves from the {kind}", {"solved_from": kind})
+    return Result(
+        [job.folder / "spectrum.h5"],
+        f"{len(wanted)} eigensolves from the {kind}",
+        {"solved_from": kind},
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

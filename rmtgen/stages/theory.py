@@ -9,7 +9,9 @@ PREDICTIONS = "predictions"
 
 
 def work(job: Job) -> Result:
-    """Every analysis that is not there yet; one that the run is too small for is noted, with the reason, and left out."""
+    """Every analysis that is not there yet; one that the run is too small for is noted, with the
+    reason, and left out.
+    """
     from rmtgen.device import default_device
     from rmtgen.errors import NumericalError, UsageError
     from rmtgen.runs.columns import write_table
@@ -32,8 +34,14 @@ def work(job: Job) -> Result:
         parts.write(name, to_arrays(table))
     made = [name for name in ANALYSES if name in parts]
     predictions = to_frame(parts.read(PREDICTIONS))[list(PREDICTION_COLUMNS)]
-    tables = write_table(job.folder / "theory.csv", predictions, "Theories of the test risk, beside the measured risk")
-    arrays = {f"{name}/{column}": values for name in made for column, values in parts.read(name).items()}
+    tables = write_table(
+        job.folder / "theory.csv",
+        predictions,
+        "Theories of the test risk, beside the measured risk",
+    )
+    arrays = {
+        f"{name}/{column}": values for name in made for column, values in parts.read(name).items()
+    }
     durable.write_bytes(job.folder / "theory.h5", hdf5_image(arrays))
     warned = to_frame(parts.read("trust"))["tripped"].sum() if "trust" in made else 0
     headline = f"{len(made)} analyses of {len(predictions)} fits, {warned} warnings of trust"

@@ -1,6 +1,8 @@
-"""Durable files: after a crash at any instant, a file is wholly there under its name, or not there at all.
+"""Durable files: after a crash at any instant, a file is wholly there under its name, or not there
+at all.
 
-Every result rmtgen writes goes through `write_bytes` or `append_line`, so what a full or read-only disk does is decided here once.
+Every result rmtgen writes goes through `write_bytes` or `append_line`, so what a full or read-only
+disk does is decided here once.
 """
 
 import contextlib
@@ -38,8 +40,9 @@ def storage_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(
-            f"cannot write {path}: {error.strerror or error}. Earlier results are untouched; free space, or choose another "
-            "place with output=DIR, and run the same command again: it resumes."
+            f"cannot write {path}: {error.strerror or error}. Earlier results are untouched; free"
+            " space, or choose another place with output=DIR, and run the same command again: it"
+            " resumes."
         ) from error
 
 
@@ -58,7 +61,8 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write a whole file under a temporary name, fsync, and rename it into place.
 
     Raises:
-        StorageError: the disk refuses; the temporary file is removed and an earlier `path` is untouched.
+        StorageError: the disk refuses; the temporary file is removed and an earlier `path` is
+            untouched.
     """
     partial = path.with_name(path.name + PARTIAL_SUFFIX)
     with storage_errors(path):
@@ -99,7 +103,9 @@ def append_line(path: Path, line: str) -> None:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Give a finished file a second name; copy where the file system has no hard links, and what `append_line` may still lengthen."""
+    """Give a finished file a second name; copy where the file system has no hard links, and what
+    `append_line` may still lengthen.
+    """
     if source.suffix == JOURNAL_SUFFIX:
         write_bytes(target, source.read_bytes())
         return
@@ -111,8 +117,12 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no spaces: equal values give equal text, whatever order they were written in."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+    """JSON with sorted keys and no spaces: equal values give equal text, whatever order they were
+    written in.
+    """
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True
+    )
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,7 +1,9 @@
-"""FeatureStore: the features of N train and M test images on disk, one durable shard a batch behind one `features.h5`.
+"""FeatureStore: the features of N train and M test images on disk, one durable shard a batch behind
+one `features.h5`.
 
-`features.h5` has the virtual datasets "train" (N, p) and "test" (M, p), float32, over the shards in `features/`, and the plain datasets
-"train_labels" and "test_labels" (int64). A batch that is not there yet reads as NaN through HDF5; `FeatureStore.read` refuses it.
+`features.h5` has the virtual datasets "train" (N, p) and "test" (M, p), float32, over the shards in
+`features/`, and the plain datasets "train_labels" and "test_labels" (int64). A batch that is not
+there yet reads as NaN through HDF5; `FeatureStore.read` refuses it.
 """
 
 import json
@@ -21,7 +23,9 @@ PARTS = "features"
 
 @dataclass(frozen=True, eq=False)
 class FeatureLayout:
-    """The labels of both splits, the names of the classes, the feature dimension and the batch size."""
+    """The labels of both splits, the names of the classes, the feature dimension and the batch
+    size.
+    """
 
     train_labels: np.ndarray
     test_labels: np.ndarray
@@ -44,7 +48,9 @@ class FeatureLayout:
 
 
 class FeatureStore:
-    """Features on disk. `create` one to fill, `open` one that exists; reading verifies every shard's digest."""
+    """Features on disk. `create` one to fill, `open` one that exists; reading verifies every
+    shard's digest.
+    """
 
     def __init__(self, folder: Path, layout: FeatureLayout, basis: str | None = None):
         self.folder, self.layout = folder, layout
@@ -61,7 +67,11 @@ class FeatureStore:
         store = cls(durable.make_folder(folder), layout, basis)
         labels = {f"{split}_labels": layout.labels(split) for split in ("train", "test")}
         views = {split: store._view(split) for split in ("train", "test")}
-        attributes = {"classes": json.dumps(layout.classes), "dim": layout.dim, "batch_size": layout.batch_size}
+        attributes = {
+            "classes": json.dumps(layout.classes),
+            "dim": layout.dim,
+            "batch_size": layout.batch_size,
+        }
         durable.write_bytes(folder / VIEW, hdf5_image(labels, views, attributes))
         return store
 
@@ -93,11 +103,17 @@ class FeatureStore:
 
     def pending(self, split: str) -> list[int]:
         """The numbers of the batches still to be written."""
-        return [batch for batch in self.layout.batches(split) if _name(split, batch) not in self.shards]
+        return [
+            batch for batch in self.layout.batches(split) if _name(split, batch) not in self.shards
+        ]
 
     def write(self, split: str, batch: int, features: np.ndarray) -> None:
-        """Store one batch, durable when this returns. `features` is (images in the batch, dim) float32."""
-        self.shards.write(_name(split, batch), {"features": features.astype(np.float32, copy=False)})
+        """Store one batch, durable when this returns. `features` is (images in the batch, dim)
+        float32.
+        """
+        self.shards.write(
+            _name(split, batch), {"features": features.astype(np.float32, copy=False)}
+        )
 
     def read(self, split: str) -> np.ndarray:
         """All features of a split, (N, dim) float32.
@@ -112,15 +128,25 @@ class FeatureStore:
 
     def files(self) -> list[Path]:
         """Every file of the store."""
-        names = [_name(split, batch) for split in ("train", "test") for batch in self.layout.batches(split)]
-        return [self.folder / VIEW, *(self.shards.path(name) for name in names), self.shards.journal]
+        names = [
+            _name(split, batch)
+            for split in ("train", "test")
+            for batch in self.layout.batches(split)
+        ]
+        return [
+            self.folder / VIEW,
+            *(self.shards.path(name) for name in names),
+            self.shards.journal,
+        ]
 
     def _view(self, split: str) -> View:
         pieces = []
         for batch in self.layout.batches(split):
             span = self.layout.span(split, batch)
             shape = (span.stop - span.start, self.layout.dim)
-            pieces.append(Piece((span, slice(0, self.layout.dim)), _name(split, batch), "features", shape))
+            pieces.append(
+                Piece((span, slice(0, self.layout.dim)), _name(split, batch), "features", shape)
+            )
         return View((len(self.layout.labels(split)), self.layout.dim), "float32", PARTS, pieces)
 
 

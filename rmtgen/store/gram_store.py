@@ -1,10 +1,12 @@
-"""GramStore: the Gram matrix of N train and M test samples on disk, as tiles behind one virtual (N+M)×N view.
+"""GramStore: the Gram matrix of N train and M test samples on disk, as tiles behind one virtual
+(N+M)×N view.
 
-`gram.h5` is an HDF5 virtual dataset named "gram" over the tile shards in `gram/`, so any HDF5 reader sees one matrix; rows 0…N−1
-are the training samples, rows N…N+M−1 the test samples, columns the training samples; attributes of the dataset say so in the file.
-A tile that is not there yet reads as NaN through HDF5 (it cannot refuse); `GramStore.read` refuses it by name. Of the symmetric train
-block only the tiles on and below the diagonal are computed; a shard below the diagonal also holds its transpose, because a virtual
-dataset cannot transpose.
+`gram.h5` is an HDF5 virtual dataset named "gram" over the tile shards in `gram/`, so any HDF5
+reader sees one matrix; rows 0…N−1 are the training samples, rows N…N+M−1 the test samples, columns
+the training samples; attributes of the dataset say so in the file. A tile that is not there yet
+reads as NaN through HDF5 (it cannot refuse); `GramStore.read` refuses it by name. Of the symmetric
+train block only the tiles on and below the diagonal are computed; a shard below the diagonal also
+holds its transpose, because a virtual dataset cannot transpose.
 """
 
 from dataclasses import dataclass
@@ -24,14 +26,17 @@ DTYPES = ("float32", "float64")
 
 @dataclass(frozen=True)
 class Tile:
-    """One block of the Gram matrix: rows [row_start, row_stop) of the (N+M)×N view, columns [column_start, column_stop)."""
+    """One block of the Gram matrix: rows [row_start, row_stop) of the (N+M)×N view, columns
+    [column_start, column_stop).
+    """
 
     row_start: int
     row_stop: int
     column_start: int
     column_stop: int
     mirrored: bool
-    """Whether the block lies strictly below the diagonal of the train block, so that its transpose is another block."""
+    """Whether the block lies strictly below the diagonal of the train block, so that its transpose
+    is another block."""
 
     @property
     def name(self) -> str:
@@ -51,7 +56,9 @@ class Tile:
 
 @dataclass(frozen=True)
 class GramLayout:
-    """The shape of a stored Gram matrix: N train and M test samples, dtype of the entries, tile edge in samples."""
+    """The shape of a stored Gram matrix: N train and M test samples, dtype of the entries, tile
+    edge in samples.
+    """
 
     n_train: int
     n_test: int
@@ -61,8 +68,9 @@ class GramLayout:
     def __post_init__(self):
         if self.n_train < 1 or self.n_test < 0 or self.tile < 1 or self.dtype not in DTYPES:
             raise UsageError(
-                f"a Gram layout needs n_train ≥ 1, n_test ≥ 0, tile ≥ 1 and a dtype of {DTYPES}: got n_train={self.n_train}, "
-                f"n_test={self.n_test}, tile={self.tile}, dtype={self.dtype!r}."
+                f"a Gram layout needs n_train ≥ 1, n_test ≥ 0, tile ≥ 1 and a dtype of {DTYPES}:"
+                f" got n_train={self.n_train}, n_test={self.n_test}, tile={self.tile},"
+                f" dtype={self.dtype!r}."
             )
 
     @property
@@ -71,22 +79,32 @@ class GramLayout:
         return self.n_train + self.n_test, self.n_train
 
     def tiles(self) -> list[Tile]:
-        """Every tile that has to be computed: the train block's lower half, then the test rows. Blocks never straddle the two."""
+        """Every tile that has to be computed: the train block's lower half, then the test rows.
+        Blocks never straddle the two.
+        """
         columns = _blocks(0, self.n_train, self.tile)
         train = [
-            Tile(*rows, *cols, mirrored=rows[0] > cols[0]) for rows in columns for cols in columns if rows[0] >= cols[0]
+            Tile(*rows, *cols, mirrored=rows[0] > cols[0])
+            for rows in columns
+            for cols in columns
+            if rows[0] >= cols[0]
         ]
         test_rows = _blocks(self.n_train, self.shape[0], self.tile)
-        return train + [Tile(*rows, *cols, mirrored=False) for rows in test_rows for cols in columns]
+        return train + [
+            Tile(*rows, *cols, mirrored=False) for rows in test_rows for cols in columns
+        ]
 
     @property
     def bytes_on_disk(self) -> int:
-        """Bytes of all entries: mirrored tiles are stored both ways, so every entry of the view is there once."""
+        """Bytes of all entries: mirrored tiles are stored both ways, so every entry of the view is
+        there once.
+        """
         return self.shape[0] * self.shape[1] * np.dtype(self.dtype).itemsize
 
 
 class GramStore:
-    """A Gram matrix on disk. `open` one that exists, `create` one to fill; reading verifies every tile's digest.
+    """A Gram matrix on disk. `open` one that exists, `create` one to fill; reading verifies every
+    tile's digest.
 
     Attributes:
         layout: the `GramLayout`.
@@ -98,13 +116,16 @@ class GramStore:
         self.shards = ShardSet(folder / TILES, basis)
 
     @classmethod
-    def create(cls, folder: str | Path, layout: GramLayout, basis: str | None = None) -> "GramStore":
+    def create(
+        cls, folder: str | Path, layout: GramLayout, basis: str | None = None
+    ) -> "GramStore":
         """Start a store in `folder`, or go on with the unfinished one there.
 
         Args:
             folder: the run directory.
             layout: shape, dtype and tile edge.
-            basis: digest of what the matrix is made from, so that tiles of two matrices are never mixed; None: not checked.
+            basis: digest of what the matrix is made from, so that tiles of two matrices are never
+                mixed; None: not checked.
 
         Raises:
             StaleInputError: the tiles there have another basis.
@@ -116,10 +137,13 @@ class GramStore:
             found = _read_layout(folder / VIEW)
             if found != layout:
                 raise CorruptInputError(
-                    f"{folder / VIEW} holds {found}, expected {layout}. Remove {folder / VIEW} and {folder / TILES}/ to start anew."
+                    f"{folder / VIEW} holds {found}, expected {layout}. Remove {folder / VIEW} and"
+                    f" {folder / TILES}/ to start anew."
                 )
         else:
-            durable.write_bytes(folder / VIEW, hdf5_image({}, {"gram": _view(layout)}, layout.__dict__))
+            durable.write_bytes(
+                folder / VIEW, hdf5_image({}, {"gram": _view(layout)}, layout.__dict__)
+            )
         return cls(folder, layout, basis)
 
     @classmethod
@@ -159,11 +183,18 @@ class GramStore:
         if block.shape != tile.shape:
             raise UsageError(f"{tile.name} needs a block of shape {tile.shape}, got {block.shape}.")
         block = np.ascontiguousarray(block, dtype=self.layout.dtype)
-        arrays = {"tile": block, "mirror": np.ascontiguousarray(block.T)} if tile.mirrored else {"tile": block}
+        arrays = (
+            {"tile": block, "mirror": np.ascontiguousarray(block.T)}
+            if tile.mirrored
+            else {"tile": block}
+        )
         self.shards.write(tile.name, arrays)
 
-    def read(self, rows: slice | np.ndarray = slice(None), columns: slice | np.ndarray = slice(None)) -> np.ndarray:
-        """Entries of the (N+M)×N matrix at the given rows and columns, every tile's digest compared on the way.
+    def read(
+        self, rows: slice | np.ndarray = slice(None), columns: slice | np.ndarray = slice(None)
+    ) -> np.ndarray:
+        """Entries of the (N+M)×N matrix at the given rows and columns, every tile's digest compared
+        on the way.
 
         Args:
             rows: a slice, or integer indices in any order, repeats allowed, into the N+M rows.
@@ -185,7 +216,8 @@ class GramStore:
         return out
 
     def tile(self, tile: Tile) -> np.ndarray:
-        """The entries of one tile, in one reading of them: HDF5's own checksum is compared, the digest is not (`verify`).
+        """The entries of one tile, in one reading of them: HDF5's own checksum is compared, the
+        digest is not (`verify`).
 
         Raises:
             MissingInputError: it was never finished, by name.
@@ -205,18 +237,37 @@ class GramStore:
 
     def files(self) -> list[Path]:
         """Every file of the store."""
-        return [self.folder / VIEW, *(self.shards.path(tile.name) for tile in self.layout.tiles()), self.shards.journal]
+        return [
+            self.folder / VIEW,
+            *(self.shards.path(tile.name) for tile in self.layout.tiles()),
+            self.shards.journal,
+        ]
 
     def as_dataset(self) -> h5py.Dataset:
-        """The virtual view as an open, read-only h5py dataset; close it with `dataset.file.close()`. Digests are not compared."""
+        """The virtual view as an open, read-only h5py dataset; close it with
+        `dataset.file.close()`. Digests are not compared.
+        """
         return h5py.File(self.folder / VIEW, "r", locking="best-effort")["gram"]
 
-    def _copy_tile(self, tile: Tile, rows: np.ndarray, columns: np.ndarray, out: np.ndarray) -> None:
+    def _copy_tile(
+        self, tile: Tile, rows: np.ndarray, columns: np.ndarray, out: np.ndarray
+    ) -> None:
         """Copy what `out` needs of one shard: the tile, and its transpose where it is mirrored."""
-        row_span, column_span = (tile.row_start, tile.row_stop), (tile.column_start, tile.column_stop)
-        placements = [(row_span, column_span, False)] + ([(column_span, row_span, True)] if tile.mirrored else [])
+        row_span, column_span = (
+            (tile.row_start, tile.row_stop),
+            (tile.column_start, tile.column_stop),
+        )
+        placements = [(row_span, column_span, False)] + (
+            [(column_span, row_span, True)] if tile.mirrored else []
+        )
         wanted = [
-            (np.flatnonzero(_within(rows, r)), np.flatnonzero(_within(columns, c)), r[0], c[0], transposed)
+            (
+                np.flatnonzero(_within(rows, r)),
+                np.flatnonzero(_within(columns, c)),
+                r[0],
+                c[0],
+                transposed,
+            )
             for r, c, transposed in placements
         ]
         wanted = [place for place in wanted if len(place[0]) and len(place[1])]
@@ -225,7 +276,9 @@ class GramStore:
         block = self.shards.read(tile.name)["tile"]
         for row_at, column_at, row_start, column_start, transposed in wanted:
             source = block.T if transposed else block
-            out[np.ix_(row_at, column_at)] = source[np.ix_(rows[row_at] - row_start, columns[column_at] - column_start)]
+            out[np.ix_(row_at, column_at)] = source[
+                np.ix_(rows[row_at] - row_start, columns[column_at] - column_start)
+            ]
 
 
 def _blocks(start: int, stop: int, edge: int) -> list[tuple[int, int]]:
@@ -246,24 +299,36 @@ def _as_index(selection: slice | np.ndarray, length: int, axis: str) -> np.ndarr
         or (len(index) and not (0 <= index.min() <= index.max() < length))
     ):
         raise UsageError(
-            f"{axis} indices must be a one-dimensional array of integers in [0, {length}), got {index.dtype} of shape {index.shape}"
-            f"{f' from {index.min()} to {index.max()}' if index.size else ''}."
+            f"{axis} indices must be a one-dimensional array of integers in [0, {length}), got"
+            f" {index.dtype} of shape"
+            f" {index.shape}{f' from {index.min()} to {index.max()}' if index.size else ''}."
         )
     return index
 
 
 class _Described(View):
-    """A view whose dataset says in attributes what its rows and columns are, for readers that know nothing of this package."""
+    """A view whose dataset says in attributes what its rows and columns are, for readers that know
+    nothing of this package.
+    """
 
     def create(self, file: h5py.File, name: str) -> None:
         super().create(file, name)
         n_test, n_train = self.shape[0] - self.shape[1], self.shape[1]
         file[name].attrs.update(
             {
-                "description": "Gram matrix: entry (i, j) is the kernel k(x_i, x_j) of row i and column j; NaN in a tile not finished yet",
-                "rows": f"the {n_train} training samples, in the order of train_labels in features.h5, then the {n_test} test samples",
+                "description": (
+                    "Gram matrix: entry (i, j) is the kernel k(x_i, x_j) of row i and column j; NaN"
+                    " in a tile not finished yet"
+                ),
+                "rows": (
+                    f"the {n_train} training samples, in the order of train_labels in features.h5,"
+                    f" then the {n_test} test samples"
+                ),
                 "columns": f"the {n_train} training samples, in the same order",
-                "units": "squared unit of the features; of an empirical NTK, squared unit of the output over that of the parameters",
+                "units": (
+                    "squared unit of the features; of an empirical NTK, squared unit of the output"
+                    " over that of the parameters"
+                ),
             }
         )
 
@@ -271,7 +336,10 @@ class _Described(View):
 def _view(layout: GramLayout) -> View:
     pieces = []
     for tile in layout.tiles():
-        rows, columns = slice(tile.row_start, tile.row_stop), slice(tile.column_start, tile.column_stop)
+        rows, columns = (
+            slice(tile.row_start, tile.row_stop),
+            slice(tile.column_start, tile.column_stop),
+        )
         pieces.append(Piece((rows, columns), tile.name, "tile", tile.shape))
         if tile.mirrored:
             pieces.append(Piece((columns, rows), tile.name, "mirror", tile.shape[::-1]))
@@ -289,5 +357,8 @@ def _read_layout(view: Path) -> GramLayout:
             f"{view} is not a Gram store of rmtgen ({error}). Remove it and run `make gram`."
         ) from error
     return GramLayout(
-        int(attributes["n_train"]), int(attributes["n_test"]), str(attributes["dtype"]), int(attributes["tile"])
+        int(attributes["n_train"]),
+        int(attributes["n_test"]),
+        str(attributes["dtype"]),
+        int(attributes["tile"]),
     )

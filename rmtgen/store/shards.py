@@ -1,9 +1,10 @@
 """A folder of shards: small HDF5 files of named arrays, each durable and checksummed, or absent.
 
-This is what makes every stage resumable. A shard is built in memory, written under a temporary name, fsynced and renamed, and
-only then is its digest appended to the folder's journal; so a process killed at any instant loses at most the shards it had not
-finished, and what is there is known to be whole. Building in memory also keeps HDF5 away from disks that fill up: its own
-writers can lose an open file.
+This is what makes every stage resumable. A shard is built in memory, written under a temporary
+name, fsynced and renamed, and only then is its digest appended to the folder's journal; so a
+process killed at any instant loses at most the shards it had not finished, and what is there is
+known to be whole. Building in memory also keeps HDF5 away from disks that fill up: its own writers
+can lose an open file.
 """
 
 import io
@@ -24,7 +25,9 @@ CHUNK = 1024
 
 @dataclass(frozen=True)
 class ShardRecord:
-    """One line of the journal: the shard's name, its size in bytes, and the BLAKE2b digest of the file."""
+    """One line of the journal: the shard's name, its size in bytes, and the BLAKE2b digest of the
+    file.
+    """
 
     name: str
     size: int
@@ -78,7 +81,8 @@ class ShardSet:
         """
         if name not in self:
             raise MissingInputError(
-                f"{self.path(name)} is not there or was never finished. Run the stage again: it resumes."
+                f"{self.path(name)} is not there or was never finished. Run the stage again: it"
+                " resumes."
             )
         return self._records[name]
 
@@ -108,7 +112,8 @@ class ShardSet:
             return {key: dataset[()] for key, dataset in file.items()}
 
     def array(self, name: str, key: str) -> np.ndarray:
-        """One array of a shard, for those who read it often: HDF5's own checksum is compared, the digest is not.
+        """One array of a shard, for those who read it often: HDF5's own checksum is compared, the
+        digest is not.
 
         Raises:
             MissingInputError: the shard is not there.
@@ -120,7 +125,8 @@ class ShardSet:
                 return file[key][()]
         except (OSError, KeyError) as error:
             raise CorruptInputError(
-                f"{self.path(name)} is damaged ({error}). Delete the file and run the stage again: only this shard is made anew."
+                f"{self.path(name)} is damaged ({error}). Delete the file and run the stage again:"
+                " only this shard is made anew."
             ) from error
 
     def verify(self) -> int:
@@ -134,7 +140,9 @@ class ShardSet:
         return len(self._records)
 
     def seal(self) -> None:
-        """Verify every shard, and write the journal anew where shards were made more than once: equal shards, equal journal."""
+        """Verify every shard, and write the journal anew where shards were made more than once:
+        equal shards, equal journal.
+        """
         self.verify()
         lines = [{"basis": self.basis}, *(record.__dict__ for record in self._records.values())]
         content = "".join(json.dumps(line) + "\n" for line in lines)
@@ -146,8 +154,9 @@ class ShardSet:
         data = path.read_bytes()
         if durable.digest(data) != record.blake2b:
             raise CorruptInputError(
-                f"{path} is damaged: expected {record.size} bytes with BLAKE2b {record.blake2b}, got {len(data)} bytes with "
-                f"{durable.digest(data)}. Delete the file and run the stage again: only this shard is made anew."
+                f"{path} is damaged: expected {record.size} bytes with BLAKE2b {record.blake2b},"
+                f" got {len(data)} bytes with {durable.digest(data)}. Delete the file and run the"
+                " stage again: only this shard is made anew."
             )
         return data
 
@@ -163,15 +172,17 @@ class ShardSet:
             self._records = {entry["name"]: ShardRecord(**entry) for entry in entries}
         except (ValueError, TypeError, KeyError) as error:
             raise CorruptInputError(
-                f"{self.journal} is damaged ({type(error).__name__}: {error}). Delete the folder {self.folder} and run the stage again."
+                f"{self.journal} is damaged ({type(error).__name__}: {error}). Delete the folder"
+                f" {self.folder} and run the stage again."
             ) from error
         self._refuse_other_basis(found)
 
     def _refuse_other_basis(self, found: str | None) -> None:
         if None not in (self.basis, found) and self.basis != found:
             raise StaleInputError(
-                f"{self.folder} holds shards made from other inputs (basis {found}, expected {self.basis}). They are not mixed: "
-                f"delete the folder, or put the inputs back, and run the stage again."
+                f"{self.folder} holds shards made from other inputs (basis {found}, expected"
+                f" {self.basis}). They are not mixed: delete the folder, or put the inputs back,"
+                " and run the stage again."
             )
         self.basis = self.basis or found
 
@@ -188,7 +199,9 @@ class Piece:
 
 @dataclass(frozen=True)
 class View:
-    """A virtual dataset over shards in the folder `source`, which lies beside the file; what is missing reads as NaN."""
+    """A virtual dataset over shards in the folder `source`, which lies beside the file; what is
+    missing reads as NaN.
+    """
 
     shape: tuple[int, ...]
     dtype: str
@@ -196,7 +209,8 @@ class View:
     pieces: Sequence[Piece]
 
     def create(self, file: h5py.File, name: str) -> None:
-        """Make the virtual dataset in an open file, by relative file names, so that the directory can be moved.
+        """Make the virtual dataset in an open file, by relative file names, so that the directory
+        can be moved.
 
         Through the low-level interface, which alone can leave the time of creation out of the file.
         """
@@ -207,7 +221,9 @@ class View:
             place = h5py.h5s.create_simple(self.shape)
             place.select_hyperslab(tuple(axis.start for axis in piece.place), piece.shape)
             source = f"{self.source}/{piece.shard}.h5".encode()
-            properties.set_virtual(place, source, piece.array.encode(), h5py.h5s.create_simple(piece.shape))
+            properties.set_virtual(
+                place, source, piece.array.encode(), h5py.h5s.create_simple(piece.shape)
+            )
         kind, space = h5py.h5t.py_create(np.dtype(self.dtype)), h5py.h5s.create_simple(self.shape)
         h5py.h5d.create(file.id, name.encode(), kind, space, properties)
 
@@ -217,15 +233,24 @@ def hdf5_image(
     views: Mapping[str, View] | None = None,
     attributes: Mapping[str, object] | None = None,
 ) -> bytes:
-    """The bytes of an HDF5 file with `arrays` (fletcher32, chunks of up to 1024²), virtual `views` and root `attributes`.
+    """The bytes of an HDF5 file with `arrays` (fletcher32, chunks of up to 1024²), virtual `views`
+    and root `attributes`.
 
     The same content gives the same bytes: no times are stored.
     """
-    with h5py.File("image", "w", driver="core", backing_store=False, libver=("v110", "v110")) as file:
+    with h5py.File(
+        "image", "w", driver="core", backing_store=False, libver=("v110", "v110")
+    ) as file:
         file.attrs.update(attributes or {})
         for name, array in arrays.items():
-            chunks = tuple(min(size, CHUNK) for size in array.shape) if array.size and array.ndim else None
-            file.create_dataset(name, data=array, chunks=chunks, fletcher32=chunks is not None, track_times=False)
+            chunks = (
+                tuple(min(size, CHUNK) for size in array.shape)
+                if array.size and array.ndim
+                else None
+            )
+            file.create_dataset(
+                name, data=array, chunks=chunks, fletcher32=chunks is not None, track_times=False
+            )
         for name, view in (views or {}).items():
             view.create(file, name)
         file.flush()

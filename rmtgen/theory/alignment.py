@@ -1,7 +1,9 @@
-"""Pretrained against random: how a spectrum decays, how the targets lie along it, and which of the two makes the gap in risk.
+"""Pretrained against random: how a spectrum decays, how the targets lie along it, and which of the
+two makes the gap in risk.
 
-Notation: eigenvalues σ_1 ≥ σ_2 ≥ … of a covariance (or s_i = Nσ_i of a Gram matrix K of N samples), v_i² target power in mode i,
-c_i² = ‖u_iᵀY‖² the energy of the targets on the pool's mode i, κ the effective ridge, r modes, p eigenvalues.
+Notation: eigenvalues σ_1 ≥ σ_2 ≥ … of a covariance (or s_i = Nσ_i of a Gram matrix K of N samples),
+v_i² target power in mode i, c_i² = ‖u_iᵀY‖² the energy of the targets on the pool's mode i, κ the
+effective ridge, r modes, p eigenvalues.
 """
 
 from collections.abc import Callable
@@ -31,7 +33,8 @@ LARGEST_SHARE = 1 / 4
 ROUNDING = 1e-12
 """The share of the targets' energy at or below which what lies outside the modes is rounding."""
 SAME = 1e-6
-"""Relative difference up to which targets count as those of a spectrum: a float32 copy of them passes."""
+"""Relative difference up to which targets count as those of a spectrum: a float32 copy of them
+passes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +47,9 @@ class Population:
 
     @classmethod
     def of(cls, pool: PoolSpectrum) -> "Population":
-        """σ_i = s_i/N; noise = null energy / null dimension, 0 without a null space; v_i² = max(c_i² − noise, 0)/N."""
+        """σ_i = s_i/N; noise = null energy / null dimension, 0 without a null space; v_i² =
+        max(c_i² − noise, 0)/N.
+        """
         noise = pool.null_energy / pool.null_dim if pool.null_dim else 0.0
         return cls(pool.values / pool.n, np.maximum(pool.power - noise, 0) / pool.n, noise)
 
@@ -55,7 +60,8 @@ class Swap:
 
     Attributes:
         risk: R[i, j]: spectrum of pool i, target power and noise of pool j.
-        ridges: λ at which each was reached; at an end of the grid where the grid's range ended the search.
+        ridges: λ at which each was reached; at an end of the grid where the grid's range ended the
+            search.
         spectrum_share: The part of `gap` due to the spectrum, in log units.
         alignment_share: The part due to the targets' alignment.
         n: Samples.
@@ -69,12 +75,15 @@ class Swap:
 
     @property
     def gap(self) -> float:
-        """The log of R[0, 0]/R[1, 1], spectrum_share + alignment_share: negative where the first pool generalises better."""
+        """The log of R[0, 0]/R[1, 1], spectrum_share + alignment_share: negative where the first
+        pool generalises better.
+        """
         return float(np.log(self.risk[0, 0]) - np.log(self.risk[1, 1]))
 
 
 def participation_ratio(eigenvalues: ArrayLike | Tensor) -> float:
-    """(Σσ_i)²/Σσ_i², the number of modes that share the trace: from 1 to p. The same for K and for the covariance.
+    """(Σσ_i)²/Σσ_i², the number of modes that share the trace: from 1 to p. The same for K and for
+    the covariance.
 
     Raises:
         UsageError: A negative eigenvalue, or no vector.
@@ -90,8 +99,9 @@ def effective_ranks(
 ) -> tuple[Float64[np.ndarray, " p"], Float64[np.ndarray, " p"]]:
     """r_k = Σ_{i>k} σ_i/σ_{k+1} and R_k = (Σ_{i>k} σ_i)²/Σ_{i>k} σ_i² over k = 0, …, p − 1.
 
-    They are summed from the small end, each tail in units of its first term: r_k = 1 + (σ_{k+2}/σ_{k+1})·r_{k+1}, so that neither a large
-    head nor a spectrum over many decades costs digits.
+    They are summed from the small end, each tail in units of its first term: r_k = 1 +
+    (σ_{k+2}/σ_{k+1})·r_{k+1}, so that neither a large head nor a spectrum over many decades costs
+    digits.
 
     Args:
         eigenvalues: σ_i ≥ 0, in any order.
@@ -104,7 +114,8 @@ def effective_ranks(
         NumericalError: NaN or infinite eigenvalues, or nothing but zeros.
 
     References:
-        Bartlett, Long, Lugosi, Tsigler 2020; Tsigler & Bartlett 2023, who ask for the first k with r_k ≥ b·n.
+        Bartlett, Long, Lugosi, Tsigler 2020; Tsigler & Bartlett 2023, who ask for the first k with
+        r_k ≥ b·n.
     """
     sigma = np.sort(spectrum_values(eigenvalues))[::-1]
     rank = np.count_nonzero(sigma)
@@ -117,7 +128,9 @@ def effective_ranks(
     return sums, np.square(sums) / squares
 
 
-def cumulative_power(power: ArrayLike | Tensor, null_energy: float = 0.0) -> Float64[np.ndarray, " r"]:
+def cumulative_power(
+    power: ArrayLike | Tensor, null_energy: float = 0.0
+) -> Float64[np.ndarray, " r"]:
     """C(m) = Σ_{i≤m} v_i²/(Σ v_i² + null energy) over m = 1, …, r.
 
     Args:
@@ -125,24 +138,33 @@ def cumulative_power(power: ArrayLike | Tensor, null_energy: float = 0.0) -> Flo
         null_energy: What no mode explains, in the same unit; with c_i² of a pool its `null_energy`.
 
     Returns:
-        C, ascending, up to 1 without null energy. Of a pool with noisy targets it counts the noise in every mode along.
+        C, ascending, up to 1 without null energy. Of a pool with noisy targets it counts the noise
+        in every mode along.
 
     Raises:
         UsageError: A negative power or energy, or no vector.
         NumericalError: NaN or infinite power, or nothing but zeros.
     """
-    power = finite_values(power, "power", cure="Pass v_i², the squared coefficient of the targets in mode i.")
+    power = finite_values(
+        power, "power", cure="Pass v_i², the squared coefficient of the targets in mode i."
+    )
     if not 0 <= null_energy < np.inf:
-        raise UsageError(f"null_energy must be finite and >= 0: got {null_energy}. It is in the unit of the power.")
+        raise UsageError(
+            f"null_energy must be finite and >= 0: got {null_energy}. It is in the unit of the"
+            " power."
+        )
     running = np.cumsum(power)
     return running / (running[-1] + null_energy)
 
 
-def kernel_target_alignment(spectrum: Spectrum, targets: np.ndarray | Tensor | None = None) -> float:
+def kernel_target_alignment(
+    spectrum: Spectrum, targets: np.ndarray | Tensor | None = None
+) -> float:
     """⟨K, YYᵀ⟩/(‖K‖_F ‖YYᵀ‖_F) = Σ s_i c_i² / (√Σ s_i² · ‖YᵀY‖_F).
 
-    ‖YᵀY‖_F = ‖CᵀC + ZᵀZ‖_F with C = UᵀY and Z the part of Y outside the modes. A spectrum keeps of Z its energy alone, which is
-    ZᵀZ for a single output. With several outputs and a null space the targets must be given too.
+    ‖YᵀY‖_F = ‖CᵀC + ZᵀZ‖_F with C = UᵀY and Z the part of Y outside the modes. A spectrum keeps of
+    Z its energy alone, which is ZᵀZ for a single output. With several outputs and a null space the
+    targets must be given too.
 
     Args:
         spectrum: Of the Gram matrix; with an intercept K and Y are centred.
@@ -156,14 +178,15 @@ def kernel_target_alignment(spectrum: Spectrum, targets: np.ndarray | Tensor | N
         NumericalError: No mode, or targets without power.
 
     References:
-        Cristianini, Shawe-Taylor, Elisseeff, Kandola 2001; centred (intercept): Cortes, Mohri, Rostamizadeh 2012.
+        Cristianini, Shawe-Taylor, Elisseeff, Kandola 2001; centred (intercept): Cortes, Mohri,
+        Rostamizadeh 2012.
     """
     values, coefficients = spectrum.eigenvalues, spectrum.coefficients
     energy = coefficients.square().sum().item() + spectrum.null_energy
     if not len(values) or not energy > 0:
         raise NumericalError(
-            f"an alignment needs modes and targets of some power: got {len(values)} modes, target power {energy:.3g}."
-            " Check for all-zero features, or a single class."
+            f"an alignment needs modes and targets of some power: got {len(values)} modes, target"
+            f" power {energy:.3g}. Check for all-zero features, or a single class."
         )
     relative = values / values[0]
     overlap = (relative @ coefficients.square()).sum()
@@ -179,21 +202,23 @@ def _target_covariance(
     if targets is None:
         if outputs > 1 and spectrum.null_energy > ROUNDING * energy:
             raise UsageError(
-                f"{outputs} outputs with a null space need targets: expected no energy outside the modes, got {spectrum.null_energy:.3g}"
-                f" of {energy:.3g}. Pass the targets that the spectrum was made with."
+                f"{outputs} outputs with a null space need targets: expected no energy outside the"
+                f" modes, got {spectrum.null_energy:.3g} of {energy:.3g}. Pass the targets that the"
+                " spectrum was made with."
             )
         return coefficients.mT @ coefficients + spectrum.null_energy * (outputs == 1)
     targets = target_matrix(targets)
     if targets.shape != (spectrum.n, outputs):
         raise UsageError(
-            f"targets must be those of the spectrum: expected shape ({spectrum.n}, {outputs}), got {tuple(targets.shape)}."
+            f"targets must be those of the spectrum: expected shape ({spectrum.n}, {outputs}), got"
+            f" {tuple(targets.shape)}."
         )
     targets = targets - targets.mean(dim=0) if spectrum.intercept else targets
     covariance = targets.mT @ targets
     if not abs(covariance.trace().item() - energy) <= SAME * energy:
         raise UsageError(
-            f"targets must be those of the spectrum: expected energy {energy:.6g}, got {covariance.trace().item():.6g}."
-            " Pass the same samples in the same coding."
+            f"targets must be those of the spectrum: expected energy {energy:.6g}, got"
+            f" {covariance.trace().item():.6g}. Pass the same samples in the same coding."
         )
     return covariance.to(coefficients.device)
 
@@ -212,7 +237,8 @@ def learnability(
         The share, in [0, 1], of the shape of κ. A mode with σ_i = 0 is never learnt.
 
     Raises:
-        UsageError: A negative or NaN κ, a negative eigenvalue or power, or another number of powers than of eigenvalues.
+        UsageError: A negative or NaN κ, a negative eigenvalue or power, or another number of powers
+            than of eigenvalues.
         NumericalError: NaN or infinite eigenvalues or powers, or nothing but zeros.
 
     References:
@@ -230,15 +256,16 @@ def learnability(
 
 
 def bias_against_df(pool: PoolSpectrum, deltas: ArrayLike) -> pd.DataFrame:
-    """B(κ) + noise against df1(κ), both de-biased as in transport: what stays unlearnt, by the degrees of freedom it takes.
+    """B(κ) + noise against df1(κ), both de-biased as in transport: what stays unlearnt, by the
+    degrees of freedom it takes.
 
     Args:
         pool: A pool of N samples.
         deltas: Auxiliary sum ridges δ ≥ 0 of the pool.
 
     Returns:
-        One row a δ: `delta kappa relative_kappa df1 df2 floor`. relative_kappa = κ/(tr K/N) is the unit in which two backbones are
-        compared; floor = E/S2 = B(κ) + noise.
+        One row a δ: `delta kappa relative_kappa df1 df2 floor`. relative_kappa = κ/(tr K/N) is the
+        unit in which two backbones are compared; floor = E/S2 = B(κ) + noise.
 
     Raises:
         UsageError: A δ that is negative or not finite.
@@ -246,49 +273,68 @@ def bias_against_df(pool: PoolSpectrum, deltas: ArrayLike) -> pd.DataFrame:
     deltas = np.atleast_1d(np.asarray(deltas, dtype=np.float64)).ravel()
     wrong = deltas[~((deltas >= 0) & np.isfinite(deltas))]
     if wrong.size:
-        raise UsageError(f"deltas must be finite and >= 0: got {wrong[0]:.4g}. They are sum ridges δ = Nλ of the pool.")
+        raise UsageError(
+            f"deltas must be finite and >= 0: got {wrong[0]:.4g}. They are sum ridges δ = Nλ of the"
+            " pool."
+        )
     seen = at_delta(pool, deltas, np.full(len(deltas), pool.n), deltas.shape)
     relative = seen.kappa * pool.n / pool.values.sum()
-    columns = {"delta": deltas, "kappa": seen.kappa, "relative_kappa": relative, "df1": seen.df1, "df2": seen.df2}
+    columns = {
+        "delta": deltas,
+        "kappa": seen.kappa,
+        "relative_kappa": relative,
+        "df1": seen.df1,
+        "df2": seen.df2,
+    }
     return pd.DataFrame(columns | {"floor": seen.floor})
 
 
-def swap(first: PoolSpectrum, second: PoolSpectrum, n: int, ridges: ArrayLike | None = None) -> Swap:
-    """Spectrum of one pool with the target power of the other: how much of the gap in risk is spectrum, how much alignment.
+def swap(
+    first: PoolSpectrum, second: PoolSpectrum, n: int, ridges: ArrayLike | None = None
+) -> Swap:
+    """Spectrum of one pool with the target power of the other: how much of the gap in risk is
+    spectrum, how much alignment.
 
-    Each of the four combinations is a population, modes matched by index and the shorter list padded with zeros, of which the omniscient
-    risk is taken at its best ridge. Noise goes with the targets. log R_AA − log R_BB is divided by Shapley's rule, the mean over the two
+    Each of the four combinations is a population, modes matched by index and the shorter list
+    padded with zeros, of which the omniscient risk is taken at its best ridge. Noise goes with the
+    targets. log R_AA − log R_BB is divided by Shapley's rule, the mean over the two
     orders of swapping:
 
         spectrum:   ½[(log R_AA − log R_BA) + (log R_AB − log R_BB)]
         alignment:  ½[(log R_AA − log R_AB) + (log R_BA − log R_BB)]
 
-    Populations are plug-in estimates (`Population`), which understate risks as n nears N: with N = 800 a ridgeless risk of .191 was read as
-    .167 at n = 100, one of .122 as .063 at n = 400. So n is held to N/4, and smaller is better.
+    Populations are plug-in estimates (`Population`), which understate risks as n nears N: with N =
+    800 a ridgeless risk of .191 was read as .167 at n = 100, one of .122 as .063 at n = 400. So n
+    is held to N/4, and smaller is better.
 
     Args:
         first: PoolSpectrum A.
         second: PoolSpectrum B, of the same targets on another representation.
         n: Samples, at most a quarter of the smaller pool.
-        ridges: λ/tr Σ > 0 over which to look for the best, each spectrum in its own unit; it is refined between neighbours.
+        ridges: λ/tr Σ > 0 over which to look for the best, each spectrum in its own unit; it is
+            refined between neighbours.
 
     Returns:
         Risks, best ridges and the two shares.
 
     Raises:
-        UsageError: n beyond a quarter of the smaller pool, or ridges that are not positive and finite.
+        UsageError: n beyond a quarter of the smaller pool, or ridges that are not positive and
+            finite.
         NumericalError: Targets that have no power beyond the noise.
     """
     smaller = min(first.n, second.n)
     if not 1 <= n <= LARGEST_SHARE * smaller:
         raise UsageError(
-            f"a swap needs 1 <= n <= N/4 = {LARGEST_SHARE * smaller:g}: got n = {n} with pools of {first.n} and {second.n}. Beyond that a"
-            " pool's own eigenvalues are a biased stand-in for the population's: take a larger pool or a smaller n."
+            f"a swap needs 1 <= n <= N/4 = {LARGEST_SHARE * smaller:g}: got n = {n} with pools of"
+            f" {first.n} and {second.n}. Beyond that a pool's own eigenvalues are a biased stand-in"
+            " for the population's: take a larger pool or a smaller n."
         )
     grid = _relative_grid(ridges)
     modes = max(first.rank, second.rank)
     a, b = (_padded(Population.of(pool), modes) for pool in (first, second))
-    found = [_best(spectrum.eigenvalues, target, n, grid) for spectrum in (a, b) for target in (a, b)]
+    found = [
+        _best(spectrum.eigenvalues, target, n, grid) for spectrum in (a, b) for target in (a, b)
+    ]
     best, risk = np.array(found).T.reshape(2, 2, 2)
     logs = np.log(risk)
     across, along = logs[0] - logs[1], logs[:, 0] - logs[:, 1]
@@ -301,18 +347,24 @@ def _relative_grid(ridges: ArrayLike | None) -> Float64[np.ndarray, " l"]:
     grid = np.unique(np.asarray(ridges, dtype=np.float64))
     if not grid.size or not ((grid > 0) & np.isfinite(grid)).all():
         raise UsageError(
-            f"ridges must be positive and finite: got {grid.tolist()[:5]}. They are λ relative to the trace of Σ."
+            f"ridges must be positive and finite: got {grid.tolist()[:5]}. They are λ relative to"
+            " the trace of Σ."
         )
     return grid
 
 
 def _padded(population: Population, modes: int) -> Population:
     missing = (0, modes - len(population.eigenvalues))
-    return Population(np.pad(population.eigenvalues, missing), np.pad(population.power, missing), population.noise)
+    return Population(
+        np.pad(population.eigenvalues, missing), np.pad(population.power, missing), population.noise
+    )
 
 
 def _best(
-    eigenvalues: Float64[np.ndarray, " p"], target: Population, n: int, grid: Float64[np.ndarray, " l"]
+    eigenvalues: Float64[np.ndarray, " p"],
+    target: Population,
+    n: int,
+    grid: Float64[np.ndarray, " l"],
 ) -> tuple[float, float]:
     """λ and the risk there, the smallest over the grid and its refinements."""
     trace = eigenvalues.sum()
@@ -325,7 +377,9 @@ def _best(
     return relative * trace, value
 
 
-def _minimum(function: Callable[[np.ndarray], np.ndarray], grid: Float64[np.ndarray, " l"]) -> tuple[float, float]:
+def _minimum(
+    function: Callable[[np.ndarray], np.ndarray], grid: Float64[np.ndarray, " l"]
+) -> tuple[float, float]:
     for _ in range(REFINEMENTS):
         place = int(np.argmin(function(grid)))
         low, high = grid[max(0, place - 1)], grid[min(len(grid) - 1, place + 1)]

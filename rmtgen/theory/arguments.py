@@ -21,12 +21,14 @@ def finite_values(values: ArrayLike | Tensor, name: str, *, cure: str) -> Float6
     wrong = np.flatnonzero(~np.isfinite(vector))
     if wrong.size:
         raise NumericalError(
-            f"{name} must be finite: got {wrong.size} NaN or infinite of {vector.size}, the first at {wrong[0]}. {cure}"
+            f"{name} must be finite: got {wrong.size} NaN or infinite of {vector.size}, the first"
+            f" at {wrong[0]}. {cure}"
         )
     negative = np.flatnonzero(vector < 0)
     if negative.size:
         raise UsageError(
-            f"{name} must be >= 0: got {vector[negative[0]]:.4g} at {negative[0]} ({negative.size} such). {cure}"
+            f"{name} must be >= 0: got {vector[negative[0]]:.4g} at {negative[0]} ({negative.size}"
+            f" such). {cure}"
         )
     if not vector.any():
         raise NumericalError(f"{name} must not all be zero: got {vector.size} zeros. {cure}")
@@ -36,7 +38,9 @@ def finite_values(values: ArrayLike | Tensor, name: str, *, cure: str) -> Float6
 def spectrum_values(eigenvalues: ArrayLike | Tensor) -> Float64[np.ndarray, " p"]:
     """Eigenvalues σ_i ≥ 0 of a covariance, in any order."""
     return finite_values(
-        eigenvalues, "eigenvalues", cure="Pass those of a covariance, rounding errors below 0 set to 0."
+        eigenvalues,
+        "eigenvalues",
+        cure="Pass those of a covariance, rounding errors below 0 set to 0.",
     )
 
 
@@ -48,10 +52,14 @@ def power_values(target_power: ArrayLike | Tensor, count: int) -> Float64[np.nda
         NumericalError: As `finite_values`.
     """
     power = finite_values(
-        target_power, "target_power", cure="Pass v_i², the squared coefficient of the targets in mode i."
+        target_power,
+        "target_power",
+        cure="Pass v_i², the squared coefficient of the targets in mode i.",
     )
     if len(power) != count:
-        raise UsageError(f"target_power needs one value a mode: expected {count}, got {len(power)}.")
+        raise UsageError(
+            f"target_power needs one value a mode: expected {count}, got {len(power)}."
+        )
     return power
 
 
@@ -61,19 +69,26 @@ def ridge_and_size(
     """λ ∈ [0, ∞] and n > 0, broadcast against each other.
 
     Raises:
-        UsageError: A ridge that is negative or NaN, a size that is not positive and finite, or shapes that do not broadcast.
+        UsageError: A ridge that is negative or NaN, a size that is not positive and finite, or
+            shapes that do not broadcast.
     """
     ridge, n = _float64(ridge), _float64(n)
     if not (ridge >= 0).all():
         raise UsageError(
-            f"ridge must be >= 0: got {ridge[~(ridge >= 0)].flat[0]:.4g}. A ridge of 0 is the ridgeless limit."
+            f"ridge must be >= 0: got {ridge[~(ridge >= 0)].flat[0]:.4g}. A ridge of 0 is the"
+            " ridgeless limit."
         )
     if not ((n > 0) & np.isfinite(n)).all():
-        raise UsageError(f"n must be positive and finite: got {n[~((n > 0) & np.isfinite(n))].flat[0]:.4g} samples.")
+        raise UsageError(
+            f"n must be positive and finite: got {n[~((n > 0) & np.isfinite(n))].flat[0]:.4g}"
+            " samples."
+        )
     try:
         return tuple(np.broadcast_arrays(ridge, n))
     except ValueError:
-        raise UsageError(f"ridge and n must broadcast: got shapes {ridge.shape} and {n.shape}.") from None
+        raise UsageError(
+            f"ridge and n must broadcast: got shapes {ridge.shape} and {n.shape}."
+        ) from None
 
 
 def noise_value(noise: float) -> float:
@@ -83,7 +98,10 @@ def noise_value(noise: float) -> float:
         UsageError: Negative, NaN or infinite.
     """
     if not 0 <= noise < np.inf:
-        raise UsageError(f"noise must be finite and >= 0: got {noise}. It is a variance, in the unit of the risk.")
+        raise UsageError(
+            f"noise must be finite and >= 0: got {noise}. It is a variance, in the unit of the"
+            " risk."
+        )
     return float(noise)
 
 

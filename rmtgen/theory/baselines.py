@@ -1,9 +1,12 @@
-"""The theories that GCV is compared with: norm-based, spectrum-only, benign overfitting, classical degrees of freedom.
+"""The theories that GCV is compared with: norm-based, spectrum-only, benign overfitting, classical
+degrees of freedom.
 
-Notation: K (n×n) not divided by n, s_i its eigenvalues, G = (K + nλI)⁻¹, R_train = ‖nλGY‖²/n, df = tr KG, B² = YᵀGKGY the squared norm of
-the fit (column `norm2` of a ridge path). Y has c outputs, summed over.
+Notation: K (n×n) not divided by n, s_i its eigenvalues, G = (K + nλI)⁻¹, R_train = ‖nλGY‖²/n, df =
+tr KG, B² = YᵀGKGY the squared norm of the fit (column `norm2` of a ridge path). Y has c outputs,
+summed over.
 
-Bounds and rates leave constants free. They are given without any, and `scores` compares what does not depend on one.
+Bounds and rates leave constants free. They are given without any, and `scores` compares what does
+not depend on one.
 """
 
 import numpy as np
@@ -15,7 +18,8 @@ from rmtgen.theory.arguments import noise_value, ridge_and_size, spectrum_values
 from rmtgen.theory.transport import PoolSpectrum
 
 AMPLE = 1 / 2
-"""Mallows' noise is read off the fit of the most degrees of freedom that leaves this share of the samples free."""
+"""Mallows' noise is read off the fit of the most degrees of freedom that leaves this share of the
+samples free."""
 
 
 def rademacher(norm2: ArrayLike, trace: ArrayLike, n: ArrayLike) -> Float64[np.ndarray, "..."]:
@@ -39,11 +43,15 @@ def norm_proxy(norm2: ArrayLike, trace: ArrayLike, n: ArrayLike) -> Float64[np.n
     return np.asarray(norm2) * trace / np.square(n)
 
 
-def isotropic_risk(pool: PoolSpectrum, ridge: ArrayLike, noise: float = 0.0) -> Float64[np.ndarray, " l"]:
-    """Spectrum-only: GCV after YYᵀ → τ²K + noise·I, τ² = (‖Y‖² − n·noise)/tr K, at the pool's own n.
+def isotropic_risk(
+    pool: PoolSpectrum, ridge: ArrayLike, noise: float = 0.0
+) -> Float64[np.ndarray, " l"]:
+    """Spectrum-only: GCV after YYᵀ → τ²K + noise·I, τ² = (‖Y‖² − n·noise)/tr K, at the pool's own
+    n.
 
     Args:
-        pool: Eigenvalues and energy of the n samples; how the energy lies among the modes is not used.
+        pool: Eigenvalues and energy of the n samples; how the energy lies among the modes is not
+            used.
         ridge: (l,) λ ≥ 0.
         noise: Noise of the targets, summed over outputs.
 
@@ -58,9 +66,14 @@ def isotropic_risk(pool: PoolSpectrum, ridge: ArrayLike, noise: float = 0.0) -> 
     ridge, _ = ridge_and_size(np.atleast_1d(ridge), pool.n)
     energy, noise = float(pool.power.sum() + pool.null_energy), noise_value(noise)
     if noise * pool.n > energy:
-        raise UsageError(f"noise must be at most the targets' mean energy {energy / pool.n:.4g}: got {noise:.4g}.")
+        raise UsageError(
+            f"noise must be at most the targets' mean energy {energy / pool.n:.4g}: got"
+            f" {noise:.4g}."
+        )
     prior = (energy - pool.n * noise) / pool.values.sum()
-    expected = PoolSpectrum(pool.values, prior * pool.values + noise, noise * pool.null_dim, pool.n, pool.null_dim)
+    expected = PoolSpectrum(
+        pool.values, prior * pool.values + noise, noise * pool.null_dim, pool.n, pool.null_dim
+    )
     sums = expected.sums(pool.n * ridge)
     return pool.n * sums.energy / np.square(sums.s1)
 
@@ -68,8 +81,9 @@ def isotropic_risk(pool: PoolSpectrum, ridge: ArrayLike, noise: float = 0.0) -> 
 def benign_variance(eigenvalues: ArrayLike, ridge: float, n: int, *, b: float = 1.0) -> float:
     """k*/n + n/R_{k*}: the variance of a benign overfit in units of the noise, up to a constant.
 
-    With t_k = nλ + Σ_{i>k} σ_i, the ridge that the modes beyond k amount to: r_k = t_k/σ_{k+1}, k* = min{k : r_k ≥ bn},
-    R_k = t_k²/Σ_{i>k} σ_i². Beyond the last mode r_k = R_k = ∞. It is 1 (all noise kept) where no k < n qualifies.
+    With t_k = nλ + Σ_{i>k} σ_i, the ridge that the modes beyond k amount to: r_k = t_k/σ_{k+1}, k*
+    = min{k : r_k ≥ bn}, R_k = t_k²/Σ_{i>k} σ_i². Beyond the last mode r_k = R_k = ∞. It is 1 (all
+    noise kept) where no k < n qualifies.
 
     Args:
         eigenvalues: σ_i, in any order.
@@ -100,8 +114,9 @@ def mallows_cp(
 ) -> Float64[np.ndarray, " l"]:
     """Cp = R_train + 2·noise·df/n over the fits of one sample, ridges ascending or not.
 
-    The noise is R_train/(1 − df/n) of the fit with the most degrees of freedom ≤ n/2: the largest model that still leaves
-    half of the samples to tell it; where every fit has more, that of the fewest. NaN where that one interpolates.
+    The noise is R_train/(1 − df/n) of the fit with the most degrees of freedom ≤ n/2: the largest
+    model that still leaves half of the samples to tell it; where every fit has more, that of the
+    fewest. NaN where that one interpolates.
 
     References: Mallows 1973.
     """
@@ -113,7 +128,8 @@ def mallows_cp(
 
 
 def akaike(train_risk: ArrayLike, df: ArrayLike, n: ArrayLike) -> Float64[np.ndarray, "..."]:
-    """exp(AIC/n) = R_train·exp(2df/n), AIC = n log R_train + 2df, which orders fits as AIC does and has the unit of the risk.
+    """exp(AIC/n) = R_train·exp(2df/n), AIC = n log R_train + 2df, which orders fits as AIC does and
+    has the unit of the risk.
 
     References: Akaike 1974.
     """
@@ -128,5 +144,7 @@ def fixed_design(pool: PoolSpectrum, ridge: ArrayLike) -> Float64[np.ndarray, " 
     """
     ridge, _ = ridge_and_size(np.atleast_1d(ridge), pool.n)
     delta = pool.n * ridge
-    weights = np.where(delta[:, None] > 0, 1 / (1 + pool.values / np.where(delta > 0, delta, 1)[:, None]), 0.0)
+    weights = np.where(
+        delta[:, None] > 0, 1 / (1 + pool.values / np.where(delta > 0, delta, 1)[:, None]), 0.0
+    )
     return (np.square(weights) @ pool.power + pool.null_energy) / pool.n

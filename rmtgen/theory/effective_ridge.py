@@ -1,11 +1,14 @@
-"""The effective ridge κ and the omniscient risk: what random matrix theory says of ridge regression with a known spectrum.
+"""The effective ridge κ and the omniscient risk: what random matrix theory says of ridge regression
+with a known spectrum.
 
-Notation: σ_i eigenvalues of the population covariance Σ, v_i² = σ_iβ_i² target power in mode i, n samples, λ the ridge of the mean
-objective, df_k(κ) = Σ (σ_i/(σ_i + κ))^k. κ solves κ = λ + (κ/n) Σ σ_i/(σ_i + κ); κ' = dκ/dλ.
+Notation: σ_i eigenvalues of the population covariance Σ, v_i² = σ_iβ_i² target power in mode i, n
+samples, λ the ridge of the mean objective, df_k(κ) = Σ (σ_i/(σ_i + κ))^k. κ solves κ = λ + (κ/n) Σ
+σ_i/(σ_i + κ); κ' = dκ/dλ.
 
-κ ↦ κ(n − df1(κ)) − nλ has the slope n − df2(κ), which grows with κ: it is convex, and Newton's method from λ + tr Σ/n, where it is
-not negative, descends to its largest root. Its next point is [nλ + κ(df1 − df2)]/(n − df2), which keeps its digits over all decades once
-n − df2 is summed as Σ_{i≤n} (1 − (σ_i/(σ_i + κ))²) − Σ_{i>n} (σ_i/(σ_i + κ))² over descending eigenvalues.
+κ ↦ κ(n − df1(κ)) − nλ has the slope n − df2(κ), which grows with κ: it is convex, and Newton's
+method from λ + tr Σ/n, where it is not negative, descends to its largest root. Its next point is
+[nλ + κ(df1 − df2)]/(n − df2), which keeps its digits over all decades once n − df2 is summed as
+Σ_{i≤n} (1 − (σ_i/(σ_i + κ))²) − Σ_{i>n} (σ_i/(σ_i + κ))² over descending eigenvalues.
 """
 
 from dataclasses import dataclass
@@ -54,24 +57,30 @@ def effective_ridge(
     """κ = λ + (κ/n) Σ σ_i/(σ_i + κ) and κ' = dκ/dλ = 1/(1 − df2(κ)/n).
 
     Args:
-        eigenvalues: σ_i ≥ 0 of the population covariance, in any order; spectra over 30 decades keep their digits.
+        eigenvalues: σ_i ≥ 0 of the population covariance, in any order; spectra over 30 decades
+            keep their digits.
         ridge: λ ≥ 0, scalar or array; 0 is the ridgeless limit, ∞ is allowed.
         n: Samples, > 0, scalar or array, broadcast against `ridge`.
 
     Returns:
-        κ and κ', of the broadcast shape. Ridgeless with n ≥ rank: κ = 0; with n = rank κ' = ∞, the interpolation peak.
+        κ and κ', of the broadcast shape. Ridgeless with n ≥ rank: κ = 0; with n = rank κ' = ∞, the
+        interpolation peak.
 
     Raises:
-        UsageError: A negative eigenvalue or ridge, n ≤ 0, no vector of eigenvalues, or shapes that do not broadcast.
+        UsageError: A negative eigenvalue or ridge, n ≤ 0, no vector of eigenvalues, or shapes that
+            do not broadcast.
         NumericalError: NaN or infinite eigenvalues, or nothing but zeros.
 
     References:
-        Wei, Hu, Steinhardt 2022 (arXiv 2203.06176); the same κ in Simon et al. 2023 (δ = nλ) and Bordelon & Canatar (nκ).
+        Wei, Hu, Steinhardt 2022 (arXiv 2203.06176); the same κ in Simon et al. 2023 (δ = nλ) and
+        Bordelon & Canatar (nκ).
     """
     sigma = np.sort(spectrum_values(eigenvalues))[::-1]
     ridge, n = ridge_and_size(ridge, n)
     kappa = _kappa(sigma, ridge.ravel(), n.ravel())
-    free = np.concatenate([_free_and_between(sigma, *block)[0] for block in _blocks(sigma, kappa, n.ravel())])
+    free = np.concatenate(
+        [_free_and_between(sigma, *block)[0] for block in _blocks(sigma, kappa, n.ravel())]
+    )
     with np.errstate(divide="ignore"):
         kappa_prime = n.ravel() / free
     return kappa.reshape(n.shape)[()], kappa_prime.reshape(n.shape)[()]
@@ -84,7 +93,8 @@ def omniscient_risk(
     n: ArrayLike,
     noise: float = 0.0,
 ) -> Float64[np.ndarray, "..."]:
-    """R = κ'·[Σ (κ/(κ + σ_i))² v_i² + noise]: the test risk of ridge regression, from a spectrum that is known.
+    """R = κ'·[Σ (κ/(κ + σ_i))² v_i² + noise]: the test risk of ridge regression, from a spectrum
+    that is known.
 
     Args:
         eigenvalues: As `effective_ridge`.
@@ -94,7 +104,8 @@ def omniscient_risk(
         noise: Variance of the targets beyond the modes.
 
     Returns:
-        The risk, noise of the test targets included, of the broadcast shape of `ridge` and `n`; ∞ at the peak of a noisy problem.
+        The risk, noise of the test targets included, of the broadcast shape of `ridge` and `n`; ∞
+        at the peak of a noisy problem.
 
     Raises:
         UsageError: As `effective_ridge`; noise < 0; another number of powers than of eigenvalues.
@@ -113,7 +124,9 @@ def risk_parts(
     n: ArrayLike,
     noise: float = 0.0,
 ) -> RiskParts:
-    """Bias, variance and noise of `omniscient_risk`, which takes the same arguments and raises the same."""
+    """Bias, variance and noise of `omniscient_risk`, which takes the same arguments and raises the
+    same.
+    """
     sigma = spectrum_values(eigenvalues)
     power, noise = power_values(target_power, len(sigma)), noise_value(noise)
     kappa, kappa_prime = effective_ridge(sigma, ridge, n)
@@ -132,16 +145,20 @@ def target_bias(
     """B(κ) = Σ (κ/(κ + σ_i))² v_i²; a mode with σ_i = 0 is never learnt, not even at κ = 0."""
     kappa = np.asarray(kappa, dtype=np.float64)
     blocks = _blocks(sigma, kappa.ravel(), kappa.ravel())
-    return np.concatenate([_unlearnt(sigma, part) ** 2 @ power for part, _ in blocks]).reshape(kappa.shape)[()]
+    return np.concatenate([_unlearnt(sigma, part) ** 2 @ power for part, _ in blocks]).reshape(
+        kappa.shape
+    )[()]
 
 
-def degrees_of_freedom(eigenvalues: ArrayLike | Tensor, kappa: ArrayLike, order: int = 1) -> Float64[np.ndarray, "..."]:
+def degrees_of_freedom(
+    eigenvalues: ArrayLike | Tensor, kappa: ArrayLike, order: int = 1
+) -> Float64[np.ndarray, "..."]:
     """df_k(κ) = Σ (σ_i/(σ_i + κ))^k, for κ of any shape."""
     sigma, kappa = spectrum_values(eigenvalues), np.asarray(kappa, dtype=np.float64)
     blocks = _blocks(sigma, kappa.ravel(), kappa.ravel())
-    return np.concatenate([((1 - _unlearnt(sigma, part)) ** order).sum(axis=1) for part, _ in blocks]).reshape(
-        kappa.shape
-    )[()]
+    return np.concatenate(
+        [((1 - _unlearnt(sigma, part)) ** order).sum(axis=1) for part, _ in blocks]
+    ).reshape(kappa.shape)[()]
 
 
 def _kappa(
@@ -166,14 +183,20 @@ def _free_and_between(
 ) -> tuple[Float64[np.ndarray, " k"], Float64[np.ndarray, " k"]]:
     """The slope n − df2, and df1 − df2 = Σ κσ_i/(κ + σ_i)²; σ descending."""
     unlearnt = _unlearnt(sigma, kappa)
-    learnt = np.where(sigma < kappa[:, None], sigma / np.where(kappa > 0, kappa, 1)[:, None] * unlearnt, 1 - unlearnt)
+    learnt = np.where(
+        sigma < kappa[:, None],
+        sigma / np.where(kappa > 0, kappa, 1)[:, None] * unlearnt,
+        1 - unlearnt,
+    )
     first = np.arange(len(sigma)) < np.floor(n)[:, None]
     rest = n - np.minimum(np.floor(n), len(sigma))
     free2 = rest + np.where(first, unlearnt * (1 + learnt), -np.square(learnt)).sum(axis=1)
     return free2, (learnt * unlearnt).sum(axis=1)
 
 
-def _unlearnt(sigma: Float64[np.ndarray, " p"], kappa: Float64[np.ndarray, " k"]) -> Float64[np.ndarray, "k p"]:
+def _unlearnt(
+    sigma: Float64[np.ndarray, " p"], kappa: Float64[np.ndarray, " k"]
+) -> Float64[np.ndarray, "k p"]:
     """κ/(κ + σ), 1 where σ = 0 and where κ = ∞."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         return np.where(sigma > 0, 1 / (1 + sigma / kappa[:, None]), 1.0)
@@ -182,4 +205,7 @@ def _unlearnt(sigma: Float64[np.ndarray, " p"], kappa: Float64[np.ndarray, " k"]
 def _blocks(sigma: np.ndarray, *columns: np.ndarray) -> list[tuple[np.ndarray, ...]]:
     """The grid in blocks that keep modes × points within `BLOCK`; one empty block of an empty grid."""
     step = max(1, BLOCK // len(sigma))
-    return [tuple(column[low : low + step] for column in columns) for low in range(0, max(1, len(columns[0])), step)]
+    return [
+        tuple(column[low : low + step] for column in columns)
+        for low in range(0, max(1, len(columns[0])), step)
+    ]

@@ -1,17 +1,19 @@
 """Forecast: the risk at sample sizes beyond the pool, and the labels that a risk will take.
 
-At one effective ridge κ the omniscient risk of n samples is [B(κ) + noise]/(1 − df2(κ)/n) at λ = κ(1 − df1(κ)/n), for n of any size: a
-pool that tells df1, df2 and B + noise at every κ (`transport`) foretells every n. A pool of N samples tells them for κ ≥ κ̂_N(0). That
-is all there is where it resolves every mode (rank < N, so κ̂_N(0) = 0). Else what lies below is extrapolated from power laws:
+At one effective ridge κ the omniscient risk of n samples is [B(κ) + noise]/(1 − df2(κ)/n) at λ =
+κ(1 − df1(κ)/n), for n of any size: a pool that tells df1, df2 and B + noise at every κ
+(`transport`) foretells every n. A pool of N samples tells them for κ ≥ κ̂_N(0). That is all there
+is where it resolves every mode (rank < N, so κ̂_N(0) = 0). Else what lies below is extrapolated
+from power laws:
 
     df1 ∝ κ^(−1/a),      B + noise = floor + c·df1^(−s),
 
-joined to the pool at df1 = N/2, since beyond it fewer than half of its directions say what is left. There 1/a = 1 − df2/df1, because
-dlog df1/dlog κ = −(1 − df2/df1), and df2 = (1 − 1/a)·df1 in the tail; s is fitted over N/16 ≤ df1 ≤ N/2. With an intercept n samples
-fit n − 1 directions.
+joined to the pool at df1 = N/2, since beyond it fewer than half of its directions say what is left.
+There 1/a = 1 − df2/df1, because dlog df1/dlog κ = −(1 − df2/df1), and df2 = (1 − 1/a)·df1 in the
+tail; s is fitted over N/16 ≤ df1 ≤ N/2. With an intercept n samples fit n − 1 directions.
 
-Intervals are quantiles over resampled pools: weights of the samples are drawn, every curve changes by its first-order influence
-(`influence`), tails are fitted anew.
+Intervals are quantiles over resampled pools: weights of the samples are drawn, every curve changes
+by its first-order influence (`influence`), tails are fitted anew.
 """
 
 from dataclasses import dataclass
@@ -56,7 +58,8 @@ class Curves:
         df1: df1(κ), descending.
         df2: df2(κ).
         floor: B(κ) + noise.
-        trusted: The smallest κ that was measured; below it the tail is extrapolated. 0 where every mode was resolved.
+        trusted: The smallest κ that was measured; below it the tail is extrapolated. 0 where every
+            mode was resolved.
         taken: The directions that an intercept takes of n samples, 0 or 1.
     """
 
@@ -70,10 +73,14 @@ class Curves:
     def surface(
         self, n: float
     ) -> tuple[Float64[np.ndarray, " k"], Float64[np.ndarray, " k"], Float64[np.ndarray, " k"]]:
-        """λ, R(n, λ) and κ at every point that n samples reach, λ ascending; the first is λ = 0 where df1 crosses n on the curves."""
+        """λ, R(n, λ) and κ at every point that n samples reach, λ ascending; the first is λ = 0
+        where df1 crosses n on the curves.
+        """
         fitted = n - self.taken
         first = int(np.argmax(self.df1 < fitted)) if self.df1[-1] < fitted else len(self.df1)
-        kappa, df1, df2, floor = (values[first:] for values in (self.kappa, self.df1, self.df2, self.floor))
+        kappa, df1, df2, floor = (
+            values[first:] for values in (self.kappa, self.df1, self.df2, self.floor)
+        )
         if 0 < first < len(self.df1):
             share = (self.df1[first - 1] - fitted) / (self.df1[first - 1] - self.df1[first])
             crossing = (
@@ -82,7 +89,8 @@ class Curves:
             )
             at_zero = next(crossing), fitted, *crossing
             kappa, df1, df2, floor = (
-                np.append(new, values) for new, values in zip(at_zero, (kappa, df1, df2, floor), strict=True)
+                np.append(new, values)
+                for new, values in zip(at_zero, (kappa, df1, df2, floor), strict=True)
             )
         return kappa * (fitted - df1) / n, n * floor / (fitted - df2), kappa
 
@@ -95,20 +103,24 @@ class Curves:
         ridge, risk, kappa = self.surface(n)
         if not risk.size:
             raise NumericalError(
-                f"a forecast needs df1 < n somewhere on the curve: got n = {n:g}, df1 >= {self.df1.min():.4g}."
+                f"a forecast needs df1 < n somewhere on the curve: got n = {n:g}, df1 >="
+                f" {self.df1.min():.4g}."
             )
         place = int(np.argmin(risk))
         return ridge[place], risk[place], kappa[place]
 
     def risk(self, n: float, ridge: float) -> float:
-        """R(n, λ), log-linear between the points; below the smallest λ its limit where every mode was resolved, else NaN."""
+        """R(n, λ), log-linear between the points; below the smallest λ its limit where every mode
+        was resolved, else NaN.
+        """
         ridges, risks, _ = self.surface(n)
         left = None if self.trusted == 0 else np.nan
         return float(np.exp(np.interp(ridge, ridges, np.log(risks), left=left)))
 
 
 def pool_influence(modes: Modes, targets: np.ndarray | Tensor) -> Influence:
-    """What forecasts are made from: the influence of every sample of a pool, over the whole grid of its sum ridge.
+    """What forecasts are made from: the influence of every sample of a pool, over the whole grid of
+    its sum ridge.
 
     Args:
         modes: Of the pool, from `spectrum.gram_modes` or `spectrum.feature_modes`.
@@ -133,7 +145,9 @@ def curves(pool: PoolSpectrum) -> Curves:
     return _curves(pool, sums, sums.s1, sums.s2, sums.energy)
 
 
-def _curves(pool: PoolSpectrum, sums: PoolSums, s1: np.ndarray, s2: np.ndarray, energy: np.ndarray) -> Curves:
+def _curves(
+    pool: PoolSpectrum, sums: PoolSums, s1: np.ndarray, s2: np.ndarray, energy: np.ndarray
+) -> Curves:
     """The curves of S1, S2 and E at the δ of `sums`, the pool's own or those of a resampled one."""
     whole = Curves(
         kappa=sums.delta / s1,
@@ -147,7 +161,9 @@ def _curves(pool: PoolSpectrum, sums: PoolSums, s1: np.ndarray, s2: np.ndarray, 
 
 
 def deltas(pool: PoolSpectrum) -> Float64[np.ndarray, " g"]:
-    """The grid of the pool's auxiliary sum ridge: from where it shrinks nothing to where it shrinks everything."""
+    """The grid of the pool's auxiliary sum ridge: from where it shrinks nothing to where it shrinks
+    everything.
+    """
     return np.geomspace(pool.values[-1] * 1e-3, pool.values[0] * 1e4, POINTS)
 
 
@@ -156,24 +172,41 @@ def _with_tail(whole: Curves, directions: int) -> Curves:
     fitted = measured & (whole.df1 >= FITTED * directions)
     if np.count_nonzero(fitted) < 10:
         raise NumericalError(
-            f"a tail is fitted to points with df1 from N/16 to N/2: got {np.count_nonzero(fitted)} of them at N = {directions}."
-            " Take a larger pool."
+            f"a tail is fitted to points with df1 from N/16 to N/2: got {np.count_nonzero(fitted)}"
+            f" of them at N = {directions}. Take a larger pool."
         )
     _, factor, exponent = floor_law(whole.df1[fitted], whole.floor[fitted])
     first = int(np.argmax(measured))
-    start, df1, df2, floor = (values[first] for values in (whole.kappa, whole.df1, whole.df2, whole.floor))
+    start, df1, df2, floor = (
+        values[first] for values in (whole.kappa, whole.df1, whole.df2, whole.floor)
+    )
     kappa = np.geomspace(BEYOND, 1, POINTS // 2, endpoint=False) * start
     tail = df1 * (kappa / start) ** -(1 - df2 / df1)
     constant = floor - factor * df1**-exponent
-    below = constant + factor * tail**-exponent if constant > 0 else floor * (tail / df1) ** -exponent
-    parts = (kappa, whole.kappa), (tail, whole.df1), (df2 / df1 * tail, whole.df2), (below, whole.floor)
-    return Curves(*(np.concatenate([new, old[first:]]) for new, old in parts), trusted=start, taken=whole.taken)
+    below = (
+        constant + factor * tail**-exponent if constant > 0 else floor * (tail / df1) ** -exponent
+    )
+    parts = (
+        (kappa, whole.kappa),
+        (tail, whole.df1),
+        (df2 / df1 * tail, whole.df2),
+        (below, whole.floor),
+    )
+    return Curves(
+        *(np.concatenate([new, old[first:]]) for new, old in parts),
+        trusted=start,
+        taken=whole.taken,
+    )
 
 
-def floor_law(df1: Float64[np.ndarray, " k"], floor: Float64[np.ndarray, " k"]) -> tuple[float, float, float]:
-    """(T, c, s) of floor = T + c·df1^(−s), T and c ≥ 0, by least squares in the ratio, for every s of `EXPONENTS`.
+def floor_law(
+    df1: Float64[np.ndarray, " k"], floor: Float64[np.ndarray, " k"]
+) -> tuple[float, float, float]:
+    """(T, c, s) of floor = T + c·df1^(−s), T and c ≥ 0, by least squares in the ratio, for every s
+    of `EXPONENTS`.
 
-    With two terms the least squares are closed: both, where both come out positive, else the better one alone.
+    With two terms the least squares are closed: both, where both come out positive, else the better
+    one alone.
     """
     flat, falling = 1 / floor, np.power(df1, -EXPONENTS[:, None]) / floor
     aa, bb, ab = flat @ flat, np.square(falling).sum(axis=1), falling @ flat
@@ -181,35 +214,50 @@ def floor_law(df1: Float64[np.ndarray, " k"], floor: Float64[np.ndarray, " k"]) 
     none = np.zeros_like(bb)
     with np.errstate(divide="ignore", invalid="ignore"):
         both = np.stack([(a * bb - b * ab) / determinant, (b * aa - a * ab) / determinant])
-    tries = np.stack([np.where((both >= 0).all(axis=0), both, np.inf), [none + a / aa, none], [none, b / bb]])
+    tries = np.stack(
+        [np.where((both >= 0).all(axis=0), both, np.inf), [none + a / aa, none], [none, b / bb]]
+    )
     with np.errstate(invalid="ignore"):
-        misfits = np.square(tries[:, 0, :, None] * flat + tries[:, 1, :, None] * falling - 1).sum(axis=2)
+        misfits = np.square(tries[:, 0, :, None] * flat + tries[:, 1, :, None] * falling - 1).sum(
+            axis=2
+        )
     which, place = np.unravel_index(np.nanargmin(misfits), misfits.shape)
     return float(tries[which, 0, place]), float(tries[which, 1, place]), float(EXPONENTS[place])
 
 
 def resampled_curves(influence: Influence, draws: int = DRAWS, seed: int = 0) -> list[Curves]:
-    """The curves of resampled pools: N samples drawn with replacement, to first order in how often each is drawn.
+    """The curves of resampled pools: N samples drawn with replacement, to first order in how often
+    each is drawn.
 
     Draws whose tail cannot be fitted are left out.
     """
     pool = influence.pool
     sums = pool.sums(deltas(pool))
     grid, whole = np.log(sums.delta), (sums.s1, sums.s2, sums.energy)
-    extra = np.random.default_rng(seed).multinomial(pool.n, np.full(pool.n, 1 / pool.n), size=draws) - 1.0
+    extra = (
+        np.random.default_rng(seed).multinomial(pool.n, np.full(pool.n, 1 / pool.n), size=draws)
+        - 1.0
+    )
     changes = [-extra @ part.T for part in (influence.s1, influence.s2, influence.energy)]
     result = []
     for draw in range(draws):
         moved = (np.exp(np.interp(grid, influence.log_delta, change[draw])) for change in changes)
         try:
-            result.append(_curves(pool, sums, *(value * ratio for value, ratio in zip(whole, moved, strict=True))))
+            result.append(
+                _curves(
+                    pool, sums, *(value * ratio for value, ratio in zip(whole, moved, strict=True))
+                )
+            )
         except NumericalError:
             continue
     return result
 
 
-def forecast(influence: Influence, sizes: ArrayLike, *, ridges: ArrayLike | None = None) -> pd.DataFrame:
-    """Test risk at sizes of any magnitude, at the best ridge of each or at given ones, with 95 % intervals over pools.
+def forecast(
+    influence: Influence, sizes: ArrayLike, *, ridges: ArrayLike | None = None
+) -> pd.DataFrame:
+    """Test risk at sizes of any magnitude, at the best ridge of each or at given ones, with 95 %
+    intervals over pools.
 
     Args:
         influence: Of the pool, from `pool_influence`.
@@ -217,8 +265,8 @@ def forecast(influence: Influence, sizes: ArrayLike, *, ridges: ArrayLike | None
         ridges: λ ≥ 0, or None for the ridge of smallest risk at each size.
 
     Returns:
-        One row a (n, λ): `n ridge predicted_risk low high extrapolated`; `extrapolated` says that it rests on the tail. NaN where the
-        curves do not reach λ.
+        One row a (n, λ): `n ridge predicted_risk low high extrapolated`; `extrapolated` says that
+        it rests on the tail. NaN where the curves do not reach λ.
 
     Raises:
         UsageError: n < 2, or a negative ridge.
@@ -242,10 +290,14 @@ def _best_row(point: Curves, draws: list[Curves], n: float) -> dict[str, float]:
 def _row(point: Curves, draws: list[Curves], n: float, ridge: float) -> dict[str, float]:
     ridges, _, kappas = point.surface(n)
     extrapolated = bool(np.interp(ridge, ridges, kappas) < point.trusted)
-    return _as_row(n, ridge, point.risk(n, ridge), [draw.risk(n, ridge) for draw in draws], extrapolated)
+    return _as_row(
+        n, ridge, point.risk(n, ridge), [draw.risk(n, ridge) for draw in draws], extrapolated
+    )
 
 
-def _as_row(n: float, ridge: float, risk: float, risks: list[float], extrapolated: bool) -> dict[str, float]:
+def _as_row(
+    n: float, ridge: float, risk: float, risks: list[float], extrapolated: bool
+) -> dict[str, float]:
     finite = np.array(risks)[np.isfinite(risks)]
     low, high = np.quantile(finite, QUANTILES) if finite.size > len(risks) / 2 else (np.nan, np.nan)
     return {
@@ -259,7 +311,8 @@ def _as_row(n: float, ridge: float, risk: float, risks: list[float], extrapolate
 
 
 def labels_needed(influence: Influence, risks: ArrayLike, *, most: float = 1e9) -> pd.DataFrame:
-    """How many labels a risk will take: the smallest n whose best ridge reaches it, with its 95 % interval over pools.
+    """How many labels a risk will take: the smallest n whose best ridge reaches it, with its 95 %
+    interval over pools.
 
     Args:
         influence: Of the pool, from `pool_influence`.
@@ -267,8 +320,8 @@ def labels_needed(influence: Influence, risks: ArrayLike, *, most: float = 1e9) 
         most: Where the search ends.
 
     Returns:
-        One row a risk: `risk labels low high extrapolated`, labels to a thousandth, ∞ where n = `most` does not reach it; `extrapolated`
-        says that they are more than the pool has.
+        One row a risk: `risk labels low high extrapolated`, labels to a thousandth, ∞ where n =
+        `most` does not reach it; `extrapolated` says that they are more than the pool has.
 
     Raises:
         UsageError: No risk, one that is not positive, or a search without an end.
@@ -277,9 +330,14 @@ def labels_needed(influence: Influence, risks: ArrayLike, *, most: float = 1e9) 
     risks = np.atleast_1d(np.asarray(risks, dtype=float))
     if not risks.size or not (risks > 0).all():
         seen = risks[~(risks > 0)][0] if risks.size else "none"
-        raise UsageError(f"risks must be positive: got {seen}. They are squared errors, noise included.")
+        raise UsageError(
+            f"risks must be positive: got {seen}. They are squared errors, noise included."
+        )
     if not FEWEST <= most < np.inf:
-        raise UsageError(f"most must be finite and >= {FEWEST}: got {most}. Where it is not enough, the labels are ∞.")
+        raise UsageError(
+            f"most must be finite and >= {FEWEST}: got {most}. Where it is not enough, the labels"
+            " are ∞."
+        )
     everyone = curves(influence.pool), *resampled_curves(influence)
     found = np.array([[_first_size(one, risk, most) for one in everyone] for risk in risks])
     low, high = np.quantile(found[:, 1:], QUANTILES, axis=1, method="nearest")
@@ -301,5 +359,8 @@ def _first_size(one: Curves, risk: float, most: float) -> float:
 def _sizes(sizes: ArrayLike) -> Float64[np.ndarray, " t"]:
     sizes = np.atleast_1d(np.asarray(sizes, dtype=float))
     if not (sizes >= 2).all() or not np.isfinite(sizes).all():
-        raise UsageError(f"sizes must be finite and >= 2: got {sizes[~((sizes >= 2) & np.isfinite(sizes))][0]:g}.")
+        raise UsageError(
+            "sizes must be finite and >= 2: got"
+            f" {sizes[~((sizes >= 2) & np.isfinite(sizes))][0]:g}."
+        )
     return sizes

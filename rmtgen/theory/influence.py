@@ -1,14 +1,16 @@
-"""How much each sample of a pool moves a transported risk: standard errors and resampled curves without another eigensolve.
+"""How much each sample of a pool moves a transported risk: standard errors and resampled curves
+without another eigensolve.
 
-Take sample j out of the pool. At fixed δ what transport reads (S1, S2, E) changes in closed form, since the inverse of a matrix without a
-row and a column is a Schur complement. With u_i the eigenvectors of K, w_i = δ/(s_i + δ) over all directions, g_k = Σ_i u_ij² w_i^k
-(g_1 = δG_jj), residuals r = δGY and r' = δ²G²Y, the pool without j has
+Take sample j out of the pool. At fixed δ what transport reads (S1, S2, E) changes in closed form,
+since the inverse of a matrix without a row and a column is a Schur complement. With u_i the
+eigenvectors of K, w_i = δ/(s_i + δ) over all directions, g_k = Σ_i u_ij² w_i^k (g_1 = δG_jj),
+residuals r = δGY and r' = δ²G²Y, the pool without j has
 
     S1 − g_2/g_1,      S2 − 2g_3/g_1 + (g_2/g_1)²,      E − 2 r_j·r'_j/g_1 + ‖r_j‖² g_2/g_1²,
 
-exactly, the leverage of j included; with an intercept too, where P takes the place of G. Then δ moves, to keep λ and n, by one Newton
-step. Spread over the samples, the changes of log R give the jackknife's standard error; weighted by how often a sample is drawn, the
-bootstrap's curves.
+exactly, the leverage of j included; with an intercept too, where P takes the place of G. Then δ
+moves, to keep λ and n, by one Newton step. Spread over the samples, the changes of log R give the
+jackknife's standard error; weighted by how often a sample is drawn, the bootstrap's curves.
 
 The relative changes are smooth in log δ, so they are computed on a grid of δ and interpolated.
 
@@ -32,7 +34,9 @@ PER_DECADE = 4
 
 @dataclass(frozen=True, eq=False)
 class Influence:
-    """The relative changes of S1, S2 and E when each of the N samples leaves, at g values of log δ, with the pool they belong to."""
+    """The relative changes of S1, S2 and E when each of the N samples leaves, at g values of log δ,
+    with the pool they belong to.
+    """
 
     pool: PoolSpectrum
     log_delta: Float64[np.ndarray, " g"]
@@ -42,7 +46,11 @@ class Influence:
 
     @classmethod
     def of(
-        cls, pool: PoolSpectrum, modes: Modes, targets: Float64[Tensor, "n c"], deltas: Float64[np.ndarray, " l"]
+        cls,
+        pool: PoolSpectrum,
+        modes: Modes,
+        targets: Float64[Tensor, "n c"],
+        deltas: Float64[np.ndarray, " l"],
     ) -> "Influence":
         """Over the range of the positive `deltas`; a δ outside it is taken at its end.
 
@@ -52,7 +60,8 @@ class Influence:
         positive = deltas[deltas > 0]
         if not positive.size:
             raise UsageError(
-                f"influences need a sum ridge > 0: got {len(deltas)} zeros. Add a positive ridge, or a smaller size."
+                f"influences need a sum ridge > 0: got {len(deltas)} zeros. Add a positive ridge,"
+                " or a smaller size."
             )
         low, high = np.log10(positive.min()), np.log10(positive.max())
         grid = np.logspace(low, high, max(2, int(np.ceil((high - low) * PER_DECADE)) + 1))
@@ -60,23 +69,35 @@ class Influence:
         parts = zip(*(changes.at(delta) for delta in grid), strict=True)
         sums = pool.sums(grid)
         whole = (sums.s1, sums.s2, sums.energy)
-        relative = (torch.stack(part).cpu().numpy() / value[:, None] for part, value in zip(parts, whole, strict=True))
+        relative = (
+            torch.stack(part).cpu().numpy() / value[:, None]
+            for part, value in zip(parts, whole, strict=True)
+        )
         return cls(pool, np.log(grid), *relative)
 
     def at(self, delta: float) -> tuple[Float64[np.ndarray, " n"], ...]:
         """The relative changes of S1, S2 and E at one δ."""
-        place = np.interp(np.log(delta) if delta > 0 else -np.inf, self.log_delta, np.arange(len(self.log_delta)))
+        place = np.interp(
+            np.log(delta) if delta > 0 else -np.inf, self.log_delta, np.arange(len(self.log_delta))
+        )
         low = min(int(place), len(self.log_delta) - 2)
         share = place - low
-        return tuple((1 - share) * part[low] + share * part[low + 1] for part in (self.s1, self.s2, self.energy))
+        return tuple(
+            (1 - share) * part[low] + share * part[low + 1]
+            for part in (self.s1, self.s2, self.energy)
+        )
 
     def log_risk(self, ridge: float, n: float, delta: float) -> Float64[np.ndarray, " n"]:
-        """Change of log R(n, λ) when each sample leaves: of the pool it less that of the whole, to first order in the move of δ."""
+        """Change of log R(n, λ) when each sample leaves: of the pool it less that of the whole, to
+        first order in the move of δ.
+        """
         pool, floor = self.pool, np.exp(self.log_delta[0])
         sums, missing = pool.sums(np.array([max(delta, floor)])), pool.n - n
         s1, s2, energy = (
             value[0] * (1 + change)
-            for value, change in zip((sums.s1, sums.s2, sums.energy), self.at(max(delta, floor)), strict=True)
+            for value, change in zip(
+                (sums.s1, sums.s2, sums.energy), self.at(max(delta, floor)), strict=True
+            )
         )
         whole = sums.s1[0] ** 2 - missing * sums.s2[0], sums.energy[0]
         here = s1**2 - (missing - 1) * s2, energy
@@ -88,8 +109,12 @@ class Influence:
             ratio = here[1] / whole[1] * whole[0] / here[0]
             return np.log(ratio) + self._slope(max(delta, floor), missing) * step
 
-    def standard_errors(self, predicted: Transported, ridge: np.ndarray, n: np.ndarray) -> Float64[np.ndarray, "..."]:
-        """Relative standard error of each predicted risk, from the draw of the pool; NaN where the risk is ∞."""
+    def standard_errors(
+        self, predicted: Transported, ridge: np.ndarray, n: np.ndarray
+    ) -> Float64[np.ndarray, "..."]:
+        """Relative standard error of each predicted risk, from the draw of the pool; NaN where the
+        risk is ∞.
+        """
         points = zip(np.ravel(ridge), np.ravel(n), np.ravel(predicted.delta), strict=True)
         changes = (self.log_risk(*point) for point in points)
         factor = (self.pool.n - 1) ** 0.5
@@ -103,7 +128,9 @@ class Influence:
         squares = np.square(weights) * (1 - weights)
         energy = 2 * (pool.power @ squares) / sums.energy[0]
         s1, s2 = sums.s1[0], sums.s2[0]
-        return energy - 2 * (s1 * sums.between[0] - missing * squares.sum()) / (s1**2 - missing * s2)
+        return energy - 2 * (s1 * sums.between[0] - missing * squares.sum()) / (
+            s1**2 - missing * s2
+        )
 
 
 class _Changes:
@@ -122,5 +149,7 @@ class _Changes:
         residuals = torch.addmm(self.null_part, self.vectors, shrunk)
         twice = torch.addmm(self.null_part, self.vectors, weights[:, None] * shrunk)
         ratio = g2 / g1
-        energy = residuals.square().sum(dim=1) * ratio / g1 - 2 * (residuals * twice).sum(dim=1) / g1
+        energy = (
+            residuals.square().sum(dim=1) * ratio / g1 - 2 * (residuals * twice).sum(dim=1) / g1
+        )
         return -ratio, ratio**2 - 2 * g3 / g1, energy

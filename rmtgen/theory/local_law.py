@@ -1,22 +1,27 @@
-"""The local random matrix law, tested on data: the deviations whose fall with n says that GCV converges to the risk.
+"""The local random matrix law, tested on data: the deviations whose fall with n says that GCV
+converges to the risk.
 
 The leverage ratio, which says for which samples it holds, is a detector of `trust`.
 
-Notation: a pool of N samples, K = XXᵀ with eigenvalues s_k and eigenvectors u_k, Λ_k = s_k/N, r modes; a random subset S of n samples,
-δ = nλ its sum ridge, G = (K + δI)⁻¹, Σ the population covariance. The law says λ(Σ̂ + λ)⁻¹ ≈ κ(Σ + κ)⁻¹ on fixed vectors, up to
-n^(−1/2 + o(1)). With w_i = Xᵀu_i/√s_i, the pool's principal directions, the left side between w_i and w_j is
+Notation: a pool of N samples, K = XXᵀ with eigenvalues s_k and eigenvectors u_k, Λ_k = s_k/N, r
+modes; a random subset S of n samples, δ = nλ its sum ridge, G = (K + δI)⁻¹, Σ the population
+covariance. The law says λ(Σ̂ + λ)⁻¹ ≈ κ(Σ + κ)⁻¹ on fixed vectors, up to n^(−1/2 + o(1)). With w_i
+= Xᵀu_i/√s_i, the pool's principal directions, the left side between w_i and w_j is
 
-    M_ij = δ_ij − √(s_i s_j) u_i[S]ᵀ(K_SS + nλI)⁻¹u_j[S] = nλ [(BᵀB + nλI)⁻¹]_ij,    B = U_S diag(√s), K_SS = BBᵀ.
+    M_ij = δ_ij − √(s_i s_j) u_i[S]ᵀ(K_SS + nλI)⁻¹u_j[S] = nλ [(BᵀB + nλI)⁻¹]_ij,    B = U_S
+    diag(√s), K_SS = BBᵀ.
 
-What the right side is on the pool's own directions follows from transport. K_SS is a compression of K, and where the rows of U lie in
-general position (asymptotic freeness) M_ij ≈ δ_ij ℓ/(ℓ + Λ_i), with Nℓ the pool's auxiliary sum ridge at (n, λ):
-Σ(1 − M_ii) over all modes is df1 on both sides. As κ = ℓ/(1 − df1/N), it is δ_ij κ/(κ + Λ_i) of the population for n ≪ N; for n near N/4
-that would be off by up to a quarter in κ, a bias that grows with n and would hide the rate. Being drawn without replacement, subsets
-deviate less than fresh samples, by the factor √(1 − n/N) of a finite pool: divide by it before a rate is quoted, or keep n ≪ N
-(n = N/32 … N/4 makes a slope of −.50 read −.57).
+What the right side is on the pool's own directions follows from transport. K_SS is a compression of
+K, and where the rows of U lie in general position (asymptotic freeness) M_ij ≈ δ_ij ℓ/(ℓ + Λ_i),
+with Nℓ the pool's auxiliary sum ridge at (n, λ): Σ(1 − M_ii) over all modes is df1 on both sides.
+As κ = ℓ/(1 − df1/N), it is δ_ij κ/(κ + Λ_i) of the population for n ≪ N; for n near N/4 that would
+be off by up to a quarter in κ, a bias that grows with n and would hide the rate. Being drawn
+without replacement, subsets deviate less than fresh samples, by the factor √(1 − n/N) of a finite
+pool: divide by it before a rate is quoted, or keep n ≪ N (n = N/32 … N/4 makes a slope of −.50 read
+−.57).
 
-References: Wei, Hu, Steinhardt 2022 (arXiv 2203.06176), where GCV converges wherever such a law holds; Knowles & Yin 2017 for
-the law itself.
+References: Wei, Hu, Steinhardt 2022 (arXiv 2203.06176), where GCV converges wherever such a law
+holds; Knowles & Yin 2017 for the law itself.
 """
 
 from collections.abc import Iterator
@@ -47,7 +52,8 @@ class Rate:
 
     Attributes:
         slope: The exponent: −1/2 or below where the law holds.
-        standard_error: Of the slope, from the residuals of the line; with three sizes it has one degree of freedom.
+        standard_error: Of the slope, from the residuals of the line; with three sizes it has one
+            degree of freedom.
         constant: The line at n = 1.
         sizes: How many sizes it was fitted to.
         smallest: The smallest n.
@@ -63,27 +69,36 @@ class Rate:
 
 
 def quadratic_forms(
-    modes: Modes, sizes: ArrayLike, ridges: ArrayLike, *, directions: int = 32, trials: int = 4, seed: int = 0
+    modes: Modes,
+    sizes: ArrayLike,
+    ridges: ArrayLike,
+    *,
+    directions: int = 32,
+    trials: int = 4,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """RMS deviation of M_ij from δ_ij ℓ/(ℓ + Λ_i), for random subsets of every size.
 
-    One Cholesky factor of side min(n, r) a (n, trial, ridge), where the modes lie. Beside them it holds about three such squares.
+    One Cholesky factor of side min(n, r) a (n, trial, ridge), where the modes lie. Beside them it
+    holds about three such squares.
 
     Args:
-        modes: Modes of the pool, from its Gram matrix or its features. K is what they make; with an intercept it is centred by the
-            mean of the pool, not of the subset.
+        modes: Modes of the pool, from its Gram matrix or its features. K is what they make; with an
+            intercept it is centred by the mean of the pool, not of the subset.
         sizes: Subset sizes n, 2 ≤ n ≤ N/4.
         ridges: λ > 0 of the mean objective.
-        directions: Modes i to look at, spread geometrically from the first to the last; a few less where they would coincide.
+        directions: Modes i to look at, spread geometrically from the first to the last; a few less
+            where they would coincide.
         trials: Independent subsets a size.
         seed: Of the subsets.
 
     Returns:
-        One row a (n, trial, ridge): `n ridge trial diagonal_rms off_diagonal_rms`, as measured, without the correction for a finite pool.
-        Subsets are independent over sizes and trials.
+        One row a (n, trial, ridge): `n ridge trial diagonal_rms off_diagonal_rms`, as measured,
+        without the correction for a finite pool. Subsets are independent over sizes and trials.
 
     Raises:
-        UsageError: A size beyond N/4, a ridge that is not positive, fewer than two directions, or no trial.
+        UsageError: A size beyond N/4, a ridge that is not positive, fewer than two directions, or
+            no trial.
         NumericalError: A ridge below the rounding of K_SS.
     """
     sizes, ridges = _sizes(sizes, modes.n), _positive_ridges(ridges)
@@ -94,7 +109,9 @@ def quadratic_forms(
     for n in sizes:
         limits = _limits(pool, ridges, int(n), chosen)
         for trial in range(trials):
-            subset = torch.from_numpy(np.random.default_rng([seed, trial, n]).choice(modes.n, n, replace=False))
+            subset = torch.from_numpy(
+                np.random.default_rng([seed, trial, n]).choice(modes.n, n, replace=False)
+            )
             forms = subset_forms(modes, subset, ridges, chosen)
             rows += [
                 (n, ridge, trial, *_deviations(form.cpu().numpy(), limit))
@@ -104,9 +121,13 @@ def quadratic_forms(
 
 
 def subset_forms(
-    modes: Modes, subset: Int64[Tensor, " n"], ridges: Float64[np.ndarray, " l"], chosen: Int64[Tensor, " k"]
+    modes: Modes,
+    subset: Int64[Tensor, " n"],
+    ridges: Float64[np.ndarray, " l"],
+    chosen: Int64[Tensor, " k"],
 ) -> Iterator[Float64[Tensor, "k k"]]:
-    """M_ij = δ_ij − √(s_i s_j) u_i[S]ᵀ(K_SS + nλI)⁻¹u_j[S] of one subset, for one λ after the other.
+    """M_ij = δ_ij − √(s_i s_j) u_i[S]ᵀ(K_SS + nλI)⁻¹u_j[S] of one subset, for one λ after the
+    other.
 
     Args:
         modes: Modes of the pool.
@@ -125,12 +146,18 @@ def subset_forms(
         factor = _cholesky(square, n * float(ridge))
         if primal:
             columns = torch.zeros(rank, len(chosen), dtype=torch.float64, device=factor.device)
-            columns[chosen, torch.arange(len(chosen), device=factor.device)] = (n * float(ridge)) ** 0.5
+            columns[chosen, torch.arange(len(chosen), device=factor.device)] = (
+                n * float(ridge)
+            ) ** 0.5
         else:
             columns = modes.vectors[subset[:, None], chosen] * modes.values[chosen].sqrt()
         half = torch.linalg.solve_triangular(factor, columns, upper=False)
         form = half.mT @ half
-        yield form if primal else torch.eye(len(chosen), dtype=torch.float64, device=form.device) - form
+        yield (
+            form
+            if primal
+            else torch.eye(len(chosen), dtype=torch.float64, device=form.device) - form
+        )
 
 
 def spread_modes(rank: int, directions: int) -> Int64[Tensor, " k"]:
@@ -141,21 +168,25 @@ def spread_modes(rank: int, directions: int) -> Int64[Tensor, " k"]:
     """
     if min(rank, directions) < 2:
         raise UsageError(
-            f"the law needs at least 2 directions: got directions={directions} of {rank} modes. Off the diagonal it compares two."
+            f"the law needs at least 2 directions: got directions={directions} of {rank} modes. Off"
+            " the diagonal it compares two."
         )
-    return torch.from_numpy(np.unique(np.geomspace(1, rank, directions).round().astype(np.int64)) - 1)
+    return torch.from_numpy(
+        np.unique(np.geomspace(1, rank, directions).round().astype(np.int64)) - 1
+    )
 
 
 def trace_deviation(risk: pd.DataFrame, pool: PoolSpectrum) -> pd.DataFrame:
     """κ̂_n = 1/tr G of a sample against κ by transport from a pool, κ̂_n/κ − 1.
 
     Args:
-        risk: A risk table, with the columns n, trial, ridge, kappa. Rows with n beyond the pool are left out.
+        risk: A risk table, with the columns n, trial, ridge, kappa. Rows with n beyond the pool are
+            left out.
         pool: The pool.
 
     Returns:
-        `n trial ridge kappa pool_kappa deviation`, a row a row with n ≤ N. It is exactly 0 at n = N of the same samples, so leave that out
-        of a rate; NaN where κ = 0, ridgeless above the rank.
+        `n trial ridge kappa pool_kappa deviation`, a row a row with n ≤ N. It is exactly 0 at n = N
+        of the same samples, so leave that out of a rate; NaN where κ = 0, ridgeless above the rank.
 
     Raises:
         UsageError: A column is missing.
@@ -169,15 +200,17 @@ def trace_deviation(risk: pd.DataFrame, pool: PoolSpectrum) -> pd.DataFrame:
 
 
 def gcv_deviation(risk: pd.DataFrame) -> pd.DataFrame:
-    """RMS of d = log(GCV/R_test) over the rows of each n, net of what the size of the test set explains.
+    """RMS of d = log(GCV/R_test) over the rows of each n, net of what the size of the test set
+    explains.
 
     Args:
         risk: A risk table, with the columns n, gcv, test_risk, test_risk_se.
 
     Returns:
-        `n rms noise net points`: √mean d², √mean (se/R_test)², net = √max(0, mean d² − mean (se/R_test)²), and how many rows had
-        all three numbers positive and finite; the others, as at the interpolation peak, are left out. net = 0 says that the
-        test set is too small to see a deviation.
+        `n rms noise net points`: √mean d², √mean (se/R_test)², net = √max(0, mean d² − mean
+        (se/R_test)²), and how many rows had all three numbers positive and finite; the others, as
+        at the interpolation peak, are left out. net = 0 says that the test set is too small to see
+        a deviation.
 
     Raises:
         UsageError: A column is missing, or no row is left.
@@ -187,7 +220,8 @@ def gcv_deviation(risk: pd.DataFrame) -> pd.DataFrame:
     sound = risk[(np.isfinite(numbers) & (numbers > 0)).all(axis=1)]
     if sound.empty:
         raise UsageError(
-            f"gcv_deviation needs rows with a gcv, test_risk and test_risk_se above 0: got none of {len(risk)}. Give the path a test set."
+            "gcv_deviation needs rows with a gcv, test_risk and test_risk_se above 0: got none of"
+            f" {len(risk)}. Give the path a test set."
         )
     squares = pd.DataFrame(
         {
@@ -202,7 +236,8 @@ def gcv_deviation(risk: pd.DataFrame) -> pd.DataFrame:
 
 
 def rate(n: ArrayLike, deviation: ArrayLike) -> Rate:
-    """The exponent at which a deviation falls: slope of log RMS deviation against log n, one point a size.
+    """The exponent at which a deviation falls: slope of log RMS deviation against log n, one point
+    a size.
 
     Args:
         n: Sizes, one a deviation; those of one size are combined to their root mean square first.
@@ -212,22 +247,32 @@ def rate(n: ArrayLike, deviation: ArrayLike) -> Rate:
         The rate.
 
     Raises:
-        UsageError: Fewer than three sizes, other lengths, n ≤ 0, a deviation that is not finite, or a size without any.
+        UsageError: Fewer than three sizes, other lengths, n ≤ 0, a deviation that is not finite, or
+            a size without any.
     """
-    n, deviation = np.asarray(n, dtype=np.float64).ravel(), np.asarray(deviation, dtype=np.float64).ravel()
+    n, deviation = (
+        np.asarray(n, dtype=np.float64).ravel(),
+        np.asarray(deviation, dtype=np.float64).ravel(),
+    )
     if len(n) != len(deviation):
-        raise UsageError(f"a rate needs one n a deviation: got {len(n)} sizes and {len(deviation)} deviations.")
+        raise UsageError(
+            f"a rate needs one n a deviation: got {len(n)} sizes and {len(deviation)} deviations."
+        )
     sizes, places = np.unique(n, return_inverse=True)
     if len(sizes) < FEWEST_SIZES:
         raise UsageError(
-            f"a rate needs at least {FEWEST_SIZES} sizes: got {len(sizes)} ({', '.join(f'{size:g}' for size in sizes)}). Add sizes."
+            f"a rate needs at least {FEWEST_SIZES} sizes: got {len(sizes)}"
+            f" ({', '.join(f'{size:g}' for size in sizes)}). Add sizes."
         )
     if not (np.isfinite(n) & (n > 0) & np.isfinite(deviation)).all():
-        raise UsageError("a rate needs sizes > 0 and finite deviations: got others. Leave those rows out.")
+        raise UsageError(
+            "a rate needs sizes > 0 and finite deviations: got others. Leave those rows out."
+        )
     rms = np.sqrt(np.bincount(places, deviation**2) / np.bincount(places))
     if not rms.all():
         raise UsageError(
-            f"a rate needs a deviation above 0 at every size: got 0 at n = {sizes[rms == 0][0]:g}. Leave that size out."
+            f"a rate needs a deviation above 0 at every size: got 0 at n = {sizes[rms == 0][0]:g}."
+            " Leave that size out."
         )
     return _fitted(sizes, rms)
 
@@ -255,7 +300,9 @@ def _limits(
     return 1 / (1 + pool.values[chosen.numpy()] / transported(pool, ridges, n).delta[:, None])
 
 
-def _deviations(form: Float64[np.ndarray, "k k"], limit: Float64[np.ndarray, " k"]) -> tuple[float, float]:
+def _deviations(
+    form: Float64[np.ndarray, "k k"], limit: Float64[np.ndarray, " k"]
+) -> tuple[float, float]:
     """RMS on the diagonal and off it."""
     deviation = form - np.diag(limit)
     off = deviation[~np.eye(len(limit), dtype=bool)]
@@ -268,7 +315,10 @@ def _kernel(modes: Modes, subset: Int64[Tensor, " n"]) -> Float64[Tensor, "n n"]
     kernel = torch.zeros(n, n, dtype=torch.float64, device=subset.device)
     step = max(1, BLOCK // n)
     for low in range(0, rank, step):
-        rows = modes.vectors[:, low : low + step].index_select(0, subset) * modes.values[low : low + step].sqrt()
+        rows = (
+            modes.vectors[:, low : low + step].index_select(0, subset)
+            * modes.values[low : low + step].sqrt()
+        )
         kernel.addmm_(rows, rows.mT)
     return kernel
 
@@ -289,8 +339,9 @@ def _cholesky(square: Float64[Tensor, "k k"], sum_ridge: float) -> Float64[Tenso
     factor, failed = torch.linalg.cholesky_ex(shifted)
     if failed.item():
         raise NumericalError(
-            f"K + nλI must be positive definite: its Cholesky factor failed at row {failed.item()} of {len(square)}, nλ = {sum_ridge:.3g},"
-            f" largest diagonal {square.diagonal().max().item():.3g}. Take a larger ridge."
+            f"K + nλI must be positive definite: its Cholesky factor failed at row {failed.item()}"
+            f" of {len(square)}, nλ = {sum_ridge:.3g}, largest diagonal"
+            f" {square.diagonal().max().item():.3g}. Take a larger ridge."
         )
     return factor
 
@@ -301,8 +352,9 @@ def _sizes(sizes: ArrayLike, pool: int) -> Int64[np.ndarray, " k"]:
     if outside.size or not values.size:
         seen = f"{outside[0]:g}" if outside.size else "none"
         raise UsageError(
-            f"sizes must be whole, from 2 to N/4 = {int(LARGEST_SHARE * pool)} of a pool of {pool}: got {seen}."
-            " The law is tested on a small part of the pool: take smaller sizes or a larger pool."
+            f"sizes must be whole, from 2 to N/4 = {int(LARGEST_SHARE * pool)} of a pool of {pool}:"
+            f" got {seen}. The law is tested on a small part of the pool: take smaller sizes or a"
+            " larger pool."
         )
     return values.astype(np.int64)
 
@@ -322,6 +374,7 @@ def _require(risk: pd.DataFrame, *columns: str) -> None:
     missing = [column for column in columns if column not in risk]
     if missing:
         raise UsageError(
-            f"the risk table must have the columns {', '.join(columns)}: got none named {', '.join(missing)}."
-            " Pass what `ridge_path` returns, with the number of the trial beside it."
+            f"the risk table must have the columns {', '.join(columns)}: got none named"
+            f" {', '.join(missing)}. Pass what `ridge_path` returns, with the number of the trial"
+            " beside it."
         )

@@ -1,7 +1,8 @@
-"""One inverse and what it says of samples left out: fits without one sample, without a block, and beside test samples.
+"""One inverse and what it says of samples left out: fits without one sample, without a block, and
+beside test samples.
 
-Notation: n train samples, m test samples, k blocks of b samples, δ the sum ridge, G = (K + δI)⁻¹, with an
-intercept P = G − wwᵀ/(1ᵀw), w = G1.
+Notation: n train samples, m test samples, k blocks of b samples, δ the sum ridge, G = (K + δI)⁻¹,
+with an intercept P = G − wwᵀ/(1ᵀw), w = G1.
 """
 
 from dataclasses import dataclass
@@ -40,7 +41,9 @@ class Resolvent:
     def kappa_prime(self) -> float:
         """κ̂' = n tr(P²)/(tr P)² ≥ 1, n the number of directions."""
         removed = self.removed
-        square = torch.linalg.vector_norm(self.inverse).square() - 2 * removed @ (self.inverse @ removed)
+        square = torch.linalg.vector_norm(self.inverse).square() - 2 * removed @ (
+            self.inverse @ removed
+        )
         square += removed.square().sum().square()
         return max(1.0, (self.directions * square / self.diagonal.sum().square()).item())
 
@@ -66,12 +69,16 @@ def resolvents(matrix: Float64[Tensor, "n n"], sum_ridge: float) -> tuple[Resolv
     del shifted
     if failed:
         raise NumericalError(
-            f"gram + nλI must be positive definite: its factorisation failed at row {int(failed) - 1} with nλ = {sum_ridge:.3g}."
-            " Take a larger ridge, or compute the Gram matrix in float64."
+            "gram + nλI must be positive definite: its factorisation failed at row"
+            f" {int(failed) - 1} with nλ = {sum_ridge:.3g}. Take a larger ridge, or compute the"
+            " Gram matrix in float64."
         )
     lean = torch.cholesky_solve(matrix.new_ones(len(matrix), 1), factor)[:, 0]
     inverse = torch.cholesky_inverse(factor)
-    return tuple(Resolvent(inverse, part, sum_ridge) for part in (torch.zeros_like(lean), lean / lean.sum().sqrt()))
+    return tuple(
+        Resolvent(inverse, part, sum_ridge)
+        for part in (torch.zeros_like(lean), lean / lean.sum().sqrt())
+    )
 
 
 def left_out(
@@ -84,12 +91,15 @@ def left_out(
 def explained(
     matrix: Float64[Tensor, "n n"], centred: Resolvent, tests: Float[Tensor, "m n"]
 ) -> tuple[Float64[Tensor, " n"], Float64[Tensor, " m"]]:
-    """k(x)ᵀPk(x), k centred on the fit's own samples: what a fit explains of each train sample left out, and of each test sample.
+    """k(x)ᵀPk(x), k centred on the fit's own samples: what a fit explains of each train sample left
+    out, and of each test sample.
 
-    With h_i = (HKH)_ii, H = I − 11ᵀ/n, a left-out sample has (n/(n − 1))²h_i + δn/(n − 1) − 1/P_ii. A test sample has the mean over the
-    n fits that leave a train sample j out, of n − 1 samples like those: k(x)ᵀPk(x) − Σ_j(α_j + 1/n)²/(nP_jj) + Σ_j h_j/(n(n − 1)²)
-    + δ/(n(n − 1)), α = Pk(x). Both have the same expectation under i.i.d. samples, whether or not the regression has an intercept.
-    Both are rounded, to `GRAIN` of what they are differences of, since a rank compares even the last digit.
+    With h_i = (HKH)_ii, H = I − 11ᵀ/n, a left-out sample has (n/(n − 1))²h_i + δn/(n − 1) − 1/P_ii.
+    A test sample has the mean over the n fits that leave a train sample j out, of n − 1 samples
+    like those: k(x)ᵀPk(x) − Σ_j(α_j + 1/n)²/(nP_jj) + Σ_j h_j/(n(n − 1)²) + δ/(n(n − 1)), α =
+    Pk(x). Both have the same expectation under i.i.d. samples, whether or not the regression has an
+    intercept. Both are rounded, to `GRAIN` of what they are differences of, since a rank compares
+    even the last digit.
 
     Args:
         matrix: K.
@@ -99,7 +109,12 @@ def explained(
     Returns:
         One value a train sample, and one a test sample.
     """
-    n, sum_ridge, diagonal, means = len(matrix), centred.sum_ridge, centred.diagonal, matrix.mean(dim=0)
+    n, sum_ridge, diagonal, means = (
+        len(matrix),
+        centred.sum_ridge,
+        centred.diagonal,
+        matrix.mean(dim=0),
+    )
     norms = matrix.diagonal() - 2 * means + means.mean()
     train = (n / (n - 1)) ** 2 * norms + sum_ridge * n / (n - 1) - 1 / diagonal
     missing = norms.mean() / (n - 1) ** 2 + sum_ridge / (n * (n - 1))

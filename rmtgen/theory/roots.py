@@ -13,11 +13,13 @@ def largest_roots(
     tangent_root: Callable[[Float64[np.ndarray, " k"], np.ndarray], Float64[np.ndarray, " k"]],
     start: Float64[np.ndarray, " l"],
 ) -> Float64[np.ndarray, " l"]:
-    """Newton's method from the right: on a convex function it descends to the largest root without ever passing it.
+    """Newton's method from the right: on a convex function it descends to the largest root without
+    ever passing it.
 
     Args:
-        tangent_root: (x, which) ↦ where the tangents at x of the functions numbered `which` cross 0, one x a function. It is asked for
-            the place and not the step, which would lose the digits of a root many decades below.
+        tangent_root: (x, which) ↦ where the tangents at x of the functions numbered `which` cross
+            0, one x a function. It is asked for the place and not the step, which would lose the
+            digits of a root many decades below.
         start: Points at or to the right of the roots, ≥ 0.
 
     Returns:

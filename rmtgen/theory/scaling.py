@@ -1,14 +1,17 @@
-"""Scaling laws: the exponents of a kernel's spectrum and of its targets, and the slopes of the risk that follow from them.
+"""Scaling laws: the exponents of a kernel's spectrum and of its targets, and the slopes of the risk
+that follow from them.
 
-σ_i ∝ i^(−a), v_i² ∝ i^(−b), s = min(b − 1, 2a). Seen through effective ridges: κ(0, n) ∝ n^(−a), and B(κ) ∝ df1(κ)^(−s). Slopes of the
-risk in n beyond its noise: ridgeless −s (with noise a plateau), best ridge −s/(1 + s) with noise, fixed sum ridge nλ −s/a, fixed ridge λ 0
-(a plateau).
+σ_i ∝ i^(−a), v_i² ∝ i^(−b), s = min(b − 1, 2a). Seen through effective ridges: κ(0, n) ∝ n^(−a),
+and B(κ) ∝ df1(κ)^(−s). Slopes of the risk in n beyond its noise: ridgeless −s (with noise a
+plateau), best ridge −s/(1 + s) with noise, fixed sum ridge nλ −s/a, fixed ridge λ 0 (a plateau).
 
-The decay a is estimated twice, and the two must agree or the law is not quoted without a word: from κ̂'(0, n), which is −dlog κ/dlog n,
-on the pool, and from κ̂_n(0) = 1/tr K_n⁻¹ of subsets that were solved on their own.
+The decay a is estimated twice, and the two must agree or the law is not quoted without a word: from
+κ̂'(0, n), which is −dlog κ/dlog n, on the pool, and from κ̂_n(0) = 1/tr K_n⁻¹ of subsets that were
+solved on their own.
 
-The range of a fit is a rule, not a choice: from 30 samples, below which a sample is not yet a law of large numbers, to a quarter of
-what the pool resolves, min(N, rank)/4, beyond which slopes steepen by themselves.
+The range of a fit is a rule, not a choice: from 30 samples, below which a sample is not yet a law
+of large numbers, to a quarter of what the pool resolves, min(N, rank)/4, beyond which slopes
+steepen by themselves.
 """
 
 from dataclasses import dataclass
@@ -27,7 +30,8 @@ AMPLE = 4.0
 SPAN = 4.0
 """The factor that a range of sizes spans at least, for a slope to be quoted."""
 AGREE = 0.1
-"""How far two estimates of a may differ beyond their intervals: finite-n curvature is about that large (theory of a = 1.5)."""
+"""How far two estimates of a may differ beyond their intervals: finite-n curvature is about that
+large (theory of a = 1.5)."""
 
 
 @dataclass(frozen=True)
@@ -58,22 +62,26 @@ def power_law(x: Float64[np.ndarray, " k"], y: Float64[np.ndarray, " k"], name: 
         name: What y is, for the message.
 
     Raises:
-        UsageError: Fewer than three points, a range below a factor of 4, values that are not finite and positive, or not monotone.
+        UsageError: Fewer than three points, a range below a factor of 4, values that are not finite
+            and positive, or not monotone.
     """
     if len(x) < 3 or x[-1] < SPAN * x[0]:
         raise UsageError(
-            f"an exponent of {name} needs at least 3 points over a factor of {SPAN:g}: got {len(x)}"
-            f"{f' from {x[0]:g} to {x[-1]:g}' if len(x) else ''}. Take more sizes, or a larger pool."
+            f"an exponent of {name} needs at least 3 points over a factor of {SPAN:g}: got"
+            f" {len(x)}{f' from {x[0]:g} to {x[-1]:g}' if len(x) else ''}. Take more sizes, or a"
+            " larger pool."
         )
     if not (np.isfinite(y) & (y > 0)).all():
         raise UsageError(
-            f"an exponent of {name} needs finite, positive values: got {y[~(np.isfinite(y) & (y > 0))][0]:.4g}."
+            f"an exponent of {name} needs finite, positive values: got"
+            f" {y[~(np.isfinite(y) & (y > 0))][0]:.4g}."
         )
     steps = np.diff(y)
     if not ((steps > 0).all() or (steps < 0).all()):
         place = int(np.argmax(np.sign(steps) != np.sign(steps[0])))
         raise UsageError(
-            f"an exponent of {name} needs values that rise or fall throughout: got {y[place]:.4g} at {x[place]:g}, then {y[place + 1]:.4g}."
+            f"an exponent of {name} needs values that rise or fall throughout: got {y[place]:.4g}"
+            f" at {x[place]:g}, then {y[place + 1]:.4g}."
         )
     fit, residuals, *_ = np.polyfit(np.log(x), np.log(y), 1, full=True)
     spread = np.square(np.log(x) - np.log(x).mean()).sum()
@@ -90,38 +98,48 @@ def fit_range(pool_size: int, rank: int) -> tuple[float, float]:
     low, high = LEAST, SHARE * min(pool_size, rank)
     if high < SPAN * low:
         raise UsageError(
-            f"exponents are fitted from n = {LEAST} to a quarter of min(N, rank), over at least a factor of {SPAN:g}: got N = {pool_size},"
-            f" rank {rank}. Take a pool of at least {int(SPAN * LEAST / SHARE)}."
+            f"exponents are fitted from n = {LEAST} to a quarter of min(N, rank), over at least a"
+            f" factor of {SPAN:g}: got N = {pool_size}, rank {rank}. Take a pool of at least"
+            f" {int(SPAN * LEAST / SHARE)}."
         )
     return low, high
 
 
 def ample_ridge(influence: Influence) -> float:
-    """λ far above every κ̂(0, n) of the range that exponents are fitted over, so that it rules the fit."""
+    """λ far above every κ̂(0, n) of the range that exponents are fitted over, so that it rules the
+    fit.
+    """
     first, _ = fit_range(influence.pool.n, influence.pool.rank)
     one = curves(influence.pool)
     return AMPLE * float(_at_freedom(one, np.array([first]))[0][0])
 
 
 def scaling_laws(influence: Influence, ridge: float | None = None) -> pd.DataFrame:
-    """Exponents and slopes of a pool, found and predicted from a and s, with 95 % intervals over pools.
+    """Exponents and slopes of a pool, found and predicted from a and s, with 95 % intervals over
+    pools.
 
     Args:
         influence: Of the pool.
-        ridge: λ > 0 of the slope at a fixed ridge, and at the range's smallest n of that at a fixed sum ridge; None: `ample_ridge`.
+        ridge: λ > 0 of the slope at a fixed ridge, and at the range's smallest n of that at a fixed
+            sum ridge; None: `ample_ridge`.
 
     Returns:
-        One row a quantity: `quantity exponent low high predicted first last`. `noise` is the part of the risk that no mode explains, not an
-        exponent; `decay` a, `alignment` s and `power` b = 1 + s (if s < 2a); then slopes in n: of `kappa`, of the risk beyond its
-        noise `ridgeless`, `best_ridge` and `fixed_sum_ridge`, and of the risk itself `fixed_ridge`. A slope that cannot be quoted,
-        since its values are not monotone or no s fits, is NaN, as are the ends of intervals that resampled pools do not have.
+        One row a quantity: `quantity exponent low high predicted first last`. `noise` is the part
+        of the risk that no mode explains, not an exponent; `decay` a, `alignment` s and `power` b =
+        1 + s (if s < 2a); then slopes in n: of `kappa`, of the risk beyond its noise `ridgeless`,
+        `best_ridge` and `fixed_sum_ridge`, and of the risk itself `fixed_ridge`. A slope that
+        cannot be quoted, since its values are not monotone or no s fits, is NaN, as are the ends of
+        intervals that resampled pools do not have.
 
     Raises:
         UsageError: A pool too small for the rule of the range.
     """
     pool = influence.pool
     first, last = fit_range(pool.n, pool.rank)
-    sizes, ridge = np.geomspace(first, last, POINTS), ample_ridge(influence) if ridge is None else ridge
+    sizes, ridge = (
+        np.geomspace(first, last, POINTS),
+        ample_ridge(influence) if ridge is None else ridge,
+    )
     found = _exponents(curves(pool), sizes, ridge)
     drawn = pd.DataFrame([_exponents(one, sizes, ridge) for one in resampled_curves(influence)])
     rows = [
@@ -140,7 +158,8 @@ def scaling_laws(influence: Influence, ridge: float | None = None) -> pd.DataFra
 
 
 def subset_decay(risk: pd.DataFrame, rank: int, pool_size: int) -> PowerLaw:
-    """Decay a from the ridgeless κ̂_n(0) of subsets that were solved on their own: minus the slope of its mean in n.
+    """Decay a from the ridgeless κ̂_n(0) of subsets that were solved on their own: minus the slope
+    of its mean in n.
 
     Args:
         risk: A risk table with `n ridge kappa`, ridge 0 among the ridges.
@@ -160,24 +179,34 @@ def subset_decay(risk: pd.DataFrame, rank: int, pool_size: int) -> PowerLaw:
 def measured_slopes(
     risk: pd.DataFrame, laws: pd.DataFrame, ridge: float, curve: pd.DataFrame | None = None
 ) -> pd.DataFrame:
-    """Slopes of the measured test risk beside those of a pool: what `scaling_laws` found must be seen in fits that never met it.
+    """Slopes of the measured test risk beside those of a pool: what `scaling_laws` found must be
+    seen in fits that never met it.
 
     Args:
         risk: A risk table with `n trial ridge test_risk`.
         laws: What `scaling_laws` returned; its noise is taken off, its range of n kept.
         ridge: λ > 0 that the slope at a fixed ridge is taken at, one of the table's.
-        curve: A dense curve `n relative_sum_ridge ridge test_risk` at fixed sum ridges, of which the one next to that of `scaling_laws` is
-            taken. None: no such slope.
+        curve: A dense curve `n relative_sum_ridge ridge test_risk` at fixed sum ridges, of which
+            the one next to that of `scaling_laws` is taken. None: no such slope.
 
     Returns:
-        `laws` with columns `measured measured_low measured_high`, two standard errors of the line about it; NaN where there are too few
-        sizes, or they do not fall throughout.
+        `laws` with columns `measured measured_low measured_high`, two standard errors of the line
+        about it; NaN where there are too few sizes, or they do not fall throughout.
     """
     rows = laws.set_index("quantity")
     first, last = rows.loc["decay", ["first", "last"]]
     noise = np.nan_to_num(rows.loc["noise", "exponent"])
-    means = risk[risk["n"].between(first, last)].groupby(["n", "ridge"])["test_risk"].mean().unstack("ridge")
-    at_ridge = means[means.columns[np.argmin(np.abs(means.columns - ridge))]] if means.size else pd.Series(dtype=float)
+    means = (
+        risk[risk["n"].between(first, last)]
+        .groupby(["n", "ridge"])["test_risk"]
+        .mean()
+        .unstack("ridge")
+    )
+    at_ridge = (
+        means[means.columns[np.argmin(np.abs(means.columns - ridge))]]
+        if means.size
+        else pd.Series(dtype=float)
+    )
     risks = {
         "ridgeless": means[0.0] - noise if 0.0 in means else at_ridge[:0],
         "best_ridge": means.min(axis=1) - noise,
@@ -186,18 +215,22 @@ def measured_slopes(
     if curve is not None:
         away = np.abs(np.log(curve["n"] * curve["ridge"] / (ridge * first))).to_numpy()
         level = curve["relative_sum_ridge"].to_numpy()[away.argmin()]
-        near = curve[(curve["relative_sum_ridge"] == level) & curve["n"].between(first, last)].set_index("n")[
-            "test_risk"
-        ]
+        near = curve[
+            (curve["relative_sum_ridge"] == level) & curve["n"].between(first, last)
+        ].set_index("n")["test_risk"]
         risks["fixed_sum_ridge"] = _thinned(near.sort_index()) - noise
     slopes = {name: _measured(values.dropna()) for name, values in risks.items()}
     unknown = [np.nan] * 3
     columns = np.array([slopes.get(name, unknown) for name in laws["quantity"]], dtype=float)
-    return laws.assign(measured=columns[:, 0], measured_low=columns[:, 1], measured_high=columns[:, 2])
+    return laws.assign(
+        measured=columns[:, 0], measured_low=columns[:, 1], measured_high=columns[:, 2]
+    )
 
 
 def _thinned(dense: pd.Series) -> pd.Series:
-    """`POINTS` values evenly spread over the logarithm of n: neighbours differ by less than the noise of the test set."""
+    """`POINTS` values evenly spread over the logarithm of n: neighbours differ by less than the
+    noise of the test set.
+    """
     if len(dense) <= POINTS:
         return dense
     wanted = np.geomspace(dense.index[0], dense.index[-1], POINTS)
@@ -224,12 +257,17 @@ def agree(pool_decay: tuple[float, float, float], subsets: PowerLaw) -> bool:
     return bool(abs(value - subsets.slope) <= allowed)
 
 
-def _at_freedom(one: Curves, df1: Float64[np.ndarray, " t"]) -> tuple[Float64[np.ndarray, " t"], ...]:
-    """κ, df2 and B + noise where the curve spends df1 degrees of freedom, which is where κ(0, n) is for n = df1."""
+def _at_freedom(
+    one: Curves, df1: Float64[np.ndarray, " t"]
+) -> tuple[Float64[np.ndarray, " t"], ...]:
+    """κ, df2 and B + noise where the curve spends df1 degrees of freedom, which is where κ(0, n) is
+    for n = df1.
+    """
     order = np.argsort(one.df1)
     log_df1 = np.log(np.maximum(one.df1[order], np.finfo(float).tiny))
     return tuple(
-        np.exp(np.interp(np.log(df1), log_df1, np.log(values[order]))) for values in (one.kappa, one.df2, one.floor)
+        np.exp(np.interp(np.log(df1), log_df1, np.log(values[order])))
+        for values in (one.kappa, one.df2, one.floor)
     )
 
 
@@ -237,7 +275,9 @@ def _exponents(one: Curves, sizes: Float64[np.ndarray, " t"], ridge: float) -> d
     kappa, df2, floor = _at_freedom(one, sizes)
     noise, _, exponent = floor_law(sizes, floor)
     if not EXPONENTS[0] < exponent < EXPONENTS[-1]:
-        noise = exponent = np.nan  # the best s lies outside of those tried: no power law, and no noise to take off
+        noise = exponent = (
+            np.nan
+        )  # the best s lies outside of those tried: no power law, and no noise to take off
     at_best = np.array([one.best(n)[1] for n in sizes])
     at_ridge = np.array([one.risk(n, ridge) for n in sizes])
     at_sum = np.array([one.risk(n, ridge * sizes[0] / n) for n in sizes])

@@ -1,9 +1,12 @@
-"""How well a theory ranks and scales: predicted against measured risk over sizes, ridges and representations.
+"""How well a theory ranks and scales: predicted against measured risk over sizes, ridges and
+representations.
 
-Three figures, each with an interval. Kendall's τ says whether a theory puts fits in the right order; the median |log(predicted/measured)|
-how far it is off; the same after one factor, the median ratio, is taken out, how far its shape is off, which is fair to bounds.
+Three figures, each with an interval. Kendall's τ says whether a theory puts fits in the right
+order; the median |log(predicted/measured)| how far it is off; the same after one factor, the median
+ratio, is taken out, how far its shape is off, which is fair to bounds.
 
-The fits of one (run, n) share their samples, so that intervals come from drawing such blocks with replacement.
+The fits of one (run, n) share their samples, so that intervals come from drawing such blocks with
+replacement.
 """
 
 from dataclasses import dataclass
@@ -45,7 +48,11 @@ class Score:
 
 
 def score(
-    predicted: Float64[np.ndarray, " l"], measured: Float64[np.ndarray, " l"], blocks: np.ndarray, *, seed: int = 0
+    predicted: Float64[np.ndarray, " l"],
+    measured: Float64[np.ndarray, " l"],
+    blocks: np.ndarray,
+    *,
+    seed: int = 0,
 ) -> Score:
     """Rank correlation and log-error of predictions, with intervals over blocks.
 
@@ -56,7 +63,8 @@ def score(
         seed: Of the draws.
 
     Raises:
-        UsageError: Arrays of different lengths, or fewer than three pairs that are finite and positive.
+        UsageError: Arrays of different lengths, or fewer than three pairs that are finite and
+            positive.
     """
     predicted, measured, blocks = (
         np.asarray(predicted, dtype=float),
@@ -65,26 +73,51 @@ def score(
     )
     if not len(predicted) == len(measured) == len(blocks):
         raise UsageError(
-            f"a score needs one block a pair: got {len(predicted)} predicted, {len(measured)} measured, {len(blocks)} blocks."
+            f"a score needs one block a pair: got {len(predicted)} predicted, {len(measured)}"
+            f" measured, {len(blocks)} blocks."
         )
     with np.errstate(invalid="ignore"):
         usable = np.isfinite(predicted) & np.isfinite(measured) & (predicted > 0) & (measured > 0)
     if usable.sum() < 3:
-        raise UsageError(f"a score needs at least 3 finite, positive pairs: got {usable.sum()} of {len(usable)}.")
-    ratio, rest = np.log(predicted[usable] / measured[usable]), (predicted[usable], measured[usable])
-    members = [np.flatnonzero(blocks[usable] == name) for name in pd.unique(pd.Series(blocks[usable]))]
+        raise UsageError(
+            f"a score needs at least 3 finite, positive pairs: got {usable.sum()} of {len(usable)}."
+        )
+    ratio, rest = (
+        np.log(predicted[usable] / measured[usable]),
+        (predicted[usable], measured[usable]),
+    )
+    members = [
+        np.flatnonzero(blocks[usable] == name) for name in pd.unique(pd.Series(blocks[usable]))
+    ]
     generator = np.random.default_rng(seed)
     drawn = [
-        np.concatenate([members[k] for k in generator.integers(len(members), size=len(members))]) for _ in range(DRAWS)
+        np.concatenate([members[k] for k in generator.integers(len(members), size=len(members))])
+        for _ in range(DRAWS)
     ]
     figures = np.array([_figures(ratio[rows], *(part[rows] for part in rest)) for rows in drawn])
-    low, high = pd.DataFrame(figures).quantile(QUANTILES).to_numpy() if len(members) > 1 else np.full((2, 3), np.nan)
+    low, high = (
+        pd.DataFrame(figures).quantile(QUANTILES).to_numpy()
+        if len(members) > 1
+        else np.full((2, 3), np.nan)
+    )
     fields = (
-        value for trio in zip(_figures(ratio, *rest), low, high, strict=True) for value in (trio[0], (trio[1], trio[2]))
+        value
+        for trio in zip(_figures(ratio, *rest), low, high, strict=True)
+        for value in (trio[0], (trio[1], trio[2]))
     )
     return Score(*fields, fits=int(usable.sum()), skipped=int((~usable).sum()))
 
 
-def _figures(ratio: np.ndarray, predicted: np.ndarray, measured: np.ndarray) -> tuple[float, float, float]:
-    kendall = kendalltau(predicted, measured).statistic if np.ptp(predicted) > 0 and np.ptp(measured) > 0 else np.nan
-    return float(kendall), float(np.median(np.abs(ratio))), float(np.median(np.abs(ratio - np.median(ratio))))
+def _figures(
+    ratio: np.ndarray, predicted: np.ndarray, measured: np.ndarray
+) -> tuple[float, float, float]:
+    kendall = (
+        kendalltau(predicted, measured).statistic
+        if np.ptp(predicted) > 0 and np.ptp(measured) > 0
+        else np.nan
+    )
+    return (
+        float(kendall),
+        float(np.median(np.abs(ratio))),
+        float(np.median(np.abs(ratio - np.median(ratio)))),
+    )

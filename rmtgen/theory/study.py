@@ -1,4 +1,6 @@
-"""What theory says of one finished run: each analysis a table, from one eigendecomposition of the whole pool."""
+"""What theory says of one finished run: each analysis a table, from one eigendecomposition of the
+whole pool.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -38,8 +40,18 @@ RIVALS = (
     *("isotropic", "norm_proxy", "rademacher", "arora", "benign"),
 )
 """The theories, by their columns."""
-PREDICTION_COLUMNS = ("n", "trial", "ridge", "relative_ridge", "test_risk", "test_risk_se", *RIVALS, "transport_se")
-"""Columns of theory.csv. `transport_se` is the relative standard error of `transport` from the draw of the pool."""
+PREDICTION_COLUMNS = (
+    "n",
+    "trial",
+    "ridge",
+    "relative_ridge",
+    "test_risk",
+    "test_risk_se",
+    *RIVALS,
+    "transport_se",
+)
+"""Columns of theory.csv. `transport_se` is the relative standard error of `transport` from the draw
+of the pool."""
 CURVE_POINTS = 200
 FEWEST = 100
 """Samples below which nothing is forecast from."""
@@ -54,13 +66,15 @@ MODES = 300
 HIDDEN = 10
 """The hindcast sees one sample in so many."""
 LAW_SHARES = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4)
-"""Sizes at which the local law is tested, over N: nested halvings, far enough below the pool that stands for the population."""
+"""Sizes at which the local law is tested, over N: nested halvings, far enough below the pool that
+stands for the population."""
 LAW_RIDGES = (1e-4, 1e-2)
 """Its ridges, relative to tr K/N."""
 LAW_LARGEST = 2_048
 """The most samples of such a subset."""
 TRUST_SAMPLES = 2_000
-"""The first samples of the pool and of the test set that the detectors of `trust` look at: they need n×n matrices."""
+"""The first samples of the pool and of the test set that the detectors of `trust` look at: they
+need n×n matrices."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +102,13 @@ class Study:
             spectra = {name: PoolSpectrum.of(_stored(group)) for name, group in file.items()}
         dense = folder / "curve.csv"
         curve = pd.read_csv(dense) if dense.exists() else None
-        return cls(config, Pool.load(folder, config, device), pd.read_csv(folder / "risk.csv"), spectra, curve)
+        return cls(
+            config,
+            Pool.load(folder, config, device),
+            pd.read_csv(folder / "risk.csv"),
+            spectra,
+            curve,
+        )
 
     @cached_property
     def modes(self) -> Modes:
@@ -106,9 +126,14 @@ class Study:
         return self.influence.pool
 
     def predictions(self) -> pd.DataFrame:
-        """Every theory at every (n, trial, ridge) of the run, beside the measured risk: `PREDICTION_COLUMNS`."""
+        """Every theory at every (n, trial, ridge) of the run, beside the measured risk:
+        `PREDICTION_COLUMNS`.
+        """
         largest = self.data.largest_diagonal
-        cells = (self._cell(Cell(*key), rows, largest) for key, rows in self.risk.groupby(["n", "trial"], sort=False))
+        cells = (
+            self._cell(Cell(*key), rows, largest)
+            for key, rows in self.risk.groupby(["n", "trial"], sort=False)
+        )
         table = pd.concat(cells, ignore_index=True)
         grid = table[["n", "ridge"]].drop_duplicates()
         n, ridge = grid["n"].to_numpy(float), grid["ridge"].to_numpy()
@@ -155,27 +180,35 @@ class Study:
         return forecast(self.influence, sizes[sizes >= 2])
 
     def labels(self) -> pd.DataFrame:
-        """The labels that smaller risks than the pool's best will take (`forecast.labels_needed`), from 2 % below it to half of it."""
+        """The labels that smaller risks than the pool's best will take (`forecast.labels_needed`),
+        from 2 % below it to half of it.
+        """
         _, best, _ = curves(self.pool).best(self.pool.n)
         return labels_needed(self.influence, best * np.array(WANTED))
 
     def hindcast(self) -> pd.DataFrame:
-        """A forecast with the truth at hand: from N/10 samples alone, the risk at the best ridge of the run's larger sizes.
+        """A forecast with the truth at hand: from N/10 samples alone, the risk at the best ridge of
+        the run's larger sizes.
 
         Returns:
-            The columns of `forecast` and `test_risk test_risk_se`, measured at the ridge that is best there, and `seen`, the samples.
+            The columns of `forecast` and `test_risk test_risk_se`, measured at the ridge that is
+            best there, and `seen`, the samples.
 
         Raises:
-            UsageError: No size of the run is larger, or so few samples that there is nothing to see.
+            UsageError: No size of the run is larger, or so few samples that there is nothing to
+                see.
         """
         order = Cell(self.config.train // HIDDEN, 0).order(self.config)
-        means = self.risk.groupby(["n", "ridge"], as_index=False)[["test_risk", "test_risk_se"]].mean()
+        means = self.risk.groupby(["n", "ridge"], as_index=False)[
+            ["test_risk", "test_risk_se"]
+        ].mean()
         truth = means.loc[means.groupby("n")["test_risk"].idxmin()]
         truth = truth[truth["n"] > len(order)].drop(columns="ridge")
         if truth.empty or len(order) < FEWEST:
             raise UsageError(
-                f"a hindcast sees N/{HIDDEN} samples, at least {FEWEST}, and needs larger sizes to foretell: got"
-                f" N = {self.config.train}, sizes up to {max(self.config.sizes)}. Raise train."
+                f"a hindcast sees N/{HIDDEN} samples, at least {FEWEST}, and needs larger sizes to"
+                f" foretell: got N = {self.config.train}, sizes up to {max(self.config.sizes)}."
+                " Raise train."
             )
         modes = next(self.data.modes([order], self.config.memory))
         told = forecast(pool_influence(modes, self.data.targets.values[order]), truth["n"])
@@ -184,9 +217,10 @@ class Study:
     def representation(self) -> pd.DataFrame:
         """What one representation is beside another: `quantity value`, each without a unit.
 
-        `participation_ratio` (tr K)²/‖K‖_F², `effective_rank` tr K/‖K‖, `kernel_target_alignment`, and at effective ridges κ of 10⁻¹,
-        10⁻³ and 10⁻⁵ tr Σ the degrees of freedom `df1`, the share of the targets' power `unlearnt` there, B + noise over E‖y‖², and
-        the `learnability` of what the modes explain.
+        `participation_ratio` (tr K)²/‖K‖_F², `effective_rank` tr K/‖K‖, `kernel_target_alignment`,
+        and at effective ridges κ of 10⁻¹, 10⁻³ and 10⁻⁵ tr Σ the degrees of freedom `df1`, the
+        share of the targets' power `unlearnt` there, B + noise over E‖y‖², and the `learnability`
+        of what the modes explain.
         """
         spectrum = target_spectrum(self.modes, self.data.targets.values)
         curve = self.curves().sort_values("relative_kappa")
@@ -203,15 +237,17 @@ class Study:
                 for name in ("df1", "floor")
             }
             rows |= {f"df1 at {level:g}": at["df1"], f"unlearnt at {level:g}": at["floor"] / energy}
-            learnt = learnability(population.eigenvalues, population.power, level * population.eigenvalues.sum())
+            learnt = learnability(
+                population.eigenvalues, population.power, level * population.eigenvalues.sum()
+            )
             rows[f"learnability at {level:g}"] = learnt
         return pd.DataFrame({"quantity": list(rows), "value": list(rows.values())})
 
     def modes_table(self) -> pd.DataFrame:
         """`MODES` of the pool's modes: `mode eigenvalue power cumulative_power r R learnability`.
 
-        eigenvalue σ_i = s_i/N; power c_i²/N; r and R the effective ranks of what lies beyond the modes before; learnability
-        σ_i/(σ_i + κ) at the best ridge of all N samples.
+        eigenvalue σ_i = s_i/N; power c_i²/N; r and R the effective ranks of what lies beyond the
+        modes before; learnability σ_i/(σ_i + κ) at the best ridge of all N samples.
         """
         pool, place = self.pool, np.unique(np.geomspace(1, self.pool.rank, MODES).astype(int)) - 1
         sums, spreads = effective_ranks(pool.values)
@@ -225,10 +261,13 @@ class Study:
             "R": spreads,
             "learnability": sigma / (sigma + kappa),
         }
-        return pd.DataFrame({"mode": place + 1} | {name: values[place] for name, values in columns.items()})
+        return pd.DataFrame(
+            {"mode": place + 1} | {name: values[place] for name, values in columns.items()}
+        )
 
     def scaling(self) -> pd.DataFrame:
-        """Exponents and slopes (`scaling.scaling_laws`), beside those of the measured risk (`scaling.measured_slopes`).
+        """Exponents and slopes (`scaling.scaling_laws`), beside those of the measured risk
+        (`scaling.measured_slopes`).
 
         A last row `subset_decay` has the estimate of a from subsets, if the run has ridge 0.
         """
@@ -243,11 +282,17 @@ class Study:
         decay = table.set_index("quantity").loc["decay", ["exponent", "low", "high"]].tolist()
         if not agree(decay, law):
             warn(
-                f"two estimates of the decay a must agree: got {decay[0]:.3f} from the pool and {law.slope:.3f} from subsets of"
-                f" {law.first:g} to {law.last:g} samples. The spectrum is no power law there; do not quote one."
+                f"two estimates of the decay a must agree: got {decay[0]:.3f} from the pool and"
+                f" {law.slope:.3f} from subsets of {law.first:g} to {law.last:g} samples. The"
+                " spectrum is no power law there; do not quote one."
             )
         reach = 2 * law.standard_error
-        row = {"quantity": "subset_decay", "exponent": law.slope, "low": law.slope - reach, "high": law.slope + reach}
+        row = {
+            "quantity": "subset_decay",
+            "exponent": law.slope,
+            "low": law.slope - reach,
+            "high": law.slope + reach,
+        }
         ends = {"predicted": decay[0], "first": law.first, "last": law.last}
         return pd.concat([table, pd.DataFrame([row | ends])], ignore_index=True)
 
@@ -257,7 +302,9 @@ class Study:
         sizes = [n for n in sizes if 8 <= n <= LAW_LARGEST]
         scale = self.pool.values.sum() / self.pool.n
         forms = quadratic_forms(self.modes, sizes, np.array(LAW_RIDGES) * scale)
-        depleted = np.sqrt(1 - forms["n"] / self.pool.n)  # drawn without replacement from a finite pool
+        depleted = np.sqrt(
+            1 - forms["n"] / self.pool.n
+        )  # drawn without replacement from a finite pool
         parts = [
             pd.DataFrame(
                 {
@@ -277,14 +324,21 @@ class Study:
             "deviation": traces["deviation"],
         }
         gaps = gcv_deviation(self.risk)
-        gap = {"test": "gcv", "n": gaps["n"], "relative_ridge": np.nan, "deviation": gaps["net"].where(gaps["net"] > 0)}
+        gap = {
+            "test": "gcv",
+            "n": gaps["n"],
+            "relative_ridge": np.nan,
+            "deviation": gaps["net"].where(gaps["net"] > 0),
+        }
         return pd.concat([*parts, pd.DataFrame(relative), pd.DataFrame(gap)], ignore_index=True)
 
     def trust(self) -> pd.DataFrame:
         """The detectors of situations in which GCV must not be trusted (`trust.trust_report`)."""
         gram, tests = self.data.block(TRUST_SAMPLES)
         targets = self.data.targets
-        report = trust_report(gram, targets.values[: len(gram)], test_gram=tests, intercept=targets.intercept)
+        report = trust_report(
+            gram, targets.values[: len(gram)], test_gram=tests, intercept=targets.intercept
+        )
         return report.frame()
 
 
@@ -310,14 +364,25 @@ def to_arrays(frame: pd.DataFrame) -> dict[str, np.ndarray]:
 
 def to_frame(arrays: Mapping[str, np.ndarray]) -> pd.DataFrame:
     """The table that `to_arrays` took apart."""
-    return pd.DataFrame({name: np.char.decode(a, "utf-8") if a.dtype.kind == "S" else a for name, a in arrays.items()})
+    return pd.DataFrame(
+        {
+            name: np.char.decode(a, "utf-8") if a.dtype.kind == "S" else a
+            for name, a in arrays.items()
+        }
+    )
 
 
 def _array(column: pd.Series) -> np.ndarray:
-    return column.to_numpy() if column.dtype.kind in "iufb" else np.char.encode(column.to_numpy(str), "utf-8")
+    return (
+        column.to_numpy()
+        if column.dtype.kind in "iufb"
+        else np.char.encode(column.to_numpy(str), "utf-8")
+    )
 
 
 def _stored(group: h5py.Group) -> Spectrum:
     fields = {name: dataset[()] for name, dataset in group.items()}
-    arrays: dict[str, Tensor] = {name: torch.from_numpy(fields.pop(name)) for name in ("eigenvalues", "coefficients")}
+    arrays: dict[str, Tensor] = {
+        name: torch.from_numpy(fields.pop(name)) for name in ("eigenvalues", "coefficients")
+    }
     return Spectrum(**arrays, **{name: value.item() for name, value in fields.items()})

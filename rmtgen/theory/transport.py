@@ -1,19 +1,23 @@
-"""Same-κ transport: one eigendecomposition of a pool predicts the test risk at every sample size and ridge.
+"""Same-κ transport: one eigendecomposition of a pool predicts the test risk at every sample size
+and ridge.
 
-Notation: a pool of N samples, K = XXᵀ with eigenvalues s_i, c_i² = ‖u_iᵀY‖² the targets' energy in mode i, δ = Nℓ an auxiliary sum
-ridge of the pool, w_i = δ/(s_i + δ) over all N directions (1 in the null space), S1 = Σ w_i, S2 = Σ w_i², E = Σ c_i² w_i².
+Notation: a pool of N samples, K = XXᵀ with eigenvalues s_i, c_i² = ‖u_iᵀY‖² the targets' energy in
+mode i, δ = Nℓ an auxiliary sum ridge of the pool, w_i = δ/(s_i + δ) over all N directions (1 in the
+null space), S1 = Σ w_i, S2 = Σ w_i², E = Σ c_i² w_i².
 
-What the pool says of the population at one effective ridge, κ = δ/S1, is df1(κ) = N − S1, df2(κ) = N − S1²/S2 and
-B(κ) + noise = E/S2; the omniscient risk of n samples is [B + noise]/(1 − df2/n) at λ = κ(1 − df1/n) (`effective_ridge`). Together:
+What the pool says of the population at one effective ridge, κ = δ/S1, is df1(κ) = N − S1, df2(κ) =
+N − S1²/S2 and B(κ) + noise = E/S2; the omniscient risk of n samples is [B + noise]/(1 − df2/n) at λ
+= κ(1 − df1/n) (`effective_ridge`). Together:
 
     nλ = δ·(1 − (N − n)/S1),      R(n, λ) = n·E / (S1² − (N − n)·S2).
 
-At n = N that is GCV. The right-hand side of the first is a convex function of δ for n ≤ N (κ is a concave one), so that
-Newton's method from δ = Nλ + tr K/n, where it exceeds nλ, descends to the root (S1 ≥ N − tr K/δ). Where n > N the same
-equations hold, as far as the pool reaches: δ ≥ 0 gives no κ below κ̂_N(0), which is 0 only for a pool that resolves every mode (rank < N).
+At n = N that is GCV. The right-hand side of the first is a convex function of δ for n ≤ N (κ is a
+concave one), so that Newton's method from δ = Nλ + tr K/n, where it exceeds nλ, descends to the
+root (S1 ≥ N − tr K/δ). Where n > N the same equations hold, as far as the pool reaches: δ ≥ 0 gives
+no κ below κ̂_N(0), which is 0 only for a pool that resolves every mode (rank < N).
 
-With an intercept the direction 1 has left K and Y: sums run over D = N − 1 directions, the two equations stay as they are, n samples fit
-n − 1 directions, and the start is (D·nλ + tr K)/(n − 1).
+With an intercept the direction 1 has left K and Y: sums run over D = N − 1 directions, the two
+equations stay as they are, n samples fit n − 1 directions, and the start is (D·nλ + tr K)/(n − 1).
 """
 
 from dataclasses import dataclass
@@ -79,12 +83,16 @@ class PoolSpectrum:
         Raises:
             NumericalError: A pool without any mode, or targets without any power.
         """
-        values, coefficients = spectrum.eigenvalues.cpu().numpy(), spectrum.coefficients.cpu().numpy()
+        values, coefficients = (
+            spectrum.eigenvalues.cpu().numpy(),
+            spectrum.coefficients.cpu().numpy(),
+        )
         power = np.square(coefficients).sum(axis=1)
         if not values.size or not power.sum() + spectrum.null_energy > 0:
             raise NumericalError(
-                f"a pool needs modes and targets of some power: got {values.size} modes above the rank tolerance, target power"
-                f" {power.sum() + spectrum.null_energy:.3g}. Check for all-zero features, or a single class."
+                f"a pool needs modes and targets of some power: got {values.size} modes above the"
+                f" rank tolerance, target power {power.sum() + spectrum.null_energy:.3g}. Check for"
+                " all-zero features, or a single class."
             )
         return cls(values, power, float(spectrum.null_energy), spectrum.n, spectrum.null_dim)
 
@@ -111,24 +119,34 @@ class PoolSpectrum:
     def _sums(self, delta: Float64[np.ndarray, " k"]) -> tuple[np.ndarray, ...]:
         limit = (delta == 0) & (self.null_dim == 0)  # w/δ → 1/s, finite, takes the place of w
         with np.errstate(divide="ignore", over="ignore"):
-            weights = np.where(limit[:, None], 1 / self.values, 1 / (1 + self.values / delta[:, None]))
+            weights = np.where(
+                limit[:, None], 1 / self.values, 1 / (1 + self.values / delta[:, None])
+            )
         squares, kept = np.square(weights), self.values / (self.values + delta[:, None])
         kept[np.isinf(delta)] = 0.0
         s1, s2 = weights.sum(axis=1) + self.null_dim, squares.sum(axis=1) + self.null_dim
         kappa = np.where(limit, 1, delta) / s1
         return s1, s2, squares @ self.power + self.null_energy, kappa, (weights * kept).sum(axis=1)
 
-    def delta(self, ridge: Float64[np.ndarray, " l"], n: Float64[np.ndarray, " l"]) -> Float64[np.ndarray, " l"]:
-        """δ of the pool at which n samples have the sum ridge nλ, for n ≤ N; 0 where λ = 0 and n fits every mode."""
+    def delta(
+        self, ridge: Float64[np.ndarray, " l"], n: Float64[np.ndarray, " l"]
+    ) -> Float64[np.ndarray, " l"]:
+        """δ of the pool at which n samples have the sum ridge nλ, for n ≤ N; 0 where λ = 0 and n
+        fits every mode.
+        """
         delta, fitted = self.n * ridge, self.fitted(n)
-        open_ = np.flatnonzero(np.isfinite(ridge) & (n < self.n) & ((ridge > 0) | (fitted < self.rank)))
+        open_ = np.flatnonzero(
+            np.isfinite(ridge) & (n < self.n) & ((ridge > 0) | (fitted < self.rank))
+        )
 
         def tangent_root(x: np.ndarray, which: np.ndarray) -> np.ndarray:
             sums, size = self.sums(x), n[open_[which]]
             share = (self.n - size) / np.square(sums.s1)
             slope = 1 - share * sums.s2
             with np.errstate(divide="ignore", invalid="ignore"):
-                return np.where(slope > 0, (size * ridge[open_[which]] + share * x * sums.between) / slope, x)
+                return np.where(
+                    slope > 0, (size * ridge[open_[which]] + share * x * sums.between) / slope, x
+                )
 
         start = (self.directions * n[open_] * ridge[open_] + self.values.sum()) / fitted[open_]
         delta[open_] = largest_roots(tangent_root, start)
@@ -140,7 +158,8 @@ class Transported:
     """The prediction at (n, λ), each field of the broadcast shape.
 
     Attributes:
-        risk: R(n, λ), noise included; ∞ where the fit begins to interpolate all that the kernel can express (n = rank, λ = 0).
+        risk: R(n, λ), noise included; ∞ where the fit begins to interpolate all that the kernel can
+            express (n = rank, λ = 0).
         floor: B(κ) + noise, what stays of the risk as n grows at this κ.
         kappa: κ.
         df1: df1(κ).
@@ -165,16 +184,20 @@ def transported(pool: PoolSpectrum, ridge: ArrayLike, n: ArrayLike) -> Transport
     ridge, n = ridge_and_size(ridge, n)
     if n.size and pool.fitted(n.min()) <= 0:
         raise UsageError(
-            f"transport with an intercept needs n >= 2: got n = {n.min():g}. One sample is its own intercept."
+            f"transport with an intercept needs n >= 2: got n = {n.min():g}. One sample is its own"
+            " intercept."
         )
     if n.size and n.max() > pool.n:
         raise UsageError(
-            f"transport needs a pool of at least n samples: got n = {n.max():g}, a pool of {pool.n}. Take a larger pool, or `forecast`."
+            f"transport needs a pool of at least n samples: got n = {n.max():g}, a pool of"
+            f" {pool.n}. Take a larger pool, or `forecast`."
         )
     return at_delta(pool, pool.delta(ridge.ravel(), n.ravel()), n.ravel(), n.shape)
 
 
-def at_delta(pool: PoolSpectrum, delta: np.ndarray, n: np.ndarray, shape: tuple[int, ...]) -> Transported:
+def at_delta(
+    pool: PoolSpectrum, delta: np.ndarray, n: np.ndarray, shape: tuple[int, ...]
+) -> Transported:
     """What a pool says of n samples at its sum ridge δ, for n of any size."""
     sums = pool.sums(delta)
     s1, s2, missing = sums.s1, sums.s2, pool.n - n
@@ -193,7 +216,8 @@ def transport(
     ridges: ArrayLike,
     intercept: bool = False,
 ) -> pd.DataFrame:
-    """Test risk of ridge regression on n ≤ N samples, for every n and λ, from one eigendecomposition of a pool of N.
+    """Test risk of ridge regression on n ≤ N samples, for every n and λ, from one
+    eigendecomposition of a pool of N.
 
     Args:
         gram: K (N, N) of the pool, symmetric and positive semidefinite, float32 or float64.
@@ -203,21 +227,27 @@ def transport(
         intercept: The regression has an unpenalised intercept.
 
     Returns:
-        One row a (n, λ), sizes outer: `n ridge predicted_risk kappa df1 df2`. At n = N `predicted_risk` is GCV. It is ∞ at
-        λ = 0 and n = rank < N, and nearby the least certain.
+        One row a (n, λ), sizes outer: `n ridge predicted_risk kappa df1 df2`. At n = N
+        `predicted_risk` is GCV. It is ∞ at λ = 0 and n = rank < N, and nearby the least certain.
 
     Raises:
-        UsageError: Sizes beyond the pool, a negative ridge, another number of targets than of samples.
+        UsageError: Sizes beyond the pool, a negative ridge, another number of targets than of
+            samples.
         NumericalError: NaN, an indefinite or asymmetric K, targets without power.
 
     References:
-        The omniscient risk of Wei, Hu, Steinhardt 2022 (arXiv 2203.06176), its population quantities taken from the pool at equal κ.
+        The omniscient risk of Wei, Hu, Steinhardt 2022 (arXiv 2203.06176), its population
+        quantities taken from the pool at equal κ.
     """
     pool = PoolSpectrum.of(target_spectrum(gram_modes(gram, intercept=intercept), targets))
     sizes, ridges = (np.asarray(grid, dtype=np.float64).ravel() for grid in (sizes, ridges))
     if (sizes != np.round(sizes)).any():
-        raise UsageError(f"sizes must be whole numbers: got {sizes[sizes != np.round(sizes)][0]:g}.")
+        raise UsageError(
+            f"sizes must be whole numbers: got {sizes[sizes != np.round(sizes)][0]:g}."
+        )
     predicted = transported(pool, ridges[None], sizes[:, None])
     columns = np.repeat(sizes, len(ridges)).astype(int), np.tile(ridges, len(sizes))
     fields = predicted.risk, predicted.kappa, predicted.df1, predicted.df2
-    return pd.DataFrame(dict(zip(COLUMNS, (*columns, *(field.ravel() for field in fields)), strict=True)))
+    return pd.DataFrame(
+        dict(zip(COLUMNS, (*columns, *(field.ravel() for field in fields)), strict=True))
+    )

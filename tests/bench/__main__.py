@@ -1,9 +1,21 @@
-"""Run the benchmarks named, or all of them, and print their tables: `make bench`, `make bench BENCH="entk cached"`."""
+"""Run the benchmarks named, or all of them, and print their tables: `make bench`, `make bench
+BENCH="entk cached"`."""
 
 import importlib
 import sys
 
-ALL = ("cached", "memory", "entk", "entk_zoo", "entk_growth", "ridge", "ridge_large", "theory", "page", "cuda")
+ALL = (
+    "cached",
+    "memory",
+    "entk",
+    "entk_zoo",
+    "entk_growth",
+    "ridge",
+    "ridge_large",
+    "theory",
+    "page",
+    "cuda",
+)
 
 for name in sys.argv[1:] or ALL:
     benchmark = importlib.import_module(f"tests.bench.{name}")

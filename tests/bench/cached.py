@@ -1,4 +1,5 @@
-"""A cached stage: seconds beyond the interpreter's own start, median of five, for a finished run of the demo's size.
+"""A cached stage: seconds beyond the interpreter's own start, median of five, for a finished run of
+the demo's size.
 
 The run is made of random pictures and an untrained network, so nothing but timm is needed.
 """
@@ -10,7 +11,15 @@ import tempfile
 import time
 
 STAGES = ("extract", "gram", "spectrum", "risk", "theory", "report")
-WORDS = ("dataset=mnist5k", "train=4000", "test=1000", "model=test_resnet", "init=random", "img_size=32", "trials=1")
+WORDS = (
+    "dataset=mnist5k",
+    "train=4000",
+    "test=1000",
+    "model=test_resnet",
+    "init=random",
+    "img_size=32",
+    "trials=1",
+)
 
 
 def main() -> None:
@@ -18,7 +27,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as output:
         words = [*WORDS, f"output={output}"]
         for stage in STAGES:
-            subprocess.run([sys.executable, "-m", f"pipelines.{stage}", *words], check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(
+                [sys.executable, "-m", f"pipelines.{stage}", *words],
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
         empty = _seconds([sys.executable, "-c", "pass"])
         print(f"{'interpreter':<12}{empty:6.2f} s")
         for stage in STAGES:

@@ -1,6 +1,8 @@
-"""One CUDA device: rates, features, the eNTK beside its peers, eigensolves and the ridge path, with peak memory of the device.
+"""One CUDA device: rates, features, the eNTK beside its peers, eigensolves and the ridge path, with
+peak memory of the device.
 
-`make bench BENCH=cuda`; a machine without a device is told so. Times are of the second call, the device having been waited for.
+`make bench BENCH=cuda`; a machine without a device is told so. Times are of the second call, the
+device having been waited for.
 """
 
 import copy
@@ -70,7 +72,8 @@ def eigensolves():
         gram = half @ half.T
         seconds, _, peak = waited(lambda gram=gram: gram_modes(gram))
         print(
-            f"gram_modes, N = {n}: {seconds:.1f} s, peak {peak:.1f} GiB, {peak * 2**30 / (8 * n * n):.1f} × 8N²",
+            f"gram_modes, N = {n}: {seconds:.1f} s, peak {peak:.1f} GiB,"
+            f" {peak * 2**30 / (8 * n * n):.1f} × 8N²",
             flush=True,
         )
 
@@ -80,7 +83,9 @@ def paths():
     rng = torch.Generator("cuda").manual_seed(0)
     rows = torch.randn(22_000, 24_000, device="cuda", generator=rng)
     gram = rows[:20_000] @ rows.T
-    targets = (rows[:, :10] / 100 + torch.randn(22_000, 10, device="cuda", generator=rng)).double().cpu()
+    targets = (
+        (rows[:, :10] / 100 + torch.randn(22_000, 10, device="cuda", generator=rng)).double().cpu()
+    )
     del rows
     square, across = gram[:, :20_000].contiguous(), gram[:, 20_000:].T.contiguous()
     del gram
@@ -102,7 +107,10 @@ def paths():
                 part, targets[:n], test_gram=across[:, :n], test_targets=targets[20_000:], **options
             )
         )
-        print(f"ridge_path, N = {n}: {seconds:.1f} s, peak {peak * 2**30 / (8 * n * n):.2f} × 8N²", flush=True)
+        print(
+            f"ridge_path, N = {n}: {seconds:.1f} s, peak {peak * 2**30 / (8 * n * n):.2f} × 8N²",
+            flush=True,
+        )
 
 
 def feature_path():
@@ -120,19 +128,29 @@ def feature_path():
             sizes=np.geomspace(100, 50_000, 10).astype(int),
         )
     )
-    print(f"ridge_path_features, N = 50000, p = 1280, 100 outputs: {seconds:.1f} s, peak {peak:.1f} GiB", flush=True)
+    print(
+        f"ridge_path_features, N = 50000, p = 1280, 100 outputs: {seconds:.1f} s, peak"
+        f" {peak:.1f} GiB",
+        flush=True,
+    )
 
 
 def features():
     """Images a second, from pictures in memory to features in memory."""
-    pictures = [Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8))] * 2048
+    pictures = [
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8))
+    ] * 2048
     for name, pixels in (("tf_efficientnet_lite0", 224), ("resnet50", 224)):
         backbone = load_backbone(name, init="random", img_size=pixels)
         seconds, _, peak = waited(
-            lambda backbone=backbone: extract_features(backbone, pictures, batch_size=256, device="cuda")
+            lambda backbone=backbone: extract_features(
+                backbone, pictures, batch_size=256, device="cuda"
+            )
         )
         print(
-            f"features of {name}, {pixels} px: {len(pictures) / seconds:.0f} images/s, peak {peak:.1f} GiB", flush=True
+            f"features of {name}, {pixels} px: {len(pictures) / seconds:.0f} images/s, peak"
+            f" {peak:.1f} GiB",
+            flush=True,
         )
 
 
@@ -143,7 +161,8 @@ def kernels(name, pixels, n):
     own, kernel, peak = waited(lambda: entk_gram(model, images, device="cuda", memory=MEMORY))
     exact = entk_gram(model, images[:16], device="cuda", dtype=torch.float64)
     print(
-        f"{name}, {pixels} px, N = {n}: {own:.2f} s, peak {peak:.1f} GiB, error {distance(kernel, exact):.0e}",
+        f"{name}, {pixels} px, N = {n}: {own:.2f} s, peak {peak:.1f} GiB, error"
+        f" {distance(kernel, exact):.0e}",
         flush=True,
     )
     if n > MOST_PEERS:
@@ -156,12 +175,15 @@ def kernels(name, pixels, n):
             seconds, found, peak = waited(lambda peer=peer, there=there: peer(there, images.cuda()))
         except Exception as failure:  # noqa: BLE001 - why a peer cannot run a model is its result
             print(
-                f"  {peer.__name__}: cannot: {type(failure).__name__}: {str(failure).splitlines()[0][:80]}", flush=True
+                f"  {peer.__name__}: cannot: {type(failure).__name__}:"
+                f" {str(failure).splitlines()[0][:80]}",
+                flush=True,
             )
             continue
         error = distance(found.cpu(), exact)
         print(
-            f"  {peer.__name__}: {seconds:.2f} s ({seconds / own:.1f}×), peak {peak:.1f} GiB, error {error:.0e}",
+            f"  {peer.__name__}: {seconds:.2f} s ({seconds / own:.1f}×), peak {peak:.1f} GiB, error"
+            f" {error:.0e}",
             flush=True,
         )
 

@@ -1,4 +1,5 @@
-"""The eNTK beside its peers, one process, same threads: seconds (median of three runs, one where a run takes over 20 s), ratio, error.
+"""The eNTK beside its peers, one process, same threads: seconds (median of three runs, one where a
+run takes over 20 s), ratio, error.
 
 The error is the relative Frobenius distance from rmtgen in float64. `make bench BENCH=entk`.
 """
@@ -25,7 +26,10 @@ LONG = 20.0
 def main() -> None:
     """Print a table a case."""
     warnings.simplefilter("ignore")
-    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, {sgemm() / 1e9:.0f} GFLOP/s sgemm")
+    print(
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}, {sgemm() / 1e9:.0f} GFLOP/s"
+        " sgemm"
+    )
     for case in CASES:
         compare(*case)
 
@@ -59,7 +63,8 @@ def compare(name: str, pixels: int, n: int) -> None:
     images = torch.randn(n, 3, pixels, pixels, generator=torch.Generator().manual_seed(0))
     plan = entk_plan(model, (3, pixels, pixels), n)
     print(
-        f"\n{name}, {pixels} px, N = {n}: {plan.capture_flops:.2e} FLOPs in passes, {plan.kernel_flops:.2e} in products between samples"
+        f"\n{name}, {pixels} px, N = {n}: {plan.capture_flops:.2e} FLOPs in passes,"
+        f" {plan.kernel_flops:.2e} in products between samples"
     )
     entk_gram(model, images[:8])  # libraries choose their kernels once
     own, runs, kernel = repeated(lambda: entk_gram(model, images))
@@ -72,7 +77,8 @@ def compare(name: str, pixels: int, n: int) -> None:
             seconds, runs, found = repeated(lambda peer=peer: peer(copy.deepcopy(model), images))
         except Exception as failure:  # noqa: BLE001 - why a peer cannot run a model is its result
             print(
-                f"{peer.__name__:<22}  cannot: {type(failure).__name__}: {str(failure).splitlines()[0][:80] if str(failure) else ''}"
+                f"{peer.__name__:<22}  cannot: {type(failure).__name__}:"
+                f" {str(failure).splitlines()[0][:80] if str(failure) else ''}"
             )
             continue
         print(

@@ -1,7 +1,8 @@
-"""The eNTK of every architecture of the tests beside torch.func, the plain peer that runs them all and is the faster of the two; seconds.
+"""The eNTK of every architecture of the tests beside torch.func, the plain peer that runs them all
+and is the faster of the two; seconds.
 
-Small images and few of them, where overhead shows; each method after a warm-up on four images, the median of three runs.
-`make bench BENCH=entk_zoo`.
+Small images and few of them, where overhead shows; each method after a warm-up on four images, the
+median of three runs. `make bench BENCH=entk_zoo`.
 """
 
 import copy
@@ -31,7 +32,8 @@ def main() -> None:
 
 
 def line(name: str, pixels: int) -> str:
-    """One model: seconds of each, how many times the peer's rmtgen's go into it, and how far the kernels lie apart."""
+    """One model: seconds of each, how many times the peer's rmtgen's go into it, and how far the
+    kernels lie apart."""
     model = load_backbone(name, init="random", head="random", img_size=pixels).model
     images = torch.randn(N, 3, pixels, pixels, generator=torch.Generator().manual_seed(0))
     own, kernel = warm(entk_gram, model, images)

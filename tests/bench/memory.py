@@ -1,4 +1,5 @@
-"""Peak memory of `extract` against the number of images: it should grow by no more than the features.
+"""Peak memory of `extract` against the number of images: it should grow by no more than the
+features.
 
 Each size runs in a process of its own, whose peak resident set the kernel reports.
 """
@@ -17,7 +18,8 @@ DIM = 1280
 
 
 def main() -> None:
-    """Extract tf_efficientnet_lite0 at 32 px for growing N, and print the peak beside the size of the features."""
+    """Extract tf_efficientnet_lite0 at 32 px for growing N, and print the peak beside the size of
+    the features."""
     with tempfile.TemporaryDirectory() as place:
         images = _images(Path(place) / "noise", max(SIZES))
         print(f"{'images':>8}{'peak RSS':>14}{'features':>14}")
@@ -47,7 +49,8 @@ def _peak(images: Path, size: int, output: Path) -> int:
         "img_size=32",
     )
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.extract", *words, f"output={output}"], stdout=subprocess.DEVNULL
+        [sys.executable, "-m", "pipelines.extract", *words, f"output={output}"],
+        stdout=subprocess.DEVNULL,
     )
     _, status, usage = os.wait4(process.pid, 0)
     if status:

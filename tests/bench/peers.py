@@ -1,4 +1,5 @@
-"""The public ways to an eNTK, each a function (model, images) -> (N, N): two written plainly from their published form, three installed.
+"""The public ways to an eNTK, each a function (model, images) -> (N, N): two written plainly from
+their published form, three installed.
 
 A peer that cannot run a model raises; the benchmark prints why.
 """
@@ -10,7 +11,8 @@ BATCH = 32
 
 
 def per_sample_backward(model, images):
-    """A forward and a backward pass of one sample at a time, repeated for every chunk of parameters; the product of each chunk is added."""
+    """A forward and a backward pass of one sample at a time, repeated for every chunk of
+    parameters; the product of each chunk is added."""
     parameters, chunks, size = list(model.parameters()), [[]], 0
     for parameter in parameters:
         if size and size + parameter.numel() > CHUNK:
@@ -37,7 +39,9 @@ def torch_func(model, images):
     def output(parameters, image):
         return torch.func.functional_call(model, (parameters, buffers), (image[None],))[0, 0]
 
-    rows = torch.func.vmap(torch.func.grad(output), in_dims=(None, 0), chunk_size=BATCH)(parameters, images)
+    rows = torch.func.vmap(torch.func.grad(output), in_dims=(None, 0), chunk_size=BATCH)(
+        parameters, images
+    )
     return sum(row.flatten(1) @ row.flatten(1).T for row in rows.values())
 
 

@@ -1,7 +1,9 @@
-"""The ridge path's solvers beside an eigendecomposition a size and scikit-learn: one process, same threads.
+"""The ridge path's solvers beside an eigendecomposition a size and scikit-learn: one process, same
+threads.
 
-`make bench BENCH=ridge`. Float64 throughout; where a peer would take more than minutes, a part of its grid is timed and the time of the
-whole is that over the part's share, by count of equal problems or by n³.
+`make bench BENCH=ridge`. Float64 throughout; where a peer would take more than minutes, a part of
+its grid is timed and the time of the whole is that over the part's share, by count of equal
+problems or by n³.
 """
 
 import numpy as np
@@ -20,7 +22,10 @@ RIDGES = np.geomspace(1e-6, 1e2, 20)
 def main() -> None:
     """Print each comparison in turn."""
     rate = dgemm()
-    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, {rate / 1e9:.0f} GFLOP/s dgemm")
+    print(
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}, {rate / 1e9:.0f} GFLOP/s"
+        " dgemm"
+    )
     data = problem()
     ridges = RIDGES * np.trace(data["gram"]) / N
     many_ridges(data, ridges)
@@ -35,12 +40,15 @@ def dgemm(n: int = 3000) -> float:
 
 
 def problem() -> dict[str, np.ndarray]:
-    """The kernel of Gaussian features whose variances fall as 1/k, and targets linear in them with noise."""
+    """The kernel of Gaussian features whose variances fall as 1/k, and targets linear in them with
+    noise."""
     rng = np.random.default_rng(0)
     spread = np.arange(1, WIDTH + 1) ** -0.5
     features, tests = (rng.standard_normal((count, WIDTH)) * spread for count in (N, TESTS))
     weights = rng.standard_normal((WIDTH, OUTPUTS)) * spread[:, None]
-    targets, test_targets = (x @ weights + rng.standard_normal((len(x), OUTPUTS)) for x in (features, tests))
+    targets, test_targets = (
+        x @ weights + rng.standard_normal((len(x), OUTPUTS)) for x in (features, tests)
+    )
     return {
         "gram": features @ features.T,
         "targets": targets,
@@ -51,7 +59,10 @@ def problem() -> dict[str, np.ndarray]:
 
 def many_ridges(data: dict[str, np.ndarray], ridges: np.ndarray) -> None:
     """Few sizes, many ridges, no leave-one-out."""
-    print(f"\nn ≤ {N}: {len(SIZES)} sizes × {len(ridges)} ridges, {OUTPUTS} outputs, {TESTS} tests, no leave-one-out")
+    print(
+        f"\nn ≤ {N}: {len(SIZES)} sizes × {len(ridges)} ridges, {OUTPUTS} outputs, {TESTS} tests,"
+        " no leave-one-out"
+    )
     ours, found = timed(lambda: ridge_path(**data, sizes=SIZES, ridges=ridges, loo=False))
     plain, risks = timed(lambda: [plain_eigh(data, n, n * ridges) for n in SIZES])
     np.testing.assert_allclose(found[["gcv", "test_risk"]], np.concatenate(risks), rtol=1e-6)
@@ -63,7 +74,12 @@ def many_ridges(data: dict[str, np.ndarray], ridges: np.ndarray) -> None:
             model = KernelRidge(alpha=n * ridges[0], kernel="precomputed")
             model.fit(data["gram"][:n, :n], data["targets"][:n]).predict(data["test_gram"][:, :n])
 
-    line("KernelRidge (test risk alone)", timed(kernel_ridge)[0] * len(ridges), ours, "one ridge timed")
+    line(
+        "KernelRidge (test risk alone)",
+        timed(kernel_ridge)[0] * len(ridges),
+        ours,
+        "one ridge timed",
+    )
 
 
 def many_sizes(data: dict[str, np.ndarray], sum_ridges: np.ndarray) -> None:
@@ -89,21 +105,39 @@ def many_sizes(data: dict[str, np.ndarray], sum_ridges: np.ndarray) -> None:
 def features(n: int = 50_000, width: int = 1280, outputs: int = 100, tests: int = 10_000) -> None:
     """Many samples of few features, with classes and leave-one-out: CIFAR-100's shape."""
     rng = np.random.default_rng(0)
-    rows = (rng.standard_normal((n + tests, width)) * np.arange(1, width + 1) ** -0.5).astype(np.float32)
+    rows = (rng.standard_normal((n + tests, width)) * np.arange(1, width + 1) ** -0.5).astype(
+        np.float32
+    )
     targets = np.eye(outputs)[rng.integers(0, outputs, n + tests)] - 1 / outputs
-    sizes, ridges = np.unique(np.geomspace(100, n, 10).round().astype(int)), RIDGES * (rows[:n] ** 2).sum() / n
-    data = {"test_features": rows[n:], "test_targets": targets[n:], "sizes": sizes, "ridges": ridges}
-    print(f"\n{n} × {width} features: {len(sizes)} sizes × {len(ridges)} ridges, {outputs} outputs, {tests} tests")
+    sizes, ridges = (
+        np.unique(np.geomspace(100, n, 10).round().astype(int)),
+        RIDGES * (rows[:n] ** 2).sum() / n,
+    )
+    data = {
+        "test_features": rows[n:],
+        "test_targets": targets[n:],
+        "sizes": sizes,
+        "ridges": ridges,
+    }
+    print(
+        f"\n{n} × {width} features: {len(sizes)} sizes × {len(ridges)} ridges, {outputs} outputs,"
+        f" {tests} tests"
+    )
     for loo in (False, True):
-        ours, found = timed(lambda loo=loo: ridge_path_features(rows[:n], targets[:n], **data, loo=loo))
+        ours, found = timed(
+            lambda loo=loo: ridge_path_features(rows[:n], targets[:n], **data, loo=loo)
+        )
         line(f"rmtgen{', with leave-one-out' * loo}", ours, ours)
     eigen, known = timed(lambda: ridge_path_features(rows[:n], targets[:n], **data, solver="eigen"))
     np.testing.assert_allclose(found, known, rtol=1e-6)
     line("rmtgen, solver='eigen'", eigen, ours)
 
 
-def plain_eigh(data: dict[str, np.ndarray], n: int, sum_ridges: np.ndarray, loo: bool = False) -> np.ndarray:
-    """GCV, test risk and leave-one-out at one size as anyone would write them from an eigendecomposition."""
+def plain_eigh(
+    data: dict[str, np.ndarray], n: int, sum_ridges: np.ndarray, loo: bool = False
+) -> np.ndarray:
+    """GCV, test risk and leave-one-out at one size as anyone would write them from an
+    eigendecomposition."""
     values, vectors = torch.linalg.eigh(torch.from_numpy(data["gram"][:n, :n]))
     targets = torch.from_numpy(data["targets"][:n])
     coefficients = vectors.T @ targets
@@ -124,4 +158,7 @@ def plain_eigh(data: dict[str, np.ndarray], n: int, sum_ridges: np.ndarray, loo:
 
 def line(what: str, seconds: float, ours: float, note: str = "") -> None:
     """One row of a table."""
-    print(f"  {what:<32}{seconds:9.2f} s{seconds / ours:9.1f}{'  (' + note + ')' if note else ''}", flush=True)
+    print(
+        f"  {what:<32}{seconds:9.2f} s{seconds / ours:9.1f}{'  (' + note + ')' if note else ''}",
+        flush=True,
+    )

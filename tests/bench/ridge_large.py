@@ -1,4 +1,5 @@
-"""The ridge path at n = 20,000: every size at one ridge by one factor in place, and estimates from tiles on disk under 2 GiB.
+"""The ridge path at n = 20,000: every size at one ridge by one factor in place, and estimates from
+tiles on disk under 2 GiB.
 
 `make bench BENCH=ridge_large`. The kernel is that of 3,000 Gaussian features whose variances
 fall as 1/k, rounded to float32, as an eNTK is stored; seconds are of one run.
@@ -37,7 +38,10 @@ def problem() -> tuple[torch.Tensor, torch.Tensor]:
     """K and k(test) in float32, one below the other, and targets linear in the features with noise."""
     generator = torch.Generator().manual_seed(0)
     rows = torch.randn(N + TESTS, WIDTH, generator=generator) * torch.arange(1, WIDTH + 1) ** -0.5
-    weights = torch.randn(WIDTH, OUTPUTS, generator=generator) * torch.arange(1, WIDTH + 1)[:, None] ** -0.5
+    weights = (
+        torch.randn(WIDTH, OUTPUTS, generator=generator)
+        * torch.arange(1, WIDTH + 1)[:, None] ** -0.5
+    )
     noise = torch.randn(N + TESTS, OUTPUTS, generator=generator)
     return rows @ rows[:N].T, (rows @ weights + noise).double()
 
@@ -50,11 +54,14 @@ def every_size(gram: torch.Tensor, targets: torch.Tensor, sum_ridge: float) -> N
     )
     before = peak()
     seconds, _ = timed(
-        lambda: ridge_path(gram[:N], targets[:N], sum_ridges=[sum_ridge], sizes=sizes, **tests, solver="nested")
+        lambda: ridge_path(
+            gram[:N], targets[:N], sum_ridges=[sum_ridge], sizes=sizes, **tests, solver="nested"
+        )
     )
     taken = (peak() - before) * 2**20 / (8 * N**2)
     print(
-        f"\nnested, n = {N}, {len(sizes)} sizes, one sum ridge, leave-one-out: {seconds:.0f} s, peak {taken:.2f} × 8n² above",
+        f"\nnested, n = {N}, {len(sizes)} sizes, one sum ridge, leave-one-out: {seconds:.0f} s,"
+        f" peak {taken:.2f} × 8n² above",
         flush=True,
     )
 
@@ -66,7 +73,10 @@ def factorisation(n: int = N) -> None:
     matrix.diagonal().add_(1.0)
     seconds, _ = timed(lambda: cholesky_(matrix))
     reached = n**3 / 3 / seconds
-    print(f"  its Cholesky factor: {seconds:.0f} s, {reached / 1e9:.0f} GFLOP/s, {100 * reached / rate:.0f} % of dgemm")
+    print(
+        f"  its Cholesky factor: {seconds:.0f} s, {reached / 1e9:.0f} GFLOP/s,"
+        f" {100 * reached / rate:.0f} % of dgemm"
+    )
 
 
 def stored(folder: Path, gram: torch.Tensor) -> GramStore:
@@ -80,11 +90,17 @@ def stored(folder: Path, gram: torch.Tensor) -> GramStore:
 
 def estimates(store: GramStore, targets: torch.Tensor, sum_ridges: np.ndarray) -> pd.DataFrame:
     """GCV and test risk from products with tiles."""
-    options = {"sum_ridges": sum_ridges, "test_targets": targets[N:], "solver": "matrix_free", "memory": "2GiB"}
+    options = {
+        "sum_ridges": sum_ridges,
+        "test_targets": targets[N:],
+        "solver": "matrix_free",
+        "memory": "2GiB",
+    }
     before = peak()
     seconds, found = timed(lambda: ridge_path_stored(store, targets[:N], **options))
     print(
-        f"matrix_free, n = {N}, {len(found)} ridges, 2GiB: {seconds:.0f} s, peak {(peak() - before) / 1024:.2f} GiB above",
+        f"matrix_free, n = {N}, {len(found)} ridges, 2GiB: {seconds:.0f} s, peak"
+        f" {(peak() - before) / 1024:.2f} GiB above",
         flush=True,
     )
     return found
@@ -95,7 +111,9 @@ def compare(found: pd.DataFrame, dense: pd.DataFrame) -> None:
     print(
         f"\n  {'δ/tr K':>7}{'GCV':>10}{'± s.e.':>9}{'dense':>10}{'off, s.e.':>11}{'test risk':>11}{'dense':>10}{'residual':>10}"
     )
-    for relative, (_, row), (_, known) in zip(RELATIVE, found.iterrows(), dense.iterrows(), strict=True):
+    for relative, (_, row), (_, known) in zip(
+        RELATIVE, found.iterrows(), dense.iterrows(), strict=True
+    ):
         off = (row.gcv - known.gcv) / row.gcv_se
         print(
             f"  {relative:>7.0e}{row.gcv:>10.4f}{row.gcv_se:>9.4f}{known.gcv:>10.4f}{off:>11.1f}"

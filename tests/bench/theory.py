@@ -1,4 +1,5 @@
-"""The theory stage beside the one eigendecomposition it needs, on a Gram matrix of 6,000 samples and 100 classes."""
+"""The theory stage beside the one eigendecomposition it needs, on a Gram matrix of 6,000 samples
+and 100 classes."""
 
 import time
 
@@ -27,8 +28,12 @@ def prepared():
     """A run up to the stage: its pool, risk table and spectra, on made-up features."""
     rng = np.random.default_rng(0)
     features = rng.standard_normal((N + M, DIM)) * np.arange(1, DIM + 1) ** -0.6
-    scores = features[:, :200] @ rng.standard_normal((200, CLASSES)) + rng.standard_normal((N + M, CLASSES))
-    encoded = [encode_targets(part, CLASSES, "centered") for part in np.split(scores.argmax(axis=1), [N])]
+    scores = features[:, :200] @ rng.standard_normal((200, CLASSES)) + rng.standard_normal(
+        (N + M, CLASSES)
+    )
+    encoded = [
+        encode_targets(part, CLASSES, "centered") for part in np.split(scores.argmax(axis=1), [N])
+    ]
     rows, tests = (torch.from_numpy(part) for part in np.split(features, [N]))
     config = Config(train=N, test=M, sizes=SIZES, trials=1)
     pool = Pool(rows @ rows.mT, tests @ rows.mT, True, *encoded)
@@ -43,7 +48,8 @@ def prepared():
 
 
 def main():
-    """Print the seconds of the eigendecomposition and of every analysis, and their sum over the first."""
+    """Print the seconds of the eigendecomposition and of every analysis, and their sum over the
+    first."""
     study = prepared()
     order = Cell(N, 0).order(study.config)
     _, alone = seconds(lambda: gram_modes(study.data.train[order][:, order]))
@@ -54,7 +60,8 @@ def main():
         total += took
         print(f"  {name:<20} {len(table):6,} rows  {took:8.1f} s")
     print(
-        f"the stage, its own eigendecomposition included  {total:8.1f} s  {total / alone:.2f} times the eigendecomposition"
+        f"the stage, its own eigendecomposition included  {total:8.1f} s  {total / alone:.2f} times"
+        " the eigendecomposition"
     )
 
 

@@ -1,4 +1,5 @@
-"""Pages of real ridge problems on made-up features: three runs with all that theory says of them, or many small ones."""
+"""Pages of real ridge problems on made-up features: three runs with all that theory says of them,
+or many small ones."""
 
 import dataclasses
 import functools
@@ -27,10 +28,18 @@ def study(decay, seed):
     """Classes follow noisy linear scores of features whose covariance decays as i^−2·decay."""
     rng = np.random.default_rng(seed)
     features = rng.standard_normal((N + M, DIM)) * np.arange(1, DIM + 1) ** -decay
-    scores = features @ rng.standard_normal((DIM, CLASSES)) + 0.3 * rng.standard_normal((N + M, CLASSES))
+    scores = features @ rng.standard_normal((DIM, CLASSES)) + 0.3 * rng.standard_normal(
+        (N + M, CLASSES)
+    )
     parts = (slice(N), slice(N, None))
     encoded = [encode_targets(scores.argmax(axis=1)[part], CLASSES, "centered") for part in parts]
-    config = Config(train=N, test=M, sizes=(60, 125, 250, 500, N), ridges=(0.0, 1e-4, 1e-3, 1e-2, 1e-1, 1.0), trials=2)
+    config = Config(
+        train=N,
+        test=M,
+        sizes=(60, 125, 250, 500, N),
+        ridges=(0.0, 1e-4, 1e-3, 1e-2, 1e-1, 1.0),
+        trials=2,
+    )
     pool = Pool(*(torch.from_numpy(features[part]) for part in parts), False, *encoded)
     wanted = cells(config)
     risk = pd.concat([pool.risk(cell, config) for cell in wanted], ignore_index=True)
@@ -80,7 +89,10 @@ def three_runs(model="tiny_net"):
         result("tiny-random-3c4d", "random", 0.5, 1, True),
         result("tiny-other-5e6f", "pretrained", 0.7, 2, False),
     )
-    return [dataclasses.replace(run, model=model, name=f"{model}-{run.name}", risk=run.risk.copy()) for run in runs]
+    return [
+        dataclasses.replace(run, model=model, name=f"{model}-{run.name}", risk=run.risk.copy())
+        for run in runs
+    ]
 
 
 def many_runs(count):

@@ -1,4 +1,5 @@
-"""The report page in headless Chromium: what a reader sees and does. Skipped where there is no Chromium; `.ci/run` installs it."""
+"""The report page in headless Chromium: what a reader sees and does. Skipped where there is no
+Chromium; `.ci/run` installs it."""
 
 import csv
 import json
@@ -8,10 +9,19 @@ import shutil
 import pytest
 from report_pages import HOSTILE, many_runs, page_of, three_runs
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
 FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *(
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-sync",
+    ),
     *("--disable-background-networking", "--disable-component-update"),
 )
 WIDTHS = (360, 1024, 1920)
@@ -36,7 +46,8 @@ def page_file(tmp_path_factory):
 
 @pytest.fixture
 def open_page(browser, page_file):
-    """A function that opens the page (or another file) at a width; afterwards: no message of the console, no request but the file's."""
+    """A function that opens the page (or another file) at a width; afterwards: no message of the
+    console, no request but the file's."""
     contexts, trouble, asked = [], [], []
 
     def opened(width=1024, path=page_file, **options):
@@ -61,7 +72,9 @@ def see_all(page):
     """Scroll through the page, so that every chart is drawn."""
     for chart in page.query_selector_all("figure.chart"):
         chart.scroll_into_view_if_needed()
-        page.wait_for_function("chart => chart.querySelectorAll('.canvas > svg').length === 2", arg=chart)
+        page.wait_for_function(
+            "chart => chart.querySelectorAll('.canvas > svg').length === 2", arg=chart
+        )
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -70,7 +83,11 @@ def test_every_figure_is_seen_without_sideways_scroll(open_page, width):
     see_all(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     charts = page.query_selector_all("figure.chart")
-    assert len(charts) == len(page.evaluate("JSON.parse(document.getElementById('data').textContent).charts")) >= 6
+    assert (
+        len(charts)
+        == len(page.evaluate("JSON.parse(document.getElementById('data').textContent).charts"))
+        >= 6
+    )
     for svg in page.query_selector_all("figure.chart .canvas > svg"):
         box = svg.bounding_box()
         assert box["width"] > 0.7 * min(width, 480) - 60
@@ -96,7 +113,8 @@ def test_ticks_do_not_lie_on_each_other(open_page, width):
 
 
 def test_numbers_on_the_axes_are_those_of_the_data(open_page):
-    """Where a point stands is checked against the ticks: linear in the logarithm between two of them."""
+    """Where a point stands is checked against the ticks: linear in the logarithm between two of
+    them."""
     page = open_page(1200)
     see_all(page)
     chart = page.evaluate("JSON.parse(document.getElementById('data').textContent).charts[0]")
@@ -108,7 +126,8 @@ def test_numbers_on_the_axes_are_those_of_the_data(open_page):
     assert chart["panels"][1]["x"]["label"] in tip
     assert f"{line['columns']['x'][0]:,}" in tip
     ends = panel.evaluate(
-        "node => [...node.querySelectorAll('.tick[text-anchor=middle]')].map(tick => [tick.textContent, Number(tick.getAttribute('x'))])"
+        "node => [...node.querySelectorAll('.tick[text-anchor=middle]')].map(tick =>"
+        " [tick.textContent, Number(tick.getAttribute('x'))])"
     )
     (first, x0), (last, x1) = [(float(name.replace(",", "")), x) for name, x in (ends[-1], ends[0])]
     halo = float(panel.evaluate("node => node.querySelector('.halo').getAttribute('cx')"))
@@ -125,7 +144,8 @@ def test_hovering_tells_the_point(open_page):
     page.keyboard.press("ArrowRight")
     at = canvas.evaluate(
         "node => { const halo = node.querySelector('.halo'), box = node.getBoundingClientRect();"
-        " return [box.x + Number(halo.getAttribute('cx')), box.y + Number(halo.getAttribute('cy'))]; }"
+        " return [box.x + Number(halo.getAttribute('cx')), box.y +"
+        " Number(halo.getAttribute('cy'))]; }"
     )
     page.keyboard.press("Escape")
     tip = canvas.evaluate_handle("node => node.parentNode.querySelector('.tip')").as_element()
@@ -145,7 +165,9 @@ def test_every_point_is_reached_by_keyboard_and_said(open_page):
     said = set()
     for key in ("ArrowRight", "ArrowRight", "ArrowDown", "ArrowLeft", "ArrowUp"):
         page.keyboard.press(key)
-        said.add(canvas.evaluate("node => node.parentNode.querySelector('[aria-live]').textContent"))
+        said.add(
+            canvas.evaluate("node => node.parentNode.querySelector('[aria-live]').textContent")
+        )
     assert len(said) >= 4
     assert all("training images n" in text for text in said)
 
@@ -205,7 +227,9 @@ def test_printing_draws_every_figure_on_white(open_page):
     page = open_page(color_scheme="dark")
     page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    assert page.evaluate("[...document.querySelectorAll('.canvas')].every(canvas => canvas.querySelector('svg'))")
+    assert page.evaluate(
+        "[...document.querySelectorAll('.canvas')].every(canvas => canvas.querySelector('svg'))"
+    )
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert len(page.pdf()) > 20_000
 
@@ -222,7 +246,9 @@ def test_axe_finds_nothing_serious(open_page, scheme, width):
     page.wait_for_selector("details.data tbody tr")
     found = Axe().run(page).response["violations"]
     serious = [one for one in found if one["impact"] in ("serious", "critical")]
-    assert not serious, json.dumps([[one["id"], [node["html"][:200] for node in one["nodes"]][:3]] for one in serious])
+    assert not serious, json.dumps(
+        [[one["id"], [node["html"][:200] for node in one["nodes"]][:3]] for one in serious]
+    )
 
 
 def test_names_are_text(open_page, tmp_path):
@@ -259,7 +285,9 @@ def test_tables_fold_turn_pages_and_download(open_page):
     with download.value.path().open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == points
-    assert [float(row["x"]) for row in rows[: len(lines[0]["columns"]["x"])]] == pytest.approx(lines[0]["columns"]["x"])
+    assert [float(row["x"]) for row in rows[: len(lines[0]["columns"]["x"])]] == pytest.approx(
+        lines[0]["columns"]["x"]
+    )
 
 
 def exported(page, stem):
@@ -280,11 +308,19 @@ def test_ridges_and_sizes_are_numbers_in_tips_and_tables(open_page):
     assert {float(row["x"]) for row in rows if float(row["ridge"])} == {1e-4, 1e-3, 1e-2, 1e-1, 1.0}
     assert all(float(row["x"]) == float(row["ridge"]) for row in rows if float(row["ridge"]))
     sizes = exported(page, "learning-curves")
-    assert {float(row["x"]) for row in sizes if row["panel"].startswith("At the best")} == {60, 125, 250, 500, 1000}
+    assert {float(row["x"]) for row in sizes if row["panel"].startswith("At the best")} == {
+        60,
+        125,
+        250,
+        500,
+        1000,
+    }
     canvas = page.query_selector_all("section[aria-labelledby=learning-curves] .canvas")[1]
     canvas.focus()
     page.keyboard.press("ArrowRight")
-    assert "training images n 60" in canvas.evaluate("node => node.parentNode.querySelector('.tip').innerText")
+    assert "training images n 60" in canvas.evaluate(
+        "node => node.parentNode.querySelector('.tip').innerText"
+    )
     shown = {row["y"] for row in exported(page, "theories") if row["panel"].startswith("Rank")}
     assert {"GCV", "norm, Arora"} <= shown
 
@@ -296,7 +332,9 @@ def test_points_that_are_missing_are_gaps(open_page, tmp_path):
     path.write_text(page_of(runs), "utf-8")
     page = open_page(path=path)
     see_all(page)
-    assert "NaN" not in page.evaluate("[...document.querySelectorAll('.canvas svg')].map(svg => svg.innerHTML).join()")
+    assert "NaN" not in page.evaluate(
+        "[...document.querySelectorAll('.canvas svg')].map(svg => svg.innerHTML).join()"
+    )
     assert "Left out" in page.query_selector("figcaption").inner_text()
 
 
@@ -306,7 +344,9 @@ def test_fifty_runs_stay_small_and_are_all_told_apart(open_page, tmp_path):
     assert path.stat().st_size < 10e6
     page = open_page(path=path)
     see_all(page)
-    assert len(page.query_selector_all("figure.chart:first-of-type .legend:first-child .toggle")) >= 50
+    assert (
+        len(page.query_selector_all("figure.chart:first-of-type .legend:first-child .toggle")) >= 50
+    )
     assert page.evaluate("document.documentElement.scrollWidth") <= 1024
 
 

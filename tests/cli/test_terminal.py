@@ -1,4 +1,5 @@
-"""What a user sees: in a pseudo-terminal bars, colour and what to type next; in a pipe rows alone; with --json one line."""
+"""What a user sees: in a pseudo-terminal bars, colour and what to type next; in a pipe rows alone;
+with --json one line."""
 
 import contextlib
 import fcntl
@@ -28,7 +29,18 @@ from rmtgen.stages import extract, gram, report, risk, spectrum, theory
 from rmtgen.stages.engine import STAGES, Result, next_command, run_command, run_stage
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("torch", "timm", "numpy", "scipy", "pandas", "h5py", "matplotlib", "jinja2", "yaml", "tqdm")
+HEAVY = (
+    "torch",
+    "timm",
+    "numpy",
+    "scipy",
+    "pandas",
+    "h5py",
+    "matplotlib",
+    "jinja2",
+    "yaml",
+    "tqdm",
+)
 ESCAPE = "\x1b["
 
 SLOW_STAGE = """
@@ -55,29 +67,44 @@ def how(job):
 
 sys.exit(run_stage("extract", "Stage `extract`", work, sys.argv[2:]))
 """
-"""A stage in all but its work, which needs no torch and takes a moment, so that its bar is drawn."""
+"""A stage in all but its work, which needs no torch and takes a moment, so that its bar is drawn.
+"""
 
 
 @pytest.fixture(autouse=True)
 def _as_typed_by_hand(monkeypatch):
     """What `make test` and the terminal of whoever runs the tests set is not there."""
-    for name in ("RMTGEN_MAKE", "NO_COLOR", "COLUMNS", "MAKEFLAGS", "MAKELEVEL", "PYTHONIOENCODING"):
+    for name in (
+        "RMTGEN_MAKE",
+        "NO_COLOR",
+        "COLUMNS",
+        "MAKEFLAGS",
+        "MAKELEVEL",
+        "PYTHONIOENCODING",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm")
 
 
 @pytest.fixture
 def words(tmp_path):
-    """A run of a data set that leaves no files to watch, so that the fake stages need not name their inputs."""
+    """A run of a data set that leaves no files to watch, so that the fake stages need not name
+    their inputs."""
     return ["dataset=hfds/trees", "model=test_resnet", "init=random", f"output={tmp_path}"]
 
 
 def watch(command, columns=80, stdout=None, **environment):
-    """Run a command in a pseudo-terminal, stdout elsewhere if told; what was shown, and the exit code."""
+    """Run a command in a pseudo-terminal, stdout elsewhere if told; what was shown, and the exit
+    code."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     with subprocess.Popen(
-        command, cwd=ROOT, stdin=theirs, stdout=stdout or theirs, stderr=theirs, env={**os.environ, **environment}
+        command,
+        cwd=ROOT,
+        stdin=theirs,
+        stdout=stdout or theirs,
+        stderr=theirs,
+        env={**os.environ, **environment},
     ) as process:
         os.close(theirs)
         shown = b""
@@ -99,7 +126,8 @@ def slow_stage(how, words):
 
 
 def screen(shown):
-    """The lines that are left when everything is drawn: a carriage return starts a line anew, over what it held."""
+    """The lines that are left when everything is drawn: a carriage return starts a line anew, over
+    what it held."""
     lines = []
     for line in re.sub(r"\x1b\[[0-9;]*m", "", shown).split("\n"):
         cells = []
@@ -114,10 +142,15 @@ def test_a_stage_on_a_terminal_shows_one_bar_then_a_row_and_what_to_type_next(wo
     assert code == 0
     bars = [frame for frame in shown.split("\r") if "%|" in frame]
     assert re.search(r"[1-8]/8 \[\d\d:\d\d<\d\d:\d\d, +\d+\.\d+batch/s\]", bars[-1])
-    assert all(re.match(r"extract test_resnet-r….{8}: +\d+%\|.*\| \d/8 \[\d\d:\d\d<.*batch/s\]", bar) for bar in bars)
+    assert all(
+        re.match(r"extract test_resnet-r….{8}: +\d+%\|.*\| \d/8 \[\d\d:\d\d<.*batch/s\]", bar)
+        for bar in bars
+    )
     assert max(map(len, bars)) <= 80
     row, following = screen(shown)
-    assert re.fullmatch(r"extract  test_resnet-random-hfds…[0-9a-f]{8} +\d+\.\d s  8 images × 4 features", row)
+    assert re.fullmatch(
+        r"extract  test_resnet-random-hfds…[0-9a-f]{8} +\d+\.\d s  8 images × 4 features", row
+    )
     assert following == f"next: {shlex.join([sys.executable, '-m', 'pipelines.gram', *words])}"
 
 
@@ -149,10 +182,13 @@ def test_make_that_goes_on_by_itself_is_given_no_next_command(words):
 
 def test_a_pipe_gets_rows_alone(words):
     for time in (r"\d+\.\d s  8 images × 4 features", "cached"):
-        done = subprocess.run(slow_stage("well", words), cwd=ROOT, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            slow_stage("well", words), cwd=ROOT, capture_output=True, text=True, check=True
+        )
         assert done.stderr == ""
         assert re.fullmatch(
-            rf"extract  test_resnet-random-hfds_trees-n10000-224px-[0-9a-f]{{8}} +{time}\n", done.stdout
+            rf"extract  test_resnet-random-hfds_trees-n10000-224px-[0-9a-f]{{8}} +{time}\n",
+            done.stdout,
         )
 
 
@@ -172,7 +208,9 @@ def test_a_piped_stdout_keeps_the_bar_and_loses_the_hint(words):
 
 def test_an_encoding_without_the_sign_ends_no_stage(words):
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    done = subprocess.run(slow_stage("well", words), cwd=ROOT, capture_output=True, env=environment, check=True)
+    done = subprocess.run(
+        slow_stage("well", words), cwd=ROOT, capture_output=True, env=environment, check=True
+    )
     assert b"8 images ? 4 features" in done.stdout
 
 
@@ -220,7 +258,8 @@ def test_a_warning_is_yellow(monkeypatch):
 
 @pytest.fixture(scope="module")
 def watched(tiny_images, tmp_path_factory):
-    """The words of a real run of every stage; what was shown on stderr, a terminal, by stage; the rows on stdout, a pipe."""
+    """The words of a real run of every stage; what was shown on stderr, a terminal, by stage; the
+    rows on stdout, a pipe."""
     words = [*tiny_images, f"output={tmp_path_factory.mktemp('watched')}"]
     shown, rows = {}, io.StringIO()
     for module in (extract, gram, spectrum, risk, theory, report):
@@ -239,7 +278,9 @@ def watched(tiny_images, tmp_path_factory):
 def test_every_stage_shows_exactly_one_bar_and_takes_it_off(watched, stage):
     shown = watched[1][stage]
     assert shown.count(": starting") == 1
-    assert len(set(re.findall(r"\d+/(\d+) \[", shown))) == 1  # one length: train and test are under one bar
+    assert (
+        len(set(re.findall(r"\d+/(\d+) \[", shown))) == 1
+    )  # one length: train and test are under one bar
     assert re.search(r"\d+/\d+ \[\d\d:\d\d<.*/s\]", shown)  # the rate and the time left
     assert all(line == "" or line.startswith("rmtgen: ") for line in screen(shown))
 
@@ -271,10 +312,17 @@ def test_json_is_one_line_for_what_is_computed_and_what_is_cached(words, tmp_pat
     computed = line_of(capsys)
     (run,) = computed["runs"]
     assert set(run) == {"name", "path", "status", "seconds", "headline", "details", "outputs"}
-    assert (computed["stage"], run["status"], run["headline"]) == ("extract", "computed", "8 images × 4 features")
+    assert (computed["stage"], run["status"], run["headline"]) == (
+        "extract",
+        "computed",
+        "8 images × 4 features",
+    )
     assert Path(run["path"]) == tmp_path / "runs" / run["name"]
     assert run["outputs"] == [f"{run['path']}/made"]
-    assert run["details"] == {"checked": 0.5, "few": [1, 2]}  # the long list and the shard stay in the manifest
+    assert run["details"] == {
+        "checked": 0.5,
+        "few": [1, 2],
+    }  # the long list and the shard stay in the manifest
     assert isinstance(run["seconds"], float)
     assert shlex.split(computed["next"])[1:] == ["-m", "pipelines.gram", *words]
     assert run_stage("extract", "", made, words) == 0
@@ -285,13 +333,19 @@ def test_json_is_one_line_for_what_is_computed_and_what_is_cached(words, tmp_pat
 def test_json_tells_what_is_adopted_and_what_is_not_needed(words, capsys):
     run_stage("extract", "", made, words)
     capsys.readouterr()
-    assert run_stage("extract", "", made, [*words, "ridges=1", "solve_from=features", "--json"]) == 0
+    assert (
+        run_stage("extract", "", made, [*words, "ridges=1", "solve_from=features", "--json"]) == 0
+    )
     (adopted,) = line_of(capsys)["runs"]
     assert adopted["status"] == "adopted"
     assert adopted["headline"].startswith("taken from test_resnet-random-hfds_trees-")
     assert run_stage("gram", "", made, [*words, "ridges=1", "solve_from=features", "--json"]) == 0
     (unneeded,) = line_of(capsys)["runs"]
-    assert (unneeded["status"], unneeded["seconds"], unneeded["outputs"]) == ("not needed", None, [])
+    assert (unneeded["status"], unneeded["seconds"], unneeded["outputs"]) == (
+        "not needed",
+        None,
+        [],
+    )
 
 
 def test_json_keeps_stdout_from_libraries(words, capsys):
@@ -317,7 +371,12 @@ def test_json_names_the_error_and_its_exit_code(capsys, error, code, message):
     assert run_command("risk", fail, ["--json"]) == code
     captured = capsys.readouterr()
     told = json.loads(captured.out)
-    assert (told["stage"], told["runs"], told["next"], told["error"]["code"]) == ("risk", [], None, code)
+    assert (told["stage"], told["runs"], told["next"], told["error"]["code"]) == (
+        "risk",
+        [],
+        None,
+        code,
+    )
     assert told["error"]["message"].startswith(message)
     assert message in captured.err
 
@@ -342,7 +401,10 @@ def test_json_of_a_run_that_failed_tells_those_before_it(words, capsys):
             raise NumericalError("not finite")
         return made(job)
 
-    assert run_stage("extract", "", second_fails, [*words, "model=test_resnet,test_vit", "--json"]) == 4
+    assert (
+        run_stage("extract", "", second_fails, [*words, "model=test_resnet,test_vit", "--json"])
+        == 4
+    )
     told = line_of(capsys)
     assert [run["status"] for run in told["runs"]] == ["computed"]
     assert told["error"] == {"code": 4, "message": "not finite"}
@@ -360,9 +422,17 @@ def test_json_of_a_plan(watched, capsys):
     assert plan.main([*watched[0], "--json"]) == 0
     told = line_of(capsys)
     (run,) = told["runs"]
-    assert [cost["stage"] for cost in run["details"]["stages"]] == ["extract", "gram", "spectrum", "risk", "theory"]
+    assert [cost["stage"] for cost in run["details"]["stages"]] == [
+        "extract",
+        "gram",
+        "spectrum",
+        "risk",
+        "theory",
+    ]
     assert {"flops", "ram", "disk", "seconds", "took"} <= set(run["details"]["stages"][0])
-    assert run["seconds"] == pytest.approx(sum(cost["seconds"] for cost in run["details"]["stages"]), abs=1e-3)
+    assert run["seconds"] == pytest.approx(
+        sum(cost["seconds"] for cost in run["details"]["stages"]), abs=1e-3
+    )
     assert "pipelines.extract" in told["next"]
 
 
@@ -398,7 +468,12 @@ def test_rows_keep_to_the_width_and_tell_runs_apart(columns, monkeypatch, capsys
     rows = [line for line in lines if line.startswith("spectrum ")]
     assert all("4b3311b3" in row for row in rows[:3])
     assert all("17d41602" in row for row in rows[3:])
-    ends = {row.index(word) + len(word) for row in rows for word in (" min", " cached", " –") if word in row}
+    ends = {
+        row.index(word) + len(word)
+        for row in rows
+        for word in (" min", " cached", " –")
+        if word in row
+    }
     assert len(ends) == 1  # one column of seconds
     assert "off by 3.2%" in re.sub(r"\s+", " ", told)
     assert columns < 60 or all(name[:23] in told for name in names)
@@ -408,7 +483,10 @@ def test_rows_keep_to_the_width_and_tell_runs_apart(columns, monkeypatch, capsys
     ("others", "shown"),
     [
         (("pretrained", "random"), "tf_efficientnet_lite0-p…4b3311b3    cached"),
-        (("cifar100", "mnist5k"), "tf_efficientnet_lite0-pretrained-cifar100-n49990-64p…4b3311b3    cached"),
+        (
+            ("cifar100", "mnist5k"),
+            "tf_efficientnet_lite0-pretrained-cifar100-n49990-64p…4b3311b3    cached",
+        ),
     ],
 )
 def test_names_are_short_where_their_start_tells_them_apart(others, shown, monkeypatch, capsys):
@@ -443,7 +521,10 @@ run                                n       test risk  gap %  max %
 ---------------------------------  -  --------------  -----  -----
 tf_efficientnet_lite0, pretrained  9  0.8834 ±0.0035   0.42     30
 tf_efficientnet_lite0, random      9  0.9826 ±0.0006  0.068     52"""
-NOTES = "a note of many words that goes on for a while, and then goes on\n  and ends in its second line\nanother note"
+NOTES = (
+    "a note of many words that goes on for a while, and then goes on\n  and ends in its second"
+    " line\nanother note"
+)
 
 
 def test_a_summary_that_fits_is_left_alone():
@@ -462,7 +543,9 @@ def test_a_summary_gives_up_gaps_then_its_first_column_then_its_last_ones(column
     assert "0.8834 ±0.0035" in first
     left_out = [line for line in lines if line.startswith("no room for ")]
     assert left_out == (
-        [] if "max %" in heading else [f"no room for {'max %' if 'gap %' in heading else 'gap %, max %'}"]
+        []
+        if "max %" in heading
+        else [f"no room for {'max %' if 'gap %' in heading else 'gap %, max %'}"]
     )
     assert bool(left_out) == (columns < 50)
     assert "\n".join(lines).replace("\n  ", " ").count(NOTES.replace("\n  ", " ")) == 2
@@ -475,7 +558,15 @@ def test_the_next_command_is_typed_as_this_one_was(monkeypatch):
     monkeypatch.setenv("RMTGEN_MAKE", "make VENV='my env' CONFIG=demo")
     made_words = ["--config", "demo", "TEST=5", "TRAIN=9", "DATASET=folder:my pictures", "--json"]
     assert shlex.split(next_command("gram", made_words)) == [
-        *("make", "gram", "VENV=my env", "CONFIG=demo", "DATASET=folder:my pictures", "TRAIN=9", "TEST=5")
+        *(
+            "make",
+            "gram",
+            "VENV=my env",
+            "CONFIG=demo",
+            "DATASET=folder:my pictures",
+            "TRAIN=9",
+            "TEST=5",
+        )
     ]
     monkeypatch.setenv("RMTGEN_MAKE", "")
     assert next_command("gram", made_words) is None
@@ -489,14 +580,17 @@ def test_what_comes_next_skips_a_stage_that_no_run_needs(words, capsys):
 
 @pytest.fixture
 def make(tmp_path):
-    """Make with an interpreter that says what it was given: RMTGEN_MAKE and the arguments, a line a call."""
+    """Make with an interpreter that says what it was given: RMTGEN_MAKE and the arguments, a line a
+    call."""
     python = tmp_path / "venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text('#!/bin/sh\nprintf "%s|" "${RMTGEN_MAKE-unset}" "$@"\necho\n')
     python.chmod(python.stat().st_mode | stat.S_IXUSR)
     for name in (".installed", ".installed-dev"):
         (tmp_path / "venv" / name).touch()
-        os.utime(tmp_path / "venv" / name, (2**32, 2**32))  # newer than setup.cfg, so that nothing is installed
+        os.utime(
+            tmp_path / "venv" / name, (2**32, 2**32)
+        )  # newer than setup.cfg, so that nothing is installed
 
     def run(*arguments):
         command = ["make", *arguments, f"VENV={tmp_path / 'venv'}"]
@@ -513,7 +607,11 @@ needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="needs make
 def test_make_has_its_last_stage_alone_tell_what_to_type_next(make, tmp_path):
     venv = f"VENV={tmp_path / 'venv'}"
     calls = make("spectrum", "CONFIG=demo", "TRAIN=5")
-    assert [call[2] for call in calls] == ["pipelines.extract", "pipelines.gram", "pipelines.spectrum"]
+    assert [call[2] for call in calls] == [
+        "pipelines.extract",
+        "pipelines.gram",
+        "pipelines.spectrum",
+    ]
     assert [shlex.split(call[0]) for call in calls] == [[], [], ["make", "CONFIG=demo", venv]]
     assert all(call[3:] == ["--config", "demo", "TRAIN=5"] for call in calls)
     assert [shlex.split(call[0]) for call in make("extract", "gram")] == [[], ["make", venv]]
@@ -541,10 +639,14 @@ def test_make_passes_json_on_to_every_stage(make):
 @needs_make
 def test_make_help_explains_every_target_and_every_variable():
     text = (ROOT / "Makefile").read_text()
-    help_text = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    help_text = subprocess.run(
+        ["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     explained = set(re.findall(r"^  ([A-Za-z]+) +\S", help_text, re.MULTILINE))
     (stages,) = re.findall(r"^STAGES := (.*)$", text, re.MULTILINE)
-    phony = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)[1].replace("$(STAGES)", stages).split()
+    phony = (
+        re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)[1].replace("$(STAGES)", stages).split()
+    )
     assert tuple(stages.split()) == STAGES
     assert set(phony) == set(re.findall(r"^([a-z]+):.* ## ", text, re.MULTILINE))
     assert set(phony) <= explained
@@ -552,11 +654,18 @@ def test_make_help_explains_every_target_and_every_variable():
     assert set(variables) == set(re.search(r"^OWN := (.*)$", text, re.MULTILINE)[1].split())
     assert {*variables, "FIELD"} <= explained
     assert {name.upper() for name in FIELDS} <= set(help_text.split())
-    assert {path.stem for path in (ROOT / "pipelines" / "experiments").glob("*.yaml")} <= set(help_text.split())
-    benchmarks = re.search(r"^ALL = \((.*)\)$", (ROOT / "tests/bench/__main__.py").read_text(), re.MULTILINE)[1]
+    assert {path.stem for path in (ROOT / "pipelines" / "experiments").glob("*.yaml")} <= set(
+        help_text.split()
+    )
+    benchmarks = re.search(
+        r"^ALL = \((.*)\)$", (ROOT / "tests/bench/__main__.py").read_text(), re.MULTILINE
+    )[1]
     assert set(re.findall(r"[a-z_]+", benchmarks)) <= set(help_text.split())
     assert max(map(len, help_text.splitlines())) <= 80
-    assert all(heading in help_text.splitlines() for heading in ("start", "upkeep", "variables", "examples"))
+    assert all(
+        heading in help_text.splitlines()
+        for heading in ("start", "upkeep", "variables", "examples")
+    )
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["help"]])
@@ -570,12 +679,14 @@ def test_the_package_tells_its_commands_in_eighty_columns(arguments):
 
 def test_help_imports_nothing_that_it_does_not_need():
     code = (
-        "import importlib, sys\nfrom pipelines.__main__ import COMMANDS, main\n"
-        "for command in COMMANDS:\n    try:\n        importlib.import_module(f'pipelines.{command}').main(['--help'])\n"
-        "    except SystemExit as ended:\n        assert ended.code == 0\n"
-        "sys.argv[1:] = []\nassert main() == 0\n"
-        f"assert not set({HEAVY}) & set(sys.modules), set({HEAVY}) & set(sys.modules)\n"
+        "import importlib, sys\nfrom pipelines.__main__ import COMMANDS, main\nfor command in"
+        " COMMANDS:\n    try:\n       "
+        " importlib.import_module(f'pipelines.{command}').main(['--help'])\n    except"
+        " SystemExit as ended:\n        assert ended.code == 0\nsys.argv[1:] = []\nassert main()"
+        f" == 0\nassert not set({HEAVY}) & set(sys.modules), set({HEAVY}) & set(sys.modules)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("--img-size VALUE") == done.stdout.count("  --json") == len(COMMANDS)

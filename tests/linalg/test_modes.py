@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg import modes as spectrum
-from rmtgen.linalg.modes import feature_modes, gram_modes, gram_modes_batch, symmetric_eigh, target_spectrum
+from rmtgen.linalg.modes import (
+    feature_modes,
+    gram_modes,
+    gram_modes_batch,
+    symmetric_eigh,
+    target_spectrum,
+)
 
 cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 intercepts = pytest.mark.parametrize("intercept", [False, True], ids=["plain", "intercept"])
@@ -28,7 +34,9 @@ def test_modes_rebuild_the_gram_matrix(case, intercept, source):
     solve = {"gram": gram_modes, "features": feature_modes}[source]
     modes = solve(getattr(case, source), intercept=intercept)
     features = centred(case.features, intercept)
-    np.testing.assert_allclose(rebuilt(modes), features @ features.T, atol=1e-13 * case.singular[0] ** 2)
+    np.testing.assert_allclose(
+        rebuilt(modes), features @ features.T, atol=1e-13 * case.singular[0] ** 2
+    )
     assert (modes.values.diff() <= 0).all()
     assert modes.residual < 1e-13
     assert modes.orthogonality < 1e-13
@@ -47,12 +55,17 @@ def test_feature_vectors_are_the_right_singular_vectors(case):
     np.testing.assert_allclose(
         (modes.vectors * modes.values.sqrt()) @ modes.feature_vectors.mT, case.features, atol=1e-13
     )
-    np.testing.assert_allclose(modes.feature_vectors.mT @ modes.feature_vectors, np.eye(case.rank), atol=1e-13)
+    np.testing.assert_allclose(
+        modes.feature_vectors.mT @ modes.feature_vectors, np.eye(case.rank), atol=1e-13
+    )
 
 
 @intercepts
 def test_intercept_takes_one_direction_away(intercept):
-    for modes in (gram_modes(WIDE.gram, intercept=intercept), feature_modes(WIDE.features, intercept=intercept)):
+    for modes in (
+        gram_modes(WIDE.gram, intercept=intercept),
+        feature_modes(WIDE.features, intercept=intercept),
+    ):
         assert modes.n_eff == len(modes.values) == 16 - intercept
         assert modes.null_dim == 0
         if intercept:
@@ -72,13 +85,18 @@ def test_rank_tolerance_of_a_float32_gram_is_that_of_its_rounding():
     modes = gram_modes(DEFICIENT_WIDE.gram.astype(np.float32))
     assert modes.tolerance == pytest.approx(10 * 2.0**-23 * 2.0**2, rel=1e-6)
     assert len(modes.values) == DEFICIENT_WIDE.rank
-    assert gram_modes(DEFICIENT_WIDE.gram).tolerance == pytest.approx(20 * 2.0**-52 * 2.0**2, rel=1e-6)
+    assert gram_modes(DEFICIENT_WIDE.gram).tolerance == pytest.approx(
+        20 * 2.0**-52 * 2.0**2, rel=1e-6
+    )
 
 
 @pytest.mark.parametrize("case", DEFICIENT, ids=lambda case: case.name)
 def test_a_large_mean_does_not_turn_rounding_into_modes(case):
     shifted = case.features + 1e4
-    for modes in (gram_modes(shifted @ shifted.T, intercept=True), feature_modes(shifted, intercept=True)):
+    for modes in (
+        gram_modes(shifted @ shifted.T, intercept=True),
+        feature_modes(shifted, intercept=True),
+    ):
         assert len(modes.values) == np.linalg.matrix_rank(centred(case.features, True), tol=1e-9)
 
 
@@ -86,7 +104,10 @@ def test_a_large_mean_does_not_turn_rounding_into_modes(case):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_batch_equals_its_members(intercept, dtype):
     grams = torch.stack(
-        [torch.from_numpy(WIDE.features[order] @ WIDE.features[order].T) for order in (slice(0, 9), slice(7, 16))]
+        [
+            torch.from_numpy(WIDE.features[order] @ WIDE.features[order].T)
+            for order in (slice(0, 9), slice(7, 16))
+        ]
     )
     grams = grams.to(dtype)
     for modes, gram in zip(gram_modes_batch(grams, intercept), grams, strict=True):
@@ -130,7 +151,9 @@ def test_target_spectrum_keeps_all_the_energy(case, intercept):
     modes = feature_modes(case.features, intercept=intercept)
     kept = target_spectrum(modes, torch.from_numpy(case.targets))
     energy = (centred(case.targets, intercept) ** 2).sum()
-    assert kept.coefficients.square().sum().item() + kept.null_energy == pytest.approx(energy, rel=1e-12)
+    assert kept.coefficients.square().sum().item() + kept.null_energy == pytest.approx(
+        energy, rel=1e-12
+    )
     assert (kept.n, kept.intercept) == (len(case.features), intercept)
     assert (kept.null_energy == 0) == (modes.null_dim == 0)
 
@@ -143,18 +166,31 @@ def test_target_spectrum_takes_a_vector_and_refuses_another_length():
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 2**32 - 1), st.floats(-9, 9), st.booleans())
+@given(
+    st.integers(1, 12),
+    st.integers(1, 12),
+    st.integers(0, 2**32 - 1),
+    st.floats(-9, 9),
+    st.booleans(),
+)
 def test_gram_and_features_agree_for_any_shape_and_scale(n, p, seed, log_scale, intercept):
     rng = np.random.default_rng(seed)
     rank = rng.integers(1, min(n, p) + 1)
     features = 10**log_scale * rng.standard_normal((n, rank)) @ rng.standard_normal((rank, p))
     modes = feature_modes(features, intercept=intercept)
-    expected = np.linalg.eigvalsh(centred(features, intercept) @ centred(features, intercept).T)[::-1]
+    expected = np.linalg.eigvalsh(centred(features, intercept) @ centred(features, intercept).T)[
+        ::-1
+    ]
     scale = (features**2).sum()
-    np.testing.assert_allclose(modes.values, expected[: len(modes.values)], rtol=0, atol=1e-13 * scale)
+    np.testing.assert_allclose(
+        modes.values, expected[: len(modes.values)], rtol=0, atol=1e-13 * scale
+    )
     assert len(modes.values) <= min(rank, n - intercept)
     np.testing.assert_allclose(
-        rebuilt(gram_modes(features @ features.T, intercept=intercept)), rebuilt(modes), rtol=0, atol=1e-12 * scale
+        rebuilt(gram_modes(features @ features.T, intercept=intercept)),
+        rebuilt(modes),
+        rtol=0,
+        atol=1e-12 * scale,
     )
 
 
@@ -172,16 +208,26 @@ def test_evr_solves_what_divide_and_conquer_cannot_address(monkeypatch):
     ("gram", "error", "message"),
     [
         (np.ones((3, 2)), UsageError, r"gram must be square: expected \(3, 3\), got \(3, 2\)"),
-        (np.full((2, 2), np.nan), NumericalError, "gram must be finite: got 4 NaN or infinite entries of 4"),
+        (
+            np.full((2, 2), np.nan),
+            NumericalError,
+            "gram must be finite: got 4 NaN or infinite entries of 4",
+        ),
         (
             np.array([[1.0, 0.5], [0.25, 1.0]]),
             NumericalError,
-            r"gram must be symmetric: expected max \|K - Kᵀ\| <= 2.22e-13, got 0.25 \(max \|K\| = 1, torch.float64\)",
+            (
+                r"gram must be symmetric: expected max \|K - Kᵀ\| <= 2.22e-13, got 0.25 \(max \|K\|"
+                r" = 1, torch.float64\)"
+            ),
         ),
         (
             np.diag([-0.5, 1.0, 2.0, 4.0]),
             NumericalError,
-            r"eigenvalues >= -8.88e-15, got -0.5 \(the largest is 4, n = 4\). .* add 0.5 to its diagonal: .*ridge of 0.125",
+            (
+                r"eigenvalues >= -8.88e-15, got -0.5 \(the largest is 4, n = 4\). .* add 0.5 to its"
+                r" diagonal: .*ridge of 0.125"
+            ),
         ),
         (-np.eye(2), NumericalError, "got -1 "),
     ],
@@ -222,7 +268,10 @@ def test_wrong_vectors_are_refused(monkeypatch, spoil):
         return values, vectors
 
     monkeypatch.setattr(torch.linalg, "eigh", spoilt)
-    with pytest.raises(NumericalError, match=r"expected residual and orthogonality <= 1e-10, got .* \(n = 16, cpu\)"):
+    with pytest.raises(
+        NumericalError,
+        match=r"expected residual and orthogonality <= 1e-10, got .* \(n = 16, cpu\)",
+    ):
         gram_modes(WIDE.gram)
 
 
@@ -237,12 +286,16 @@ def test_wrong_singular_vectors_are_refused(monkeypatch, spoil):
         return left, singular * (1 + 1e-6), right
 
     monkeypatch.setattr(torch.linalg, "svd", spoilt)
-    with pytest.raises(NumericalError, match=r"expected residual and orthogonality <= 1e-10, got .* \(n = 16, cpu\)"):
+    with pytest.raises(
+        NumericalError,
+        match=r"expected residual and orthogonality <= 1e-10, got .* \(n = 16, cpu\)",
+    ):
         feature_modes(WIDE.features)
 
 
 @pytest.mark.parametrize(
-    ("solver", "solve"), [("eigh", lambda: gram_modes(WIDE.gram)), ("svd", lambda: feature_modes(WIDE.features))]
+    ("solver", "solve"),
+    [("eigh", lambda: gram_modes(WIDE.gram)), ("svd", lambda: feature_modes(WIDE.features))],
 )
 def test_a_solver_that_does_not_converge_is_named(monkeypatch, solver, solve):
     def failing(matrix):
@@ -250,6 +303,7 @@ def test_a_solver_that_does_not_converge_is_named(monkeypatch, solver, solve):
 
     monkeypatch.setattr(torch.linalg, solver, failing)
     with pytest.raises(
-        NumericalError, match=r"must converge: it failed at shape \(.*16.*\) on cpu \(the algorithm failed"
+        NumericalError,
+        match=r"must converge: it failed at shape \(.*16.*\) on cpu \(the algorithm failed",
     ):
         solve()

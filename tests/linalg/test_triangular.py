@@ -7,7 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rmtgen.linalg import triangular
-from rmtgen.linalg.triangular import BLOCK, STRIP, cholesky_, inverse_norm, invert_rows_, lower_products
+from rmtgen.linalg.triangular import (
+    BLOCK,
+    STRIP,
+    cholesky_,
+    inverse_norm,
+    invert_rows_,
+    lower_products,
+)
 
 EDGES = (1, 2, BLOCK - 1, BLOCK, BLOCK + 1, STRIP + BLOCK + 3)
 
@@ -16,7 +23,9 @@ def positive(n, seed=0, garbage=True):
     """A well-conditioned matrix whose upper triangle is not to be read."""
     rows = np.random.default_rng(seed).standard_normal((n, n + 5))
     matrix = rows @ rows.T / n + np.eye(n)
-    return matrix, torch.from_numpy(np.tril(matrix) + garbage * np.triu(np.full((n, n), np.nan), 1 if n > 1 else n))
+    return matrix, torch.from_numpy(
+        np.tril(matrix) + garbage * np.triu(np.full((n, n), np.nan), 1 if n > 1 else n)
+    )
 
 
 def inverted(matrix):
@@ -47,13 +56,17 @@ def test_every_block_and_strip_gives_the_same(n, block, strip, seed):
         patch.setattr(triangular, "BLOCK", block)
         patch.setattr(triangular, "STRIP", strip)
         assert cholesky_(factor)
-        np.testing.assert_allclose(np.tril(factor), np.linalg.cholesky(matrix), rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(
+            np.tril(factor), np.linalg.cholesky(matrix), rtol=1e-10, atol=1e-12
+        )
         for low in range(0, n, block):
             invert_rows_(factor, low, min(low + block, n))
             products = lower_products(factor, low, min(low + block, n))
             inverse = np.linalg.inv(np.linalg.cholesky(matrix))
             high = low + len(products)
-            np.testing.assert_allclose(products, (inverse @ inverse.T)[low:high, :high], rtol=1e-8, atol=1e-10)
+            np.testing.assert_allclose(
+                products, (inverse @ inverse.T)[low:high, :high], rtol=1e-8, atol=1e-10
+            )
 
 
 def test_what_lies_above_the_diagonal_is_never_read():

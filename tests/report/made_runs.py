@@ -1,4 +1,5 @@
-"""Made-up runs: real ridge problems by plain NumPy, and tables of theory whose every number is known."""
+"""Made-up runs: real ridge problems by plain NumPy, and tables of theory whose every number is
+known."""
 
 import dataclasses
 import itertools
@@ -15,7 +16,8 @@ SIZES, RIDGES, TRIALS = (15, 60, 600), (1e-6, 1e-3, 1e-1, 1e1), 3
 
 
 def ridge_fits(decay, rng, sizes=SIZES, ridges=RIDGES, trials=TRIALS):
-    """Rows of a real ridge problem, every number from its definition; kappa, kappa_prime and norm2 are not looked at here."""
+    """Rows of a real ridge problem, every number from its definition; kappa, kappa_prime and norm2
+    are not looked at here."""
     scales = np.arange(1.0, FEATURES + 1) ** -decay
     directions = rng.standard_normal((FEATURES, CLASSES))
 
@@ -37,7 +39,13 @@ def ridge_fits(decay, rng, sizes=SIZES, ridges=RIDGES, trials=TRIALS):
         loo_residual = residual / (1 - np.diag(hat))[:, None]
         rows.append(
             {
-                **{"n": n, "trial": trial, "ridge": ridge, "relative_ridge": relative, "outputs": CLASSES},
+                **{
+                    "n": n,
+                    "trial": trial,
+                    "ridge": ridge,
+                    "relative_ridge": relative,
+                    "outputs": CLASSES,
+                },
                 **{"kappa": np.nan, "kappa_prime": np.nan, "norm2": np.nan, "df": np.trace(hat)},
                 "train_risk": (residual**2).sum() / n,
                 "gcv": (residual**2).sum() / n / (1 - np.trace(hat) / n) ** 2,
@@ -78,7 +86,10 @@ def make_run(name, init, decay=0.5, seed=0, **grid):
 
 def both_runs():
     """A pretrained and a random one."""
-    return [make_run("tiny-pretrained-1a2b", "pretrained"), make_run("tiny-random-3c4d", "random", decay=2.0, seed=1)]
+    return [
+        make_run("tiny-pretrained-1a2b", "pretrained"),
+        make_run("tiny-random-3c4d", "random", decay=2.0, seed=1),
+    ]
 
 
 def with_risk(run, **columns):
@@ -86,7 +97,8 @@ def with_risk(run, **columns):
 
 
 def leveraged(run, **worst):
-    """`run` with the first of its fits at n = 600 replaced, as where a few samples carry a ridgeless fit."""
+    """`run` with the first of its fits at n = 600 replaced, as where a few samples carry a
+    ridgeless fit."""
     risk = run.risk.copy()
     for name, value in worst.items():
         risk.loc[risk.index[risk["n"] == 600][0], name] = value
@@ -94,26 +106,44 @@ def leveraged(run, **worst):
 
 
 def studied_run(name, init, *, dataset="digits", bend=1.0, theory=True):
-    """A run whose GCV is exact, whose training risk is upside down, and whose tables of theory are power laws."""
+    """A run whose GCV is exact, whose training risk is upside down, and whose tables of theory are
+    power laws."""
     keys = [(n, trial, ridge) for n in (100, 400) for trial in (0, 1) for ridge in (0.0, 0.1, 1.0)]
     fits = pd.DataFrame(keys, columns=["n", "trial", "ridge"])
     truth = bend * (0.5 + 0.1 * fits["ridge"] + 10 / fits["n"])
-    predictions = fits.assign(relative_ridge=fits["ridge"], test_risk=truth, test_risk_se=0.01, transport_se=0.01)
+    predictions = fits.assign(
+        relative_ridge=fits["ridge"], test_risk=truth, test_risk_se=0.01, transport_se=0.01
+    )
     predictions = predictions.assign(**dict.fromkeys(RIVALS, 3 * truth))
     predictions = predictions.assign(gcv=truth, transport=1.02 * truth, train_risk=1 / truth)
-    blank = dict.fromkeys(("train_risk", "df", "kappa_prime", "norm2", "train_error", "loo_error", "test_error"), 0.5)
+    blank = dict.fromkeys(
+        ("train_risk", "df", "kappa_prime", "norm2", "train_error", "loo_error", "test_error"), 0.5
+    )
     values = np.arange(1, 401.0) ** -1.5
     risk = predictions.assign(**blank, loo=truth, kappa=2 * values.sum() / fits["n"], outputs=2)
     power = 400 * np.arange(1, 401.0) ** -(1.2 if init == "random" else 2.0)
     tables = theory_tables(values, bend) | {"predictions": predictions} if theory else None
     return RunResult(
-        *(name, "resnet18", init, dataset, "features", {"targets": "centered"}, risk, values, power, 0.0, 400),
+        *(
+            name,
+            "resnet18",
+            init,
+            dataset,
+            "features",
+            {"targets": "centered"},
+            risk,
+            values,
+            power,
+            0.0,
+            400,
+        ),
         theory=tables,
     )
 
 
 def theory_tables(values, bend):
-    """What the `theory` stage says beside its predictions: κ(0, n) = tr K/N · n⁻¹·⁵, and a risk of n^−0.25."""
+    """What the `theory` stage says beside its predictions: κ(0, n) = tr K/N · n⁻¹·⁵, and a risk of
+    n^−0.25."""
     n, modes = np.geomspace(1, 300, 40), np.array([1, 20, 400])
     sizes = np.array([100, 200, 400, 800, 1600])
     risk = bend * sizes**-0.25
@@ -130,16 +160,24 @@ def theory_tables(values, bend):
         "subset_decay",
     ]
     exponents = [0.0, 1.5, 0.8, 1.8, -1.5, np.nan, -0.25, 0.0, 1.4]
-    scaling = pd.DataFrame({"quantity": quantities, "exponent": exponents}).assign(first=30, last=100)
-    scaling = scaling.assign(low=scaling["exponent"] - 0.1, high=scaling["exponent"] + 0.1, predicted=np.nan)
+    scaling = pd.DataFrame({"quantity": quantities, "exponent": exponents}).assign(
+        first=30, last=100
+    )
+    scaling = scaling.assign(
+        low=scaling["exponent"] - 0.1, high=scaling["exponent"] + 0.1, predicted=np.nan
+    )
     scaling.loc[4, "predicted"] = -1.5
-    scaling[["measured", "measured_low", "measured_high"]] = [unknown] * 6 + [[-0.3, -0.35, -0.2]] + [unknown] * 2
+    scaling[["measured", "measured_low", "measured_high"]] = (
+        [unknown] * 6 + [[-0.3, -0.35, -0.2]] + [unknown] * 2
+    )
     deviations = [(test, size, size**-0.5) for test in LAW_TESTS for size in (50, 100, 200)]
     return {
         "curves": pd.DataFrame({"df1": n, "relative_kappa": n**-1.5, "floor": bend * n**-0.8}),
         "modes": pd.DataFrame({"mode": modes, "learnability": [0.9, 0.5, 0.1], "r": 2.0, "R": 3.0}),
-        "forecast": pd.DataFrame({"n": sizes, "predicted_risk": risk, "low": 0.9 * risk, "high": 1.1 * risk}).assign(
-            extrapolated=sizes > 400
+        "forecast": (
+            pd.DataFrame(
+                {"n": sizes, "predicted_risk": risk, "low": 0.9 * risk, "high": 1.1 * risk}
+            ).assign(extrapolated=sizes > 400)
         ),
         "labels": pd.DataFrame(
             {
@@ -164,5 +202,7 @@ def theory_tables(values, bend):
         ),
         "scaling": scaling,
         "local_law": pd.DataFrame(deviations, columns=["test", "n", "deviation"]),
-        "trust": pd.DataFrame({"tripped": [False, True], "message": ["all is well", "H is 9 against 3"]}),
+        "trust": pd.DataFrame(
+            {"tripped": [False, True], "message": ["all is well", "H is 9 against 3"]}
+        ),
     }

@@ -36,7 +36,8 @@ def points(table):
     return table[["x", "y"]].to_numpy(float)
 
 
-# ------------------------------------------------------------------------------------------------------- every fit
+# --------------------------------------------------------------------------------------------------
+# ----- every fit
 
 
 def test_prediction_holds_every_fit_and_the_identity(runs):
@@ -48,7 +49,9 @@ def test_prediction_holds_every_fit_and_the_identity(runs):
         (gcv,), (train,) = of(fits, "GCV", group), of(fits, "training risk", group)
         np.testing.assert_array_equal(points(gcv), run.risk[["test_risk", "gcv"]])
         np.testing.assert_array_equal(points(train), run.risk[["test_risk", "train_risk"]])
-        np.testing.assert_array_equal(gcv[["n", "ridge", "subset"]], run.risk[["n", "relative_ridge", "trial"]])
+        np.testing.assert_array_equal(
+            gcv[["n", "ridge", "subset"]], run.risk[["n", "relative_ridge", "trial"]]
+        )
         assert not of(fits, "off the scale", group)
         assert gcv["y"].between(low, high).all()
     below = sum((run.risk["train_risk"] < low).sum() for run in runs)
@@ -69,19 +72,28 @@ def test_fits_off_the_scale_stand_on_its_edge_and_are_counted(runs):
     edge = fits.x.view[1]
     assert risk["test_risk"].max() < edge < 20 * risk["test_risk"].quantile(0.9)
     (off,), (inside,) = of(fits, "off the scale"), of(fits, "GCV")
-    np.testing.assert_allclose(points(off), np.column_stack([[edge, edge], risk.loc[[3, 4], "gcv"]]))
-    assert list(off["test risk"]) == [1e6, 1e6] and list(off["GCV"]) == list(risk.loc[[3, 4], "gcv"])
+    np.testing.assert_allclose(
+        points(off), np.column_stack([[edge, edge], risk.loc[[3, 4], "gcv"]])
+    )
+    assert list(off["test risk"]) == [1e6, 1e6] and list(off["GCV"]) == list(
+        risk.loc[[3, 4], "gcv"]
+    )
     assert len(inside) == len(risk) - 2
     assert "Open points on the edge stand for 2 fits off the scale, up to 1.0e6." in chart.caption
     wild = risk["test_risk"].where((risk["n"] != 60) | (risk["relative_ridge"] != 1e-6), 1e6)
     chart, _, at_fixed = made(learning_chart, [with_risk(runs[0], test_risk=wild)])
-    assert at_fixed.y.view[1] < 100 and "Curves that leave the view reach up to 1.0e6." in chart.caption
+    assert (
+        at_fixed.y.view[1] < 100
+        and "Curves that leave the view reach up to 1.0e6." in chart.caption
+    )
 
 
 def test_points_that_are_not_finite_stay_in_the_data_and_are_counted(runs):
     risk = runs[0].risk
     holed = with_risk(
-        runs[0], test_risk=risk["test_risk"].where(risk["n"] != 60), gcv=risk["gcv"].where(risk.index != 0, -1.0)
+        runs[0],
+        test_risk=risk["test_risk"].where(risk["n"] != 60),
+        gcv=risk["gcv"].where(risk.index != 0, -1.0),
     )
     chart, fits, by_size = made(prediction_chart, [holed])
     (gcv,), (median,) = of(fits, "GCV"), of(by_size, "median fit")
@@ -103,7 +115,8 @@ def test_sizes_are_ticked_where_they_were_measured_and_named_with_room_between(r
     assert at_best.x.names == ("", "", "120", "1,000")
 
 
-# --------------------------------------------------------------------------------------------------- learning curves
+# --------------------------------------------------------------------------------------------------
+# - learning curves
 
 
 def test_learning_curves_show_best_and_fixed_ridges(runs):
@@ -114,7 +127,9 @@ def test_learning_curves_show_best_and_fixed_ridges(runs):
         points(measured), [[n, row["test_risk"]] for n, row in zip(SIZES, expected, strict=True)]
     )
     np.testing.assert_allclose(
-        (measured["high"] - measured["low"]) / 2, [row["test_risk_trial_se"] for row in expected], atol=1e-15
+        (measured["high"] - measured["low"]) / 2,
+        [row["test_risk_trial_se"] for row in expected],
+        atol=1e-15,
     )
     for kind, column in (("GCV", "gcv"), ("LOO", "loo"), ("training risk", "train_risk")):
         np.testing.assert_allclose(of(at_best, kind)[0]["y"], [row[column] for row in expected])
@@ -130,7 +145,9 @@ def test_learning_curves_show_best_and_fixed_ridges(runs):
 
 def test_a_dense_curve_takes_the_place_of_fixed_ridges(runs):
     sizes, ridges = np.arange(15, 601), (1e-5, 1e-1)
-    table = pd.DataFrame(list(itertools.product(sizes, ridges)), columns=["n", "relative_sum_ridge"])
+    table = pd.DataFrame(
+        list(itertools.product(sizes, ridges)), columns=["n", "relative_sum_ridge"]
+    )
     table = table.assign(test_risk=1 + 1 / table["n"], gcv=1 + 2 / table["n"])
     dense = [dataclasses.replace(run, curve=table) for run in runs]
     chart, _, at_fixed = made(learning_chart, dense)
@@ -141,7 +158,10 @@ def test_a_dense_curve_takes_the_place_of_fixed_ridges(runs):
     rings = of(at_fixed, "GCV")[0]
     assert 10 <= len(rings) <= 14
     np.testing.assert_allclose(rings["y"], 1 + 2 / rings["x"])
-    assert "Then every n, of one random order of the images, at sum ridges nλ held fixed" in chart.caption
+    assert (
+        "Then every n, of one random order of the images, at sum ridges nλ held fixed"
+        in chart.caption
+    )
     _, _, at_fixed = made(learning_chart, [dense[0], runs[1]])
     assert at_fixed.title == "Test risk at fixed ridges"
 
@@ -153,7 +173,8 @@ def test_runs_on_other_ridges_share_words_not_numbers(runs):
     assert kinds == ["smallest ridge", "GCV", "small ridge", "middle ridge"]
 
 
-# ------------------------------------------------------------------------------------------------------------ ridges
+# --------------------------------------------------------------------------------------------------
+# ---------- ridges
 
 
 def test_ridges_show_the_largest_size_and_what_a_choice_costs(runs):
@@ -162,7 +183,9 @@ def test_ridges_show_the_largest_size_and_what_a_choice_costs(runs):
     for column, kind in (("test_risk", "test risk"), ("gcv", "GCV")):
         (curve,), (lowest,) = of(over_ridge, kind), of(over_ridge, f"smallest {kind}")
         np.testing.assert_allclose(points(curve), means[["relative_ridge", column]])
-        assert points(lowest)[0] == pytest.approx(list(means.loc[means[column].idxmin(), ["relative_ridge", column]]))
+        assert points(lowest)[0] == pytest.approx(
+            list(means.loc[means[column].idxmin(), ["relative_ridge", column]])
+        )
     for by, kind in (("gcv", "chosen by GCV"), ("loo", "chosen by LOO")):
         expected = regrets(runs[0].risk, by)
         (cost,) = of(by_size, kind)
@@ -171,12 +194,18 @@ def test_ridges_show_the_largest_size_and_what_a_choice_costs(runs):
         assert (cost["low"] >= 0).all()
     assert by_size.y.scale == "linear" and by_size.y.view[0] < 0 < by_size.y.view[1]
     last = regrets(runs[0].risk, "gcv").iloc[-1]
-    assert f"{PRETRAINED}: {100 * last['regret']:.2g} % by GCV" in chart.alt and "at n = 600, at worst" in chart.alt
+    assert (
+        f"{PRETRAINED}: {100 * last['regret']:.2g} % by GCV" in chart.alt
+        and "at n = 600, at worst" in chart.alt
+    )
 
 
 def test_a_ridge_of_zero_has_a_place_with_its_name(runs):
     zero = with_risk(
-        runs[0], relative_ridge=runs[0].risk["relative_ridge"].where(runs[0].risk["relative_ridge"] > 1e-6, 0)
+        runs[0],
+        relative_ridge=runs[0]
+        .risk["relative_ridge"]
+        .where(runs[0].risk["relative_ridge"] > 1e-6, 0),
     )
     _, over_ridge, _ = made(ridges_chart, [zero])
     (curve,) = of(over_ridge, "test risk")
@@ -188,7 +217,11 @@ def test_a_ridge_of_zero_has_a_place_with_its_name(runs):
 
 @pytest.mark.parametrize(
     ("ridges", "names"),
-    [((3e-4,), ["3×10⁻⁴"]), ((3e-8, 3e-4), ["10⁻⁷", "10⁻⁶", "10⁻⁵", "10⁻⁴"]), ((1e-6, 1e-5), ["10⁻⁶", "10⁻⁵"])],
+    [
+        ((3e-4,), ["3×10⁻⁴"]),
+        ((3e-8, 3e-4), ["10⁻⁷", "10⁻⁶", "10⁻⁵", "10⁻⁴"]),
+        ((1e-6, 1e-5), ["10⁻⁶", "10⁻⁵"]),
+    ],
 )
 def test_ridges_are_ticked_inside_the_view(ridges, names):
     run = make_run("few", "random", sizes=(40,), ridges=ridges, trials=1)
@@ -200,14 +233,17 @@ def test_ridges_are_ticked_inside_the_view(ridges, names):
 def test_one_wild_size_does_not_press_the_regrets_of_others_onto_zero(runs):
     risk = runs[0].risk
     lost = (risk["n"] == 15) & (risk["relative_ridge"] == 1e-6)
-    wild = with_risk(runs[0], gcv=risk["gcv"].where(~lost, 1e-9), test_risk=risk["test_risk"].where(~lost, 1e5))
+    wild = with_risk(
+        runs[0], gcv=risk["gcv"].where(~lost, 1e-9), test_risk=risk["test_risk"].where(~lost, 1e5)
+    )
     chart, _, by_size = made(ridges_chart, [wild, *runs[1:]])
     assert of(by_size, "chosen by GCV")[0]["y"][0] > 1e6
     assert 1 < by_size.y.view[1] < 110
     assert "In “Regret of the choice” curves that leave the view reach up to" in chart.caption
 
 
-# ----------------------------------------------------------------------------------------------------------- spectra
+# --------------------------------------------------------------------------------------------------
+# --------- spectra
 
 
 def test_spectra_show_shares_and_cumulative_power(runs):
@@ -217,7 +253,9 @@ def test_spectra_show_shares_and_cumulative_power(runs):
         np.testing.assert_allclose(shares["y"], run.eigenvalues / run.eigenvalues.sum())
         total = run.target_power.sum() + run.null_energy
         expected = [run.target_power[:m].sum() / total for m in range(1, FEATURES + 1)]
-        np.testing.assert_allclose(points(captured), np.column_stack([range(1, FEATURES + 1), expected]))
+        np.testing.assert_allclose(
+            points(captured), np.column_stack([range(1, FEATURES + 1), expected])
+        )
     assert "n = 600" in chart.caption and "lie below the view" not in chart.caption
     assert "Learnability" not in chart.caption
 
@@ -232,17 +270,28 @@ def test_eigenvalues_lost_to_rounding_do_not_stretch_the_axis(runs):
 
 
 def test_many_runs_keep_a_short_alt(runs):
-    many = [dataclasses.replace(runs[0], name=f"run-{place}", model=f"net_{place}") for place in range(9)]
+    many = [
+        dataclasses.replace(runs[0], name=f"run-{place}", model=f"net_{place}")
+        for place in range(9)
+    ]
     chart = spectra_chart(labelled(many))
-    assert chart.alt.endswith("and 3 more runs.") and "net_5" in chart.alt and "net_6" not in chart.alt
+    assert (
+        chart.alt.endswith("and 3 more runs.") and "net_5" in chart.alt and "net_6" not in chart.alt
+    )
     assert chart.groups == tuple(f"net_{place}, pretrained" for place in range(9))
 
 
-# ----------------------------------------------------------------------------------------------------- all of them
+# --------------------------------------------------------------------------------------------------
+# --- all of them
 
 
 def test_without_theory_there_are_four_charts(runs):
-    assert [chart.stem for chart in charts(runs)] == ["predicted-vs-measured", "learning-curves", "ridges", "spectra"]
+    assert [chart.stem for chart in charts(runs)] == [
+        "predicted-vs-measured",
+        "learning-curves",
+        "ridges",
+        "spectra",
+    ]
 
 
 def test_one_fit_and_no_finite_fit_still_make_charts():

@@ -51,13 +51,18 @@ def html(runs):
 
 def data_of(html):
     """The object that the page's script reads."""
-    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)[1])
+    return json.loads(
+        re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)[1]
+    )
 
 
 def test_page_needs_nothing_from_outside(html):
     reader = Reader(html)
     links = [
-        value for _, found in reader.elements for name, value in found.items() if name in ("href", "xlink:href", "src")
+        value
+        for _, found in reader.elements
+        for name, value in found.items()
+        if name in ("href", "xlink:href", "src")
     ]
     assert links and all(link.startswith("#") for link in links)
     assert "http" not in html.replace("http://www.w3.org/2000/svg", "")
@@ -85,16 +90,23 @@ def test_charts_stand_in_the_page_as_data_with_their_words(html, runs):
             for line, line_told in zip(panel.lines, panel_told["lines"], strict=True):
                 known = line.table["y"].replace([np.inf, -np.inf], np.nan).to_numpy(float)
                 found = np.array(
-                    [np.nan if value is None else value for value in line_told["columns"]["y"]], dtype=float
+                    [np.nan if value is None else value for value in line_told["columns"]["y"]],
+                    dtype=float,
                 )
                 np.testing.assert_allclose(found, known, rtol=1e-4)
-                assert (told["groups"][line_told["group"]] if line.group else line_told["group"]) == (line.group or -1)
+                assert (
+                    told["groups"][line_told["group"]] if line.group else line_told["group"]
+                ) == (line.group or -1)
 
 
 def test_text_columns_are_coded_and_numbers_are_short():
     axis = Axis("x", "linear", (0, 1))
-    table = pd.DataFrame({"x": [1.0, 2.0, np.nan], "y": [1 / 3, np.inf, 49990], "run": ["a", "b", "a"]})
-    (panel,) = as_json(Chart("s", "t", "c", "a", (Panel("p", axis, axis, (Line("a", "", table),)),), ("a",)))["panels"]
+    table = pd.DataFrame(
+        {"x": [1.0, 2.0, np.nan], "y": [1 / 3, np.inf, 49990], "run": ["a", "b", "a"]}
+    )
+    (panel,) = as_json(
+        Chart("s", "t", "c", "a", (Panel("p", axis, axis, (Line("a", "", table),)),), ("a",))
+    )["panels"]
     assert panel["lines"][0]["columns"] == {
         "x": [1, 2, None],
         "y": [0.33333, None, 49990],
@@ -106,11 +118,17 @@ def test_page_shows_the_table_and_all_numbers(html, runs):
     reader = Reader(html)
     for row in results.summary_cells(summary_table(runs)):
         assert all(cell in reader.text for cell in row.values())
-    said = "2 runs of tiny_net (pretrained and random) on blobs, features kernel: ridge regression at 3 sample sizes"
+    said = (
+        "2 runs of tiny_net (pretrained and random) on blobs, features kernel: ridge regression at"
+        " 3 sample sizes"
+    )
     assert said in reader.text
     assert "(15 to 600 training images), 4 ridges and 3 random subsets of each size" in reader.text
     assert "with 3 balanced classes, predicting nothing costs about 0.67" in reader.text
-    assert reader.text.count("tiny-random-3c4d") == 1 and "ridges: [1e-06, 0.001, 0.1, 10.0]" in reader.text
+    assert (
+        reader.text.count("tiny-random-3c4d") == 1
+        and "ridges: [1e-06, 0.001, 0.1, 10.0]" in reader.text
+    )
     assert "seconds: 1.25" in reader.text
     for run, table in zip(runs, data_of(html)["runs"], strict=True):
         means = trial_means(run.risk)
@@ -128,8 +146,12 @@ def test_page_shows_the_notes_beside_the_table(runs):
 
 
 def test_runs_left_out_and_warnings_are_shown_as_such(runs):
-    doubtful = dataclasses.replace(charts(runs)[0], warnings=("tiny: the samples <i>are</i> copies.",))
-    text = Reader(page.render_page(runs, [doubtful], "half", {"half-1a2b": "not <b>finished</b>"})).text
+    doubtful = dataclasses.replace(
+        charts(runs)[0], warnings=("tiny: the samples <i>are</i> copies.",)
+    )
+    text = Reader(
+        page.render_page(runs, [doubtful], "half", {"half-1a2b": "not <b>finished</b>"})
+    ).text
     assert "Not reported: half-1a2b: not <b>finished</b>" in text
     assert "Doubtful: tiny: the samples <i>are</i> copies." in text
 
@@ -142,7 +164,10 @@ def test_names_are_text_in_the_page(runs):
         '--!><img src=x onerror="x">',
         "</script><!--",
     ]
-    odd = [dataclasses.replace(runs[0], name=f"{name}!", model=name, config={"</pre>": name}) for name in nasty]
+    odd = [
+        dataclasses.replace(runs[0], name=f"{name}!", model=name, config={"</pre>": name})
+        for name in nasty
+    ]
     html = page.render_page(odd, charts(odd), nasty[0])
     reader = Reader(html)
     assert len(reader.all("script")) == 2 and not reader.all("img")
@@ -153,7 +178,9 @@ def test_names_are_text_in_the_page(runs):
 
 def test_one_fit_and_no_finite_fit_still_make_a_report():
     run = make_run("lonely", "random", sizes=(40,), ridges=(0.0,), trials=1)
-    blank = dataclasses.replace(with_risk(run, gcv=np.nan, test_risk=np.nan), name="blank", init="unknown")
+    blank = dataclasses.replace(
+        with_risk(run, gcv=np.nan, test_risk=np.nan), name="blank", init="unknown"
+    )
     html = page.render_page([run, blank], charts([run, blank]), "few")
     text = Reader(html).text
     assert "at 1 sample size (40 training images), 1 ridge and 1 random subset of each size" in text
@@ -164,6 +191,9 @@ def test_one_fit_and_no_finite_fit_still_make_a_report():
 
 
 def test_table_of_many_runs_names_counts_not_lists(runs):
-    many = [dataclasses.replace(runs[0], name=f"run-{place}", model=f"net_{place}") for place in range(5)]
+    many = [
+        dataclasses.replace(runs[0], name=f"run-{place}", model=f"net_{place}")
+        for place in range(5)
+    ]
     assert "5 runs of 5 backbones (pretrained) on blobs" in page._what_was_run(many)
     assert page._shared_outputs([runs[0], with_risk(runs[1], outputs=7)]) == 0

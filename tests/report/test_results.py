@@ -14,12 +14,14 @@ from rmtgen.report.fits import agreement, best, loo_warns, regrets
 from rmtgen.report.results import summary_table
 from rmtgen.stages.pool import RISK_COLUMNS
 
-# ------------------------------------------------------------------------------------------------------------ the input
+# --------------------------------------------------------------------------------------------------
+# ---------- the input
 
 
 def test_missing_columns_are_named_with_the_run(runs):
     with pytest.raises(
-        CorruptInputError, match=r"needs 17 columns of numbers: gcv, loo missing.*\(run tiny-pretrained-1a2b\)"
+        CorruptInputError,
+        match=r"needs 17 columns of numbers: gcv, loo missing.*\(run tiny-pretrained-1a2b\)",
     ):
         dataclasses.replace(runs[0], risk=runs[0].risk.drop(columns=["gcv", "loo"]))
 
@@ -29,7 +31,9 @@ def test_the_risk_stage_writes_what_the_report_needs():
 
 
 def test_text_in_a_number_column_is_refused(runs):
-    with pytest.raises(CorruptInputError, match="17 columns of numbers: test_risk missing or not numeric"):
+    with pytest.raises(
+        CorruptInputError, match="17 columns of numbers: test_risk missing or not numeric"
+    ):
         with_risk(runs[0], test_risk="high")
 
 
@@ -62,7 +66,8 @@ def test_no_runs_and_repeated_runs_are_refused(build, runs):
         build([*runs, runs[1]])
 
 
-# ---------------------------------------------------------------------------------------------------------- the numbers
+# --------------------------------------------------------------------------------------------------
+# -------- the numbers
 
 
 def test_agreement_is_taken_over_finite_rows_of_large_n(runs):
@@ -79,13 +84,21 @@ def test_agreement_is_taken_over_finite_rows_of_large_n(runs):
     assert found.close == sum(gap <= 0.1 for gap in expected) and 0 < found.close < found.count
     worst = risk.loc[large[5]]
     assert (found.worst_n, found.worst_ridge) == (60, worst["relative_ridge"])
-    assert (found.worst_gcv, found.worst_loo, found.worst_test_risk) == tuple(worst[["gcv", "loo", "test_risk"]])
+    assert (found.worst_gcv, found.worst_loo, found.worst_test_risk) == tuple(
+        worst[["gcv", "loo", "test_risk"]]
+    )
 
 
 def test_agreement_without_large_n_is_unknown(runs):
     found = agreement(runs[0].risk, min_n=601)
     assert np.isnan(found.median) and np.isnan(found.worst)
-    assert (found.count, found.skipped, found.close, found.worst_n, found.worst_ridge) == (0, 0, 0, None, None)
+    assert (found.count, found.skipped, found.close, found.worst_n, found.worst_ridge) == (
+        0,
+        0,
+        0,
+        None,
+        None,
+    )
     assert np.isnan([found.worst_gcv, found.worst_loo, found.worst_test_risk]).all()
 
 
@@ -111,7 +124,9 @@ def test_loo_warns_where_it_parts_from_gcv_towards_the_truth(gcv, loo, test_risk
 def test_best_is_the_ridge_of_smallest_mean_test_risk(runs):
     risk = runs[0].risk
     top = best(risk, 60)
-    by_ridge = {ridge: risk[(risk["n"] == 60) & (risk["relative_ridge"] == ridge)] for ridge in RIDGES}
+    by_ridge = {
+        ridge: risk[(risk["n"] == 60) & (risk["relative_ridge"] == ridge)] for ridge in RIDGES
+    }
     ridge = min(RIDGES, key=lambda ridge: np.mean(by_ridge[ridge]["test_risk"]))
     rows = by_ridge[ridge]
     assert (top["n"], top["relative_ridge"], top["trials"]) == (60, ridge, TRIALS)
@@ -119,7 +134,9 @@ def test_best_is_the_ridge_of_smallest_mean_test_risk(runs):
         assert top[name] == pytest.approx(np.mean(rows[name]), rel=1e-12)
     over_trials = np.std(rows["test_risk"], ddof=1) / np.sqrt(TRIALS)
     assert top["test_risk_trial_se"] == pytest.approx(over_trials, rel=1e-12)
-    assert top["total_se"] == pytest.approx(np.hypot(over_trials, np.mean(rows["test_risk_se"])), rel=1e-12)
+    assert top["total_se"] == pytest.approx(
+        np.hypot(over_trials, np.mean(rows["test_risk_se"])), rel=1e-12
+    )
 
 
 def test_one_trial_has_the_sampling_error_of_the_test_images_only(runs):
@@ -151,7 +168,10 @@ def test_regret_is_what_the_choice_of_each_subset_costs(runs, by):
     for row in table.itertuples():
         cells = [risk[(risk["n"] == row.n) & (risk["trial"] == trial)] for trial in range(TRIALS)]
         chosen = [cell.loc[cell[by].idxmin()] for cell in cells]
-        costs = [one["test_risk"] / cell["test_risk"].min() - 1 for one, cell in zip(chosen, cells, strict=True)]
+        costs = [
+            one["test_risk"] / cell["test_risk"].min() - 1
+            for one, cell in zip(chosen, cells, strict=True)
+        ]
         assert row.regret == pytest.approx(np.mean(costs), abs=1e-15) and row.regret >= 0
         assert row.se == pytest.approx(np.std(costs, ddof=1) / np.sqrt(TRIALS), abs=1e-15)
         assert row.ridge == np.median([one["relative_ridge"] for one in chosen])
@@ -171,12 +191,27 @@ def test_summary_has_one_row_a_run_at_its_largest_size(runs):
     assert list(table["run"]) == [run.name for run in runs]
     for row, run in zip(table.itertuples(), runs, strict=True):
         top, gap = best(run.risk, 600), agreement(run.risk)
-        assert (row.model, row.init, row.n, row.relative_ridge) == (run.model, run.init, 600, top["relative_ridge"])
-        assert (row.test_risk, row.test_risk_se, row.gcv) == (top["test_risk"], top["total_se"], top["gcv"])
+        assert (row.model, row.init, row.n, row.relative_ridge) == (
+            run.model,
+            run.init,
+            600,
+            top["relative_ridge"],
+        )
+        assert (row.test_risk, row.test_risk_se, row.gcv) == (
+            top["test_risk"],
+            top["total_se"],
+            top["gcv"],
+        )
         assert row.accuracy_percent == pytest.approx(100 - 100 * top["test_error"])
         assert row.loo_accuracy_percent == pytest.approx(100 - 100 * top["loo_error"])
         assert (row.median_gap, row.worst_gap) == (gap.median, gap.worst)
         assert (row.fits, row.close_fits) == (len(RIDGES) * TRIALS, gap.close)
-        assert (row.worst_n, row.worst_ridge, row.worst_gcv) == (600, gap.worst_ridge, gap.worst_gcv)
+        assert (row.worst_n, row.worst_ridge, row.worst_gcv) == (
+            600,
+            gap.worst_ridge,
+            gap.worst_gcv,
+        )
         assert (row.worst_loo, row.worst_test_risk) == (gap.worst_loo, gap.worst_test_risk)
-        assert 0 < row.median_gap < row.worst_gap < 0.5  # a real ridge problem: GCV must be near the truth
+        assert (
+            0 < row.median_gap < row.worst_gap < 0.5
+        )  # a real ridge problem: GCV must be near the truth

@@ -21,11 +21,23 @@ def test_format_table_shows_the_numbers_in_aligned_columns(runs):
         median_gap=[0.0042, np.nan],
     )
     heading, rule, first, second, note = format_table(table).split("\n")
-    assert re.split("  +", heading) == ["run", "n", "ridge", "test risk", "GCV", "acc %", "LOO %", "gap %", "max %"]
+    assert re.split("  +", heading) == [
+        "run",
+        "n",
+        "ridge",
+        "test risk",
+        "GCV",
+        "acc %",
+        "LOO %",
+        "gap %",
+        "max %",
+    ]
     assert first.startswith("tiny_net, pretrained  600  1.2e-3  0.1236 ±0.0020  ")
     assert second.startswith("tiny_net, random      600       0          0.5000  ")
     assert first.split()[-2] == "0.42" and second.split()[-2] == "–"
-    assert set(rule) == {"-", " "} and len({len(line) for line in (heading, rule, first, second)}) == 1
+    assert (
+        set(rule) == {"-", " "} and len({len(line) for line in (heading, rule, first, second)}) == 1
+    )
     assert "n >= 500" in note
 
 
@@ -78,7 +90,9 @@ def test_format_table_never_passes_100_columns(names):
         "worst_loo",
         "worst_test_risk",
     )
-    table = pd.DataFrame(rows).assign(n=100000, fits=5000, close_fits=4000, **dict.fromkeys(columns, 0.323456))
+    table = pd.DataFrame(rows).assign(
+        n=100000, fits=5000, close_fits=4000, **dict.fromkeys(columns, 0.323456)
+    )
     assert len(summary_notes(table)) == len(names)
     assert max(len(line) for line in format_table(table).split("\n")) <= 100
 
@@ -116,7 +130,10 @@ def test_shorten_keeps_both_ends(text, width):
         (wording.power_of_ten(300.0), "3×10²"),
         (wording.gapped("Seen.", 0), "Seen."),
         (wording.gapped("Seen.", 1), "Seen. 1 point is a gap, being not finite or not positive."),
-        (wording.gapped("Seen.", 2000), "Seen. 2,000 points are gaps, being not finite or not positive."),
+        (
+            wording.gapped("Seen.", 2000),
+            "Seen. 2,000 points are gaps, being not finite or not positive.",
+        ),
     ],
 )
 def test_numbers_in_words(shown, expected):
@@ -126,12 +143,24 @@ def test_numbers_in_words(shown, expected):
 def test_labels_say_what_differs(runs):
     table = summary_table(runs)
     assert results.run_labels(table) == ["tiny_net, pretrained", "tiny_net, random"]
-    assert results.run_labels(table.assign(dataset=["a", "b"])) == ["tiny_net, pretrained, a", "tiny_net, random, b"]
-    assert results.run_labels(table.assign(init="random")) == ["tiny-pretrained-1a2b", "tiny-random-3c4d"]
+    assert results.run_labels(table.assign(dataset=["a", "b"])) == [
+        "tiny_net, pretrained, a",
+        "tiny_net, random, b",
+    ]
+    assert results.run_labels(table.assign(init="random")) == [
+        "tiny-pretrained-1a2b",
+        "tiny-random-3c4d",
+    ]
 
 
 def test_data_sets_are_called_by_the_end_of_their_path(runs):
-    given = ["folder:../shared/data/cifar100.tar", "mnist5k", "hfds/beans", "folder:/data/birds/", "folder:one"]
+    given = [
+        "folder:../shared/data/cifar100.tar",
+        "mnist5k",
+        "hfds/beans",
+        "folder:/data/birds/",
+        "folder:one",
+    ]
     called = ["cifar100", "mnist5k", "beans", "birds", "one"]
     assert wording.dataset_names(given) == dict(zip(given, called, strict=True))
     twice = ["folder:a/x.tar", "folder:b/x.tar", "mnist5k", "mnist5k"]
@@ -142,4 +171,7 @@ def test_data_sets_are_called_by_the_end_of_their_path(runs):
         "tiny_net, random, y",
     ]
     alike = table.assign(init="random", dataset=["folder:a/x.tar", "folder:b/x.tar"])
-    assert results.run_labels(alike) == ["tiny_net, random, folder:a/x.tar", "tiny_net, random, folder:b/x.tar"]
+    assert results.run_labels(alike) == [
+        "tiny_net, random, folder:a/x.tar",
+        "tiny_net, random, folder:b/x.tar",
+    ]

@@ -64,13 +64,18 @@ def test_notes_tell_transport_hindcast_warnings_and_the_swap():
     random, pretrained, told, swapped = (
         next(
             note
-            for note in theory_notes([studied_run("a", "random"), studied_run("b", "pretrained", bend=0.7)])
+            for note in theory_notes(
+                [studied_run("a", "random"), studied_run("b", "pretrained", bend=0.7)]
+            )
             if word in note
         )
         for word in ("random, digits", "pretrained, digits", "H is 9", "pretrained against random")
     )
     assert "off by 2 % in the median over (n, ridge), 2 % at worst" in random
-    assert "From 40 images alone it foretells 0.5000 [0.4000, 0.6000] at n = 400; measured 0.5500 ±0.0100" in pretrained
+    assert (
+        "From 40 images alone it foretells 0.5000 [0.4000, 0.6000] at n = 400; measured 0.5500"
+        " ±0.0100" in pretrained
+    )
     assert told.startswith("resnet18, random, digits, features")
     assert "at n = 50: log risk falls by" in swapped
     assert "100% of it by alignment and 0% by the spectrum" in swapped  # the spectra are equal
@@ -90,13 +95,19 @@ def test_scores_in_a_csv_have_a_column_for_each_end_of_an_interval(tmp_path):
     table = theory_scores([studied_run("a", "pretrained"), studied_run("b", "random", bend=1.5)])
     path, sidecar = write_table(tmp_path / "theories.csv", flat_scores(table), "scores")
     found = pd.read_csv(path)
-    assert found["kendall_low"].tolist() == pytest.approx([low for low, _ in table["kendall_interval"]])
-    assert found["shape_error_high"].tolist() == pytest.approx([high for _, high in table["shape_error_interval"]])
+    assert found["kendall_low"].tolist() == pytest.approx(
+        [low for low, _ in table["kendall_interval"]]
+    )
+    assert found["shape_error_high"].tolist() == pytest.approx(
+        [high for _, high in table["shape_error_interval"]]
+    )
     assert not [name for name in found if name.endswith("interval")]
     described = json.loads(sidecar.read_text())["tableSchema"]
     assert [column["name"] for column in described["columns"]] == list(found)
     assert described["primaryKey"] == ["dataset", "theory"]
-    assert list(flat_scores(theory_scores([studied_run("a", "random", theory=False)]))) == list(found)
+    assert list(flat_scores(theory_scores([studied_run("a", "random", theory=False)]))) == list(
+        found
+    )
 
 
 def test_only_runs_that_differ_in_nothing_else_are_a_pair():
@@ -105,13 +116,18 @@ def test_only_runs_that_differ_in_nothing_else_are_a_pair():
     assert pair == (first, second)
     other = dataclasses.replace(second, config={**second.config, "img_size": 32})
     assert swap_pairs([first, other]) == []
-    trained = dataclasses.replace(second, config={**second.config, "init": "pretrained", "weights": "own.pth"})
+    trained = dataclasses.replace(
+        second, config={**second.config, "init": "pretrained", "weights": "own.pth"}
+    )
     assert len(swap_pairs([first, trained])) == 1
 
 
 def test_a_pair_without_a_gap_and_a_theory_without_finite_values_still_make_a_report():
     twin = dataclasses.replace(studied_run("a", "random"), name="b", init="pretrained")
-    assert "0.000, – of it by alignment and – by the spectrum" in theory_notes([studied_run("a", "random"), twin])[-1]
+    assert (
+        "0.000, – of it by alignment and – by the spectrum"
+        in theory_notes([studied_run("a", "random"), twin])[-1]
+    )
     run = studied_run("c", "random")
     table = run.theory["predictions"]
     table.loc[table.index[2:], "arora"] = np.inf

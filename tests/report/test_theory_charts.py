@@ -31,7 +31,9 @@ def of(panel, kind, group=RANDOM):
 
 
 def without(run, *tables):
-    return dataclasses.replace(run, theory={name: table for name, table in run.theory.items() if name not in tables})
+    return dataclasses.replace(
+        run, theory={name: table for name, table in run.theory.items() if name not in tables}
+    )
 
 
 def test_every_chart_stands_in_its_order(drawn):
@@ -67,7 +69,9 @@ def test_theories_are_groups_and_so_are_data_sets(pair):
     other = studied_run("c", "random", dataset="folder:/data/other.tar")
     chart = next(chart for chart in charts([*pair, other]) if chart.stem == "theories")
     fits, ranks = chart.panels
-    shown = [NAMES[name] for name in ("transport", "isotropic", "norm_proxy", "benign", "train_risk")]
+    shown = [
+        NAMES[name] for name in ("transport", "isotropic", "norm_proxy", "benign", "train_risk")
+    ]
     assert chart.groups == (*shown, "digits", "other")
     transport = of(fits, "", "same-κ transport")
     assert len(transport) == 3 * 2 * 3 and set(transport["run"]) >= {"resnet18, random, digits"}
@@ -75,8 +79,12 @@ def test_theories_are_groups_and_so_are_data_sets(pair):
     digits, others = of(ranks, "", "digits"), of(ranks, "", "other")
     gcv = digits.set_index("theory").loc["GCV"]
     assert gcv["x"] == pytest.approx(1) and gcv["log-error, %"] == 0
-    assert ranks.y.names[round(gcv["y"])] == "GCV" and gcv["left"] <= gcv["x"] <= gcv["right"] + 1e-12
-    assert (digits["y"] > others["y"]).all() and (np.rint(digits["y"]) == np.rint(others["y"])).all()
+    assert (
+        ranks.y.names[round(gcv["y"])] == "GCV" and gcv["left"] <= gcv["x"] <= gcv["right"] + 1e-12
+    )
+    assert (digits["y"] > others["y"]).all() and (
+        np.rint(digits["y"]) == np.rint(others["y"])
+    ).all()
     assert "GCV on digits: τ 1.00, log-error 0" in chart.alt
 
 
@@ -98,7 +106,12 @@ def test_alignment_and_the_swap_of_a_pair(pair, drawn):
     np.testing.assert_allclose(curve["y"], curve["x"] ** -0.8)
     found = swapped(*pair)
     table = of(swaps, "", PRETRAINED)
-    assert table["x"].tolist() == [found.risk[1, 1], found.risk[0, 1], found.risk[1, 0], found.risk[0, 0]]
+    assert table["x"].tolist() == [
+        found.risk[1, 1],
+        found.risk[0, 1],
+        found.risk[1, 0],
+        found.risk[0, 0],
+    ]
     assert swaps.y.names == ("pretrained", "alignment swapped in", "spectrum swapped in", "random")
     assert "alignment makes 100% of the gap" in drawn["alignment"].alt  # the spectra are equal
 
@@ -107,7 +120,10 @@ def test_without_a_pair_the_effective_dimension_stands_in_the_place_of_the_swap(
     chart = next(chart for chart in charts(pair[:1]) if chart.stem == "alignment")
     table = of(chart.panels[1], "")
     np.testing.assert_allclose(table["y"], table["x"] ** (-1 / 1.5))
-    assert "is left at 300 degrees of freedom" in chart.alt and "Right: the degrees of freedom" in chart.caption
+    assert (
+        "is left at 300 degrees of freedom" in chart.alt
+        and "Right: the degrees of freedom" in chart.caption
+    )
 
 
 def test_forecast_parts_at_the_end_of_the_pools_reach(drawn):
@@ -115,19 +131,29 @@ def test_forecast_parts_at_the_end_of_the_pools_reach(drawn):
     known, tail = of(by_size, "foretold, 95 %"), of(by_size, "from the fitted tail")
     assert known["x"].tolist() == [100, 200, 400] and tail["x"].tolist() == [400, 800, 1600]
     np.testing.assert_allclose(tail["low"], 0.9 * tail["x"] ** -0.25)
-    assert of(by_size, "from a tenth of it")[["x", "y", "seen"]].to_numpy().tolist() == [[400, 0.5, 40]]
-    assert of(by_size, "measured")[["x", "y"]].to_numpy() == pytest.approx(np.array([[100, 0.6], [400, 0.525]]))
+    assert of(by_size, "from a tenth of it")[["x", "y", "seen"]].to_numpy().tolist() == [
+        [400, 0.5, 40]
+    ]
+    assert of(by_size, "measured")[["x", "y"]].to_numpy() == pytest.approx(
+        np.array([[100, 0.6], [400, 0.525]])
+    )
 
 
 def test_labels_out_of_reach_are_gaps_and_endless_intervals_end_at_the_edge(drawn):
     panel = drawn["forecast"].panels[1]
     table = of(panel, "")
     assert table["x"].tolist() == [0.4, 0.3, 0.1] and table["y"].tolist() == [900, 4e4, np.inf]
-    assert table["low"].tolist()[:2] == [700, 9e3] and table["high"].tolist()[:2] == [1200, panel.y.view[1]]
+    assert table["low"].tolist()[:2] == [700, 9e3] and table["high"].tolist()[:2] == [
+        1200,
+        panel.y.view[1],
+    ]
     assert table["interval"].tolist()[:2] == ["", "no upper end"] and 4e4 < panel.y.view[1] < 1e5
     assert "2 of 6 such risks are out of reach" in drawn["forecast"].caption
     assert "2 intervals have no upper end and stop at the edge." in drawn["forecast"].caption
-    assert f"{RANDOM}: risk 0.158 (0.142 to 0.174) at n = 1,600, 0.4 takes 900 labels" in drawn["forecast"].alt
+    assert (
+        f"{RANDOM}: risk 0.158 (0.142 to 0.174) at n = 1,600, 0.4 takes 900 labels"
+        in drawn["forecast"].alt
+    )
 
 
 def test_a_run_from_before_labels_were_counted_shows_how_far_its_hindcast_was_off(pair):
@@ -144,7 +170,9 @@ def test_a_run_from_before_labels_were_counted_shows_how_far_its_hindcast_was_of
 
 def test_power_laws_go_through_the_curves_they_were_fitted_to(drawn):
     curves, _ = drawn["scaling"].panels
-    kappa, risk = (line.table for line in curves.lines if (line.group, line.kind) == (RANDOM, "power law"))
+    kappa, risk = (
+        line.table for line in curves.lines if (line.group, line.kind) == (RANDOM, "power law")
+    )
     assert kappa["x"].tolist() == [30, 100] and (kappa["exponent"] == -1.5).all()
     np.testing.assert_allclose(kappa["y"], kappa["x"] ** -1.5, rtol=0.01)
     np.testing.assert_allclose(np.diff(np.log(risk["y"])) / np.diff(np.log(risk["x"])), -0.25)
@@ -158,7 +186,8 @@ def test_exponents_of_pool_measured_and_predicted_stand_in_their_rows(drawn):
     chart = drawn["scaling"]
     panel = chart.panels[1]
     pool, measured, told = (
-        of(panel, kind).set_index("quantity") for kind in ("pool, 95 %", "measured, ± 2 s.e.", "predicted")
+        of(panel, kind).set_index("quantity")
+        for kind in ("pool, 95 %", "measured, ± 2 s.e.", "predicted")
     )
     assert pool.loc["decay a", ["x", "left", "right"]].tolist() == pytest.approx([1.5, 1.4, 1.6])
     assert measured.loc["decay a", "x"] == 1.4  # of subsets
@@ -166,16 +195,20 @@ def test_exponents_of_pool_measured_and_predicted_stand_in_their_rows(drawn):
     assert told.loc["κ(0, n)", "x"] == -1.5 and np.isnan(told.loc["decay a", "x"])
     names = dict(zip(panel.y.ticks, panel.y.names, strict=True))
     assert all(names[np.rint(row.y)] == row.Index for row in pool.itertuples())
-    assert "4 exponents are not quoted" in chart.caption  # ridgeless and fixed sum ridge, of two runs
     assert (
-        f"{RANDOM}: decay a 1.50, measured 1.40, alignment s 0.80, slope of the risk at the best ridge -0.25, measured -0.30"
-        in chart.alt
+        "4 exponents are not quoted" in chart.caption
+    )  # ridgeless and fixed sum ridge, of two runs
+    assert (
+        f"{RANDOM}: decay a 1.50, measured 1.40, alignment s 0.80, slope of the risk at the best"
+        " ridge -0.25, measured -0.30" in chart.alt
     )
 
 
 def test_scaling_of_a_run_without_measured_slopes(pair):
     scaling = pair[0].theory["scaling"].drop(columns=["measured", "measured_low", "measured_high"])
-    old = dataclasses.replace(pair[0], theory=without(pair[0], "curves", "forecast").theory | {"scaling": scaling[:-1]})
+    old = dataclasses.replace(
+        pair[0], theory=without(pair[0], "curves", "forecast").theory | {"scaling": scaling[:-1]}
+    )
     chart = next(chart for chart in charts([old]) if chart.stem == "scaling")
     assert of(chart.panels[1], "measured, ± 2 s.e.")["x"].isna().all()
     assert {line.kind for line in chart.panels[0].lines} == {"κ̂(0, n), subsets", "risk − noise"}

@@ -1,4 +1,5 @@
-"""`KernelRidgeGCV`: scikit-learn's own checks, plain references, invariances, and everything that it refuses."""
+"""`KernelRidgeGCV`: scikit-learn's own checks, plain references, invariances, and everything that
+it refuses."""
 
 import doctest
 import pickle
@@ -32,7 +33,8 @@ kernels = pytest.mark.parametrize("kernel", ["linear", "precomputed"])
 
 DEFINITE = (WIDE, REPEATED, POWER_LAW)
 
-# Checks that hand over a Gram matrix that is no kernel: rounded or truncated beyond its type, or less its mean.
+# Checks that hand over a Gram matrix that is no kernel: rounded or truncated beyond its type, or
+# less its mean.
 
 
 def is_refused(estimator, check):
@@ -44,7 +46,8 @@ def is_refused(estimator, check):
     )
 
 
-# The checks fit whatever comes: noise, whose best ridge is the largest, and float32 Gram matrices that interpolate.
+# The checks fit whatever comes: noise, whose best ridge is the largest, and float32 Gram matrices
+# that interpolate.
 @pytest.mark.filterwarnings("ignore::rmtgen.errors.RmtgenWarning")
 @parametrize_with_checks(
     [
@@ -55,7 +58,9 @@ def is_refused(estimator, check):
 )
 def test_scikit_learn_accepts_it(estimator, check):
     if is_refused(estimator, check):
-        with pytest.raises((NumericalError, AssertionError), match="positive semidefinite|raised NumericalError"):
+        with pytest.raises(
+            (NumericalError, AssertionError), match="positive semidefinite|raised NumericalError"
+        ):
             check(estimator)
     else:
         check(estimator)
@@ -63,12 +68,16 @@ def test_scikit_learn_accepts_it(estimator, check):
 
 def blocks(case, kernel):
     """What `fit` and `predict` take of a case."""
-    return (case.features, case.test_features) if kernel == "linear" else (case.gram, case.test_gram)
+    return (
+        (case.features, case.test_features) if kernel == "linear" else (case.gram, case.test_gram)
+    )
 
 
 def at(ridge, case, kernel, intercept=True):
     """The fit at one ridge."""
-    return KernelRidgeGCV([ridge], kernel=kernel, fit_intercept=intercept).fit(blocks(case, kernel)[0], case.targets)
+    return KernelRidgeGCV([ridge], kernel=kernel, fit_intercept=intercept).fit(
+        blocks(case, kernel)[0], case.targets
+    )
 
 
 def noisy(n=60, p=8, outputs=(), seed=0):
@@ -79,7 +88,8 @@ def noisy(n=60, p=8, outputs=(), seed=0):
     return features, features @ slopes + 4 * rng.standard_normal((n, *outputs))
 
 
-# --- the fit -------------------------------------------------------------------------------------------------------------
+# --- the fit --------------------------------------------------------------------------------------
+# -----------------------
 
 
 @cases
@@ -89,7 +99,9 @@ def noisy(n=60, p=8, outputs=(), seed=0):
 def test_predictions_are_those_of_plain_linear_algebra(case, kernel, intercept, relative):
     ridge = relative * np.trace(case.gram) / len(case.gram)
     model = at(ridge, case, kernel, intercept)
-    wanted = reference.predict(case.gram, case.targets, len(case.gram) * ridge, intercept, case.test_gram)
+    wanted = reference.predict(
+        case.gram, case.targets, len(case.gram) * ridge, intercept, case.test_gram
+    )
     np.testing.assert_allclose(model.predict(blocks(case, kernel)[1]), wanted, rtol=1e-8, atol=1e-9)
 
 
@@ -118,9 +130,13 @@ def test_next_to_interpolation_a_singular_kernel_gives_the_limit(case, kernel, i
 @pytest.mark.parametrize("relative", [1e-4, 1e-2, 1.0])
 def test_it_is_kernel_ridge_at_alpha_n_times_lambda(case, kernel, relative):
     model = at(relative * np.trace(case.gram) / len(case.gram), case, kernel, intercept=False)
-    known = KernelRidge(alpha=len(case.gram) * model.ridge_, kernel=kernel).fit(blocks(case, kernel)[0], case.targets)
+    known = KernelRidge(alpha=len(case.gram) * model.ridge_, kernel=kernel).fit(
+        blocks(case, kernel)[0], case.targets
+    )
     assert model.alpha_ == len(case.gram) * model.ridge_
-    np.testing.assert_allclose(model.dual_coef_, known.dual_coef_, rtol=1e-8, atol=1e-8 * abs(known.dual_coef_).max())
+    np.testing.assert_allclose(
+        model.dual_coef_, known.dual_coef_, rtol=1e-8, atol=1e-8 * abs(known.dual_coef_).max()
+    )
     test = blocks(case, kernel)[1]
     np.testing.assert_allclose(model.predict(test), known.predict(test), rtol=1e-8, atol=1e-10)
 
@@ -130,8 +146,12 @@ def test_it_is_kernel_ridge_at_alpha_n_times_lambda(case, kernel, relative):
 @pytest.mark.parametrize("relative", [1e-4, 1e-2, 1.0])
 def test_it_is_ridge_at_alpha_n_times_lambda(case, intercept, relative):
     model = at(relative * np.trace(case.gram) / len(case.gram), case, "linear", intercept)
-    known = Ridge(alpha=model.alpha_, fit_intercept=intercept, solver="svd").fit(case.features, case.targets)
-    np.testing.assert_allclose(model.coef_, known.coef_, rtol=1e-8, atol=1e-9 * abs(known.coef_).max())
+    known = Ridge(alpha=model.alpha_, fit_intercept=intercept, solver="svd").fit(
+        case.features, case.targets
+    )
+    np.testing.assert_allclose(
+        model.coef_, known.coef_, rtol=1e-8, atol=1e-9 * abs(known.coef_).max()
+    )
     np.testing.assert_allclose(model.intercept_, known.intercept_, rtol=1e-8, atol=1e-12)
 
 
@@ -144,10 +164,14 @@ def test_predictions_have_the_test_risk_of_the_path(case, kernel, intercept, rel
     predictions = at(ridge, case, kernel, intercept).predict(blocks(case, kernel)[1])
     options = {"ridges": [ridge], "intercept": intercept, "test_targets": case.test_targets}
     if kernel == "linear":
-        path = ridge_path_features(case.features, case.targets, test_features=case.test_features, **options)
+        path = ridge_path_features(
+            case.features, case.targets, test_features=case.test_features, **options
+        )
     else:
         path = ridge_path(case.gram, case.targets, test_gram=case.test_gram, **options)
-    assert reference.risk(predictions, case.test_targets) == pytest.approx(path.test_risk[0], rel=1e-8)
+    assert reference.risk(predictions, case.test_targets) == pytest.approx(
+        path.test_risk[0], rel=1e-8
+    )
 
 
 @cases
@@ -156,7 +180,9 @@ def test_predictions_have_the_test_risk_of_the_path(case, kernel, intercept, rel
 def test_at_ridge_0_the_fit_interpolates_with_the_smallest_norm(case, kernel, intercept):
     model = at(0.0, case, kernel, intercept)
     centred = case.features - intercept * case.features.mean(axis=0)
-    shortest = np.linalg.pinv(centred, rcond=1e-10) @ (case.targets - intercept * case.targets.mean(axis=0))
+    shortest = np.linalg.pinv(centred, rcond=1e-10) @ (
+        case.targets - intercept * case.targets.mean(axis=0)
+    )
     weights = model.coef_.T if kernel == "linear" else case.features.T @ model.dual_coef_
     np.testing.assert_allclose(weights, shortest, rtol=1e-8, atol=1e-9 * abs(shortest).max())
     if case.rank == len(case.gram):
@@ -168,9 +194,13 @@ def test_at_ridge_0_the_fit_interpolates_with_the_smallest_norm(case, kernel, in
 @pytest.mark.parametrize("relative", [0.0, 1e-3])
 def test_dual_and_primal_coefficients_are_one_fit(case, intercept, relative):
     model = at(relative * np.trace(case.gram) / len(case.gram), case, "linear", intercept)
-    np.testing.assert_allclose(case.features.T @ model.dual_coef_, model.coef_.T, rtol=1e-8, atol=1e-9)
+    np.testing.assert_allclose(
+        case.features.T @ model.dual_coef_, model.coef_.T, rtol=1e-8, atol=1e-9
+    )
     if intercept:
-        np.testing.assert_allclose(model.dual_coef_.sum(axis=0), 0, atol=1e-9 * abs(model.dual_coef_).max())
+        np.testing.assert_allclose(
+            model.dual_coef_.sum(axis=0), 0, atol=1e-9 * abs(model.dual_coef_).max()
+        )
 
 
 def test_repeated_samples_are_fitted_by_the_mean_of_their_targets():
@@ -192,7 +222,8 @@ def test_a_large_mean_of_the_features_costs_few_digits(kernel, ridge):
     np.testing.assert_allclose(found, known, rtol=1e-8 if kernel == "linear" else 1e-3)
 
 
-# --- GCV and the choice --------------------------------------------------------------------------------------------------
+# --- GCV and the choice
+# --------------------------------------------------------------------------------------------------
 
 
 @cases
@@ -204,7 +235,9 @@ def test_gcv_is_the_formula(case, kernel, intercept):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RmtgenWarning)
         model.fit(blocks(case, kernel)[0], case.targets)
-    inverses = [reference.resolvent(case.gram, len(case.gram) * ridge, intercept) for ridge in ridges]
+    inverses = [
+        reference.resolvent(case.gram, len(case.gram) * ridge, intercept) for ridge in ridges
+    ]
     known = [len(case.gram) * ((g @ case.targets) ** 2).sum() / np.trace(g) ** 2 for g in inverses]
     np.testing.assert_allclose(model.gcv_, known, rtol=1e-9)
     best = int(np.argmin(known))
@@ -234,9 +267,9 @@ def test_the_default_grid_holds_the_minimum(kernel, intercept, shape):
     assert model.ridge_ == model.ridges_[model.gcv_.argmin()]
     assert model.ridges_[0] < model.ridge_ < model.ridges_[-1]
     for other in model.ridges_[::5]:
-        assert KernelRidgeGCV([other], kernel=kernel, fit_intercept=intercept).fit(data, targets).gcv_ >= min(
-            model.gcv_
-        )
+        assert KernelRidgeGCV([other], kernel=kernel, fit_intercept=intercept).fit(
+            data, targets
+        ).gcv_ >= min(model.gcv_)
 
 
 @pytest.mark.parametrize("solver", ["eigen", "nested", "banded", "primal"])
@@ -256,8 +289,11 @@ def test_ridges_are_tried_once_and_kept_ascending():
 
 
 def test_a_tie_goes_to_the_largest_ridge():
-    """Equal eigenvalues: GY is a multiple of Y and tr G of n, so that GCV is the same at every ridge."""
-    model = KernelRidgeGCV([0.25, 0.5, 1.0], kernel="precomputed", fit_intercept=False).fit(np.eye(4), np.ones(4))
+    """Equal eigenvalues: GY is a multiple of Y and tr G of n, so that GCV is the same at every
+    ridge."""
+    model = KernelRidgeGCV([0.25, 0.5, 1.0], kernel="precomputed", fit_intercept=False).fit(
+        np.eye(4), np.ones(4)
+    )
     assert model.gcv_.tolist() == [1.0, 1.0, 1.0]
     assert model.ridge_ == 1.0
 
@@ -278,12 +314,16 @@ def test_outputs_share_the_ridge_of_their_summed_gcv():
     np.testing.assert_allclose(together.gcv_, sum(one.gcv_ for one in apart), rtol=1e-9)
 
 
-# --- the edge of the grid ------------------------------------------------------------------------------------------------
+# --- the edge of the grid
+# ------------------------------------------------------------------------------------------------
 
 
 def test_a_minimum_at_the_smallest_ridge_warns():
     features, _ = noisy()
-    message = r"minimum at the smallest of 2, λ = 0\.1 \(the other end is 10\)\. Pass smaller ridges, or add 0"
+    message = (
+        r"minimum at the smallest of 2, λ = 0\.1 \(the other end is 10\)\. Pass smaller ridges, or"
+        r" add 0"
+    )
     with pytest.warns(RmtgenWarning, match=message) as caught:
         KernelRidgeGCV([0.1, 10.0]).fit(features, features[:, 0])
     assert caught[0].filename == __file__
@@ -291,14 +331,18 @@ def test_a_minimum_at_the_smallest_ridge_warns():
 
 def test_a_minimum_at_the_largest_ridge_warns():
     features, targets = noisy()
-    with pytest.warns(RmtgenWarning, match=r"minimum at the largest of 2, λ = 1e-06 .* Pass larger ridges, unless"):
+    with pytest.warns(
+        RmtgenWarning, match=r"minimum at the largest of 2, λ = 1e-06 .* Pass larger ridges, unless"
+    ):
         KernelRidgeGCV([1e-8, 1e-6]).fit(features, targets)
 
 
 def test_there_is_no_warning_where_the_grid_cannot_grow_or_need_not():
     features, targets = noisy()
     assert KernelRidgeGCV([0.0, 10.0]).fit(features, targets).ridge_ == 0
-    assert KernelRidgeGCV([1e-20, 1e-18, 1.0]).fit(features, features @ np.arange(8.0)).ridge_ == 1e-20  # GCV is 0
+    assert (
+        KernelRidgeGCV([1e-20, 1e-18, 1.0]).fit(features, features @ np.arange(8.0)).ridge_ == 1e-20
+    )  # GCV is 0
     KernelRidgeGCV([1e-6]).fit(features, targets)
     KernelRidgeGCV([1e-8, 0.02, 1e8]).fit(features, targets)
 
@@ -323,9 +367,12 @@ def test_constant_features_predict_the_mean_without_a_warning(kernel, value):
     assert model.degrees_of_freedom_ == pytest.approx(1)
 
 
-# --- invariances ---------------------------------------------------------------------------------------------------------
+# --- invariances ----------------------------------------------------------------------------------
+# -----------------------
 
-problems = st.tuples(st.integers(2, 25), st.integers(1, 35), st.integers(1, 3), st.integers(0, 10**6))
+problems = st.tuples(
+    st.integers(2, 25), st.integers(1, 35), st.integers(1, 3), st.integers(0, 10**6)
+)
 
 
 def draw(n, p, outputs, seed):
@@ -348,11 +395,15 @@ quick = settings(max_examples=40, deadline=None)
 @given(problems, ridges, st.booleans())
 def test_a_gram_matrix_is_its_features(problem, ridge, intercept):
     features, targets, test, _ = draw(*problem)
-    assume(ridge > 0 or problem[0] - problem[1] not in (0, 1))  # nearly singular: digits are lost, not shared
+    assume(
+        ridge > 0 or problem[0] - problem[1] not in (0, 1)
+    )  # nearly singular: digits are lost, not shared
     linear = fitted(features, targets, [ridge], intercept)
     gram = fitted(features @ features.T, targets, [ridge], intercept, "precomputed")
     np.testing.assert_allclose(gram.gcv_, linear.gcv_, rtol=1e-7, atol=1e-14)
-    np.testing.assert_allclose(gram.predict(test @ features.T), linear.predict(test), rtol=1e-7, atol=1e-7)
+    np.testing.assert_allclose(
+        gram.predict(test @ features.T), linear.predict(test), rtol=1e-7, atol=1e-7
+    )
     assert gram.degrees_of_freedom_ == pytest.approx(linear.degrees_of_freedom_, rel=1e-7)
 
 
@@ -365,7 +416,9 @@ def test_the_unit_of_the_features_does_not_matter(problem, intercept, exponent):
     np.testing.assert_allclose(found.ridges_, scale**2 * known.ridges_, rtol=1e-12)
     np.testing.assert_allclose(found.gcv_, known.gcv_, rtol=1e-12)
     assert found.ridge_ == pytest.approx(scale**2 * known.ridge_, rel=1e-12)
-    np.testing.assert_allclose(found.predict(scale * test), known.predict(test), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        found.predict(scale * test), known.predict(test), rtol=1e-9, atol=1e-12
+    )
     np.testing.assert_allclose(found.coef_ * scale, known.coef_, rtol=1e-9, atol=1e-12)
 
 
@@ -378,7 +431,9 @@ def test_a_rotation_of_the_features_rotates_the_coefficients(problem, ridge, int
     known, found = (fitted(x, targets, [ridge], intercept) for x in (features, features @ turn))
     np.testing.assert_allclose(found.gcv_, known.gcv_, rtol=1e-8, atol=1e-14)
     np.testing.assert_allclose(found.coef_, known.coef_ @ turn, rtol=1e-7, atol=1e-7)
-    np.testing.assert_allclose(found.predict(test @ turn), known.predict(test), rtol=1e-7, atol=1e-7)
+    np.testing.assert_allclose(
+        found.predict(test @ turn), known.predict(test), rtol=1e-7, atol=1e-7
+    )
 
 
 @quick
@@ -389,7 +444,9 @@ def test_an_intercept_takes_up_shifts_of_features_and_targets(problem, ridge):
     there, up = rng.standard_normal(problem[1]), rng.standard_normal(problem[2])
     known = fitted(features, targets, [ridge], True)
     found = fitted(features + there, targets + up, [ridge], True)
-    np.testing.assert_allclose(found.predict(test + there), known.predict(test) + up, rtol=1e-7, atol=1e-7)
+    np.testing.assert_allclose(
+        found.predict(test + there), known.predict(test) + up, rtol=1e-7, atol=1e-7
+    )
     np.testing.assert_allclose(found.gcv_, known.gcv_, rtol=1e-7, atol=1e-14)
 
 
@@ -407,7 +464,8 @@ def test_the_order_of_the_samples_does_not_matter(problem, ridge, intercept):
     np.testing.assert_allclose(found.dual_coef_, known.dual_coef_[order], rtol=1e-6, atol=1e-6)
 
 
-# --- as an estimator among estimators ------------------------------------------------------------------------------------
+# --- as an estimator among estimators
+# ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("outputs", [(), (1,), (3,)], ids=str)
@@ -439,9 +497,9 @@ def test_a_refit_with_another_kernel_forgets_the_coefficients():
 def test_clone_and_pickle(kernel):
     features, targets = noisy()
     data = features if kernel == "linear" else features @ features.T
-    model = KernelRidgeGCV(ridges=(1e-4, 0.02, 10.0), kernel=kernel, fit_intercept=False, solver="eigen").fit(
-        data, targets
-    )
+    model = KernelRidgeGCV(
+        ridges=(1e-4, 0.02, 10.0), kernel=kernel, fit_intercept=False, solver="eigen"
+    ).fit(data, targets)
     assert clone(model).get_params() == model.get_params()
     assert not hasattr(clone(model), "ridge_")
     again = pickle.loads(pickle.dumps(model))
@@ -452,7 +510,10 @@ def test_in_a_pipeline_under_a_grid_search():
     features, _ = noisy()
     targets = features[:, 0] + 0.1 * np.sin(1e4 * features[:, 1])
     pipeline = make_pipeline(StandardScaler(), KernelRidgeGCV())
-    grid = {"kernelridgegcv__ridges": [None, [1e9, 2e9]], "kernelridgegcv__solver": ["auto", "primal"]}
+    grid = {
+        "kernelridgegcv__ridges": [None, [1e9, 2e9]],
+        "kernelridgegcv__solver": ["auto", "primal"],
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RmtgenWarning)
         search = GridSearchCV(pipeline, grid, cv=3).fit(features, targets)
@@ -465,7 +526,9 @@ def test_in_a_pipeline_under_a_grid_search():
 def test_cross_validation_slices_a_gram_matrix_both_ways():
     features, targets = noisy()
     known = cross_val_predict(KernelRidgeGCV(), features, targets, cv=4)
-    found = cross_val_predict(KernelRidgeGCV(kernel="precomputed"), features @ features.T, targets, cv=4)
+    found = cross_val_predict(
+        KernelRidgeGCV(kernel="precomputed"), features @ features.T, targets, cv=4
+    )
     np.testing.assert_allclose(found, known, rtol=1e-6)
 
 
@@ -481,7 +544,10 @@ def test_columns_of_a_frame_are_remembered():
 def test_float32_features_are_fitted_in_float64():
     features, targets = noisy()
     single = features.astype(np.float32)
-    found, known = KernelRidgeGCV().fit(single, targets), KernelRidgeGCV().fit(single.astype(float), targets)
+    found, known = (
+        KernelRidgeGCV().fit(single, targets),
+        KernelRidgeGCV().fit(single.astype(float), targets),
+    )
     np.testing.assert_array_equal(found.gcv_, known.gcv_)
     np.testing.assert_array_equal(found.coef_, known.coef_)
     assert found.predict(single).dtype == np.float64
@@ -492,15 +558,20 @@ def test_a_float32_gram_matrix_has_a_grid_that_it_resolves():
     gram = features @ features.T
     found = KernelRidgeGCV(kernel="precomputed").fit(gram.astype(np.float32), targets)
     known = KernelRidgeGCV(found.ridges_, kernel="precomputed").fit(gram, targets)
-    assert len(gram) * found.ridges_[0] > 10 * np.finfo(np.float32).eps * np.linalg.eigvalsh(gram)[-1]
+    assert (
+        len(gram) * found.ridges_[0] > 10 * np.finfo(np.float32).eps * np.linalg.eigvalsh(gram)[-1]
+    )
     assert found.ridge_ == known.ridge_
     np.testing.assert_allclose(found.predict(gram), known.predict(gram), rtol=1e-3)
     with pytest.warns(RmtgenWarning, match="a float32 Gram matrix resolves nλ"):
-        KernelRidgeGCV([0.0, 0.02, 10.0], kernel="precomputed").fit(gram.astype(np.float32), targets)
+        KernelRidgeGCV([0.0, 0.02, 10.0], kernel="precomputed").fit(
+            gram.astype(np.float32), targets
+        )
 
 
 def test_a_float32_gram_matrix_keeps_the_modes_that_its_ridge_resolves():
-    """Eigenvalues below its rounding, but δ above: K + δI is definite, and they are part of the fit."""
+    """Eigenvalues below its rounding, but δ above: K + δI is definite, and they are part of the
+    fit."""
     vectors = orthonormal(60, 60, np.random.default_rng(0))
     gram = (vectors * np.repeat([1.0, 8e-7], 30)) @ vectors.T
     gram, targets, ridge = (gram + gram.T) / 2, vectors[:, 0] + vectors[:, 40], 3e-6 / 60
@@ -512,7 +583,8 @@ def test_a_float32_gram_matrix_keeps_the_modes_that_its_ridge_resolves():
     assert vectors[:, 40] @ found.predict(gram) == pytest.approx(8e-7 / 3.8e-6, rel=0.1)
 
 
-# --- what is refused -----------------------------------------------------------------------------------------------------
+# --- what is refused ------------------------------------------------------------------------------
+# -----------------------
 
 FEATURES, TARGETS = noisy()
 GRAM = FEATURES @ FEATURES.T
@@ -523,10 +595,16 @@ GRAM = FEATURES @ FEATURES.T
     [
         ({"ridges": [0.1, -1.0]}, r"ridges must be finite and >= 0: got -1\.0"),
         ({"ridges": [0.1, np.nan]}, "ridges must be finite and >= 0: got nan"),
-        ({"ridges": []}, r"ridges must be a list of numbers: expected shape \(l,\), l >= 1, got \(0,\)"),
+        (
+            {"ridges": []},
+            r"ridges must be a list of numbers: expected shape \(l,\), l >= 1, got \(0,\)",
+        ),
         ({"ridges": [[0.1]]}, r"ridges must be a list of numbers: .* got \(1, 1\)"),
         ({"ridges": "log"}, "ridges must be numbers: got 'log'"),
-        ({"kernel": "rbf"}, "expected 'linear' or 'precomputed', got 'rbf'. Compute any other with sklearn"),
+        (
+            {"kernel": "rbf"},
+            "expected 'linear' or 'precomputed', got 'rbf'. Compute any other with sklearn",
+        ),
         ({"kernel": np.dot}, "expected 'linear' or 'precomputed', got <"),
         ({"solver": "eigne"}, "solver must be a known one: got 'eigne'. Did you mean eigen?"),
         ({"solver": "matrix_free"}, "solver='matrix_free' reads its Gram matrix from a store"),
@@ -551,14 +629,18 @@ def test_entries_that_are_not_finite_are_refused(value, where, kernel):
 
 def test_a_gram_matrix_that_is_not_square_is_refused():
     with pytest.raises(
-        UsageError, match=r"training samples: expected X of shape \(60, 60\), got \(60, 8\)\. Rows of test"
+        UsageError,
+        match=r"training samples: expected X of shape \(60, 60\), got \(60, 8\)\. Rows of test",
     ):
         KernelRidgeGCV(kernel="precomputed").fit(FEATURES, TARGETS)
 
 
 @pytest.mark.parametrize(
     ("gram", "message"),
-    [(GRAM - 9 * np.eye(60), "positive semidefinite: .* got -9"), (GRAM + np.triu(GRAM), "gram must be symmetric")],
+    [
+        (GRAM - 9 * np.eye(60), "positive semidefinite: .* got -9"),
+        (GRAM + np.triu(GRAM), "gram must be symmetric"),
+    ],
     ids=["indefinite", "asymmetric"],
 )
 def test_a_matrix_that_is_no_kernel_is_refused(gram, message):
@@ -566,10 +648,14 @@ def test_a_matrix_that_is_no_kernel_is_refused(gram, message):
         KernelRidgeGCV(kernel="precomputed").fit(gram, TARGETS)
 
 
-@pytest.mark.parametrize(("kernel", "data", "expected"), [("linear", FEATURES, 8), ("precomputed", GRAM, 60)])
+@pytest.mark.parametrize(
+    ("kernel", "data", "expected"), [("linear", FEATURES, 8), ("precomputed", GRAM, 60)]
+)
 def test_other_columns_than_in_fit_are_refused(kernel, data, expected):
     model = KernelRidgeGCV(kernel=kernel).fit(data, TARGETS)
-    with pytest.raises(ValueError, match=f"X has 5 features, but KernelRidgeGCV is expecting {expected} features"):
+    with pytest.raises(
+        ValueError, match=f"X has 5 features, but KernelRidgeGCV is expecting {expected} features"
+    ):
         model.predict(data[:, :5])
 
 
@@ -599,12 +685,14 @@ def test_without_scikit_learn_one_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.base", None)
     monkeypatch.delitem(sys.modules, "rmtgen.ridge.estimator")
     monkeypatch.delitem(vars(rmtgen), "KernelRidgeGCV", raising=False)
-    with pytest.raises(MissingInputError, match=r"needs scikit-learn >= 1\.6, .*pip install 'rmtgen\[sklearn\]'"):
+    with pytest.raises(
+        MissingInputError, match=r"needs scikit-learn >= 1\.6, .*pip install 'rmtgen\[sklearn\]'"
+    ):
         _ = rmtgen.KernelRidgeGCV
 
 
 def test_the_example_runs():
-    assert doctest.testmod(sys.modules["rmtgen.ridge.estimator"]) == (0, 5)
+    assert doctest.testmod(sys.modules["rmtgen.ridge.estimator"]) == (0, 6)
 
 
 def test_it_is_public():

@@ -1,4 +1,5 @@
-"""Estimates from products alone, against the dense answer: as close as their errors say, and honest where they are not."""
+"""Estimates from products alone, against the dense answer: as close as their errors say, and honest
+where they are not."""
 
 import numpy as np
 import pytest
@@ -6,7 +7,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rmtgen.errors import CapacityError, CorruptInputError, MissingInputError, NumericalError, RmtgenWarning, UsageError
+from rmtgen.errors import (
+    CapacityError,
+    CorruptInputError,
+    MissingInputError,
+    NumericalError,
+    RmtgenWarning,
+    UsageError,
+)
 from rmtgen.linalg.krylov import Krylov
 from rmtgen.ridge import COLUMNS, ridge_path, ridge_path_stored
 from rmtgen.ridge.matrix_free import ERROR_COLUMNS, TOLERANCE
@@ -36,16 +44,22 @@ def store(tmp_path):
 
 def dense(block, targets, test_targets, **options):
     n = len(targets)
-    return ridge_path(block[:n], targets, test_gram=block[n:], test_targets=test_targets, loo=False, **options)
+    return ridge_path(
+        block[:n], targets, test_gram=block[n:], test_targets=test_targets, loo=False, **options
+    )
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(2, 50), st.integers(1, 6), st.integers(1, 40), st.integers(0, 10**6))
 def test_a_space_that_is_whole_solves_exactly(n, b, p, seed):
-    """Rank-deficient matrices and right-hand sides end early, or in the whole space; either is exact."""
+    """Rank-deficient matrices and right-hand sides end early, or in the whole space; either is
+    exact."""
     rng = np.random.default_rng(seed)
     rows = torch.from_numpy(rng.standard_normal((n, p)))
-    matrix, columns = rows @ rows.mT, torch.from_numpy(rng.standard_normal((n, b)) @ np.diag(np.arange(b) % 3))
+    matrix, columns = (
+        rows @ rows.mT,
+        torch.from_numpy(rng.standard_normal((n, b)) @ np.diag(np.arange(b) % 3)),
+    )
     if b == 1:
         columns += 1
     space = Krylov(lambda block: matrix @ block, columns, n)
@@ -53,7 +67,9 @@ def test_a_space_that_is_whole_solves_exactly(n, b, p, seed):
         pass
     basis = space.basis[: space.count]
     np.testing.assert_allclose(basis @ basis.mT, np.eye(space.count), atol=1e-12)
-    np.testing.assert_allclose(space.matrix(), basis @ matrix @ basis.mT, atol=1e-11 * matrix.norm())
+    np.testing.assert_allclose(
+        space.matrix(), basis @ matrix @ basis.mT, atol=1e-11 * matrix.norm()
+    )
     solution, residuals = space.solve(0.5)
     known = torch.linalg.solve(matrix + 0.5 * torch.eye(n, dtype=torch.float64), columns)
     np.testing.assert_allclose(basis.mT @ solution, known, atol=1e-9)
@@ -76,17 +92,32 @@ def test_residuals_are_those_of_the_solution():
 @pytest.mark.parametrize("intercept", [False, True])
 @pytest.mark.parametrize("sizes", [[160], [100, 31]])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_what_needs_no_trace_is_exact_and_the_rest_within_its_error(tmp_path, intercept, sizes, dtype):
+def test_what_needs_no_trace_is_exact_and_the_rest_within_its_error(
+    tmp_path, intercept, sizes, dtype
+):
     block, targets, test_targets = problem()
     block = block.astype(dtype).astype(np.float64)
     store = stored(tmp_path, block, 160, dtype=dtype)
     options = {"ridges": [1e-3, 1e-1, 10.0], "sizes": sizes, "intercept": intercept}
     known = dense(block, targets, test_targets, **options)
-    found = ridge_path_stored(store, targets, test_targets=test_targets, **options, solver="matrix_free", probes=24)
+    found = ridge_path_stored(
+        store, targets, test_targets=test_targets, **options, solver="matrix_free", probes=24
+    )
     assert tuple(found.columns) == COLUMNS + ERROR_COLUMNS
     assert found.attrs == {"outputs": 3, "estimate": True}
-    for column in ("n", "ridge", "train_risk", "norm2", "test_risk", "test_risk_se", "train_error", "test_error"):
-        np.testing.assert_allclose(found[column], known[column], rtol=20 * TOLERANCE, err_msg=column)
+    for column in (
+        "n",
+        "ridge",
+        "train_risk",
+        "norm2",
+        "test_risk",
+        "test_risk_se",
+        "train_error",
+        "test_error",
+    ):
+        np.testing.assert_allclose(
+            found[column], known[column], rtol=20 * TOLERANCE, err_msg=column
+        )
     for column in ("gcv", "df", "kappa", "kappa_prime"):
         allowed = 4 * found[f"{column}_se"] + 20 * TOLERANCE * known[column].abs()
         assert ((found[column] - known[column]).abs() <= allowed).all(), column
@@ -97,7 +128,12 @@ def test_what_needs_no_trace_is_exact_and_the_rest_within_its_error(tmp_path, in
 
 def test_standard_errors_are_those_of_repeated_estimates(store):
     _, targets, test_targets = problem()
-    options = {"sum_ridges": [1.0], "test_targets": test_targets, "solver": "matrix_free", "probes": 8}
+    options = {
+        "sum_ridges": [1.0],
+        "test_targets": test_targets,
+        "solver": "matrix_free",
+        "probes": 8,
+    }
     frames = [ridge_path_stored(store, targets, **options, seed=seed).iloc[0] for seed in range(60)]
     for column in ("gcv", "df", "kappa", "kappa_prime"):
         spread = np.std([frame[column] for frame in frames], ddof=1)
@@ -110,7 +146,9 @@ def test_dense_solvers_read_the_store(store):
     options = {"ridges": [0.0, 1e-2], "sizes": [50, 160]}
     known = dense(block, targets, test_targets, **options)
     for solver in ("auto", "eigen", "nested", "banded"):
-        found = ridge_path_stored(store, targets, test_targets=test_targets, **options, solver=solver)
+        found = ridge_path_stored(
+            store, targets, test_targets=test_targets, **options, solver=solver
+        )
         np.testing.assert_allclose(found, known, rtol=1e-8, atol=1e-20, err_msg=solver)
         assert found.attrs == {"outputs": 3}
 
@@ -121,7 +159,8 @@ def test_auto_is_dense_where_it_fits(store):
     assert "estimate" not in ridge_path_stored(store, targets, **options, memory="2MiB").attrs
     assert ridge_path_stored(store, targets, **options, memory="400KiB").attrs["estimate"]
     with pytest.raises(
-        CapacityError, match=r"solver='nested' needs .* got 400.0 KiB available. solver='matrix_free' fits"
+        CapacityError,
+        match=r"solver='nested' needs .* got 400.0 KiB available. solver='matrix_free' fits",
     ):
         ridge_path_stored(store, targets, **options, memory="400KiB", solver="nested")
 
@@ -130,7 +169,8 @@ def test_memory_that_is_too_small_for_the_ridge_is_told(store):
     _, targets, test_targets = problem()
     options = {"sum_ridges": [1e-4], "test_targets": test_targets, "solver": "matrix_free"}
     with pytest.warns(
-        RmtgenWarning, match=r"should be <= 0.0001, got up to .* at δ = 0.0001 with \d+ of 160 dimensions"
+        RmtgenWarning,
+        match=r"should be <= 0.0001, got up to .* at δ = 0.0001 with \d+ of 160 dimensions",
     ):
         found = ridge_path_stored(store, targets, **options, memory="60KiB")
     assert found.residual[0] > 1e-3
@@ -142,14 +182,19 @@ def test_memory_that_is_too_small_for_the_ridge_is_told(store):
         ({"ridges": [1.0, 0.0]}, r"needs ridges > 0, got 0. Leave it out"),
         ({"ridges": [1.0], "loo": True}, "has no leave-one-out columns, got loo=True"),
         ({"ridges": [1.0], "probes": 1}, "probes must be at least 2, got 1"),
-        ({"ridges": [1.0], "memory": "much"}, "expected an amount of memory such as 4GiB, got 'much'"),
+        (
+            {"ridges": [1.0], "memory": "much"},
+            "expected an amount of memory such as 4GiB, got 'much'",
+        ),
         ({"ridges": [1.0], "test_targets": None}, "got test samples without test targets"),
     ],
 )
 def test_what_makes_no_sense_is_refused(store, options, message):
     _, targets, test_targets = problem()
     with pytest.raises(UsageError, match=message):
-        ridge_path_stored(store, targets, **{"test_targets": test_targets, "solver": "matrix_free"} | options)
+        ridge_path_stored(
+            store, targets, **{"test_targets": test_targets, "solver": "matrix_free"} | options
+        )
 
 
 def test_an_indefinite_matrix_is_named(tmp_path):
@@ -157,7 +202,9 @@ def test_an_indefinite_matrix_is_named(tmp_path):
     vector = np.linalg.eigh(block[:160])[1][:, 80]
     spoilt = block[:160] - 3 * np.outer(vector, vector)
     store = stored(tmp_path, spoilt, 160)
-    with pytest.raises(NumericalError, match=r"must be positive semidefinite: .* got -2\.\d+ \(the largest"):
+    with pytest.raises(
+        NumericalError, match=r"must be positive semidefinite: .* got -2\.\d+ \(the largest"
+    ):
         ridge_path_stored(store, targets, ridges=[1.0], solver="matrix_free")
 
 
@@ -166,7 +213,9 @@ def test_tiles_that_are_missing_damaged_or_not_finite_are_named(tmp_path, solver
     block, targets, _ = problem()
     options = {"ridges": [0.1], "solver": solver}
     store = stored(tmp_path / "nan", np.where(np.arange(160) == 100, np.nan, block[:160]), 160)
-    with pytest.raises(NumericalError, match=r"gram must be finite: got \d+ NaN .* in tile-00000096-0"):
+    with pytest.raises(
+        NumericalError, match=r"gram must be finite: got \d+ NaN .* in tile-00000096-0"
+    ):
         ridge_path_stored(store, targets, **options)
     store = stored(tmp_path / "damaged", block[:160], 160)
     file = store.shards.path("tile-00000096-00000048")
@@ -185,9 +234,16 @@ def test_a_budget_is_kept(store, monkeypatch):
     _, targets, test_targets = problem()
     spaces = []
     honest = Krylov.__init__
-    monkeypatch.setattr(Krylov, "__init__", lambda self, *args: spaces.append(self) or honest(self, *args))
+    monkeypatch.setattr(
+        Krylov, "__init__", lambda self, *args: spaces.append(self) or honest(self, *args)
+    )
     with pytest.warns(RmtgenWarning):
-        options = {"sum_ridges": [1e-4], "test_targets": test_targets, "solver": "matrix_free", "memory": "80KiB"}
+        options = {
+            "sum_ridges": [1e-4],
+            "test_targets": test_targets,
+            "solver": "matrix_free",
+            "memory": "80KiB",
+        }
         ridge_path_stored(store, targets, **options)
     (space,) = spaces
     assert 0.5 * 80 * 1024 < space.basis.nbytes + space.projected.nbytes <= 80 * 1024

@@ -1,4 +1,5 @@
-"""The primal solver: rows that arrive in blocks, sizes that share a factorisation, files as features."""
+"""The primal solver: rows that arrive in blocks, sizes that share a factorisation, files as
+features."""
 
 import numpy as np
 import pytest
@@ -31,7 +32,11 @@ def problem(n=700, p=30, m=40, seed=0, mean=0.0):
 @pytest.mark.parametrize("rows", [1, 17, 10**6])
 def test_blocks_and_sizes_agree_with_the_eigen_solver(intercept, mean, rows, monkeypatch):
     data = problem(200, mean=mean)
-    options = {"ridges": [0.0, 1e-6, 1e-2, 10.0], "sizes": [200, 40, 171, 40], "intercept": intercept}
+    options = {
+        "ridges": [0.0, 1e-6, 1e-2, 10.0],
+        "sizes": [200, 40, 171, 40],
+        "intercept": intercept,
+    }
     eigen = ridge_path_features(**data, **options, solver="eigen")
     monkeypatch.setattr(primal, "ROWS", rows)
     monkeypatch.setattr(path, "solve_eigen", None)
@@ -66,7 +71,9 @@ def test_the_rows_are_read_once_and_the_triangle_grows(monkeypatch, never_eigen)
 def test_small_sizes_and_unsure_samples_are_left_to_the_eigen_solver():
     data = problem(60, 30)
     options = {"ridges": [0.0, 1.0], "sizes": [10, 30, 31, 60]}
-    frames = [ridge_path_features(**data, **options, solver=solver) for solver in ("primal", "eigen")]
+    frames = [
+        ridge_path_features(**data, **options, solver=solver) for solver in ("primal", "eigen")
+    ]
     np.testing.assert_allclose(*frames, rtol=1e-7, atol=1e-20)
     features, targets = lonely_sample()
     frames = [
@@ -84,11 +91,15 @@ def test_a_file_of_float32_features(tmp_path, never_eigen):
     data["features"] = np.memmap(tmp_path / "features", np.float32, "c", shape=file.shape)
     found = ridge_path_features(**data, ridges=[1e-3], solver="primal")
     data["features"] = np.array(file, np.float64)
-    np.testing.assert_allclose(found, ridge_path_features(**data, ridges=[1e-3], solver="primal"), rtol=1e-12)
+    np.testing.assert_allclose(
+        found, ridge_path_features(**data, ridges=[1e-3], solver="primal"), rtol=1e-12
+    )
 
 
 def test_no_second_pass_where_no_column_needs_it(monkeypatch):
     monkeypatch.setattr(primal._Fit, "_blocks", None)
-    found = ridge_path_features(TALL.features, TALL.features[:, :2], ridges=[0.1], loo=False, solver="primal")
+    found = ridge_path_features(
+        TALL.features, TALL.features[:, :2], ridges=[0.1], loo=False, solver="primal"
+    )
     assert np.isfinite(found.gcv[0])
     assert found[["loo", "train_error", "loo_error"]].isna().all(axis=None)

@@ -20,7 +20,8 @@ intercepts = pytest.mark.parametrize("intercept", [False, True], ids=["plain", "
 
 
 def draw(n, p, outputs, scale, seed, repeat):
-    """Features of n train and 6 test samples, and targets of as many outputs; the last sample may be the first again."""
+    """Features of n train and 6 test samples, and targets of as many outputs; the last sample may
+    be the first again."""
     rng = np.random.default_rng(seed)
     features = scale * rng.standard_normal((n + 6, p)) * np.arange(1, p + 1) ** -0.5
     targets = rng.standard_normal((n + 6, outputs))
@@ -42,16 +43,22 @@ problems = st.fixed_dictionaries(
 
 
 def check(frame, gram, data, sum_ridges, intercept, tolerance):
-    """Every row against the reference; norm2 is a difference of larger numbers there, and a mean of zeros nothing."""
+    """Every row against the reference; norm2 is a difference of larger numbers there, and a mean of
+    zeros nothing."""
     _, targets, _, test_targets = data
     for (_, found), sum_ridge in zip(frame.iterrows(), sum_ridges, strict=True):
-        known = reference.row(gram[0], targets, sum_ridge / len(targets), intercept, gram[1], test_targets)
+        known = reference.row(
+            gram[0], targets, sum_ridge / len(targets), intercept, gram[1], test_targets
+        )
         power = (targets**2).sum() / sum_ridge
         for column in COLUMNS:
             if "error" in column or (column == "loo" and np.isnan(found.loo)):
                 continue  # a tie may fall either way; LOO is asked for elsewhere
             floor = {"norm2": tolerance * power, "df": tolerance * len(targets)}.get(column, 1e-14)
-            assert found[column] == pytest.approx(known[column], rel=tolerance, abs=floor), (column, sum_ridge)
+            assert found[column] == pytest.approx(known[column], rel=tolerance, abs=floor), (
+                column,
+                sum_ridge,
+            )
 
 
 @settings(max_examples=60, deadline=None)
@@ -60,9 +67,16 @@ def test_well_posed_eight_digits(problem, relative, intercept, solver):
     data = features, targets, tests, test_targets = draw(**problem)
     gram, test_gram = features @ features.T, tests @ features.T
     sum_ridges = [10**relative * np.trace(gram) / len(gram), 10.0 * np.trace(gram)]
-    options = {"sum_ridges": sum_ridges, "intercept": intercept, "solver": solver, "loo": solver != "banded"}
+    options = {
+        "sum_ridges": sum_ridges,
+        "intercept": intercept,
+        "solver": solver,
+        "loo": solver != "banded",
+    }
     if solver == "primal":
-        frame = ridge_path_features(features, targets, test_features=tests, test_targets=test_targets, **options)
+        frame = ridge_path_features(
+            features, targets, test_features=tests, test_targets=test_targets, **options
+        )
     else:
         frame = ridge_path(gram, targets, test_gram=test_gram, test_targets=test_targets, **options)
     check(frame, (gram, test_gram), data, sum_ridges, intercept, 1e-8)
@@ -102,7 +116,12 @@ def test_near_interpolation_six_digits(n, extra, seed, intercept, solver):
     data = features, targets, tests, test_targets = draw(n, n + extra, 2, 1.0, seed, False)
     gram, test_gram = features @ features.T, tests @ features.T
     sum_ridges = [1e-7 * np.trace(gram) / n]
-    options = {"sum_ridges": sum_ridges, "intercept": intercept, "solver": solver, "loo": solver != "banded"}
+    options = {
+        "sum_ridges": sum_ridges,
+        "intercept": intercept,
+        "solver": solver,
+        "loo": solver != "banded",
+    }
     frame = ridge_path(gram, targets, test_gram=test_gram, test_targets=test_targets, **options)
     check(frame, (gram, test_gram), data, sum_ridges, intercept, 1e-6)
 
@@ -110,14 +129,25 @@ def test_near_interpolation_six_digits(n, extra, seed, intercept, solver):
 @pytest.mark.parametrize("case", [WIDE, TALL, DEFICIENT_WIDE], ids=lambda case: case.name)
 @intercepts
 def test_without_a_ridge_all_give_the_exact_limit(case, intercept):
-    options = {"ridges": [0.0, 1e-300], "intercept": intercept, "loo": False, "sizes": [7, len(case.features)]}
+    options = {
+        "ridges": [0.0, 1e-300],
+        "intercept": intercept,
+        "loo": False,
+        "sizes": [7, len(case.features)],
+    }
     tests = {"test_targets": case.test_targets}
     frames = [
-        ridge_path(case.gram, case.targets, test_gram=case.test_gram, **tests, **options, solver=s) for s in DENSE
+        ridge_path(case.gram, case.targets, test_gram=case.test_gram, **tests, **options, solver=s)
+        for s in DENSE
     ]
     frames.append(
         ridge_path_features(
-            case.features, case.targets, test_features=case.test_features, **tests, **options, solver="primal"
+            case.features,
+            case.targets,
+            test_features=case.test_features,
+            **tests,
+            **options,
+            solver="primal",
         )
     )
     for frame in frames[1:]:
@@ -133,11 +163,18 @@ def test_an_indefinite_gram_matrix_is_refused_even_at_ridges_that_repair_it(solv
     values = np.concatenate([[1.0], np.linspace(0.5, 4, 18), [-0.25]])
     gram, targets = (vectors * values) @ vectors.T, rng.standard_normal(20)
     options = {"sum_ridges": [0.1, 1.0], "loo": False, "solver": solver, "intercept": intercept}
-    message = r"eigenvalues >= -.*, got -0.25 \(the largest is 4, n = 20\).*add 0.25 to its diagonal.*ridge of 0.0125"
+    message = (
+        r"eigenvalues >= -.*, got -0.25 \(the largest is 4, n = 20\).*add 0.25 to its"
+        r" diagonal.*ridge of 0.0125"
+    )
     with pytest.raises(NumericalError, match=message):
         ridge_path(gram, targets, **options)
     assert np.isfinite(ridge_path(gram + 0.25 * np.eye(20), targets, **options).gcv).all()
-    negative = gram + 0.5 * np.outer(vectors[:, -1], vectors[:, -1]) - 3 * np.outer(vectors[:, 0], vectors[:, 0])
+    negative = (
+        gram
+        + 0.5 * np.outer(vectors[:, -1], vectors[:, -1])
+        - 3 * np.outer(vectors[:, 0], vectors[:, 0])
+    )
     if intercept:
         assert np.isfinite(ridge_path(negative, targets, **options).gcv).all()
     else:
@@ -158,7 +195,8 @@ def test_what_is_no_gram_matrix_is_refused(solver, spoil, message):
         ridge_path(spoil(WIDE.gram), WIDE.targets, ridges=[1.0], loo=False, solver=solver)
 
 
-# --- the choice ---------------------------------------------------------------------------------------------------------
+# --- the choice -----------------------------------------------------------------------------------
+# ----------------------
 
 
 def chosen(kernel, options):
@@ -190,7 +228,11 @@ def test_auto_takes_the_cheapest_for_a_gram_matrix(options, solver):
 
 @pytest.mark.parametrize(("shape", "solver"), [((50_000, 300), "primal"), ((1000, 4000), "eigen")])
 def test_auto_for_features_depends_on_their_number(shape, solver):
-    options = {"ridges": np.geomspace(1e-3, 1, 20), "sizes": [shape[0] // 2, shape[0]], "loo": False}
+    options = {
+        "ridges": np.geomspace(1e-3, 1, 20),
+        "sizes": [shape[0] // 2, shape[0]],
+        "loo": False,
+    }
     assert chosen(FeatureKernel.checked(np.ones(shape, np.float32), None), options) == solver
 
 
@@ -201,18 +243,26 @@ def test_what_does_not_fit_the_memory_is_refused_with_what_does(monkeypatch):
     assert chosen(kernel, GRID) == "nested"
     targets = np.ones(3000)
     with pytest.raises(
-        CapacityError, match=r"'eigen' needs 412.0 MiB of memory, got 137.3 MiB available. solver='nested' f"
+        CapacityError,
+        match=r"'eigen' needs 412.0 MiB of memory, got 137.3 MiB available. solver='nested' f",
     ):
         ridge_path(np.eye(3000), targets, **GRID, solver="eigen")
     monkeypatch.setattr(path, "available", lambda device: 1000)
-    with pytest.raises(CapacityError, match=r"got 1000 B available. No solver fits. Or take smaller sizes"):
+    with pytest.raises(
+        CapacityError, match=r"got 1000 B available. No solver fits. Or take smaller sizes"
+    ):
         ridge_path(np.eye(3000), targets, **GRID)
 
 
 @pytest.mark.parametrize("options", [MANY, MANY | {"loo": False}, GRID, GRID | {"loo": False}])
 def test_the_cost_is_that_of_the_choice_and_takes_shapes_alone(options):
-    kernel, shapes = (GramKernel(torch.ones(3000, 3000, device=device), None) for device in ("cpu", "meta"))
-    grid, loo = Grid.checked(options.get("ridges"), options.get("sum_ridges")), options.get("loo", True)
+    kernel, shapes = (
+        GramKernel(torch.ones(3000, 3000, device=device), None) for device in ("cpu", "meta")
+    )
+    grid, loo = (
+        Grid.checked(options.get("ridges"), options.get("sum_ridges")),
+        options.get("loo", True),
+    )
     problem = Problem(shapes, torch.empty(3000, 1, device="meta"), None, loo, False, None, None)
     sizes = list(options["sizes"])
     expected = SOLVERS[chosen(kernel, options)].cost(problem, sizes, grid)
@@ -224,8 +274,20 @@ def test_the_cost_is_that_of_the_choice_and_takes_shapes_alone(options):
 @pytest.mark.parametrize(
     ("solver", "message"),
     [
-        ("banded", r"solver='banded' has no leave-one-out columns, got loo=True. Pass loo=False, or another solver"),
-        ("primal", "solver='primal' works on features, got a Gram matrix. Call ridge_path_features, or another"),
+        (
+            "banded",
+            (
+                r"solver='banded' has no leave-one-out columns, got loo=True. Pass loo=False, or"
+                r" another solver"
+            ),
+        ),
+        (
+            "primal",
+            (
+                "solver='primal' works on features, got a Gram matrix. Call ridge_path_features, or"
+                " another"
+            ),
+        ),
         ("matrix_free", "reads its Gram matrix from a store. Call ridge_path_stored"),
         ("cholesky", "solver must be a known one: got 'cholesky'"),
     ],

@@ -11,7 +11,11 @@ LABELS = [2, 0, 1, 2]
 
 @pytest.mark.parametrize(
     ("coding", "row", "intercept"),
-    [("onehot", [0, 0, 1], False), ("centered", [-1 / 3, -1 / 3, 2 / 3], False), ("intercept", [0, 0, 1], True)],
+    [
+        ("onehot", [0, 0, 1], False),
+        ("centered", [-1 / 3, -1 / 3, 2 / 3], False),
+        ("intercept", [0, 0, 1], True),
+    ],
 )
 @pytest.mark.parametrize("kind", [np.array, torch.tensor])
 def test_each_coding(coding, row, intercept, kind):
@@ -24,7 +28,13 @@ def test_each_coding(coding, row, intercept, kind):
 
 
 def test_a_class_missing_from_the_labels_keeps_its_output():
-    assert encode_targets(np.array([0, 1]), 5, "onehot").values.sum(dim=0).tolist() == [1, 1, 0, 0, 0]
+    assert encode_targets(np.array([0, 1]), 5, "onehot").values.sum(dim=0).tolist() == [
+        1,
+        1,
+        0,
+        0,
+        0,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -62,12 +72,19 @@ def test_matrices_share_memory_where_they_can_and_are_not_modified():
             r"features must be a matrix with entries: expected 2 dimensions, got shape \(3,\)",
         ),
         (torch.zeros(0, 3), UsageError, r"got shape \(0, 3\)"),
-        (torch.zeros(2, 2, dtype=torch.float16), UsageError, "features must be float32 or float64: got torch.float16"),
+        (
+            torch.zeros(2, 2, dtype=torch.float16),
+            UsageError,
+            "features must be float32 or float64: got torch.float16",
+        ),
         (torch.zeros(2, 2, dtype=torch.complex64), UsageError, "got torch.complex64"),
         (
             torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, torch.nan], [torch.inf, 0.0, 0.0]]),
             NumericalError,
-            r"features must be finite: got 2 NaN or infinite entries of 9 \(the first at row 1, column 2\)",
+            (
+                r"features must be finite: got 2 NaN or infinite entries of 9 \(the first at row 1,"
+                r" column 2\)"
+            ),
         ),
     ],
 )
@@ -87,19 +104,25 @@ def test_class_code_decodes_by_argmax(coding):
     values = encode_targets(np.array(LABELS), 3, coding).values
     code = ClassCode.of(values)
     assert code.decode(values).tolist() == LABELS
-    predictions = torch.tensor([[0.1, 0.2, 0.3], [0.9, 0.0, 0.0], [0.3, 0.2, 0.1], [0.0, 0.1, 0.2]]).double()
+    predictions = torch.tensor(
+        [[0.1, 0.2, 0.3], [0.9, 0.0, 0.0], [0.3, 0.2, 0.1], [0.0, 0.1, 0.2]]
+    ).double()
     assert code.error(predictions, values) == 0.25
 
 
 def test_rounding_does_not_choose_between_tied_classes():
     rows = np.array([[-0.1, 1e-17, 2e-17], [0.3, 0.1, 0.3 + 1e-15]])
     assert ClassCode(0.0, 1.0).decode(torch.from_numpy(rows)).tolist() == [1, 0]
-    assert ClassCode(0.0, 1.0).decode(torch.from_numpy(np.array([[0.5 + 1e-15], [0.501]]))).tolist() == [False, True]
+    assert ClassCode(0.0, 1.0).decode(
+        torch.from_numpy(np.array([[0.5 + 1e-15], [0.501]]))
+    ).tolist() == [False, True]
 
 
 def test_class_code_of_one_output_decodes_to_the_nearest_value():
     targets = torch.tensor([[-1.0], [3.0], [3.0]]).double()
-    predictions = torch.tensor([[0.9], [1.1], [1.0]]).double()  # the last is a tie, which goes to the low value
+    predictions = torch.tensor(
+        [[0.9], [1.1], [1.0]]
+    ).double()  # the last is a tie, which goes to the low value
     assert ClassCode.of(targets).error(predictions, targets) == pytest.approx(1 / 3)
 
 

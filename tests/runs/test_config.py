@@ -17,12 +17,23 @@ def test_flags_override_yaml_which_overrides_defaults(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("model: resnet18\ntrain: 500\nridges: [0, 1e-3]\n")
     (run,) = load_experiment(str(file), {"TRAIN": "600", "init": "random"}).runs
-    assert (run.model, run.train, run.test, run.init, run.ridges) == ("resnet18", 600, 2000, "random", (0.0, 1e-3))
+    assert (run.model, run.train, run.test, run.init, run.ridges) == (
+        "resnet18",
+        600,
+        2000,
+        "random",
+        (0.0, 1e-3),
+    )
 
 
 def test_lists_make_one_run_for_each_combination():
     runs = load_experiment(None, {"model": "resnet18,resnet50", "init": "pretrained,random"}).runs
-    expected = [("resnet18", "pretrained"), ("resnet18", "random"), ("resnet50", "pretrained"), ("resnet50", "random")]
+    expected = [
+        ("resnet18", "pretrained"),
+        ("resnet18", "random"),
+        ("resnet50", "pretrained"),
+        ("resnet50", "random"),
+    ]
     assert [(run.model, run.init) for run in runs] == expected
     assert len({run.run_name for run in runs}) == 4
 
@@ -67,11 +78,17 @@ def test_all_mistakes_are_named_in_one_message(tmp_path):
         ({"sizes": "0"}, "sizes: sample sizes must be ≥ 1, got '0'"),
         ({"sizes": "20000"}, "sizes must be ≤ train: expected at most 10000, got 20000"),
         ({"test": "0"}, "test: expected a whole number ≥ 1, got '0'"),
-        ({"init": "pretraned"}, "init: expected one of pretrained, random, got 'pretraned'. Did you mean pretrained?"),
+        (
+            {"init": "pretraned"},
+            "init: expected one of pretrained, random, got 'pretraned'. Did you mean pretrained?",
+        ),
         ({"memory": "4 Gigs"}, "memory: unknown unit 'Gigs' in '4 Gigs'. Known: B, GB"),
         ({"memory": "lots"}, "memory: expected an amount of memory such as 4GiB, got 'lots'"),
         ({"stratify": "perhaps"}, "stratify: expected true or false, got 'perhaps'"),
-        ({"model": "a,b", "weights": "w.pth"}, "weights names one file, but there are several models"),
+        (
+            {"model": "a,b", "weights": "w.pth"},
+            "weights names one file, but there are several models",
+        ),
     ],
 )
 def test_each_mistake_is_one_clear_line(overrides, message):
@@ -112,7 +129,9 @@ def test_auto_sizes_end_at_the_pool():
     assert all(Config(train=n).sizes[-1] == n for n in range(2, 300))
 
 
-@pytest.mark.parametrize(("text", "size"), [("4GiB", 4 * 2**30), ("500 MB", 500_000_000), (17, 17), ("1.5KiB", 1536)])
+@pytest.mark.parametrize(
+    ("text", "size"), [("4GiB", 4 * 2**30), ("500 MB", 500_000_000), (17, 17), ("1.5KiB", 1536)]
+)
 def test_amounts_of_memory(text, size):
     assert parse_bytes(text) == size
 
@@ -138,15 +157,17 @@ def test_a_field_changes_the_hash_of_exactly_the_stages_it_affects(field):
     value, affected = CHANGES[field]
     base = Config()
     changed = dataclasses.replace(base, **{field: value})
-    assert {stage for stage in STAGES if base.stage_hash(stage) != changed.stage_hash(stage)} == affected
+    assert {
+        stage for stage in STAGES if base.stage_hash(stage) != changed.stage_hash(stage)
+    } == affected
     assert (base.run_name != changed.run_name) == bool(affected)
 
 
 def test_solving_from_features_does_not_depend_on_the_gram_matrix():
     assert Config(solve_from="features").reads("risk") == ("extract",)
-    assert Config(solve_from="features", tile=512).stage_hash("risk") == Config(solve_from="features").stage_hash(
-        "risk"
-    )
+    assert Config(solve_from="features", tile=512).stage_hash("risk") == Config(
+        solve_from="features"
+    ).stage_hash("risk")
 
 
 def test_random_init_forgets_the_weights_file():
@@ -160,19 +181,33 @@ def test_every_field_has_help_and_a_default_that_parses():
 
 
 def test_run_names_are_safe_file_names():
-    name = Config(dataset="folder:/some where/c i/data.tar", model="vit_tiny_patch16_224.augreg_in21k").run_name
+    name = Config(
+        dataset="folder:/some where/c i/data.tar", model="vit_tiny_patch16_224.augreg_in21k"
+    ).run_name
     assert name.startswith("vit_tiny_patch16_224.augreg_in21k-pretrained-data-n10000-224px-")
     assert Config(dataset="folder:/x/ü ß").run_name.isascii()
 
 
 def test_yaml_and_flags_are_read_alike(tmp_path):
-    """1:10:5 is a range in both (YAML's own reading is a number to base 60), and so are 1e-8 and null."""
+    """1:10:5 is a range in both (YAML's own reading is a number to base 60), and so are 1e-8 and
+    null."""
     file = tmp_path / "mine.yaml"
     file.write_text("ridges: 1:10:5\nsizes: 10:50:5\nimg_size: null\ntrain: 100\nloo: no\n")
     (by_file,) = load_experiment(str(file), {}).runs
-    words = {"ridges": "1:10:5", "sizes": "10:50:5", "img_size": "null", "train": "100", "loo": "no"}
+    words = {
+        "ridges": "1:10:5",
+        "sizes": "10:50:5",
+        "img_size": "null",
+        "train": "100",
+        "loo": "no",
+    }
     assert (by_file,) == load_experiment(None, words).runs
-    assert (by_file.ridges[0], by_file.ridges[-1], by_file.img_size, by_file.loo) == (1, 10, None, False)
+    assert (by_file.ridges[0], by_file.ridges[-1], by_file.img_size, by_file.loo) == (
+        1,
+        10,
+        None,
+        False,
+    )
 
 
 def test_a_value_listed_twice_counts_once():
@@ -193,7 +228,8 @@ def test_the_kernel_settles_what_depends_on_it():
     assert entk.run_name.startswith("resnet50-pretrained-entk-cifar100-")
     assert entk.stage_hash("extract") == features.stage_hash("extract")
     with pytest.raises(
-        UsageError, match=r"solve_from=features is for kernel=features, got kernel=entk.*projection=4096"
+        UsageError,
+        match=r"solve_from=features is for kernel=features, got kernel=entk.*projection=4096",
     ):
         Config(kernel="entk", solve_from="features")
     runs = load_experiment(None, {"kernel": "features,entk", "init": "random,pretrained"}).runs
@@ -223,17 +259,22 @@ def test_a_sketch_is_made_where_features_are_and_solved_from_as_they_are():
     )
     assert "-entksketch4096-" in sketch.run_name
     assert {"kernel", "head_seed", "projection"} <= set(sketch.stage_fields("extract"))
-    assert sketch.stage_hash("extract") != Config(kernel="entk", projection=4096, head_seed=1).stage_hash("extract")
+    assert sketch.stage_hash("extract") != Config(
+        kernel="entk", projection=4096, head_seed=1
+    ).stage_hash("extract")
     assert Config(projection=4096) == Config()
     assert Config(kernel="entk", projection=64, solve_from="gram").needs("gram")
-    with pytest.raises(UsageError, match="projection sketches the gradients of one head, got heads=2"):
+    with pytest.raises(
+        UsageError, match="projection sketches the gradients of one head, got heads=2"
+    ):
         Config(kernel="entk", projection=4096, heads=2)
 
 
 def test_further_documents_of_a_file_are_laid_over_the_first(tmp_path):
     file = tmp_path / "several.yaml"
     file.write_text(
-        "dataset: mnist5k\ntrain: 500\nmodel: [resnet18, resnet34]\n---\nmodel: resnet50\ninit: random\n---\nmodel: resnet18\n"
+        "dataset: mnist5k\ntrain: 500\nmodel: [resnet18, resnet34]\n---\nmodel: resnet50\ninit:"
+        " random\n---\nmodel: resnet18\n"
     )
     runs = load_experiment(str(file), {"test": "50"}).runs
     assert [(run.model, run.init) for run in runs] == [

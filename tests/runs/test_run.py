@@ -1,4 +1,5 @@
-"""A run read back, and its tables: each attribute against plain readers, what is read when, and what a broken directory gets."""
+"""A run read back, and its tables: each attribute against plain readers, what is read when, and
+what a broken directory gets."""
 
 import json
 import pickle
@@ -33,7 +34,8 @@ def make(words, stages=STAGES):
 
 @pytest.fixture(scope="module")
 def output(tmp_path_factory, tiny_images):
-    """Two runs, one from a Gram matrix and one from features with an intercept; tests that change anything copy one."""
+    """Two runs, one from a Gram matrix and one from features with an intercept; tests that change
+    anything copy one."""
     folder = tmp_path_factory.mktemp("made")
     words = [*tiny_images, f"output={folder}"]
     make(words)
@@ -53,7 +55,9 @@ def other(output, folder):
 
 @pytest.fixture
 def copied(folder, tmp_path):
-    return shutil.copytree(folder, tmp_path / "data" / "runs" / folder.name, copy_function=shutil.copy2)
+    return shutil.copytree(
+        folder, tmp_path / "data" / "runs" / folder.name, copy_function=shutil.copy2
+    )
 
 
 @pytest.fixture
@@ -77,14 +81,17 @@ def of(exact):
     return re.escape(str(exact))
 
 
-# ------------------------------------------------------------------------------------------ attributes, and plain readers
+# ------------------------------------------------------------------------------------------
+# attributes, and plain readers
 
 
 def test_tables_are_what_pandas_reads(run, folder):
     pd.testing.assert_frame_equal(run.risk, pd.read_csv(folder / "risk.csv"))
     pd.testing.assert_frame_equal(run.curve, pd.read_csv(folder / "curve.csv"))
     predictions = pd.read_csv(folder / "theory.csv")
-    pd.testing.assert_frame_equal(run.theory["predictions"][list(predictions)], predictions, rtol=1e-14)
+    pd.testing.assert_frame_equal(
+        run.theory["predictions"][list(predictions)], predictions, rtol=1e-14
+    )
     with h5py.File(folder / "theory.h5") as file:
         assert set(run.theory) == set(file) >= {"trust", "curves", "modes"}
         for name, table in run.theory.items():
@@ -133,7 +140,10 @@ def test_features_gram_labels_and_targets_are_what_h5py_reads(run, folder):
         details["train_indices"],
         details["test_indices"],
     )
-    assert {len(part) for part in (run.features.train, run.labels.train, run.targets.train, run.indices.train)} == {96}
+    assert {
+        len(part)
+        for part in (run.features.train, run.labels.train, run.targets.train, run.indices.train)
+    } == {96}
 
 
 def test_stages_and_settings_are_those_of_the_manifests(run, folder):
@@ -155,7 +165,9 @@ def test_a_run_solved_from_features_has_no_gram_matrix_and_lacks_none(other):
     np.testing.assert_array_equal(run.targets.train, np.eye(3)[run.labels.train])
     centred = run.targets.train - run.targets.train.mean(axis=0)
     largest = run.spectrum.largest
-    assert largest.power.sum() + largest.null_energy == pytest.approx(np.square(centred).sum(), rel=1e-12)
+    assert largest.power.sum() + largest.null_energy == pytest.approx(
+        np.square(centred).sum(), rel=1e-12
+    )
 
 
 def test_the_report_draws_what_the_run_holds(run, folder):
@@ -167,7 +179,10 @@ def test_the_report_draws_what_the_run_holds(run, folder):
     np.testing.assert_array_equal(result.target_power, largest.power)
     pd.testing.assert_frame_equal(result.risk, run.risk)
     assert set(result.theory) == set(run.theory)
-    assert "train_indices" not in result.provenance["extract"] and result.provenance["risk"]["seconds"] > 0
+    assert (
+        "train_indices" not in result.provenance["extract"]
+        and result.provenance["risk"]["seconds"] > 0
+    )
 
 
 def test_one_line_says_what_there_is(run, folder):
@@ -178,7 +193,10 @@ def test_one_line_says_what_there_is(run, folder):
 
 def test_text_and_path_name_the_same_run_wherever_one_stands(folder, monkeypatch):
     monkeypatch.chdir(folder.parent)
-    runs = [rmtgen.load_run(path) for path in (folder, str(folder), folder.name, f"{folder.name}/../{folder.name}/")]
+    runs = [
+        rmtgen.load_run(path)
+        for path in (folder, str(folder), folder.name, f"{folder.name}/../{folder.name}/")
+    ]
     monkeypatch.chdir("/")
     assert {run.path for run in runs} == {folder}
     assert len({len(run.risk) for run in runs}) == 1
@@ -191,13 +209,14 @@ def test_a_run_travels_to_another_process(run):
 
 def test_nothing_but_targets_needs_torch(folder):
     code = (
-        "import sys, rmtgen; run = rmtgen.load_run(sys.argv[1]); repr(run); run.risk, run.theory, run.spectrum, run.features\n"
-        "run.gram.read(); assert 'torch' not in sys.modules"
+        "import sys, rmtgen; run = rmtgen.load_run(sys.argv[1]); repr(run); run.risk, run.theory,"
+        " run.spectrum, run.features\nrun.gram.read(); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code, str(folder)], check=True)
 
 
-# ----------------------------------------------------------------------------------------------------------- laziness
+# --------------------------------------------------------------------------------------------------
+# --------- laziness
 
 
 @pytest.fixture
@@ -220,7 +239,8 @@ def test_each_attribute_reads_its_own_file_when_it_is_asked_for(folder, bare):
     assert "theory" in repr(run) and run.indices.train.size == 96
     for attribute, name in {**TABLES, "theory": "theory.h5", "spectrum": "spectrum.h5"}.items():
         with pytest.raises(
-            MissingInputError, match=rf"{of(bare / name)} is gone. Run `make \w+ .*makes just that again"
+            MissingInputError,
+            match=rf"{of(bare / name)} is gone. Run `make \w+ .*makes just that again",
         ):
             getattr(run, attribute)
         bring(folder, bare, name)
@@ -229,7 +249,10 @@ def test_each_attribute_reads_its_own_file_when_it_is_asked_for(folder, bare):
 
 def test_what_was_read_is_kept(copied):
     run = rmtgen.load_run(copied)
-    kept = {name: getattr(run, name) for name in ("risk", "curve", "theory", "spectrum", "gram", "features", "targets")}
+    kept = {
+        name: getattr(run, name)
+        for name in ("risk", "curve", "theory", "spectrum", "gram", "features", "targets")
+    }
     shutil.rmtree(copied)
     assert all(getattr(run, name) is value for name, value in kept.items())
     assert len(run.labels.train) == 96
@@ -245,7 +268,9 @@ def test_the_gram_matrix_is_opened_by_its_view_and_read_by_its_tiles(folder, bar
         run.gram.read(slice(40, 50), slice(0, 5))
     bring(folder, bare, "gram/tile-00000032-00000000.h5")
     with h5py.File(folder / "gram.h5") as file:
-        np.testing.assert_array_equal(run.gram.read(slice(40, 50), slice(0, 5)), file["gram"][40:50, :5])
+        np.testing.assert_array_equal(
+            run.gram.read(slice(40, 50), slice(0, 5)), file["gram"][40:50, :5]
+        )
 
 
 def test_labels_need_no_features(folder, bare):
@@ -256,16 +281,24 @@ def test_labels_need_no_features(folder, bare):
         _ = run.features
 
 
-# -------------------------------------------------------------------------------------------------- half-finished runs
+# --------------------------------------------------------------------------------------------------
+# half-finished runs
 
 
 def test_a_half_finished_run_opens_and_says_how_to_go_on(copied):
     for name in ("theory.json", "theory.csv", "theory.h5", "theory.csv-metadata.json"):
         (copied / name).unlink()
     run = rmtgen.load_run(copied)
-    assert list(run.stages) == ["extract", "gram", "spectrum", "risk"] and "; not done: theory)" in repr(run)
+    assert list(run.stages) == [
+        "extract",
+        "gram",
+        "spectrum",
+        "risk",
+    ] and "; not done: theory)" in repr(run)
     assert len(run.risk) == 30
-    with pytest.raises(MissingInputError, match=rf"stage theory is not done .* no {of(copied)}/theory.json") as refused:
+    with pytest.raises(
+        MissingInputError, match=rf"stage theory is not done .* no {of(copied)}/theory.json"
+    ) as refused:
         _ = run.theory
     command = re.search("Run `make theory (.*)`\\.$", str(refused.value))[1]
     assert "OUTPUT=" in command and "RIDGES=0.0," in command and "LOO" not in command
@@ -279,9 +312,15 @@ def test_settings_that_no_finished_stage_knows_are_asked_for(copied):
     run = rmtgen.load_run(copied)
     assert run.features.train.shape[0] == 96
     unknown = "kernel, head_seed, solve_from, gram_dtype, tile, targets, sizes, trials, ridges, loo"
-    for attribute, stage in {"risk": "risk", "gram": "gram", "targets": "spectrum", "curve": "risk"}.items():
+    for attribute, stage in {
+        "risk": "risk",
+        "gram": "gram",
+        "targets": "spectrum",
+        "curve": "risk",
+    }.items():
         with pytest.raises(
-            MissingInputError, match=f"Run `make {stage} .*` with what was set of {unknown}, which is not stored"
+            MissingInputError,
+            match=f"Run `make {stage} .*` with what was set of {unknown}, which is not stored",
         ):
             getattr(run, attribute)
 
@@ -326,26 +365,39 @@ def test_runs_made_before_there_were_sidecars_and_curves_still_open(copied):
     assert result.curve is None and result.theory is None
 
 
-# ------------------------------------------------------------------------------------------------- broken directories
+# -------------------------------------------------------------------------------------------------
+# broken directories
 
 
 def test_what_is_no_run_is_refused(folder, output, tmp_path):
-    with pytest.raises(MissingInputError, match=rf"no run at .*: no such directory. Did you mean .*{of(folder.name)}"):
+    with pytest.raises(
+        MissingInputError,
+        match=rf"no run at .*: no such directory. Did you mean .*{of(folder.name)}",
+    ):
         rmtgen.load_run(str(folder)[:-1])
     with pytest.raises(MissingInputError, match="no such directory. Runs are made by `make all`"):
         rmtgen.load_run(tmp_path / "nonesuch")
-    with pytest.raises(MissingInputError, match="expected extract.json, gram.json.*, or one of them. Runs are made by"):
+    with pytest.raises(
+        MissingInputError,
+        match="expected extract.json, gram.json.*, or one of them. Runs are made by",
+    ):
         rmtgen.load_run(tmp_path)
-    with pytest.raises(MissingInputError, match=rf"There are runs in it. Known: .*{of(folder.name)}"):
+    with pytest.raises(
+        MissingInputError, match=rf"There are runs in it. Known: .*{of(folder.name)}"
+    ):
         rmtgen.load_run(output / "runs")
     with pytest.raises(MissingInputError, match="risk.csv: no such directory"):
         rmtgen.load_run(folder / "risk.csv")
     for wrong, reason in (("null\0byte", "null"), ("long" * 2000, "too long")):
-        with pytest.raises(UsageError, match=f"path must be that of a run's directory: got .*{reason}"):
+        with pytest.raises(
+            UsageError, match=f"path must be that of a run's directory: got .*{reason}"
+        ):
             rmtgen.load_run(wrong)
 
 
-@pytest.mark.parametrize("name", ["rün ‘1’", "a b", "$x", "#%b%20", "line\nbreak", "{brace}", "q\"'", "-t000", "*?["])
+@pytest.mark.parametrize(
+    "name", ["rün ‘1’", "a b", "$x", "#%b%20", "line\nbreak", "{brace}", "q\"'", "-t000", "*?["]
+)
 def test_any_name_will_do(folder, tmp_path, name):
     shutil.copytree(folder, tmp_path / name)
     run = rmtgen.load_run(tmp_path / name)
@@ -360,7 +412,9 @@ def test_any_name_will_do(folder, tmp_path, name):
 
 def test_another_version_is_refused(copied):
     edit(copied / "gram.json", format=2)
-    with pytest.raises(StaleInputError, match="gram.json has manifest format 2; this version reads 1"):
+    with pytest.raises(
+        StaleInputError, match="gram.json has manifest format 2; this version reads 1"
+    ):
         rmtgen.load_run(copied)
 
 
@@ -378,7 +432,9 @@ def test_another_version_is_refused(copied):
         lambda path: edit(path, seconds="long"),
         lambda path: edit(path, details=[]),
         lambda path: edit(path, spec={**json.loads(path.read_text())["spec"], "trials": 3}),
-        lambda path: edit(path, spec={**json.loads(path.read_text())["spec"], "trials": float("nan")}),
+        lambda path: edit(
+            path, spec={**json.loads(path.read_text())["spec"], "trials": float("nan")}
+        ),
         lambda path: shutil.copy(path.parent / "spectrum.json", path),
     ],
 )
@@ -391,7 +447,8 @@ def test_a_corrupt_manifest_is_refused_by_name(copied, break_it):
 def test_stages_of_two_runs_in_one_directory_are_refused(copied, other):
     shutil.copy(other / "risk.json", copied)
     with pytest.raises(
-        StaleInputError, match="must agree on solve_from, targets: got 'auto', and .*/risk.json 'features'"
+        StaleInputError,
+        match="must agree on solve_from, targets: got 'auto', and .*/risk.json 'features'",
     ):
         rmtgen.load_run(copied)
 
@@ -413,7 +470,8 @@ def test_a_changed_file_is_refused_by_name_and_the_rest_still_read(copied, attri
     flip(victim)
     run = rmtgen.load_run(copied)
     with pytest.raises(
-        CorruptInputError, match=rf"{of(victim)} is not what stage \w+ wrote: .*BLAKE2b.*Delete it and run `make"
+        CorruptInputError,
+        match=rf"{of(victim)} is not what stage \w+ wrote: .*BLAKE2b.*Delete it and run `make",
     ):
         getattr(run, attribute)
     for rest in FILES.keys() - {attribute, "labels", "classes"}:
@@ -423,22 +481,31 @@ def test_a_changed_file_is_refused_by_name_and_the_rest_still_read(copied, attri
 @pytest.mark.parametrize("attribute", FILES)
 def test_a_missing_file_is_refused_by_name(copied, attribute):
     (copied / FILES[attribute]).unlink()
-    with pytest.raises(MissingInputError, match=rf"{of(copied / FILES[attribute])} is gone. Run `make"):
+    with pytest.raises(
+        MissingInputError, match=rf"{of(copied / FILES[attribute])} is gone. Run `make"
+    ):
         getattr(rmtgen.load_run(copied), attribute)
 
 
 @pytest.mark.parametrize(
-    ("attribute", "shard"), [("gram", "gram/tile-00000000-00000000.h5"), ("features", "features/test-000001.h5")]
+    ("attribute", "shard"),
+    [("gram", "gram/tile-00000000-00000000.h5"), ("features", "features/test-000001.h5")],
 )
 def test_a_changed_shard_is_refused_by_name(copied, attribute, shard):
     flip(copied / shard)
     with pytest.raises(CorruptInputError, match=f"{Path(shard).name} is damaged"):
-        _ = rmtgen.load_run(copied).gram.read() if attribute == "gram" else rmtgen.load_run(copied).features
+        _ = (
+            rmtgen.load_run(copied).gram.read()
+            if attribute == "gram"
+            else rmtgen.load_run(copied).features
+        )
 
 
 def test_a_file_that_its_manifest_does_not_list_is_refused(copied):
     edit(copied / "spectrum.json", outputs={})
-    with pytest.raises(CorruptInputError, match="spectrum.json must list spectrum.h5 among its outputs"):
+    with pytest.raises(
+        CorruptInputError, match="spectrum.json must list spectrum.h5 among its outputs"
+    ):
         _ = rmtgen.load_run(copied).spectrum
 
 
@@ -449,16 +516,21 @@ def test_results_made_from_others_than_those_there_are_refused(copied):
     run = rmtgen.load_run(copied)
     assert len(run.risk) == 30
     with pytest.raises(
-        StaleInputError, match="theory.json was made from other results of spectrum than those there now"
+        StaleInputError,
+        match="theory.json was made from other results of spectrum than those there now",
     ):
         _ = run.theory
 
 
-# ------------------------------------------------------------------------------------------------ tables and their units
+# ------------------------------------------------------------------------------------------------
+# tables and their units
 
 
 def sidecars(folder):
-    return {path.name: json.loads((folder / f"{path.name}-metadata.json").read_text()) for path in folder.glob("*.csv")}
+    return {
+        path.name: json.loads((folder / f"{path.name}-metadata.json").read_text())
+        for path in folder.glob("*.csv")
+    }
 
 
 def test_every_column_of_every_csv_is_described_and_nothing_else_is(folder):
@@ -468,17 +540,30 @@ def test_every_column_of_every_csv_is_described_and_nothing_else_is(folder):
     for name, metadata in found.items():
         table, columns = pd.read_csv(folder / name), metadata["tableSchema"]["columns"]
         assert (
-            metadata["@context"][0] == "http://www.w3.org/ns/csvw" and metadata["url"] == name and metadata["dc:title"]
+            metadata["@context"][0] == "http://www.w3.org/ns/csvw"
+            and metadata["url"] == name
+            and metadata["dc:title"]
         )
-        assert [column["name"] for column in columns] == [column["titles"] for column in columns] == list(table)
+        assert (
+            [column["name"] for column in columns]
+            == [column["titles"] for column in columns]
+            == list(table)
+        )
         types = {"integer": np.dtype("int64"), "double": np.dtype("float64")}
         assert [types[column["datatype"]] for column in columns] == list(table.dtypes)
         for column in columns:
             described = COLUMNS[column["name"]]
-            assert (column["dc:description"], column.get("schema:unitText")) == (described.text, described.unit)
+            assert (column["dc:description"], column.get("schema:unitText")) == (
+                described.text,
+                described.unit,
+            )
         assert not table.duplicated(metadata["tableSchema"]["primaryKey"]).any()
         seen |= set(table)
-    scores = {f"{name}{end}" for name in ("kendall", "log_error", "shape_error") for end in ("", "_low", "_high")}
+    scores = {
+        f"{name}{end}"
+        for name in ("kendall", "log_error", "shape_error")
+        for end in ("", "_low", "_high")
+    }
     assert set(COLUMNS) - seen == scores | {
         "dataset",
         "theory",
@@ -493,15 +578,21 @@ def test_keys_and_units_are_said(folder):
     keys = {name: metadata["tableSchema"]["primaryKey"] for name, metadata in found.items()}
     fits = ["n", "trial", "relative_ridge"]
     assert keys == {"risk.csv": fits, "curve.csv": ["n", "relative_sum_ridge"], "theory.csv": fits}
-    units = {column["name"]: column.get("schema:unitText") for column in found["risk.csv"]["tableSchema"]["columns"]}
+    units = {
+        column["name"]: column.get("schema:unitText")
+        for column in found["risk.csv"]["tableSchema"]["columns"]
+    }
     assert units["relative_ridge"] == units["df"] == units["test_error"] == DIMENSIONLESS
     assert units["n"] == "samples" and units["trial"] is None
     assert units["ridge"] == units["kappa"] == "unit of the kernel"
-    assert units["gcv"] == units["test_risk"] == units["test_risk_se"] == "squared unit of the targets"
+    assert (
+        units["gcv"] == units["test_risk"] == units["test_risk_se"] == "squared unit of the targets"
+    )
 
 
 def test_units_follow_a_change_of_scale(tmp_path, tiny_images):
-    """Features twice as large: what has the unit of the kernel is four times as large, what has another power of it moves with that."""
+    """Features twice as large: what has the unit of the kernel is four times as large, what has
+    another power of it moves with that."""
     features = np.random.default_rng(0).standard_normal((40, 60))
     labels = np.random.default_rng(1).standard_normal((40, 2))
     scale, target = 4.0, 9.0
@@ -509,7 +600,11 @@ def test_units_follow_a_change_of_scale(tmp_path, tiny_images):
         features, labels, ridges=[0.1], test_features=features[:9], test_targets=labels[:9]
     )
     scaled = rmtgen.ridge_path_features(
-        2 * features, 3 * labels, ridges=[0.1 * scale], test_features=2 * features[:9], test_targets=3 * labels[:9]
+        2 * features,
+        3 * labels,
+        ridges=[0.1 * scale],
+        test_features=2 * features[:9],
+        test_targets=3 * labels[:9],
     )
     factors = {
         "unit of the kernel": scale,
@@ -517,7 +612,9 @@ def test_units_follow_a_change_of_scale(tmp_path, tiny_images):
         "squared unit of the targets / unit of the kernel": target / scale,
     }
     for name in plain.columns.drop(["train_error", "loo_error", "test_error"]):
-        assert scaled[name][0] == pytest.approx(factors.get(COLUMNS[name].unit, 1.0) * plain[name][0], rel=1e-9), name
+        assert scaled[name][0] == pytest.approx(
+            factors.get(COLUMNS[name].unit, 1.0) * plain[name][0], rel=1e-9
+        ), name
 
 
 def test_sidecars_are_outputs_of_their_stage(folder):
@@ -564,7 +661,9 @@ def test_the_descriptions_print_as_one_table():
     lines = as_markdown().split("\n")
     assert len(lines) == len(COLUMNS) + 2 and {line.count("|") for line in lines} == {4}
     assert "| `kappa_prime` | dimensionless | derivative of κ in λ |" in lines
-    printed = subprocess.run([sys.executable, "-m", "rmtgen.runs.columns"], capture_output=True, text=True, check=True)
+    printed = subprocess.run(
+        [sys.executable, "-m", "rmtgen.runs.columns"], capture_output=True, text=True, check=True
+    )
     assert printed.stdout == as_markdown() + "\n"
 
 
@@ -574,7 +673,11 @@ def test_the_gram_file_says_what_it_holds_to_any_reader(folder, tmp_path):
         assert file["gram"].shape == (144, 96)
     assert set(said) == {"description", "rows", "columns", "units"}
     assert (
-        "96 training samples" in said["rows"] and "48 test samples" in said["rows"] and "96 training" in said["columns"]
+        "96 training samples" in said["rows"]
+        and "48 test samples" in said["rows"]
+        and "96 training" in said["columns"]
     )
-    first, again = (GramStore.create(tmp_path / name, GramLayout(7, 3)).folder / "gram.h5" for name in "ab")
+    first, again = (
+        GramStore.create(tmp_path / name, GramLayout(7, 3)).folder / "gram.h5" for name in "ab"
+    )
     assert first.read_bytes() == again.read_bytes()

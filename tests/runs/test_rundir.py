@@ -1,4 +1,5 @@
-"""Run directories and manifests: what is done stays done, what changed is refused, what another run made is taken over."""
+"""Run directories and manifests: what is done stays done, what changed is refused, what another run
+made is taken over."""
 
 import dataclasses
 import json
@@ -9,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from rmtgen.errors import BusyError, CorruptInputError, MissingInputError, StaleInputError, StorageError
+from rmtgen.errors import (
+    BusyError,
+    CorruptInputError,
+    MissingInputError,
+    StaleInputError,
+    StorageError,
+)
 from rmtgen.runs.config import Config
 from rmtgen.runs.inputs import sources
 from rmtgen.runs.manifest import FileRecord, Manifest
@@ -24,7 +31,10 @@ def finish(run, stage, content=b"result", inputs=None):
     output.write_bytes(content)
     records = {role: FileRecord.of(path) for role, path in (inputs or {}).items()}
     spec_hash = run.config.stage_hash(stage)
-    return run.finish(Manifest(stage, run.config.stage_fields(stage), spec_hash, records, {}, {}, {}, 0.1), [output])
+    return run.finish(
+        Manifest(stage, run.config.stage_fields(stage), spec_hash, records, {}, {}, {}, 0.1),
+        [output],
+    )
 
 
 @pytest.fixture
@@ -40,7 +50,9 @@ def test_a_stage_is_done_when_its_manifest_and_outputs_are_whole(run):
 
 
 def test_require_says_which_target_makes_a_missing_stage(run):
-    with pytest.raises(MissingInputError, match=r"stage extract is not done for resnet50-.*Run `make extract`"):
+    with pytest.raises(
+        MissingInputError, match=r"stage extract is not done for resnet50-.*Run `make extract`"
+    ):
         run.require("extract")
 
 
@@ -50,7 +62,8 @@ def test_a_changed_output_is_refused_by_name_and_a_deleted_one_is_made_anew(run)
     output.write_bytes(b"resulT")
     os.utime(output, ns=(1, 1))
     with pytest.raises(
-        CorruptInputError, match=r"extract\.bin is not what stage extract wrote: expected 6 bytes with BLAKE2b"
+        CorruptInputError,
+        match=r"extract\.bin is not what stage extract wrote: expected 6 bytes with BLAKE2b",
     ):
         run.done("extract")
     output.unlink()
@@ -71,7 +84,11 @@ def sourced(tmp_path):
         (tmp_path / "images" / split / "a" / "1.png").write_bytes(b"1")
     (tmp_path / "w.pth").write_bytes(b"weights")
     run = RunDir(
-        Config(output=str(tmp_path / "data"), dataset=f"folder:{tmp_path / 'images'}", weights=str(tmp_path / "w.pth"))
+        Config(
+            output=str(tmp_path / "data"),
+            dataset=f"folder:{tmp_path / 'images'}",
+            weights=str(tmp_path / "w.pth"),
+        )
     )
     finish(run, "extract", inputs=sources(run.config))
     assert run.done("extract")
@@ -81,7 +98,9 @@ def sourced(tmp_path):
 def test_other_weights_under_the_same_name_are_refused(sourced, tmp_path):
     (tmp_path / "w.pth").write_bytes(b"others!")
     os.utime(tmp_path / "w.pth", ns=(1, 1))
-    with pytest.raises(StaleInputError, match=r"w\.pth \(weights\) is not what .*extract\.json was made from"):
+    with pytest.raises(
+        StaleInputError, match=r"w\.pth \(weights\) is not what .*extract\.json was made from"
+    ):
         sourced.done("extract")
 
 
@@ -107,7 +126,8 @@ def test_sources_that_were_copied_or_are_gone_contradict_nothing(sourced, tmp_pa
 
 
 def test_weights_that_would_now_be_found_first_are_refused(tmp_path):
-    """A result of packaged or hub weights is not passed off as one of the file that outranks them today."""
+    """A result of packaged or hub weights is not passed off as one of the file that outranks them
+    today."""
     run = RunDir(Config(output=str(tmp_path / "data"), checkpoints=str(tmp_path / "checkpoints")))
     finish(run, "extract", inputs=sources(run.config))
     assert run.done("extract")
@@ -129,7 +149,9 @@ def test_results_made_from_other_upstream_results_are_refused_not_overwritten(ru
 def test_a_manifest_of_other_settings_under_the_same_name_is_not_overwritten(run):
     written = finish(run, "extract")
     dataclasses.replace(written, spec_hash="0" * 32).write(run.path)
-    with pytest.raises(StaleInputError, match=r"made for other settings \(hash 00000000, expected .*move"):
+    with pytest.raises(
+        StaleInputError, match=r"made for other settings \(hash 00000000, expected .*move"
+    ):
         run.done("extract")
 
 
@@ -141,7 +163,9 @@ def test_a_manifest_of_another_version_is_refused(run):
         run.done("extract")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', '{"format": 1, "inputs": 3, "outputs": {}}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"format": 1}', '{"format": 1, "inputs": 3, "outputs": {}}']
+)
 def test_a_damaged_manifest_is_refused(run, text):
     finish(run, "extract")
     (run.path / "extract.json").write_text(text)
@@ -164,7 +188,10 @@ def test_a_held_directory_is_refused_with_the_pid_and_freed_by_the_holders_death
     holder = context.Process(target=_hold, args=(str(tmp_path / "data"), ready, release))
     holder.start()
     assert ready.wait(30)
-    with pytest.raises(BusyError, match=rf"held by another process \(pid {holder.pid}\)"), run.lock():
+    with (
+        pytest.raises(BusyError, match=rf"held by another process \(pid {holder.pid}\)"),
+        run.lock(),
+    ):
         pass
     holder.kill()
     holder.join()

@@ -1,4 +1,5 @@
-"""SIGKILL at any instant, then the same command again: the same bytes, and no finished part computed twice."""
+"""SIGKILL at any instant, then the same command again: the same bytes, and no finished part
+computed twice."""
 
 import subprocess
 import sys
@@ -12,7 +13,14 @@ KILLS = 30
 @pytest.mark.parametrize("stage", ["extract", "gram"])
 def test_killed_at_random_instants_a_stage_resumes_to_the_same_bytes(tmp_path, tiny_images, stage):
     words = [*tiny_images, "batch_size=2", "tile=16"]
-    command = [sys.executable, str(Path(__file__).parents[1] / "killing.py"), stage, str(tmp_path), str(KILLS), *words]
+    command = [
+        sys.executable,
+        str(Path(__file__).parents[1] / "killing.py"),
+        stage,
+        str(tmp_path),
+        str(KILLS),
+        *words,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     figures = dict(zip(*[iter(done.stdout.splitlines()[-1].split())] * 2, strict=True))

@@ -1,4 +1,5 @@
-"""The pool: features and Gram matrix give one answer; trials are nested, seeded shuffles; the full pool is solved once."""
+"""The pool: features and Gram matrix give one answer; trials are nested, seeded shuffles; the full
+pool is solved once."""
 
 import dataclasses
 
@@ -14,25 +15,37 @@ from rmtgen.store.feature_store import FeatureLayout, FeatureStore
 from rmtgen.store.gram_store import GramLayout, GramStore
 
 CPU = torch.device("cpu")
-CONFIG = Config(train=40, test=15, sizes=(5, 20, 40), trials=2, ridges=(0.0, 1e-3, 1.0), solve_from="features")
+CONFIG = Config(
+    train=40, test=15, sizes=(5, 20, 40), trials=2, ridges=(0.0, 1e-3, 1.0), solve_from="features"
+)
 
 
 @pytest.fixture
 def folder(tmp_path):
     """A run directory with features of dimension 8 and their Gram matrix."""
-    return store_features(tmp_path, np.random.default_rng(0).normal(size=(55, 8)).astype(np.float32))
+    return store_features(
+        tmp_path, np.random.default_rng(0).normal(size=(55, 8)).astype(np.float32)
+    )
 
 
 def store_features(path, features):
     labels = np.arange(55) % 3
     store = FeatureStore.create(
-        path, FeatureLayout(labels[:40], labels[40:], ("a", "b", "c"), features.shape[1], 64), "basis"
+        path,
+        FeatureLayout(labels[:40], labels[40:], ("a", "b", "c"), features.shape[1], 64),
+        "basis",
     )
     store.write("train", 0, features[:40])
     store.write("test", 0, features[40:])
-    gram, rows = GramStore.create(path, GramLayout(40, 15, "float64", 16)), torch.from_numpy(features)
+    gram, rows = (
+        GramStore.create(path, GramLayout(40, 15, "float64", 16)),
+        torch.from_numpy(features),
+    )
     for tile in gram.pending():
-        left, right = rows[tile.row_start : tile.row_stop], rows[tile.column_start : tile.column_stop]
+        left, right = (
+            rows[tile.row_start : tile.row_stop],
+            rows[tile.column_start : tile.column_stop],
+        )
         gram.write(tile, linear_block(left, left if tile.symmetric else right).numpy())
     return path
 
@@ -47,7 +60,9 @@ def test_features_and_gram_give_one_answer(folder, targets):
     for cell in cells(config):
         left, right = by_features.risk(cell, config), by_gram.risk(cell, other)
         assert list(left) == list(RISK_COLUMNS)
-        np.testing.assert_allclose(left.to_numpy(float), right.to_numpy(float), rtol=1e-8, atol=1e-12)
+        np.testing.assert_allclose(
+            left.to_numpy(float), right.to_numpy(float), rtol=1e-8, atol=1e-12
+        )
     orders = [Cell(20, trial).order(config) for trial in (0, 1)]
     pairs = zip(by_features.modes(orders, 2**30), by_gram.modes(orders, 2**30), strict=True)
     for left, right in pairs:
@@ -56,8 +71,12 @@ def test_features_and_gram_give_one_answer(folder, targets):
 
 @pytest.mark.parametrize(("train", "expected"), [(40, False), (8, True)])
 def test_auto_solves_the_smaller_problem(tmp_path, train, expected):
-    features = np.random.default_rng(0).normal(size=(55, 8 if train == 40 else 60)).astype(np.float32)
-    pool = Pool.load(store_features(tmp_path, features), dataclasses.replace(CONFIG, solve_from="auto"), CPU)
+    features = (
+        np.random.default_rng(0).normal(size=(55, 8 if train == 40 else 60)).astype(np.float32)
+    )
+    pool = Pool.load(
+        store_features(tmp_path, features), dataclasses.replace(CONFIG, solve_from="auto"), CPU
+    )
     assert pool.is_gram is expected
 
 
@@ -65,7 +84,9 @@ def test_ridges_are_relative_to_the_pool_and_fixed_over_n(folder):
     pool = Pool.load(folder, CONFIG, CPU)
     for cell in cells(CONFIG):
         path = pool.risk(cell, CONFIG)
-        np.testing.assert_allclose(path["ridge"], np.array(CONFIG.ridges) * pool.trace / 40, rtol=1e-15)
+        np.testing.assert_allclose(
+            path["ridge"], np.array(CONFIG.ridges) * pool.trace / 40, rtol=1e-15
+        )
         np.testing.assert_array_equal(path["relative_ridge"], CONFIG.ridges)
         assert set(path["outputs"]) == {3}
 
@@ -73,10 +94,14 @@ def test_ridges_are_relative_to_the_pool_and_fixed_over_n(folder):
 def test_trials_are_nested_seeded_shuffles_and_the_whole_pool_is_solved_once():
     assert cells(CONFIG) == [(5, 0), (5, 1), (20, 0), (20, 1), (40, 0)]
     for trial in (0, 1):
-        np.testing.assert_array_equal(Cell(5, trial).order(CONFIG), Cell(20, trial).order(CONFIG)[:5])
+        np.testing.assert_array_equal(
+            Cell(5, trial).order(CONFIG), Cell(20, trial).order(CONFIG)[:5]
+        )
         assert sorted(Cell(40, trial).order(CONFIG)) == list(range(40))
     assert (Cell(40, 0).order(CONFIG) != Cell(40, 1).order(CONFIG)).any()
-    assert (Cell(40, 0).order(CONFIG) != Cell(40, 0).order(dataclasses.replace(CONFIG, seed=1))).any()
+    assert (
+        Cell(40, 0).order(CONFIG) != Cell(40, 0).order(dataclasses.replace(CONFIG, seed=1))
+    ).any()
 
 
 def test_features_that_are_all_zero_are_refused(tmp_path):
@@ -90,7 +115,9 @@ def test_a_diagonal_block_is_exactly_symmetric_and_exact():
     block = linear_block(rows, rows)
     assert torch.equal(block, block.T)
     assert block.dtype == torch.float64
-    np.testing.assert_allclose(block, rows.numpy().astype(float) @ rows.numpy().astype(float).T, rtol=1e-13, atol=1e-13)
+    np.testing.assert_allclose(
+        block, rows.numpy().astype(float) @ rows.numpy().astype(float).T, rtol=1e-13, atol=1e-13
+    )
 
 
 @pytest.mark.parametrize("solve_from", ["gram", "features"])

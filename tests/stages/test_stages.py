@@ -1,4 +1,5 @@
-"""The stages end to end on a small set of real files: what they leave, when they say `cached`, and what bad input gets."""
+"""The stages end to end on a small set of real files: what they leave, when they say `cached`, and
+what bad input gets."""
 
 import dataclasses
 import json
@@ -24,7 +25,14 @@ from rmtgen.runs.rundir import locked
 from rmtgen.stages import extract, gram, report, risk, spectrum, theory
 from rmtgen.stages.cost import estimate
 
-STAGES = {"extract": extract, "gram": gram, "spectrum": spectrum, "risk": risk, "theory": theory, "report": report}
+STAGES = {
+    "extract": extract,
+    "gram": gram,
+    "spectrum": spectrum,
+    "risk": risk,
+    "theory": theory,
+    "report": report,
+}
 
 
 def run_all(words):
@@ -77,7 +85,11 @@ def test_risk_holds_a_plain_ridge_regression(finished):
     table = pd.read_csv(run / "risk.csv")
     assert len(table) == (2 + 2 + 1) * 6
     with h5py.File(run / "gram.h5") as file, h5py.File(run / "features.h5") as features:
-        gram_matrix, labels, test_labels = file["gram"][()], features["train_labels"][()], features["test_labels"][()]
+        gram_matrix, labels, test_labels = (
+            file["gram"][()],
+            features["train_labels"][()],
+            features["test_labels"][()],
+        )
     targets, test_targets = np.eye(3)[labels] - 1 / 3, np.eye(3)[test_labels] - 1 / 3
     train, test = gram_matrix[:96], gram_matrix[96:]
     for row in table[(table["n"] == 96) & (table["relative_ridge"] > 0)].itertuples():
@@ -86,8 +98,12 @@ def test_risk_holds_a_plain_ridge_regression(finished):
         inverse = np.linalg.inv(train + 96 * ridge * np.eye(96))
         weights = inverse @ targets
         assert row.gcv == pytest.approx(96 * (weights**2).sum() / np.trace(inverse) ** 2, rel=1e-6)
-        assert row.test_risk == pytest.approx(((test @ weights - test_targets) ** 2).sum(axis=1).mean(), rel=1e-6)
-        assert row.loo == pytest.approx(((weights / np.diag(inverse)[:, None]) ** 2).sum(axis=1).mean(), rel=1e-6)
+        assert row.test_risk == pytest.approx(
+            ((test @ weights - test_targets) ** 2).sum(axis=1).mean(), rel=1e-6
+        )
+        assert row.loo == pytest.approx(
+            ((weights / np.diag(inverse)[:, None]) ** 2).sum(axis=1).mean(), rel=1e-6
+        )
         assert row.test_error == pytest.approx(((test @ weights).argmax(1) != test_labels).mean())
 
 
@@ -109,20 +125,25 @@ def test_spectra_belong_to_the_same_subsets(finished):
 
 def test_again_every_stage_is_cached_without_importing_torch(finished):
     code = (
-        "import sys\nfrom pipelines import extract, gram, spectrum, risk, theory, report\n"
-        "for stage in (extract, gram, spectrum, risk, theory, report):\n    assert stage.main(sys.argv[1:]) == 0\n"
-        "heavy = {'torch', 'timm', 'scipy', 'pandas', 'matplotlib', 'h5py', 'jinja2', 'tqdm'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
+        "import sys\nfrom pipelines import extract, gram, spectrum, risk, theory, report\nfor stage"
+        " in (extract, gram, spectrum, risk, theory, report):\n    assert stage.main(sys.argv[1:])"
+        " == 0\nheavy = {'torch', 'timm', 'scipy', 'pandas', 'matplotlib', 'h5py', 'jinja2',"
+        " 'tqdm'} & set(sys.modules)\nassert not heavy, heavy\n"
     )
     before = tree(finished[0])
-    done = subprocess.run([sys.executable, "-c", code, *finished[1]], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *finished[1]], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert [line.split()[-1] for line in done.stdout.splitlines()[:6]] == ["cached"] * 6
     assert tree(finished[0]) == before
 
 
 def test_import_rmtgen_is_light():
-    code = "import sys, rmtgen; assert 'torch' not in sys.modules and 'numpy' not in sys.modules; rmtgen.GramStore"
+    code = (
+        "import sys, rmtgen; assert 'torch' not in sys.modules and 'numpy' not in sys.modules;"
+        " rmtgen.GramStore"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -159,7 +180,9 @@ def test_compare_names_what_is_not_finished(copied, capsys):
             (shutil.copytree if path.is_dir() else shutil.copy)(path, half / path.name)
     assert compare.main(words) == 0
     assert "1 run(s)" in capsys.readouterr().out
-    (folder,) = (path for path in (run.parents[1] / "reports").iterdir() if path.name.startswith("compare"))
+    (folder,) = (
+        path for path in (run.parents[1] / "reports").iterdir() if path.name.startswith("compare")
+    )
     text = (folder / "report.html").read_text()
     assert "half-of-it-1a2b3c4d: not finished; done are extract, gram. Next: `make spectrum" in text
     assert compare.main([*words, "--run", half.name]) == 3
@@ -174,7 +197,9 @@ def test_compare_leaves_out_a_run_of_another_version_unless_it_is_named(copied, 
     (old / "risk.json").write_text(json.dumps(manifest | {"format": manifest["format"] + 1}))
     assert compare.main(words) == 0
     assert "1 run(s)" in capsys.readouterr().out
-    (folder,) = (path for path in (run.parents[1] / "reports").iterdir() if path.name.startswith("compare"))
+    (folder,) = (
+        path for path in (run.parents[1] / "reports").iterdir() if path.name.startswith("compare")
+    )
     assert re.search("of-old-1a2b3c4d: .*version", (folder / "report.html").read_text())
     assert compare.main([*words, "--run", old.name]) == 3
     assert "version" in capsys.readouterr().err
@@ -197,7 +222,14 @@ def test_the_report_is_one_file_that_asks_nothing_of_the_network(finished):
 
 
 def test_plan_costs_nothing_and_needs_no_data(capsys, tmp_path):
-    words = ["model=test_resnet", "init=random", "dataset=cifar100", "img_size=32", "train=100", "test=20"]
+    words = [
+        "model=test_resnet",
+        "init=random",
+        "dataset=cifar100",
+        "img_size=32",
+        "train=100",
+        "test=20",
+    ]
     assert plan.main([*words, f"output={tmp_path}"]) == 0
     out = capsys.readouterr().out
     assert all(stage in out for stage in ("extract", "gram", "spectrum", "risk", "theory", "total"))
@@ -206,9 +238,20 @@ def test_plan_costs_nothing_and_needs_no_data(capsys, tmp_path):
 
 
 def test_plan_knows_that_features_need_neither_a_gram_matrix_nor_an_eigensolve_in_n():
-    words = {"model": "test_resnet", "init": "random", "img_size": 32, "solve_from": "features", "test": 20}
+    words = {
+        "model": "test_resnet",
+        "init": "random",
+        "img_size": 32,
+        "solve_from": "features",
+        "test": 20,
+    }
     small, large = (
-        {cost.stage: cost for cost in estimate(load_experiment(None, words | {"train": train, "sizes": [200]}).runs[0])}
+        {
+            cost.stage: cost
+            for cost in estimate(
+                load_experiment(None, words | {"train": train, "sizes": [200]}).runs[0]
+            )
+        }
         for train in (2_000, 200_000)
     )
     assert set(large) == {"extract", "spectrum", "risk", "theory"}
@@ -241,7 +284,11 @@ BAD = {
     "missing weights": (["init=pretrained", "weights=/nonesuch.pth"], 3, "/nonesuch.pth"),
     "missing configuration": (["--config", "dmo"], 3, "Did you mean demo"),
     "unknown device": (["device=gpu"], 2, "device must be one that torch knows"),
-    "image too small": (["model=test_vit", "img_size=3"], 2, "img_size must be one that test_vit can take, got 3"),
+    "image too small": (
+        ["model=test_vit", "img_size=3"],
+        2,
+        "img_size must be one that test_vit can take, got 3",
+    ),
 }
 
 
@@ -307,7 +354,14 @@ def test_a_tar_member_that_escapes_is_refused(tmp_path, capsys):
         for name in ("train/a/1.png", "../escaped.png"):
             file.addfile(tarfile.TarInfo(name), io.BytesIO())
     assert (
-        extract.main([f"dataset=folder:{archive}", f"output={tmp_path / 'out'}", "model=test_resnet", "init=random"])
+        extract.main(
+            [
+                f"dataset=folder:{archive}",
+                f"output={tmp_path / 'out'}",
+                "model=test_resnet",
+                "init=random",
+            ]
+        )
         == 3
     )
     assert "../escaped.png" in capsys.readouterr().err
@@ -316,7 +370,12 @@ def test_a_tar_member_that_escapes_is_refused(tmp_path, capsys):
 
 def test_weights_that_are_not_weights_are_refused(images, tmp_path, capsys):
     _, words = images
-    files = {"code.pth": pickle.dumps(os.system), "list.pth": None, "junk.safetensors": b"junk", "other.pth": None}
+    files = {
+        "code.pth": pickle.dumps(os.system),
+        "list.pth": None,
+        "junk.safetensors": b"junk",
+        "other.pth": None,
+    }
     for name, content in files.items():
         if content is not None:
             (tmp_path / name).write_bytes(content)
@@ -359,8 +418,15 @@ def test_a_manifest_of_another_version_is_refused_and_kept(copied, capsys):
 
 def test_damage_to_any_file_is_named_by_the_stage_that_wrote_it(copied, capsys):
     run, words = copied
-    victims = {"extract": next(run.glob("features/train-*.h5")), "gram": next(run.glob("gram/tile-*.h5"))}
-    victims |= {"spectrum": run / "spectrum.h5", "risk": run / "risk.csv", "theory": run / "theory.h5"}
+    victims = {
+        "extract": next(run.glob("features/train-*.h5")),
+        "gram": next(run.glob("gram/tile-*.h5")),
+    }
+    victims |= {
+        "spectrum": run / "spectrum.h5",
+        "risk": run / "risk.csv",
+        "theory": run / "theory.h5",
+    }
     for stage, victim in victims.items():
         content = victim.read_bytes()
         victim.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -387,8 +453,8 @@ def test_a_held_run_is_refused(copied, capsys):
     run, words = copied
     (run / "risk.json").unlink()
     code = (
-        f"import fcntl, sys, time; handle = open({str(run / '.lock')!r}, 'r+'); fcntl.flock(handle, fcntl.LOCK_EX); "
-        "print('held', flush=True); time.sleep(60)"
+        f"import fcntl, sys, time; handle = open({str(run / '.lock')!r}, 'r+'); fcntl.flock(handle,"
+        " fcntl.LOCK_EX); print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as holder:
         holder.stdout.readline()
@@ -399,7 +465,8 @@ def test_a_held_run_is_refused(copied, capsys):
 
 
 def test_a_full_disk_is_one_line_and_the_same_command_resumes(copied):
-    """RLIMIT_FSIZE stands for the disk: no file may grow past a size that some file of each stage needs."""
+    """RLIMIT_FSIZE stands for the disk: no file may grow past a size that some file of each stage
+    needs."""
     run, words = copied
     for stage, limit in (("gram", 6000), ("spectrum", 3000), ("risk", 2000), ("theory", 4000)):
         (run / f"{stage}.json").unlink()
@@ -411,7 +478,9 @@ def test_a_full_disk_is_one_line_and_the_same_command_resumes(copied):
             capture_output=True,
             text=True,
             check=False,
-            preexec_fn=lambda limit=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+            preexec_fn=lambda limit=limit: resource.setrlimit(
+                resource.RLIMIT_FSIZE, (limit, limit)
+            ),
         )
         assert done.returncode == 3, done.stderr
         assert "cannot write" in done.stderr
@@ -434,7 +503,9 @@ def test_ctrl_c_is_exit_code_130_and_the_same_command_resumes(copied, stage, mon
     if stage == "report":
         shutil.rmtree(run.parent.parent / "reports")
     with monkeypatch.context() as patch:
-        patch.setattr("rmtgen.store.durable.os.fsync", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(
+            "rmtgen.store.durable.os.fsync", lambda _: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         assert STAGES[stage].main(words) == 130
     captured = capsys.readouterr()
     assert captured.err.strip() == "rmtgen: interrupted. Run the same command again: it resumes."
@@ -500,10 +571,17 @@ def test_out_of_memory_and_refusals_of_the_system_are_one_line(capsys):
 
 
 def test_an_unknown_stage_or_target_is_a_usage_error():
-    done = subprocess.run([sys.executable, "-m", "pipelines", "extarct"], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (2, "rmtgen: error: unknown stage 'extarct'. Did you mean extract?\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines", "extarct"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (
+        2,
+        "rmtgen: error: unknown stage 'extarct'. Did you mean extract?\n",
+    )
     root = Path(__file__).parents[2]
-    done = subprocess.run(["make", "extarct"], cwd=root, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["make", "extarct"], cwd=root, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 2
     assert "no target 'extarct'" in done.stderr
 
@@ -552,7 +630,15 @@ def test_an_entk_run_ends_to_end_and_resumes_tile_by_tile(tiny_images, tmp_path,
     from rmtgen.runs.config import load_experiment
     from rmtgen.stages.loading import open_backbone, open_images
 
-    words = [*tiny_images, "train=48", "test=20", "sizes=8,48", "ridges=1e-2,1", "kernel=entk", f"output={tmp_path}"]
+    words = [
+        *tiny_images,
+        "train=48",
+        "test=20",
+        "sizes=8,48",
+        "ridges=1e-2,1",
+        "kernel=entk",
+        f"output={tmp_path}",
+    ]
     assert run_all(words) == [0] * len(STAGES)
     (run,) = (tmp_path / "runs").iterdir()
     assert run.name.startswith("test_resnet-random-entk-trees-")
@@ -581,14 +667,24 @@ def test_an_entk_is_averaged_over_heads_and_says_how_far_they_differ(tiny_images
     from rmtgen.runs.config import load_experiment
     from rmtgen.stages.loading import open_backbone, open_images
 
-    words = [*tiny_images, "train=40", "test=20", "sizes=8,40", "ridges=1e-2,1", "kernel=entk", f"output={tmp_path}"]
+    words = [
+        *tiny_images,
+        "train=40",
+        "test=20",
+        "sizes=8,40",
+        "ridges=1e-2,1",
+        "kernel=entk",
+        f"output={tmp_path}",
+    ]
     words.append("heads=3")
     assert run_all(words) == [0] * len(STAGES)
     (run,) = (tmp_path / "runs").iterdir()
     (config,) = load_experiment(None, dict(word.split("=", 1) for word in words)).runs
     split, single = open_images(config), []
     for seed in range(config.head_seed, config.head_seed + 3):
-        backbone = open_backbone(dataclasses.replace(config, heads=None, head_seed=seed), head="random")
+        backbone = open_backbone(
+            dataclasses.replace(config, heads=None, head_seed=seed), head="random"
+        )
         single.append(entk_gram(backbone.model, TransformedImages(split.train, backbone)))
     single = torch.stack(single)
     with h5py.File(run / "gram.h5") as file:
@@ -599,17 +695,29 @@ def test_an_entk_is_averaged_over_heads_and_says_how_far_they_differ(tiny_images
     assert re.search(r"Gram matrix in \d+ tiles, spread of heads \d+\.\d%", capsys.readouterr().out)
 
 
-def test_a_sketched_entk_is_solved_from_its_rows_and_says_how_far_off_it_is(tiny_images, tmp_path, capsys):
+def test_a_sketched_entk_is_solved_from_its_rows_and_says_how_far_off_it_is(
+    tiny_images, tmp_path, capsys
+):
     from rmtgen import entk_gram
     from rmtgen.models.features import TransformedImages
     from rmtgen.runs.config import load_experiment
     from rmtgen.stages.loading import open_backbone, open_images
 
-    words = [*tiny_images, "train=40", "test=20", "sizes=8,40", "ridges=1e-2,1", "kernel=entk", f"output={tmp_path}"]
+    words = [
+        *tiny_images,
+        "train=40",
+        "test=20",
+        "sizes=8,40",
+        "ridges=1e-2,1",
+        "kernel=entk",
+        f"output={tmp_path}",
+    ]
     words.append("projection=512")
     assert run_all(words) == [0] * len(STAGES)
     said = capsys.readouterr().out
-    assert re.search(r"60 images × 512 sketched gradients; kernel off by \d+\.\d% \(bound \d+\.\d%\)", said)
+    assert re.search(
+        r"60 images × 512 sketched gradients; kernel off by \d+\.\d% \(bound \d+\.\d%\)", said
+    )
     assert re.search(r"^gram .*  –  not needed for features$", said, re.MULTILINE)
     assert "test_resnet, random, entk sketch 512" in said
     (run,) = (tmp_path / "runs").iterdir()
@@ -620,7 +728,9 @@ def test_a_sketched_entk_is_solved_from_its_rows_and_says_how_far_off_it_is(tiny
     with h5py.File(run / "features.h5") as file:
         rows = file["train"][()]
     error = np.linalg.norm(rows @ rows.T - exact) / np.linalg.norm(exact)
-    assert json.loads((run / "extract.json").read_text())["details"]["sketch_error"] == pytest.approx(error, rel=1e-3)
+    assert json.loads((run / "extract.json").read_text())["details"][
+        "sketch_error"
+    ] == pytest.approx(error, rel=1e-3)
     assert 0 < error < 0.2
     before = tree(run)
     (run / "extract.json").unlink()
@@ -633,13 +743,17 @@ def test_a_sketched_entk_is_solved_from_its_rows_and_says_how_far_off_it_is(tiny
     assert "entk sketch 512" in page.read_text()
 
 
-def test_an_entk_of_other_images_than_the_features_is_refused(tiny_images, tmp_path, capsys, monkeypatch):
+def test_an_entk_of_other_images_than_the_features_is_refused(
+    tiny_images, tmp_path, capsys, monkeypatch
+):
     import pipelines.gram as stage
 
     words = [*tiny_images, "train=48", "test=20", "sizes=48", "kernel=entk", f"output={tmp_path}"]
     assert extract.main(words) == 0
     honest = stage.open_images
-    monkeypatch.setattr(stage, "open_images", lambda config: honest(dataclasses.replace(config, seed=5)))
+    monkeypatch.setattr(
+        stage, "open_images", lambda config: honest(dataclasses.replace(config, seed=5))
+    )
     assert gram.main(words) == 3
     assert "the train images must be those of" in capsys.readouterr().err
 
@@ -660,7 +774,9 @@ def test_plan_shows_the_entk_weight_by_weight(capsys):
     assert "head.weight" in out
 
 
-def test_plan_knows_heads_and_sketches_and_what_a_finished_stage_took(tiny_images, tmp_path, capsys):
+def test_plan_knows_heads_and_sketches_and_what_a_finished_stage_took(
+    tiny_images, tmp_path, capsys
+):
     words = [*tiny_images, "train=40", "test=20", "sizes=40", "kernel=entk", f"output={tmp_path}"]
     assert plan.main([*words, "heads=3"]) == plan.main([*words, "projection=64"]) == 0
     averaged, sketched = capsys.readouterr().out.split("1 run(s)")[:2]

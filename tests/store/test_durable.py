@@ -22,16 +22,19 @@ def test_a_refused_write_keeps_the_earlier_file_and_names_it(tmp_path):
     path = tmp_path / "a.bin"
     path.write_bytes(b"earlier")
     code = (
-        "import resource, pathlib\n"
-        "from rmtgen import errors; from rmtgen.store import durable\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
-        f"path = pathlib.Path({str(path)!r})\n"
-        "for write in (lambda: durable.write_bytes(path, bytes(1000)), lambda: durable.append_line(path, 'x' * 1000)):\n"
-        "    try: write()\n"
-        "    except errors.StorageError as error: print(error)\n"
+        "import resource, pathlib\nfrom rmtgen import errors; from rmtgen.store import"
+        " durable\nresource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\npath ="
+        f" pathlib.Path({str(path)!r})\nfor write in (lambda: durable.write_bytes(path,"
+        " bytes(1000)), lambda: durable.append_line(path, 'x' * 1000)):\n    try: write()\n   "
+        " except errors.StorageError as error: print(error)\n"
     )
-    lines = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
-    assert [line.startswith(f"cannot write {path}: File too large.") for line in lines] == [True, True]
+    lines = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert [line.startswith(f"cannot write {path}: File too large.") for line in lines] == [
+        True,
+        True,
+    ]
     assert path.read_bytes() == b"earlier"
     assert [one.name for one in tmp_path.iterdir()] == ["a.bin"]
 
@@ -54,7 +57,9 @@ def test_link_or_copy_gives_the_same_content_and_replaces_the_target(tmp_path):
 def test_link_or_copy_copies_where_links_are_refused(tmp_path, monkeypatch):
     source = tmp_path / "source"
     source.write_bytes(b"content")
-    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(18, "Invalid cross-device link")))
+    monkeypatch.setattr(
+        os, "link", lambda *_: (_ for _ in ()).throw(OSError(18, "Invalid cross-device link"))
+    )
     durable.link_or_copy(source, tmp_path / "target")
     assert (tmp_path / "target").read_bytes() == b"content"
     assert not (tmp_path / "target").samefile(source)

@@ -8,7 +8,10 @@ from rmtgen.errors import CorruptInputError, MissingInputError, StaleInputError
 from rmtgen.store.feature_store import FeatureLayout, FeatureStore
 
 RNG = np.random.default_rng(0)
-FEATURES = {"train": RNG.normal(size=(11, 3)).astype(np.float32), "test": RNG.normal(size=(5, 3)).astype(np.float32)}
+FEATURES = {
+    "train": RNG.normal(size=(11, 3)).astype(np.float32),
+    "test": RNG.normal(size=(5, 3)).astype(np.float32),
+}
 LAYOUT = FeatureLayout(np.arange(11) % 2, np.arange(5) % 2, ("ash", "oak<"), dim=3, batch_size=4)
 
 
@@ -39,7 +42,9 @@ def test_an_unfinished_store_resumes_at_its_batch_and_is_not_read(tmp_path):
     with pytest.raises(MissingInputError, match=r"train-000001\.h5"):
         store.read("train")
     with h5py.File(tmp_path / "features.h5") as file:
-        assert np.isnan(file["train"][()]).any(axis=1).tolist() == [4 <= row < 8 for row in range(11)]
+        assert np.isnan(file["train"][()]).any(axis=1).tolist() == [
+            4 <= row < 8 for row in range(11)
+        ]
     np.testing.assert_array_equal(store.read("test"), FEATURES["test"])
 
 

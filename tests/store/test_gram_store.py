@@ -1,4 +1,5 @@
-"""GramStore: one matrix to any HDF5 reader, one half computed, nothing read that is missing or damaged."""
+"""GramStore: one matrix to any HDF5 reader, one half computed, nothing read that is missing or
+damaged."""
 
 import h5py
 import numpy as np
@@ -19,7 +20,9 @@ def kernel(n_train, n_test):
 def fill(store, matrix, skip=()):
     for tile in store.pending():
         if tile.name not in skip:
-            store.write(tile, matrix[tile.row_start : tile.row_stop, tile.column_start : tile.column_stop])
+            store.write(
+                tile, matrix[tile.row_start : tile.row_stop, tile.column_start : tile.column_stop]
+            )
 
 
 @given(n_train=st.integers(1, 40), n_test=st.integers(0, 20), tile=st.integers(1, 17))
@@ -33,10 +36,15 @@ def test_tiles_and_their_mirrors_cover_every_entry_once(n_train, n_test, tile):
             count[columns, rows] += 1
     assert (count == 1).all()
     blocks = -(-n_train // tile)
-    assert len([one for one in layout.tiles() if one.row_start < n_train]) == blocks * (blocks + 1) // 2
+    assert (
+        len([one for one in layout.tiles() if one.row_start < n_train])
+        == blocks * (blocks + 1) // 2
+    )
 
 
-@pytest.mark.parametrize(("n_train", "n_test", "tile"), [(25, 12, 8), (7, 0, 16), (16, 16, 16), (5, 3, 2)])
+@pytest.mark.parametrize(
+    ("n_train", "n_test", "tile"), [(25, 12, 8), (7, 0, 16), (16, 16, 16), (5, 3, 2)]
+)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_reader_sees_the_matrix(tmp_path, monkeypatch, n_train, n_test, tile, dtype):
     matrix = kernel(n_train, n_test).astype(dtype)
@@ -67,7 +75,9 @@ def test_read_equals_numpy_indexing(tmp_path_factory, data):
     rows = np.array(data.draw(st.lists(st.integers(0, 32), max_size=40)), dtype=np.int64)
     columns = np.array(data.draw(st.lists(st.integers(0, 20), max_size=30)), dtype=np.int64)
     np.testing.assert_array_equal(store.read(rows, columns), kernel(21, 12)[np.ix_(rows, columns)])
-    np.testing.assert_array_equal(store.read(slice(2, 30, 5), columns), kernel(21, 12)[2:30:5][:, columns])
+    np.testing.assert_array_equal(
+        store.read(slice(2, 30, 5), columns), kernel(21, 12)[2:30:5][:, columns]
+    )
 
 
 _stores = {}
@@ -87,12 +97,16 @@ def test_missing_tiles_read_as_nan_for_others_and_are_refused_by_name_for_us(tmp
     store = GramStore.open(tmp_path)
     seen = store.as_dataset()[()]
     assert np.isnan(seen).sum() == 2 * 8 * 8
-    assert np.isnan(seen[skipped.row_start : skipped.row_stop, skipped.column_start : skipped.column_stop]).all()
+    assert np.isnan(
+        seen[skipped.row_start : skipped.row_stop, skipped.column_start : skipped.column_stop]
+    ).all()
     with pytest.raises(MissingInputError, match=skipped.name):
         store.read()
     with pytest.raises(MissingInputError, match=skipped.name):
         store.verify()
-    np.testing.assert_array_equal(store.read(slice(16, 25), slice(None)), matrix[16:25])  # what is there can be read
+    np.testing.assert_array_equal(
+        store.read(slice(16, 25), slice(None)), matrix[16:25]
+    )  # what is there can be read
     assert store.pending() == [skipped]
 
 
@@ -113,7 +127,9 @@ def test_what_is_not_a_store_or_another_store_is_refused(tmp_path):
     with pytest.raises(MissingInputError, match="no Gram matrix at .*make gram"):
         GramStore.open(tmp_path)
     GramStore.create(tmp_path, GramLayout(20, 5, "float64", 8))
-    with pytest.raises(CorruptInputError, match="holds GramLayout.*n_train=20.*expected GramLayout.*n_train=21"):
+    with pytest.raises(
+        CorruptInputError, match="holds GramLayout.*n_train=20.*expected GramLayout.*n_train=21"
+    ):
         GramStore.create(tmp_path, GramLayout(21, 5, "float64", 8))
     (tmp_path / "gram.h5").write_bytes(b"not HDF5")
     with pytest.raises(CorruptInputError, match="not a Gram store"):

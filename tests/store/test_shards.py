@@ -1,4 +1,5 @@
-"""Shards: what the journal lists is whole; damage is found and named; a torn journal loses one shard, not the folder."""
+"""Shards: what the journal lists is whole; damage is found and named; a torn journal loses one
+shard, not the folder."""
 
 import json
 
@@ -33,7 +34,10 @@ def test_a_flipped_bit_is_found_and_named(shards, position):
     data = bytearray(shards.path("b").read_bytes())
     data[position] ^= 1
     shards.path("b").write_bytes(data)
-    with pytest.raises(CorruptInputError, match=r"b\.h5 is damaged: expected \d+ bytes with BLAKE2b .*Delete the file"):
+    with pytest.raises(
+        CorruptInputError,
+        match=r"b\.h5 is damaged: expected \d+ bytes with BLAKE2b .*Delete the file",
+    ):
         ShardSet(shards.folder).read("b")
     with pytest.raises(CorruptInputError, match=r"b\.h5 is damaged"):
         ShardSet(shards.folder).verify()
@@ -67,7 +71,9 @@ def test_a_journal_damaged_in_the_middle_is_refused(shards):
 
 
 def test_shards_of_another_basis_are_not_mixed(shards):
-    with pytest.raises(StaleInputError, match=r"made from other inputs \(basis basis, expected other\)"):
+    with pytest.raises(
+        StaleInputError, match=r"made from other inputs \(basis basis, expected other\)"
+    ):
         ShardSet(shards.folder, "other")
     assert ShardSet(shards.folder).basis == "basis"
 

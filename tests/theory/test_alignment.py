@@ -38,7 +38,8 @@ def spectrum_of(case, intercept=False):
     return target_spectrum(gram_modes(case.gram, intercept=intercept), case.targets)
 
 
-# --- decay ---------------------------------------------------------------------------------------------------------------------
+# --- decay ----------------------------------------------------------------------------------------
+# -----------------------------
 
 
 def test_a_flat_spectrum_has_all_its_modes():
@@ -54,7 +55,9 @@ def test_a_geometric_spectrum_has_ranks_in_closed_form():
     r, big_r = effective_ranks(q ** np.arange(p))
     np.testing.assert_allclose(r, (1 - q ** (p - k)) / (1 - q), rtol=1e-14)
     np.testing.assert_allclose(
-        big_r, (1 - q ** (p - k)) ** 2 / (1 - q) ** 2 * (1 - q**2) / (1 - q ** (2 * (p - k))), rtol=1e-13
+        big_r,
+        (1 - q ** (p - k)) ** 2 / (1 - q) ** 2 * (1 - q**2) / (1 - q ** (2 * (p - k))),
+        rtol=1e-13,
     )
 
 
@@ -64,7 +67,9 @@ def test_a_power_law_has_the_rank_of_its_tail():
     assert r[100] == pytest.approx(100, rel=0.02)
     assert big_r[100] == pytest.approx(300, rel=0.02)
     sigma = np.arange(1, 200_001) ** -2.0
-    assert participation_ratio(sigma) == pytest.approx((np.pi**2 / 6) ** 2 / (np.pi**4 / 90), rel=1e-4)
+    assert participation_ratio(sigma) == pytest.approx(
+        (np.pi**2 / 6) ** 2 / (np.pi**4 / 90), rel=1e-4
+    )
 
 
 def test_ranks_equal_their_definition_and_hold_over_three_hundred_decades():
@@ -72,7 +77,9 @@ def test_ranks_equal_their_definition_and_hold_over_three_hundred_decades():
     r, big_r = effective_ranks(sigma[::-1])
     for k in range(12):
         assert r[k] == pytest.approx(sigma[k:].sum() / sigma[k], rel=1e-14)
-        assert big_r[k] == pytest.approx(sigma[k:].sum() ** 2 / np.square(sigma[k:]).sum(), rel=1e-14)
+        assert big_r[k] == pytest.approx(
+            sigma[k:].sum() ** 2 / np.square(sigma[k:]).sum(), rel=1e-14
+        )
     r, big_r = effective_ranks(np.concatenate([np.geomspace(1e5, 1e-300, 50), [1e-300] * 9]))
     assert (r[50], big_r[50]) == (9, 9)
     assert np.isfinite(big_r).all()
@@ -103,12 +110,15 @@ def test_participation_ratio_is_that_of_the_gram_matrix(case):
     assert participation_ratio(gram_modes(case.gram).values) == pytest.approx(expected)
 
 
-# --- alignment -----------------------------------------------------------------------------------------------------------------
+# --- alignment ------------------------------------------------------------------------------------
+# -----------------------------
 
 
 def test_cumulative_power_counts_what_no_mode_explains():
     np.testing.assert_allclose(cumulative_power([3.0, 0.0, 1.0]), [0.75, 0.75, 1])
-    np.testing.assert_allclose(cumulative_power(torch.tensor([3.0, 0.0, 1.0]), null_energy=4.0), [0.375, 0.375, 0.5])
+    np.testing.assert_allclose(
+        cumulative_power(torch.tensor([3.0, 0.0, 1.0]), null_energy=4.0), [0.375, 0.375, 0.5]
+    )
 
 
 @given(spectra, scales)
@@ -138,7 +148,9 @@ def test_targets_in_the_span_need_not_be_given():
     targets = TALL.features[:, :2]
     spectrum = target_spectrum(feature_modes(TALL.features), targets)
     assert spectrum.null_dim
-    assert kernel_target_alignment(spectrum) == pytest.approx(kernel_target_alignment(spectrum, targets))
+    assert kernel_target_alignment(spectrum) == pytest.approx(
+        kernel_target_alignment(spectrum, targets)
+    )
 
 
 def test_a_kernel_made_of_the_targets_is_aligned():
@@ -149,7 +161,9 @@ def test_a_kernel_made_of_the_targets_is_aligned():
 
 
 def test_learnability_is_the_share_of_the_power_that_is_learnt():
-    np.testing.assert_allclose(learnability([1.0, 3.0], [1.0, 3.0], [1.0, 3.0]), [(0.5 + 2.25) / 4, (0.25 + 1.5) / 4])
+    np.testing.assert_allclose(
+        learnability([1.0, 3.0], [1.0, 3.0], [1.0, 3.0]), [(0.5 + 2.25) / 4, (0.25 + 1.5) / 4]
+    )
     assert learnability([1.0, 0.0], [1.0, 3.0], 0.0) == pytest.approx(0.25)
     assert learnability([1.0, 1e-300], [1.0, 3.0], 1e300) == pytest.approx(0)
     assert learnability([1.0], [1.0], np.inf) == 0
@@ -174,14 +188,18 @@ def test_the_floor_against_df_is_that_of_transport(case, intercept):
     frame = bias_against_df(pool, seen.delta)
     for column in ("kappa", "df1", "df2", "floor", "delta"):
         np.testing.assert_allclose(frame[column], getattr(seen, column))
-    np.testing.assert_allclose(frame["relative_kappa"], frame["kappa"] / (pool.values.sum() / pool.n))
+    np.testing.assert_allclose(
+        frame["relative_kappa"], frame["kappa"] / (pool.values.sum() / pool.n)
+    )
 
 
 def test_the_floor_of_a_gaussian_pool_is_that_of_its_population():
     rng = np.random.default_rng(0)
     sigma, beta = np.arange(1, 101) ** -1.3, np.arange(1, 101) ** -0.5
     features = rng.standard_normal((800, 100)) * np.sqrt(sigma)
-    pool = PoolSpectrum.of(target_spectrum(feature_modes(features), features @ beta + 0.1 * rng.standard_normal(800)))
+    pool = PoolSpectrum.of(
+        target_spectrum(feature_modes(features), features @ beta + 0.1 * rng.standard_normal(800))
+    )
     frame = bias_against_df(pool, 800 * np.geomspace(1e-3, 1e-1, 5))
     for row in frame.itertuples():
         floor = ((row.kappa / (row.kappa + sigma)) ** 2 * sigma * beta**2).sum() + 0.01
@@ -197,7 +215,8 @@ def test_no_ridge_of_a_pool_with_a_null_space_leaves_the_noise():
     assert row["floor"] == pytest.approx(0.1)
 
 
-# --- swap ----------------------------------------------------------------------------------------------------------------------
+# --- swap -----------------------------------------------------------------------------------------
+# -----------------------------
 
 
 def test_the_population_of_a_pool_is_its_modes_without_their_noise():
@@ -239,7 +258,9 @@ def test_pools_that_differ_in_spectrum_alone_have_a_gap_of_spectrum_alone():
     n=st.integers(1, 100),
     modes=st.integers(5, 60),
 )
-def test_the_shares_add_up_and_change_sign_with_the_order_of_the_pools(decays, alignments, n, modes):
+def test_the_shares_add_up_and_change_sign_with_the_order_of_the_pools(
+    decays, alignments, n, modes
+):
     first = power_pool(decays[0], alignments[0], n=400, modes=modes, null_energy=5.0)
     second = power_pool(decays[1], alignments[1], n=500, modes=40)
     ahead, back = swap(first, second, n), swap(second, first, n)
@@ -258,7 +279,10 @@ def test_the_shares_are_means_over_the_two_orders_of_swapping():
 
 
 def test_each_risk_is_the_smallest_over_ridges_of_its_combination():
-    first, second = power_pool(1.2, 1.8, null_energy=30.0), power_pool(1.6, 1.4, modes=80, null_energy=200.0)
+    first, second = (
+        power_pool(1.2, 1.8, null_energy=30.0),
+        power_pool(1.6, 1.4, modes=80, null_energy=200.0),
+    )
     found = swap(first, second, 150)
     populations = [Population.of(pool) for pool in (first, second)]
     for i, spectrum in enumerate(populations):
@@ -266,7 +290,9 @@ def test_each_risk_is_the_smallest_over_ridges_of_its_combination():
         for j, target in enumerate(populations):
             power = np.pad(target.power, (0, 120 - len(target.power)))
             at_best = omniscient_risk(sigma, power, found.ridges[i, j], 150, target.noise)
-            around = omniscient_risk(sigma, power, found.ridges[i, j] * np.geomspace(0.1, 10, 401), 150, target.noise)
+            around = omniscient_risk(
+                sigma, power, found.ridges[i, j] * np.geomspace(0.1, 10, 401), 150, target.noise
+            )
             assert found.risk[i, j] == pytest.approx(at_best)
             assert found.risk[i, j] <= around.min() * (1 + 1e-7)
 
@@ -285,14 +311,21 @@ def test_a_grid_of_the_caller_holds_the_search():
     free, single = swap(pool, pool, 100), swap(pool, pool, 100, ridges=[1e-6])
     assert single.ridges[0, 0] == pytest.approx(1e-6 * trace)
     assert single.risk[0, 0] == pytest.approx(
-        omniscient_risk(pool.values / pool.n, Population.of(pool).power, 1e-6 * trace, 100, Population.of(pool).noise)
+        omniscient_risk(
+            pool.values / pool.n,
+            Population.of(pool).power,
+            1e-6 * trace,
+            100,
+            Population.of(pool).noise,
+        )
     )
     assert single.risk[0, 0] > free.risk[0, 0]
     assert swap(pool, pool, 100, ridges=[1e-9, 1e-7]).ridges[0, 0] == pytest.approx(1e-7 * trace)
 
 
 def test_a_gaussian_pool_tells_spectrum_from_alignment():
-    """Two representations of the same inputs: the same decay, targets on the leading or on the trailing half of the modes."""
+    """Two representations of the same inputs: the same decay, targets on the leading or on the
+    trailing half of the modes."""
     rng = np.random.default_rng(0)
     features = rng.standard_normal((1200, 60)) * np.arange(1, 61) ** -0.6
     leading, trailing = np.repeat([1.0, 0.0], 30), np.repeat([0.0, 1.0], 30)
@@ -306,12 +339,15 @@ def test_a_gaussian_pool_tells_spectrum_from_alignment():
     assert found.alignment_share < -0.3
 
 
-# --- refusals ------------------------------------------------------------------------------------------------------------------
+# --- refusals -------------------------------------------------------------------------------------
+# -----------------------------
 
 
 def test_swap_refuses_sizes_at_which_plug_in_is_biased_and_grids_without_meaning():
     large, small = power_pool(1.2, 1.5), power_pool(1.2, 1.5, n=400)
-    with pytest.raises(UsageError, match=r"1 <= n <= N/4 = 100: got n = 101 with pools of 800 and 400"):
+    with pytest.raises(
+        UsageError, match=r"1 <= n <= N/4 = 100: got n = 101 with pools of 800 and 400"
+    ):
         swap(large, small, 101)
     with pytest.raises(UsageError, match="got n = 0"):
         swap(large, small, 0)

@@ -30,7 +30,9 @@ RELATIVE = (1e-3, 1e-1, 1.0, 10.0)
 
 
 def pool_of(case, intercept=False, scale=1.0, factor=1.0):
-    return PoolSpectrum.of(target_spectrum(gram_modes(scale * case.gram, intercept=intercept), factor * case.targets))
+    return PoolSpectrum.of(
+        target_spectrum(gram_modes(scale * case.gram, intercept=intercept), factor * case.targets)
+    )
 
 
 def decades(low, high):
@@ -40,7 +42,8 @@ def decades(low, high):
 spectra = st.lists(decades(-6, 0), min_size=1, max_size=40).map(np.array)
 
 
-# --- norm-based ---------------------------------------------------------------------------------------------------------
+# --- norm-based -----------------------------------------------------------------------------------
+# ----------------------
 
 
 def test_two_samples_by_hand():
@@ -61,10 +64,16 @@ def test_norm_based_figures_are_plain_linear_algebra(case, intercept):
     gram, targets = case.gram, case.targets
     path = ridge_path(gram, targets, ridges=ridges, intercept=intercept)
     inverses = [reference.resolvent(gram, n * ridge, intercept) for ridge in ridges]
-    norms = np.array([np.trace(targets.T @ inverse @ gram @ inverse @ targets) for inverse in inverses])
+    norms = np.array(
+        [np.trace(targets.T @ inverse @ gram @ inverse @ targets) for inverse in inverses]
+    )
     trace, largest = np.trace(gram), np.diag(gram).max()
-    np.testing.assert_allclose(rademacher(path.norm2, trace, n), norms**0.5 * trace**0.5 / n, rtol=1e-9)
-    np.testing.assert_allclose(arora(path.norm2, largest, n), (2 * norms * largest / n) ** 0.5, rtol=1e-9)
+    np.testing.assert_allclose(
+        rademacher(path.norm2, trace, n), norms**0.5 * trace**0.5 / n, rtol=1e-9
+    )
+    np.testing.assert_allclose(
+        arora(path.norm2, largest, n), (2 * norms * largest / n) ** 0.5, rtol=1e-9
+    )
     np.testing.assert_allclose(norm_proxy(path.norm2, trace, n), norms * trace / n**2, rtol=1e-9)
 
 
@@ -84,12 +93,19 @@ def test_norm_based_figures_do_not_depend_on_the_unit_of_the_kernel(scale):
     known = ridge_path(WIDE.gram, WIDE.targets, ridges=ridges).norm2
     found = ridge_path(scale * WIDE.gram, 3 * WIDE.targets, ridges=scale * ridges).norm2
     largest = np.diag(WIDE.gram).max()
-    np.testing.assert_allclose(rademacher(found, scale * trace, n), 3 * rademacher(known, trace, n), rtol=1e-9)
-    np.testing.assert_allclose(arora(found, scale * largest, n), 3 * arora(known, largest, n), rtol=1e-9)
-    np.testing.assert_allclose(norm_proxy(found, scale * trace, n), 9 * norm_proxy(known, trace, n), rtol=1e-9)
+    np.testing.assert_allclose(
+        rademacher(found, scale * trace, n), 3 * rademacher(known, trace, n), rtol=1e-9
+    )
+    np.testing.assert_allclose(
+        arora(found, scale * largest, n), 3 * arora(known, largest, n), rtol=1e-9
+    )
+    np.testing.assert_allclose(
+        norm_proxy(found, scale * trace, n), 9 * norm_proxy(known, trace, n), rtol=1e-9
+    )
 
 
-# --- spectrum-only ------------------------------------------------------------------------------------------------------
+# --- spectrum-only --------------------------------------------------------------------------------
+# ----------------------
 
 
 def test_ridgeless_and_at_the_best_ridge_the_omniscient_risk_of_isotropic_targets_is_n_tau2_kappa():
@@ -114,8 +130,12 @@ def test_the_isotropic_risk_is_gcv_of_the_expected_targets(case, intercept, shar
     noise = share * energy / n
     prior = (energy - n * noise) / np.trace(gram) * gram + noise * np.eye(n)
     inverses = [reference.resolvent(case.gram, n * ridge, intercept) for ridge in ridges]
-    known = [n * np.trace(inverse @ prior @ inverse) / np.trace(inverse) ** 2 for inverse in inverses]
-    np.testing.assert_allclose(isotropic_risk(pool_of(case, intercept), ridges, noise), known, rtol=1e-9)
+    known = [
+        n * np.trace(inverse @ prior @ inverse) / np.trace(inverse) ** 2 for inverse in inverses
+    ]
+    np.testing.assert_allclose(
+        isotropic_risk(pool_of(case, intercept), ridges, noise), known, rtol=1e-9
+    )
 
 
 @full_rank
@@ -142,10 +162,15 @@ def test_at_the_best_ridge_the_data_form_is_n_tau2_kappa(case, intercept):
 
 
 def test_the_isotropic_risk_does_not_see_how_the_targets_lie():
-    """Only the targets' energy counts, so it mis-ranks aligned against random targets, which GCV tells apart."""
-    aligned = PoolSpectrum(np.array([8.0, 4.0, 2.0, 1.0]), np.array([4.0, 3.0, 2.0, 1.0]), 0.0, 4, 0)
+    """Only the targets' energy counts, so it mis-ranks aligned against random targets, which GCV
+    tells apart."""
+    aligned = PoolSpectrum(
+        np.array([8.0, 4.0, 2.0, 1.0]), np.array([4.0, 3.0, 2.0, 1.0]), 0.0, 4, 0
+    )
     reverse = PoolSpectrum(aligned.values, aligned.power[::-1], 0.0, 4, 0)
-    assert isotropic_risk(aligned, 0.1, 0.2) == pytest.approx(isotropic_risk(reverse, 0.1, 0.2), rel=1e-14)
+    assert isotropic_risk(aligned, 0.1, 0.2) == pytest.approx(
+        isotropic_risk(reverse, 0.1, 0.2), rel=1e-14
+    )
     assert transported(reverse, 0.1, 4).risk > 1.5 * transported(aligned, 0.1, 4).risk
 
 
@@ -172,7 +197,8 @@ def test_a_wrong_isotropic_prior_is_refused(ridge, noise, message):
         isotropic_risk(pool_of(WIDE), ridge, noise)
 
 
-# --- benign overfitting -------------------------------------------------------------------------------------------------
+# --- benign overfitting
+# -------------------------------------------------------------------------------------------------
 
 
 def plain_benign(sigma, ridge, n, b):
@@ -185,15 +211,26 @@ def plain_benign(sigma, ridge, n, b):
 
 
 @settings(max_examples=150, deadline=None)
-@given(spectra, st.one_of(st.just(0.0), decades(-6, 0)), st.integers(1, 30), st.sampled_from([0.317, 1.013, 2.071]))
+@given(
+    spectra,
+    st.one_of(st.just(0.0), decades(-6, 0)),
+    st.integers(1, 30),
+    st.sampled_from([0.317, 1.013, 2.071]),
+)
 def test_the_benign_variance_is_its_definition_in_loops(sigma, ridge, n, b):
-    assert benign_variance(sigma, ridge, n, b=b) == pytest.approx(plain_benign(sigma, ridge, n, b), rel=1e-9)
+    assert benign_variance(sigma, ridge, n, b=b) == pytest.approx(
+        plain_benign(sigma, ridge, n, b), rel=1e-9
+    )
 
 
-@pytest.mark.parametrize(("p", "n", "ridge"), [(100, 20, 0.0), (100, 100, 0.0), (100, 20, 2.0), (50, 60, 0.5)])
+@pytest.mark.parametrize(
+    ("p", "n", "ridge"), [(100, 20, 0.0), (100, 100, 0.0), (100, 20, 2.0), (50, 60, 0.5)]
+)
 def test_the_benign_variance_of_a_flat_spectrum(p, n, ridge):
     """k* = 0 and R_0 = (nλ + pσ)²/(pσ²), so n/p without a ridge."""
-    assert benign_variance(np.full(p, 3.0), 3 * ridge, n) == pytest.approx(n * p / (n * ridge + p) ** 2, rel=1e-12)
+    assert benign_variance(np.full(p, 3.0), 3 * ridge, n) == pytest.approx(
+        n * p / (n * ridge + p) ** 2, rel=1e-12
+    )
 
 
 def test_a_spike_on_a_flat_tail_is_learnt_and_the_tail_harmless():
@@ -220,7 +257,9 @@ def test_fewer_modes_than_samples_keep_the_share_of_least_squares():
 def test_the_benign_variance_does_not_depend_on_the_unit_or_the_order(sigma, n, scale, random):
     known = benign_variance(sigma, 0.1, n, b=1.013)
     shuffled = np.array(random.sample(sigma.tolist(), len(sigma)))
-    assert benign_variance(scale * shuffled, scale * 0.1, n, b=1.013) == pytest.approx(known, rel=1e-9)
+    assert benign_variance(scale * shuffled, scale * 0.1, n, b=1.013) == pytest.approx(
+        known, rel=1e-9
+    )
 
 
 @pytest.mark.parametrize(
@@ -228,7 +267,13 @@ def test_the_benign_variance_does_not_depend_on_the_unit_or_the_order(sigma, n, 
     [
         ([1.0, -0.5], 0.0, 4, UsageError, "eigenvalues must be >= 0: got -0.5 at 1"),
         ([0.0, 0.0], 0.0, 4, NumericalError, "eigenvalues must not all be zero: got 2 zeros"),
-        ([1.0, np.nan], 0.0, 4, NumericalError, "eigenvalues must be finite: got 1 NaN or infinite of 2"),
+        (
+            [1.0, np.nan],
+            0.0,
+            4,
+            NumericalError,
+            "eigenvalues must be finite: got 1 NaN or infinite of 2",
+        ),
         ([1.0], -1.0, 4, UsageError, "ridge must be >= 0: got -1"),
         ([1.0], 0.0, 0, UsageError, "n must be positive and finite: got 0 samples"),
     ],
@@ -238,7 +283,8 @@ def test_a_wrong_spectrum_is_refused(sigma, ridge, n, error, message):
         benign_variance(sigma, ridge, n)
 
 
-# --- classical ----------------------------------------------------------------------------------------------------------
+# --- classical ------------------------------------------------------------------------------------
+# ----------------------
 
 
 @cases
@@ -283,11 +329,15 @@ def test_mallows_where_every_fit_is_larger_takes_the_smallest():
 
 
 def test_mallows_is_the_in_sample_risk_of_least_squares_on_average():
-    """At fixed design E Cp = (1/n)E‖f − X(β − β̂)‖² + noise, whatever the ridge; 400 draws of the noise, 4 standard errors."""
+    """At fixed design E Cp = (1/n)E‖f − X(β − β̂)‖² + noise, whatever the ridge; 400 draws of the
+    noise, 4 standard errors."""
     rng, n, p, noise = np.random.default_rng(0), 60, 12, 0.5
     features = rng.standard_normal((n, p))
     truth, ridges = features @ rng.standard_normal(p) / 4, np.array([1e-9, 0.1, 1.0])
-    hats = [features @ np.linalg.solve(features.T @ features + n * r * np.eye(p), features.T) for r in ridges]
+    hats = [
+        features @ np.linalg.solve(features.T @ features + n * r * np.eye(p), features.T)
+        for r in ridges
+    ]
     df = np.array([np.trace(hat) for hat in hats])
     gaps = []
     for _ in range(400):

@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 
 from rmtgen.errors import NumericalError, UsageError
-from rmtgen.theory.effective_ridge import degrees_of_freedom, effective_ridge, omniscient_risk, risk_parts, target_bias
+from rmtgen.theory.effective_ridge import (
+    degrees_of_freedom,
+    effective_ridge,
+    omniscient_risk,
+    risk_parts,
+    target_bias,
+)
 
 # γ = p/n, λ, R for isotropic features with signal 1 and noise 1/4
 ISOTROPIC = [
@@ -39,7 +45,8 @@ spectra = st.lists(decades(-30, 0), min_size=1, max_size=30).map(np.array)
 moderate = st.lists(decades(-3, 0), min_size=3, max_size=30).map(np.array)
 
 
-# --- closed forms -------------------------------------------------------------------------------------------------------
+# --- closed forms ---------------------------------------------------------------------------------
+# ----------------------
 
 
 @pytest.mark.parametrize(("gamma", "ridge", "golden"), ISOTROPIC)
@@ -59,7 +66,9 @@ def test_isotropic_features_have_a_closed_form(gamma, ridge, golden):
 def test_ridgeless_excess_of_isotropic_features(p, n):
     """Hastie et al.: γ < 1: noise·γ/(1 − γ); γ > 1: r²(1 − 1/γ) + noise/(γ − 1)."""
     gamma, signal, noise = p / n, 1.7, 0.3
-    excess = noise * gamma / (1 - gamma) if gamma < 1 else signal * (1 - 1 / gamma) + noise / (gamma - 1)
+    excess = (
+        noise * gamma / (1 - gamma) if gamma < 1 else signal * (1 - 1 / gamma) + noise / (gamma - 1)
+    )
     found = omniscient_risk(*isotropic(p, signal), 0, n, noise)
     assert found - noise == pytest.approx(excess, rel=1e-11)
 
@@ -74,7 +83,8 @@ def test_one_mode():
 
 
 def test_two_clusters_thirty_decades_apart():
-    """5/(1 + κ) + 10·1e-30/(1e-30 + κ) = 5 without a ridge: κ² = 2e-30·(1 + O(κ)), lost to any sum of five ones."""
+    """5/(1 + κ) + 10·1e-30/(1e-30 + κ) = 5 without a ridge: κ² = 2e-30·(1 + O(κ)), lost to any sum
+    of five ones."""
     sigma = np.array([1.0] * 5 + [1e-30] * 10)
     kappa, kappa_prime = effective_ridge(sigma, 0, 5)
     assert kappa == pytest.approx(np.sqrt(2e-30), rel=1e-12, abs=0)
@@ -82,12 +92,15 @@ def test_two_clusters_thirty_decades_apart():
     assert kappa_prime == pytest.approx(5 / (10 * kappa), rel=1e-12)
 
 
-@pytest.mark.parametrize(("sigma", "n", "kappa"), [([1, 1], 1, 1), ([1, 1, 1, 1], 1, 3), ([4, 1], 1, 2), ([1], 0.5, 1)])
+@pytest.mark.parametrize(
+    ("sigma", "n", "kappa"), [([1, 1], 1, 1), ([1, 1, 1, 1], 1, 3), ([4, 1], 1, 2), ([1], 0.5, 1)]
+)
 def test_ridgeless_roots_by_hand(sigma, n, kappa):
     assert effective_ridge(sigma, 0, n)[0] == pytest.approx(kappa, rel=1e-14)
 
 
-# --- the definition -----------------------------------------------------------------------------------------------------
+# --- the definition -------------------------------------------------------------------------------
+# ----------------------
 
 
 def exact_excess(sigma, kappa, n):
@@ -98,7 +111,8 @@ def exact_excess(sigma, kappa, n):
 @settings(max_examples=150, deadline=None)
 @given(spectra, ridges, st.integers(1, 40), st.sampled_from([0, 0.25]))
 def test_the_root_is_enclosed_to_twelve_digits_by_exact_arithmetic(sigma, ridge, whole, part):
-    """κ(1 − df1/n) − λ is convex in κ, so that a change of sign from − to + encloses its largest root."""
+    """κ(1 − df1/n) − λ is convex in κ, so that a change of sign from − to + encloses its largest
+    root."""
     n = whole + part
     kappa, kappa_prime = effective_ridge(sigma, ridge, n)
     if ridge == 0 and n >= len(sigma):
@@ -179,13 +193,16 @@ def test_kappa_grows_with_the_ridge_and_falls_with_the_sample_size(n):
     assert (np.diff([*effective_ridge(sigma, 1e-3, [n, n + 1, 2 * n])[0]]) < 0).all()
 
 
-# --- corners ------------------------------------------------------------------------------------------------------------
+# --- corners --------------------------------------------------------------------------------------
+# ----------------------
 
 
 def test_ridgeless_at_below_and_above_the_rank():
     sigma = [1.0, 0.5, 0.25, 0.0]
     kappa, kappa_prime = effective_ridge(sigma, 0, [2, 3, 3.5, 6])
-    assert kappa[0] == pytest.approx(brentq(lambda x: sum(s / (s + x) for s in sigma[:3]) - 2, 1e-9, 1), rel=1e-10)
+    assert kappa[0] == pytest.approx(
+        brentq(lambda x: sum(s / (s + x) for s in sigma[:3]) - 2, 1e-9, 1), rel=1e-10
+    )
     assert kappa[1:].tolist() == [0, 0, 0]
     assert kappa_prime[1] == np.inf
     assert kappa_prime[2:].tolist() == pytest.approx([7, 2], rel=1e-12)
@@ -215,7 +232,9 @@ def test_an_infinite_ridge_learns_nothing():
     assert found.kappa.tolist() == [np.inf] * 3
     assert found.kappa_prime.tolist() == [1] * 3
     assert found.risk == pytest.approx(power.sum() + 0.1, rel=1e-14)
-    assert omniscient_risk(sigma, power, 1e12, 10, 0.1) == pytest.approx(power.sum() + 0.1, rel=1e-9)
+    assert omniscient_risk(sigma, power, 1e12, 10, 0.1) == pytest.approx(
+        power.sum() + 0.1, rel=1e-9
+    )
 
 
 def test_modes_without_variance_are_never_learnt():
@@ -224,7 +243,9 @@ def test_modes_without_variance_are_never_learnt():
     found, without = risk_parts(sigma, power, ridge, n), risk_parts(sigma[:2], power[:2], ridge, n)
     np.testing.assert_allclose(found.bias, without.bias + 0.7, rtol=1e-13)
     np.testing.assert_array_equal(found.kappa, without.kappa)
-    np.testing.assert_allclose(found.risk, omniscient_risk(sigma[:2], power[:2], ridge, n, 0.7), rtol=1e-13)
+    np.testing.assert_allclose(
+        found.risk, omniscient_risk(sigma[:2], power[:2], ridge, n, 0.7), rtol=1e-13
+    )
 
 
 def test_unresolved_modes_act_as_a_ridge():
@@ -238,9 +259,15 @@ def test_unresolved_modes_act_as_a_ridge():
 @settings(max_examples=30, deadline=None)
 @given(spectra, st.randoms(use_true_random=False))
 def test_the_order_of_the_modes_does_not_matter(sigma, random):
-    power, order = np.linspace(1, 2, len(sigma)), np.array(random.sample(range(len(sigma)), len(sigma)))
+    power, order = (
+        np.linspace(1, 2, len(sigma)),
+        np.array(random.sample(range(len(sigma)), len(sigma))),
+    )
     ridge, n = np.array([0.0, 1e-9, 1.0]), max(1, len(sigma) // 2)
-    known, found = risk_parts(sigma, power, ridge, n), risk_parts(sigma[order], power[order], ridge, n)
+    known, found = (
+        risk_parts(sigma, power, ridge, n),
+        risk_parts(sigma[order], power[order], ridge, n),
+    )
     np.testing.assert_array_equal(found.kappa, known.kappa)
     np.testing.assert_array_equal(found.kappa_prime, known.kappa_prime)
     np.testing.assert_allclose(found.risk, known.risk, rtol=1e-12)
@@ -279,10 +306,13 @@ def test_the_parts_add_up():
 @pytest.mark.parametrize("convert", [list, torch.tensor, lambda array: array[::-1][::-1]])
 def test_any_kind_of_array(convert):
     sigma, power = power_law(12)
-    assert omniscient_risk(convert(sigma), convert(power), 0.01, 5) == omniscient_risk(sigma, power, 0.01, 5)
+    assert omniscient_risk(convert(sigma), convert(power), 0.01, 5) == omniscient_risk(
+        sigma, power, 0.01, 5
+    )
 
 
-# --- identities and scaling laws of the theory --------------------------------------------------------------------------
+# --- identities and scaling laws of the theory
+# --------------------------------------------------------------------------
 
 
 def test_an_isotropic_prior_has_the_risk_n_tau2_kappa():
@@ -292,7 +322,9 @@ def test_an_isotropic_prior_has_the_risk_n_tau2_kappa():
     assert omniscient_risk(sigma, tau2 * sigma, 0, n) == pytest.approx(n * tau2 * kappa, rel=1e-11)
     best = noise / (n * tau2)
     kappa, _ = effective_ridge(sigma, best, n)
-    assert omniscient_risk(sigma, tau2 * sigma, best, n, noise) == pytest.approx(n * tau2 * kappa, rel=1e-11)
+    assert omniscient_risk(sigma, tau2 * sigma, best, n, noise) == pytest.approx(
+        n * tau2 * kappa, rel=1e-11
+    )
     around = omniscient_risk(sigma, tau2 * sigma, best * np.array([0.8, 1.25]), n, noise)
     assert (around > n * tau2 * kappa).all()
 
@@ -308,18 +340,27 @@ def slope(values):
 def test_the_ridgeless_effective_ridge_falls_as_the_spectrum():
     """−a. Slopes steepen where n is not ≪ p."""
     assert slope(effective_ridge(power_law(MODES)[0], 0, SIZES)[0]) == pytest.approx(-1.5, abs=0.1)
-    assert slope(effective_ridge(power_law(MODES, a=1.3)[0], 0, SIZES)[0]) == pytest.approx(-1.3, abs=0.15)
+    assert slope(effective_ridge(power_law(MODES, a=1.3)[0], 0, SIZES)[0]) == pytest.approx(
+        -1.3, abs=0.15
+    )
 
 
 @pytest.mark.parametrize(("b", "exponent"), [(1.8, 0.8), (1.4, 0.4), (5.0, 3.0)])
-def test_the_ridgeless_noiseless_risk_falls_as_the_smaller_of_alignment_and_twice_the_spectrum(b, exponent):
+def test_the_ridgeless_noiseless_risk_falls_as_the_smaller_of_alignment_and_twice_the_spectrum(
+    b, exponent
+):
     """−min(b − 1, 2a)."""
-    assert slope(omniscient_risk(*power_law(MODES, b=b), 0, SIZES)) == pytest.approx(-exponent, abs=0.12)
+    assert slope(omniscient_risk(*power_law(MODES, b=b), 0, SIZES)) == pytest.approx(
+        -exponent, abs=0.12
+    )
 
 
 def test_the_noisy_excess_at_the_best_ridge():
     """−s/(1 + s), s = .8."""
-    excess = omniscient_risk(*power_law(10_000), np.geomspace(1e-3, 1, 25)[:, None], SIZES, noise=1.0) - 1.0
+    excess = (
+        omniscient_risk(*power_law(10_000), np.geomspace(1e-3, 1, 25)[:, None], SIZES, noise=1.0)
+        - 1.0
+    )
     assert (excess.argmin(axis=0) > 0).all()
     assert (excess.argmin(axis=0) < 24).all()
     assert slope(excess.min(axis=0)) == pytest.approx(-0.8 / 1.8, abs=0.1)
@@ -327,7 +368,9 @@ def test_the_noisy_excess_at_the_best_ridge():
 
 def test_a_fixed_sum_ridge():
     """−s/a, nearer the larger nλ is against the tail."""
-    assert slope(omniscient_risk(*power_law(MODES), 1 / SIZES, SIZES)) == pytest.approx(-0.8 / 1.5, abs=0.1)
+    assert slope(omniscient_risk(*power_law(MODES), 1 / SIZES, SIZES)) == pytest.approx(
+        -0.8 / 1.5, abs=0.1
+    )
 
 
 def test_a_fixed_ridge_ends_in_a_plateau():
@@ -338,21 +381,26 @@ def test_a_fixed_ridge_ends_in_a_plateau():
     assert gaps[:-1] / gaps[1:] == pytest.approx([10, 10], rel=0.2)
 
 
-# --- Monte-Carlo --------------------------------------------------------------------------------------------------------
+# --- Monte-Carlo ----------------------------------------------------------------------------------
+# ----------------------
 
 
 def test_the_exact_gaussian_risk_is_within_a_few_parts_in_n():
-    """Ridgeless, p > n + 1: excess r²(1 − n/p) + noise·n/(p − n − 1); p < n − 1: noise·p/(n − p − 1)."""
+    """Ridgeless, p > n + 1: excess r²(1 − n/p) + noise·n/(p − n − 1); p < n − 1: noise·p/(n − p −
+    1)."""
     n, signal, noise = 150, 1.3, 0.4
     for p in (75, 300, 600):
-        excess = noise * p / (n - p - 1) if p < n else signal * (1 - n / p) + noise * n / (p - n - 1)
+        excess = (
+            noise * p / (n - p - 1) if p < n else signal * (1 - n / p) + noise * n / (p - n - 1)
+        )
         found = omniscient_risk(*isotropic(p, signal), 0, n, noise) - noise
         assert found == pytest.approx(excess, rel=3 / n)
         assert found != pytest.approx(excess, rel=1e-3 / n)
 
 
 def ridge_regression_risks(sigma, power, ridge, n, noise, draws, rng):
-    """The risk of each of `draws` fits to n Gaussian samples, over all test samples, by its definition."""
+    """The risk of each of `draws` fits to n Gaussian samples, over all test samples, by its
+    definition."""
     risks = np.empty(draws)
     for draw in range(draws):
         features = rng.standard_normal((n, len(sigma))) * np.sqrt(sigma)
@@ -368,7 +416,8 @@ def ridge_regression_risks(sigma, power, ridge, n, noise, draws, rng):
 @pytest.mark.parametrize("spectrum", ["isotropic", "power-law"])
 @pytest.mark.parametrize("noise", [0.0, 0.3])
 def test_ridge_regression_on_gaussian_features_has_the_omniscient_risk(spectrum, ridge, noise):
-    """Within four standard errors and 2/n, the finite-size error of a Gaussian; the classical κ = λ is far outside."""
+    """Within four standard errors and 2/n, the finite-size error of a Gaussian; the classical κ = λ
+    is far outside."""
     n, p, draws = 120, 300, 60
     sigma, power = isotropic(p) if spectrum == "isotropic" else power_law(p)
     risks = ridge_regression_risks(sigma, power, ridge, n, noise, draws, np.random.default_rng(7))
@@ -380,7 +429,8 @@ def test_ridge_regression_on_gaussian_features_has_the_omniscient_risk(spectrum,
     assert abs(classical - mean) > allowed
 
 
-# --- bad input ----------------------------------------------------------------------------------------------------------
+# --- bad input ------------------------------------------------------------------------------------
+# ----------------------
 
 GOOD = {"eigenvalues": [1.0, 0.5], "target_power": [1.0, 1.0], "ridge": 0.1, "n": 5}
 
@@ -388,21 +438,57 @@ GOOD = {"eigenvalues": [1.0, 0.5], "target_power": [1.0, 1.0], "ridge": 0.1, "n"
 @pytest.mark.parametrize(
     ("wrong", "error", "message"),
     [
-        ({"eigenvalues": [1.0, -0.25]}, UsageError, r"eigenvalues must be >= 0: got -0.25 at 1 \(1 such\)"),
-        ({"eigenvalues": []}, UsageError, r"eigenvalues must be a vector with entries: got shape \(0,\)"),
-        ({"eigenvalues": np.eye(2)}, UsageError, r"eigenvalues must be a vector with entries: got shape \(2, 2\)"),
-        ({"eigenvalues": 1.0}, UsageError, r"eigenvalues must be a vector with entries: got shape \(\)"),
+        (
+            {"eigenvalues": [1.0, -0.25]},
+            UsageError,
+            r"eigenvalues must be >= 0: got -0.25 at 1 \(1 such\)",
+        ),
+        (
+            {"eigenvalues": []},
+            UsageError,
+            r"eigenvalues must be a vector with entries: got shape \(0,\)",
+        ),
+        (
+            {"eigenvalues": np.eye(2)},
+            UsageError,
+            r"eigenvalues must be a vector with entries: got shape \(2, 2\)",
+        ),
+        (
+            {"eigenvalues": 1.0},
+            UsageError,
+            r"eigenvalues must be a vector with entries: got shape \(\)",
+        ),
         (
             {"eigenvalues": [1.0, np.nan]},
             NumericalError,
             r"eigenvalues must be finite: got 1 NaN or infinite of 2, the first at 1",
         ),
-        ({"eigenvalues": [np.inf, np.inf]}, NumericalError, "got 2 NaN or infinite of 2, the first at 0"),
-        ({"eigenvalues": [0.0, 0.0]}, NumericalError, "eigenvalues must not all be zero: got 2 zeros"),
-        ({"target_power": [1.0, -2.0]}, UsageError, r"target_power must be >= 0: got -2 at 1 \(1 such\)"),
+        (
+            {"eigenvalues": [np.inf, np.inf]},
+            NumericalError,
+            "got 2 NaN or infinite of 2, the first at 0",
+        ),
+        (
+            {"eigenvalues": [0.0, 0.0]},
+            NumericalError,
+            "eigenvalues must not all be zero: got 2 zeros",
+        ),
+        (
+            {"target_power": [1.0, -2.0]},
+            UsageError,
+            r"target_power must be >= 0: got -2 at 1 \(1 such\)",
+        ),
         ({"target_power": [np.nan, 1.0]}, NumericalError, "target_power must be finite: got 1 NaN"),
-        ({"target_power": [0.0, 0.0]}, NumericalError, "target_power must not all be zero: got 2 zeros"),
-        ({"target_power": [1.0]}, UsageError, "target_power needs one value a mode: expected 2, got 1"),
+        (
+            {"target_power": [0.0, 0.0]},
+            NumericalError,
+            "target_power must not all be zero: got 2 zeros",
+        ),
+        (
+            {"target_power": [1.0]},
+            UsageError,
+            "target_power needs one value a mode: expected 2, got 1",
+        ),
         ({"ridge": -0.5}, UsageError, "ridge must be >= 0: got -0.5"),
         ({"ridge": [0.1, np.nan]}, UsageError, "ridge must be >= 0: got nan"),
         ({"n": [4, 0]}, UsageError, "n must be positive and finite: got 0 samples"),
@@ -423,6 +509,8 @@ def test_bad_input_is_refused_by_name(wrong, error, message):
     with pytest.raises(error, match=message):
         omniscient_risk(**GOOD | wrong)
     if wrong.keys() & {"eigenvalues", "ridge", "n"}:
-        arguments = {name: value for name, value in (GOOD | wrong).items() if name != "target_power"}
+        arguments = {
+            name: value for name, value in (GOOD | wrong).items() if name != "target_power"
+        }
         with pytest.raises(error, match=message):
             effective_ridge(**arguments)

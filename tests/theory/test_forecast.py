@@ -36,7 +36,10 @@ def drawn(size, p, seed, noise=NOISE):
     (sigma, power), rng = population(p), np.random.default_rng(seed)
     features = rng.standard_normal((size, p)) * np.sqrt(sigma)
     weights = rng.choice([-1.0, 1.0], p) * np.sqrt(power / sigma)
-    return features @ features.T, (features @ weights + np.sqrt(noise) * rng.standard_normal(size))[:, None]
+    return (
+        features @ features.T,
+        (features @ weights + np.sqrt(noise) * rng.standard_normal(size))[:, None],
+    )
 
 
 def influence_of(size, p, seed, noise=NOISE, intercept=False):
@@ -49,7 +52,9 @@ def influence_of(size, p, seed, noise=NOISE, intercept=False):
 def best_risk(p, sizes, noise=NOISE):
     """The omniscient risk at the best of 300 ridges."""
     ridges = np.concatenate([[0.0], np.geomspace(1e-8, 10, 300)])
-    return omniscient_risk(*population(p), ridges[:, None], np.asarray(sizes, float), noise).min(axis=0)
+    return omniscient_risk(*population(p), ridges[:, None], np.asarray(sizes, float), noise).min(
+        axis=0
+    )
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +67,8 @@ def tall():
     return influence_of(240, 60, 0)
 
 
-# --- against a known population -----------------------------------------------------------------------------------------
+# --- against a known population
+# -----------------------------------------------------------------------------------------
 
 DRAWN = 4
 
@@ -85,9 +91,13 @@ def test_a_pool_foretells_the_best_risk_of_ten_times_its_size(size, p):
         assert frame.n.tolist() == sizes.tolist()
         assert ((frame.low < frame.predicted_risk) & (frame.predicted_risk < frame.high)).all()
         assert (frame.high - frame.low < known).all()
-        assert (np.diff((frame.high - frame.low) / frame.predicted_risk) > 0).all()  # less sure, the further it goes
+        assert (
+            np.diff((frame.high - frame.low) / frame.predicted_risk) > 0
+        ).all()  # less sure, the further it goes
         assert frame.extrapolated.tolist() == [False] * 4 if p < size else not frame.extrapolated[0]
-    assert (errors[:, -1] < np.log(known[1] / known[-1])).all()  # told apart from "as at the size of the pool"
+    assert (
+        errors[:, -1] < np.log(known[1] / known[-1])
+    ).all()  # told apart from "as at the size of the pool"
 
 
 def test_the_ridge_it_names_is_near_the_best_one(tall):
@@ -114,7 +124,8 @@ def test_a_fixed_ridge_ends_on_a_plateau(tall):
     assert found[2] == pytest.approx(((0.05 / (0.05 + sigma)) ** 2 * power).sum() + NOISE, rel=0.25)
 
 
-# --- within the pool ----------------------------------------------------------------------------------------------------
+# --- within the pool ------------------------------------------------------------------------------
+# ----------------------
 
 
 @pytest.mark.parametrize(
@@ -129,7 +140,9 @@ def test_within_the_pool_it_is_transport(p, intercept):
         ridges, _, kappas = one.surface(n)
         for ridge in (1e-3, 0.01, 0.1, 1.0, 10.0):
             if ridge > ridges[0] and np.interp(ridge, ridges, kappas) > one.trusted:
-                assert one.risk(n, ridge) == pytest.approx(transported(pool, ridge, n).risk, rel=1e-4), (n, ridge)
+                assert one.risk(n, ridge) == pytest.approx(
+                    transported(pool, ridge, n).risk, rel=1e-4
+                ), (n, ridge)
                 compared += 1
     assert compared >= 18
 
@@ -137,7 +150,12 @@ def test_within_the_pool_it_is_transport(p, intercept):
 def test_the_table_holds_the_curves(wide):
     frame = forecast(wide, [20, 100], ridges=[0.01, 1.0])
     assert frame.columns.tolist() == ["n", "ridge", "predicted_risk", "low", "high", "extrapolated"]
-    assert frame[["n", "ridge"]].to_numpy().tolist() == [[20, 0.01], [20, 1.0], [100, 0.01], [100, 1.0]]
+    assert frame[["n", "ridge"]].to_numpy().tolist() == [
+        [20, 0.01],
+        [20, 1.0],
+        [100, 0.01],
+        [100, 1.0],
+    ]
     known = transported(wide.pool, frame.ridge.to_numpy(), frame.n.to_numpy(float)).risk
     np.testing.assert_allclose(frame.predicted_risk, known, rtol=1e-4)
     assert ((frame.low < known) & (known < frame.high)).all()
@@ -146,19 +164,26 @@ def test_the_table_holds_the_curves(wide):
 
 def test_without_a_ridge_it_is_the_ridgeless_risk(wide):
     found = forecast(wide, [20, 60], ridges=[0.0])
-    np.testing.assert_allclose(found.predicted_risk, transported(wide.pool, 0.0, [20.0, 60.0]).risk, rtol=0.02)
+    np.testing.assert_allclose(
+        found.predicted_risk, transported(wide.pool, 0.0, [20.0, 60.0]).risk, rtol=0.02
+    )
 
 
 def test_the_best_ridge_is_the_best_of_the_curve(wide):
     one = curves(wide.pool)
     for n in (10, 100, 1000, 10**5):
         ridge, risk, kappa = one.best(n)
-        assert risk <= min(one.risk(n, ridge * factor) for factor in (0.5, 0.9, 1.1, 2.0)) * (1 + 1e-9)
+        assert risk <= min(one.risk(n, ridge * factor) for factor in (0.5, 0.9, 1.1, 2.0)) * (
+            1 + 1e-9
+        )
         assert one.risk(n, ridge) == pytest.approx(risk, rel=1e-9)
-        assert ridge == pytest.approx(kappa * (1 - np.interp(kappa, one.kappa, one.df1) / n), rel=1e-9)
+        assert ridge == pytest.approx(
+            kappa * (1 - np.interp(kappa, one.kappa, one.df1) / n), rel=1e-9
+        )
 
 
-# --- the curves and their tails -----------------------------------------------------------------------------------------
+# --- the curves and their tails
+# -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [240, 100])
@@ -201,7 +226,9 @@ def test_the_measured_part_is_what_the_pool_says(wide):
     kept = one.kappa >= one.trusted
     np.testing.assert_allclose(one.kappa[kept], sums.kappa[-kept.sum() :], rtol=1e-12)
     np.testing.assert_allclose(one.df1[kept], 240 - sums.s1[-kept.sum() :], rtol=1e-12)
-    np.testing.assert_allclose(one.df2[kept], 240 - (sums.s1**2 / sums.s2)[-kept.sum() :], rtol=1e-12)
+    np.testing.assert_allclose(
+        one.df2[kept], 240 - (sums.s1**2 / sums.s2)[-kept.sum() :], rtol=1e-12
+    )
     np.testing.assert_allclose(one.floor[kept], (sums.energy / sums.s2)[-kept.sum() :], rtol=1e-12)
     assert (sums.s1[-kept.sum() :] >= 120).all()
     assert sums.s1[-kept.sum() - 1] < 120
@@ -249,7 +276,8 @@ def test_a_rising_and_a_flat_floor_are_all_constant():
     assert t == pytest.approx(0.7, rel=1e-6)
 
 
-# --- resampled pools ----------------------------------------------------------------------------------------------------
+# --- resampled pools ------------------------------------------------------------------------------
+# ----------------------
 
 
 def test_resampled_pools_are_seeded_and_lie_about_the_pool(wide):
@@ -263,15 +291,19 @@ def test_resampled_pools_are_seeded_and_lie_about_the_pool(wide):
 
 
 def test_resampled_pools_spread_as_standard_errors_say(tall):
-    """Within the pool both say how much its draw matters: 200 draws, 5 % uncertain, first order in the resampling alone."""
+    """Within the pool both say how much its draw matters: 200 draws, 5 % uncertain, first order in
+    the resampling alone."""
     n, ridge = 100, 0.05
     logs = np.log([one.risk(n, ridge) for one in resampled_curves(tall)])
-    error = tall.standard_errors(transported(tall.pool, ridge, n), np.array(ridge), np.array(float(n)))
+    error = tall.standard_errors(
+        transported(tall.pool, ridge, n), np.array(ridge), np.array(float(n))
+    )
     assert logs.std() == pytest.approx(float(error), rel=0.2)
 
 
 def test_resampled_pools_are_those_of_the_samples_drawn(tall):
-    """The same draws, with their twins: what first-order weights foretell is what eigensolves of the 30 drawn pools find."""
+    """The same draws, with their twins: what first-order weights foretell is what eigensolves of
+    the 30 drawn pools find."""
     gram, targets = drawn(240, 60, 0)
     times = np.random.default_rng(0).multinomial(240, np.full(240, 1 / 240), size=30)
     known = []
@@ -283,18 +315,22 @@ def test_resampled_pools_are_those_of_the_samples_drawn(tall):
     assert np.std(found) == pytest.approx(np.std(known), rel=0.25)
 
 
-# --- the tail -----------------------------------------------------------------------------------------------------------
+# --- the tail -------------------------------------------------------------------------------------
+# ----------------------
 
 DIRECTIONS = 400
 
 
 def power_law_curves(a=1.4, s=0.6, noise=0.2, bumps=()):
-    """Curves that are power laws throughout, with bumps of the floor (low, high, factor) over shares of the directions."""
+    """Curves that are power laws throughout, with bumps of the floor (low, high, factor) over
+    shares of the directions."""
     kappa = np.geomspace(1e-6, 1, 900)
     df1 = 0.05 * kappa ** (-1 / a)
     floor = noise + df1**-s
     for low, high, factor in bumps:
-        floor = np.where((df1 > low * DIRECTIONS) & (df1 < high * DIRECTIONS), factor * floor, floor)
+        floor = np.where(
+            (df1 > low * DIRECTIONS) & (df1 < high * DIRECTIONS), factor * floor, floor
+        )
     return Curves(kappa, df1, (1 - 1 / a) * df1, floor, 0.0, 0)
 
 
@@ -315,20 +351,25 @@ def test_a_tail_is_fitted_from_a_sixteenth_to_half_of_the_directions():
     """What lies outside of that changes nothing below; what lies in its first doubling does."""
     known = _with_tail(power_law_curves(), DIRECTIONS)
     below = known.kappa < known.trusted
-    outside = _with_tail(power_law_curves(bumps=[(0, 0.99 / 16, 1.3), (0.51, 1e9, 1.3)]), DIRECTIONS)
+    outside = _with_tail(
+        power_law_curves(bumps=[(0, 0.99 / 16, 1.3), (0.51, 1e9, 1.3)]), DIRECTIONS
+    )
     np.testing.assert_allclose(outside.floor[below], known.floor[below], rtol=1e-12)
     inside = _with_tail(power_law_curves(bumps=[(1.01 / 16, 1 / 9, 1.1)]), DIRECTIONS)
     assert not np.allclose(inside.floor[below], known.floor[below], rtol=1e-3)
 
 
-# --- labels needed ------------------------------------------------------------------------------------------------------
+# --- labels needed --------------------------------------------------------------------------------
+# ----------------------
 
 
 def test_labels_needed_invert_the_forecast(wide):
     """To a tenth of a per cent of n, the end of the bisection."""
     one = curves(wide.pool)
     risks = (0.5, 0.3, 0.2, 0.17)
-    for risk, (wanted, n, low, high, beyond) in zip(risks, labels_needed(wide, risks).to_numpy(), strict=True):
+    for risk, (wanted, n, low, high, beyond) in zip(
+        risks, labels_needed(wide, risks).to_numpy(), strict=True
+    ):
         assert wanted == risk
         assert low <= n <= high
         assert beyond == (n > wide.pool.n)
@@ -351,7 +392,9 @@ def test_the_fewest_labels(tall):
 
 def test_a_risk_below_the_floor_takes_infinitely_many_labels(tall):
     floor = curves(tall.pool).best(1e9)[1]
-    n, low, high = labels_needed(tall, [0.5 * floor, 1.02 * floor])[["labels", "low", "high"]].to_numpy().T
+    n, low, high = (
+        labels_needed(tall, [0.5 * floor, 1.02 * floor])[["labels", "low", "high"]].to_numpy().T
+    )
     assert n[0] == low[0] == high[0] == np.inf
     n, low, high = n[1], low[1], high[1]
     assert np.isfinite(n)
@@ -366,10 +409,14 @@ def test_the_public_names_take_numpy():
     pool = rmtgen.pool_influence(rmtgen.gram_modes(gram), targets[:, 0])
     known = influence_of(300, 80, seed=5)
     pd.testing.assert_frame_equal(rmtgen.forecast(pool, [300, 900]), forecast(known, [300, 900]))
-    assert rmtgen.labels_needed(pool, 0.2)["labels"].tolist() == labels_needed(known, 0.2)["labels"].tolist()
+    assert (
+        rmtgen.labels_needed(pool, 0.2)["labels"].tolist()
+        == labels_needed(known, 0.2)["labels"].tolist()
+    )
 
 
-# --- what is refused ----------------------------------------------------------------------------------------------------
+# --- what is refused ------------------------------------------------------------------------------
+# ----------------------
 
 
 @pytest.mark.parametrize(
@@ -404,12 +451,18 @@ def test_no_risk_and_an_endless_search_are_refused(tall):
 def test_a_pool_without_a_range_to_fit_is_refused():
     """Two clusters of eigenvalues 300 decades apart: the grid steps over the range."""
     pool = PoolSpectrum(np.array([1e150] + [1e-150] * 31), np.ones(32), 0.0, 32, 0)
-    with pytest.raises(NumericalError, match=r"df1 from N/16 to N/2: got \d of them at N = 32. Take a larger"):
+    with pytest.raises(
+        NumericalError, match=r"df1 from N/16 to N/2: got \d of them at N = 32. Take a larger"
+    ):
         curves(pool)
 
 
 def test_a_size_that_the_curves_do_not_reach_is_refused():
-    one = Curves(np.array([1.0, 2.0]), np.array([9.0, 5.0]), np.array([4.0, 2.0]), np.ones(2), 0.0, 0)
-    with pytest.raises(NumericalError, match="needs df1 < n somewhere on the curve: got n = 4, df1 >= 5"):
+    one = Curves(
+        np.array([1.0, 2.0]), np.array([9.0, 5.0]), np.array([4.0, 2.0]), np.ones(2), 0.0, 0
+    )
+    with pytest.raises(
+        NumericalError, match="needs df1 < n somewhere on the curve: got n = 4, df1 >= 5"
+    ):
         one.best(4)
     assert one.best(6) == pytest.approx((2 / 6, 1.5, 2))

@@ -44,7 +44,8 @@ def without(features, targets):
 
 
 def plain_sums(features, targets, delta, intercept):
-    """S1, S2 and E from their definitions: eigenvalues of K, centred anew for an intercept, and one linear solve."""
+    """S1, S2 and E from their definitions: eigenvalues of K, centred anew for an intercept, and one
+    linear solve."""
     features, targets = (array - intercept * array.mean(axis=0) for array in (features, targets))
     gram = features @ features.T
     weights = delta / (delta + np.linalg.eigvalsh(gram))
@@ -58,7 +59,8 @@ def gaussian(size, p, outputs=2, seed=0):
     return features, features[:, :outputs] + 0.5 * rng.standard_normal((size, outputs))
 
 
-# --- the pool without a sample ------------------------------------------------------------------------------------------
+# --- the pool without a sample
+# ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -69,9 +71,18 @@ def test_the_sums_without_a_sample_are_those_of_the_smaller_pool(case, intercept
     influence = Influence.of(pool, modes, targets, np.array([0.01, 30.0]))
     for place, delta in enumerate(np.exp(influence.log_delta)):
         whole = plain_sums(case.features, case.targets, delta, intercept)
-        known = np.array([plain_sums(*smaller, delta, intercept) for smaller in without(case.features, case.targets)])
-        for value, part, column in zip(whole, (influence.s1, influence.s2, influence.energy), known.T, strict=True):
-            np.testing.assert_allclose(value * (1 + part[place]), column, rtol=1e-9, atol=1e-9 * value)
+        known = np.array(
+            [
+                plain_sums(*smaller, delta, intercept)
+                for smaller in without(case.features, case.targets)
+            ]
+        )
+        for value, part, column in zip(
+            whole, (influence.s1, influence.s2, influence.energy), known.T, strict=True
+        ):
+            np.testing.assert_allclose(
+                value * (1 + part[place]), column, rtol=1e-9, atol=1e-9 * value
+            )
         assert np.ptp(known / whole, axis=0).min() > 1e-6  # the samples differ
 
 
@@ -86,14 +97,17 @@ def test_two_samples_of_which_one_leaves():
 
 
 def test_a_sample_that_alone_owns_a_feature_takes_its_mode_along():
-    """Near interpolation its leverage is 1, S1 hardly changes, and the rank falls: exact, where a derivative would not see an end."""
+    """Near interpolation its leverage is 1, S1 hardly changes, and the rank falls: exact, where a
+    derivative would not see an end."""
     features, targets = gaussian(20, 5)
     features[1:, 4], features[0, 4] = 0.0, 2.0
     pool, modes, columns = solved(features, targets)
     delta = 1e-3
     found = Influence.of(pool, modes, columns, np.array([delta, 1.0])).at(delta)
     whole = plain_sums(features, targets, delta, False)
-    for value, part, known in zip(whole, found, plain_sums(features[1:], targets[1:], delta, False), strict=True):
+    for value, part, known in zip(
+        whole, found, plain_sums(features[1:], targets[1:], delta, False), strict=True
+    ):
         assert value * (1 + part[0]) == pytest.approx(known, rel=1e-9)
     assert abs(found[0][0]) * whole[0] < 0.01
     assert (np.abs(found[0][1:]) * whole[0] > 0.9).all()
@@ -107,7 +121,8 @@ def test_a_sample_that_alone_owns_a_feature_takes_its_mode_along():
     + [(15, n, ridge) for n in (8, 30, 59) for ridge in (0.0, 0.01, 0.3)],
 )
 def test_the_risk_without_a_sample_is_that_of_the_smaller_pool(p, n, ridge, intercept):
-    """One step of Newton's in δ: jackknife standard errors within 3 %, and which sample matters how much within 3 % of the whole."""
+    """One step of Newton's in δ: jackknife standard errors within 3 %, and which sample matters how
+    much within 3 % of the whole."""
     features, targets = gaussian(60, p)
     found = influences(features, targets, ridge, n, intercept)
     log_risk = np.log(transported(solved(features, targets, intercept)[0], ridge, n).risk)
@@ -116,24 +131,31 @@ def test_the_risk_without_a_sample_is_that_of_the_smaller_pool(p, n, ridge, inte
     assert found.std() == pytest.approx(known.std(), rel=0.03)
     assert np.linalg.norm(found - known) < 0.03 * np.linalg.norm(known)
     reported = standard_error(features, targets, ridge, n, intercept)[1]
-    assert reported == pytest.approx(np.sqrt(59 / 60 * np.square(known - known.mean()).sum()), rel=0.03)
+    assert reported == pytest.approx(
+        np.sqrt(59 / 60 * np.square(known - known.mean()).sum()), rel=0.03
+    )
 
 
 def test_the_move_of_delta_is_part_of_the_change():
-    """At fixed δ alone the changes are off by a tenth and more where λ = 0 and n is a fair share of the pool."""
+    """At fixed δ alone the changes are off by a tenth and more where λ = 0 and n is a fair share of
+    the pool."""
     features, targets = gaussian(60, 160)
     found, influence = influence_at(features, targets, 0.0, 30)
     pool, delta = influence.pool, float(found.delta)
     sums = pool.sums(np.array([delta]))
     s1, s2, energy = (
-        value[0] * (1 + part) for value, part in zip((sums.s1, sums.s2, sums.energy), influence.at(delta), strict=True)
+        value[0] * (1 + part)
+        for value, part in zip((sums.s1, sums.s2, sums.energy), influence.at(delta), strict=True)
     )
-    fixed = np.log(energy / (s1**2 - 29 * s2)) - np.log(sums.energy[0] / (sums.s1[0] ** 2 - 30 * sums.s2[0]))
+    fixed = np.log(energy / (s1**2 - 29 * s2)) - np.log(
+        sums.energy[0] / (sums.s1[0] ** 2 - 30 * sums.s2[0])
+    )
     moved = influence.log_risk(0.0, 30, delta)
     assert np.linalg.norm(moved - fixed) > 0.1 * np.linalg.norm(fixed)
 
 
-# --- invariances --------------------------------------------------------------------------------------------------------
+# --- invariances ----------------------------------------------------------------------------------
+# ----------------------
 
 
 @intercepts
@@ -168,7 +190,8 @@ def test_twins_have_the_same_influence():
     assert found.std() > 0.01
 
 
-# --- the grid -----------------------------------------------------------------------------------------------------------
+# --- the grid -------------------------------------------------------------------------------------
+# ----------------------
 
 
 @pytest.mark.parametrize("case", [WIDE, TALL, REPEATED, DEFICIENT_WIDE], ids=lambda case: case.name)
@@ -176,7 +199,12 @@ def test_twins_have_the_same_influence():
 def test_between_the_points_of_the_grid_influences_are_interpolated(case, intercept):
     pool, modes, targets = solved(case.features, case.targets, intercept)
     wide = Influence.of(pool, modes, targets, np.array([1e-3, 1e2]))
-    assert wide.s1.shape == wide.s2.shape == wide.energy.shape == (5 * PER_DECADE + 1, len(case.features))
+    assert (
+        wide.s1.shape
+        == wide.s2.shape
+        == wide.energy.shape
+        == (5 * PER_DECADE + 1, len(case.features))
+    )
     for ridge in case.ridges((0.01, 0.1, 1.0)):
         known = influences(case.features, case.targets, ridge, 9, intercept)
         misfit = wide.log_risk(ridge, 9, float(transported(pool, ridge, 9).delta)) - known
@@ -191,7 +219,9 @@ def test_the_interpolation_is_linear_in_log_delta():
     for found, part in zip(influence.at(third), parts, strict=True):
         np.testing.assert_allclose(found, (2 * part[3] + part[4]) / 3, rtol=1e-12)
     for place in range(len(influence.log_delta)):
-        for found, part in zip(influence.at(float(np.exp(influence.log_delta[place]))), parts, strict=True):
+        for found, part in zip(
+            influence.at(float(np.exp(influence.log_delta[place]))), parts, strict=True
+        ):
             np.testing.assert_allclose(found, part[place], rtol=1e-12)
 
 
@@ -213,11 +243,14 @@ def test_a_grid_of_one_ridge_has_two_points():
 
 def test_no_positive_ridge_is_refused():
     pool, modes, targets = solved(WIDE.features, WIDE.targets)
-    with pytest.raises(UsageError, match="influences need a sum ridge > 0: got 3 zeros. Add a positive ridge"):
+    with pytest.raises(
+        UsageError, match="influences need a sum ridge > 0: got 3 zeros. Add a positive ridge"
+    ):
         Influence.of(pool, modes, targets, np.zeros(3))
 
 
-# --- standard errors ----------------------------------------------------------------------------------------------------
+# --- standard errors ------------------------------------------------------------------------------
+# ----------------------
 
 
 def test_standard_errors_have_the_shape_of_the_grid():
@@ -239,7 +272,8 @@ POOLS, SIZE = 60, 150
 
 
 def errors_over_spread(p, n, ridge, intercept, noise=0.3):
-    """Over independent pools: the mean of the standard errors that each reports, over the standard deviation of log R."""
+    """Over independent pools: the mean of the standard errors that each reports, over the standard
+    deviation of log R."""
     rng, logs, errors = np.random.default_rng(11), [], []
     sigma = np.arange(1, p + 1) ** -1.3
     power = np.arange(1, p + 1) ** -1.6 / (np.arange(1, p + 1) ** -1.6).sum()
@@ -267,7 +301,8 @@ def errors_over_spread(p, n, ridge, intercept, noise=0.3):
     ],
 )
 def test_standard_errors_are_the_spread_over_pools(p, n, ridge, intercept):
-    """The standard deviation of 60 numbers is uncertain by 9 %; the jackknife's bias is upwards, 20 % at df = .4 N."""
+    """The standard deviation of 60 numbers is uncertain by 9 %; the jackknife's bias is upwards, 20
+    % at df = .4 N."""
     assert 0.8 < errors_over_spread(p, n, ridge, intercept) < 1.45
 
 
@@ -284,7 +319,9 @@ def test_at_the_peak_there_is_no_standard_error():
     modes = gram_modes(features @ features.T)
     pool = PoolSpectrum.of(target_spectrum(modes, targets))
     predicted = transported(pool, [0.0, 0.1], 5)
-    errors = Influence.of(pool, modes, targets, np.array([1e-20, 10.0])).standard_errors(predicted, [0.0, 0.1], [5, 5])
+    errors = Influence.of(pool, modes, targets, np.array([1e-20, 10.0])).standard_errors(
+        predicted, [0.0, 0.1], [5, 5]
+    )
     assert np.isinf(predicted.risk[0])
     assert np.isnan(errors[0])
     assert errors[1] > 0

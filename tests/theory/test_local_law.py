@@ -38,11 +38,15 @@ def plain_forms(gram, subset, ridge, chosen):
     size, (values, vectors) = len(gram), np.linalg.eigh(gram)
     values, vectors = values[::-1][chosen] / size, vectors[:, ::-1][subset][:, chosen]
     inside = np.linalg.inv(gram[np.ix_(subset, subset)] + len(subset) * ridge * np.eye(len(subset)))
-    return np.eye(len(chosen)) - size * np.sqrt(np.outer(values, values)) * (vectors.T @ inside @ vectors)
+    return np.eye(len(chosen)) - size * np.sqrt(np.outer(values, values)) * (
+        vectors.T @ inside @ vectors
+    )
 
 
 def forms(modes, subset, ridge, chosen):
-    return next(subset_forms(modes, torch.as_tensor(subset), np.array([ridge]), torch.as_tensor(chosen))).numpy()
+    return next(
+        subset_forms(modes, torch.as_tensor(subset), np.array([ridge]), torch.as_tensor(chosen))
+    ).numpy()
 
 
 def shuffled_table(features, targets, sizes, ridges, trials):
@@ -50,7 +54,9 @@ def shuffled_table(features, targets, sizes, ridges, trials):
     tables = []
     for trial in range(trials):
         order = np.random.default_rng([0, trial]).permutation(len(features))
-        table = ridge_path_features(features[order], targets[order], sizes=sizes, ridges=ridges, loo=False)
+        table = ridge_path_features(
+            features[order], targets[order], sizes=sizes, ridges=ridges, loo=False
+        )
         tables.append(table.assign(trial=trial))
     return pd.concat(tables, ignore_index=True)
 
@@ -66,21 +72,31 @@ def gaussian_forms(gaussian):
     return quadratic_forms(feature_modes(gaussian), SIZES, [ridge], trials=6)
 
 
-# --- quadratic forms against their definition ------------------------------------------------------------------------------
+# --- quadratic forms against their definition
+# ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [3, 8, 14])
 @pytest.mark.parametrize("block", [1, 2**24])
-@pytest.mark.parametrize("case", [case for case in CASES if case is not REPEATED], ids=lambda case: case.name)
-def test_forms_equal_their_definition_with_fewer_and_with_more_samples_than_modes(case, size, block, monkeypatch):
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case is not REPEATED], ids=lambda case: case.name
+)
+def test_forms_equal_their_definition_with_fewer_and_with_more_samples_than_modes(
+    case, size, block, monkeypatch
+):
     monkeypatch.setattr(local_law, "BLOCK", block)
     subset = np.random.default_rng(1).choice(len(case.features), size, replace=False)
     chosen, gram = np.array([0, 1, case.rank - 1]), case.gram
     for ridge in case.ridges((1e-3, 1.0)):
         expected = plain_forms(gram, subset, ridge, chosen)
-        found = [forms(modes, subset, ridge, chosen) for modes in (gram_modes(gram), feature_modes(case.features))]
+        found = [
+            forms(modes, subset, ridge, chosen)
+            for modes in (gram_modes(gram), feature_modes(case.features))
+        ]
         for form in found:
-            np.testing.assert_allclose(np.abs(form), np.abs(expected), atol=1e-9)  # the sign of a mode is free
+            np.testing.assert_allclose(
+                np.abs(form), np.abs(expected), atol=1e-9
+            )  # the sign of a mode is free
             np.testing.assert_allclose(np.diag(form), np.diag(expected), atol=1e-9)
 
 
@@ -115,12 +131,15 @@ def test_one_row_a_size_trial_and_ridge_the_same_for_the_same_seed():
     frame = quadratic_forms(modes, [5, 3], [0.1, 1.0], trials=3, seed=4)
     assert frame["n"].tolist() == [5] * 6 + [3] * 6
     assert frame["ridge"].tolist() == [0.1, 1.0] * 6
-    pd.testing.assert_frame_equal(frame, quadratic_forms(modes, [5, 3], [0.1, 1.0], trials=3, seed=4))
+    pd.testing.assert_frame_equal(
+        frame, quadratic_forms(modes, [5, 3], [0.1, 1.0], trials=3, seed=4)
+    )
     other = quadratic_forms(modes, [5, 3], [0.1, 1.0], trials=3, seed=5)
     assert not np.allclose(frame["diagonal_rms"], other["diagonal_rms"])
 
 
-# --- invariance ----------------------------------------------------------------------------------------------------------------
+# --- invariance -----------------------------------------------------------------------------------
+# -----------------------------
 
 
 @pytest.mark.parametrize("scale", [1e-8, 3.7, 1e8])
@@ -128,13 +147,20 @@ def test_forms_do_not_see_the_scale(scale):
     gram = POWER_LAW.gram
     ridge = POWER_LAW.ridges((1e-2,))[0]
     plain, scaled = gram_modes(gram), gram_modes(scale * gram)
-    frames = [quadratic_forms(*pair) for pair in ((plain, [3, 5], [ridge]), (scaled, [3, 5], [scale * ridge]))]
+    frames = [
+        quadratic_forms(*pair)
+        for pair in ((plain, [3, 5], [ridge]), (scaled, [3, 5], [scale * ridge]))
+    ]
     pd.testing.assert_frame_equal(*(frame.drop(columns="ridge") for frame in frames), rtol=1e-7)
 
 
 def test_forms_do_not_see_the_order_of_the_samples():
     order = np.random.default_rng(0).permutation(len(POWER_LAW.features))
-    subset, chosen, ridge = np.array([4, 9, 11, 2]), np.array([0, 3, 7]), POWER_LAW.ridges((1e-2,))[0]
+    subset, chosen, ridge = (
+        np.array([4, 9, 11, 2]),
+        np.array([0, 3, 7]),
+        POWER_LAW.ridges((1e-2,))[0],
+    )
     plain, moved = gram_modes(POWER_LAW.gram), gram_modes(POWER_LAW.gram[np.ix_(order, order)])
     places = np.argsort(order)[subset]
     np.testing.assert_allclose(
@@ -146,16 +172,20 @@ def test_forms_do_not_see_the_order_of_the_samples():
 
 def test_forms_do_not_see_a_rotation_of_the_features():
     rotated = POWER_LAW.features @ orthonormal(60, 60, np.random.default_rng(0))
-    frames = [quadratic_forms(feature_modes(x), [3, 5], [0.1]) for x in (POWER_LAW.features, rotated)]
+    frames = [
+        quadratic_forms(feature_modes(x), [3, 5], [0.1]) for x in (POWER_LAW.features, rotated)
+    ]
     pd.testing.assert_frame_equal(*frames, rtol=1e-8)
 
 
-# --- rates on Gaussian features --------------------------------------------------------------------------------------------
+# --- rates on Gaussian features
+# --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("column", ["diagonal_rms", "off_diagonal_rms"])
 def test_forms_of_gaussian_features_approach_the_law_at_the_rate_of_a_root(gaussian_forms, column):
-    """The slope is −1/2 once the finite pool is corrected for; six subsets a size leave about ±0.05 of chance (eight seeds)."""
+    """The slope is −1/2 once the finite pool is corrected for; six subsets a size leave about ±0.05
+    of chance (eight seeds)."""
     n = gaussian_forms["n"]
     fall = rate(n, gaussian_forms[column] / np.sqrt(1 - n / POOL))
     assert fall.slope == pytest.approx(-0.55, abs=0.12)
@@ -163,7 +193,8 @@ def test_forms_of_gaussian_features_approach_the_law_at_the_rate_of_a_root(gauss
 
 
 def test_the_limit_of_a_pool_has_no_bias_where_that_of_the_population_has(gaussian):
-    """At n = N/4 the signed mean over modes of M_ii − ℓ/(ℓ + Λ_i) is chance; with κ for ℓ it is several times as large."""
+    """At n = N/4 the signed mean over modes of M_ii − ℓ/(ℓ + Λ_i) is chance; with κ for ℓ it is
+    several times as large."""
     modes, n = feature_modes(gaussian), POOL // 4
     ridge = 1e-3 * np.square(gaussian).sum() / POOL
     chosen = spread_modes(len(modes.values), 32).numpy()
@@ -171,37 +202,48 @@ def test_the_limit_of_a_pool_has_no_bias_where_that_of_the_population_has(gaussi
     values = modes.values.numpy()[chosen] / POOL
     draws = [np.random.default_rng(trial).choice(POOL, n, replace=False) for trial in range(10)]
     mean = np.mean([np.diag(forms(modes, subset, ridge, chosen)) for subset in draws], axis=0)
-    pool, population = (np.mean(mean - scale / (scale + values)) for scale in (seen.delta / POOL, seen.kappa))
+    pool, population = (
+        np.mean(mean - scale / (scale + values)) for scale in (seen.delta / POOL, seen.kappa)
+    )
     assert abs(pool) < 0.004
     assert population < -0.01
 
 
 def test_elliptical_features_stay_far_from_the_law(gaussian, gaussian_forms):
-    """t₃ features: eight seeds gave 2.5 to 4.3 times the deviation, and slopes of −0.02 to −0.15, ±0.1 each."""
+    """t₃ features: eight seeds gave 2.5 to 4.3 times the deviation, and slopes of −0.02 to −0.15,
+    ±0.1 each."""
     heavy = elliptical(gaussian, np.random.default_rng(1))
-    frame = quadratic_forms(feature_modes(heavy), SIZES, [1e-3 * np.square(heavy).sum() / POOL], trials=6)
+    frame = quadratic_forms(
+        feature_modes(heavy), SIZES, [1e-3 * np.square(heavy).sum() / POOL], trials=6
+    )
     assert frame["diagonal_rms"].mean() > 2 * gaussian_forms["diagonal_rms"].mean()
     assert rate(frame["n"], frame["diagonal_rms"]).slope > -0.35
 
 
 def test_the_trace_of_gaussian_features_approaches_transport_faster_than_the_forms(gaussian):
-    """Eight seeds gave slopes of −1.1 to −1.8 and at most 0.003 at N/4: the trace fluctuates as 1/n."""
+    """Eight seeds gave slopes of −1.1 to −1.8 and at most 0.003 at N/4: the trace fluctuates as
+    1/n."""
     ridge = 1e-3 * np.square(gaussian).sum() / POOL
     pool = PoolSpectrum.of(target_spectrum(feature_modes(gaussian), gaussian[:, 0]))
-    table = trace_deviation(shuffled_table(gaussian, gaussian[:, 0], SIZES, [ridge], trials=10), pool)
+    table = trace_deviation(
+        shuffled_table(gaussian, gaussian[:, 0], SIZES, [ridge], trials=10), pool
+    )
     fall = rate(table["n"], table["deviation"])
     assert fall.slope < -0.9
     assert (table.loc[table["n"] == SIZES[-1], "deviation"].abs() < 0.006).all()
 
 
-# --- trace ---------------------------------------------------------------------------------------------------------------------
+# --- trace ----------------------------------------------------------------------------------------
+# -----------------------------
 
 
 @cases
 @intercepts
 def test_the_trace_of_the_pool_itself_does_not_deviate(case, intercept):
     targets, ridges, size = case.targets, case.ridges(), len(case.features)
-    path = ridge_path(case.gram, targets, ridges=ridges, sizes=[3, size], intercept=intercept).assign(trial=0)
+    path = ridge_path(
+        case.gram, targets, ridges=ridges, sizes=[3, size], intercept=intercept
+    ).assign(trial=0)
     pool = PoolSpectrum.of(target_spectrum(gram_modes(case.gram, intercept=intercept), targets))
     table = trace_deviation(path, pool)
     np.testing.assert_allclose(table.loc[table["n"] == size, "deviation"], 0, atol=1e-9)
@@ -211,7 +253,9 @@ def test_the_trace_of_the_pool_itself_does_not_deviate(case, intercept):
 
 def test_sizes_beyond_the_pool_are_left_out_and_a_vanishing_kappa_says_nothing():
     pool = PoolSpectrum.of(target_spectrum(gram_modes(TALL.gram), TALL.targets))
-    risk = pd.DataFrame({"n": [20, 30, 20], "trial": 0, "ridge": [0.0, 0.1, 0.1], "kappa": [0.0, 1.0, 0.2]})
+    risk = pd.DataFrame(
+        {"n": [20, 30, 20], "trial": 0, "ridge": [0.0, 0.1, 0.1], "kappa": [0.0, 1.0, 0.2]}
+    )
     table = trace_deviation(risk, pool)
     assert table["n"].tolist() == [20, 20]
     assert np.isnan(table["deviation"][0])
@@ -219,7 +263,8 @@ def test_sizes_beyond_the_pool_are_left_out_and_a_vanishing_kappa_says_nothing()
     assert trace_deviation(risk[risk["n"] == 30], pool).empty
 
 
-# --- gcv ----------------------------------------------------------------------------------------------------------------------
+# --- gcv ------------------------------------------------------------------------------------------
+# ----------------------------
 
 
 def test_gcv_deviation_takes_the_standard_error_of_the_test_risk_off():
@@ -240,7 +285,8 @@ def test_gcv_deviation_takes_the_standard_error_of_the_test_risk_off():
 
 
 def fresh_table(trials, seed):
-    """The risk table of independent draws of Gaussian features with a power-law signal and noise, on one test set."""
+    """The risk table of independent draws of Gaussian features with a power-law signal and noise,
+    on one test set."""
     rng = np.random.default_rng(seed)
     signal = np.arange(1, 151) ** -0.7 * rng.standard_normal(150)
     test = power_law_features(4000, 150, rng)
@@ -250,7 +296,15 @@ def fresh_table(trials, seed):
         train = power_law_features(SIZES[-1], 150, rng)
         targets = train @ signal + 0.3 * rng.standard_normal(len(train))
         grams = {"test_gram": test @ train.T, "test_targets": test_targets}
-        path = ridge_path(train @ train.T, targets, sizes=SIZES, ridges=[0.05], loo=False, solver="nested", **grams)
+        path = ridge_path(
+            train @ train.T,
+            targets,
+            sizes=SIZES,
+            ridges=[0.05],
+            loo=False,
+            solver="nested",
+            **grams,
+        )
         tables.append(path.assign(trial=trial))
     return pd.concat(tables, ignore_index=True)
 
@@ -263,7 +317,8 @@ def test_gcv_of_gaussian_features_approaches_the_risk():
     assert rate(frame["n"], frame["net"]).slope == pytest.approx(-0.5, abs=0.3)
 
 
-# --- rate ------------------------------------------------------------------------------------------------------------------
+# --- rate -----------------------------------------------------------------------------------------
+# -------------------------
 
 
 def test_rate_of_a_power_law_is_its_exponent():
@@ -288,7 +343,8 @@ def test_trials_of_a_size_count_once_by_their_root_mean_square():
     assert many == rate([10, 20, 40], [np.sqrt(5), 2.0, 1.0])
 
 
-# --- refusals ----------------------------------------------------------------------------------------------------------------
+# --- refusals -------------------------------------------------------------------------------------
+# ---------------------------
 
 
 @pytest.mark.parametrize(
@@ -325,7 +381,9 @@ def test_tables_refuse_missing_columns_and_empty_rows():
     with pytest.raises(UsageError, match="got none named test_risk_se"):
         gcv_deviation(pd.DataFrame({"n": [1], "gcv": [0.1], "test_risk": [1.0]}))
     with pytest.raises(UsageError, match="got none of 1"):
-        gcv_deviation(pd.DataFrame({"n": [1], "gcv": [0.1], "test_risk": [np.nan], "test_risk_se": [np.nan]}))
+        gcv_deviation(
+            pd.DataFrame({"n": [1], "gcv": [0.1], "test_risk": [np.nan], "test_risk_se": [np.nan]})
+        )
 
 
 @pytest.mark.parametrize(

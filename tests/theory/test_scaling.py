@@ -40,13 +40,18 @@ def drawn(noise, seed=0):
     rng = np.random.default_rng(seed)
     features = rng.standard_normal((SIZE, MODES)) * np.sqrt(SIGMA)
     weights = rng.choice([-1.0, 1.0], MODES) * np.sqrt(POWER / SIGMA)
-    return features @ features.T, (features @ weights + np.sqrt(noise) * rng.standard_normal(SIZE))[:, None]
+    return (
+        features @ features.T,
+        (features @ weights + np.sqrt(noise) * rng.standard_normal(SIZE))[:, None],
+    )
 
 
 def laws_of(gram, targets):
     modes = gram_modes(gram)
     pool = PoolSpectrum.of(target_spectrum(modes, targets))
-    return scaling_laws(Influence.of(pool, modes, torch.from_numpy(targets), deltas(pool))).set_index("quantity")
+    return scaling_laws(
+        Influence.of(pool, modes, torch.from_numpy(targets), deltas(pool))
+    ).set_index("quantity")
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +69,8 @@ def noisy():
     return laws_of(*drawn(0.3, seed=1))
 
 
-# --- laws of a known population -----------------------------------------------------------------------------------------
+# --- laws of a known population
+# -----------------------------------------------------------------------------------------
 
 
 def test_the_table_of_laws(noiseless):
@@ -90,7 +96,9 @@ def test_the_table_of_laws(noiseless):
         ("fixed_ridge", 0.0, 0.2),  # a plateau, reached from above
     ],
 )
-def test_without_noise_the_exponents_are_those_of_the_population(noiseless, quantity, target, tolerance):
+def test_without_noise_the_exponents_are_those_of_the_population(
+    noiseless, quantity, target, tolerance
+):
     row = noiseless.loc[quantity]
     assert row.exponent == pytest.approx(target, abs=tolerance)
     assert row.low - tolerance < target < row.high + tolerance
@@ -108,7 +116,8 @@ def test_without_noise_the_exponents_are_those_of_the_population(noiseless, quan
     ],
 )
 def test_with_noise_the_best_ridge_learns_more_slowly(noisy, quantity, target, tolerance):
-    """s/(1 + s) in place of s. Told from noise, s has a wide interval: it need only contain its value."""
+    """s/(1 + s) in place of s. Told from noise, s has a wide interval: it need only contain its
+    value."""
     row = noisy.loc[quantity]
     assert row.exponent == pytest.approx(target, abs=tolerance)
     assert row.low - tolerance < target < row.high + tolerance
@@ -133,10 +142,14 @@ def test_predicted_slopes_follow_from_the_two_exponents(noiseless, noisy):
             "fixed_sum_ridge": -s / a,
             "fixed_ridge": 0,
         }
-        assert laws.predicted[list(known)].tolist() == pytest.approx(list(known.values()), rel=1e-12)
+        assert laws.predicted[list(known)].tolist() == pytest.approx(
+            list(known.values()), rel=1e-12
+        )
         assert laws.predicted[["noise", "decay", "alignment", "power"]].isna().all()
         assert laws.loc["power", "exponent"] == pytest.approx(1 + s, rel=1e-12)
-    assert noisy.loc["best_ridge", "exponent"] == pytest.approx(noisy.loc["best_ridge", "predicted"], abs=0.15)
+    assert noisy.loc["best_ridge", "exponent"] == pytest.approx(
+        noisy.loc["best_ridge", "predicted"], abs=0.15
+    )
     assert noisy.loc["fixed_sum_ridge", "exponent"] == pytest.approx(
         noisy.loc["fixed_sum_ridge", "predicted"], abs=0.15
     )
@@ -149,7 +162,8 @@ def test_the_pool_finds_the_slope_of_the_effective_ridge(noiseless):
     assert noiseless.loc["kappa", "exponent"] == pytest.approx(known, abs=0.02)
 
 
-# --- subsets ------------------------------------------------------------------------------------------------------------
+# --- subsets --------------------------------------------------------------------------------------
+# ----------------------
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +177,10 @@ def risk_of(gram, targets, trials):
     for trial in range(trials):
         order = np.random.default_rng(trial).permutation(SIZE)[:200]
         path = ridge_path(
-            gram[np.ix_(order, order)], targets[order], sizes=[10, 30, 45, 65, 90, 120, 160, 200], ridges=[0.0, 0.01]
+            gram[np.ix_(order, order)],
+            targets[order],
+            sizes=[10, 30, 45, 65, 90, 120, 160, 200],
+            ridges=[0.0, 0.01],
         )
         tables.append(path.assign(trial=trial))
     return pd.concat(tables, ignore_index=True)
@@ -177,7 +194,9 @@ def test_the_decay_of_subsets_agrees_with_that_of_the_pool(noiseless, risk):
     pool = tuple(noiseless.loc["decay", ["exponent", "low", "high"]])
     assert agree(pool, found)
     means = risk[risk.ridge == 0].groupby("n").kappa.mean().loc[30:160]
-    assert found.slope == pytest.approx(-np.polyfit(np.log(means.index), np.log(means), 1)[0], rel=1e-12)
+    assert found.slope == pytest.approx(
+        -np.polyfit(np.log(means.index), np.log(means), 1)[0], rel=1e-12
+    )
 
 
 def test_a_planted_disagreement_is_noticed(noiseless, risk):
@@ -202,14 +221,16 @@ def test_how_far_two_estimates_may_differ():
 
 def test_subsets_without_a_ridgeless_fit_are_refused(risk):
     with pytest.raises(
-        UsageError, match=r"κ̂\(0, n\) of subsets needs at least 3 points over a factor of 4: got 0\. Take"
+        UsageError,
+        match=r"κ̂\(0, n\) of subsets needs at least 3 points over a factor of 4: got 0\. Take",
     ):
         subset_decay(risk[risk.ridge > 0], SIZE, SIZE)
     with pytest.raises(UsageError, match="got 2 from 30 to 45. Take more sizes"):
         subset_decay(risk[risk.n <= 45], SIZE, SIZE)
 
 
-# --- the measured risk --------------------------------------------------------------------------------------------------
+# --- the measured risk
+# --------------------------------------------------------------------------------------------------
 
 PLANTED = pd.DataFrame(
     {
@@ -220,7 +241,8 @@ PLANTED = pd.DataFrame(
 
 
 def test_slopes_of_a_measured_risk_are_those_that_were_planted():
-    """Risks .3 + c·n^slope at three ridges and on a dense curve; sizes beyond the range have another slope."""
+    """Risks .3 + c·n^slope at three ridges and on a dense curve; sizes beyond the range have
+    another slope."""
     sizes = np.array([20, 30, 60, 120, 240, 480, 960])
     inside = (sizes >= 30) & (sizes <= 480)
     slopes = {0.0: -0.7, 0.1: -0.9, 1.0: -0.25}
@@ -229,7 +251,9 @@ def test_slopes_of_a_measured_risk_are_those_that_were_planted():
             "n": n,
             "trial": trial,
             "ridge": ridge,
-            "test_risk": 0.3 + (1 + 10 * ridge) * n**slope * (1 if ok else 9) + 0.01 * (-1) ** trial,
+            "test_risk": (
+                0.3 + (1 + 10 * ridge) * n**slope * (1 if ok else 9) + 0.01 * (-1) ** trial
+            ),
         }
         for ridge, slope in slopes.items()
         for n, ok in zip(sizes, inside, strict=True)
@@ -238,7 +262,12 @@ def test_slopes_of_a_measured_risk_are_those_that_were_planted():
     dense = np.arange(10, 900, 7)
     curve = pd.concat(
         pd.DataFrame(
-            {"n": dense, "relative_sum_ridge": level, "ridge": level * 30 / dense, "test_risk": 0.3 + dense**slope}
+            {
+                "n": dense,
+                "relative_sum_ridge": level,
+                "ridge": level * 30 / dense,
+                "test_risk": 0.3 + dense**slope,
+            }
         )
         for level, slope in ((1.1, -0.4), (20.0, -0.6))
     )
@@ -249,7 +278,9 @@ def test_slopes_of_a_measured_risk_are_those_that_were_planted():
     at_ridge = np.polyfit(np.log(sizes[inside]), np.log(0.3 + 11 * sizes[inside] ** -0.25), 1)[0]
     assert found.loc["fixed_ridge", "measured"] == pytest.approx(at_ridge, rel=1e-9)
     reach = found["measured_high"] - found["measured"]
-    np.testing.assert_allclose(reach.to_numpy(), (found["measured"] - found["measured_low"]).to_numpy())
+    np.testing.assert_allclose(
+        reach.to_numpy(), (found["measured"] - found["measured_low"]).to_numpy()
+    )
     assert reach["best_ridge"] > 0
     assert found.loc[["noise", "decay"], "measured"].isna().all()
 
@@ -263,23 +294,35 @@ def test_measured_slopes_agree_with_those_of_the_pool(clean):
     influence = Influence.of(pool, modes, torch.from_numpy(targets), deltas(pool))
     laws = scaling_laws(influence, 0.01)
     found = measured_slopes(risk.assign(test_risk=risk.gcv), laws, 0.01).set_index("quantity")
-    assert found.loc["ridgeless", "measured"] == pytest.approx(found.loc["ridgeless", "exponent"], abs=0.1)
-    assert found.loc["fixed_ridge", "measured"] == pytest.approx(found.loc["fixed_ridge", "exponent"], abs=0.05)
+    assert found.loc["ridgeless", "measured"] == pytest.approx(
+        found.loc["ridgeless", "exponent"], abs=0.1
+    )
+    assert found.loc["fixed_ridge", "measured"] == pytest.approx(
+        found.loc["fixed_ridge", "exponent"], abs=0.05
+    )
     assert np.isnan(found.loc["fixed_sum_ridge", "measured"])
     assert ample_ridge(influence) > 0
 
 
 def test_a_risk_that_does_not_fall_has_no_slope():
-    rows = pd.DataFrame({"n": [30, 60, 120, 240], "trial": 0, "ridge": 0.0, "test_risk": [1.0, 0.8, 0.9, 0.5]})
+    rows = pd.DataFrame(
+        {"n": [30, 60, 120, 240], "trial": 0, "ridge": 0.0, "test_risk": [1.0, 0.8, 0.9, 0.5]}
+    )
     assert measured_slopes(rows, PLANTED, 1.0)["measured"].isna().all()
     assert measured_slopes(rows[:0], PLANTED, 1.0)["measured"].isna().all()
 
 
-# --- a power law --------------------------------------------------------------------------------------------------------
+# --- a power law ----------------------------------------------------------------------------------
+# ----------------------
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.floats(-3, 3).filter(lambda a: abs(a) > 0.01), st.floats(-3, 3), st.integers(3, 20), st.floats(4.01, 1000))
+@given(
+    st.floats(-3, 3).filter(lambda a: abs(a) > 0.01),
+    st.floats(-3, 3),
+    st.integers(3, 20),
+    st.floats(4.01, 1000),
+)
 def test_a_planted_power_law_is_found(exponent, log_factor, points, span):
     x = np.geomspace(7, 7 * span, points)
     law = power_law(x, np.exp(log_factor) * x**exponent, "y")
@@ -310,7 +353,10 @@ X = np.array([30.0, 60.0, 90.0, 120.0])
         (
             X[[0, 3]],
             [2.0, 1.0],
-            "an exponent of κ needs at least 3 points over a factor of 4: got 2 from 30 to 120. Take more",
+            (
+                "an exponent of κ needs at least 3 points over a factor of 4: got 2 from 30 to 120."
+                " Take more"
+            ),
         ),
         (X[:0], [], "at least 3 points over a factor of 4: got 0. Take"),
         (X[:3], [3.0, 2.0, 1.0], "over a factor of 4: got 3 from 30 to 90"),
@@ -318,7 +364,11 @@ X = np.array([30.0, 60.0, 90.0, 120.0])
         (X, [4.0, 3.0, np.inf, 1.0], "finite, positive values: got inf"),
         (X, [4.0, 3.0, 2.0, 0.0], "finite, positive values: got 0"),
         (X, [4.0, 3.0, -2.0, 1.0], "finite, positive values: got -2"),
-        (X, [4.0, 3.0, 3.5, 1.0], "an exponent of κ needs values that rise or fall throughout: got 3 at 60, then 3.5"),
+        (
+            X,
+            [4.0, 3.0, 3.5, 1.0],
+            "an exponent of κ needs values that rise or fall throughout: got 3 at 60, then 3.5",
+        ),
         (X, [1.0, 2.0, 2.0, 4.0], "rise or fall throughout: got 2 at 60, then 2"),
     ],
 )
@@ -339,7 +389,10 @@ def test_the_range_of_a_fit_is_a_rule():
     assert fit_range(600, 1000) == (30, 150)
     assert fit_range(480, 480) == (30, 120)
     with pytest.raises(
-        UsageError, match="a quarter of min.N, rank., over at least a factor of 4: got N = 479, rank 900. .* 480"
+        UsageError,
+        match=(
+            "a quarter of min.N, rank., over at least a factor of 4: got N = 479, rank 900. .* 480"
+        ),
     ):
         fit_range(479, 900)
     with pytest.raises(UsageError, match="got N = 5000, rank 100"):

@@ -45,7 +45,8 @@ def test_a_reversed_order_is_minus_one():
 
 
 def test_three_pairs_by_hand():
-    """Ratios 2, 1, 1/2 of risks 1, 3, 2: one of three pairs of pairs is ordered as measured. Median |log| is log 2 before and after."""
+    """Ratios 2, 1, 1/2 of risks 1, 3, 2: one of three pairs of pairs is ordered as measured. Median
+    |log| is log 2 before and after."""
     found = score(np.array([2.0, 3.0, 1.0]), np.array([1.0, 3.0, 2.0]), np.array(["a", "a", "b"]))
     assert found.kendall == pytest.approx(1 / 3)
     assert found.log_error == found.shape_error == pytest.approx(log(2))
@@ -74,7 +75,9 @@ def test_the_figures_are_their_definitions(pairs):
     ratio = np.log(predicted) - np.log(measured)
     assert found.kendall == pytest.approx(plain_kendall(predicted, measured), abs=1e-12)
     assert found.log_error == pytest.approx(np.median(np.abs(ratio)), abs=1e-12)
-    assert found.shape_error == pytest.approx(np.median(np.abs(ratio - np.median(ratio))), abs=1e-12)
+    assert found.shape_error == pytest.approx(
+        np.median(np.abs(ratio - np.median(ratio))), abs=1e-12
+    )
 
 
 @settings(max_examples=6, deadline=None)
@@ -94,7 +97,8 @@ def test_units_and_factors(seed, exponent):
     assert factor.shape_error_interval == pytest.approx(known.shape_error_interval, abs=1e-9)
 
 
-# --- intervals ----------------------------------------------------------------------------------------------------------
+# --- intervals ------------------------------------------------------------------------------------
+# ----------------------
 
 
 def test_noise_has_no_rank_correlation():
@@ -107,19 +111,26 @@ def test_noise_has_no_rank_correlation():
 
 
 def test_intervals_contain_their_figures_and_shrink_with_the_fits():
-    small, large = (score(risks(n, 3) * risks(n, 4) ** 0.3, risks(n, 3), np.arange(n)) for n in (20, 320))
+    small, large = (
+        score(risks(n, 3) * risks(n, 4) ** 0.3, risks(n, 3), np.arange(n)) for n in (20, 320)
+    )
     for name in ("kendall", "log_error", "shape_error"):
         for found in (small, large):
             low, high = getattr(found, f"{name}_interval")
             assert low <= getattr(found, name) <= high
-        assert width(getattr(large, f"{name}_interval")) < 0.6 * width(getattr(small, f"{name}_interval"))
+        assert width(getattr(large, f"{name}_interval")) < 0.6 * width(
+            getattr(small, f"{name}_interval")
+        )
 
 
 def test_blocks_that_share_their_error_make_the_interval_wider():
-    """20 blocks of 15 fits, of which only the block counts: as if there were 20 fits and not 300, √15 times wider."""
+    """20 blocks of 15 fits, of which only the block counts: as if there were 20 fits and not 300,
+    √15 times wider."""
     rng, blocks = np.random.default_rng(5), np.repeat(np.arange(20), 15)
     measured = risks(300)
-    predicted = measured * np.exp(1 + 0.3 * rng.standard_normal(20)[blocks] + 0.01 * rng.standard_normal(300))
+    predicted = measured * np.exp(
+        1 + 0.3 * rng.standard_normal(20)[blocks] + 0.01 * rng.standard_normal(300)
+    )
     together, alone = score(predicted, measured, blocks), score(predicted, measured, np.arange(300))
     assert together.log_error == alone.log_error
     assert width(together.log_error_interval) > 2 * width(alone.log_error_interval)
@@ -135,7 +146,9 @@ def test_blocks_without_anything_in_common_do_not_matter():
 
 def test_the_names_of_the_blocks_do_not_matter():
     predicted, measured, blocks = risks(12, 1), risks(12, 2), np.arange(12) // 4
-    assert score(predicted, measured, blocks) == score(predicted, measured, np.array(["x", "b", "m"])[blocks])
+    assert score(predicted, measured, blocks) == score(
+        predicted, measured, np.array(["x", "b", "m"])[blocks]
+    )
     assert score(predicted, measured, blocks) != score(predicted, measured, np.arange(12) % 3)
 
 
@@ -150,13 +163,17 @@ def test_draws_are_seeded():
 def test_one_block_has_no_interval():
     found = score(risks(10, 1), risks(10, 2), np.zeros(10))
     assert np.isfinite([found.kendall, found.log_error, found.shape_error]).all()
-    assert np.isnan([*found.kendall_interval, *found.log_error_interval, *found.shape_error_interval]).all()
+    assert np.isnan(
+        [*found.kendall_interval, *found.log_error_interval, *found.shape_error_interval]
+    ).all()
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say():
-    """40 samples of 40 pairs: 95 %, less the percentile bootstrap's small-sample error; below 31 of 40 has a chance of 1e-6 at 95 %.
+    """40 samples of 40 pairs: 95 %, less the percentile bootstrap's small-sample error; below 31 of
+    40 has a chance of 1e-6 at 95 %.
 
-    τ = (2/π) asin ρ for Gaussian logarithms of correlation ρ; log(predicted/measured) ~ N(m, v), whose median |·| is near m.
+    τ = (2/π) asin ρ for Gaussian logarithms of correlation ρ; log(predicted/measured) ~ N(m, v),
+    whose median |·| is near m.
     """
     rng, rho, shift = np.random.default_rng(0), 0.6, 2.0
     hits = np.zeros(2, dtype=int)
@@ -169,7 +186,8 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
     assert (hits >= 31).all()
 
 
-# --- what is left out, and what is refused ------------------------------------------------------------------------------
+# --- what is left out, and what is refused
+# ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 0.0, -1.0])

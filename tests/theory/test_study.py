@@ -51,7 +51,9 @@ def predictions(study):
 def test_predictions_keep_every_fit_of_the_run(study, predictions):
     assert list(predictions.columns) == list(PREDICTION_COLUMNS)
     keys = ["n", "trial", "ridge"]
-    left, right = (table.sort_values(keys).reset_index(drop=True) for table in (predictions, study.risk))
+    left, right = (
+        table.sort_values(keys).reset_index(drop=True) for table in (predictions, study.risk)
+    )
     for name in (*keys, "test_risk", "gcv", "loo", "train_risk"):
         np.testing.assert_array_equal(left[name], right[name])
 
@@ -68,7 +70,11 @@ def test_the_rivals_are_what_plain_numpy_says(study, predictions):
     gram, n, ridge = features @ features.T, 150, row["ridge"]
     inverse = np.linalg.inv(gram + n * ridge * np.eye(n))
     dual = inverse @ targets
-    norm2, train, df = np.trace(dual.T @ gram @ dual), n * ridge**2 * np.square(dual).sum(), np.trace(gram @ inverse)
+    norm2, train, df = (
+        np.trace(dual.T @ gram @ dual),
+        n * ridge**2 * np.square(dual).sum(),
+        np.trace(gram @ inverse),
+    )
     largest = np.square(study.data.train.numpy()).sum(axis=1).max()
     prior = np.square(targets).sum() / np.trace(gram)
     expected = {
@@ -85,7 +91,8 @@ def test_the_rivals_are_what_plain_numpy_says(study, predictions):
 def test_transport_is_near_the_test_risk_where_the_rivals_are_not(predictions):
     fits = predictions[(predictions["relative_ridge"] > 0) & (predictions["n"] >= 150)]
     off = {
-        name: np.log(fits[name] / fits["test_risk"]).abs().median() for name in ("transport", "isotropic", "train_risk")
+        name: np.log(fits[name] / fits["test_risk"]).abs().median()
+        for name in ("transport", "isotropic", "train_risk")
     }
     assert off["transport"] < 0.05 < min(off["isotropic"], off["train_risk"])
 
@@ -100,7 +107,9 @@ def test_a_hindcast_sees_a_tenth_and_foretells_the_rest(study):
 
 
 def test_a_hindcast_does_not_look_at_the_samples_it_hides(study):
-    hidden = np.setdiff1d(np.arange(N), np.random.default_rng([study.config.seed, 0]).permutation(N)[: N // 10])
+    hidden = np.setdiff1d(
+        np.arange(N), np.random.default_rng([study.config.seed, 0]).permutation(N)[: N // 10]
+    )
     features = study.data.train.clone()
     features[hidden] = 7.0
     other = Study(
@@ -113,7 +122,10 @@ def test_a_hindcast_does_not_look_at_the_samples_it_hides(study):
 
 
 def test_a_run_too_small_for_a_hindcast_says_so():
-    with pytest.raises(UsageError, match=r"a hindcast sees N/10 samples, at least 100.*got N = 300, sizes up to 300"):
+    with pytest.raises(
+        UsageError,
+        match=r"a hindcast sees N/10 samples, at least 100.*got N = 300, sizes up to 300",
+    ):
         study_of(40, train=300, sizes=(150, 300), trials=1).hindcast()
 
 
@@ -121,7 +133,9 @@ def test_a_representation_is_described_by_plain_sums(study):
     found = study.representation().set_index("quantity")["value"]
     gram = (study.data.train @ study.data.train.mT).numpy()
     outer = (study.data.targets.values @ study.data.targets.values.mT).numpy()
-    assert found["participation_ratio"] == pytest.approx(np.trace(gram) ** 2 / np.square(gram).sum())
+    assert found["participation_ratio"] == pytest.approx(
+        np.trace(gram) ** 2 / np.square(gram).sum()
+    )
     cosine = (gram * outer).sum() / np.linalg.norm(gram) / np.linalg.norm(outer)
     assert found["kernel_target_alignment"] == pytest.approx(cosine)
     assert found["df1 at 0.1"] < found["df1 at 0.001"] < found["df1 at 1e-05"] <= 80
@@ -138,7 +152,9 @@ def test_modes_are_described_by_plain_sums(study):
     np.testing.assert_allclose(table["eigenvalue"], values[table["mode"] - 1] / N, rtol=1e-9)
     np.testing.assert_allclose(table["power"], energy[table["mode"] - 1] / N, rtol=1e-6, atol=1e-12)
     total = np.square(study.data.targets.values.numpy()).sum()
-    np.testing.assert_allclose(table["cumulative_power"], energy.cumsum()[table["mode"] - 1] / total, rtol=1e-9)
+    np.testing.assert_allclose(
+        table["cumulative_power"], energy.cumsum()[table["mode"] - 1] / total, rtol=1e-9
+    )
     tail = np.array([values[mode - 1 :].sum() for mode in table["mode"]])
     np.testing.assert_allclose(table["r"], tail / values[table["mode"] - 1], rtol=1e-9)
     assert table["learnability"].is_monotonic_decreasing
@@ -151,14 +167,18 @@ def test_labels_lie_on_the_forecast(study):
     reached = table[np.isfinite(table["labels"]) & (table["labels"] > 20)]
     assert len(reached)
     for row in reached.itertuples():
-        assert forecast(study.influence, row.labels)["predicted_risk"][0] == pytest.approx(row.risk, rel=2e-3)
+        assert forecast(study.influence, row.labels)["predicted_risk"][0] == pytest.approx(
+            row.risk, rel=2e-3
+        )
         assert row.low <= row.labels <= row.high
     assert table["extrapolated"].all()
 
 
 @pytest.mark.parametrize("targets", ["centered", "intercept"])
 def test_every_analysis_of_a_gram_matrix_is_a_table_that_hdf5_keeps(targets):
-    study = study_of(1500, train=1000, as_gram=True, targets=targets, sizes=(40, 80, 160, 240, 1000), trials=1)
+    study = study_of(
+        1500, train=1000, as_gram=True, targets=targets, sizes=(40, 80, 160, 240, 1000), trials=1
+    )
     for name, analyse in ANALYSES.items():
         table = analyse(study)
         assert len(table), name

@@ -20,7 +20,9 @@ intercepts = pytest.mark.parametrize("intercept", [False, True], ids=["plain", "
 
 
 def pool_of(case, intercept=False):
-    return PoolSpectrum.of(target_spectrum(gram_modes(case.gram, intercept=intercept), case.targets))
+    return PoolSpectrum.of(
+        target_spectrum(gram_modes(case.gram, intercept=intercept), case.targets)
+    )
 
 
 def centred_rank(case, intercept):
@@ -28,7 +30,8 @@ def centred_rank(case, intercept):
 
 
 def plain_transport(gram, targets, n, ridge, intercept):
-    """The three steps at λ > 0, each from its definition: κ̂ and κ̂' of the pool at ℓ, df1, df2 and B + noise, and ℓ by brentq."""
+    """The three steps at λ > 0, each from its definition: κ̂ and κ̂' of the pool at ℓ, df1, df2 and
+    B + noise, and ℓ by brentq."""
     size = len(gram)
 
     def pool(log_aux):
@@ -46,11 +49,14 @@ def plain_transport(gram, targets, n, ridge, intercept):
         return np.clip(excess(log_aux), -50, 50)
 
     low, high = np.log(ridge), np.log(size * (ridge + np.trace(gram) / n))
-    kappa, df1, df2, floor = pool(low if n == size else brentq(bounded, low, high, xtol=1e-14, rtol=1e-14))
+    kappa, df1, df2, floor = pool(
+        low if n == size else brentq(bounded, low, high, xtol=1e-14, rtol=1e-14)
+    )
     return floor / (1 - df2 / n), kappa, df1 - intercept, df2 - intercept
 
 
-# --- against plain references -------------------------------------------------------------------------------------------
+# --- against plain references
+# -------------------------------------------------------------------------------------------
 
 
 @cases
@@ -88,7 +94,9 @@ def test_at_the_size_of_the_pool_it_is_gcv(problem, intercept, exponent):
     gcv = n * ((inverse @ targets) ** 2).sum() / np.trace(inverse) ** 2
     assert found.predicted_risk == pytest.approx(gcv, rel=1e-10)
     assert found.kappa == pytest.approx(1 / np.trace(inverse), rel=1e-10)
-    assert found.df1 == pytest.approx(n * (1 - ridge * np.trace(inverse)) - intercept, rel=1e-9, abs=1e-10)
+    assert found.df1 == pytest.approx(
+        n * (1 - ridge * np.trace(inverse)) - intercept, rel=1e-9, abs=1e-10
+    )
 
 
 @cases
@@ -120,12 +128,16 @@ def test_one_sample():
 
 
 def test_two_samples_predict_one():
-    """K = diag(1, 1), Y = (1, 2), n = 1, λ = 0: S1 = 1 at δ = 1, and R = E/(S1² − S2) = (5/4)/(1 − 1/2), df2 = 2 − S1²/S2."""
+    """K = diag(1, 1), Y = (1, 2), n = 1, λ = 0: S1 = 1 at δ = 1, and R = E/(S1² − S2) = (5/4)/(1 −
+    1/2), df2 = 2 − S1²/S2."""
     found = transport(np.eye(2), np.array([1.0, 2.0]), sizes=[1], ridges=[0.0]).iloc[0]
-    assert found[["predicted_risk", "kappa", "df1", "df2"]].tolist() == pytest.approx([2.5, 1, 1, 0], rel=1e-14)
+    assert found[["predicted_risk", "kappa", "df1", "df2"]].tolist() == pytest.approx(
+        [2.5, 1, 1, 0], rel=1e-14
+    )
 
 
-# --- the size and the ridge ---------------------------------------------------------------------------------------------
+# --- the size and the ridge
+# ---------------------------------------------------------------------------------------------
 
 
 @cases
@@ -133,7 +145,8 @@ def test_two_samples_predict_one():
 @settings(max_examples=10, deadline=None)
 @given(st.data())
 def test_the_prediction_is_the_omniscient_risk_of_what_the_pool_says(case, intercept, data):
-    """κ = λ/(1 − df1/n) and R = (B + noise)/(1 − df2/n), with the direction of an intercept counted."""
+    """κ = λ/(1 − df1/n) and R = (B + noise)/(1 − df2/n), with the direction of an intercept
+    counted."""
     n = data.draw(st.integers(2 + intercept, len(case.features)))
     ridge = data.draw(st.sampled_from([0.0, *case.ridges()]))
     found = transported(pool_of(case, intercept), ridge, n)
@@ -148,7 +161,9 @@ def test_the_prediction_is_the_omniscient_risk_of_what_the_pool_says(case, inter
 @pytest.mark.parametrize("relative", [0.0, 1e-3, 1.0])
 def test_kappa_falls_and_df1_grows_with_the_sample_size(case, intercept, relative):
     sizes = np.arange(2, len(case.features) + 1)
-    frame = transport(case.gram, case.targets, sizes=sizes, ridges=case.ridges([relative]), intercept=intercept)
+    frame = transport(
+        case.gram, case.targets, sizes=sizes, ridges=case.ridges([relative]), intercept=intercept
+    )
     below = sizes <= (centred_rank(case, intercept) + intercept if relative == 0 else np.inf)
     assert (np.diff(frame.kappa[below]) < 0).all()
     assert (np.diff(frame.df1[below]) > 0).all()
@@ -168,7 +183,8 @@ def test_ridgeless_below_the_rank_learns_as_many_degrees_as_samples(case, interc
 @pytest.mark.parametrize("case", DEFICIENT, ids=lambda case: case.name)
 @intercepts
 def test_ridgeless_at_the_rank_is_the_interpolation_peak(case, intercept):
-    """Past it the fit is ordinary least squares: noise·n/(n − rank), an intercept counted in the rank."""
+    """Past it the fit is ordinary least squares: noise·n/(n − rank), an intercept counted in the
+    rank."""
     rank, size = case.rank + intercept, len(case.features)
     sizes = [rank - 1, rank, rank + 1, size]
     frame = transport(case.gram, case.targets, sizes=sizes, ridges=[0.0], intercept=intercept)
@@ -188,14 +204,17 @@ def test_ridgeless_is_the_limit_of_small_ridges(case, intercept):
     rank, size = centred_rank(case, intercept) + intercept, len(case.features)
     sizes = [n for n in range(3, size + 1) if n != rank or n == size]
     options = {"sizes": sizes, "intercept": intercept}
-    limit, small = (transport(case.gram, case.targets, ridges=case.ridges([r]), **options) for r in (0.0, 1e-9))
+    limit, small = (
+        transport(case.gram, case.targets, ridges=case.ridges([r]), **options) for r in (0.0, 1e-9)
+    )
     for column in ("predicted_risk", "df1", "df2"):
         np.testing.assert_allclose(small[column], limit[column], rtol=1e-5, err_msg=column)
 
 
 @intercepts
 def test_an_infinite_ridge_predicts_nothing(intercept):
-    """R = Σ‖Y‖²/N, and the variance about a mean of n samples, n/(n − 1) times that of the pool, with an intercept."""
+    """R = Σ‖Y‖²/N, and the variance about a mean of n samples, n/(n − 1) times that of the pool,
+    with an intercept."""
     sizes = np.array([3, 8, 16])
     frame = transport(WIDE.gram, WIDE.targets, sizes=sizes, ridges=[np.inf], intercept=intercept)
     mean = (WIDE.targets**2).sum() / 16
@@ -236,18 +255,26 @@ def test_beyond_the_pool_the_floor_is_what_stays():
     assert (np.diff(found.risk) < 0).all()
     assert found.risk[2] == pytest.approx(found.floor[2], rel=1e-6)
     weights = 0.1 / (pool.values + 0.1)
-    assert found.floor[0] == pytest.approx((weights**2 @ pool.power) / (weights**2).sum(), rel=1e-12)
-    assert df2 != pytest.approx(found.df2[0], rel=1e-3)  # the pool's own eigenvalues are not the population's
+    assert found.floor[0] == pytest.approx(
+        (weights**2 @ pool.power) / (weights**2).sum(), rel=1e-12
+    )
+    assert df2 != pytest.approx(
+        found.df2[0], rel=1e-3
+    )  # the pool's own eigenvalues are not the population's
     assert found.df2[0] == pytest.approx(22 - weights.sum() ** 2 / (weights**2).sum(), rel=1e-12)
 
 
-# --- invariances --------------------------------------------------------------------------------------------------------
+# --- invariances ----------------------------------------------------------------------------------
+# ----------------------
 
 GRID = {"sizes": [4, 9, 13], "ridges": [0.0, 1e-2, 1.0]}
 
 
 def grid(case, gram=None, targets=None, scale=1.0, intercept=False):
-    gram, targets = case.gram if gram is None else gram, case.targets if targets is None else targets
+    gram, targets = (
+        case.gram if gram is None else gram,
+        case.targets if targets is None else targets,
+    )
     ridges = scale * np.array(GRID["ridges"])
     return transport(gram, targets, sizes=GRID["sizes"], ridges=ridges, intercept=intercept)
 
@@ -255,7 +282,10 @@ def grid(case, gram=None, targets=None, scale=1.0, intercept=False):
 @cases
 @intercepts
 def test_scaled_targets_scale_the_risk(case, intercept):
-    known, found = grid(case, intercept=intercept), grid(case, targets=-3 * case.targets, intercept=intercept)
+    known, found = (
+        grid(case, intercept=intercept),
+        grid(case, targets=-3 * case.targets, intercept=intercept),
+    )
     np.testing.assert_allclose(found.predicted_risk, 9 * known.predicted_risk, rtol=1e-12)
     np.testing.assert_array_equal(found.kappa, known.kappa)
 
@@ -285,16 +315,24 @@ def test_the_order_of_the_samples_does_not_matter(case, intercept):
 
 @cases
 def test_with_an_intercept_shifted_targets_have_the_same_risk(case):
-    known, found = grid(case, intercept=True), grid(case, targets=case.targets + [5.0, -2.0, 1.0], intercept=True)
+    known, found = (
+        grid(case, intercept=True),
+        grid(case, targets=case.targets + [5.0, -2.0, 1.0], intercept=True),
+    )
     np.testing.assert_allclose(found.predicted_risk, known.predicted_risk, rtol=1e-9)
-    assert (np.abs(grid(case, targets=case.targets + 5).predicted_risk / grid(case).predicted_risk - 1) > 0.1).any()
+    assert (
+        np.abs(grid(case, targets=case.targets + 5).predicted_risk / grid(case).predicted_risk - 1)
+        > 0.1
+    ).any()
 
 
 @cases
 @intercepts
 def test_the_risk_is_a_sum_over_outputs(case, intercept):
     whole = grid(case, intercept=intercept).predicted_risk
-    parts = [grid(case, targets=column, intercept=intercept).predicted_risk for column in case.targets.T]
+    parts = [
+        grid(case, targets=column, intercept=intercept).predicted_risk for column in case.targets.T
+    ]
     np.testing.assert_allclose(sum(parts), whole, rtol=1e-9)
 
 
@@ -333,7 +371,8 @@ def test_a_float32_gram_agrees_above_its_rounding(intercept):
         np.testing.assert_allclose(found[column], known[column], rtol=1e-4, err_msg=column)
 
 
-# --- Gaussian pools -----------------------------------------------------------------------------------------------------
+# --- Gaussian pools -------------------------------------------------------------------------------
+# ----------------------
 
 POOL, POOLS, NOISE = 800, 24, 0.044
 SIGMA = np.arange(1, 2001) ** -1.5
@@ -343,7 +382,8 @@ SIZES = np.arange(100, 701, 100)
 
 @pytest.fixture(scope="module")
 def pools():
-    """Pools of 800 samples of one Gaussian population, at n = 100, 400, 700 of the risks .191, .122, .117 without a ridge."""
+    """Pools of 800 samples of one Gaussian population, at n = 100, 400, 700 of the risks .191,
+    .122, .117 without a ridge."""
     rng, made = np.random.default_rng(3), []
     for _ in range(POOLS):
         features = rng.standard_normal((POOL, len(SIGMA))) * np.sqrt(SIGMA)
@@ -355,7 +395,8 @@ def pools():
 
 @pytest.mark.parametrize("ridge", [0.0, 1e-4, 1e-2])
 def test_a_pool_predicts_the_risk_at_smaller_sizes_without_bias(pools, ridge):
-    """Within four standard errors of the mean over pools and 2 %, a finite-size error of a few parts in n."""
+    """Within four standard errors of the mean over pools and 2 %, a finite-size error of a few
+    parts in n."""
     known = omniscient_risk(SIGMA, POWER, ridge, SIZES, NOISE)
     found = np.array([transported(pool, ridge, SIZES).risk for pool in pools])
     error = found.std(axis=0, ddof=1) / np.sqrt(POOLS)
@@ -370,9 +411,13 @@ def test_the_setting_has_the_known_risks():
 
 
 def test_the_naive_plug_in_is_biased(pools):
-    """Eigenvalues of the pool over N with v̂² = (uᵀy)²/N in place of the population's: .167, .063, .015."""
+    """Eigenvalues of the pool over N with v̂² = (uᵀy)²/N in place of the population's: .167, .063,
+    .015."""
     naive = np.array(
-        [omniscient_risk(pool.values / POOL, pool.power / POOL, 0, [100, 400, 700]) for pool in pools]
+        [
+            omniscient_risk(pool.values / POOL, pool.power / POOL, 0, [100, 400, 700])
+            for pool in pools
+        ]
     ).mean(axis=0)
     assert naive.tolist() == pytest.approx([0.167, 0.062, 0.015], abs=0.003)
     known = omniscient_risk(SIGMA, POWER, 0, [100, 400, 700], NOISE)
@@ -387,22 +432,33 @@ def test_the_pool_finds_kappa_and_the_degrees_of_freedom(pools):
         "df1": SIZES * (1 - 1e-3 / kappa),
         "df2": SIZES * (1 - 1 / kappa_prime),
     }.items():
-        np.testing.assert_allclose(np.mean([getattr(t, name) for t in found], axis=0), known, rtol=0.01, err_msg=name)
+        np.testing.assert_allclose(
+            np.mean([getattr(t, name) for t in found], axis=0), known, rtol=0.01, err_msg=name
+        )
 
 
-# --- bad input ----------------------------------------------------------------------------------------------------------
+# --- bad input ------------------------------------------------------------------------------------
+# ----------------------
 
 
 @pytest.mark.parametrize(
     ("wrong", "error", "message"),
     [
-        ({"sizes": [4, 17]}, UsageError, "needs a pool of at least n samples: got n = 17, a pool of 16. Take a larger"),
+        (
+            {"sizes": [4, 17]},
+            UsageError,
+            "needs a pool of at least n samples: got n = 17, a pool of 16. Take a larger",
+        ),
         ({"sizes": [0]}, UsageError, "n must be positive and finite: got 0 samples"),
         ({"sizes": [4, -1]}, UsageError, "n must be positive and finite: got -1 samples"),
         ({"sizes": [np.nan]}, UsageError, "sizes must be whole numbers: got nan"),
         ({"sizes": [np.inf]}, UsageError, "n must be positive and finite: got inf samples"),
         ({"sizes": [4, 7.5, 2.25]}, UsageError, r"sizes must be whole numbers: got 7\.5\."),
-        ({"sizes": [4, 1], "intercept": True}, UsageError, "with an intercept needs n >= 2: got n = 1. One sample is"),
+        (
+            {"sizes": [4, 1], "intercept": True},
+            UsageError,
+            "with an intercept needs n >= 2: got n = 1. One sample is",
+        ),
         ({"ridges": [1.0, -0.5]}, UsageError, "ridge must be >= 0: got -0.5"),
         ({"ridges": [np.nan]}, UsageError, "ridge must be >= 0: got nan"),
         ({"gram": WIDE.gram * np.nan}, NumericalError, "gram must be finite: got 256 NaN"),
@@ -412,16 +468,39 @@ def test_the_pool_finds_kappa_and_the_degrees_of_freedom(pools):
             r"gram must be symmetric: .* got 1 \(max",
         ),
         ({"gram": -WIDE.gram}, NumericalError, "gram must be positive semidefinite"),
-        ({"gram": WIDE.features}, UsageError, r"gram must be square: expected \(16, 16\), got \(16, 40\)"),
+        (
+            {"gram": WIDE.features},
+            UsageError,
+            r"gram must be square: expected \(16, 16\), got \(16, 40\)",
+        ),
         (
             {"gram": np.zeros((16, 16))},
             NumericalError,
-            r"a pool needs modes and targets of some power: got 0 modes above the rank tolerance, target power 16\. Check",
+            (
+                r"a pool needs modes and targets of some power: got 0 modes above the rank"
+                r" tolerance, target power 16\. Check"
+            ),
         ),
-        ({"targets": np.zeros(16)}, NumericalError, "got 16 modes above the rank tolerance, target power 0. Check"),
-        ({"targets": np.ones(16), "intercept": True}, NumericalError, "got 15 modes .*, target power 0. Check"),
-        ({"targets": WIDE.targets + np.inf}, NumericalError, "targets must be finite: got 48 NaN or infinite"),
-        ({"targets": WIDE.targets[:15]}, UsageError, "targets must match the modes: expected 16 rows, got 15"),
+        (
+            {"targets": np.zeros(16)},
+            NumericalError,
+            "got 16 modes above the rank tolerance, target power 0. Check",
+        ),
+        (
+            {"targets": np.ones(16), "intercept": True},
+            NumericalError,
+            "got 15 modes .*, target power 0. Check",
+        ),
+        (
+            {"targets": WIDE.targets + np.inf},
+            NumericalError,
+            "targets must be finite: got 48 NaN or infinite",
+        ),
+        (
+            {"targets": WIDE.targets[:15]},
+            UsageError,
+            "targets must match the modes: expected 16 rows, got 15",
+        ),
     ],
 )
 def test_bad_input_is_refused_with_its_values(wrong, error, message):

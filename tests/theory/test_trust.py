@@ -19,7 +19,8 @@ DRAWS = 32
 intercepts = pytest.mark.parametrize("intercept", [False, True], ids=["plain", "intercept"])
 
 
-# --- data ---------------------------------------------------------------------------------------------------------------
+# --- data -----------------------------------------------------------------------------------------
+# ----------------------
 
 
 def gaussian(count, rng, decay=0.0, p=2 * N):
@@ -51,7 +52,9 @@ def one_dimension(count, rng):
 
 
 def mixture(count, rng):
-    return 2 * rng.standard_normal((10, 2 * N))[rng.integers(0, 10, count)] + gaussian(count, rng, 0.7)
+    return 2 * rng.standard_normal((10, 2 * N))[rng.integers(0, 10, count)] + gaussian(
+        count, rng, 0.7
+    )
 
 
 CONTROLS = (gaussian, power_law, slow_decay, uniform, relu, large_mean, one_dimension, mixture)
@@ -67,7 +70,9 @@ def report(features, targets, relative=1e-3, n=N, **options):
     """Of the first n rows, tested on the others."""
     gram = features @ features[:n].T
     ridge = relative * np.trace(gram[:n]) / n
-    return trust_report(gram[:n], targets[:n], ridge=ridge, test_gram=gram[n:] if len(gram) > n else None, **options)
+    return trust_report(
+        gram[:n], targets[:n], ridge=ridge, test_gram=gram[n:] if len(gram) > n else None, **options
+    )
 
 
 def tripped(found):
@@ -88,12 +93,14 @@ def small(n=14, p=9, m=4, seed=0):
     return features[:n], features[n:], rng.standard_normal((n, 2))
 
 
-# --- false alarms -------------------------------------------------------------------------------------------------------
+# --- false alarms ---------------------------------------------------------------------------------
+# ----------------------
 
 
 @pytest.fixture(scope="module")
 def alarms():
-    """Draws of each control, half of them with an intercept or classes, at relative ridges 1e-4 and 1e-2: what tripped."""
+    """Draws of each control, half of them with an intercept or classes, at relative ridges 1e-4 and
+    1e-2: what tripped."""
     found = {}
     for draw in CONTROLS:
         rng, found[draw] = np.random.default_rng(11), []
@@ -101,13 +108,16 @@ def alarms():
             features = draw(N + TESTS, rng)
             targets = np.sign(linear(features, rng)) if count & 4 else linear(features, rng)
             relative = (1e-4, 1e-2)[count & 1]
-            found[draw].append(tripped(report(features, targets, relative, intercept=bool(count & 2))))
+            found[draw].append(
+                tripped(report(features, targets, relative, intercept=bool(count & 2)))
+            )
     return found
 
 
 @controls
 def test_samples_that_are_iid_are_trusted_in_each_family(draw, alarms):
-    """At most 5 % false alarms of the whole report: more than 6 of 32 would have a probability below .001."""
+    """At most 5 % false alarms of the whole report: more than 6 of 32 would have a probability
+    below .001."""
     counted = sum(map(bool, alarms[draw]))
     assert counted <= binom.ppf(0.999, DRAWS, 0.05), [alarm for alarm in alarms[draw] if alarm]
 
@@ -128,7 +138,8 @@ def test_other_numbers_of_test_samples_raise_no_more_alarms(n, m):
     assert sum(map(bool, alarms)) <= binom.ppf(0.999, 20, 0.05), alarms
 
 
-# --- planted failures ---------------------------------------------------------------------------------------------------
+# --- planted failures -----------------------------------------------------------------------------
+# ----------------------
 
 
 def autoregressive(draws, count, memory=0.9):
@@ -207,24 +218,41 @@ FAILURES = [
 ]
 
 
-@pytest.mark.parametrize(("plant", "detector"), FAILURES, ids=lambda part: getattr(part, "__name__", part))
+@pytest.mark.parametrize(
+    ("plant", "detector"), FAILURES, ids=lambda part: getattr(part, "__name__", part)
+)
 def test_a_planted_failure_is_caught_in_nine_draws_of_ten(plant, detector):
     rng = np.random.default_rng(21)
-    caught = [report(*plant(rng), relative=(1e-4, 1e-2)[draw % 2], intercept=draw % 4 > 1) for draw in range(10)]
+    caught = [
+        report(*plant(rng), relative=(1e-4, 1e-2)[draw % 2], intercept=draw % 4 > 1)
+        for draw in range(10)
+    ]
     assert sum(detector in tripped(found) for found in caught) >= 9
     for found in caught:
-        assert all(f"is {finding.value:.4g} against" in finding.message for finding in found.findings)
+        assert all(
+            f"is {finding.value:.4g} against" in finding.message for finding in found.findings
+        )
 
 
 def test_what_trips_is_where_gcv_is_wrong():
-    """GCV against the test risk: off by more than a quarter for elliptical features, where LOO is not, and right for Gaussian ones."""
+    """GCV against the test risk: off by more than a quarter for elliptical features, where LOO is
+    not, and right for Gaussian ones."""
     rng, ratios = np.random.default_rng(5), []
     for scale in (np.ones(2000), 1 / np.sqrt(rng.chisquare(3, 2000) / 3)):
         features = gaussian(2000, rng, p=600) * scale[:, None]
         targets, gram = linear(features, rng), features @ features[:300].T
-        frame = ridge_path(gram[:300], targets[:300], ridges=[0.06], test_gram=gram[300:], test_targets=targets[300:])
+        frame = ridge_path(
+            gram[:300],
+            targets[:300],
+            ridges=[0.06],
+            test_gram=gram[300:],
+            test_targets=targets[300:],
+        )
         ratios.append(
-            (frame.gcv[0] / frame.test_risk[0], "leverage" in tripped(report(features, targets, 1e-4, n=300)))
+            (
+                frame.gcv[0] / frame.test_risk[0],
+                "leverage" in tripped(report(features, targets, 1e-4, n=300)),
+            )
         )
     (right, quiet), (wrong, loud) = ratios
     assert not quiet and loud
@@ -233,14 +261,17 @@ def test_what_trips_is_where_gcv_is_wrong():
 
 @pytest.mark.parametrize(("kernel", "right"), [("linear", True), ("rbf", False)])
 def test_handwritten_digits_are_trusted_with_the_kernel_whose_gcv_is_right(kernel, right):
-    """At λ = 1e-4·tr K/n a narrow RBF kernel leaves some digits alone in the world; GCV is off by half, LOO right."""
+    """At λ = 1e-4·tr K/n a narrow RBF kernel leaves some digits alone in the world; GCV is off by
+    half, LOO right."""
     digits, labels = load_digits(return_X_y=True)
     gram = digits @ digits.T if kernel == "linear" else rbf_kernel(digits, gamma=1e-3)
     train, test = np.split(np.random.default_rng(0).permutation(len(labels))[:900], [200])
     onehot = encode_targets(labels, 10, "onehot").values.numpy()
     block, test_block = gram[np.ix_(train, train)], gram[np.ix_(test, train)]
     ridge = 1e-4 * np.trace(block) / len(train)
-    frame = ridge_path(block, onehot[train], ridges=[ridge], test_gram=test_block, test_targets=onehot[test])
+    frame = ridge_path(
+        block, onehot[train], ridges=[ridge], test_gram=test_block, test_targets=onehot[test]
+    )
     found = trust_report(block, onehot[train], ridge=ridge, test_gram=test_block)
     assert tripped(found) == (set() if right else {"leverage", "gcv_loo_gap"})
     assert (frame.gcv[0] > 0.9 * frame.test_risk[0]) == right
@@ -266,7 +297,9 @@ def test_float32_trips_where_it_resolves_nothing():
     single = trust_report((gram + 1e-5 * np.eye(N)).astype(np.float32), targets, ridge=ridge)
     assert "float32_ridge" in tripped(single)
     assert value(single, "float32_ridge") == pytest.approx(N * ridge, rel=1e-4)
-    rounding = next(found.threshold for found in single.findings if found.detector == "float32_ridge")
+    rounding = next(
+        found.threshold for found in single.findings if found.detector == "float32_ridge"
+    )
     assert rounding == pytest.approx(10 * 2**-23 * np.linalg.eigvalsh(gram)[-1], rel=1e-3)
     double = trust_report(gram, targets, ridge=ridge)
     assert not {finding.detector for finding in double.findings} & {"float32_df", "float32_ridge"}
@@ -284,7 +317,8 @@ def test_float32_trips_near_interpolation(intercept):
         assert value(found, "float32_df") == pytest.approx(frame.df[0] / N, rel=1e-9)
 
 
-# --- the formulas -------------------------------------------------------------------------------------------------------
+# --- the formulas ---------------------------------------------------------------------------------
+# ----------------------
 
 
 @intercepts
@@ -295,11 +329,15 @@ def test_the_resolvent_is_plain_linear_algebra(intercept):
     index = torch.tensor([[3, 1, 8], [0, 2, 13]])
     n = len(gram) - intercept
     np.testing.assert_allclose(found.diagonal, known.diagonal(), rtol=1e-11)
-    np.testing.assert_allclose(found.times(torch.from_numpy(columns)), known @ columns, rtol=1e-9, atol=1e-13)
+    np.testing.assert_allclose(
+        found.times(torch.from_numpy(columns)), known @ columns, rtol=1e-9, atol=1e-13
+    )
     for block, rows in zip(found.blocks(index), index.numpy(), strict=True):
         np.testing.assert_allclose(block, known[np.ix_(rows, rows)], rtol=1e-9, atol=1e-13)
     assert found.directions == n
-    assert found.kappa_prime == pytest.approx(n * np.trace(known @ known) / np.trace(known) ** 2, rel=1e-11)
+    assert found.kappa_prime == pytest.approx(
+        n * np.trace(known @ known) / np.trace(known) ** 2, rel=1e-11
+    )
 
 
 @intercepts
@@ -311,7 +349,9 @@ def test_blocks_are_left_out_exactly(intercept):
     residuals = resolvent.left_out(found, found.times(torch.from_numpy(targets)), blocks)
     for block, residual in zip(blocks.numpy(), residuals, strict=True):
         rest = np.setdiff1d(np.arange(len(gram)), block)
-        refit = reference.predict(gram[np.ix_(rest, rest)], targets[rest], 0.7, intercept, gram[np.ix_(block, rest)])
+        refit = reference.predict(
+            gram[np.ix_(rest, rest)], targets[rest], 0.7, intercept, gram[np.ix_(block, rest)]
+        )
         np.testing.assert_allclose(residual, targets[block] - refit, rtol=1e-9, atol=1e-12)
 
 
@@ -326,9 +366,15 @@ def test_what_is_explained_is_that_of_fits_without_the_sample():
 
     without = [np.delete(train, i, axis=0) for i in range(n)]
     gram = torch.from_numpy(train @ train.T)
-    found, tested = resolvent.explained(gram, both(gram.numpy(), 0.7)[1], torch.from_numpy(tests @ train.T))
-    np.testing.assert_allclose(found, [known(rows, x) for rows, x in zip(without, train, strict=True)], rtol=1e-8)
-    np.testing.assert_allclose(tested, [np.mean([known(rows, x) for rows in without]) for x in tests], rtol=1e-8)
+    found, tested = resolvent.explained(
+        gram, both(gram.numpy(), 0.7)[1], torch.from_numpy(tests @ train.T)
+    )
+    np.testing.assert_allclose(
+        found, [known(rows, x) for rows, x in zip(without, train, strict=True)], rtol=1e-8
+    )
+    np.testing.assert_allclose(
+        tested, [np.mean([known(rows, x) for rows in without]) for x in tests], rtol=1e-8
+    )
 
 
 def test_differences_in_the_last_digit_are_no_shift():
@@ -348,7 +394,9 @@ def test_leverage_and_gap_are_those_of_the_ridge_path(intercept):
     diagonal = reference.resolvent(gram, 0.05 * N, intercept).diagonal()
     gap = abs(np.log(frame.gcv[0] / frame.loo[0]))
     assert value(found, "gcv_loo_gap") == pytest.approx(gap, rel=1e-6)
-    known = diagonal.std() / diagonal.mean() / np.sqrt(2 * (found_kappa_prime(gram, intercept) - 1) / N)
+    known = (
+        diagonal.std() / diagonal.mean() / np.sqrt(2 * (found_kappa_prime(gram, intercept) - 1) / N)
+    )
     assert value(found, "leverage") == pytest.approx(known, rel=1e-8)
     assert 0.8 < known < 1.2
 
@@ -397,7 +445,9 @@ def test_one_class_alone_is_ordered_and_an_alternation_is_not():
     assert "ordered_classes" in tripped(trust_report(gram, onehot))
     assert trust.ordered_classes(torch.arange(N) % 2).value < 0
     assert trust.ordered_classes(torch.arange(N)).value == 0
-    assert "ordered_classes" not in {found.detector for found in trust_report(gram, rng.standard_normal(N)).findings}
+    assert "ordered_classes" not in {
+        found.detector for found in trust_report(gram, rng.standard_normal(N)).findings
+    }
 
 
 def test_rare_classes_raise_no_alarm():
@@ -434,7 +484,8 @@ def test_the_distance_of_means_is_that_of_explicit_splits(monkeypatch):
     assert (tested.sum(axis=1) == 6).all()
 
 
-# --- invariances and edges ----------------------------------------------------------------------------------------------
+# --- invariances and edges
+# ----------------------------------------------------------------------------------------------
 
 
 def values(found):
@@ -447,8 +498,12 @@ def test_units_do_not_matter(intercept):
     features = slow_decay(N + 50, rng)
     targets = linear(features, rng)
     base = values(report(features, targets, intercept=intercept))
-    np.testing.assert_allclose(values(report(100 * features, targets, intercept=intercept)), base, rtol=1e-6, atol=1e-9)
-    np.testing.assert_allclose(values(report(features, -7 * targets, intercept=intercept)), base, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(
+        values(report(100 * features, targets, intercept=intercept)), base, rtol=1e-6, atol=1e-9
+    )
+    np.testing.assert_allclose(
+        values(report(features, -7 * targets, intercept=intercept)), base, rtol=1e-6, atol=1e-9
+    )
 
 
 def test_only_detectors_of_order_see_the_order():
@@ -466,11 +521,17 @@ def test_numpy_and_torch_float32_and_float64_agree_and_reports_repeat():
     features = gaussian(N + 50, rng)
     targets, gram = linear(features, rng)[:N], features @ features[:N].T
     found = trust_report(gram[:N], targets, test_gram=gram[N:])
-    tensors = torch.from_numpy(gram[:N].copy()), torch.from_numpy(targets), torch.from_numpy(gram[N:].copy())
+    tensors = (
+        torch.from_numpy(gram[:N].copy()),
+        torch.from_numpy(targets),
+        torch.from_numpy(gram[N:].copy()),
+    )
     again = trust_report(tensors[0], tensors[1], test_gram=tensors[2])
     assert found.frame().equals(again.frame())
     single = trust_report(tensors[0].float(), tensors[1], test_gram=tensors[2].float())
-    np.testing.assert_allclose(values(single)[: len(values(found))], values(found), rtol=0.02, atol=0.02)
+    np.testing.assert_allclose(
+        values(single)[: len(values(found))], values(found), rtol=0.02, atol=0.02
+    )
 
 
 def test_the_ridge_is_a_thousandth_of_the_mean_trace():
@@ -507,7 +568,10 @@ def test_degenerate_kernels_give_numbers(kind, intercept):
     }[kind]
     tests = features[rng.permutation(50)[:25]]
     found = trust_report(
-        features @ features.T, rng.standard_normal(50), test_gram=tests @ features.T, intercept=intercept
+        features @ features.T,
+        rng.standard_normal(50),
+        test_gram=tests @ features.T,
+        intercept=intercept,
     )
     assert np.isfinite(values(found)).all()
     assert ("near_duplicates" in tripped(found)) == (kind == "constant")
@@ -517,7 +581,10 @@ def test_degenerate_kernels_give_numbers(kind, intercept):
 def test_targets_that_an_intercept_fits_have_nothing_to_compare(targets):
     features = gaussian(N, np.random.default_rng(20))
     found = trust_report(features @ features.T, targets, intercept=True)
-    assert not {finding.detector for finding in found.findings} & {"gcv_loo_gap", "correlated_samples"}
+    assert not {finding.detector for finding in found.findings} & {
+        "gcv_loo_gap",
+        "correlated_samples",
+    }
     assert np.isfinite(values(found)).all()
 
 
@@ -532,7 +599,8 @@ def test_few_test_samples_are_not_compared():
     assert not {finding.detector for finding in found.findings} & {"covariate_shift", "mean_shift"}
 
 
-# --- bad input ----------------------------------------------------------------------------------------------------------
+# --- bad input ------------------------------------------------------------------------------------
+# ----------------------
 
 GOOD = np.eye(30) + 0.1
 
@@ -546,19 +614,69 @@ def with_nan(shape):
 @pytest.mark.parametrize(
     ("arguments", "options", "error", "message"),
     [
-        ((with_nan((30, 30)), np.ones(30)), {}, NumericalError, "gram must be finite: got 1 NaN .*row 0, column 0"),
+        (
+            (with_nan((30, 30)), np.ones(30)),
+            {},
+            NumericalError,
+            "gram must be finite: got 1 NaN .*row 0, column 0",
+        ),
         ((GOOD, with_nan(30)), {}, NumericalError, "targets must be finite: got 1 NaN"),
-        ((GOOD, np.ones(30)), {"test_gram": with_nan((25, 30))}, NumericalError, "test_gram must be finite: got 1 NaN"),
-        ((GOOD + np.triu(GOOD), np.ones(30)), {}, NumericalError, "gram must be symmetric: .* got 0.1"),
-        ((GOOD[:20], np.ones(20)), {}, UsageError, r"gram must be square: expected \(20, 20\), got \(20, 30\)"),
-        ((GOOD, np.ones(29)), {}, UsageError, "targets need one row per training sample: expected 30, got 29"),
-        ((GOOD, np.ones(30)), {"test_gram": np.ones((25, 29))}, UsageError, r"expected \(m, 30\), got \(25, 29\)"),
-        ((GOOD, np.ones(30)), {"ridge": 0.0}, UsageError, "ridge must be positive and finite: got 0. .*1e-3·tr K/n"),
-        ((GOOD, np.ones(30)), {"ridge": -1.0}, UsageError, "ridge must be positive and finite: got -1"),
-        ((GOOD, np.ones(30)), {"ridge": np.nan}, UsageError, "ridge must be positive and finite: got nan"),
+        (
+            (GOOD, np.ones(30)),
+            {"test_gram": with_nan((25, 30))},
+            NumericalError,
+            "test_gram must be finite: got 1 NaN",
+        ),
+        (
+            (GOOD + np.triu(GOOD), np.ones(30)),
+            {},
+            NumericalError,
+            "gram must be symmetric: .* got 0.1",
+        ),
+        (
+            (GOOD[:20], np.ones(20)),
+            {},
+            UsageError,
+            r"gram must be square: expected \(20, 20\), got \(20, 30\)",
+        ),
+        (
+            (GOOD, np.ones(29)),
+            {},
+            UsageError,
+            "targets need one row per training sample: expected 30, got 29",
+        ),
+        (
+            (GOOD, np.ones(30)),
+            {"test_gram": np.ones((25, 29))},
+            UsageError,
+            r"expected \(m, 30\), got \(25, 29\)",
+        ),
+        (
+            (GOOD, np.ones(30)),
+            {"ridge": 0.0},
+            UsageError,
+            "ridge must be positive and finite: got 0. .*1e-3·tr K/n",
+        ),
+        (
+            (GOOD, np.ones(30)),
+            {"ridge": -1.0},
+            UsageError,
+            "ridge must be positive and finite: got -1",
+        ),
+        (
+            (GOOD, np.ones(30)),
+            {"ridge": np.nan},
+            UsageError,
+            "ridge must be positive and finite: got nan",
+        ),
         ((0 * GOOD, np.ones(30)), {"ridge": 1.0}, NumericalError, "positive trace: got tr K = 0"),
         ((GOOD.astype(np.float16), np.ones(30)), {}, UsageError, "gram must be float32 or float64"),
-        ((np.diag([*np.ones(29), -2.0]), np.ones(30)), {"ridge": 0.01}, NumericalError, "row 29 with nλ = 0.3"),
+        (
+            (np.diag([*np.ones(29), -2.0]), np.ones(30)),
+            {"ridge": 0.01},
+            NumericalError,
+            "row 29 with nλ = 0.3",
+        ),
     ],
 )
 def test_bad_input_is_refused_by_name(arguments, options, error, message):

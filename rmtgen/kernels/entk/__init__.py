@@ -20,4 +20,13 @@ from rmtgen.kernels.entk.passes import Joined
 from rmtgen.kernels.entk.plan import Plan, entk_plan
 from rmtgen.kernels.entk.sketch import Sketch, entk_features, sketch_error
 
-__all__ = ["Entk", "Joined", "Plan", "Sketch", "entk_features", "entk_gram", "entk_plan", "sketch_error"]
+__all__ = [
+    "Entk",
+    "Joined",
+    "Plan",
+    "Sketch",
+    "entk_features",
+    "entk_gram",
+    "entk_plan",
+    "sketch_error",
+]

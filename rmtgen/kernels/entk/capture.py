@@ -1,9 +1,12 @@
-"""One forward pass and a data-only backward pass an output: what the parameters' gradients are made of, for each sample of a batch.
+"""One forward pass and a data-only backward pass an output: what the parameters' gradients are made
+of, for each sample of a batch.
 
-A `Watch` sees every torch function that the model calls. A tensor made of parameters alone (a parameter, a standardised weight, an expanded
-class token) is *static*; one that depends on the images is *data*. A call that joins the two is an `Operation`: it runs with its static
-arguments detached, so that the backward pass computes no weight gradients, and a hook takes the gradient of its output. Those two give each
-sample's gradient of the static arguments, and the graph from the parameters to them gives that of the parameters.
+A `Watch` sees every torch function that the model calls. A tensor made of parameters alone (a
+parameter, a standardised weight, an expanded class token) is *static*; one that depends on the
+images is *data*. A call that joins the two is an `Operation`: it runs with its static arguments
+detached, so that the backward pass computes no weight gradients, and a hook takes the gradient of
+its output. Those two give each sample's gradient of the static arguments, and the graph from the
+parameters to them gives that of the parameters.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -29,8 +32,13 @@ from rmtgen.kernels.entk.marks import (
 )
 from rmtgen.kernels.entk.operations import Operation, UnknownUseError, batched, bind
 
-_OVERWRITES = "what a gradient needs must last until the backward pass: the model overwrites some of it in place"
-_RETURN_NEW = "Make that operation return a new tensor; autograd itself has no gradient of such a model."
+_OVERWRITES = (
+    "what a gradient needs must last until the backward pass: the model overwrites some of it in"
+    " place"
+)
+_RETURN_NEW = (
+    "Make that operation return a new tensor; autograd itself has no gradient of such a model."
+)
 
 
 @dataclass(eq=False)
@@ -40,8 +48,10 @@ class Gradients:
     Attributes:
         output: f(x), (b,).
         calls: the operations that join data with parameters, in order.
-        direct: per-sample gradients (b, *shape) by parameter name; a parameter used more than once has the sum.
-        factors: for each call left in factors, its input (b, t_in, c_in) and output gradient (b, t, c_out), by call number.
+        direct: per-sample gradients (b, *shape) by parameter name; a parameter used more than once
+            has the sum.
+        factors: for each call left in factors, its input (b, t_in, c_in) and output gradient (b, t,
+            c_out), by call number.
         activations: bytes of the data tensors that the forward pass made.
     """
 
@@ -65,22 +75,30 @@ class Capture:
 
     Attributes:
         model: eval mode, on its device; this object's own copy.
-        output: None where the model has one output; else the number of the one to differentiate, "sum" for their sum, or `EACH`.
+        output: None where the model has one output; else the number of the one to differentiate,
+            "sum" for their sum, or `EACH`.
         parameters: those that require a gradient, by name.
         fallback: names of those whose gradients torch.func takes, in a pass of its own.
-        late: numbers of the calls whose weight gradient is left in factors; the others are formed at once.
+        late: numbers of the calls whose weight gradient is left in factors; the others are formed
+            at once.
     """
 
     def __init__(self, model: nn.Module, output: int | str | None = None):
         self.model, self.output = model, output
-        self.parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+        self.parameters = {
+            name: parameter
+            for name, parameter in model.named_parameters()
+            if parameter.requires_grad
+        }
         for name, parameter in self.parameters.items():
             mark_static(parameter, [name])
         self.fallback: tuple[str, ...] = ()
         self.late: Collection[int] = ()
 
     def fall_back(self, names: Sequence[str]) -> bool:
-        """Leave parameters to torch.func from now on; whether there was one among them that was not."""
+        """Leave parameters to torch.func from now on; whether there was one among them that was
+        not.
+        """
         fresh = [name for name in names if name not in self.fallback]
         for name in fresh:
             mark_constant(self.parameters[name].requires_grad_(False))
@@ -97,11 +115,14 @@ class Capture:
 
         Args:
             images: b samples.
-            weights: sum the gradients over the samples with these weights at once, so that `direct` has one row; None: a row a sample.
-            into: for each output, where the gradient of the weight at the site of some calls is to be written, instead of to `direct`.
+            weights: sum the gradients over the samples with these weights at once, so that `direct`
+                has one row; None: a row a sample.
+            into: for each output, where the gradient of the weight at the site of some calls is to
+                be written, instead of to `direct`.
 
         Raises:
-            UsageError: not the outputs asked for; batch statistics; an input that the model overwrites.
+            UsageError: not the outputs asked for; batch statistics; an input that the model
+                overwrites.
             UnknownUseError: a parameter enters in a way that no operation knows.
         """
         with torch.autocast(images.device.type, enabled=False), torch.enable_grad():
@@ -110,7 +131,9 @@ class Capture:
             except RuntimeError as failure:
                 if "inplace operation" not in str(failure):
                     raise
-                raise UsageError(f"{_OVERWRITES} ({str(failure).split(';')[0]}). {_RETURN_NEW}") from failure
+                raise UsageError(
+                    f"{_OVERWRITES} ({str(failure).split(';')[0]}). {_RETURN_NEW}"
+                ) from failure
             for number, gradients in enumerate(found if self.fallback else ()):
                 for name, gradient in self.by_vmap(images, number).items():
                     gradients.add(name, _summed(gradient, weights))
@@ -119,22 +142,30 @@ class Capture:
     def weighted_gradients(
         self, images: Float[Tensor, "b c h w"], weights: Float[Tensor, " b"]
     ) -> list[dict[str, Tensor]]:
-        """Σ_i w_i ∇f(x_i) by parameter name, for each output, from ordinary backward passes, without watching."""
+        """Σ_i w_i ∇f(x_i) by parameter name, for each output, from ordinary backward passes,
+        without watching.
+        """
         spare = {name: self.parameters[name].detach().requires_grad_() for name in self.fallback}
         wanted = {**self.parameters, **spare}
         with torch.autocast(images.device.type, enabled=False), torch.enable_grad():
             out = torch.func.functional_call(self.model, spare, (images.clone(),))
             values = weights @ self._outputs(out, len(images))
             found = [
-                torch.autograd.grad(value, list(wanted.values()), retain_graph=True, materialize_grads=True)
+                torch.autograd.grad(
+                    value, list(wanted.values()), retain_graph=True, materialize_grads=True
+                )
                 for value in values
             ]
         return [dict(zip(wanted, gradients, strict=True)) for gradients in found]
 
-    def _passes(self, images: Tensor, weights: Tensor | None, into: Sequence[Mapping[int, Tensor]]) -> list[Gradients]:
+    def _passes(
+        self, images: Tensor, weights: Tensor | None, into: Sequence[Mapping[int, Tensor]]
+    ) -> list[Gradients]:
         """One forward pass, and a backward pass an output."""
         watch = Watch(len(images))
-        images = images.clone(memory_format=torch.channels_last) if images.ndim == 4 else images.clone()
+        images = (
+            images.clone(memory_format=torch.channels_last) if images.ndim == 4 else images.clone()
+        )
         mark_data(images)
         with watch:
             out = self.model(images)
@@ -143,11 +174,17 @@ class Capture:
         for number, value in enumerate(values.unbind(dim=1)):
             last = number + 1 == values.shape[1]
             gradients = Gradients(value.detach(), watch.calls, activations=watch.activations)
-            watch.arrive = arrivals = _Arrivals(self, gradients, weights, into[number] if into else {}, last)
+            watch.arrive = arrivals = _Arrivals(
+                self, gradients, weights, into[number] if into else {}, last
+            )
             if watch.roots:
-                torch.autograd.grad(value.sum(), watch.roots, allow_unused=True, retain_graph=not last)
+                torch.autograd.grad(
+                    value.sum(), watch.roots, allow_unused=True, retain_graph=not last
+                )
             if arrivals.overwritten:
-                raise UsageError(f"{_OVERWRITES} (the input that meets {arrivals.overwritten[0]}). {_RETURN_NEW}")
+                raise UsageError(
+                    f"{_OVERWRITES} (the input that meets {arrivals.overwritten[0]}). {_RETURN_NEW}"
+                )
             for static, gradient in arrivals.statics.values():
                 self._pull_back(gradients, static, gradient)
             found.append(gradients)
@@ -155,7 +192,9 @@ class Capture:
         return found
 
     def by_vmap(self, images: Tensor, number: int = 0) -> dict[str, Tensor]:
-        """Per-sample gradients of one output by the parameters in `fallback`: one more pass, batched by torch.func."""
+        """Per-sample gradients of one output by the parameters in `fallback`: one more pass,
+        batched by torch.func.
+        """
         chosen = {name: self.parameters[name].detach() for name in self.fallback}
 
         def output(chosen: dict[str, Tensor], image: Tensor) -> Tensor:
@@ -173,7 +212,12 @@ class Capture:
             return
         made_of = [self.parameters[name] for name in names]
         pulled = torch.autograd.grad(
-            static, made_of, gradient.to(static.dtype), is_grads_batched=True, retain_graph=True, allow_unused=True
+            static,
+            made_of,
+            gradient.to(static.dtype),
+            is_grads_batched=True,
+            retain_graph=True,
+            allow_unused=True,
         )
         for name, part in zip(names, pulled, strict=True):
             if part is not None:
@@ -183,7 +227,8 @@ class Capture:
         if not isinstance(out, Tensor) or len(out) != batch:
             shape = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
             raise UsageError(
-                f"the model must return one tensor with a row a sample: expected ({batch}, 1), got {shape}."
+                f"the model must return one tensor with a row a sample: expected ({batch}, 1), got"
+                f" {shape}."
             )
         rows = out.reshape(batch, -1)
         if self.output == EACH:
@@ -192,12 +237,16 @@ class Capture:
             return rows.sum(dim=1, keepdim=True)
         if self.output is None and rows.shape[1] != 1:
             raise UsageError(
-                f"the kernel is that of one output, got {rows.shape[1]}. Choose one: output=i; their sum: output='sum'; one kernel each: "
-                "by='output'; or a fresh head on the features: load_backbone(..., head='random')."
+                f"the kernel is that of one output, got {rows.shape[1]}. Choose one: output=i;"
+                " their sum: output='sum'; one kernel each: by='output'; or a fresh head on the"
+                " features: load_backbone(..., head='random')."
             )
         column = self.output or 0
         if not isinstance(column, int) or not -rows.shape[1] <= column < rows.shape[1]:
-            raise UsageError(f"output must be None, 'sum' or a number below {rows.shape[1]}, got {self.output!r}.")
+            raise UsageError(
+                f"output must be None, 'sum' or a number below {rows.shape[1]}, got"
+                f" {self.output!r}."
+            )
         return rows[:, column].unsqueeze(1)
 
 
@@ -210,14 +259,27 @@ class _Arrivals:
     """
 
     def __init__(
-        self, capture: Capture, found: Gradients, weights: Tensor | None, into: Mapping[int, Tensor], last: bool
+        self,
+        capture: Capture,
+        found: Gradients,
+        weights: Tensor | None,
+        into: Mapping[int, Tensor],
+        last: bool,
     ):
-        self.capture, self.found, self.weights, self.into, self.last = capture, found, weights, into, last
+        self.capture, self.found, self.weights, self.into, self.last = (
+            capture,
+            found,
+            weights,
+            into,
+            last,
+        )
         self.statics: dict[int, tuple[Tensor, Tensor]] = {}
         self.overwritten: list[str] = []
 
     def __call__(self, number: int, operation: Operation, grad: Tensor) -> None:
-        """Make what can be made of a call's output gradient; its data are let go of after the last pass."""
+        """Make what can be made of a call's output gradient; its data are let go of after the last
+        pass.
+        """
         if operation.overwritten:
             self.overwritten.extend(operation.names())
             return
@@ -227,8 +289,12 @@ class _Arrivals:
         if self.last:
             operation.kept = {}
 
-    def _contributions(self, number: int, operation: Operation, grad: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Static tensors with a gradient for each sample; what is left in factors, or has a place of its own, is put there."""
+    def _contributions(
+        self, number: int, operation: Operation, grad: Tensor
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Static tensors with a gradient for each sample; what is left in factors, or has a place
+        of its own, is put there.
+        """
         yield from operation.direct(grad)
         if operation.site is None:
             return
@@ -267,12 +333,16 @@ class Watch(TorchFunctionMode):
         self.activations = 0
 
     def release(self) -> None:
-        """Let go of the graph at once: it refers to this object and this object to it, and Python would collect both much later."""
+        """Let go of the graph at once: it refers to this object and this object to it, and Python
+        would collect both much later.
+        """
         for hook in self.hooks:
             hook.remove()
         self.roots.clear()
 
-    def __torch_function__(self, func: Callable, types: Any, args: Sequence = (), kwargs: dict | None = None) -> Any:
+    def __torch_function__(
+        self, func: Callable, types: Any, args: Sequence = (), kwargs: dict | None = None
+    ) -> Any:
         """Run a torch function, as an operation where it joins data with parameters."""
         kwargs = kwargs or {}
         tensors = list(tensors_in((args, kwargs)))
@@ -296,14 +366,17 @@ class Watch(TorchFunctionMode):
             names, called = operation.names(), getattr(func, "__name__", func)
             raise UnknownUseError(
                 names,
-                f"parameter {', '.join(names)} must enter through an operation that returns one tensor, or one that torch.func can batch: "
-                f"{called} returns {type(out).__name__}. Freeze it (requires_grad=False) to leave it out of the kernel.",
+                f"parameter {', '.join(names)} must enter through an operation that returns one"
+                f" tensor, or one that torch.func can batch: {called} returns {type(out).__name__}."
+                " Freeze it (requires_grad=False) to leave it out of the kernel.",
             )
         self.calls.append(operation)
         watched = out
         if not out.requires_grad:
             self.roots.append(out.requires_grad_())
-            out = out.clone()  # a leaf may not be changed in place, as the activation that follows is wont to do
+            out = (
+                out.clone()
+            )  # a leaf may not be changed in place, as the activation that follows is wont to do
         self.hooks.append(watched.register_hook(lambda grad: self.arrive(number, operation, grad)))
         self._made(out)
         return out

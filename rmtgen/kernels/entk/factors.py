@@ -1,8 +1,11 @@
-"""What is kept of a block of samples so that any two blocks give a tile of the kernel: formed gradients, and factors of the others.
+"""What is kept of a block of samples so that any two blocks give a tile of the kernel: formed
+gradients, and factors of the others.
 
-A `Layout` decides once, from the calls of a small batch, which weights are left in factors and by which rule; all other parameters have
-their gradient formed while it is captured, and stored in one matrix. A weight is formed where that is the cheapest and takes no more memory
-than its factors, where it is reparametrised or grouped, and where it is used more than once, since its uses then have cross terms.
+A `Layout` decides once, from the calls of a small batch, which weights are left in factors and by
+which rule; all other parameters have their gradient formed while it is captured, and stored in one
+matrix. A weight is formed where that is the cheapest and takes no more memory than its factors,
+where it is reparametrised or grouped, and where it is used more than once, since its uses then have
+cross terms.
 """
 
 from collections import Counter
@@ -22,7 +25,9 @@ from rmtgen.kernels.entk.sites import Site
 
 
 def sole_uses(passes: Passes) -> dict[int, tuple[str, Site]]:
-    """The calls at whose site a parameter enters as it is, and nowhere else: by number, its name and the site."""
+    """The calls at whose site a parameter enters as it is, and nowhere else: by number, its name
+    and the site.
+    """
     calls, parameters = passes.first[0].calls, passes.capture.parameters
     uses = Counter(name for call in calls for name in set(call.names()))
     found = {}
@@ -36,7 +41,9 @@ def sole_uses(passes: Passes) -> dict[int, tuple[str, Site]]:
 
 @dataclass(frozen=True, eq=False)
 class Late:
-    """A weight left in factors: its name, its site, the rule that serves it, and the call whose input it shares."""
+    """A weight left in factors: its name, its site, the rule that serves it, and the call whose
+    input it shares.
+    """
 
     name: str
     site: Site
@@ -67,7 +74,8 @@ class Layout:
         outputs: how many outputs have a kernel each.
         formed: entries of the formed gradients, by parameter name, in order.
         late: the weights left in factors, by call number.
-        straight: the call that alone gives the formed gradient of a weight, so that it can be written to its place at once, by name.
+        straight: the call that alone gives the formed gradient of a weight, so that it can be
+            written to its place at once, by name.
         sites: every call's weight and site, by call number.
     """
 
@@ -82,7 +90,9 @@ class Layout:
         """Decide for a kernel of `samples` samples, from what the first batch gave."""
         calls = passes.first[0].calls
         sites = {
-            number: (leaves(call.weight)[0], call.site) for number, call in enumerate(calls) if call.site is not None
+            number: (leaves(call.weight)[0], call.site)
+            for number, call in enumerate(calls)
+            if call.site is not None
         }
         first: dict[tuple, int] = {}
         late, straight = {}, {}
@@ -92,7 +102,9 @@ class Layout:
             if site.groups > 1 or (isinstance(rule, Instantiate) and formed_is_smaller):
                 straight[name] = number
             else:
-                late[number] = Late(name, site, rule, first.setdefault(calls[number].source, number))
+                late[number] = Late(
+                    name, site, rule, first.setdefault(calls[number].source, number)
+                )
         left = {one.name for one in late.values()}
         used = {name for call in calls for name in call.names()}
         formed = {
@@ -107,7 +119,9 @@ class Layout:
         return Part(output, [slice(0, self.width)], list(self.late))
 
     def grouped(self, group: Callable[[str], str]) -> dict[str, Part]:
-        """The kernel of the first output in parts, by what `group` makes of the parameters' names; neighbouring columns are joined."""
+        """The kernel of the first output in parts, by what `group` makes of the parameters' names;
+        neighbouring columns are joined.
+        """
         parts: dict[str, Part] = {}
         at, last = 0, None
         for name, size in self.formed.items():
@@ -132,7 +146,11 @@ class Layout:
     @property
     def entries(self) -> int:
         """Entries stored for a sample in all."""
-        inputs = sum(one.site.t_in * one.site.c_in for number, one in self.late.items() if one.source == number)
+        inputs = sum(
+            one.site.t_in * one.site.c_in
+            for number, one in self.late.items()
+            if one.source == number
+        )
         grads = sum(one.site.t * one.site.c_out for one in self.late.values())
         return self.outputs * (self.width + grads) + inputs
 
@@ -142,13 +160,19 @@ class Factors:
 
     def __init__(self, layout: Layout, n: int, dtype: torch.dtype, device: torch.device):
         self.layout = layout
-        # zeros, not empty: pages that come into being one by one, under strided writes, cost a CPU more than the writes
+        # zeros, not empty: pages that come into being one by one, under strided writes, cost a CPU
+        # more than the writes
         new = partial(torch.zeros, dtype=dtype, device=device)
         self.formed = new(layout.outputs, n, layout.width)
         self.inputs = {
-            number: new(n, one.site.t_in, one.site.c_in) for number, one in layout.late.items() if one.source == number
+            number: new(n, one.site.t_in, one.site.c_in)
+            for number, one in layout.late.items()
+            if one.source == number
         }
-        self.grads = {number: new(layout.outputs, n, one.site.t, one.site.c_out) for number, one in layout.late.items()}
+        self.grads = {
+            number: new(layout.outputs, n, one.site.t, one.site.c_out)
+            for number, one in layout.late.items()
+        }
 
     def __len__(self) -> int:
         return self.formed.shape[1]
@@ -157,12 +181,18 @@ class Factors:
         """Where the straight gradients of some samples belong, for each output by call number."""
         straight = self.layout.straight
         return [
-            {straight[name]: place for name, place in self._columns(output, samples) if name in straight}
+            {
+                straight[name]: place
+                for name, place in self._columns(output, samples)
+                if name in straight
+            }
             for output in range(self.layout.outputs)
         ]
 
     def put(self, samples: slice, captured: Sequence[Gradients]) -> None:
-        """Store what was captured of some of the samples, the straight gradients being there; where none arrived it stays zero."""
+        """Store what was captured of some of the samples, the straight gradients being there; where
+        none arrived it stays zero.
+        """
         for output, gradients in enumerate(captured):
             for name, place in self._columns(output, samples):
                 if name in gradients.direct:

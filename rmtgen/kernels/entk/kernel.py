@@ -36,33 +36,40 @@ def entk_gram(  # noqa: PLR0913 - one public function for one question
     by: By = None,
     progress: bool = False,
 ) -> Float[Tensor, "n m"] | dict[str, Float[Tensor, "n m"]]:
-    """K_ij = Σ_θ ∂f(x_i)/∂θ · ∂f(x_j)/∂θ over every parameter that requires a gradient: exact, no sampling, no 1/P.
+    """K_ij = Σ_θ ∂f(x_i)/∂θ · ∂f(x_j)/∂θ over every parameter that requires a gradient: exact, no
+    sampling, no 1/P.
 
-    Each batch takes one forward pass and one backward pass without weight gradients; weights are contracted in the cheapest of several
-    exact ways (`rules`), and only one triangle is computed where rows and columns are the same. Products of float32 are summed in float64.
-    Every call first checks itself on two samples against autograd (`audit`).
+    Each batch takes one forward pass and one backward pass without weight gradients; weights are
+    contracted in the cheapest of several exact ways (`rules`), and only one triangle is computed
+    where rows and columns are the same. Products of float32 are summed in float64. Every call first
+    checks itself on two samples against autograd (`audit`).
 
     Args:
-        model: eval mode, one output a sample (or see `output`). Not changed; the work is done on a copy.
+        model: eval mode, one output a sample (or see `output`). Not changed; the work is done on a
+            copy.
         rows: n images (n, c, h, w), or a data set that gives images or (image, label) pairs.
         columns: m images; None: the rows, and the result is exactly symmetric.
         device: where to compute; None is the GPU where there is one.
         memory: budget in bytes for everything beside the model, the images and the result.
         dtype: float32 or float64; None: the model's own.
-        output: None where the model has one output; else the number of the output, or "sum" for their sum.
-        by: split the kernel, at no more work for its products. "layer": the part of each module's own parameters, by the module's name; a
-            function: of the parameters to whose names it gives the same string; these add up to the kernel. "output": the kernel of each
-            output, by its number, from one forward pass; their mean is the kernel averaged over heads.
+        output: None where the model has one output; else the number of the output, or "sum" for
+            their sum.
+        by: split the kernel, at no more work for its products. "layer": the part of each module's
+            own parameters, by the module's name; a function: of the parameters to whose names it
+            gives the same string; these add up to the kernel. "output": the kernel of each output,
+            by its number, from one forward pass; their mean is the kernel averaged over heads.
         progress: show a bar on stderr if that is a terminal.
 
     Returns:
         (n, m) on the CPU, of dtype `dtype`; with `by`, a dictionary of such.
 
     Raises:
-        UsageError: more than one output; an unknown `by`, or "output" beside an `output`; a module in training mode; no parameter that
-            requires a gradient; a parameter whose use in the model cannot be told apart by sample, by name; no images; a budget too small
-            for one sample, with the least that would do.
-        NumericalError: an output or a gradient is NaN or infinite; names the image, and the layer where it begins.
+        UsageError: more than one output; an unknown `by`, or "output" beside an `output`; a module
+            in training mode; no parameter that requires a gradient; a parameter whose use in the
+            model cannot be told apart by sample, by name; no images; a budget too small for one
+            sample, with the least that would do.
+        NumericalError: an output or a gradient is NaN or infinite; names the image, and the layer
+            where it begins.
 
     References:
         Jacot, Gabriel & Hongler 2018; Wei, Hu & Steinhardt 2022, section 2 (one logit, fresh head).
@@ -71,7 +78,11 @@ def entk_gram(  # noqa: PLR0913 - one public function for one question
     images = rows if columns is None else Joined(rows, columns)
     kernel = Entk(model, images, device=device, memory=memory, dtype=dtype, output=output, by=by)
     spans = range(n), range(n) if columns is None else range(n, n + m)
-    return kernel.block(*spans, progress=progress) if by is None else kernel.blocks(*spans, progress=progress)
+    return (
+        kernel.block(*spans, progress=progress)
+        if by is None
+        else kernel.blocks(*spans, progress=progress)
+    )
 
 
 class Entk:
@@ -95,7 +106,9 @@ class Entk:
         by: By = None,
         **settings: Any,
     ):
-        """Check the model on two images and lay out the memory; see `entk_gram` for arguments and errors, `Passes` for the settings."""
+        """Check the model on two images and lay out the memory; see `entk_gram` for arguments and
+        errors, `Passes` for the settings.
+        """
         self.budget = parse_bytes(memory)
         _check_split(by, output)
         self.passes = Passes(model, images, output=EACH if by == "output" else output, **settings)
@@ -115,8 +128,9 @@ class Entk:
         least = 2 * stored + passing + passing // 4
         if least > self.budget:
             raise UsageError(
-                f"memory must hold two samples and one pass: expected at least {-(-least // 2**20)}MiB, got "
-                f"{self.budget // 2**20}MiB. Raise memory, or lower the image size."
+                "memory must hold two samples and one pass: expected at least"
+                f" {-(-least // 2**20)}MiB, got {self.budget // 2**20}MiB. Raise memory, or lower"
+                " the image size."
             )
         self.batch = passes.most(self.budget // 4, passing)
         self.work = min(self.budget // 8, max(2**29, self.budget // 32))
@@ -129,8 +143,11 @@ class Entk:
         """`blocks` of a kernel that is not split."""
         return self.blocks(rows, columns, progress=progress)[_WHOLE]
 
-    def blocks(self, rows: range, columns: range, *, progress: bool = False) -> dict[str, Float[Tensor, "n m"]]:
-        """Every part of the kernel between two runs of images, exactly symmetric where they are the same.
+    def blocks(
+        self, rows: range, columns: range, *, progress: bool = False
+    ) -> dict[str, Float[Tensor, "n m"]]:
+        """Every part of the kernel between two runs of images, exactly symmetric where they are the
+        same.
 
         Args:
             rows: positions of n images.
@@ -140,9 +157,14 @@ class Entk:
         Raises:
             UsageError, NumericalError: as `entk_gram`.
         """
-        out = {name: torch.empty(len(rows), len(columns), dtype=self.passes.dtype) for name in self.parts}
+        out = {
+            name: torch.empty(len(rows), len(columns), dtype=self.passes.dtype)
+            for name in self.parts
+        }
         symmetric, total = rows == columns, len(rows) * len(columns)
-        with tqdm(total=total, unit="pair", unit_scale=True, disable=None if progress else True) as bar:
+        with tqdm(
+            total=total, unit="pair", unit_scale=True, disable=None if progress else True
+        ) as bar:
             for (start, stop), (low, high) in tile_order(rows, columns, self.edge):
                 at = slice(start - rows.start, stop - rows.start)
                 along = slice(low - columns.start, high - columns.start)
@@ -160,7 +182,9 @@ class Entk:
             found = self._tile_that_fits(rows, columns, part)
         bad = (~found.isfinite()).nonzero()
         if len(bad):
-            raise NumericalError(self.passes.explain(rows[0] + int(bad[0, 0]), columns[0] + int(bad[0, 1])))
+            raise NumericalError(
+                self.passes.explain(rows[0] + int(bad[0, 0]), columns[0] + int(bad[0, 1]))
+            )
         return found
 
     def _tile_that_fits(self, rows: Span, columns: Span, part: Part) -> Tensor:
@@ -176,7 +200,9 @@ class Entk:
                 short = f"{self.passes.device} is out of memory"
                 if self.batch == 1 and self.work < 2**20:
                     reason = str(failure).splitlines()[0]
-                    raise UsageError(f"{short} ({reason}). Lower memory, now {self.budget // 2**20}MiB.") from failure
+                    raise UsageError(
+                        f"{short} ({reason}). Lower memory, now {self.budget // 2**20}MiB."
+                    ) from failure
                 self.batch, self.work = max(1, self.batch // 2), self.work // 2
                 self._blocks.clear()
                 less = f"{self.batch} images a pass and {self.work // 2**20}MiB of work space"
@@ -195,7 +221,8 @@ class Entk:
 class Recent:
     """Blocks that were made lately, by span, up to a number of samples.
 
-    Tiles sweep along the columns again and again, so the block that gives way is the one used last: the others come up again sooner.
+    Tiles sweep along the columns again and again, so the block that gives way is the one used last:
+    the others come up again sooner.
     """
 
     def __init__(self, room: int):
@@ -203,9 +230,11 @@ class Recent:
         self.blocks: OrderedDict[Span, Any] = OrderedDict()
 
     def get(self, span: Span, make: Callable[[Span], Any], *, beside: Span) -> Any:
-        """A block, made if it is not there; room for it is never made at the cost of the one it is going to stand beside.
+        """A block, made if it is not there; room for it is never made at the cost of the one it is
+        going to stand beside.
 
-        `make` is not kept: a method of the owner would close a circle, and gigabytes wait for the garbage collector.
+        `make` is not kept: a method of the owner would close a circle, and gigabytes wait for the
+        garbage collector.
         """
         if span not in self.blocks:
             spare = [held for held in reversed(self.blocks) if held != beside]
@@ -223,9 +252,14 @@ class Recent:
 
 def _check_split(by: By, output: int | str | None) -> None:
     if not (by in (None, "layer", "output") or callable(by)):
-        raise UsageError(f"by must be None, 'layer', 'output' or a function of a parameter's name, got {by!r}.")
+        raise UsageError(
+            f"by must be None, 'layer', 'output' or a function of a parameter's name, got {by!r}."
+        )
     if by == "output" and output is not None:
-        raise UsageError(f"by='output' gives the kernel of every output, got output={output!r} too. Leave one out.")
+        raise UsageError(
+            f"by='output' gives the kernel of every output, got output={output!r} too. Leave one"
+            " out."
+        )
 
 
 def _parts(layout: Layout, by: By) -> dict[str, Part]:
@@ -245,7 +279,9 @@ def _samples(*spans: Span) -> int:
 
 
 def tile_order(rows: range, columns: range, edge: int) -> Iterator[tuple[Span, Span]]:
-    """The tiles of a block, back and forth along the rows, so that the last one is used again; one triangle where it is symmetric."""
+    """The tiles of a block, back and forth along the rows, so that the last one is used again; one
+    triangle where it is symmetric.
+    """
     across = _spans(columns, edge)
     for turn, row in enumerate(_spans(rows, edge)):
         below = [span for span in across if rows != columns or span[0] <= row[0]]
@@ -254,4 +290,7 @@ def tile_order(rows: range, columns: range, edge: int) -> Iterator[tuple[Span, S
 
 
 def _spans(positions: range, edge: int) -> list[Span]:
-    return [(start, min(start + edge, positions.stop)) for start in range(positions.start, positions.stop, edge)]
+    return [
+        (start, min(start + edge, positions.stop))
+        for start in range(positions.start, positions.stop, edge)
+    ]

@@ -1,4 +1,5 @@
-"""What a tensor depends on, noted on the tensor itself: parameters alone (static), the images (data), or neither.
+"""What a tensor depends on, noted on the tensor itself: parameters alone (static), the images
+(data), or neither.
 
 The names of the parameters that a static tensor is made of are its `leaves`.
 """
@@ -15,7 +16,9 @@ _LEAVES = "_entk_leaves"
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
-    """Every tensor inside nested lists, tuples and dicts; by hand, for it is asked for at every call that a model makes."""
+    """Every tensor inside nested lists, tuples and dicts; by hand, for it is asked for at every
+    call that a model makes.
+    """
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, dict):
@@ -62,7 +65,9 @@ def without_gradient(value: Any) -> Any:
 
 
 def one_row(static: Tensor, data: Tensor) -> Tensor:
-    """A static tensor that was expanded or repeated to a row for each row of the data, as its single row; any other as it is."""
+    """A static tensor that was expanded or repeated to a row for each row of the data, as its
+    single row; any other as it is.
+    """
     if static.ndim != data.ndim or static.ndim < 2 or len(static) != len(data) or len(static) == 1:
         return static
     if static.stride(0) and not torch.equal(static[1:], static[:1].expand_as(static[1:])):

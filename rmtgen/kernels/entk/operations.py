@@ -1,11 +1,14 @@
-"""How torch's operations use a parameter: one small class for each, and one that serves every other operation.
+"""How torch's operations use a parameter: one small class for each, and one that serves every other
+operation.
 
-An `Operation` is made when a call joins data with static tensors (`capture`). It says which of them meets data at a `Site`, so that its
-gradient can be left in factors, and gives each sample's gradient of the others from the gradient of the call's output. To teach rmtgen an
-operation, write a class whose `__init__` has the operation's own signature after `batch`, and enter it in `OPERATIONS`.
+An `Operation` is made when a call joins data with static tensors (`capture`). It says which of them
+meets data at a `Site`, so that its gradient can be left in factors, and gives each sample's
+gradient of the others from the gradient of the call's output. To teach rmtgen an operation, write a
+class whose `__init__` has the operation's own signature after `batch`, and enter it in
+`OPERATIONS`.
 
-The first axis of every data tensor counts the samples, each with the same number of consecutive rows (windows of an image, say); `audit`
-finds the calls that do not keep to this.
+The first axis of every data tensor counts the samples, each with the same number of consecutive
+rows (windows of an image, say); `audit` finds the calls that do not keep to this.
 """
 
 import warnings
@@ -28,7 +31,8 @@ PerSample = Iterator[tuple[Tensor, Tensor]]
 
 
 def batched(function: Callable, in_dims: Any = 0) -> Callable:
-    """`torch.func.vmap` without its remark that some operation runs one sample at a time, and with attention as plain products.
+    """`torch.func.vmap` without its remark that some operation runs one sample at a time, and with
+    attention as plain products.
 
     The fused attention kernels of CUDA take no bias that is batched (torch 2.11).
     """
@@ -54,7 +58,8 @@ class Operation:
 
     Attributes:
         batch: number of samples b.
-        kept: what `direct` and `factors` need of the data, by place; for the operations with a name of their own, "input" alone.
+        kept: what `direct` and `factors` need of the data, by place; for the operations with a name
+            of their own, "input" alone.
         site: where the call's weight meets data; None if it has no such weight.
         weight: the static tensor that does.
         source: where the data lie in memory, alike for calls that share them.
@@ -96,7 +101,9 @@ class Operation:
         """Every static tensor that the call uses."""
         raise NotImplementedError
 
-    def factors(self, grad: Tensor) -> tuple[Float[Tensor, "b t_in c_in"], Float[Tensor, "b t c_out"]]:
+    def factors(
+        self, grad: Tensor
+    ) -> tuple[Float[Tensor, "b t_in c_in"], Float[Tensor, "b t c_out"]]:
         """Input and output gradient at the site."""
         raise NotImplementedError
 
@@ -114,7 +121,9 @@ class Linear(Operation):
         if is_static(weight):
             tokens = input.numel() // (batch * input.shape[-1])
             self.weight = weight
-            self.site = Site(Window((tokens, 1)), weight.shape[1], weight.shape[0], 1, tuple(weight.shape))
+            self.site = Site(
+                Window((tokens, 1)), weight.shape[1], weight.shape[0], 1, tuple(weight.shape)
+            )
 
     def statics(self) -> list[Tensor]:
         """Weight and bias."""
@@ -147,9 +156,13 @@ class Convolution(Operation):
         super().__init__(batch, {"input": input})
         self.bias = bias if is_static(bias) else None
         self.dims = dims = weight.ndim - 2
-        kernel, stride, dilation = ((*_each(value, dims), 1)[:2] for value in (weight.shape[2:], stride, dilation))
+        kernel, stride, dilation = (
+            (*_each(value, dims), 1)[:2] for value in (weight.shape[2:], stride, dilation)
+        )
         if padding == "same":
-            padding = tuple(step * (width - 1) // 2 for step, width in zip(dilation, kernel, strict=True))[:dims]
+            padding = tuple(
+                step * (width - 1) // 2 for step, width in zip(dilation, kernel, strict=True)
+            )[:dims]
         padding = (*_each(0 if padding == "valid" else padding, dims), 0)[:2]
         grid = (*input.shape[2:], 1)[:2]
         if is_static(weight):
@@ -206,7 +219,9 @@ class Normalisation(Operation):
 
 
 class BatchNorm(Normalisation):
-    """Batch normalisation by running statistics; x̂ comes from them, never by dividing by the weight."""
+    """Batch normalisation by running statistics; x̂ comes from them, never by dividing by the
+    weight.
+    """
 
     def __init__(  # noqa: PLR0913, PLR0917 - the signature of torch.nn.functional.batch_norm
         self,
@@ -223,8 +238,8 @@ class BatchNorm(Normalisation):
         super().__init__(batch, input, weight, bias)
         if training or running_mean is None:
             raise UsageError(
-                "batch normalisation must use running statistics, or samples depend on each other: got batch statistics. "
-                "Call model.eval(), with track_running_stats=True."
+                "batch normalisation must use running statistics, or samples depend on each other:"
+                " got batch statistics. Call model.eval(), with track_running_stats=True."
             )
         self.statistics = running_mean, running_var, eps
 
@@ -238,7 +253,13 @@ class GroupNorm(Normalisation):
     """Group normalisation, GroupNorm1 and instance-like uses included."""
 
     def __init__(
-        self, batch: int, input: Tensor, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5
+        self,
+        batch: int,
+        input: Tensor,
+        num_groups: int,
+        weight: Any = None,
+        bias: Any = None,
+        eps: float = 1e-5,
     ):
         super().__init__(batch, input, weight, bias)
         self.settings = num_groups, eps
@@ -274,7 +295,9 @@ class LayerNorm(Normalisation):
 
 
 class AnyOperation(Operation):
-    """Every other operation, exactly, by torch.func: the vector-Jacobian product of one sample, batched over the samples."""
+    """Every other operation, exactly, by torch.func: the vector-Jacobian product of one sample,
+    batched over the samples.
+    """
 
     def __init__(self, batch: int, func: Callable, args: Sequence, kwargs: dict):
         values, self.tree = pytree.tree_flatten((tuple(args), kwargs))
@@ -282,7 +305,9 @@ class AnyOperation(Operation):
         data = {place: self.values[place] for place, value in enumerate(values) if is_data(value)}
         super().__init__(batch, data)
         rows = next(iter(data.values()))
-        self.fixed = {place: one_row(value, rows) for place, value in enumerate(values) if is_static(value)}
+        self.fixed = {
+            place: one_row(value, rows) for place, value in enumerate(values) if is_static(value)
+        }
         self.func = _out_of_place(func)
         self.overwrites = self.func is not func
 
@@ -312,8 +337,9 @@ class AnyOperation(Operation):
             names, called = self.names(), getattr(self.func, "__name__", self.func)
             raise UnknownUseError(
                 names,
-                f"parameter {', '.join(names)} must enter through an operation that torch.func can batch: {called} is none ({reason}). "
-                "Freeze it (requires_grad=False) to leave it out of the kernel.",
+                f"parameter {', '.join(names)} must enter through an operation that torch.func can"
+                f" batch: {called} is none ({reason}). Freeze it (requires_grad=False) to leave it"
+                " out of the kernel.",
             ) from failure
         yield from zip(self.fixed.values(), gradients, strict=True)
 
@@ -323,7 +349,9 @@ class AnyOperation(Operation):
             values[place] = value
         for (place, static), value in zip(self.fixed.items(), fixed, strict=True):
             was = self.values[place].shape
-            values[place] = value if was == static.shape else value.expand(was[0] // self.batch, *was[1:])
+            values[place] = (
+                value if was == static.shape else value.expand(was[0] // self.batch, *was[1:])
+            )
         args, kwargs = pytree.tree_unflatten(values, self.tree)
         return self.func(*args, **kwargs)
 
@@ -332,8 +360,9 @@ class AnyOperation(Operation):
             names, called = self.names(), getattr(self.func, "__name__", self.func)
             raise UnknownUseError(
                 names,
-                f"data must have one or more rows for each of {self.batch} samples first: {called}, which uses {', '.join(names)}, meets "
-                f"shape {tuple(tensor.shape)}. Freeze that parameter (requires_grad=False), or keep the samples on the first axis.",
+                f"data must have one or more rows for each of {self.batch} samples first: {called},"
+                f" which uses {', '.join(names)}, meets shape {tuple(tensor.shape)}. Freeze that"
+                " parameter (requires_grad=False), or keep the samples on the first axis.",
             )
         return tensor.reshape(self.batch, -1, *tensor.shape[1:])
 
@@ -349,11 +378,15 @@ OPERATIONS: dict[Callable, type[Operation]] = {
 
 
 def bind(func: Callable, args: Sequence, kwargs: dict, batch: int) -> Operation:
-    """The operation that a call is: its own class where there is one and only its usual arguments are static, else `AnyOperation`."""
+    """The operation that a call is: its own class where there is one and only its usual arguments
+    are static, else `AnyOperation`.
+    """
     if func in OPERATIONS:
         operation = OPERATIONS[func](batch, *args, **kwargs)
         static = [value for value in tensors_in((args, kwargs)) if is_static(value)]
-        if {id(value) for value in static} == {id(value) for value in operation.statics()} and operation.fits():
+        if {id(value) for value in static} == {
+            id(value) for value in operation.statics()
+        } and operation.fits():
             return operation
     return AnyOperation(batch, func, args, kwargs)
 
@@ -368,7 +401,9 @@ def _each(value: int | Sequence[int], dims: int) -> tuple[int, ...]:
 
 
 def _out_of_place(func: Callable) -> Callable:
-    """The operation that returns what an in-place one writes, for `mul_` as for `__imul__`; any other as it is."""
+    """The operation that returns what an in-place one writes, for `mul_` as for `__imul__`; any
+    other as it is.
+    """
     name = getattr(func, "__name__", "")
     if name.startswith("__i") and hasattr(Tensor, f"__{name[3:]}"):
         return getattr(Tensor, f"__{name[3:]}")

@@ -20,7 +20,10 @@ from rmtgen.models.features import first_broken_layer, place
 Images = Tensor | Dataset | Sequence[Tensor]
 _DTYPES = (torch.float32, torch.float64)
 _MOST_IMAGES = {"cpu": 64, "cuda": 256}  # in one pass: past this a batch gains no speed
-_MOST_BYTES = {"cpu": 640 * 2**20, "cuda": 2**63}  # of one pass: on a CPU a larger one spends its time on fresh pages
+_MOST_BYTES = {
+    "cpu": 640 * 2**20,
+    "cuda": 2**63,
+}  # of one pass: on a CPU a larger one spends its time on fresh pages
 
 
 class Joined:
@@ -59,9 +62,11 @@ class Passes:
         output: int | str | None = None,
         precision: str = "ieee",
     ):
-        """Copy the model to the device and check it on two images; see `gram.entk_gram` for arguments and errors.
+        """Copy the model to the device and check it on two images; see `gram.entk_gram` for
+        arguments and errors.
 
-        `precision` is that of float32 products and convolutions on CUDA, "ieee" or "tf32" (`precision.fp32_precision`).
+        `precision` is that of float32 products and convolutions on CUDA, "ieee" or "tf32"
+        (`precision.fp32_precision`).
         """
         if len(images) < 1:
             raise UsageError("the kernel needs at least one image, got 0.")
@@ -95,50 +100,74 @@ class Passes:
             batch = self.images[torch.as_tensor(positions)]
         else:
             items = [self.images[position] for position in positions]
-            batch = torch.stack([item[0] if isinstance(item, (tuple, list)) else item for item in items])
+            batch = torch.stack(
+                [item[0] if isinstance(item, (tuple, list)) else item for item in items]
+            )
         return batch.to(self.device, self.dtype)
 
     def explain(self, *positions: int) -> str:
-        """One line on images whose kernel is not finite: the one to blame, and the layer where it begins."""
+        """One line on images whose kernel is not finite: the one to blame, and the layer where it
+        begins.
+        """
         for position in positions:
             image = self.fetch([position])
             captured = self.capture(image)
             found = [
                 tensor
                 for gradients in captured
-                for tensor in (*gradients.direct.values(), *itertools.chain(*gradients.factors.values()))
+                for tensor in (
+                    *gradients.direct.values(),
+                    *itertools.chain(*gradients.factors.values()),
+                )
             ]
             if not all(gradients.output.isfinite().all() for gradients in captured):
                 return _not_finite(
-                    f"image {position} has such an output, from {first_broken_layer(self.capture.model, image)} on"
+                    f"image {position} has such an output, from"
+                    f" {first_broken_layer(self.capture.model, image)} on"
                 )
             if not all(tensor.isfinite().all() for tensor in found):
                 return _not_finite(f"image {position} has such gradients, though a finite output")
         return _not_finite(
-            f"the product of images {positions[0]} and {positions[-1]} overflows {self.dtype}; dtype=torch.float64 may hold it"
+            f"the product of images {positions[0]} and {positions[-1]} overflows {self.dtype};"
+            " dtype=torch.float64 may hold it"
         )
 
 
 def _not_finite(what: str) -> str:
-    return f"the kernel must be finite, got NaN or infinity: {what}. Check the image and the weights."
+    return (
+        f"the kernel must be finite, got NaN or infinity: {what}. Check the image and the weights."
+    )
 
 
 def _prepared(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """A copy of the model on the device, rid of what it cached while it was used (some keep position biases, graph and all)."""
-    training = [name or type(model).__name__ for name, module in model.named_modules() if module.training]
+    """A copy of the model on the device, rid of what it cached while it was used (some keep
+    position biases, graph and all).
+    """
+    training = [
+        name or type(model).__name__ for name, module in model.named_modules() if module.training
+    ]
     if training:
         raise UsageError(
-            f"the model must be in eval mode, or samples depend on each other: {len(training)} modules are training ({training[0]}, …). "
-            "Call model.eval()."
+            f"the model must be in eval mode, or samples depend on each other: {len(training)}"
+            f" modules are training ({training[0]}, …). Call model.eval()."
         )
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise UsageError(
-            "the kernel needs parameters that require a gradient: got none. Set requires_grad on those that count."
+            "the kernel needs parameters that require a gradient: got none. Set requires_grad on"
+            " those that count."
         )
-    cached = [tensor for module in model.modules() for tensor in tensors_in(vars(module)) if not tensor.is_leaf]
+    cached = [
+        tensor
+        for module in model.modules()
+        for tensor in tensors_in(vars(module))
+        if not tensor.is_leaf
+    ]
     prepared = copy.deepcopy(model, {id(tensor): tensor.detach() for tensor in cached}).to(dtype)
     return place(prepared.train().eval(), device)
 
 
 def _dtype_of(model: nn.Module) -> torch.dtype:
-    return next((parameter.dtype for parameter in model.parameters() if parameter.requires_grad), torch.float32)
+    return next(
+        (parameter.dtype for parameter in model.parameters() if parameter.requires_grad),
+        torch.float32,
+    )

@@ -1,4 +1,6 @@
-"""What a kernel will cost before it is computed: the rule, the FLOPs and the bytes of every weight, and the memory they take."""
+"""What a kernel will cost before it is computed: the rule, the FLOPs and the bytes of every weight,
+and the memory they take.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,7 +25,8 @@ class WeightPlan:
         rule: how its part of the kernel is computed; "formed": its gradient is stored as such.
         parameters: entries of the weight.
         entries: numbers stored for a sample.
-        capture_flops: FLOPs of the forward pass, the backward pass and, where the gradient is formed, forming it; all samples.
+        capture_flops: FLOPs of the forward pass, the backward pass and, where the gradient is
+            formed, forming it; all samples.
         kernel_flops: FLOPs of its part of the kernel, for all pairs.
     """
 
@@ -45,7 +48,8 @@ class Plan:
         pairs: entries that are computed.
         images: images that pass through the network, those counted that pass more than once.
         edge: samples in a tile; `batch`: images in one pass.
-        stored_bytes: of the factors held at a time; `work_bytes`: of the work space; `pass_bytes`: of one pass.
+        stored_bytes: of the factors held at a time; `work_bytes`: of the work space; `pass_bytes`:
+            of one pass.
         result_bytes: of the kernel itself, which is not part of the memory budget.
     """
 
@@ -81,31 +85,44 @@ class Plan:
         return self.stored_bytes + self.work_bytes + self.pass_bytes
 
     def seconds(self, image_seconds: float, flops_per_second: float) -> float:
-        """Time from a measured pass of one image, in seconds, and a measured rate of matrix products."""
+        """Time from a measured pass of one image, in seconds, and a measured rate of matrix
+        products.
+        """
         return self.images * image_seconds + self.kernel_flops / flops_per_second
 
     def __str__(self) -> str:
         """A table: a line a weight, then the totals."""
         width = min(48, max(len(weight.name) for weight in self.weights))
         lines = [
-            f"{'weight':<{width}}  {'rule':<11}{'parameters':>12}{'stored':>10}{'pass FLOPs':>12}{'kernel FLOPs':>14}"
+            f"{'weight':<{width}} "
+            f" {'rule':<11}{'parameters':>12}{'stored':>10}{'pass FLOPs':>12}{'kernel FLOPs':>14}"
         ]
         for one in (*self.weights, self._total()):
             name = one.name if len(one.name) <= width else f"…{one.name[1 - width :]}"
             lines.append(
-                f"{name:<{width}}  {one.rule:<11}{one.parameters:>12,}{one.entries:>10,}{one.capture_flops:>12.2e}{one.kernel_flops:>14.2e}"
+                f"{name:<{width}} "
+                f" {one.rule:<11}{one.parameters:>12,}{one.entries:>10,}{one.capture_flops:>12.2e}{one.kernel_flops:>14.2e}"
             )
         lines += [
-            f"{self.what}: {self.pairs:,} entries, {100 * self.kernel_flops / self.flops:.0f} % of the FLOPs in products between samples",
+            (
+                f"{self.what}: {self.pairs:,} entries, {100 * self.kernel_flops / self.flops:.0f} %"
+                " of the FLOPs in products between samples"
+            ),
             f"tiles of {self.edge:,}, {self.images:,} image passes {self.batch} at a time",
-            f"memory {readable_bytes(self.memory_bytes)}: factors {readable_bytes(self.stored_bytes)}, "
-            f"work space {readable_bytes(self.work_bytes)}, "
-            f"passes {readable_bytes(self.pass_bytes)}; the result takes {readable_bytes(self.result_bytes)}",
+            (
+                f"memory {readable_bytes(self.memory_bytes)}: factors"
+                f" {readable_bytes(self.stored_bytes)}, work space"
+                f" {readable_bytes(self.work_bytes)}, passes {readable_bytes(self.pass_bytes)}; the"
+                f" result takes {readable_bytes(self.result_bytes)}"
+            ),
         ]
         return "\n".join(lines)
 
     def _total(self) -> WeightPlan:
-        sums = [sum(getattr(weight, field) for weight in self.weights) for field in ("parameters", "entries")]
+        sums = [
+            sum(getattr(weight, field) for weight in self.weights)
+            for field in ("parameters", "entries")
+        ]
         return WeightPlan("total", "", *sums, self.capture_flops, self.kernel_flops)
 
 
@@ -201,7 +218,9 @@ def _weights(entk: Entk, images: int, pairs: int) -> list[WeightPlan]:
             formed = outputs * Instantiate().cost(site).sample_flops
             stored = 0 if name in sited else outputs * layout.formed.get(name, 0)
             parameters = 0 if name in sited else size
-            plan = WeightPlan(name, _FORMED, parameters, stored, images * (passes + formed), 2.0 * pairs * stored)
+            plan = WeightPlan(
+                name, _FORMED, parameters, stored, images * (passes + formed), 2.0 * pairs * stored
+            )
         else:
             shared = 0 if late.source != number else site.t_in * site.c_in
             flops = outputs * late.rule.cost(site).flops(images, pairs)
@@ -211,4 +230,9 @@ def _weights(entk: Entk, images: int, pairs: int) -> list[WeightPlan]:
         found.append(plan)
     rest = sum(size for name, size in layout.formed.items() if name not in sited)
     stored = outputs * rest
-    return [*found, WeightPlan("biases, norms and all others", _FORMED, rest, stored, 0.0, 2.0 * pairs * stored)]
+    return [
+        *found,
+        WeightPlan(
+            "biases, norms and all others", _FORMED, rest, stored, 0.0, 2.0 * pairs * stored
+        ),
+    ]

@@ -1,14 +1,20 @@
-"""The ways to the kernel of one weight, K_ij = ⟨G_i, G_j⟩ with G_i = Σ_t g_it a_itᵀ, and their exact cost.
+"""The ways to the kernel of one weight, K_ij = ⟨G_i, G_j⟩ with G_i = Σ_t g_it a_itᵀ, and their
+exact cost.
 
-G_i is a sample's gradient of the weight, a_it the patch of its input under the window at position t, g_it its output gradient there.
+G_i is a sample's gradient of the weight, a_it the patch of its input under the window at position
+t, g_it its output gradient there.
 
-instantiate: form G_i, one tap of the window at a time, and multiply. 2 s FLOPs a pair, 2 t s a sample.
-contract: Σ_tt' (g_it·g_jt')(a_it·a_jt'); G_i is never formed. 2 t² (c_out + k c_in) a pair. With t = 1, two Gram matrices multiplied entry
+instantiate: form G_i, one tap of the window at a time, and multiply. 2 s FLOPs a pair, 2 t s a
+sample. contract: Σ_tt' (g_it·g_jt')(a_it·a_jt'); G_i is never formed. 2 t² (c_out + k c_in) a pair.
+With t = 1, two Gram matrices multiplied entry
     by entry.
-shift: the same, but a_it·a_jt' is the sum over taps of products of *pixels*: one Gram matrix of pixels is made, and its shifted views are
-    added along one axis of the window and then along the other. 2 (t_in² c_in + t² c_out) a pair. Padding is never multiplied.
+shift: the same, but a_it·a_jt' is the sum over taps of products of *pixels*: one Gram matrix of
+pixels is made, and its shifted views are
+    added along one axis of the window and then along the other. 2 (t_in² c_in + t² c_out) a pair.
+    Padding is never multiplied.
 
-s, k, t, t_in and c are those of `sites`. A rule is a class with `applies`, `cost` and `add`; enter a new one in `RULES`.
+s, k, t, t_in and c are those of `sites`. A rule is a class with `applies`, `cost` and `add`; enter
+a new one in `RULES`.
 """
 
 from abc import ABC, abstractmethod
@@ -23,11 +29,14 @@ from torch import Tensor
 from rmtgen.kernels.entk.sites import Site, Tap
 
 DEPTH = 2**13
-"""Entries that a float32 product sums before the sum goes on in float64: a sum over ten million parameters keeps float32's rounding."""
+"""Entries that a float32 product sums before the sum goes on in float64: a sum over ten million
+parameters keeps float32's rounding."""
 EDGE = 128
-"""Rows of a product at the most where it meets the diagonal: more waste what lies above it, fewer are slower."""
+"""Rows of a product at the most where it meets the diagonal: more waste what lies above it, fewer
+are slower."""
 BALANCE = {"cpu": 2.0, "cuda": 20.0}
-"""FLOPs that a float32 matrix product does in the time that an elementwise operation moves a byte."""
+"""FLOPs that a float32 matrix product does in the time that an elementwise operation moves a byte.
+"""
 BLOCK = {"cpu": 2**20, "cuda": 2**27}
 """Entries of an elementwise work array: on a CPU it should stay in the cache."""
 
@@ -49,7 +58,9 @@ class Cost:
 
     def equivalent(self, samples: float, pairs: float, balance: float) -> float:
         """Operations of a problem with the bytes moved turned into operations: what is minimised."""
-        return self.flops(samples, pairs) + balance * (samples * self.sample_bytes + pairs * self.pair_bytes)
+        return self.flops(samples, pairs) + balance * (
+            samples * self.sample_bytes + pairs * self.pair_bytes
+        )
 
 
 class Rule(ABC):
@@ -67,12 +78,19 @@ class Rule(ABC):
 
     @abstractmethod
     def add(
-        self, kernel: Float64[Tensor, "n m"], site: Site, rows: Factors, columns: Factors, work: int, symmetric: bool
+        self,
+        kernel: Float64[Tensor, "n m"],
+        site: Site,
+        rows: Factors,
+        columns: Factors,
+        work: int,
+        symmetric: bool,
     ) -> None:
         """Add the weight's kernel between two sets of samples.
 
         Args:
-            kernel: what to add to; where `symmetric`, only blocks on and below the diagonal need to be right.
+            kernel: what to add to; where `symmetric`, only blocks on and below the diagonal need to
+                be right.
             site: shapes.
             rows: factors of n samples.
             columns: factors of m samples; the same where `symmetric`.
@@ -91,7 +109,15 @@ class Instantiate(Rule):
         moved = 4 * (2 * site.t * site.depth + site.t * site.c_out + 2 * site.size)
         return Cost(2 * site.t * site.size, moved, 2 * site.size, 0)
 
-    def add(self, kernel: Tensor, site: Site, rows: Factors, columns: Factors, work: int, symmetric: bool) -> None:
+    def add(
+        self,
+        kernel: Tensor,
+        site: Site,
+        rows: Factors,
+        columns: Factors,
+        work: int,
+        symmetric: bool,
+    ) -> None:
         """See `Rule.add`."""
         sides = [rows] if symmetric else [rows, columns]
         fits = work // (sum(len(side[0]) for side in sides) * site.c_in * rows[0].element_size())
@@ -110,7 +136,9 @@ class Instantiate(Rule):
                     multiply(kernel, formed[0], formed[-1], symmetric=symmetric)
 
 
-def _form(site: Site, factors: Factors, tap: tuple[Tap, Tap], channels: slice, out: Tensor) -> Float[Tensor, "n p"]:
+def _form(
+    site: Site, factors: Factors, tap: tuple[Tap, Tap], channels: slice, out: Tensor
+) -> Float[Tensor, "n p"]:
     """Each sample's gradient of one tap and some output channels, written into `out`."""
     a, g = factors
     window, n = site.window, len(a)
@@ -127,9 +155,19 @@ def _form(site: Site, factors: Factors, tap: tuple[Tap, Tap], channels: slice, o
 
 
 class Pairwise(Rule):
-    """Rules that never form a gradient: products between the positions of two samples, in blocks that stay in the cache."""
+    """Rules that never form a gradient: products between the positions of two samples, in blocks
+    that stay in the cache.
+    """
 
-    def add(self, kernel: Tensor, site: Site, rows: Factors, columns: Factors, work: int, symmetric: bool) -> None:
+    def add(
+        self,
+        kernel: Tensor,
+        site: Site,
+        rows: Factors,
+        columns: Factors,
+        work: int,
+        symmetric: bool,
+    ) -> None:
         """See `Rule.add`."""
         entries = min(BLOCK[kernel.device.type], work // (5 * rows[0].element_size()))
         edge = max(1, isqrt(entries) // max(site.t, site.t_in))
@@ -141,9 +179,14 @@ class Pairwise(Rule):
                 kernel[i, j] += self._block(site, left, self._prepare(site, columns, j))
 
     def _prepare(self, site: Site, factors: Factors, samples: slice) -> Factors:
-        """Both factors of some samples, position before sample, so that sums over positions run along whole rows of samples."""
+        """Both factors of some samples, position before sample, so that sums over positions run
+        along whole rows of samples.
+        """
         a, g = factors
-        return self._input(site, a[samples]).transpose(0, 1).contiguous(), g[samples].transpose(0, 1).contiguous()
+        return (
+            self._input(site, a[samples]).transpose(0, 1).contiguous(),
+            g[samples].transpose(0, 1).contiguous(),
+        )
 
     def _block(self, site: Site, left: Factors, right: Factors) -> Float[Tensor, "i j"]:
         inputs = self._input_products(site, _products(left[0], right[0]))
@@ -153,11 +196,15 @@ class Pairwise(Rule):
     def _input(self, site: Site, a: Tensor) -> Tensor:
         raise NotImplementedError
 
-    def _input_products(self, site: Site, products: Float[Tensor, "t_in i t_in j"]) -> Float[Tensor, "t i t j"]:
+    def _input_products(
+        self, site: Site, products: Float[Tensor, "t_in i t_in j"]
+    ) -> Float[Tensor, "t i t j"]:
         raise NotImplementedError
 
 
-def _products(left: Float[Tensor, "s i c"], right: Float[Tensor, "u j c"]) -> Float[Tensor, "s i u j"]:
+def _products(
+    left: Float[Tensor, "s i c"], right: Float[Tensor, "u j c"]
+) -> Float[Tensor, "s i u j"]:
     return (left.flatten(0, 1) @ right.flatten(0, 1).T).view(*left.shape[:2], *right.shape[:2])
 
 
@@ -189,7 +236,11 @@ class Shift(Pairwise):
 
     def cost(self, site: Site) -> Cost:
         """2 (t_in² c_in + t² c_out) a pair, and an addition a tap of either axis."""
-        (vertical, horizontal), (height, _), (_, width) = site.window.taps, site.window.grid, site.window.out
+        (vertical, horizontal), (height, _), (_, width) = (
+            site.window.taps,
+            site.window.grid,
+            site.window.out,
+        )
         across = 12 * (len(horizontal) + 1) * (height * width) ** 2
         down = 12 * (len(vertical) + 1) * site.t**2
         flops = 2 * (site.t_in**2 * site.c_in + site.t**2 * site.c_out)
@@ -206,11 +257,15 @@ class Shift(Pairwise):
 
 
 def _sum_taps(products: Tensor, axis: int, taps: tuple[Tap, ...], out: int, stride: int) -> Tensor:
-    """Σ over taps of the products between the input positions that a tap of either sample meets, along axes `axis` and `axis + 3`."""
+    """Σ over taps of the products between the input positions that a tap of either sample meets,
+    along axes `axis` and `axis + 3`.
+    """
     shape = list(products.shape)
     shape[axis] = shape[axis + 3] = out
     summed = None
-    for tap in sorted(taps, key=lambda tap: tap.low - tap.high):  # the tap that meets most comes first, and is copied
+    for tap in sorted(
+        taps, key=lambda tap: tap.low - tap.high
+    ):  # the tap that meets most comes first, and is copied
         met = _narrow(products, axis, tap.inputs(stride))
         if summed is None and tap.high - tap.low == out:
             summed = met if len(taps) == 1 else met.clone(memory_format=torch.contiguous_format)
@@ -236,16 +291,25 @@ def choose(site: Site, samples: int, device: str) -> Rule:
     return min(fitting, key=lambda rule: rule.cost(site).equivalent(samples, pairs, balance))
 
 
-def blocks(rows: int, columns: int, edge: int, symmetric: bool) -> Iterator[tuple[slice, list[slice]]]:
+def blocks(
+    rows: int, columns: int, edge: int, symmetric: bool
+) -> Iterator[tuple[slice, list[slice]]]:
     """Row blocks with their column blocks, in the symmetric case those on and below the diagonal."""
     starts = range(0, columns, edge)
     for start in range(0, rows, edge):
         stop = min(start + edge, rows)
-        yield slice(start, stop), [slice(at, min(at + edge, columns)) for at in starts if not symmetric or at <= start]
+        yield (
+            slice(start, stop),
+            [slice(at, min(at + edge, columns)) for at in starts if not symmetric or at <= start],
+        )
 
 
 def multiply(
-    kernel: Float64[Tensor, "n m"], left: Float[Tensor, "n p"], right: Float[Tensor, "m p"], *, symmetric: bool
+    kernel: Float64[Tensor, "n m"],
+    left: Float[Tensor, "n p"],
+    right: Float[Tensor, "m p"],
+    *,
+    symmetric: bool,
 ) -> None:
     """Add left·rightᵀ to a kernel, in the symmetric case on and a little above the diagonal only.
 
@@ -260,7 +324,9 @@ def multiply(
 
 
 def triangle(low: int, high: int) -> Iterator[tuple[slice, slice]]:
-    """A triangle in squares as large as may be, which multiply fastest: the one below the diagonal, then both halves; `EDGE` on it."""
+    """A triangle in squares as large as may be, which multiply fastest: the one below the diagonal,
+    then both halves; `EDGE` on it.
+    """
     middle = (low + high) // 2
     if high - low <= EDGE:
         yield slice(low, high), slice(low, high)

@@ -1,10 +1,12 @@
-"""Where a weight meets data: a convolution, or a linear layer on tokens, seen as products over a grid of positions.
+"""Where a weight meets data: a convolution, or a linear layer on tokens, seen as products over a
+grid of positions.
 
-At a site each sample has its input a (t_in positions, c_in channels) and output gradient g (t positions, c_out channels), and the
-weight's gradient is the sum over positions of g_t times the patch of a under the window at t. A linear layer on t tokens is a window of one
-position.
+At a site each sample has its input a (t_in positions, c_in channels) and output gradient g (t
+positions, c_out channels), and the weight's gradient is the sum over positions of g_t times the
+patch of a under the window at t. A linear layer on t tokens is a window of one position.
 
-Notation: n samples, k taps of the window that ever meet an input position, q groups. Taps that only ever meet padding are left out.
+Notation: n samples, k taps of the window that ever meet an input position, q groups. Taps that only
+ever meet padding are left out.
 """
 
 from dataclasses import dataclass
@@ -21,7 +23,9 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class Tap:
-    """One offset of a window along one axis: the outputs [low, high) that meet an input there, and the input of the first."""
+    """One offset of a window along one axis: the outputs [low, high) that meet an input there, and
+    the input of the first.
+    """
 
     offset: int
     low: int
@@ -51,7 +55,12 @@ class Window:
     def out(self) -> Pair:
         """The grid of output positions."""
         vertical, horizontal = (
-            (self.grid[axis] + 2 * self.padding[axis] - self.dilation[axis] * (self.kernel[axis] - 1) - 1)
+            (
+                self.grid[axis]
+                + 2 * self.padding[axis]
+                - self.dilation[axis] * (self.kernel[axis] - 1)
+                - 1
+            )
             // self.stride[axis]
             + 1
             for axis in (0, 1)
@@ -117,7 +126,9 @@ class Site:
         if not self.k:
             return a.new_empty(n, self.t, 0)
         (top, left), taps = window.padding, window.taps
-        image = torch.nn.functional.pad(a.reshape(n, *window.grid, self.c_in), (0, 0, left, left, top, top))
+        image = torch.nn.functional.pad(
+            a.reshape(n, *window.grid, self.c_in), (0, 0, left, left, top, top)
+        )
         for axis in (0, 1):
             span = (window.kernel[axis] - 1) * window.dilation[axis] + 1
             image = image.unfold(1 + axis, span, window.stride[axis])
@@ -127,9 +138,14 @@ class Site:
         return image.permute(0, 1, 2, 4, 5, 3).reshape(n, self.t, self.k * self.c_in)
 
     def instantiate(
-        self, a: Float[Tensor, "n t_in c_in"], g: Float[Tensor, "n t c_out"], out: Float[Tensor, "n p"] | None = None
+        self,
+        a: Float[Tensor, "n t_in c_in"],
+        g: Float[Tensor, "n t c_out"],
+        out: Float[Tensor, "n p"] | None = None,
     ) -> Float[Tensor, "n p"]:
-        """Each sample's gradient of the weight, entries ordered (output, tap, input); written into `out` where it is given."""
+        """Each sample's gradient of the weight, entries ordered (output, tap, input); written into
+        `out` where it is given.
+        """
         n, q = len(a), self.groups
         if q == self.c_in == self.c_out:
             formed = self._depthwise(a, g)
@@ -139,14 +155,22 @@ class Site:
             into = None if out is None else out.unflatten(1, (self.c_out, self.depth))
             return torch.bmm(g.mT, patches, out=into).reshape(n, self.size)
         patches = (
-            patches.reshape(n, self.t, self.k, q, self.c_in // q).permute(0, 3, 1, 2, 4).reshape(n * q, self.t, -1)
+            patches.reshape(n, self.t, self.k, q, self.c_in // q)
+            .permute(0, 3, 1, 2, 4)
+            .reshape(n * q, self.t, -1)
         )
-        outputs = g.reshape(n, self.t, q, self.c_out // q).permute(0, 2, 3, 1).reshape(n * q, -1, self.t)
+        outputs = (
+            g.reshape(n, self.t, q, self.c_out // q).permute(0, 2, 3, 1).reshape(n * q, -1, self.t)
+        )
         formed = torch.bmm(outputs, patches).reshape(n, self.size)
         return formed if out is None else out.copy_(formed)
 
-    def _depthwise(self, a: Float[Tensor, "n t_in c"], g: Float[Tensor, "n t c"]) -> Float[Tensor, "n p"]:
-        """Gradients of a depthwise weight, a product and a sum a tap; patches would copy the input a tap and transpose it."""
+    def _depthwise(
+        self, a: Float[Tensor, "n t_in c"], g: Float[Tensor, "n t c"]
+    ) -> Float[Tensor, "n p"]:
+        """Gradients of a depthwise weight, a product and a sum a tap; patches would copy the input
+        a tap and transpose it.
+        """
         n, window = len(a), self.window
         image, grads = a.reshape(n, *window.grid, self.c_in), g.reshape(n, *window.out, self.c_out)
         formed = a.new_empty(n, self.c_out, self.k)
@@ -156,10 +180,14 @@ class Site:
         return formed.flatten(1)
 
     def as_weight(self, gradient: Float[Tensor, "n p"]) -> Tensor:
-        """Gradients from `instantiate` in the shape of the weight, (n, *weight_shape), zero at the taps that never meet data."""
+        """Gradients from `instantiate` in the shape of the weight, (n, *weight_shape), zero at the
+        taps that never meet data.
+        """
         n, window = len(gradient), self.window
         rows, columns = ([tap.offset for tap in axis] for axis in window.taps)
-        gradient = gradient.reshape(n, self.c_out, len(rows), len(columns), self.c_in // self.groups)
+        gradient = gradient.reshape(
+            n, self.c_out, len(rows), len(columns), self.c_in // self.groups
+        )
         if self.k == prod(window.kernel):
             return gradient.permute(0, 1, 4, 2, 3).reshape(n, *self.weight_shape)
         whole = gradient.new_zeros(n, self.c_out, self.c_in // self.groups, *window.kernel)
@@ -170,7 +198,9 @@ class Site:
 
 
 def _pick(image: Tensor, axis: int, offsets: list[int]) -> Tensor:
-    """Some places along an axis: a view where they are evenly spaced, as all but those of tiny grids are."""
+    """Some places along an axis: a view where they are evenly spaced, as all but those of tiny
+    grids are.
+    """
     steps = {after - before for before, after in pairwise(offsets)} or {1}
     if len(steps) > 1:
         return image.index_select(axis, torch.tensor(offsets, device=image.device))

@@ -1,9 +1,11 @@
-"""Gradients projected at random to m dimensions, for samples too many for tiles: N rows instead of N² products.
+"""Gradients projected at random to m dimensions, for samples too many for tiles: N rows instead of
+N² products.
 
-A weight's gradient is taken a few output channels at a time; every entry gets a random sign, every m entries are turned by a random
-shift, and all are added into one row of m. That is a count sketch whose entries are hashed m at a time: products of two rows x, y are those
-of the gradients in the mean, with variance below (‖x‖²‖y‖² + ⟨x,y⟩²)/m (Charikar, Chen & Farach-Colton 2002; Weinberger et al. 2009), and
-making a row costs one addition an entry. No gradient of a whole sample is ever held.
+A weight's gradient is taken a few output channels at a time; every entry gets a random sign, every
+m entries are turned by a random shift, and all are added into one row of m. That is a count sketch
+whose entries are hashed m at a time: products of two rows x, y are those of the gradients in the
+mean, with variance below (‖x‖²‖y‖² + ⟨x,y⟩²)/m (Charikar, Chen & Farach-Colton 2002; Weinberger et
+al. 2009), and making a row costs one addition an entry. No gradient of a whole sample is ever held.
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,7 +26,8 @@ from rmtgen.kernels.entk.sites import Site
 from rmtgen.units import parse_bytes
 
 _CHUNK = 2**15
-"""Entries of a weight's gradient that are formed at a time: fixed, since what is added to what depends on it."""
+"""Entries of a weight's gradient that are formed at a time: fixed, since what is added to what
+depends on it."""
 
 
 def entk_features(  # noqa: PLR0913 - one public function for one question
@@ -39,10 +42,11 @@ def entk_features(  # noqa: PLR0913 - one public function for one question
     output: int | str | None = None,
     progress: bool = False,
 ) -> Float[Tensor, "n dim"]:
-    """A random sketch of every image's gradient: F with F Fᵀ ≈ K, the kernel of `entk_gram`, unbiased; not the kernel itself.
+    """A random sketch of every image's gradient: F with F Fᵀ ≈ K, the kernel of `entk_gram`,
+    unbiased; not the kernel itself.
 
-    The relative error of F Fᵀ (Frobenius, root mean square over seeds) is at most sqrt(((tr K)² + ‖K‖²)/dim)/‖K‖; `sketch_error`
-    measures it.
+    The relative error of F Fᵀ (Frobenius, root mean square over seeds) is at most sqrt(((tr K)² +
+    ‖K‖²)/dim)/‖K‖; `sketch_error` measures it.
 
     Args:
         model: as for `entk_gram`, like the other arguments.
@@ -50,7 +54,8 @@ def entk_features(  # noqa: PLR0913 - one public function for one question
         dim: columns m of the sketch.
         seed: of the signs and shifts. The same on every device.
         device: where to compute.
-        memory: budget in bytes for the passes and the signs (one number a parameter), beside model, images and result.
+        memory: budget in bytes for the passes and the signs (one number a parameter), beside model,
+            images and result.
         dtype: of the computation and of the result.
         output: as for `entk_gram`.
         progress: show a bar on stderr if that is a terminal.
@@ -59,7 +64,9 @@ def entk_features(  # noqa: PLR0913 - one public function for one question
         UsageError: as `entk_gram`, or dim below 1.
         NumericalError: a gradient is NaN or infinite.
     """
-    sketch = Sketch(model, images, dim, seed=seed, device=device, memory=memory, dtype=dtype, output=output)
+    sketch = Sketch(
+        model, images, dim, seed=seed, device=device, memory=memory, dtype=dtype, output=output
+    )
     out = torch.empty(len(images), dim, dtype=sketch.passes.dtype)
     with tqdm(total=len(images), unit="img", disable=None if progress else True) as bar:
         for low in range(0, len(images), sketch.batch):
@@ -69,8 +76,12 @@ def entk_features(  # noqa: PLR0913 - one public function for one question
     return out
 
 
-def sketch_error(kernel: Float[Tensor, "n n"], features: Float[Tensor, "n dim"]) -> tuple[float, float]:
-    """How far a sketch is from the kernel: ‖F Fᵀ − K‖/‖K‖ (Frobenius), and the bound on its root mean square over seeds."""
+def sketch_error(
+    kernel: Float[Tensor, "n n"], features: Float[Tensor, "n dim"]
+) -> tuple[float, float]:
+    """How far a sketch is from the kernel: ‖F Fᵀ − K‖/‖K‖ (Frobenius), and the bound on its root
+    mean square over seeds.
+    """
     exact, found = kernel.double(), features.double() @ features.double().T
     norm = exact.norm()
     bound = ((exact.trace() ** 2 + norm**2) / features.shape[1]).sqrt() / norm
@@ -79,7 +90,9 @@ def sketch_error(kernel: Float[Tensor, "n n"], features: Float[Tensor, "n dim"])
 
 @dataclass(frozen=True, eq=False)
 class _Hash:
-    """The signs of one parameter's entries, in the order they are formed, and the shift of every m of them."""
+    """The signs of one parameter's entries, in the order they are formed, and the shift of every m
+    of them.
+    """
 
     signs: Float[Tensor, " p"]
     shifts: list[list[int]]
@@ -105,30 +118,37 @@ class Sketch:
         memory: str | int = "4GiB",
         **settings: Any,
     ):
-        """Check the model on two images and draw the hashes; see `entk_features` for arguments and errors, `Passes` for the settings."""
+        """Check the model on two images and draw the hashes; see `entk_features` for arguments and
+        errors, `Passes` for the settings.
+        """
         if dim < 1:
             raise UsageError(f"the dimension of a sketch must be at least 1, got {dim}.")
         self.dim, budget = dim, parse_bytes(memory)
         self.passes = Passes(model, images, **settings)
         self.sites = sole_uses(self.passes)
         self.passes.capture.late = self.sites.keys()
-        self.hashes = {name: self._draw(name, length, seed) for name, length in self._lengths().items()}
+        self.hashes = {
+            name: self._draw(name, length, seed) for name, length in self._lengths().items()
+        }
         item = torch.finfo(self.passes.dtype).bits // 8
         drawn = item * sum(len(hash_.signs) for hash_ in self.hashes.values())
         each = 4 * self.passes.activations + item * (4 * _CHUNK + 2 * max(self._whole(), default=0))
         if drawn + each > budget:
             raise UsageError(
-                f"memory must hold the signs and one pass: expected at least {-(-(drawn + each) // 2**20)}MiB, got {budget // 2**20}MiB. "
-                "Raise memory, or lower the image size."
+                "memory must hold the signs and one pass: expected at least"
+                f" {-(-(drawn + each) // 2**20)}MiB, got {budget // 2**20}MiB. Raise memory, or"
+                " lower the image size."
             )
         self.batch = self.passes.most(budget - drawn, each)
         self.bytes = drawn + self.batch * each
 
     def rows(self, positions: range) -> Float[Tensor, "b dim"]:
-        """The sketch of some images, on the CPU; the same in whatever batches it is asked for, to rounding.
+        """The sketch of some images, on the CPU; the same in whatever batches it is asked for, to
+        rounding.
 
         Raises:
-            NumericalError: a gradient is NaN or infinite; names the image, and the layer where it begins.
+            NumericalError: a gradient is NaN or infinite; names the image, and the layer where it
+                begins.
         """
         batches = [positions[at : at + self.batch] for at in range(0, len(positions), self.batch)]
         with fp32_precision(self.passes.precision):
@@ -140,7 +160,9 @@ class Sketch:
 
     def _sketched(self, positions: range) -> Tensor:
         (gradients,) = self.passes(positions)
-        out = torch.zeros(len(positions), self.dim, dtype=self.passes.dtype, device=self.passes.device)
+        out = torch.zeros(
+            len(positions), self.dim, dtype=self.passes.dtype, device=self.passes.device
+        )
         for name, gradient in gradients.direct.items():
             self._add(out, name, [gradient.flatten(1)])
         for number in list(gradients.factors):
@@ -170,13 +192,19 @@ class Sketch:
         return (sum(lengths) for lengths in self._lengths().values() if len(lengths) == 1)
 
     def _draw(self, name: str, lengths: list[int], seed: int) -> _Hash:
-        """Signs and shifts that depend on the seed and the parameter's name alone, drawn on the CPU whatever the device."""
+        """Signs and shifts that depend on the seed and the parameter's name alone, drawn on the CPU
+        whatever the device.
+        """
         key = blake2b(f"{seed} {name}".encode(), digest_size=8).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(key, "little") >> 1)
-        signs = torch.randint(2, (sum(lengths),), generator=generator, dtype=torch.int8).mul_(2).sub_(1)
+        signs = (
+            torch.randint(2, (sum(lengths),), generator=generator, dtype=torch.int8).mul_(2).sub_(1)
+        )
         counts = [-(-length // self.dim) for length in lengths]
         shifts = torch.randint(self.dim, (sum(counts),), generator=generator).split(counts)
-        return _Hash(signs.to(self.passes.device, self.passes.dtype), [shift.tolist() for shift in shifts])
+        return _Hash(
+            signs.to(self.passes.device, self.passes.dtype), [shift.tolist() for shift in shifts]
+        )
 
 
 def _channels(site: Site) -> int:

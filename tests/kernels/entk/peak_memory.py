@@ -1,4 +1,5 @@
-"""Print the MiB that an eNTK takes above the model, the images and the result, for the budget in the first argument."""
+"""Print the MiB that an eNTK takes above the model, the images and the result, for the budget in
+the first argument."""
 
 import sys
 from pathlib import Path
@@ -9,8 +10,13 @@ from rmtgen import entk_gram, load_backbone
 
 
 def peak():
-    """The largest resident set so far, in MiB; not getrusage's, which a new process inherits from the one that started it."""
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    """The largest resident set so far, in MiB; not getrusage's, which a new process inherits from
+    the one that started it."""
+    (line,) = (
+        line
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("VmHWM")
+    )
     return int(line.split()[1]) / 1024
 
 
@@ -26,4 +32,7 @@ def main(budget, name="resnet18", pixels=64, n=320):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *(kind(word) for kind, word in zip((str, int, int), sys.argv[2:], strict=False)))
+    main(
+        sys.argv[1],
+        *(kind(word) for kind, word in zip((str, int, int), sys.argv[2:], strict=False)),
+    )

@@ -1,4 +1,5 @@
-"""Hand-made modules in which parameters enter in every odd way, against autograd's Jacobian; and what must be refused by name."""
+"""Hand-made modules in which parameters enter in every odd way, against autograd's Jacobian; and
+what must be refused by name."""
 
 import pytest
 import torch
@@ -58,8 +59,15 @@ class Transposed(nn.Module):
 class Tokens(nn.Module):
     def __init__(self):
         super().__init__()
-        self.embed, self.mix, self.norm = nn.Linear(3, 8), nn.Linear(SIZE * SIZE + 1, 4), nn.LayerNorm(8)
-        self.token, self.position = nn.Parameter(torch.randn(1, 1, 8)), nn.Parameter(torch.randn(1, SIZE * SIZE + 1, 8))
+        self.embed, self.mix, self.norm = (
+            nn.Linear(3, 8),
+            nn.Linear(SIZE * SIZE + 1, 4),
+            nn.LayerNorm(8),
+        )
+        self.token, self.position = (
+            nn.Parameter(torch.randn(1, 1, 8)),
+            nn.Parameter(torch.randn(1, SIZE * SIZE + 1, 8)),
+        )
         self.gain = nn.Parameter(torch.rand(8))
 
     def forward(self, x):
@@ -75,7 +83,9 @@ class Repeated(nn.Module):
     def __init__(self):
         super().__init__()
         self.token, self.pair = nn.Parameter(torch.randn(1, 3, 1)), nn.Parameter(torch.randn(4, 3))
-        self.square, self.shift, self.slope = (nn.Parameter(torch.randn(*s)) for s in ((4, 4), (4, 1), (4,)))
+        self.square, self.shift, self.slope = (
+            nn.Parameter(torch.randn(*s)) for s in ((4, 4), (4, 1), (4,))
+        )
 
     def forward(self, x):
         x = torch.cat([self.token.repeat(len(x), 1, 1), x.flatten(2)], dim=2)
@@ -98,13 +108,22 @@ class Windows(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.conv, self.lin, self.bias = nn.Conv2d(3, 4, 2), nn.Linear(4, 4), nn.Parameter(torch.randn(1, 4, 1, 4))
+        self.conv, self.lin, self.bias = (
+            nn.Conv2d(3, 4, 2),
+            nn.Linear(4, 4),
+            nn.Parameter(torch.randn(1, 4, 1, 4)),
+        )
 
     def forward(self, x):
         half = SIZE // 2
         x = x.reshape(-1, 3, 2, half, 2, half).permute(0, 2, 4, 1, 3, 5).reshape(-1, 3, half, half)
         x = self.lin(self.conv(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        return (x.flatten(2)[..., None] + self.bias).tanh().reshape(-1, 4, 4, 4 * 4).permute(0, 2, 1, 3)
+        return (
+            (x.flatten(2)[..., None] + self.bias)
+            .tanh()
+            .reshape(-1, 4, 4, 4 * 4)
+            .permute(0, 2, 1, 3)
+        )
 
 
 class Norms(nn.Module):
@@ -172,7 +191,8 @@ class Frozen(nn.Module):
 
 
 class Unused(nn.Module):
-    """A layer that is never called, and two whose output is thrown away: one that would be formed, one that would be left in factors."""
+    """A layer that is never called, and two whose output is thrown away: one that would be formed,
+    one that would be left in factors."""
 
     def __init__(self):
         super().__init__()
@@ -190,7 +210,11 @@ class UnusedTwin(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.stem, self.wasted, self.used = nn.Conv2d(3, 6, 1), nn.Conv2d(6, 40, 3), nn.Conv2d(6, 40, 3)
+        self.stem, self.wasted, self.used = (
+            nn.Conv2d(3, 6, 1),
+            nn.Conv2d(6, 40, 3),
+            nn.Conv2d(6, 40, 3),
+        )
 
     def forward(self, x):
         x = self.stem(x)
@@ -220,7 +244,9 @@ def build(body, channels):
 
 
 def draw(n=5, seed=1):
-    return torch.randn(n, 3, SIZE, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(
+        n, 3, SIZE, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: body.__name__)
@@ -229,13 +255,17 @@ def test_every_way_in_is_exact(body):
     before = {name: value.clone() for name, value in model.state_dict().items()}
     expected = tangent_kernel(model, images).detach()
     torch.testing.assert_close(entk_gram(model, images), expected, rtol=1e-11, atol=1e-12)
-    torch.testing.assert_close(entk_gram(model, images[:2], images[1:]), expected[:2, 1:], rtol=1e-11, atol=1e-12)
+    torch.testing.assert_close(
+        entk_gram(model, images[:2], images[1:]), expected[:2, 1:], rtol=1e-11, atol=1e-12
+    )
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_an_overwritten_input_is_refused_by_name():
     """Autograd refuses such a model too."""
-    with pytest.raises(UsageError, match=r"must last until the backward pass: the model overwrites"):
+    with pytest.raises(
+        UsageError, match=r"must last until the backward pass: the model overwrites"
+    ):
         entk_gram(build(Overwritten, 4), draw())
 
 
@@ -243,7 +273,11 @@ def test_a_shared_input_is_stored_once():
     class Branches(nn.Module):
         def __init__(self):
             super().__init__()
-            self.stem, self.left, self.right = nn.Conv2d(3, 6, 1), nn.Conv2d(6, 40, 3), nn.Conv2d(6, 40, 3)
+            self.stem, self.left, self.right = (
+                nn.Conv2d(3, 6, 1),
+                nn.Conv2d(6, 40, 3),
+                nn.Conv2d(6, 40, 3),
+            )
 
         def forward(self, x):
             x = self.stem(x)
@@ -257,12 +291,17 @@ def test_a_shared_input_is_stored_once():
 def test_outputs_are_chosen():
     torch.manual_seed(0)
     model, images = (
-        nn.Sequential(nn.Flatten(), nn.Linear(3 * SIZE * SIZE, 4), nn.Tanh(), nn.Linear(4, 3)).double().eval(),
+        nn.Sequential(nn.Flatten(), nn.Linear(3 * SIZE * SIZE, 4), nn.Tanh(), nn.Linear(4, 3))
+        .double()
+        .eval(),
         draw(),
     )
     with pytest.raises(
         UsageError,
-        match=r"one output, got 3\. Choose one: output=i; their sum: output='sum'; one kernel each: by='output'; or .*head='random'",
+        match=(
+            r"one output, got 3\. Choose one: output=i; their sum: output='sum'; one kernel each:"
+            r" by='output'; or .*head='random'"
+        ),
     ):
         entk_gram(model, images)
     with pytest.raises(UsageError, match="a number below 3, got 3"):
@@ -310,7 +349,8 @@ class Written(nn.Module):
 
 def test_what_torch_func_cannot_batch_either_is_refused_by_name():
     message = (
-        r"body\.rnn\.weight_ih_l0.* must enter through an operation that returns one tensor, .*: lstm returns tuple"
+        r"body\.rnn\.weight_ih_l0.* must enter through an operation that returns one tensor, .*:"
+        r" lstm returns tuple"
     )
     with pytest.raises(UsageError, match=message):
         entk_gram(build(Mixed, 4), draw())
@@ -346,8 +386,14 @@ def test_the_audit_catches_a_wrong_rule_and_does_without_it(monkeypatch):
     from rmtgen.kernels.entk.operations import Linear
 
     honest = Linear.direct
-    monkeypatch.setattr(Linear, "direct", lambda self, grad: ((static, 1.001 * g) for static, g in honest(self, grad)))
+    monkeypatch.setattr(
+        Linear,
+        "direct",
+        lambda self, grad: ((static, 1.001 * g) for static, g in honest(self, grad)),
+    )
     model, images = build(Tokens, 8), draw(seed=2)
     kernel = Entk(model, images)
     assert set(kernel.passes.capture.fallback) == {"body.embed.bias", "body.mix.bias", "head.bias"}
-    torch.testing.assert_close(kernel.block(range(5), range(5)), tangent_kernel(model, images).detach())
+    torch.testing.assert_close(
+        kernel.block(range(5), range(5)), tangent_kernel(model, images).detach()
+    )

@@ -1,4 +1,5 @@
-"""The kernel as a whole: symmetric, positive, the same for every batch, tile and budget; its memory; its bad input; its plan."""
+"""The kernel as a whole: symmetric, positive, the same for every batch, tile and budget; its
+memory; its bad input; its plan."""
 
 import copy
 import gc
@@ -25,12 +26,16 @@ PIXELS = 24
 
 @pytest.fixture(scope="module")
 def model():
-    return load_backbone("test_resnet", init="random", head="random", img_size=PIXELS).model.double()
+    return load_backbone(
+        "test_resnet", init="random", head="random", img_size=PIXELS
+    ).model.double()
 
 
 @pytest.fixture(scope="module")
 def images():
-    return torch.randn(13, 3, PIXELS, PIXELS, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    return torch.randn(
+        13, 3, PIXELS, PIXELS, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +44,9 @@ def kernel(model, images):
 
 
 def close(found, expected):
-    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11 * expected.abs().max().item())
+    torch.testing.assert_close(
+        found, expected, rtol=1e-11, atol=1e-11 * expected.abs().max().item()
+    )
 
 
 def test_symmetric_to_the_bit_and_positive_semidefinite(model, images):
@@ -52,7 +59,10 @@ def test_symmetric_to_the_bit_and_positive_semidefinite(model, images):
 
 @settings(max_examples=12, deadline=None)
 @given(
-    edge=st.integers(1, 13), batch=st.integers(1, 13), room=st.integers(2, 30), work=st.sampled_from([1, 10**4, 10**8])
+    edge=st.integers(1, 13),
+    batch=st.integers(1, 13),
+    room=st.integers(2, 30),
+    work=st.sampled_from([1, 10**4, 10**8]),
 )
 def test_the_same_for_every_batch_tile_and_budget(model, images, kernel, edge, batch, room, work):
     entk = Entk(model, images)
@@ -92,14 +102,20 @@ def test_scaling_the_output_scales_the_kernel(model, images, kernel):
 
 
 def test_the_head_alone_is_the_feature_kernel_plus_one(images):
-    whole = load_backbone("test_resnet", init="random", head="random", img_size=PIXELS).model.double()
+    whole = load_backbone(
+        "test_resnet", init="random", head="random", img_size=PIXELS
+    ).model.double()
     whole.backbone.requires_grad_(False)
     features = whole.backbone(images).detach()
     close(entk_gram(whole, images), features @ features.T + 1)
 
 
-@pytest.mark.parametrize("by", ["layer", lambda name: name.split(".")[1][:6]], ids=["layer", "function"])
-def test_parts_by_parameters_are_those_of_the_parameters_alone_and_add_up(model, images, kernel, by):
+@pytest.mark.parametrize(
+    "by", ["layer", lambda name: name.split(".")[1][:6]], ids=["layer", "function"]
+)
+def test_parts_by_parameters_are_those_of_the_parameters_alone_and_add_up(
+    model, images, kernel, by
+):
     parts = entk_gram(model, images, by=by)
     close(sum(parts.values()), kernel)
     group = (lambda name: name.rpartition(".")[0]) if by == "layer" else by
@@ -108,15 +124,22 @@ def test_parts_by_parameters_are_those_of_the_parameters_alone_and_add_up(model,
         alone = copy.deepcopy(model)
         for name, parameter in alone.named_parameters():
             parameter.requires_grad_(group(name) == chosen)
-        torch.testing.assert_close(parts[chosen], tangent_kernel(alone, images).detach(), rtol=1e-9, atol=1e-14)
+        torch.testing.assert_close(
+            parts[chosen], tangent_kernel(alone, images).detach(), rtol=1e-9, atol=1e-14
+        )
 
 
 class ThreeHeads(torch.nn.Module):
-    """A network with three outputs, with parameters that every operation, torch.func and the sites serve."""
+    """A network with three outputs, with parameters that every operation, torch.func and the sites
+    serve."""
 
     def __init__(self, body, dim):
         super().__init__()
-        self.body, self.gain, self.head = body, torch.nn.Parameter(torch.rand(dim)), torch.nn.Linear(dim, 3)
+        self.body, self.gain, self.head = (
+            body,
+            torch.nn.Parameter(torch.rand(dim)),
+            torch.nn.Linear(dim, 3),
+        )
 
     def forward(self, x):
         return self.head(self.body(x) * self.gain)
@@ -128,7 +151,11 @@ def test_parts_by_output_are_the_kernels_of_the_outputs(model, images, monkeypat
     torch.manual_seed(0)
     if fallback:  # a wrong rule is found out, and its parameters left to torch.func
         honest = BatchNorm.direct
-        monkeypatch.setattr(BatchNorm, "direct", lambda self, grad: ((one, 1.01 * g) for one, g in honest(self, grad)))
+        monkeypatch.setattr(
+            BatchNorm,
+            "direct",
+            lambda self, grad: ((one, 1.01 * g) for one, g in honest(self, grad)),
+        )
     heads = ThreeHeads(model.backbone, model.head.in_features).double().eval()
     entk = Entk(heads, images, by="output", memory=10**9 if late else 4 * 10**6)
     assert ("body.bn1.weight" in entk.passes.capture.fallback) == fallback
@@ -136,11 +163,15 @@ def test_parts_by_output_are_the_kernels_of_the_outputs(model, images, monkeypat
     parts = entk.blocks(range(13), range(13))
     assert list(parts) == ["0", "1", "2"]
     for output, found in enumerate(parts.values()):
-        close(found, tangent_kernel(heads, images, lambda out, output=output: out[:, output]).detach())
+        close(
+            found, tangent_kernel(heads, images, lambda out, output=output: out[:, output]).detach()
+        )
 
 
 def test_a_split_that_is_none_is_refused(model, images):
-    with pytest.raises(UsageError, match="by must be None, 'layer', 'output' or a function .*, got 'stage'"):
+    with pytest.raises(
+        UsageError, match="by must be None, 'layer', 'output' or a function .*, got 'stage'"
+    ):
         entk_gram(model, images, by="stage")
     with pytest.raises(UsageError, match="got output=0 too"):
         entk_gram(model, images, by="output", output=0)
@@ -152,7 +183,8 @@ def test_a_low_budget_tiles_and_a_lower_one_says_what_it_needs(model, images, ke
     assert entk.edge < 13
     close(entk.block(range(13), range(13)), kernel)
     with pytest.raises(
-        UsageError, match=r"memory must hold two samples and one pass: expected at least \d+MiB, got 0MiB"
+        UsageError,
+        match=r"memory must hold two samples and one pass: expected at least \d+MiB, got 0MiB",
     ):
         entk_gram(model, images, memory="20KiB")
 
@@ -176,7 +208,10 @@ def test_out_of_memory_goes_on_with_less(model, images, kernel, monkeypatch):
     with pytest.warns(UserWarning, match=r"cpu is out of memory: going on with \d+ images a pass"):
         close(entk_gram(model, images, device="cpu"), kernel)
     monkeypatch.setattr(module, "tile", lambda *_: scarce_always())
-    with pytest.warns(UserWarning), pytest.raises(UsageError, match=r"cpu is out of memory \(full\)\. Lower memory"):
+    with (
+        pytest.warns(UserWarning),
+        pytest.raises(UsageError, match=r"cpu is out of memory \(full\)\. Lower memory"),
+    ):
         entk_gram(model, images, device="cpu")
 
 
@@ -203,12 +238,18 @@ def test_what_is_not_finite_is_named(model, images, place):
 
             def forward(self, x):
                 return (
-                    (self.lin(x.mean(dim=(2, 3))) * (x.amax(dim=(1, 2, 3)) != x.amax(dim=(1, 2, 3)))[:, None])
+                    (
+                        self.lin(x.mean(dim=(2, 3)))
+                        * (x.amax(dim=(1, 2, 3)) != x.amax(dim=(1, 2, 3)))[:, None]
+                    )
                     .abs()
                     .sqrt()
                 )
 
-        broken, message = Root().double().eval(), "image 0 has such gradients, though a finite output"
+        broken, message = (
+            Root().double().eval(),
+            "image 0 has such gradients, though a finite output",
+        )
     with pytest.raises(NumericalError, match=message):
         entk_gram(broken, pictures)
 
@@ -216,7 +257,9 @@ def test_what_is_not_finite_is_named(model, images, place):
 def test_bad_input_is_refused(model, images):
     with pytest.raises(UsageError, match="at least one image, got 0"):
         entk_gram(model, images[:0])
-    with pytest.raises(UsageError, match=r"dtype must be torch.float32 or torch.float64, got torch.float16"):
+    with pytest.raises(
+        UsageError, match=r"dtype must be torch.float32 or torch.float64, got torch.float16"
+    ):
         entk_gram(model, images, dtype=torch.float16)
     with pytest.raises(UsageError, match="unknown unit 'Gigs'"):
         entk_gram(model, images, memory="4Gigs")
@@ -231,7 +274,9 @@ def test_the_order_of_tiles_covers_everything_once(n, edge, symmetric):
     for (start, stop), (low, high) in tile_order(rows, columns, edge):
         seen[start - 3 : stop - 3, low - columns.start : high - columns.start] += 1
     assert seen.max() == 1
-    assert (np.tril(seen) if symmetric else seen).sum() == (n * (n + 1) // 2 if symmetric else seen.size)
+    assert (np.tril(seen) if symmetric else seen).sum() == (
+        n * (n + 1) // 2 if symmetric else seen.size
+    )
 
 
 def test_recent_blocks_give_way_but_never_the_partner():
@@ -240,7 +285,13 @@ def test_recent_blocks_give_way_but_never_the_partner():
     a, b, c, d = (0, 1), (1, 2), (2, 3), (3, 4)
     for span, partner in ((a, b), (b, a), (c, a), (d, c), (a, d), (b, d)):
         assert cache.get(span, lambda own: made.append(own) or own, beside=partner) == span
-    assert made == [a, b, c, d, b]  # d took the place of b: used last, and not its partner; b that of a
+    assert made == [
+        a,
+        b,
+        c,
+        d,
+        b,
+    ]  # d took the place of b: used last, and not its partner; b that of a
 
 
 def test_a_kernel_gives_its_memory_back_without_the_garbage_collector(model, images):
@@ -281,5 +332,7 @@ def test_the_plan_counts_passes_of_a_tight_budget(model, images):
 def test_the_budget_holds():
     """Peak resident set above the model, the images and the result, in a process of its own."""
     code = Path(__file__).with_name("peak_memory.py")
-    done = subprocess.run([sys.executable, code, "192MiB"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, code, "192MiB"], capture_output=True, text=True, check=True
+    )
     assert float(done.stdout) <= 1.125 * 192, done.stdout

@@ -1,4 +1,5 @@
-"""Every rule against autograd's own convolution, over random windows; the choice among them; the operation counts."""
+"""Every rule against autograd's own convolution, over random windows; the choice among them; the
+operation counts."""
 
 import numpy as np
 import pytest
@@ -6,7 +7,16 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from rmtgen.kernels.entk.rules import BALANCE, RULES, Contract, Instantiate, Shift, blocks, choose, multiply
+from rmtgen.kernels.entk.rules import (
+    BALANCE,
+    RULES,
+    Contract,
+    Instantiate,
+    Shift,
+    blocks,
+    choose,
+    multiply,
+)
 from rmtgen.kernels.entk.sites import Site, Window
 
 ROOM = 2**24
@@ -19,7 +29,9 @@ def axis(low, high):
 
 @st.composite
 def sites(draw, groups=False):
-    window = Window(draw(axis(1, 6)), draw(axis(1, 4)), draw(axis(1, 3)), draw(axis(0, 3)), draw(axis(1, 2)))
+    window = Window(
+        draw(axis(1, 6)), draw(axis(1, 4)), draw(axis(1, 3)), draw(axis(0, 3)), draw(axis(1, 2))
+    )
     assume(min(window.out) >= 1)
     q = draw(st.integers(1, 3)) if groups else 1
     c_in, c_out = q * draw(st.integers(1, 4)), q * draw(st.integers(1, 4))
@@ -108,7 +120,9 @@ def test_a_tap_that_only_meets_padding_is_left_out():
 def test_the_cheapest_rule_is_chosen(site, rule):
     assert isinstance(choose(site, 512, "cpu"), rule)
     costs = {
-        one.name: one.cost(site).equivalent(512, 512 * 513 / 2, BALANCE["cpu"]) for one in RULES if one.applies(site)
+        one.name: one.cost(site).equivalent(512, 512 * 513 / 2, BALANCE["cpu"])
+        for one in RULES
+        if one.applies(site)
     }
     assert min(costs, key=costs.get) == rule.name
 
@@ -116,7 +130,8 @@ def test_the_cheapest_rule_is_chosen(site, rule):
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 @pytest.mark.parametrize("n", [3, 5])
 def test_the_stated_flops_are_those_that_torch_counts(rule, n):
-    """Rows against other columns, in one block: the matrix products that run are those that the cost says."""
+    """Rows against other columns, in one block: the matrix products that run are those that the
+    cost says."""
     from torch.utils.flop_counter import FlopCounterMode
 
     site = Site(Window((6, 5), (3, 3), (1, 1), (0, 0)), 8, 7, 1, (7, 8, 3, 3))

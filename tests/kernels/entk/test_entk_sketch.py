@@ -1,4 +1,5 @@
-"""Sketched gradients: unbiased, with the variance they claim, linear in the gradients, the same in every batch."""
+"""Sketched gradients: unbiased, with the variance they claim, linear in the gradients, the same in
+every batch."""
 
 import copy
 
@@ -26,13 +27,16 @@ def problem():
 
 
 def test_unbiased_with_the_variance_of_a_count_sketch(problem):
-    """(‖x‖²‖y‖² + ⟨x,y⟩² − 2 Σ x²y²)/m for the product of two rows, less what entries of one piece, which never meet, would add."""
+    """(‖x‖²‖y‖² + ⟨x,y⟩² − 2 Σ x²y²)/m for the product of two rows, less what entries of one piece,
+    which never meet, would add."""
     model, images = problem
     squares, kernel, seeds, dim = 0, 0, 60, 16
     for jacobian in tangent_jacobians(model, images):
         kernel = kernel + jacobian @ jacobian.T
         squares = squares + jacobian.square() @ jacobian.square().T
-    found = torch.stack([(f := entk_features(model, images, dim, seed=seed)) @ f.T for seed in range(seeds)])
+    found = torch.stack(
+        [(f := entk_features(model, images, dim, seed=seed)) @ f.T for seed in range(seeds)]
+    )
     norms = kernel.diagonal().outer(kernel.diagonal())
     spread = (found - kernel).square().sum(dim=(1, 2)).mean().sqrt()
     expected = ((norms + kernel**2 - 2 * squares).sum() / dim).sqrt()
@@ -51,7 +55,8 @@ def test_the_error_is_measured_beside_its_bound(problem):
 
 @pytest.mark.parametrize("name", ["test_efficientnet", "test_vit", "nf_resnet26"])
 def test_linear_in_the_gradients_parameter_by_parameter(name):
-    """Signs belong to parameters by name, however each enters: the sketches of two halves of the network add up to that of the whole."""
+    """Signs belong to parameters by name, however each enters: the sketches of two halves of the
+    network add up to that of the whole."""
     model, images = draw(name)
     whole, parts = entk_features(model, images, 128), []
     for half in (0, 1):
@@ -78,7 +83,10 @@ def test_the_same_in_every_batch_and_another_for_another_seed(problem):
 def test_one_dimension_and_more_dimensions_than_parameters(problem):
     model, images = problem
     assert entk_features(model, images, 1).shape == (6, 1)
-    kernel, parameters = tangent_kernel(*problem).detach(), sum(p.numel() for p in model.parameters())
+    kernel, parameters = (
+        tangent_kernel(*problem).detach(),
+        sum(p.numel() for p in model.parameters()),
+    )
     error, _ = sketch_error(kernel, entk_features(model, images, 3 * parameters))
     assert error < 0.02
 
@@ -88,7 +96,8 @@ def test_bad_input_is_refused(problem):
     with pytest.raises(UsageError, match="dimension of a sketch must be at least 1, got 0"):
         entk_features(model, images, 0)
     with pytest.raises(
-        UsageError, match=r"memory must hold the signs and one pass: expected at least \d+MiB, got 1MiB"
+        UsageError,
+        match=r"memory must hold the signs and one pass: expected at least \d+MiB, got 1MiB",
     ):
         entk_features(model, images, 64, memory="1MiB")
     broken = images.clone()

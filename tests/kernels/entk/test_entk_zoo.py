@@ -1,4 +1,5 @@
-"""The kernel of real architectures in float64 against autograd's Jacobian, and in float32 against float64."""
+"""The kernel of real architectures in float64 against autograd's Jacobian, and in float32 against
+float64."""
 
 import copy
 
@@ -11,7 +12,8 @@ from rmtgen import entk_gram, load_backbone
 
 
 def clear_cut_images(model, size):
-    """Three images for which no ReLU changes side between float32 and float64: where one does, the kernel itself jumps."""
+    """Three images for which no ReLU changes side between float32 and float64: where one does, the
+    kernel itself jumps."""
 
     def sides(model, images):
         found = []
@@ -28,7 +30,9 @@ def clear_cut_images(model, size):
 
     single = copy.deepcopy(model).float()
     for seed in range(10):
-        images = torch.randn(3, 3, size, size, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+        images = torch.randn(
+            3, 3, size, size, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+        )
         if all(map(torch.equal, sides(model, images), sides(single, images.float()))):
             model.train().eval()
             return images
@@ -53,7 +57,9 @@ def test_torch_func_agrees(tiny=("test_resnet", "test_vit")):
     """The published recipe, vmap(grad) for every sample, as a second reference."""
     for name in tiny:
         model = load_backbone(name, init="random", head="random", img_size=32).model.double()
-        images = torch.randn(4, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+        images = torch.randn(
+            4, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
+        )
         parameters = {key: value.detach() for key, value in model.named_parameters()}
         buffers = dict(model.named_buffers())
 
@@ -62,4 +68,6 @@ def test_torch_func_agrees(tiny=("test_resnet", "test_vit")):
 
         gradients = torch.func.vmap(torch.func.grad(output), in_dims=(None, 0))(parameters, images)
         jacobian = torch.cat([gradient.flatten(1) for gradient in gradients.values()], dim=1)
-        torch.testing.assert_close(entk_gram(model, images), jacobian @ jacobian.T, rtol=1e-10, atol=0)
+        torch.testing.assert_close(
+            entk_gram(model, images), jacobian @ jacobian.T, rtol=1e-10, atol=0
+        )
