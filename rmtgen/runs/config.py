@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from rmtgen.errors import MissingInputError, UsageError, did_you_mean
+from rmtgen.runs.graph import STAGES
 from rmtgen.store import durable
 from rmtgen.units import parse_bytes
 
-EXPERIMENTS = Path(__file__).resolve().parent.parent.parent / "pipelines" / "experiments"
-STAGES = ("extract", "gram", "spectrum", "risk")
-"""The stages that fields change; `theory` follows from them without a field of its own."""
+EXPERIMENTS = Path(__file__).parent / "experiments"
+"""Folder of the experiments that are shipped with the package."""
 
 _MOST_IN_RANGE = 10_000
 _LISTS = ("model", "init", "kernel")
@@ -336,26 +336,9 @@ class Config:
         """Whether the Gram matrix is that of an exact eNTK, not of stored rows."""
         return self.kernel == "entk" and not self.projection
 
-    def needs(self, stage: str) -> bool:
-        """Whether anything reads a stage's result; a Gram matrix is not made where features are
-        solved from.
-        """
-        return stage != "gram" or self.solve_from != "features"
-
-    def reads(self, stage: str) -> tuple[str, ...]:
-        """The stages whose results a stage reads."""
-        if stage == "extract":
-            return ()
-        pool = (
-            ("extract",)
-            if stage == "gram" or self.solve_from == "features"
-            else ("extract", "gram")
-        )
-        return (*pool, *_SOLVES) if stage == "theory" else pool
-
     def stage_fields(self, stage: str) -> dict[str, Any]:
         """The fields that can change a stage's result, those of the stages it reads included."""
-        closure = {stage, *self.reads(stage)}
+        closure = {stage, *STAGES[stage].reads(self)}
         values = {field: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {
             field.name: value
@@ -365,15 +348,10 @@ class Config:
         }
 
     def _changed_by(self, field: dataclasses.Field) -> set[str]:
-        """The stages whose result a field can change; a sketch is made where features are, of a
-        kernel under a head.
-        """
+        """The stages whose result a field can change."""
         stages = set(field.metadata["stages"])
-        return (
-            stages | {"extract"}
-            if self.projection and field.name in ("kernel", "head_seed")
-            else stages
-        )
+        sketched = self.projection and field.name in ("kernel", "head_seed")
+        return stages | {"extract"} if sketched else stages  # the sketch takes the features' place
 
     def stage_hash(self, stage: str) -> str:
         """BLAKE2b-128 of the canonical JSON of `stage_fields`."""
@@ -394,12 +372,17 @@ class Config:
         kernel = "" if label == "features" else f"-{label.replace(' ', '')}"
         slug = f"{self.model}-{self.init}{kernel}-{source}-n{self.train}-{size}"
         slug = re.sub(r"[^A-Za-z0-9._-]+", "_", slug)
-        return f"{slug}-{durable.digest(''.join(self.stage_hash(stage) for stage in STAGES).encode())[:8]}"
+        hashes = "".join(self.stage_hash(stage) for stage in _WITH_FIELDS)
+        return f"{slug}-{durable.digest(hashes.encode())[:8]}"
 
 
 FIELDS: Mapping[str, dataclasses.Field] = {
     field.name: field for field in dataclasses.fields(Config)
 }
+_WITH_FIELDS = tuple(
+    stage for stage in STAGES if any(stage in field.metadata["stages"] for field in FIELDS.values())
+)
+"""Stages with fields of their own; the hash in a run's name covers them."""
 
 
 @dataclass(frozen=True)
@@ -414,7 +397,8 @@ class Experiment:
     @property
     def report_name(self) -> str:
         """The experiment's name and the first 8 characters of a hash of its runs' names."""
-        return f"{self.name}-{durable.digest(' '.join(run.run_name for run in self.runs).encode())[:8]}"
+        names = " ".join(run.run_name for run in self.runs)
+        return f"{self.name}-{durable.digest(names.encode())[:8]}"
 
 
 def load_experiment(config: str | None, overrides: Mapping[str, Any]) -> Experiment:

@@ -8,6 +8,7 @@ outputs of the stages it read, and a checksum of each file it wrote.
 import dataclasses
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import sys
@@ -60,6 +61,10 @@ class FileRecord:
             return False
         return status.st_mtime_ns == self.mtime_ns or durable.file_digest(path) == self.blake2b
 
+    def holds(self, path: Path) -> bool:
+        """Whether the bytes of a file are those recorded, whatever its time says."""
+        return path.stat().st_size == self.size and durable.file_digest(path) == self.blake2b
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -72,7 +77,7 @@ class Manifest:
         inputs: files outside the run that were read, by role.
         upstream: for each stage read, the digest of its outputs.
         outputs: files written, by path relative to the run directory.
-        details: what else the stage wants to tell: indices, counts, checks.
+        details: What else the stage records: indices, counts, checks.
         seconds: wall time of the stage's work.
         provenance: versions, device, and when and from where the result came.
     """
@@ -145,6 +150,17 @@ def provenance() -> dict[str, Any]:
         except importlib.metadata.PackageNotFoundError:
             versions[package] = "not installed"
     return {"python": sys.version.split()[0], "platform": platform.platform(), "versions": versions}
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON has it: a number that is not finite is null, a path is text."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (str, int)) else str(value)
 
 
 def _folder_record(folder: Path) -> FileRecord:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import Field, dataclass
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import h5py
@@ -28,15 +29,13 @@ from rmtgen.errors import (
     did_you_mean,
 )
 from rmtgen.runs.config import FIELDS, Config
+from rmtgen.runs.graph import RUN_STAGES, STAGES
 from rmtgen.runs.manifest import Manifest
-from rmtgen.runs.rundir import RUNS
+from rmtgen.runs.rundir import RUNS, stored_dim
 from rmtgen.store import durable
 from rmtgen.store.feature_store import FeatureStore
 from rmtgen.store.gram_store import GramStore
 from rmtgen.store.shards import JOURNAL
-
-STAGES = ("extract", "gram", "spectrum", "risk", "theory")
-"""The stages that leave something in a run's directory, in their order."""
 
 
 class TrainTest(NamedTuple):
@@ -117,7 +116,7 @@ class Run:
         return self.path.name
 
     def __repr__(self) -> str:
-        lacking = [stage for stage in STAGES if stage not in {*self.stages, *self.unneeded}]
+        lacking = [stage for stage in RUN_STAGES if stage not in {*self.stages, *self.unneeded}]
         seconds = sum(manifest.seconds for manifest in self.stages.values())
         return (
             f"Run({str(self.path)!r}: {self.config['train']} + {self.config['test']} images; done"
@@ -204,11 +203,15 @@ class Run:
 
     @property
     def unneeded(self) -> tuple[str, ...]:
-        """Stages that are not done because nothing reads them."""
-        return (
-            ("gram",)
-            if "gram" not in self.stages and self.config.get("solve_from") == "features"
-            else ()
+        """Stages that are not done because no stage reads their result."""
+        if "solve_from" not in self.config:  # stored by the stages that solve
+            return ()
+        stored, extracted = SimpleNamespace(**self.config), self.stages.get("extract")
+        dim = stored_dim(extracted) if extracted else None
+        return tuple(
+            stage
+            for stage in RUN_STAGES
+            if stage not in self.stages and not STAGES[stage].needed(stored, dim)
         )
 
     @cached_property
@@ -217,8 +220,10 @@ class Run:
         return FeatureStore.open(self.path)
 
     def command(self, stage: str) -> str:
-        """What to type to make a stage of this run: the stored settings that are no defaults; in
-        words, which are not stored yet.
+        """The command that makes a stage of this run.
+
+        It holds the stored settings that differ from the defaults; those that no stage has stored
+        yet are named after it.
         """
         return _command(self, stage)
 
@@ -296,16 +301,16 @@ def load_run(path: str | Path) -> Run:
             than each other.
     """
     folder = _existing(path)
-    stages = {stage: manifest for stage in STAGES if (manifest := Manifest.read(folder, stage))}
+    stages = {stage: manifest for stage in RUN_STAGES if (manifest := Manifest.read(folder, stage))}
     if not stages:
         runs = [found.parent.name for found in folder.glob("*/extract.json")]
         inside = (
             f" There are runs in it. {did_you_mean('', runs)}"
             if runs
-            else " Runs are made by `make all`."
+            else " Runs are made by `rmtgen run`."
         )
         raise MissingInputError(
-            f"no run at {folder}: expected {'.json, '.join(STAGES)}.json, or one of them.{inside}"
+            f"no run at {folder}: expected {'.json, '.join(RUN_STAGES)}.json, or one of them.{inside}"
         )
     config: dict[str, object] = {}
     for stage, manifest in stages.items():
@@ -337,7 +342,7 @@ def _existing(path: str | Path) -> Path:
             f"path must be that of a run's directory: got {str(path)[:200]!r} ({reason})."
         ) from None
     runs = [found.parent.name for found in folder.parent.glob("*/extract.json")]
-    near = did_you_mean(folder.name, runs) if runs else "Runs are made by `make all`."
+    near = did_you_mean(folder.name, runs) if runs else "Runs are made by `rmtgen run`."
     raise MissingInputError(f"no run at {folder}: no such directory. {near}")
 
 
@@ -369,34 +374,22 @@ def _eigensolves(file: h5py.File) -> Iterator[Eigensolve]:
 
 
 def _command(run: Run, stage: str) -> str:
-    """The command that makes a stage of a run: its stored settings but for defaults, and which of
-    them nothing has stored yet.
-    """
+    """The command that makes a stage of a run: see `Run.command`."""
     values = {name: value for name, value in run.config.items() if name in FIELDS}
-    if (
-        run.path.parent.name == RUNS
-        and run.path.parent.parent != Path(FIELDS["output"].default).resolve()
-    ):
+    default = Path(FIELDS["output"].default).resolve()
+    if run.path.parent.name == RUNS and run.path.parent.parent != default:
         values["output"] = run.path.parent.parent
-    words = {
-        name: _word(value)
-        for name, value in values.items()
-        if _word(value) != _word(FIELDS[name].default)
-    }
-    command = shlex.join(
-        ["make", stage, *(f"{name.upper()}={word}" for name, word in words.items())]
-    )
-    unknown = (
-        []
-        if _is_whole(run)
-        else [name for name, field in FIELDS.items() if _is_unknown(run, field)]
-    )
-    said = f" with what was set of {', '.join(unknown)}, which is not stored yet" if unknown else ""
-    return f"`{command.replace('$', '$$')}`{said}"  # make expands a single $
+    words = {name: _word(value) for name, value in values.items()}
+    given = [f"{key}={word}" for key, word in words.items() if word != _word(FIELDS[key].default)]
+    command = shlex.join(["rmtgen", "run", "--stage", stage, *given])
+    unknown = [name for name, field in FIELDS.items() if _is_unknown(run, field)]
+    if _is_whole(run) or not unknown:
+        return f"`{command}`"
+    return f"`{command}` with what was set of {', '.join(unknown)}, which is not stored yet"
 
 
 def _word(value: object) -> str:
-    """A field's value as a make variable takes it."""
+    """A field's value as the command line takes it."""
     if isinstance(value, (list, tuple)):
         return ",".join(str(item) for item in value)
     return "none" if value is None else str(value)

@@ -17,6 +17,7 @@ from rmtgen.linalg.modes import Modes, feature_modes, gram_modes_batch
 from rmtgen.ridge import COLUMNS, resolve_ridges, ridge_path, ridge_path_features
 from rmtgen.ridge.targets import Targets, encode_targets
 from rmtgen.runs.config import Config
+from rmtgen.runs.graph import solves_gram
 from rmtgen.store.feature_store import FeatureStore
 from rmtgen.store.gram_store import GramStore
 
@@ -201,13 +202,6 @@ def cells(config: Config) -> list[Cell]:
         for n in config.sizes
         for trial in range(config.trials if n < config.train else 1)
     ]
-
-
-def solves_gram(config: Config, dim: int) -> bool:
-    """Whether a run is solved from its Gram matrix: where that is the smaller problem (N ≤ p) or
-    was asked for.
-    """
-    return config.solve_from == "gram" or (config.solve_from == "auto" and config.train <= dim)
 
 
 def curve_sizes(config: Config, is_gram: bool) -> np.ndarray:
