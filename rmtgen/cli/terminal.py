@@ -17,17 +17,12 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO, TypeVar
+from typing import TextIO
 
 from rmtgen.report.wording import shorten
 from rmtgen.runs.manifest import plain
 from rmtgen.stages.engine import Outcome
 from rmtgen.stages.progress import HASH, capable
-
-if TYPE_CHECKING:
-    pass
-
-T = TypeVar("T")
 
 STYLES = {"bold": "1", "dim": "2", "red": "31", "yellow": "33"}
 LOG_COLOURS = {"error": "red", "warning": "yellow"}
@@ -136,7 +131,7 @@ class Transcript:
         self.show_next(shlex.join(["open", str(folder / "report.html")]))
 
     def show_next(self, command: str) -> None:
-        """Show what to type next as part of the result, also where nobody watches."""
+        """Show what to type next as part of the result, also where stdout is no terminal."""
         self.next_command, self._next_shown = command, True
         self.show(command, "bold")
 
@@ -199,16 +194,17 @@ def _row(outcome: Outcome, name_width: int, columns: int | None) -> str:
 
 
 def _name_width(names: Sequence[str], columns: int | None) -> int:
-    """Columns of the names: beside what was done if that tells them apart, else as many as a row
-    has.
+    """Columns of the names: the room beside what was done if shortened names differ there.
+
+    Where they do not, a name takes the room of the whole row.
     """
     longest = max(map(len, names))
     if columns is None:
         return longest
     room = max(NARROWEST, columns - STAGE_WIDTH - TIME_WIDTH - 2)
     beside = max(NARROWEST, room - WHAT_WIDTH - 2)
-    told_apart = len({name[: beside - HASH - 1] for name in names}) == len(names)
-    return min(longest, beside if told_apart else room)
+    distinct = len({name[: beside - HASH - 1] for name in names}) == len(names)
+    return min(longest, beside if distinct else room)
 
 
 def fit(text: str, columns: int | None) -> str:
@@ -239,7 +235,7 @@ def _fit_block(lines: list[str], columns: int) -> list[str]:
 
 
 def _narrowed(cells: list[list[str]], columns: int) -> list[str]:
-    """The table, one space between columns; the names of those that there is no room for, under it."""
+    """The table with one space between columns, and under it the columns that do not fit."""
     widths = [len(dashes) for dashes in cells[1]]
     first = min(widths[0], max(NARROWEST, columns - sum(width + 1 for width in widths[1:])))
     ends = itertools.accumulate(width + 1 for width in widths[1:])

@@ -40,7 +40,8 @@ def _checked(folder: Path, transcript: Transcript) -> RmtgenError | None:
         for stage, manifest in load_run(folder).stages.items():
             _check(folder, manifest)
             size = sum(record.size for record in manifest.outputs.values())
-            said = f"{len(manifest.outputs)} files, {size:,} bytes"
+            count = len(manifest.outputs)
+            said = f"{count} file{'s' if count > 1 else ''}, {size:,} bytes"
             transcript.add(Outcome(stage, folder.name, folder, "verified", manifest.seconds, said))
     except RmtgenError as error:
         return error

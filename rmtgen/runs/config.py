@@ -140,11 +140,19 @@ def _field(
     *,
     option: bool = False,
 ) -> Any:
-    """A field of `Config`; an option that is None is as if it were not there, so that a new one
-    leaves old hashes as they were.
+    """A field of `Config`, with its default as a user writes it.
+
+    An option that is None is left out of the hashes, so that a new one leaves old hashes alone.
     """
-    metadata = {"parse": parse, "stages": tuple(stages), "help": text, "option": option}
-    return dataclasses.field(default=default, metadata=metadata)
+    written = "none" if default is None else str(default)
+    metadata = {
+        "parse": parse,
+        "default": written.lower() if isinstance(default, bool) else written,
+        "stages": tuple(stages),
+        "help": text,
+        "option": option,
+    }
+    return dataclasses.field(default=parse(default), metadata=metadata)
 
 
 def kernel_label(kernel: str, heads: int | None = None, projection: int | None = None) -> str:
@@ -161,7 +169,7 @@ _SOLVES = ("spectrum", "risk")
 
 @dataclass(frozen=True)
 class Config:
-    """Everything one run depends on; see each field's help (`python -m pipelines.plan --help`)."""
+    """Everything one run depends on; see each field's help (`rmtgen run --help`)."""
 
     dataset: str = _field(
         "cifar100",
@@ -181,7 +189,10 @@ class Config:
         "draw pool and test set class-balanced (trials stay plain shuffles of the pool)",
     )
     on_corrupt: str = _field(
-        "refuse", _one_of("refuse", "skip"), ("extract",), "what to do with damaged image files"
+        "refuse",
+        _one_of("refuse", "skip"),
+        ("extract",),
+        "what to do with damaged image files: refuse or skip",
     )
     model: str = _field(
         "resnet50",
@@ -193,7 +204,7 @@ class Config:
         "pretrained",
         _one_of("pretrained", "random"),
         ("extract",),
-        "weights; several make several runs",
+        "weights: pretrained or random; both make two runs",
     )
     weights: str | None = _field(
         None,
@@ -215,7 +226,10 @@ class Config:
         "images in a forward pass, and in a resumable part of the features",
     )
     fp32_precision: str = _field(
-        "ieee", _one_of("ieee", "tf32"), ("extract", "gram"), "float32 products on CUDA"
+        "ieee",
+        _one_of("ieee", "tf32"),
+        ("extract", "gram"),
+        "float32 products on CUDA: ieee or tf32",
     )
     kernel: str = _field(
         "features",
@@ -254,14 +268,17 @@ class Config:
     )
     tile: int = _field(1024, _whole(16), ("gram",), "edge of a tile of the Gram matrix, in samples")
     targets: str = _field(
-        "centered", _one_of("onehot", "centered", "intercept"), _SOLVES, "label coding"
+        "centered",
+        _one_of("onehot", "centered", "intercept"),
+        _SOLVES,
+        "label coding: onehot, centered or intercept",
     )
     sizes: tuple[int, ...] | str = _field(
         "auto", _sizes, _SOLVES, "sample sizes n; auto: 8 in geometric steps up to train"
     )
     trials: int = _field(3, _whole(1), _SOLVES, "seeded shuffles of the pool at each size")
     ridges: tuple[float, ...] = _field(
-        parse_grid("0,1e-8:1e2:21", integers=False),
+        "0,1e-8:1e2:21",
         lambda value: parse_grid(value, integers=False),
         ("risk",),
         "ridges relative to tr K/N; low:high:count is a geometric range",
@@ -280,7 +297,7 @@ class Config:
         None, _optional(_whole(0, 256)), (), "processes that decode images; none: chosen by device"
     )
     memory: int = _field(
-        parse_bytes("4GiB"),
+        "4GiB",
         parse_bytes,
         (),
         "budget of the entk and of the batched eigensolves, as in 4GiB",
@@ -409,7 +426,7 @@ def load_experiment(config: str | None, overrides: Mapping[str, Any]) -> Experim
     the first.
 
     Args:
-        config: a path, the name of a file in `pipelines/experiments`, or None for the defaults.
+        config: a path, the name of a shipped configuration, or None for the defaults.
         overrides: field values as text, from flags and make variables; names in any case.
 
     Raises:

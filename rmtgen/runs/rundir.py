@@ -149,8 +149,8 @@ class ResultDir(ABC):
             for name in now.keys() | manifest.upstream.keys()
             if now.get(name) != manifest.upstream.get(name)
         }
-        # a result that nothing reads any more may be gone
-        changed = [name for name in sorted(names) if name in now or self.needs(name)]
+        # a result that nothing reads may be gone, or be another one
+        changed = [name for name in sorted(names) if name not in STAGES or self.needs(name)]
         if not changed:
             return None
         return StaleInputError(
