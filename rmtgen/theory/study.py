@@ -16,8 +16,9 @@ from rmtgen.errors import UsageError, warn
 from rmtgen.linalg.cells import Cell
 from rmtgen.linalg.modes import Modes
 from rmtgen.linalg.spectrum import Spectra, Spectrum
+from rmtgen.ridge.pool import Pool
 from rmtgen.runs.config import Config
-from rmtgen.stages.pool import Pool
+from rmtgen.stages.pool import load_pool
 from rmtgen.theory import baselines
 from rmtgen.theory.alignment import (
     Population,
@@ -106,7 +107,7 @@ class Study:
         curve = pd.read_csv(dense) if dense.exists() else None
         return cls(
             config,
-            Pool.load(folder, config, device),
+            load_pool(folder, config, device),
             pd.read_csv(folder / "risk.csv"),
             spectra,
             curve,

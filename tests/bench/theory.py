@@ -9,9 +9,10 @@ import torch
 
 from rmtgen.linalg.cells import Cell
 from rmtgen.linalg.modes import gram_modes, target_spectrum
+from rmtgen.ridge.pool import Pool
 from rmtgen.ridge.targets import encode_targets
 from rmtgen.runs.config import Config
-from rmtgen.stages.pool import Pool, cells
+from rmtgen.stages.pool import cells
 from rmtgen.theory.study import ANALYSES, Study
 from rmtgen.theory.transport import PoolSpectrum
 
@@ -38,7 +39,10 @@ def prepared():
     rows, tests = (torch.from_numpy(part) for part in np.split(features, [N]))
     config = Config(train=N, test=M, sizes=SIZES, trials=1)
     pool = Pool(rows @ rows.mT, tests @ rows.mT, True, *encoded)
-    risk = pd.concat([pool.risk(cell, config) for cell in cells(config)], ignore_index=True)
+    risk = pd.concat(
+        [pool.risk(cell, config.ridges, seed=config.seed) for cell in cells(config)],
+        ignore_index=True,
+    )
     orders = {cell.name: cell.order(config.seed, config.train) for cell in cells(config)}
     modes = {name: next(pool.modes([order], config.memory)) for name, order in orders.items()}
     spectra = {
