@@ -26,8 +26,12 @@ _PACKAGES = ("rmtgen", "torch", "torchvision", "timm", "h5py", "numpy", "scipy",
 
 @dataclass(frozen=True)
 class FileRecord:
-    """A file as it was: size in bytes, modification time in ns, and BLAKE2b-128 (of the listing,
-    for a folder).
+    """The record of a file, or of a folder.
+
+    Attributes:
+        size: Size in bytes.
+        mtime_ns: Time of the last modification, in ns.
+        blake2b: BLAKE2b-128 of the content; of the listing, for a folder.
     """
 
     size: int
@@ -49,9 +53,7 @@ class FileRecord:
         return cls(status.st_size, status.st_mtime_ns, durable.file_digest(path))
 
     def still_describes(self, path: Path) -> bool:
-        """Whether `path` is what it was. The content is read again only where size or time leave a
-        doubt.
-        """
+        """Whether `path` is what it was; the content is read again only where its time changed."""
         if not path.exists():
             return False
         if path.is_dir():
@@ -164,8 +166,9 @@ def plain(value: Any) -> Any:
 
 
 def _folder_record(folder: Path) -> FileRecord:
-    """What a listing shows, links followed, hidden entries left out. Content is not read, so a
-    folder of a million images stays cheap.
+    """The record of a folder's listing, links followed, hidden entries left out.
+
+    The content is not read, so that a folder of a million images stays cheap.
     """
     listing, total, newest = [], 0, 0
     for place, folders, names in os.walk(folder, followlinks=True):

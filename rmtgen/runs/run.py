@@ -1,8 +1,8 @@
-"""A run read back: what its stages left in its directory, by attributes, from that directory alone.
+"""A run read back from its directory: the results of its stages as attributes.
 
-Opening a run reads its manifests. Each attribute is read when it is first asked for, after its
-bytes were compared with what the manifest of its stage recorded, and kept. A half-finished run
-opens too: what it lacks is refused by name, with the command that makes it.
+Opening a run reads its manifests. An attribute is read on first access, after its bytes were
+compared with the checksum in the manifest of its stage, and kept. A half-finished run opens too;
+access to a missing result raises an error that names the command that makes it.
 
 Notation: N train and M test samples, p features, c outputs, r modes.
 """
@@ -50,17 +50,17 @@ class Run:
     """A run's directory, from `load_run`.
 
     Attributes:
-        path: the directory.
-        stages: the manifest of each stage that is done: `seconds`, `provenance`, `details`,
-            `outputs` and more.
-        config: the fields of `rmtgen.runs.config.Config` that these have stored, as JSON has them:
-            those that can change their results.
+        path: The directory.
+        stages: The manifest of each finished stage: `seconds`, `provenance`, `details`, `outputs`
+            and more.
+        config: The fields of `rmtgen.runs.config.Config` that can change the results of these
+            stages, as JSON has them.
 
     Raises:
-        MissingInputError: on asking for another attribute: the stage that makes it is not done, or
-            its file is gone; with the command.
-        CorruptInputError: likewise: its file is not what the stage wrote.
-        StaleInputError: likewise: the stage was made from other results than those there now.
+        MissingInputError: On access to another attribute, where the stage that makes it is not
+            done, or where its file is gone; the message names the command.
+        CorruptInputError: On access, where its file is not what the stage wrote.
+        StaleInputError: On access, where the stage was made from other results than those there.
     """
 
     path: Path
@@ -83,21 +83,18 @@ class Run:
 
     @cached_property
     def risk(self) -> pd.DataFrame:
-        """risk.csv: one row a size, trial and ridge. `rmtgen.runs.columns` describes its columns."""
+        """risk.csv: one row per size, trial and ridge; `rmtgen.runs.columns` describes it."""
         return self._table("risk", "risk.csv")
 
     @cached_property
     def curve(self) -> pd.DataFrame | None:
         """curve.csv: the learning curve dense in n; None for a run made before there was one."""
-        return (
-            self._table("risk", "curve.csv") if "curve.csv" in self._done("risk").outputs else None
-        )
+        there = "curve.csv" in self._done("risk").outputs
+        return self._table("risk", "curve.csv") if there else None
 
     @cached_property
     def theory(self) -> Mapping[str, pd.DataFrame]:
-        """The table of each analysis by its name, as `rmtgen.theory.study.Study` makes them;
-        `predictions` is theory.csv.
-        """
+        """The table of each analysis of `rmtgen.study`, by name; `predictions` is theory.csv."""
         with self._hdf5("theory", "theory.h5") as file:
             return {
                 name: pd.DataFrame({key: _column(group[key]) for key in group})
@@ -115,9 +112,7 @@ class Run:
 
     @cached_property
     def gram(self) -> GramStore | None:
-        """The Gram matrix, to be read in whole or in part; None where features were solved from and
-        none was made.
-        """
+        """The Gram matrix, to be read in whole or in part; None where none was needed."""
         if "gram" in self.unneeded:
             return None
         self._check_store("gram", "gram")
@@ -146,10 +141,8 @@ class Run:
 
     @cached_property
     def targets(self) -> TrainTest:
-        """The labels as the regression's targets, (N, c) and (M, c), float64; before centring,
-        where there is an intercept.
-        """
-        # here, because it imports torch, which takes seconds and which nothing else of a run needs
+        """The encoded labels, (N, c) and (M, c), float64; an intercept does not centre them."""
+        # here, because it imports torch, which takes seconds and which no other attribute needs
         from rmtgen.ridge.targets import encode_targets
 
         if "targets" not in self.config:  # stored by the stages that solve
@@ -208,7 +201,7 @@ class Run:
         return manifest
 
     def _verified(self, stage: str, name: str) -> bytes:
-        """The bytes of a file, once they are known to be those that its stage wrote."""
+        """The bytes of a file, after their checksum was compared with the manifest."""
         path, record = self.path / name, self._done(stage).outputs.get(name)
         if record is None:
             raise CorruptInputError(
@@ -235,9 +228,7 @@ class Run:
         return h5py.File(io.BytesIO(self._verified(stage, name)), "r")
 
     def _check_store(self, stage: str, store: str) -> None:
-        """Compare a store's view and its journal; the journal has the digests that the store
-        compares each shard with as it reads.
-        """
+        """Verify a store's view and its journal; the store verifies each shard as it reads."""
         for name in (f"{store}.h5", f"{store}/{JOURNAL}"):
             self._verified(stage, name)
 
@@ -269,7 +260,8 @@ def load_run(path: str | Path) -> Run:
             else " Runs are made by `rmtgen run`."
         )
         raise MissingInputError(
-            f"no run at {folder}: expected {'.json, '.join(RUN_STAGES)}.json, or one of them.{inside}"
+            f"no run at {folder}: expected {'.json, '.join(RUN_STAGES)}.json, or one of"
+            f" them.{inside}"
         )
     config: dict[str, object] = {}
     for stage, manifest in stages.items():
@@ -306,7 +298,7 @@ def _existing(path: str | Path) -> Path:
 
 
 def _is_sound(stage: str, manifest: Manifest) -> bool:
-    """Whether a manifest's parts are of their types and its settings those that it was hashed with."""
+    """Whether the parts of a manifest have their types, and its settings the hash it states."""
     parts = (manifest.spec, manifest.upstream, manifest.details, manifest.provenance)
     if not all(isinstance(part, dict) for part in parts) or not isinstance(
         manifest.seconds, (int, float)

@@ -32,17 +32,11 @@ Make = Callable[[str, Sequence[int]], Iterable[tuple[int, Tensor]]]
 
 
 def work(job: Job) -> Result:
-    """Load the backbone, draw the subsets, and store the features of every batch that is not there
-    yet.
-    """
+    """Load the backbone, draw the subsets, and store the features that are not there yet."""
     config = job.config
-    device = default_device(
-        config.device
-    )  # what is checked in no time comes before what takes minutes
-    backbone, split = (
-        open_backbone(config, head="random" if config.projection else None),
-        open_images(config),
-    )
+    device = default_device(config.device)  # checked at once, before what takes minutes
+    backbone = open_backbone(config, head="random" if config.projection else None)
+    split = open_images(config)
     found = local_inputs(config)
     inputs = {role: FileRecord.of(path) for role, path in found.items()}
     labels = split.train.labels, split.test.labels

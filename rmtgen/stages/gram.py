@@ -42,8 +42,8 @@ def work(job: Job) -> Result:
         "computed": len(pending),
     }
     remarks = kernel.remarks() if pending else {}
-    said = "".join(f", {name.replace('_', ' ')} {value:.1%}" for name, value in remarks.items())
-    return Result(store.files(), f"{shape} Gram matrix in {total} tiles{said}", details | remarks)
+    noted = "".join(f", {name.replace('_', ' ')} {value:.1%}" for name, value in remarks.items())
+    return Result(store.files(), f"{shape} Gram matrix in {total} tiles{noted}", details | remarks)
 
 
 class _Linear:
