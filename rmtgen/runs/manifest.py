@@ -101,6 +101,22 @@ class Manifest:
             durable.canonical_json({name: r.blake2b for name, r in self.outputs.items()}).encode()
         )
 
+    def stale(self, folder: Path, upstream: Mapping[str, str]) -> StaleInputError | None:
+        """The error for a result that was made from other results than those there now.
+
+        Args:
+            folder: The directory of the result.
+            upstream: The digest of the outputs of each stage that is there now and was read.
+        """
+        changed = [name for name, now in upstream.items() if self.upstream.get(name) != now]
+        if not changed:
+            return None
+        return StaleInputError(
+            f"{folder}/{self.stage}.json must be made from the results that are there now: got"
+            f" other results of {', '.join(changed)}. It is not overwritten: delete it together"
+            f' with what it lists under "outputs", or move {folder} away, and run again.'
+        )
+
     def write(self, folder: Path) -> None:
         """Write `STAGE.json` durably.
 

@@ -186,18 +186,13 @@ class Run:
                 f"stage {stage} is not done for this run: no {self.path}/{stage}.json. Run"
                 f" {_command(self, stage)}."
             )
-        there = {
+        upstream = {
             name: self.stages[name].outputs_digest
             for name in manifest.upstream
             if name in self.stages
         }
-        changed = [name for name, digest in there.items() if digest != manifest.upstream[name]]
-        if changed:
-            raise StaleInputError(
-                f"{self.path}/{stage}.json was made from other results of {' and '.join(changed)}"
-                " than those there now. Delete it together "
-                f'with what it lists under "outputs", and run {_command(self, stage)}.'
-            )
+        if stale := manifest.stale(self.path, upstream):
+            raise stale
         return manifest
 
     def _verified(self, stage: str, name: str) -> bytes:
@@ -212,14 +207,8 @@ class Run:
             raise MissingInputError(
                 f"{path} is gone. Run {_command(self, stage)}: it makes just that again."
             )
-        content = path.read_bytes()
-        if durable.digest(content) != record.blake2b:
-            raise CorruptInputError(
-                f"{path} is not what stage {stage} wrote: expected {record.size} bytes with BLAKE2b"
-                f" {record.blake2b}, got {len(content)} bytes with {durable.digest(content)}."
-                f" Delete it and run {_command(self, stage)}."
-            )
-        return content
+        remedy = f"Delete it and run {_command(self, stage)}."
+        return durable.read_verified(path, record.size, record.blake2b, remedy)
 
     def _table(self, stage: str, name: str) -> pd.DataFrame:
         return pd.read_csv(io.BytesIO(self._verified(stage, name)))
