@@ -1,9 +1,9 @@
-"""What to compute: one frozen `Config` for each run, from YAML, flags and make variables.
+"""Configuration: one frozen `Config` per run, from YAML, flags and make variables.
 
 A field is declared once, in `Config`, with its help, its parser and the stages whose result it
-changes. From that follow the flags, the YAML keys, the suggestions for a mistyped key, and the
-hashes: a stage's hash covers exactly the fields that can change its result, so that a change of the
-ridge grid re-uses the features, and a change of the device re-uses everything.
+changes. The flags, the YAML keys, the suggestions for a mistyped key and the hashes follow from the
+declaration. The hash of a stage covers exactly the fields that can change its result: a change of
+the ridge grid reuses the features, and a change of the device reuses everything.
 """
 
 import dataclasses
@@ -25,16 +25,22 @@ EXPERIMENTS = Path(__file__).parent / "experiments"
 
 _MOST_IN_RANGE = 10_000
 _LISTS = ("model", "init", "kernel")
-"""Fields that may list several values: the experiment is one run for each combination."""
+"""Fields that may list several values; an experiment has one run per combination."""
 
 
 def parse_grid(value: Any, *, integers: bool) -> tuple[float, ...]:
-    """A grid of numbers: a list, or text like "0,1e-8:1e2:21", where low:high:count is a geometric
-    range.
+    """Parse a grid of numbers, in the order given and without duplicates.
+
+    Args:
+        value: A list, or text such as "0,1e-8:1e2:21", where low:high:count is a geometric range.
+        integers: Round the numbers of a range to integers, and refuse other fractions.
+
+    Returns:
+        The numbers.
 
     Raises:
-        UsageError: a term is not a number ≥ 0 or a range with 0 < low < high and count ≥ 2; an
-            empty grid; not integers where they must be.
+        UsageError: A term is neither a number ≥ 0 nor a range with 0 < low < high and count ≥ 2;
+            the grid is empty; or a number is not whole where it must be.
     """
     terms = value if isinstance(value, (list, tuple)) else str(value).split(",")
     numbers = [number for term in terms for number in _grid_term(str(term).strip())]
@@ -140,9 +146,15 @@ def _field(
     *,
     option: bool = False,
 ) -> Any:
-    """A field of `Config`, with its default as a user writes it.
+    """Declare a field of `Config`.
 
-    An option that is None is left out of the hashes, so that a new one leaves old hashes alone.
+    Args:
+        default: Default value, as YAML or the command line gives it.
+        parse: Function from what YAML or the command line gives to the value; raises `UsageError`.
+        stages: Stages whose own result the field can change.
+        text: Help text.
+        option: Leave the field out of the hashes where it is None, so that a new field changes no
+            hash of an earlier run.
     """
     written = "none" if default is None else str(default)
     metadata = {
@@ -157,11 +169,8 @@ def _field(
 
 def kernel_label(kernel: str, heads: int | None = None, projection: int | None = None) -> str:
     """A kernel in a few words: features, entk, entk 4 heads, entk sketch 4096."""
-    return (
-        kernel
-        + (f" {heads} heads" if heads else "")
-        + (f" sketch {projection}" if projection else "")
-    )
+    head = f" {heads} heads" if heads else ""
+    return f"{kernel}{head}{f' sketch {projection}' if projection else ''}"
 
 
 _SOLVES = ("spectrum", "risk")
@@ -169,7 +178,7 @@ _SOLVES = ("spectrum", "risk")
 
 @dataclass(frozen=True)
 class Config:
-    """Everything one run depends on; see each field's help (`rmtgen run --help`)."""
+    """Everything one run depends on; `rmtgen run --help` explains each field."""
 
     dataset: str = _field(
         "cifar100",
@@ -327,9 +336,7 @@ class Config:
             )
 
     def _resolve_kernel(self) -> None:
-        """Fields that mean nothing for one kernel get one value, so that equal runs have equal
-        hashes.
-        """
+        """Give fields that mean nothing for the kernel one value: equal runs, equal hashes."""
         unset = () if self.kernel == "entk" else ("head_seed", "heads", "projection")
         for name in unset:
             object.__setattr__(self, name, FIELDS[name].default)
@@ -404,9 +411,7 @@ _WITH_FIELDS = tuple(
 
 @dataclass(frozen=True)
 class Experiment:
-    """A named set of runs that share everything but the backbone, the initialisation and the
-    kernel.
-    """
+    """A named set of runs, which differ in the backbone, the initialisation or the kernel."""
 
     name: str
     runs: tuple[Config, ...]
@@ -419,19 +424,21 @@ class Experiment:
 
 
 def load_experiment(config: str | None, overrides: Mapping[str, Any]) -> Experiment:
-    """Read a YAML file, lay `overrides` over it, and make one `Config` for each model, init and
-    kernel.
+    """Read a YAML file, apply overrides, and make one `Config` per model, init and kernel.
 
-    A file of several documents describes several groups of runs: each further document is laid over
-    the first.
+    A file of several documents describes several groups of runs; each further document overrides
+    keys of the first.
 
     Args:
-        config: a path, the name of a shipped configuration, or None for the defaults.
-        overrides: field values as text, from flags and make variables; names in any case.
+        config: Path of a YAML file, name of a shipped experiment, or None for the defaults.
+        overrides: Field values as text, from flags and make variables; names in any case.
+
+    Returns:
+        The experiment, without duplicate runs.
 
     Raises:
-        MissingInputError: no such file.
-        UsageError: every unknown key and every value that does not parse, collected in one message.
+        MissingInputError: There is no such file.
+        UsageError: Some keys are unknown or some values do not parse; all are in one message.
     """
     name, documents = ("run", [{}]) if config is None else _read_yaml(_find(config))
     first, *others = documents
@@ -442,7 +449,7 @@ def load_experiment(config: str | None, overrides: Mapping[str, Any]) -> Experim
 
 
 def _runs(values: Mapping[str, Any]) -> list[Config]:
-    """One `Config` for each model, init and kernel of one document."""
+    """One `Config` per model, init and kernel of one document."""
     parsed, problems = {}, []
     for key, value in values.items():
         try:

@@ -26,8 +26,12 @@ _PACKAGES = ("rmtgen", "torch", "torchvision", "timm", "h5py", "numpy", "scipy",
 
 @dataclass(frozen=True)
 class FileRecord:
-    """A file as it was: size in bytes, modification time in ns, and BLAKE2b-128 (of the listing,
-    for a folder).
+    """The record of a file, or of a folder.
+
+    Attributes:
+        size: Size in bytes.
+        mtime_ns: Time of the last modification, in ns.
+        blake2b: BLAKE2b-128 of the content; of the listing, for a folder.
     """
 
     size: int
@@ -49,9 +53,7 @@ class FileRecord:
         return cls(status.st_size, status.st_mtime_ns, durable.file_digest(path))
 
     def still_describes(self, path: Path) -> bool:
-        """Whether `path` is what it was. The content is read again only where size or time leave a
-        doubt.
-        """
+        """Whether `path` is what it was; the content is read again only where its time changed."""
         if not path.exists():
             return False
         if path.is_dir():
@@ -97,6 +99,22 @@ class Manifest:
         """One digest for everything the stage wrote; what stages downstream record."""
         return durable.digest(
             durable.canonical_json({name: r.blake2b for name, r in self.outputs.items()}).encode()
+        )
+
+    def stale(self, folder: Path, upstream: Mapping[str, str]) -> StaleInputError | None:
+        """The error for a result that was made from other results than those there now.
+
+        Args:
+            folder: The directory of the result.
+            upstream: The digest of the outputs of each stage that is there now and was read.
+        """
+        changed = [name for name, now in upstream.items() if self.upstream.get(name) != now]
+        if not changed:
+            return None
+        return StaleInputError(
+            f"{folder}/{self.stage}.json must be made from the results that are there now: got"
+            f" other results of {', '.join(changed)}. It is not overwritten: delete it together"
+            f' with what it lists under "outputs", or move {folder} away, and run again.'
         )
 
     def write(self, folder: Path) -> None:
@@ -164,8 +182,9 @@ def plain(value: Any) -> Any:
 
 
 def _folder_record(folder: Path) -> FileRecord:
-    """What a listing shows, links followed, hidden entries left out. Content is not read, so a
-    folder of a million images stays cheap.
+    """The record of a folder's listing, links followed, hidden entries left out.
+
+    The content is not read, so that a folder of a million images stays cheap.
     """
     listing, total, newest = [], 0, 0
     for place, folders, names in os.walk(folder, followlinks=True):

@@ -125,7 +125,7 @@ class ResultDir(ABC):
             return State(problem=problem)
         if not all((folder / name).exists() for name in manifest.outputs):
             return State()
-        problem = self._other_upstream(folder, manifest)
+        problem = manifest.stale(folder, self.upstream(stage))
         return State(problem=problem) if problem else State(manifest)
 
     def _other_settings(self, folder: Path, manifest: Manifest) -> StaleInputError | None:
@@ -141,23 +141,6 @@ class ResultDir(ABC):
     def _changed_input(self, _folder: Path, _manifest: Manifest) -> StaleInputError | None:
         """The error that an input of the result deserves which is another file now."""
         return None
-
-    def _other_upstream(self, folder: Path, manifest: Manifest) -> StaleInputError | None:
-        now = self.upstream(manifest.stage)
-        names = {
-            name
-            for name in now.keys() | manifest.upstream.keys()
-            if now.get(name) != manifest.upstream.get(name)
-        }
-        # a result that nothing reads may be gone, or be another one
-        changed = [name for name in sorted(names) if name not in STAGES or self.needs(name)]
-        if not changed:
-            return None
-        return StaleInputError(
-            f"{folder}/{manifest.stage}.json must be made from the results that are there now: got"
-            f" other results of {', '.join(changed)}. It is not overwritten: delete it together"
-            f' with what it lists under "outputs", or move {folder} away, and run again.'
-        )
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
         """Hold the directory against other processes: see `locked`."""
@@ -369,15 +352,11 @@ def damaged_output(
         manifest: Its manifest.
         holds: The check of one file, a function of its record and its path.
     """
+    remedy = f"Delete it and run `rmtgen run --stage {manifest.stage}` again."
     for name, record in manifest.outputs.items():
         path = folder / name
         if path.exists() and not holds(record, path):
-            return CorruptInputError(
-                f"{path} is not what stage {manifest.stage} wrote: expected {record.size} bytes"
-                f" with BLAKE2b {record.blake2b}, got {path.stat().st_size} bytes with"
-                f" {durable.file_digest(path)}. Delete it and run"
-                f" `rmtgen run --stage {manifest.stage}` again."
-            )
+            return durable.altered(path, record.size, record.blake2b, remedy)
     return None
 
 

@@ -154,7 +154,7 @@ def run_stage(stage: str, directory: ResultDir) -> Outcome:
 
 
 def _unneeded(stage: str, directory: ResultDir) -> Outcome:
-    """What is said of a stage whose result no stage reads; one made earlier stays."""
+    """The outcome of a stage whose result no stage reads; one made earlier stays."""
     if manifest := directory.state(stage).manifest:
         return _outcome(directory, manifest, "cached")
     said = "not needed: the later stages read the features"

@@ -1,6 +1,7 @@
 """Stage `extract`: images, backbone -> features.h5; for a sketched entk, its rows."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from PIL import Image
@@ -12,6 +13,7 @@ from rmtgen.device import default_device
 from rmtgen.kernels.entk import Entk, Joined, Sketch, sketch_error
 from rmtgen.models.backbones import Backbone
 from rmtgen.models.features import TransformedImages, feature_batches, place
+from rmtgen.runs.config import Config
 from rmtgen.runs.inputs import local_inputs
 from rmtgen.runs.manifest import FileRecord
 from rmtgen.stages.cost import StageCost, Workload
@@ -32,17 +34,11 @@ Make = Callable[[str, Sequence[int]], Iterable[tuple[int, Tensor]]]
 
 
 def work(job: Job) -> Result:
-    """Load the backbone, draw the subsets, and store the features of every batch that is not there
-    yet.
-    """
+    """Load the backbone, draw the subsets, and store the features that are not there yet."""
     config = job.config
-    device = default_device(
-        config.device
-    )  # what is checked in no time comes before what takes minutes
-    backbone, split = (
-        open_backbone(config, head="random" if config.projection else None),
-        open_images(config),
-    )
+    device = default_device(config.device)  # checked at once, before what takes minutes
+    backbone = open_backbone(config, head="random" if config.projection else None)
+    split = open_images(config)
     found = local_inputs(config)
     inputs = {role: FileRecord.of(path) for role, path in found.items()}
     labels = split.train.labels, split.test.labels
@@ -63,10 +59,8 @@ def work(job: Job) -> Result:
     store = FeatureStore.create(job.folder, layout, _fingerprint(job, inputs, details))
     _fill(job, store, (_sketches if config.projection else _features)(job, backbone, split, store))
     store.shards.seal()
-    headline = (
-        f"{sum(map(len, labels))} images × {dim}"
-        f" {'sketched gradients' if config.projection else 'features'}"
-    )
+    columns = "sketched gradients" if config.projection else "features"
+    headline = f"{sum(map(len, labels))} images × {dim} {columns}"
     if config.projection:
         error, bound = _sketch_error(job, backbone, split, store)
         details |= {"sketch_error": error, "sketch_error_bound": bound}
@@ -75,33 +69,28 @@ def work(job: Job) -> Result:
 
 
 def _fingerprint(job: Job, inputs: Mapping[str, FileRecord], details: Mapping[str, object]) -> str:
-    """What the features are made from; shards of another basis are never mixed in."""
+    """What the features are made from; shards of anything else are never mixed in."""
     drawn = [details["train_indices"], details["test_indices"]]
     made_from = {
         "backbone": details["backbone_blake2b"],
         "drawn": durable.digest(durable.canonical_json(drawn).encode()),
     }
-    return job.run.fingerprint(
-        "extract", {**made_from, **{role: record.blake2b for role, record in inputs.items()}}
-    )
+    files = {role: record.blake2b for role, record in inputs.items()}
+    return job.run.fingerprint("extract", made_from | files)
 
 
 def _fill(job: Job, store: FeatureStore, make: Make) -> None:
     """Make and store every batch that is not there yet, both splits under one bar."""
     splits = ("train", "test")
-    pending, total = (
-        {name: store.pending(name) for name in splits},
-        sum(len(store.layout.batches(n)) for n in splits),
-    )
+    pending = {name: store.pending(name) for name in splits}
+    total = sum(len(store.layout.batches(name)) for name in splits)
+    done = total - sum(map(len, pending.values()))
     made = ((name, *batch) for name in splits for batch in make(name, pending[name]))
-    for name, batch, rows in job.progress(
-        made, total, "batch", done=total - sum(map(len, pending.values()))
-    ):
+    for name, batch, rows in job.progress(made, total, "batch", done):
         store.write(name, batch, rows.numpy())
 
 
 def _features(job: Job, backbone: Backbone, split: Split, _store: FeatureStore) -> Make:
-
     config = job.config
     settings = {
         "batch_size": config.batch_size,
@@ -115,15 +104,10 @@ def _features(job: Job, backbone: Backbone, split: Split, _store: FeatureStore) 
 
 
 def _sketches(job: Job, backbone: Backbone, split: Split, store: FeatureStore) -> Make:
-
     config = job.config
     images = Joined(*(TransformedImages(part, backbone) for part in (split.train, split.test)))
-    settings = {
-        "device": config.device,
-        "memory": config.memory,
-        "precision": config.fp32_precision,
-    }
-    sketch = Sketch(backbone.model, images, config.projection, seed=config.seed, **settings)
+    options = _kernel_options(config)
+    sketch = Sketch(backbone.model, images, config.projection, seed=config.seed, **options)
 
     def make(name: str, batches: Sequence[int]) -> Iterable[tuple[int, Tensor]]:
         start = 0 if name == "train" else len(split.train)
@@ -140,13 +124,14 @@ def _sketch_error(
     """How far the sketch is from the exact kernel on the first training images."""
     config, count = job.config, min(_CHECKED, len(split.train))
     images = TransformedImages(split.train.subset(slice(count)), backbone)
-    settings = {
-        "device": config.device,
-        "memory": config.memory,
-        "precision": config.fp32_precision,
-    }
-    exact = Entk(backbone.model, images, **settings).block(range(count), range(count))
+    kernel = Entk(backbone.model, images, **_kernel_options(config))
+    exact = kernel.block(range(count), range(count))
     return sketch_error(exact, torch.from_numpy(store.read("train")[:count]))
+
+
+def _kernel_options(config: Config) -> dict[str, Any]:
+    options = {"device": config.device, "memory": config.memory}
+    return options | {"precision": config.fp32_precision}
 
 
 def cost(workload: Workload) -> StageCost:

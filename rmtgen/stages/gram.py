@@ -42,59 +42,49 @@ def work(job: Job) -> Result:
         "computed": len(pending),
     }
     remarks = kernel.remarks() if pending else {}
-    said = "".join(f", {name.replace('_', ' ')} {value:.1%}" for name, value in remarks.items())
-    return Result(store.files(), f"{shape} Gram matrix in {total} tiles{said}", details | remarks)
+    noted = "".join(f", {name.replace('_', ' ')} {value:.1%}" for name, value in remarks.items())
+    return Result(store.files(), f"{shape} Gram matrix in {total} tiles{noted}", details | remarks)
 
 
 class _Linear:
     """F Fᵀ from stored features."""
 
     def __init__(self, job: Job, features: FeatureStore):
-
         self.device = default_device(job.config.device)
-        self.rows = torch.from_numpy(
-            np.concatenate([features.read("train"), features.read("test")])
-        )
+        rows = np.concatenate([features.read("train"), features.read("test")])
+        self.rows = torch.from_numpy(rows)
 
     def block(self, tile: Tile) -> np.ndarray:
         """One tile."""
         left = self.rows[tile.row_start : tile.row_stop].to(self.device)
-        right = (
-            left
-            if tile.symmetric
-            else self.rows[tile.column_start : tile.column_stop].to(self.device)
-        )
+        if tile.symmetric:
+            return linear_block(left, left).cpu().numpy()
+        right = self.rows[tile.column_start : tile.column_stop].to(self.device)
         return linear_block(left, right).cpu().numpy()
 
     def remarks(self) -> dict[str, float]:
-        """Nothing to say: it is exact."""
+        """Empty: the kernel is exact."""
         return {}
 
 
 class _Tangent:
-    """The eNTK of the images that the features are of, averaged over heads where there are several."""
+    """The eNTK of the same images as the features, averaged over its heads."""
 
     def __init__(self, job: Job, features: FeatureStore):
-
         config, split = job.config, open_images(job.config)
         _check_labels(job, features, split)
         backbone = open_backbone(config, head="random")
-        pictures = Joined(
-            *(TransformedImages(images, backbone) for images in (split.train, split.test))
+        images = Joined(*(TransformedImages(part, backbone) for part in (split.train, split.test)))
+        self.kernel = Entk(
+            backbone.model,
+            images,
+            dtype=getattr(torch, config.gram_dtype),
+            by="output" if config.heads else None,
+            device=config.device,
+            memory=config.memory,
+            precision=config.fp32_precision,
         )
-        settings = {
-            "dtype": getattr(torch, config.gram_dtype),
-            "by": "output" if config.heads else None,
-        }
-        place = {
-            "device": config.device,
-            "memory": config.memory,
-            "precision": config.fp32_precision,
-        }
-        self.kernel, self.checked = (
-            Entk(backbone.model, pictures, **settings, **place),
-            min(_CHECKED, config.train),
-        )
+        self.checked = min(_CHECKED, config.train)
 
     def block(self, tile: Tile) -> np.ndarray:
         """One tile."""
@@ -103,9 +93,7 @@ class _Tangent:
         return (sum(parts.values()) / len(parts)).numpy()
 
     def remarks(self) -> dict[str, float]:
-        """How far one head's kernel is from the mean over heads: the standard deviation's norm over
-        the mean's, on the first images.
-        """
+        """The spread of the heads' kernels on the first images, ‖std‖_F / ‖mean‖_F."""
         if len(self.kernel.parts) == 1:
             return {}
         first = torch.stack([*self.kernel.blocks(*[range(self.checked)] * 2).values()])
@@ -113,7 +101,6 @@ class _Tangent:
 
 
 def _check_labels(job: Job, features: FeatureStore, split: Split) -> None:
-
     for name, images in (("train", split.train), ("test", split.test)):
         if not np.array_equal(images.labels, features.layout.labels(name)):
             raise StaleInputError(
