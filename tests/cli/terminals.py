@@ -45,8 +45,8 @@ module = sys.modules["rmtgen.stages.extract"] = types.ModuleType("rmtgen.stages.
 module.work = work
 sys.exit(main(["extract", *sys.argv[2:]]))
 """
-"""A program whose stage `extract` needs no torch, draws every step of its bar, and ends as its first
-argument says."""
+"""A program whose stage `extract` needs no torch, draws each step, and ends as its first argument
+says."""
 
 
 def slow_stage(how, words):

@@ -23,7 +23,9 @@ def test_it_repeats_the_configuration():
 
 
 def test_flags_and_words_in_any_case_become_words():
-    typed = next_command(request_of(["--img-size", "32", "TEST=5", "--config", "demo"]), ["run"], "")
+    typed = next_command(
+        request_of(["--img-size", "32", "TEST=5", "--config", "demo"]), ["run"], ""
+    )
     assert shlex.split(typed)[3:] == ["run", "demo", "img_size=32", "test=5"]
 
 
