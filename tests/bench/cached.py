@@ -1,5 +1,5 @@
-"""A cached run: seconds beyond the interpreter's own start, median of five, for a finished run of the
-demo's size; the whole of it in one process, and each stage alone.
+"""A cached run of the demo's size: seconds beyond the interpreter's own start, median of five; all
+of it in one process, and each stage alone.
 
 The run is made of random pictures and an untrained network, so nothing but timm is needed.
 """
