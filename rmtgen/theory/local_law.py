@@ -25,7 +25,6 @@ holds; Knowles & Yin 2017 for the law itself.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -36,6 +35,7 @@ from torch import Tensor
 
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.modes import Modes
+from rmtgen.theory.line_fit import PowerLaw
 from rmtgen.theory.transport import PoolSpectrum, transported
 
 BLOCK = 2**24
@@ -44,28 +44,6 @@ LARGEST_SHARE = 1 / 4
 """The share of the pool up to which a subset counts as a draw from it."""
 FEWEST_SIZES = 3
 """A line through two sizes always fits, so it says nothing of its error."""
-
-
-@dataclass(frozen=True)
-class Rate:
-    """deviation ≈ constant · n^slope, by least squares on logarithms over sizes.
-
-    Attributes:
-        slope: The exponent: −1/2 or below where the law holds.
-        standard_error: Of the slope, from the residuals of the line; with three sizes it has one
-            degree of freedom.
-        constant: The line at n = 1.
-        sizes: How many sizes it was fitted to.
-        smallest: The smallest n.
-        largest: The largest n.
-    """
-
-    slope: float
-    standard_error: float
-    constant: float
-    sizes: int
-    smallest: int
-    largest: int
 
 
 def quadratic_forms(
@@ -235,7 +213,7 @@ def gcv_deviation(risk: pd.DataFrame) -> pd.DataFrame:
     return np.sqrt(means.assign(net=net)).assign(points=squares.groupby("n").size()).reset_index()
 
 
-def rate(n: ArrayLike, deviation: ArrayLike) -> Rate:
+def rate(n: ArrayLike, deviation: ArrayLike) -> PowerLaw:
     """The exponent at which a deviation falls: slope of log RMS deviation against log n, one point
     a size.
 
@@ -274,17 +252,7 @@ def rate(n: ArrayLike, deviation: ArrayLike) -> Rate:
             f"a rate needs a deviation above 0 at every size: got 0 at n = {sizes[rms == 0][0]:g}."
             " Leave that size out."
         )
-    return _fitted(sizes, rms)
-
-
-def _fitted(sizes: Float64[np.ndarray, " k"], rms: Float64[np.ndarray, " k"]) -> Rate:
-    x, y = np.log(sizes), np.log(rms)
-    centred = x - x.mean()
-    slope = centred @ y / (centred @ centred)
-    residuals = y - y.mean() - slope * centred
-    error = np.sqrt(residuals @ residuals / (len(x) - 2) / (centred @ centred))
-    constant = np.exp(y.mean() - slope * x.mean())
-    return Rate(float(slope), float(error), float(constant), len(x), int(sizes[0]), int(sizes[-1]))
+    return PowerLaw.of(sizes, rms)
 
 
 def _bare_pool(modes: Modes) -> PoolSpectrum:

@@ -14,7 +14,7 @@ of large numbers, to a quarter of what the pool resolves, min(N, rank)/4, beyond
 steepen by themselves.
 """
 
-from dataclasses import dataclass
+import dataclasses
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,7 @@ from jaxtyping import Float64
 from rmtgen.errors import UsageError
 from rmtgen.theory.forecast import EXPONENTS, QUANTILES, Curves, curves, floor_law, resampled_curves
 from rmtgen.theory.influence import Influence
+from rmtgen.theory.line_fit import PowerLaw
 
 LEAST, SHARE = 30, 1 / 4
 POINTS = 12
@@ -32,25 +33,6 @@ SPAN = 4.0
 AGREE = 0.1
 """How far two estimates of a may differ beyond their intervals: finite-n curvature is about that
 large (theory of a = 1.5)."""
-
-
-@dataclass(frozen=True)
-class PowerLaw:
-    """y ∝ x^slope by least squares in logarithms.
-
-    Attributes:
-        slope: The exponent.
-        standard_error: Of the exponent, from the scatter about the line.
-        points: Points that were fitted.
-        first: Smallest x.
-        last: Largest x.
-    """
-
-    slope: float
-    standard_error: float
-    points: int
-    first: float
-    last: float
 
 
 def power_law(x: Float64[np.ndarray, " k"], y: Float64[np.ndarray, " k"], name: str) -> PowerLaw:
@@ -83,10 +65,7 @@ def power_law(x: Float64[np.ndarray, " k"], y: Float64[np.ndarray, " k"], name: 
             f"an exponent of {name} needs values that rise or fall throughout: got {y[place]:.4g}"
             f" at {x[place]:g}, then {y[place + 1]:.4g}."
         )
-    fit, residuals, *_ = np.polyfit(np.log(x), np.log(y), 1, full=True)
-    spread = np.square(np.log(x) - np.log(x).mean()).sum()
-    error = np.sqrt(residuals[0] / (len(x) - 2) / spread) if residuals.size else 0.0
-    return PowerLaw(float(fit[0]), float(error), len(x), float(x[0]), float(x[-1]))
+    return PowerLaw.of(x, y)
 
 
 def fit_range(pool_size: int, rank: int) -> tuple[float, float]:
@@ -173,7 +152,7 @@ def subset_decay(risk: pd.DataFrame, rank: int, pool_size: int) -> PowerLaw:
     rows = risk[(risk["ridge"] == 0) & risk["n"].between(first, last)]
     means = rows.groupby("n")["kappa"].mean()
     law = power_law(means.index.to_numpy(float), means.to_numpy(), "κ̂(0, n) of subsets")
-    return PowerLaw(-law.slope, law.standard_error, law.points, law.first, law.last)
+    return dataclasses.replace(law, slope=-law.slope, constant=1 / law.constant)
 
 
 def measured_slopes(

@@ -327,7 +327,7 @@ def test_rate_of_a_power_law_is_its_exponent():
     assert fall.slope == pytest.approx(-0.5)
     assert fall.constant == pytest.approx(3)
     assert fall.standard_error == pytest.approx(0, abs=1e-12)
-    assert (fall.sizes, fall.smallest, fall.largest) == (4, 100, 800)
+    assert (fall.points, fall.first, fall.last) == (4, 100, 800)
 
 
 def test_rate_has_the_standard_error_of_least_squares():

@@ -11,9 +11,9 @@ from rmtgen.ridge import ridge_path
 from rmtgen.theory.effective_ridge import effective_ridge
 from rmtgen.theory.forecast import Curves, deltas
 from rmtgen.theory.influence import Influence
+from rmtgen.theory.line_fit import PowerLaw
 from rmtgen.theory.scaling import (
     AGREE,
-    PowerLaw,
     _exponents,
     agree,
     ample_ridge,
@@ -211,7 +211,7 @@ def test_a_planted_disagreement_is_noticed(noiseless, risk):
 
 def test_how_far_two_estimates_may_differ():
     """AGREE, half of the interval and two standard errors: .1 + .1 + .04 in all."""
-    law = PowerLaw(1.5, 0.02, 6, 30, 200)
+    law = PowerLaw(1.5, 0.02, 1.0, 6, 30, 200)
     assert agree((1.5 + AGREE + 0.139, 1.4, 1.6), law)
     assert not agree((1.5 + AGREE + 0.141, 1.4, 1.6), law)
     assert agree((1.5 - AGREE - 0.139, 1.4, 1.6), law)
