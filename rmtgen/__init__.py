@@ -38,7 +38,7 @@ _HOMES = {
     "ridge_path_features": "ridge",
     "ridge_path_stored": "ridge",
     "transport": "theory.transport",
-    "trust_report": "theory.trust",
+    "trust_report": "theory.diagnostics",
 }
 
 __all__ = sorted(_HOMES)

@@ -1,7 +1,7 @@
 """The local random matrix law, tested on data: the deviations whose fall with n says that GCV
 converges to the risk.
 
-The leverage ratio, which says for which samples it holds, is a detector of `trust`.
+The leverage ratio, which says for which samples it holds, is a detector of `diagnostics`.
 
 Notation: a pool of N samples, K = XXᵀ with eigenvalues s_k and eigenvectors u_k, Λ_k = s_k/N, r
 modes; a random subset S of n samples, δ = nλ its sum ridge, G = (K + δI)⁻¹, Σ the population

@@ -27,13 +27,13 @@ from rmtgen.theory.alignment import (
     learnability,
     participation_ratio,
 )
+from rmtgen.theory.diagnostics import trust_report
 from rmtgen.theory.effective_ridge import omniscient_risk
 from rmtgen.theory.forecast import curves, deltas, forecast, labels_needed, pool_influence
 from rmtgen.theory.influence import Influence
 from rmtgen.theory.local_law import gcv_deviation, quadratic_forms, trace_deviation
 from rmtgen.theory.scaling import agree, ample_ridge, measured_slopes, scaling_laws, subset_decay
 from rmtgen.theory.transport import PoolSpectrum, transported
-from rmtgen.theory.trust import trust_report
 
 RIVALS = (
     *("gcv", "loo", "transport", "naive", "train_risk", "fixed_design", "mallows_cp", "akaike"),
@@ -73,7 +73,7 @@ LAW_RIDGES = (1e-4, 1e-2)
 LAW_LARGEST = 2_048
 """The most samples of such a subset."""
 TRUST_SAMPLES = 2_000
-"""The first samples of the pool and of the test set that the detectors of `trust` look at: they
+"""The first samples of the pool and of the test set that the diagnostics look at: they
 need n×n matrices."""
 
 
@@ -333,7 +333,7 @@ class Study:
         return pd.concat([*parts, pd.DataFrame(relative), pd.DataFrame(gap)], ignore_index=True)
 
     def trust(self) -> pd.DataFrame:
-        """The detectors of situations in which GCV must not be trusted (`trust.trust_report`)."""
+        """The detectors of situations in which GCV must not be trusted (`diagnostics.trust_report`)."""
         gram, tests = self.data.block(TRUST_SAMPLES)
         targets = self.data.targets
         report = trust_report(
