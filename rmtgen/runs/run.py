@@ -9,7 +9,7 @@ Notation: N train and M test samples, p features, c outputs, r modes.
 
 import io
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import Field, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,6 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 import pandas as pd
-from jaxtyping import Float64
 
 from rmtgen.errors import (
     CorruptInputError,
@@ -27,6 +26,7 @@ from rmtgen.errors import (
     UsageError,
     did_you_mean,
 )
+from rmtgen.linalg.spectrum import Spectra
 from rmtgen.runs.config import FIELDS, Config
 from rmtgen.runs.manifest import Manifest
 from rmtgen.runs.rundir import RUNS
@@ -44,49 +44,6 @@ class TrainTest(NamedTuple):
 
     train: np.ndarray
     test: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class Eigensolve:
-    """One solved problem of a run: the Gram matrix K of n samples of the pool, with the targets Y
-    in its eigenvectors U.
-
-    Its samples are the first n of `numpy.random.default_rng([seed, trial]).permutation(N)`.
-
-    Attributes:
-        n: sample size.
-        trial: number of the random subset.
-        eigenvalues: of K, not divided by n, above the rank tolerance, descending; with an intercept
-            K and Y are centred.
-        coefficients: UᵀY.
-        null_energy: ‖Y − UUᵀY‖², summed over outputs.
-        residual: relative misfit of the eigensolve, accepted.
-        orthogonality: departure of U from orthonormality, accepted.
-        intercept: whether there is an unpenalised intercept.
-    """
-
-    n: int
-    trial: int
-    eigenvalues: Float64[np.ndarray, " r"]
-    coefficients: Float64[np.ndarray, "r c"]
-    null_energy: float
-    residual: float
-    orthogonality: float
-    intercept: bool
-
-    @property
-    def power(self) -> Float64[np.ndarray, " r"]:
-        """Squared coefficients, summed over outputs, in the order of the eigenvalues."""
-        return np.square(self.coefficients).sum(axis=1)
-
-
-class Spectra(dict[tuple[int, int], Eigensolve]):
-    """Every eigensolve of a run by (n, trial), in that order."""
-
-    @property
-    def largest(self) -> Eigensolve:
-        """That of the most samples, in the first trial."""
-        return self[max(self, key=lambda key: (key[0], -key[1]))]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -150,10 +107,12 @@ class Run:
 
     @cached_property
     def spectrum(self) -> Spectra:
-        """Every eigensolve: `run.spectrum[n, trial]`, and `run.spectrum.largest`."""
+        """Every spectrum: `run.spectrum[n, trial]`, and `run.spectrum.largest`.
+
+        Its samples are the first n of `numpy.random.default_rng([seed, trial]).permutation(N)`.
+        """
         with self._hdf5("spectrum", "spectrum.h5") as file:
-            solves = sorted(_eigensolves(file), key=lambda solve: (solve.n, solve.trial))
-        return Spectra({(solve.n, solve.trial): solve for solve in solves})
+            return Spectra.load(file)
 
     @cached_property
     def gram(self) -> GramStore | None:
@@ -358,14 +317,6 @@ def _is_sound(stage: str, manifest: Manifest) -> bool:
 def _column(dataset: h5py.Dataset) -> np.ndarray:
     """A column of theory.h5; its text is stored as UTF-8."""
     return dataset.asstr("utf-8")[()] if dataset.dtype.kind == "S" else dataset[()]
-
-
-def _eigensolves(file: h5py.File) -> Iterator[Eigensolve]:
-    """The groups of spectrum.h5, `nNNNNNNNN-tTTT` each."""
-    for name, group in file.items():
-        values = {key: group[key][()] for key in group}
-        scalars = {key: value.item() for key, value in values.items() if value.ndim == 0}
-        yield Eigensolve(trial=int(name.partition("-t")[2]), **values | scalars)
 
 
 def _command(run: Run, stage: str) -> str:

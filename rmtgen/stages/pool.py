@@ -5,7 +5,6 @@ features or as a Gram matrix.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from rmtgen.errors import NumericalError
+from rmtgen.linalg.cells import Cell
 from rmtgen.linalg.modes import Modes, feature_modes, gram_modes_batch
 from rmtgen.ridge import COLUMNS, resolve_ridges, ridge_path, ridge_path_features
 from rmtgen.ridge.targets import Targets, encode_targets
@@ -132,7 +132,7 @@ class Pool:
             )
             yield from gram_modes_batch(grams, intercept, memory=memory)
 
-    def risk(self, cell: "Cell", config: Config) -> pd.DataFrame:
+    def risk(self, cell: Cell, config: Config) -> pd.DataFrame:
         """The ridge path of one (n, trial), tested on the whole test set: one row a ridge, the
         columns of `RISK_COLUMNS`.
 
@@ -160,8 +160,8 @@ class Pool:
         relative, outputs = np.tile(CURVE_RIDGES, len(sizes)), path.attrs["outputs"]
         return path.assign(relative_sum_ridge=relative, outputs=outputs)[list(CURVE_COLUMNS)]
 
-    def _path(self, cell: "Cell", config: Config, **grid: np.ndarray) -> pd.DataFrame:
-        order = torch.from_numpy(cell.order(config)).to(self.train.device)
+    def _path(self, cell: Cell, config: Config, **grid: np.ndarray) -> pd.DataFrame:
+        order = torch.from_numpy(cell.order(config.seed, config.train)).to(self.train.device)
         settings = {
             "loo": config.loo,
             "intercept": self.targets.intercept,
@@ -174,24 +174,6 @@ class Pool:
         return ridge_path_features(
             self.train[order], targets, test_features=self.test, **settings, **grid
         )
-
-
-class Cell(NamedTuple):
-    """One ridge problem of a run: the sample size n and the trial."""
-
-    n: int
-    trial: int
-
-    @property
-    def name(self) -> str:
-        """How files and HDF5 groups call it; sorts by n, then trial."""
-        return f"n{self.n:08d}-t{self.trial:03d}"
-
-    def order(self, config: Config) -> np.ndarray:
-        """Positions of the n samples in the pool: the first n of the trial's seeded shuffle, so
-        that sizes are nested.
-        """
-        return np.random.default_rng([config.seed, self.trial]).permutation(config.train)[: self.n]
 
 
 def cells(config: Config) -> list[Cell]:

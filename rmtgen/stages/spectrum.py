@@ -12,7 +12,7 @@ def work(job: Job) -> Result:
     gather them in one file.
     """
     from rmtgen.device import default_device
-    from rmtgen.linalg.modes import target_spectrum
+    from rmtgen.linalg.spectrum import Spectra, Spectrum
     from rmtgen.stages.pool import Pool, cells
     from rmtgen.store import durable
     from rmtgen.store.shards import hdf5_image
@@ -24,17 +24,13 @@ def work(job: Job) -> Result:
     for group in job.progress(
         groups, len(config.sizes), "size", done=len(config.sizes) - len(groups)
     ):
-        orders = [cell.order(config) for cell in group]
+        orders = [cell.order(config.seed, config.train) for cell in group]
         for cell, order, modes in zip(
             group, orders, pool.modes(orders, config.memory), strict=True
         ):
-            parts.write(cell.name, target_spectrum(modes, pool.targets.values[order]).arrays())
-    arrays = {
-        f"{cell.name}/{key}": value
-        for cell in wanted
-        for key, value in parts.read(cell.name).items()
-    }
-    durable.write_bytes(job.folder / "spectrum.h5", hdf5_image(arrays))
+            parts.write(cell.name, Spectrum.of(modes, pool.targets.values[order]).save())
+    spectra = Spectra({cell: Spectrum.load(parts.read(cell.name)) for cell in wanted})
+    durable.write_bytes(job.folder / "spectrum.h5", hdf5_image(spectra.save()))
     kind = "Gram matrix" if pool.is_gram else "features"
     return Result(
         [job.folder / "spectrum.h5"],

@@ -44,9 +44,11 @@ def study(decay, seed):
     wanted = cells(config)
     risk = pd.concat([pool.risk(cell, config) for cell in wanted], ignore_index=True)
     spectra = {
-        cell.name: PoolSpectrum.of(target_spectrum(modes, encoded[0].values[cell.order(config)]))
+        cell.name: PoolSpectrum.of(
+            target_spectrum(modes, encoded[0].values[cell.order(config.seed, config.train)])
+        )
         for cell in wanted
-        for modes in pool.modes([cell.order(config)], config.memory)
+        for modes in pool.modes([cell.order(config.seed, config.train)], config.memory)
     }
     return Study(config, pool, risk, spectra)
 
