@@ -10,12 +10,12 @@ from dataclasses import fields
 import numpy as np
 import pandas as pd
 
+from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.report.results import TABLE_WIDTH, RunResult
 from rmtgen.report.wording import dataset_names, number, percentage, share
 from rmtgen.store.durable import canonical_json
 from rmtgen.theory.alignment import Swap, swap
 from rmtgen.theory.scores import Score, score
-from rmtgen.theory.transport import PoolSpectrum
 
 NAMES = {
     "gcv": "GCV",
@@ -206,10 +206,14 @@ def _swap_note(random: RunResult, pretrained: RunResult, dataset: str) -> str:
     )
 
 
-def _pool(result: RunResult) -> PoolSpectrum:
-    n, power = result.spectrum_n, result.target_power
-    null_dim = n - len(power) - (result.config["targets"] == "intercept")
-    return PoolSpectrum(result.eigenvalues * n, power, result.null_energy, n, null_dim)
+def _pool(result: RunResult) -> Spectrum:
+    return Spectrum.of_power(
+        result.eigenvalues * result.spectrum_n,
+        result.target_power,
+        result.null_energy,
+        result.spectrum_n,
+        intercept=result.config["targets"] == "intercept",
+    )
 
 
 def _notes(result: RunResult, name: str) -> list[str]:

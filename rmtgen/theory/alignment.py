@@ -20,7 +20,7 @@ from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.theory.arguments import finite_values, noise_value, power_values, spectrum_values
 from rmtgen.theory.effective_ridge import omniscient_risk
-from rmtgen.theory.transport import PoolSpectrum, at_delta
+from rmtgen.theory.transport import at_delta
 
 RELATIVE_RIDGES = np.geomspace(1e-10, 1e2, 49)
 """λ/tr Σ over which a best ridge is looked for."""
@@ -45,12 +45,12 @@ class Population:
     noise: float
 
     @classmethod
-    def of(cls, pool: PoolSpectrum) -> "Population":
+    def of(cls, pool: Spectrum) -> "Population":
         """σ_i = s_i/N; noise = null energy / null dimension, 0 without a null space; v_i² =
         max(c_i² − noise, 0)/N.
         """
         noise = pool.null_energy / pool.null_dim if pool.null_dim else 0.0
-        return cls(pool.values / pool.n, np.maximum(pool.power - noise, 0) / pool.n, noise)
+        return cls(pool.eigenvalues / pool.n, np.maximum(pool.power - noise, 0) / pool.n, noise)
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,7 +252,7 @@ def learnability(
     return np.minimum(learnt, 1.0).reshape(kappa.shape)[()]
 
 
-def bias_against_df(pool: PoolSpectrum, deltas: ArrayLike) -> pd.DataFrame:
+def bias_against_df(pool: Spectrum, deltas: ArrayLike) -> pd.DataFrame:
     """B(κ) + noise against df1(κ), both de-biased as in transport: what stays unlearnt, by the
     degrees of freedom it takes.
 
@@ -275,7 +275,7 @@ def bias_against_df(pool: PoolSpectrum, deltas: ArrayLike) -> pd.DataFrame:
             " pool."
         )
     seen = at_delta(pool, deltas, np.full(len(deltas), pool.n), deltas.shape)
-    relative = seen.kappa * pool.n / pool.values.sum()
+    relative = seen.kappa * pool.n / pool.trace
     columns = {
         "delta": deltas,
         "kappa": seen.kappa,
@@ -286,9 +286,7 @@ def bias_against_df(pool: PoolSpectrum, deltas: ArrayLike) -> pd.DataFrame:
     return pd.DataFrame(columns | {"floor": seen.floor})
 
 
-def swap(
-    first: PoolSpectrum, second: PoolSpectrum, n: int, ridges: ArrayLike | None = None
-) -> Swap:
+def swap(first: Spectrum, second: Spectrum, n: int, ridges: ArrayLike | None = None) -> Swap:
     """Spectrum of one pool with the target power of the other: how much of the gap in risk is
     spectrum, how much alignment.
 
@@ -305,8 +303,8 @@ def swap(
     is held to N/4, and smaller is better.
 
     Args:
-        first: PoolSpectrum A.
-        second: PoolSpectrum B, of the same targets on another representation.
+        first: Pool A.
+        second: Pool B, of the same targets on another representation.
         n: Samples, at most a quarter of the smaller pool.
         ridges: λ/tr Σ > 0 over which to look for the best, each spectrum in its own unit; it is
             refined between neighbours.

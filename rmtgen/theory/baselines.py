@@ -14,8 +14,9 @@ from jaxtyping import Float64
 from numpy.typing import ArrayLike
 
 from rmtgen.errors import UsageError
+from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.theory.arguments import noise_value, ridge_and_size, spectrum_values
-from rmtgen.theory.transport import PoolSpectrum
+from rmtgen.theory.transport import pool_sums, require_power
 
 AMPLE = 1 / 2
 """Mallows' noise is read off the fit of the most degrees of freedom that leaves this share of the
@@ -44,7 +45,7 @@ def norm_proxy(norm2: ArrayLike, trace: ArrayLike, n: ArrayLike) -> Float64[np.n
 
 
 def isotropic_risk(
-    pool: PoolSpectrum, ridge: ArrayLike, noise: float = 0.0
+    pool: Spectrum, ridge: ArrayLike, noise: float = 0.0
 ) -> Float64[np.ndarray, " l"]:
     """Spectrum-only: GCV after YYᵀ → τ²K + noise·I, τ² = (‖Y‖² − n·noise)/tr K, at the pool's own
     n.
@@ -63,19 +64,17 @@ def isotropic_risk(
 
     References: Dobriban & Wager 2018.
     """
-    ridge, _ = ridge_and_size(np.atleast_1d(ridge), pool.n)
-    energy, noise = float(pool.power.sum() + pool.null_energy), noise_value(noise)
-    if noise * pool.n > energy:
+    ridge, _ = ridge_and_size(np.atleast_1d(ridge), require_power(pool).n)
+    noise = noise_value(noise)
+    if noise * pool.n > pool.energy:
         raise UsageError(
-            f"noise must be at most the targets' mean energy {energy / pool.n:.4g}: got"
+            f"noise must be at most the targets' mean energy {pool.energy / pool.n:.4g}: got"
             f" {noise:.4g}."
         )
-    prior = (energy - pool.n * noise) / pool.values.sum()
-    expected = PoolSpectrum(
-        pool.values, prior * pool.values + noise, noise * pool.null_dim, pool.n, pool.null_dim
-    )
-    sums = expected.sums(pool.n * ridge)
-    return pool.n * sums.energy / np.square(sums.s1)
+    prior = (pool.energy - pool.n * noise) / pool.trace
+    sums = pool_sums(pool, pool.n * ridge)
+    energy = prior * sums.kappa * sums.s1 * sums.between + noise * sums.s2
+    return pool.n * energy / np.square(sums.s1)
 
 
 def benign_variance(eigenvalues: ArrayLike, ridge: float, n: int, *, b: float = 1.0) -> float:
@@ -136,7 +135,7 @@ def akaike(train_risk: ArrayLike, df: ArrayLike, n: ArrayLike) -> Float64[np.nda
     return np.asarray(train_risk) * np.exp(2 * np.asarray(df) / n)
 
 
-def fixed_design(pool: PoolSpectrum, ridge: ArrayLike) -> Float64[np.ndarray, " l"]:
+def fixed_design(pool: Spectrum, ridge: ArrayLike) -> Float64[np.ndarray, " l"]:
     """The classical limit κ → λ, κ' → 1: Σ (λ/(λ + σ_i))² v_i² of the pool's spectrum, whatever n.
 
     Raises:
@@ -145,6 +144,6 @@ def fixed_design(pool: PoolSpectrum, ridge: ArrayLike) -> Float64[np.ndarray, " 
     ridge, _ = ridge_and_size(np.atleast_1d(ridge), pool.n)
     delta = pool.n * ridge
     weights = np.where(
-        delta[:, None] > 0, 1 / (1 + pool.values / np.where(delta > 0, delta, 1)[:, None]), 0.0
+        delta[:, None] > 0, 1 / (1 + pool.eigenvalues / np.where(delta > 0, delta, 1)[:, None]), 0.0
     )
     return (np.square(weights) @ pool.power + pool.null_energy) / pool.n

@@ -29,7 +29,7 @@ from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.modes import Modes
 from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.theory.influence import Influence
-from rmtgen.theory.transport import PoolSpectrum, PoolSums
+from rmtgen.theory.transport import PoolSums, pool_sums, require_power
 
 TRUSTED = 1 / 2
 """The share of the pool's directions that the trusted range of df1 takes at most."""
@@ -132,22 +132,22 @@ def pool_influence(modes: Modes, targets: np.ndarray | Tensor) -> Influence:
         NumericalError: A pool without any mode, or targets without any power.
     """
     targets = target_matrix(targets).to(modes.vectors.device)
-    pool = PoolSpectrum.of(Spectrum.of(modes, targets))
+    pool = require_power(Spectrum.of(modes, targets))
     return Influence.of(pool, modes, targets, deltas(pool))
 
 
-def curves(pool: PoolSpectrum) -> Curves:
+def curves(pool: Spectrum) -> Curves:
     """Everything the pool tells, and the tail below it where it does not resolve every mode.
 
     Raises:
         NumericalError: Too few points in the range that the tail is fitted on.
     """
-    sums = pool.sums(deltas(pool))
+    sums = pool_sums(pool, deltas(pool))
     return _curves(pool, sums, sums.s1, sums.s2, sums.energy)
 
 
 def _curves(
-    pool: PoolSpectrum, sums: PoolSums, s1: np.ndarray, s2: np.ndarray, energy: np.ndarray
+    pool: Spectrum, sums: PoolSums, s1: np.ndarray, s2: np.ndarray, energy: np.ndarray
 ) -> Curves:
     """The curves of S1, S2 and E at the δ of `sums`, the pool's own or those of a resampled one."""
     whole = Curves(
@@ -161,11 +161,11 @@ def _curves(
     return whole if pool.null_dim else _with_tail(whole, pool.directions)
 
 
-def deltas(pool: PoolSpectrum) -> Float64[np.ndarray, " g"]:
+def deltas(pool: Spectrum) -> Float64[np.ndarray, " g"]:
     """The grid of the pool's auxiliary sum ridge: from where it shrinks nothing to where it shrinks
     everything.
     """
-    return np.geomspace(pool.values[-1] * 1e-3, pool.values[0] * 1e4, POINTS)
+    return np.geomspace(pool.eigenvalues[-1] * 1e-3, pool.eigenvalues[0] * 1e4, POINTS)
 
 
 def _with_tail(whole: Curves, directions: int) -> Curves:
@@ -233,7 +233,7 @@ def resampled_curves(influence: Influence, draws: int = DRAWS, seed: int = 0) ->
     Draws whose tail cannot be fitted are left out.
     """
     pool = influence.pool
-    sums = pool.sums(deltas(pool))
+    sums = pool_sums(pool, deltas(pool))
     grid, whole = np.log(sums.delta), (sums.s1, sums.s2, sums.energy)
     extra = (
         np.random.default_rng(seed).multinomial(pool.n, np.full(pool.n, 1 / pool.n), size=draws)

@@ -26,7 +26,8 @@ from torch import Tensor
 
 from rmtgen.errors import UsageError
 from rmtgen.linalg.modes import Modes
-from rmtgen.theory.transport import PoolSpectrum, Transported
+from rmtgen.linalg.spectrum import Spectrum
+from rmtgen.theory.transport import Transported, pool_sums
 
 PER_DECADE = 4
 """Points of the grid of δ."""
@@ -38,7 +39,7 @@ class Influence:
     with the pool they belong to.
     """
 
-    pool: PoolSpectrum
+    pool: Spectrum
     log_delta: Float64[np.ndarray, " g"]
     s1: Float64[np.ndarray, "g n"]
     s2: Float64[np.ndarray, "g n"]
@@ -47,7 +48,7 @@ class Influence:
     @classmethod
     def of(
         cls,
-        pool: PoolSpectrum,
+        pool: Spectrum,
         modes: Modes,
         targets: Float64[Tensor, "n c"],
         deltas: Float64[np.ndarray, " l"],
@@ -67,7 +68,7 @@ class Influence:
         grid = np.logspace(low, high, max(2, int(np.ceil((high - low) * PER_DECADE)) + 1))
         changes = _Changes(modes, targets)
         parts = zip(*(changes.at(delta) for delta in grid), strict=True)
-        sums = pool.sums(grid)
+        sums = pool_sums(pool, grid)
         whole = (sums.s1, sums.s2, sums.energy)
         relative = (
             torch.stack(part).cpu().numpy() / value[:, None]
@@ -92,7 +93,7 @@ class Influence:
         first order in the move of δ.
         """
         pool, floor = self.pool, np.exp(self.log_delta[0])
-        sums, missing = pool.sums(np.array([max(delta, floor)])), pool.n - n
+        sums, missing = pool_sums(pool, np.array([max(delta, floor)])), pool.n - n
         s1, s2, energy = (
             value[0] * (1 + change)
             for value, change in zip(
@@ -124,7 +125,7 @@ class Influence:
     def _slope(self, delta: float, missing: float) -> float:
         """Slope dlog R/dlog δ of the whole pool."""
         pool = self.pool
-        weights, sums = 1 / (1 + pool.values / delta), pool.sums(np.array([delta]))
+        weights, sums = 1 / (1 + pool.eigenvalues / delta), pool_sums(pool, np.array([delta]))
         squares = np.square(weights) * (1 - weights)
         energy = 2 * (pool.power @ squares) / sums.energy[0]
         s1, s2 = sums.s1[0], sums.s2[0]

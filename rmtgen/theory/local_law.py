@@ -35,8 +35,9 @@ from torch import Tensor
 
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.modes import Modes
+from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.theory.line_fit import PowerLaw
-from rmtgen.theory.transport import PoolSpectrum, transported
+from rmtgen.theory.transport import transported
 
 BLOCK = 2**24
 """Numbers that a step over samples × modes copies at a time."""
@@ -154,7 +155,7 @@ def spread_modes(rank: int, directions: int) -> Int64[Tensor, " k"]:
     )
 
 
-def trace_deviation(risk: pd.DataFrame, pool: PoolSpectrum) -> pd.DataFrame:
+def trace_deviation(risk: pd.DataFrame, pool: Spectrum) -> pd.DataFrame:
     """κ̂_n = 1/tr G of a sample against κ by transport from a pool, κ̂_n/κ − 1.
 
     Args:
@@ -255,17 +256,17 @@ def rate(n: ArrayLike, deviation: ArrayLike) -> PowerLaw:
     return PowerLaw.of(sizes, rms)
 
 
-def _bare_pool(modes: Modes) -> PoolSpectrum:
-    """The pool that tells κ and δ alone: its target power is not read."""
+def _bare_pool(modes: Modes) -> Spectrum:
+    """The pool for κ and δ alone: its target power is not read."""
     values = modes.values.cpu().numpy()
-    return PoolSpectrum(values, np.ones_like(values), 0.0, modes.n, modes.null_dim)
+    return Spectrum.of_power(values, np.ones_like(values), 0.0, modes.n, intercept=modes.intercept)
 
 
 def _limits(
-    pool: PoolSpectrum, ridges: Float64[np.ndarray, " l"], n: int, chosen: Int64[Tensor, " k"]
+    pool: Spectrum, ridges: Float64[np.ndarray, " l"], n: int, chosen: Int64[Tensor, " k"]
 ) -> Float64[np.ndarray, "l k"]:
     """ℓ/(ℓ + Λ_i)."""
-    return 1 / (1 + pool.values[chosen.numpy()] / transported(pool, ridges, n).delta[:, None])
+    return 1 / (1 + pool.eigenvalues[chosen.numpy()] / transported(pool, ridges, n).delta[:, None])
 
 
 def _deviations(

@@ -34,7 +34,7 @@ from rmtgen.theory.forecast import curves, deltas, forecast, labels_needed, pool
 from rmtgen.theory.influence import Influence
 from rmtgen.theory.local_law import gcv_deviation, quadratic_forms, trace_deviation
 from rmtgen.theory.scaling import agree, ample_ridge, measured_slopes, scaling_laws, subset_decay
-from rmtgen.theory.transport import PoolSpectrum, transported
+from rmtgen.theory.transport import transported
 
 RIVALS = (
     *("gcv", "loo", "transport", "naive", "train_risk", "fixed_design", "mallows_cp", "akaike"),
@@ -93,15 +93,14 @@ class Study:
     config: Config
     data: Pool
     risk: pd.DataFrame
-    spectra: Mapping[str, PoolSpectrum]
+    spectra: Spectra
     curve: pd.DataFrame | None = None
 
     @classmethod
     def load(cls, folder: Path, config: Config, device: torch.device) -> "Study":
         """Read a run whose stages up to `risk` are done."""
         with h5py.File(folder / "spectrum.h5", "r") as file:
-            loaded = Spectra.load(file)
-        spectra = {cell.name: PoolSpectrum.of(spectrum) for cell, spectrum in loaded.items()}
+            spectra = Spectra.load(file)
         dense = folder / "curve.csv"
         curve = pd.read_csv(dense) if dense.exists() else None
         return cls(
@@ -123,7 +122,7 @@ class Study:
         return pool_influence(self.modes, self.data.targets.values)
 
     @property
-    def pool(self) -> PoolSpectrum:
+    def pool(self) -> Spectrum:
         """The pool's eigenvalues with the targets' energy."""
         return self.influence.pool
 
@@ -146,16 +145,16 @@ class Study:
             naive=self._naive(ridge, n),
             fixed_design=baselines.fixed_design(self.pool, ridge),
             benign=[
-                baselines.benign_variance(self.pool.values / self.pool.n, *point)
+                baselines.benign_variance(self.pool.eigenvalues / self.pool.n, *point)
                 for point in zip(ridge, n, strict=True)
             ],
         )
         return table.merge(grid, on=["n", "ridge"])[list(PREDICTION_COLUMNS)]
 
     def _cell(self, cell: Cell, rows: pd.DataFrame, largest: float) -> pd.DataFrame:
-        sample, n = self.spectra[cell.name], cell.n
+        sample, n = self.spectra[cell], cell.n
         train, df, norm2 = (rows[name].to_numpy() for name in ("train_risk", "df", "norm2"))
-        trace = sample.values.sum()
+        trace = sample.trace
         return rows.assign(
             mallows_cp=baselines.mallows_cp(train, df, n),
             akaike=baselines.akaike(train, df, n),
@@ -168,7 +167,7 @@ class Study:
     def _naive(self, ridge: np.ndarray, n: np.ndarray) -> np.ndarray:
         """The omniscient risk with the pool's own eigenvalues in place of the population's."""
         pool = self.pool
-        values, power = np.append(pool.values, 0.0), np.append(pool.power, pool.null_energy)
+        values, power = np.append(pool.eigenvalues, 0.0), np.append(pool.power, pool.null_energy)
         return omniscient_risk(values / pool.n, power / pool.n, ridge, n)
 
     def curves(self) -> pd.DataFrame:
@@ -229,8 +228,8 @@ class Study:
         energy = (self.pool.power.sum() + self.pool.null_energy) / self.pool.n
         population = Population.of(self.pool)
         rows = {
-            "participation_ratio": participation_ratio(self.pool.values),
-            "effective_rank": effective_ranks(self.pool.values)[0][0],
+            "participation_ratio": participation_ratio(self.pool.eigenvalues),
+            "effective_rank": effective_ranks(self.pool.eigenvalues)[0][0],
             "kernel_target_alignment": kernel_target_alignment(spectrum, self.data.targets.values),
         }
         for level in MATCHED:
@@ -252,9 +251,9 @@ class Study:
         modes before; learnability σ_i/(σ_i + κ) at the best ridge of all N samples.
         """
         pool, place = self.pool, np.unique(np.geomspace(1, self.pool.rank, MODES).astype(int)) - 1
-        sums, spreads = effective_ranks(pool.values)
+        sums, spreads = effective_ranks(pool.eigenvalues)
         _, _, kappa = curves(pool).best(pool.n)
-        sigma = pool.values / pool.n
+        sigma = pool.eigenvalues / pool.n
         columns = {
             "eigenvalue": sigma,
             "power": pool.power / pool.n,
@@ -302,7 +301,7 @@ class Study:
         """Tests 1 to 4 of the local law: `test n relative_ridge deviation`, one row a measurement."""
         sizes = [int(share * self.pool.n) for share in LAW_SHARES]
         sizes = [n for n in sizes if 8 <= n <= LAW_LARGEST]
-        scale = self.pool.values.sum() / self.pool.n
+        scale = self.pool.eigenvalues.sum() / self.pool.n
         forms = quadratic_forms(self.modes, sizes, np.array(LAW_RIDGES) * scale)
         depleted = np.sqrt(
             1 - forms["n"] / self.pool.n

@@ -8,12 +8,12 @@ import pandas as pd
 import torch
 
 from rmtgen.linalg.cells import Cell
-from rmtgen.linalg.modes import gram_modes, target_spectrum
+from rmtgen.linalg.modes import gram_modes
+from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.ridge.targets import encode_targets
 from rmtgen.runs.config import Config
 from rmtgen.stages.pool import Pool, cells
 from rmtgen.theory.study import ANALYSES, Study
-from rmtgen.theory.transport import PoolSpectrum
 
 N, M, DIM, CLASSES = 6_000, 2_000, 8_000, 100
 SIZES = (100, 400, 1_500)
@@ -42,8 +42,7 @@ def prepared():
     orders = {cell.name: cell.order(config.seed, config.train) for cell in cells(config)}
     modes = {name: next(pool.modes([order], config.memory)) for name, order in orders.items()}
     spectra = {
-        name: PoolSpectrum.of(target_spectrum(modes[name], pool.targets.values[order]))
-        for name, order in orders.items()
+        name: Spectrum.of(modes[name], pool.targets.values[order]) for name, order in orders.items()
     }
     return Study(config, pool, risk, spectra)
 

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from rmtgen.errors import NumericalError, UsageError
-from rmtgen.linalg.modes import target_spectrum
+from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.report.charts import charts
 from rmtgen.report.page import render_page
 from rmtgen.report.results import RunResult
@@ -17,7 +17,6 @@ from rmtgen.ridge.targets import encode_targets
 from rmtgen.runs.config import Config
 from rmtgen.stages.pool import Pool, cells
 from rmtgen.theory.study import ANALYSES, Study
-from rmtgen.theory.transport import PoolSpectrum
 
 HOSTILE = "<script>window.harmed=1</script><img src=x onerror=window.harmed=1>\"'&"
 N, M, CLASSES, DIM = 1000, 300, 4, 120
@@ -44,9 +43,7 @@ def study(decay, seed):
     wanted = cells(config)
     risk = pd.concat([pool.risk(cell, config) for cell in wanted], ignore_index=True)
     spectra = {
-        cell.name: PoolSpectrum.of(
-            target_spectrum(modes, encoded[0].values[cell.order(config.seed, config.train)])
-        )
+        cell.name: Spectrum.of(modes, encoded[0].values[cell.order(config.seed, config.train)])
         for cell in wanted
         for modes in pool.modes([cell.order(config.seed, config.train)], config.memory)
     }
@@ -75,7 +72,7 @@ def result(name, init, decay, seed, theory):
         kernel="features",
         config={"model": "tiny_net", "targets": "centered"},
         risk=made.risk,
-        eigenvalues=made.pool.values / N,
+        eigenvalues=made.pool.eigenvalues / N,
         target_power=made.pool.power,
         null_energy=made.pool.null_energy,
         spectrum_n=N,

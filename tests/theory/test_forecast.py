@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 import rmtgen
 from rmtgen.errors import NumericalError, UsageError
-from rmtgen.linalg.modes import gram_modes, target_spectrum
+from rmtgen.linalg.modes import gram_modes
+from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.theory.effective_ridge import omniscient_risk
 from rmtgen.theory.forecast import (
     EXPONENTS,
@@ -21,7 +22,7 @@ from rmtgen.theory.forecast import (
     resampled_curves,
 )
 from rmtgen.theory.influence import Influence
-from rmtgen.theory.transport import PoolSpectrum, transported
+from rmtgen.theory.transport import pool_sums, transported
 
 NOISE = 0.1
 
@@ -45,7 +46,7 @@ def drawn(size, p, seed, noise=NOISE):
 def influence_of(size, p, seed, noise=NOISE, intercept=False):
     gram, targets = drawn(size, p, seed, noise)
     modes = gram_modes(gram, intercept=intercept)
-    pool = PoolSpectrum.of(target_spectrum(modes, targets))
+    pool = Spectrum.of(modes, targets)
     return Influence.of(pool, modes, torch.from_numpy(targets), deltas(pool))
 
 
@@ -222,7 +223,7 @@ def test_the_tail_is_a_power_law():
 
 
 def test_the_measured_part_is_what_the_pool_says(wide):
-    one, sums = curves(wide.pool), wide.pool.sums(deltas(wide.pool))
+    one, sums = curves(wide.pool), pool_sums(wide.pool, deltas(wide.pool))
     kept = one.kappa >= one.trusted
     np.testing.assert_allclose(one.kappa[kept], sums.kappa[-kept.sum() :], rtol=1e-12)
     np.testing.assert_allclose(one.df1[kept], 240 - sums.s1[-kept.sum() :], rtol=1e-12)
@@ -308,7 +309,7 @@ def test_resampled_pools_are_those_of_the_samples_drawn(tall):
     times = np.random.default_rng(0).multinomial(240, np.full(240, 1 / 240), size=30)
     known = []
     for rows in (np.repeat(np.arange(240), count) for count in times):
-        pool = PoolSpectrum.of(target_spectrum(gram_modes(gram[np.ix_(rows, rows)]), targets[rows]))
+        pool = Spectrum.of(gram_modes(gram[np.ix_(rows, rows)]), targets[rows])
         known.append(np.log(transported(pool, 0.05, 100).risk))
     found = np.log([one.risk(100, 0.05) for one in resampled_curves(tall, 30)])
     assert np.corrcoef(known, found)[0, 1] > 0.9
@@ -450,7 +451,7 @@ def test_no_risk_and_an_endless_search_are_refused(tall):
 
 def test_a_pool_without_a_range_to_fit_is_refused():
     """Two clusters of eigenvalues 300 decades apart: the grid steps over the range."""
-    pool = PoolSpectrum(np.array([1e150] + [1e-150] * 31), np.ones(32), 0.0, 32, 0)
+    pool = Spectrum.of_power(np.array([1e150] + [1e-150] * 31), np.ones(32), 0.0, 32)
     with pytest.raises(
         NumericalError, match=r"df1 from N/16 to N/2: got \d of them at N = 32. Take a larger"
     ):

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rmtgen.errors import UsageError
-from rmtgen.linalg.modes import gram_modes, target_spectrum
+from rmtgen.linalg.modes import gram_modes
+from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.ridge import ridge_path
 from rmtgen.theory.effective_ridge import effective_ridge
 from rmtgen.theory.forecast import Curves, deltas
@@ -23,7 +24,6 @@ from rmtgen.theory.scaling import (
     scaling_laws,
     subset_decay,
 )
-from rmtgen.theory.transport import PoolSpectrum
 
 A, B = 1.5, 1.8
 SIZE, MODES = 640, 6400
@@ -48,7 +48,7 @@ def drawn(noise, seed=0):
 
 def laws_of(gram, targets):
     modes = gram_modes(gram)
-    pool = PoolSpectrum.of(target_spectrum(modes, targets))
+    pool = Spectrum.of(modes, targets)
     return scaling_laws(
         Influence.of(pool, modes, torch.from_numpy(targets), deltas(pool))
     ).set_index("quantity")
@@ -290,7 +290,7 @@ def test_measured_slopes_agree_with_those_of_the_pool(clean):
     gram, targets = clean
     risk = risk_of(gram, targets, trials=30)
     modes = gram_modes(gram)
-    pool = PoolSpectrum.of(target_spectrum(modes, targets))
+    pool = Spectrum.of(modes, targets)
     influence = Influence.of(pool, modes, torch.from_numpy(targets), deltas(pool))
     laws = scaling_laws(influence, 0.01)
     found = measured_slopes(risk.assign(test_risk=risk.gcv), laws, 0.01).set_index("quantity")

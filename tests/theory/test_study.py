@@ -6,13 +6,12 @@ import pytest
 import torch
 
 from rmtgen.errors import UsageError
-from rmtgen.linalg.modes import target_spectrum
+from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.ridge.targets import encode_targets
 from rmtgen.runs.config import Config
 from rmtgen.stages.pool import Pool, cells
 from rmtgen.theory.forecast import forecast
 from rmtgen.theory.study import ANALYSES, PREDICTION_COLUMNS, Study, to_arrays, to_frame
-from rmtgen.theory.transport import PoolSpectrum
 
 N, M, CLASSES = 1200, 300, 4
 
@@ -31,9 +30,7 @@ def study_of(dim, *, train=N, as_gram=False, targets="centered", **fields):
     wanted = cells(config)
     risk = pd.concat([pool.risk(cell, config) for cell in wanted], ignore_index=True)
     spectra = {
-        cell.name: PoolSpectrum.of(
-            target_spectrum(modes, encoded[0].values[cell.order(config.seed, config.train)])
-        )
+        cell.name: Spectrum.of(modes, encoded[0].values[cell.order(config.seed, config.train)])
         for cell in wanted
         for modes in pool.modes([cell.order(config.seed, config.train)], config.memory)
     }
