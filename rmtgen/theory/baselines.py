@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from rmtgen.errors import UsageError
 from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.theory.arguments import noise_value, ridge_and_size, spectrum_values
+from rmtgen.theory.effective_ridge import omniscient_risk
 from rmtgen.theory.transport import pool_sums, require_power
 
 AMPLE = 1 / 2
@@ -106,6 +107,24 @@ def benign_variance(eigenvalues: ArrayLike, ridge: float, n: int, *, b: float = 
         return 1.0
     spread = n * squares[first] / left[first] ** 2 if enough.size else 0.0
     return first / n + spread
+
+
+def benign_path(
+    pool: Spectrum, ridge: Float64[np.ndarray, " l"], n: int
+) -> Float64[np.ndarray, " l"]:
+    """`benign_variance` at every ridge, from the pool's eigenvalues in place of the population's."""
+    return np.array([benign_variance(pool.eigenvalues / pool.n, one, n) for one in ridge])
+
+
+def naive_plug_in(
+    pool: Spectrum, ridge: ArrayLike, n: ArrayLike
+) -> Float64[np.ndarray, "..."]:
+    """Omniscient risk with the pool's own eigenvalues in place of the population's.
+
+    The null energy takes the place of the power of one more mode, with σ = 0. Biased unless n ≪ N.
+    """
+    values, power = np.append(pool.eigenvalues, 0.0), np.append(pool.power, pool.null_energy)
+    return omniscient_risk(values / pool.n, power / pool.n, ridge, n)
 
 
 def mallows_cp(

@@ -44,7 +44,14 @@ BLOCK = 2**24
 LARGEST_SHARE = 1 / 4
 """The share of the pool up to which a subset counts as a draw from it."""
 FEWEST_SIZES = 3
-"""A line through two sizes always fits, so it says nothing of its error."""
+"""Smallest number of sizes of a rate: a line through two sizes always fits, so has no error."""
+TESTED_SHARES = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4)
+"""Sizes of `law_tests` relative to N: nested halvings, well below the pool that stands for the
+population."""
+TESTED_RIDGES = (1e-4, 1e-2)
+"""Ridges of `law_tests`, relative to tr K/N."""
+TESTED_SIZES = (8, 2_048)
+"""Smallest and largest size of `law_tests`."""
 
 
 def quadratic_forms(
@@ -212,6 +219,45 @@ def gcv_deviation(risk: pd.DataFrame) -> pd.DataFrame:
     means = squares.groupby("n").mean()
     net = (means["rms"] - means["noise"]).clip(lower=0)
     return np.sqrt(means.assign(net=net)).assign(points=squares.groupby("n").size()).reset_index()
+
+
+def law_tests(modes: Modes, pool: Spectrum, risk: pd.DataFrame) -> pd.DataFrame:
+    """All tests of the local law on a pool and the fits of its subsets.
+
+    Args:
+        modes: Modes of the pool.
+        pool: Spectrum of the pool.
+        risk: Table of fits, with the columns n, trial, ridge, kappa, gcv, test_risk, test_risk_se.
+
+    Returns:
+        One row per measurement: `test n relative_ridge deviation`. The tests are `diagonal_rms` and
+        `off_diagonal_rms` (`quadratic_forms`, corrected for a finite pool), `trace`
+        (`trace_deviation`) and `gcv` (`gcv_deviation`, net, NaN where the test set is too small to
+        show one); fits without a test risk have no test `gcv`.
+    """
+    scale, (least, most) = pool.trace / pool.n, TESTED_SIZES
+    sizes = [n for n in (int(share * pool.n) for share in TESTED_SHARES) if least <= n <= most]
+    forms = quadratic_forms(modes, sizes, np.array(TESTED_RIDGES) * scale)
+    depleted = np.sqrt(1 - forms["n"] / pool.n)  # drawn without replacement from a finite pool
+    traces = trace_deviation(risk[risk["n"] < pool.n], pool)
+    parts = [
+        *(
+            _tests(name, forms["n"], forms["ridge"] / scale, forms[name] / depleted)
+            for name in ("diagonal_rms", "off_diagonal_rms")
+        ),
+        _tests("trace", traces["n"], traces["ridge"] / scale, traces["deviation"]),
+    ]
+    if risk["test_risk"].notna().any():
+        gaps = gcv_deviation(risk)
+        parts.append(_tests("gcv", gaps["n"], np.nan, gaps["net"].where(gaps["net"] > 0)))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _tests(
+    name: str, n: pd.Series, relative_ridge: pd.Series | float, deviation: pd.Series
+) -> pd.DataFrame:
+    columns = {"test": name, "n": n, "relative_ridge": relative_ridge, "deviation": deviation}
+    return pd.DataFrame(columns)
 
 
 def rate(n: ArrayLike, deviation: ArrayLike) -> PowerLaw:

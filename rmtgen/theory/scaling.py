@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float64
 
-from rmtgen.errors import UsageError
+from rmtgen.errors import UsageError, warn
 from rmtgen.theory.forecast import EXPONENTS, QUANTILES, Curves, curves, floor_law, resampled_curves
 from rmtgen.theory.influence import Influence
 from rmtgen.theory.line_fit import PowerLaw
@@ -222,6 +222,55 @@ def _measured(values: pd.Series) -> tuple[float, float, float]:
     except UsageError:
         return np.nan, np.nan, np.nan
     return law.slope, law.slope - 2 * law.standard_error, law.slope + 2 * law.standard_error
+
+
+def scaling_table(
+    influence: Influence, risk: pd.DataFrame, curve: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """Exponents and slopes of a pool (`scaling_laws`), beside those of measured risks.
+
+    Args:
+        influence: Influence of the pool.
+        risk: Table of fits of its subsets, as `measured_slopes` takes it. The slope at a fixed
+            ridge is taken at the ridge of the table that is closest to `ample_ridge`.
+        curve: Learning curve dense in n, as `measured_slopes` takes it.
+
+    Returns:
+        As `measured_slopes`. A last row `subset_decay` has the estimate of a from subsets, where
+        the table has ridge 0 and sizes enough.
+
+    Raises:
+        UsageError: A pool too small for the range of the fit.
+
+    Warns:
+        RmtgenWarning: The two estimates of a do not agree.
+    """
+    grid = np.unique(risk.loc[risk["ridge"] > 0, "ridge"])
+    wanted = ample_ridge(influence)
+    ridge = grid[np.argmin(np.abs(np.log(grid / wanted)))] if grid.size else wanted
+    table = measured_slopes(risk, scaling_laws(influence, ridge), ridge, curve)
+    try:
+        law = subset_decay(risk, influence.pool.rank, influence.pool.n)
+    except UsageError:
+        return table
+    decay = table.set_index("quantity").loc["decay", ["exponent", "low", "high"]].tolist()
+    if not agree(decay, law):
+        warn(
+            f"two estimates of the decay a must agree: got {decay[0]:.3f} from the pool and"
+            f" {law.slope:.3f} from subsets of {law.first:g} to {law.last:g} samples. The"
+            " spectrum is no power law there; do not quote one."
+        )
+    reach = 2 * law.standard_error
+    row = {
+        "quantity": "subset_decay",
+        "exponent": law.slope,
+        "low": law.slope - reach,
+        "high": law.slope + reach,
+        "predicted": decay[0],
+        "first": law.first,
+        "last": law.last,
+    }
+    return pd.concat([table, pd.DataFrame([row])], ignore_index=True)
 
 
 def agree(pool_decay: tuple[float, float, float], subsets: PowerLaw) -> bool:

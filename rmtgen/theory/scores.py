@@ -9,17 +9,22 @@ The fits of one (run, n) share their samples, so that intervals come from drawin
 replacement.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 from scipy.stats import kendalltau
 
 from rmtgen.errors import UsageError
 
 DRAWS = 200
+"""Number of bootstrap draws of an interval."""
 QUANTILES = (0.025, 0.975)
+"""Ends of an interval."""
+FEWEST = 3
+"""Smallest number of finite, positive pairs that a score is taken over."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +81,10 @@ def score(
             f"a score needs one block a pair: got {len(predicted)} predicted, {len(measured)}"
             f" measured, {len(blocks)} blocks."
         )
-    with np.errstate(invalid="ignore"):
-        usable = np.isfinite(predicted) & np.isfinite(measured) & (predicted > 0) & (measured > 0)
-    if usable.sum() < 3:
+    usable = _usable(predicted, measured)
+    if usable.sum() < FEWEST:
         raise UsageError(
-            f"a score needs at least 3 finite, positive pairs: got {usable.sum()} of {len(usable)}."
+            f"a score needs at least {FEWEST} finite, positive pairs: got {usable.sum()} of {len(usable)}."
         )
     ratio, rest = (
         np.log(predicted[usable] / measured[usable]),
@@ -106,6 +110,34 @@ def score(
         for value in (trio[0], (trio[1], trio[2]))
     )
     return Score(*fields, fits=int(usable.sum()), skipped=int((~usable).sum()))
+
+
+def score_table(fits: pd.DataFrame, theories: Sequence[str], blocks: np.ndarray) -> pd.DataFrame:
+    """The score of each theory over a table of predictions.
+
+    Args:
+        fits: One row per fit, with the column `test_risk` and one per theory.
+        theories: Columns of the predictions.
+        blocks: (l,) labels; fits of one label are drawn together.
+
+    Returns:
+        One row per theory with at least `FEWEST` usable pairs: `theory` and the fields of `Score`.
+    """
+    measured = fits["test_risk"].to_numpy(dtype=float)
+    columns = {name: fits[name].to_numpy(dtype=float) for name in theories}
+    rows = [
+        {"theory": name, **vars(score(predicted, measured, blocks))}
+        for name, predicted in columns.items()
+        if _usable(predicted, measured).sum() >= FEWEST
+    ]
+    return pd.DataFrame(rows, columns=["theory", *(field.name for field in fields(Score))])
+
+
+def _usable(
+    predicted: Float64[np.ndarray, " l"], measured: Float64[np.ndarray, " l"]
+) -> Bool[np.ndarray, " l"]:
+    with np.errstate(invalid="ignore"):
+        return np.isfinite(predicted) & np.isfinite(measured) & (predicted > 0) & (measured > 0)
 
 
 def _figures(
