@@ -37,6 +37,7 @@ _HOMES = {
     "ridge_path": "ridge",
     "ridge_path_features": "ridge",
     "ridge_path_stored": "ridge",
+    "study": "theory.study",
     "transport": "theory.transport",
     "trust_report": "theory.diagnostics",
 }

@@ -33,6 +33,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from rmtgen.datasets.catalogue import DATA_SETS
 from rmtgen.datasets.vision import VISION_SETS
 from rmtgen.errors import RmtgenError
 from rmtgen.kernels.entk.operations import OPERATIONS
@@ -366,7 +367,7 @@ def test_python_runs(block, request, monkeypatch):
     """What a block enters in a table of ours is taken out again."""
     monkeypatch.chdir(request.getfixturevalue("demo" if "data/runs" in block.text else "workspace"))
     source = "\n" * (block.line - 1) + block.text
-    with mock.patch.dict(VISION_SETS), mock.patch.dict(OPERATIONS):
+    with mock.patch.dict(DATA_SETS), mock.patch.dict(OPERATIONS):
         exec(compile(source, ROOT / block.page, "exec"), {"__name__": "__main__"})
 
 

@@ -23,7 +23,6 @@ from torch import Tensor
 from rmtgen.checks import as_tensor, finite_matrix, target_matrix
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.centring import reduced_matrix_, restored
-from rmtgen.linalg.spectrum import Spectrum
 
 EPS32 = torch.finfo(torch.float32).eps
 EPS64 = torch.finfo(torch.float64).eps
@@ -135,11 +134,6 @@ class Modes:
             1 - self.intercept / self.n - torch.linalg.vector_norm(self.vectors, dim=1).square()
         )
         return leverage.where(leverage > 10 * self.n * EPS64, 0.0)
-
-
-def target_spectrum(modes: Modes, targets: np.ndarray | Tensor) -> Spectrum:
-    """`Spectrum.of`."""
-    return Spectrum.of(modes, targets)
 
 
 def gram_modes(

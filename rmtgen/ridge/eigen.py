@@ -13,7 +13,8 @@ from torch import Tensor
 
 from rmtgen.linalg.modes import Modes
 from rmtgen.linalg.spectrum import Spectrum
-from rmtgen.ridge.problem import COLUMNS, Cost, Grid, Problem
+from rmtgen.ridge.columns import COLUMNS
+from rmtgen.ridge.problem import Cost, Grid, Problem
 from rmtgen.ridge.spectral import spectral_columns, unit
 
 ROWS_AT_ONCE = 4096

@@ -21,8 +21,9 @@ from torch import Tensor
 
 from rmtgen.linalg.modes import EPS64, factored
 from rmtgen.linalg.spectrum import Spectrum
+from rmtgen.ridge.columns import COLUMNS
 from rmtgen.ridge.eigen import DECOMPOSITION
-from rmtgen.ridge.problem import COLUMNS, Cost, Grid, Problem
+from rmtgen.ridge.problem import Cost, Grid, Problem
 from rmtgen.ridge.spectral import spectral_columns
 from rmtgen.ridge.targets import ClassCode
 

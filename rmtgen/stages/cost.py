@@ -22,9 +22,10 @@ from rmtgen.models.backbones import Backbone, load_backbone
 from rmtgen.models.features import place
 from rmtgen.ridge import SOLVERS, path_cost
 from rmtgen.ridge.kernel import FeatureKernel, GramKernel
+from rmtgen.ridge.pool import CURVE_RIDGES
 from rmtgen.ridge.problem import Cost, Grid, Problem
 from rmtgen.runs.config import Config
-from rmtgen.stages.pool import CURVE_RIDGES, cells, curve_sizes, solves_gram
+from rmtgen.stages.pool import cells, curve_sizes, solves_gram
 from rmtgen.store.gram_store import GramLayout
 
 _PROBE = 1024

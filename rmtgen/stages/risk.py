@@ -16,17 +16,21 @@ def work(job: Job) -> Result:
     import pandas as pd
 
     from rmtgen.device import default_device
+    from rmtgen.ridge.columns import CURVE_COLUMNS, RISK_COLUMNS
+    from rmtgen.ridge.pool import CURVE_RIDGES
     from rmtgen.runs.columns import write_table
-    from rmtgen.stages.pool import CURVE_COLUMNS, RISK_COLUMNS, Pool, cells
+    from rmtgen.stages.pool import cells, curve_sizes, load_pool
 
     config, parts, wanted = job.config, job.parts(), cells(job.config)
-    pool = Pool.load(job.folder, config, default_device(config.device))
+    pool = load_pool(job.folder, config, default_device(config.device))
+    options = {"seed": config.seed, "loo": config.loo}
     pending = [cell for cell in wanted if cell.name not in parts]
     for cell in job.progress(pending, len(wanted), "fit", done=len(wanted) - len(pending)):
-        path = pool.risk(cell, config)
+        path = pool.risk(cell, config.ridges, **options)
         parts.write(cell.name, {column: path[column].to_numpy() for column in RISK_COLUMNS})
     if CURVE not in parts:
-        curve = pool.curve(config)
+        sizes = curve_sizes(config, pool.is_gram)
+        curve = pool.curve(sizes, CURVE_RIDGES, **options)
         parts.write(CURVE, {column: curve[column].to_numpy() for column in CURVE_COLUMNS})
     frames = (pd.DataFrame(parts.read(cell.name)) for cell in wanted)
     table = pd.concat(frames, ignore_index=True)[list(RISK_COLUMNS)]

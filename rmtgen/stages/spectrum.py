@@ -13,12 +13,12 @@ def work(job: Job) -> Result:
     """
     from rmtgen.device import default_device
     from rmtgen.linalg.spectrum import Spectra, Spectrum
-    from rmtgen.stages.pool import Pool, cells
+    from rmtgen.stages.pool import cells, load_pool
     from rmtgen.store import durable
     from rmtgen.store.shards import hdf5_image
 
     config, parts, wanted = job.config, job.parts(), cells(job.config)
-    pool = Pool.load(job.folder, config, default_device(config.device))
+    pool = load_pool(job.folder, config, default_device(config.device))
     pending = [cell for cell in wanted if cell.name not in parts]
     groups = [list(group) for _, group in itertools.groupby(pending, key=lambda cell: cell.n)]
     for group in job.progress(

@@ -15,12 +15,14 @@ def work(job: Job) -> Result:
     from rmtgen.device import default_device
     from rmtgen.errors import NumericalError, UsageError
     from rmtgen.runs.columns import write_table
+    from rmtgen.stages.study import load_study, to_arrays, to_frame
     from rmtgen.store import durable
     from rmtgen.store.shards import hdf5_image
-    from rmtgen.theory.study import ANALYSES, PREDICTION_COLUMNS, Study, to_arrays, to_frame
+    from rmtgen.theory.registry import PREDICTION_COLUMNS
+    from rmtgen.theory.study import ANALYSES
 
     parts, left_out = job.parts(), {}
-    study = Study.load(job.folder, job.config, default_device(job.config.device))
+    study = load_study(job.folder, job.config, default_device(job.config.device))
     pending = [name for name in ANALYSES if name not in parts]
     for name in job.progress(pending, len(ANALYSES), "analysis", done=len(ANALYSES) - len(pending)):
         try:

@@ -116,9 +116,7 @@ def benign_path(
     return np.array([benign_variance(pool.eigenvalues / pool.n, one, n) for one in ridge])
 
 
-def naive_plug_in(
-    pool: Spectrum, ridge: ArrayLike, n: ArrayLike
-) -> Float64[np.ndarray, "..."]:
+def naive_plug_in(pool: Spectrum, ridge: ArrayLike, n: ArrayLike) -> Float64[np.ndarray, "..."]:
     """Omniscient risk with the pool's own eigenvalues in place of the population's.
 
     The null energy takes the place of the power of one more mode, with σ = 0. Biased unless n ≪ N.

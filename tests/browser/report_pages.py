@@ -9,13 +9,14 @@ import pandas as pd
 import torch
 
 from rmtgen.errors import NumericalError, UsageError
-from rmtgen.linalg.spectrum import Spectrum
+from rmtgen.linalg.spectrum import Spectra, Spectrum
 from rmtgen.report.charts import charts
 from rmtgen.report.page import render_page
 from rmtgen.report.results import RunResult
+from rmtgen.ridge.pool import Pool
 from rmtgen.ridge.targets import encode_targets
 from rmtgen.runs.config import Config
-from rmtgen.stages.pool import Pool, cells
+from rmtgen.stages.pool import cells
 from rmtgen.theory.study import ANALYSES, Study
 
 HOSTILE = "<script>window.harmed=1</script><img src=x onerror=window.harmed=1>\"'&"
@@ -41,13 +42,15 @@ def study(decay, seed):
     )
     pool = Pool(*(torch.from_numpy(features[part]) for part in parts), False, *encoded)
     wanted = cells(config)
-    risk = pd.concat([pool.risk(cell, config) for cell in wanted], ignore_index=True)
+    orders = {cell: cell.order(config.seed, config.train) for cell in wanted}
+    risk = pd.concat(
+        [pool.risk(cell, config.ridges, seed=config.seed) for cell in wanted], ignore_index=True
+    )
     spectra = {
-        cell.name: Spectrum.of(modes, encoded[0].values[cell.order(config.seed, config.train)])
-        for cell in wanted
-        for modes in pool.modes([cell.order(config.seed, config.train)], config.memory)
+        cell: Spectrum.of(next(pool.modes([order], config.memory)), encoded[0].values[order])
+        for cell, order in orders.items()
     }
-    return Study(config, pool, risk, spectra)
+    return Study(pool, risk, Spectra(spectra))
 
 
 def tables(made):
@@ -72,9 +75,9 @@ def result(name, init, decay, seed, theory):
         kernel="features",
         config={"model": "tiny_net", "targets": "centered"},
         risk=made.risk,
-        eigenvalues=made.pool.eigenvalues / N,
-        target_power=made.pool.power,
-        null_energy=made.pool.null_energy,
+        eigenvalues=made.spectrum.eigenvalues / N,
+        target_power=made.spectrum.power,
+        null_energy=made.spectrum.null_energy,
         spectrum_n=N,
         theory=tables(made) if theory else None,
         provenance={"risk": {"seconds": 1.25, "made": "2026-11-24", "taken_from": "another-run"}},
