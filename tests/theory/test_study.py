@@ -6,36 +6,40 @@ import pytest
 import torch
 
 from rmtgen.errors import UsageError
+from rmtgen.linalg.cells import Cell
+from rmtgen.linalg.modes import MEMORY
 from rmtgen.linalg.spectrum import Spectra, Spectrum
 from rmtgen.ridge.pool import Pool
 from rmtgen.ridge.targets import encode_targets
-from rmtgen.runs.config import Config
-from rmtgen.stages.pool import cells
 from rmtgen.theory.forecast import forecast
 from rmtgen.theory.registry import PREDICTION_COLUMNS
-from rmtgen.theory.study import ANALYSES, Study
+from rmtgen.theory.study import Study
 
 N, M, CLASSES = 1200, 300, 4
 
 
-def study_of(dim, *, train=N, as_gram=False, targets="centered", **fields):
+RELATIVE = (0.0, 1e-3, 1e-2, 1e-1)
+
+
+def drawn(dim, train, targets="centered"):
     """Classes follow noisy linear scores of features with a power-law covariance."""
     rng = np.random.default_rng(3)
     mix = rng.standard_normal((dim, CLASSES))
     features = rng.standard_normal((train + M, dim)) * np.arange(1, dim + 1) ** -0.75
     labels = np.argmax(features @ mix + 0.3 * rng.standard_normal((train + M, CLASSES)), axis=1)
-    encoded = [encode_targets(part, CLASSES, targets) for part in (labels[:train], labels[train:])]
-    rows, tests = (torch.from_numpy(part) for part in (features[:train], features[train:]))
-    held = (rows @ rows.mT, tests @ rows.mT) if as_gram else (rows, tests)
-    config = Config(train=train, test=M, ridges=(0.0, 1e-3, 1e-2, 1e-1), targets=targets, **fields)
-    pool = Pool(*held, as_gram, *encoded)
-    wanted = cells(config)
-    orders = {cell: cell.order(config.seed, config.train) for cell in wanted}
-    risk = pd.concat(
-        [pool.risk(cell, config.ridges, seed=config.seed) for cell in wanted], ignore_index=True
-    )
+    rows = (torch.from_numpy(part) for part in (features[:train], features[train:]))
+    encoded = (encode_targets(part, CLASSES, targets) for part in (labels[:train], labels[train:]))
+    return *rows, *encoded
+
+
+def study_of(dim, *, sizes, trials, train=N):
+    """A study of features, put together by hand."""
+    pool = Pool(*drawn(dim, train)[:2], False, *drawn(dim, train)[2:])
+    cells = [Cell(n, trial) for n in sizes for trial in range(trials if n < train else 1)]
+    orders = {cell: cell.order(0, train) for cell in cells}
+    risk = pd.concat([pool.risk(cell, RELATIVE, seed=0) for cell in cells], ignore_index=True)
     spectra = {
-        cell: Spectrum.of(next(pool.modes([order], config.memory)), encoded[0].values[order])
+        cell: Spectrum.of(next(pool.modes([order], MEMORY)), pool.targets.values[order])
         for cell, order in orders.items()
     }
     return Study(pool, risk, Spectra(spectra))
@@ -174,18 +178,6 @@ def test_labels_lie_on_the_forecast(study):
         )
         assert row.low <= row.labels <= row.high
     assert table["extrapolated"].all()
-
-
-@pytest.mark.parametrize("targets", ["centered", "intercept"])
-def test_every_analysis_of_a_gram_matrix_is_a_table(targets):
-    study = study_of(
-        1500, train=1000, as_gram=True, targets=targets, sizes=(40, 80, 160, 240, 1000), trials=1
-    )
-    for name, analyse in ANALYSES.items():
-        table = analyse(study)
-        assert len(table), name
-    scaling = study.scaling().set_index("quantity")["exponent"]
-    assert scaling["subset_decay"] == pytest.approx(scaling["decay"], abs=0.2)
 
 
 def test_the_local_law_is_tested_below_a_quarter_of_the_pool(study):
