@@ -11,15 +11,18 @@ from jaxtyping import Float64
 from torch import Tensor
 
 
-def reduced_matrix_(matrix: Float64[Tensor, "n n"]) -> Float64[Tensor, "n_eff n_eff"]:
-    """EᵀKE of a symmetric K, which is overwritten; E (n, n−1) is an orthonormal basis of the
-    complement of 1.
-    """
+def centred_matrix_(matrix: Float64[Tensor, "n n"]) -> Float64[Tensor, "n n"]:
+    """HKH of a symmetric K, which is overwritten."""
     means = matrix.mean(dim=0)
-    matrix.sub_(means[:, None]).sub_(means).add_(
-        means.mean()
-    )  # a large mean cancels here, entry by entry, not in the reflection
+    return matrix.sub_(means[:, None]).sub_(means).add_(means.mean())
+
+
+def reduced_matrix_(matrix: Float64[Tensor, "n n"]) -> Float64[Tensor, "n_eff n_eff"]:
+    """EᵀKE of a symmetric K, which is overwritten; a view of it whose rows are not adjacent."""
+    # EᵀKE = EᵀHKHE: a large mean cancels in HKH, entry by entry, and not in the reflection
+    matrix = centred_matrix_(matrix)
     vector = _reflector(matrix)
+    # (I − 2vvᵀ)A(I − 2vvᵀ) = A − 2vwᵀ − 2wvᵀ with w = Av − v(vᵀAv)
     image = matrix @ vector
     image -= vector * (vector @ image)
     matrix.addr_(vector, image, alpha=-2).addr_(image, vector, alpha=-2)

@@ -19,20 +19,20 @@ _STEPS = 12
 
 
 def cholesky_(matrix: Float64[Tensor, "n n"]) -> bool:
-    """Overwrite the lower triangle of a symmetric matrix with its Cholesky factor L; whether it is
-    positive definite.
+    """Overwrite a symmetric matrix A = LLᵀ with its Cholesky factor L; whether A is definite.
+
+    LAPACK stores a matrix by columns. It factors the transpose of a matrix stored by rows in place,
+    as UᵀU with U = Lᵀ. A matrix whose rows are not adjacent in memory is copied once.
+
+    Args:
+        matrix: A, of which the lower triangle is read.
+
+    Returns:
+        Whether A is positive definite; where it is not, `matrix` holds nothing of use.
     """
-    n = len(matrix)
-    for low in range(0, n, BLOCK):
-        high = min(low + BLOCK, n)
-        matrix[low:, low:high].addmm_(matrix[low:, :low], matrix[low:high, :low].mT, alpha=-1)
-        corner, failed = torch.linalg.cholesky_ex(matrix[low:high, low:high])
-        if failed.item() or not corner.isfinite().all():
-            return False
-        matrix[low:high, low:high] = corner
-        below = matrix[high:, low:high]
-        below.copy_(torch.linalg.solve_triangular(corner.mT, below, upper=True, left=False))
-    return True
+    info = torch.empty((), dtype=torch.int32, device=matrix.device)
+    torch.linalg.cholesky_ex(matrix.mT, upper=True, out=(matrix.mT, info))
+    return info.item() == 0 and bool(matrix.diagonal().isfinite().all())
 
 
 def invert_rows_(factor: Float64[Tensor, "n n"], low: int, high: int) -> None:

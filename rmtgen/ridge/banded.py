@@ -19,6 +19,7 @@ from rmtgen.linalg.modes import rounding
 from rmtgen.ridge.columns import COLUMNS
 from rmtgen.ridge.definite import require_semidefinite, sure
 from rmtgen.ridge.problem import Cost, Grid, Problem
+from rmtgen.ridge.traces import dual_columns
 
 REDUCTION = 2.1
 """n³ operations of a matrix product that a reduction to a band takes as long as: 4/3 n³ at two
@@ -102,7 +103,7 @@ class _Fit:
         scores = self._scores(duals) if self.problem.tests else None
         rows = []
         for number, (ridge, sum_ridge) in enumerate(pairs):
-            row = dict.fromkeys(COLUMNS, np.nan) | {"n": self.n, "ridge": ridge}
+            row = dict.fromkeys(COLUMNS, np.nan) | {"ridge": ridge}
             row |= self._training(
                 sum_ridge, duals[:, number], solved.trace[number], solved.trace_square[number]
             )
@@ -124,12 +125,8 @@ class _Fit:
     def _training(
         self, sum_ridge: float, dual: Float64[Tensor, "n c"], trace: Tensor, trace_square: Tensor
     ) -> dict[str, float]:
-        trace, trace_square, energy = trace.item(), trace_square.item(), dual.square().sum().item()
+        sums = dual.square().sum(), trace, trace_square, (dual * self.targets).sum()
         return {
             **self.problem.train_columns(sum_ridge * dual),
-            "gcv": self.n * energy / trace**2,
-            "df": self.n - sum_ridge * trace,
-            "kappa": 1 / trace,
-            "kappa_prime": self.n * trace_square / trace**2,
-            "norm2": (dual * self.targets).sum().item() - sum_ridge * energy,
+            **dual_columns(self.n, sum_ridge, *(value.item() for value in sums)),
         }

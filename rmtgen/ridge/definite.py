@@ -8,7 +8,7 @@ from jaxtyping import Float64
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
 
-from rmtgen.linalg.centring import reduced_matrix_
+from rmtgen.linalg.centring import centred_matrix_
 from rmtgen.linalg.modes import indefinite, rounding
 from rmtgen.linalg.triangular import cholesky_
 from rmtgen.ridge.kernel import FeatureKernel, Kernel
@@ -43,13 +43,13 @@ def require_semidefinite(problem: Problem, n: int) -> None:
         return
     matrix = problem.kernel.symmetric(n)
     tolerance = rounding(n, problem.kernel.single) * torch.linalg.matrix_norm(matrix).item()
-    matrix = reduced_matrix_(matrix) if problem.intercept else matrix
+    matrix = centred_matrix_(matrix) if problem.intercept else matrix
     matrix.diagonal().add_(tolerance)
     if cholesky_(matrix):
         return
     del matrix
     matrix = problem.kernel.symmetric(n)
-    smallest, largest = _extremes(reduced_matrix_(matrix) if problem.intercept else matrix)
+    smallest, largest = _extremes(centred_matrix_(matrix) if problem.intercept else matrix)
     if smallest < -tolerance:
         raise indefinite(smallest, largest, n, tolerance)
 

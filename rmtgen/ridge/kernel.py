@@ -181,16 +181,19 @@ class FeatureKernel(_InMemory):
 
 @runtime_checkable
 class Tile(Protocol):
-    """A block of a stored Gram matrix: rows [row_start, row_stop), columns likewise."""
-
-    row_start: int
-    row_stop: int
-    column_start: int
-    column_stop: int
+    """A block of a stored Gram matrix."""
 
     @property
     def name(self) -> str:
-        """Name of the block, for messages."""
+        """Name for messages."""
+
+    @property
+    def rows(self) -> slice:
+        """Rows of the whole matrix (N+M, N)."""
+
+    @property
+    def columns(self) -> slice:
+        """Columns of the whole matrix."""
 
 
 @runtime_checkable
@@ -286,11 +289,10 @@ class StoredKernel:
         """k(test, pool) of the first n samples times some columns, a tile at a time."""
         product = columns.new_zeros(self.tests, columns.shape[1])
         for tile in self.store.tiles():
-            if tile.row_start >= len(self) and tile.column_start < len(columns):
-                stop = min(tile.column_stop, len(columns))
-                block = self._tile(tile)[:, : stop - tile.column_start]
-                rows = slice(tile.row_start - len(self), tile.row_stop - len(self))
-                product[rows] += block @ columns[tile.column_start : stop]
+            if tile.rows.start >= len(self) and tile.columns.start < len(columns):
+                part = columns[tile.columns]
+                rows = slice(tile.rows.start - len(self), tile.rows.stop - len(self))
+                product[rows] += self._tile(tile)[:, : len(part)] @ part
         return product
 
     def _read(self, rows: slice, n: int) -> Float[Tensor, "rows n"]:
@@ -299,14 +301,12 @@ class StoredKernel:
     def _blocks(self, n: int) -> Iterator[tuple[slice, slice, Float64[Tensor, "r c"]]]:
         """The blocks on and below the diagonal of the first n samples."""
         for tile in self.store.tiles():
-            if tile.row_start < min(n, len(self)):
-                rows = slice(tile.row_start, min(tile.row_stop, n))
-                columns = slice(tile.column_start, min(tile.column_stop, n))
-                yield (
-                    rows,
-                    columns,
-                    self._tile(tile)[: rows.stop - rows.start, : columns.stop - columns.start],
+            if tile.rows.start < min(n, len(self)):
+                rows, columns = (
+                    slice(span.start, min(span.stop, n)) for span in (tile.rows, tile.columns)
                 )
+                block = self._tile(tile)
+                yield rows, columns, block[: rows.stop - rows.start, : columns.stop - columns.start]
 
     def _tile(self, tile: Tile) -> Float64[Tensor, "r c"]:
         block = torch.from_numpy(self.store.tile(tile)).to(self.device, torch.float64)

@@ -19,6 +19,7 @@ from rmtgen.linalg.krylov import Krylov
 from rmtgen.linalg.modes import indefinite, rounding
 from rmtgen.ridge.columns import COLUMNS
 from rmtgen.ridge.problem import Cost, Grid, Problem
+from rmtgen.ridge.traces import dual_columns
 
 TOLERANCE = 1e-4
 """Bound on the relative error of GY and of Gz at which the space is large enough."""
@@ -130,25 +131,21 @@ class _Estimate:
         start[: len(self.space.start)] = self.space.start
         traces, squares = (start * solution)[:, c:].sum(dim=0), solution[:, c:].square().sum(dim=0)
         trace, trace_square = traces.mean().item(), squares.mean().item()
-        gcv, kappa_prime = n * energy / trace**2, n * trace_square / trace**2
-        spread = _standard_error(traces) / trace
+        overlap = (start * solution)[:, :c].sum().item()
         power = self.right[:, :c].square().sum().sqrt().item()
         row = dict.fromkeys(COLUMNS, np.nan) | {
-            "n": n,
             "ridge": ridge,
             "train_risk": sum_ridge**2 * energy / n,
-            "gcv": gcv,
-            "gcv_se": 2 * gcv * spread,
-            "df": n - sum_ridge * trace,
-            "df_se": sum_ridge * trace * spread,
-            "kappa": 1 / trace,
-            "kappa_se": spread / trace,
-            "kappa_prime": kappa_prime,
-            "kappa_prime_se": (
-                kappa_prime * _standard_error(squares / trace_square - 2 * traces / trace)
-            ),
-            "norm2": (start * solution)[:, :c].sum().item() - sum_ridge * energy,
+            **dual_columns(n, sum_ridge, energy, trace, trace_square, overlap),
             "residual": residuals[:c].norm().item() / power if power else 0.0,
+        }
+        spread = _standard_error(traces) / trace
+        both = _standard_error(squares / trace_square - 2 * traces / trace)
+        row |= {
+            "gcv_se": 2 * row["gcv"] * spread,
+            "df_se": sum_ridge * trace * spread,
+            "kappa_se": row["kappa"] * spread,
+            "kappa_prime_se": row["kappa_prime"] * both,
         }
         if problem.code or problem.tests:
             dual = basis.mT @ solution[:, :c]

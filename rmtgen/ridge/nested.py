@@ -25,6 +25,7 @@ from rmtgen.linalg.triangular import BLOCK, cholesky_, inverse_norm, invert_rows
 from rmtgen.ridge.columns import COLUMNS
 from rmtgen.ridge.definite import require_semidefinite, sure
 from rmtgen.ridge.problem import Cost, Grid, Problem
+from rmtgen.ridge.traces import dual_columns
 
 SWEEP = 2.2
 """n³ operations of a matrix product that a δ takes as long as: 1/3 for L, 1/3 for R and 1/3 for tr
@@ -162,17 +163,9 @@ class _Sums:
                 return None
             dual, diagonal = dual - ones[:, None] * offset, diagonal - ones.square() / total
             scores = None if scores is None else scores[:, :-1] + (1 - scores[:, -1:]) * offset
-        residual = self.sum_ridge * dual
-        row = dict.fromkeys(COLUMNS, np.nan) | problem.train_columns(residual)
-        energy = dual.square().sum().item()
-        row |= {
-            "n": n,
-            "gcv": n * energy / trace**2,
-            "df": n - self.sum_ridge * trace,
-            "kappa": 1 / trace,
-            "kappa_prime": n * trace_square / trace**2,
-            "norm2": (dual * problem.targets[:n]).sum().item() - self.sum_ridge * energy,
-        }
+        energy, overlap = dual.square().sum().item(), (dual * problem.targets[:n]).sum().item()
+        row = dict.fromkeys(COLUMNS, np.nan) | problem.train_columns(self.sum_ridge * dual)
+        row |= dual_columns(n, self.sum_ridge, energy, trace, trace_square, overlap)
         if problem.loo:
             row |= problem.loo_columns(dual / diagonal[:, None])
         if scores is not None:

@@ -14,6 +14,7 @@ the ridgeless limit is the same line of code: never 1 − df/n by subtraction, n
 import numpy as np
 
 from rmtgen.linalg.spectrum import Spectrum
+from rmtgen.ridge.traces import ratio_columns
 
 
 def unit(spectrum: Spectrum, sum_ridge: float) -> float:
@@ -33,9 +34,7 @@ def spectral_columns(spectrum: Spectrum, sum_ridge: float) -> dict[str, float]:
     return {
         "n": n,
         "train_risk": energy / n * (1 if null_dim else (sum_ridge / factor) ** 2),
-        "gcv": n * energy / trace**2,
+        **ratio_columns(n, energy, trace, trace_square, unit=factor),
         "df": float(values @ weights) + spectrum.intercept,
-        "kappa": factor / trace,
-        "kappa_prime": n * trace_square / trace**2,
         "norm2": float((values * np.square(weights)) @ power),
     }
