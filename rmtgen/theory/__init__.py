@@ -1,5 +1,4 @@
-"""The theory of generalisation: what predicts the risk of ridge regression on a representation,
-what does not, and why.
+"""The theory of generalisation: what predicts the risk of ridge regression, what does not, and why.
 
 `effective_ridge` is random matrix theory for a known spectrum; `transport` estimates its quantities
 from a pool of samples; `influence` gives standard errors, `forecast` extrapolates beyond the pool,

@@ -1,7 +1,7 @@
 """Tables that describe one representation, to compare it with another.
 
-Notation: K of a pool of N samples with eigenvalues s_i, σ_i = s_i/N, c_i² the power of the targets in
-mode i, κ the effective ridge.
+Notation: K of a pool of N samples with eigenvalues s_i, σ_i = s_i/N, c_i² the power of the targets
+in mode i, κ the effective ridge.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """The study of a pool: every theory of its test risk, and every analysis, each one a table.
 
-`study` makes one from a Gram matrix. A method of `Study` with an entry in `ANALYSES` is an analysis;
-the stage `theory` stores them all by name.
+`study` makes one from a Gram matrix. A method of `Study` with an entry in `ANALYSES` is an
+analysis; the stage `theory` stores them all by name.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -1,12 +1,11 @@
-"""Same-κ transport: one eigendecomposition of a pool predicts the test risk at every sample size
-and ridge.
+"""Same-κ transport: one eigendecomposition of a pool predicts the risk at every size and ridge.
 
 Notation: a pool of N samples, K = XXᵀ with eigenvalues s_i, c_i² = ‖u_iᵀY‖² the targets' energy in
 mode i, δ = Nℓ an auxiliary sum ridge of the pool, w_i = δ/(s_i + δ) over all N directions (1 in the
 null space), S1 = Σ w_i, S2 = Σ w_i², E = Σ c_i² w_i².
 
-What the pool says of the population at one effective ridge, κ = δ/S1, is df1(κ) = N − S1, df2(κ) =
-N − S1²/S2 and B(κ) + noise = E/S2; the omniscient risk of n samples is [B + noise]/(1 − df2/n) at λ
+The pool's estimates at one effective ridge, κ = δ/S1, are df1(κ) = N − S1, df2(κ) = N − S1²/S2
+and B(κ) + noise = E/S2; the omniscient risk of n samples is [B + noise]/(1 − df2/n) at λ
 = κ(1 − df1/n) (`effective_ridge`). Together:
 
     nλ = δ·(1 − (N − n)/S1),      R(n, λ) = n·E / (S1² − (N − n)·S2).
@@ -36,11 +35,12 @@ from rmtgen.theory.effective_ridge import BLOCK
 from rmtgen.theory.roots import largest_roots
 
 COLUMNS = ("n", "ridge", "predicted_risk", "kappa", "df1", "df2")
+"""Columns of `transport`."""
 
 
 @dataclass(frozen=True, eq=False)
 class PoolSums:
-    """What a pool says at auxiliary sum ridges δ; every field has their shape.
+    """Sums over the directions of a pool at auxiliary sum ridges δ; every field has their shape.
 
     Attributes:
         delta: δ of the pool, 0 for its ridgeless limit.
@@ -132,7 +132,7 @@ class Transported:
     Attributes:
         risk: R(n, λ), noise included; ∞ where the fit begins to interpolate all that the kernel can
             express (n = rank, λ = 0).
-        floor: B(κ) + noise, what stays of the risk as n grows at this κ.
+        floor: B(κ) + noise, the limit of the risk as n grows at this κ.
         kappa: κ.
         df1: df1(κ).
         df2: df2(κ).
@@ -170,7 +170,7 @@ def transported(pool: Spectrum, ridge: ArrayLike, n: ArrayLike) -> Transported:
 def at_delta(
     pool: Spectrum, delta: np.ndarray, n: np.ndarray, shape: tuple[int, ...]
 ) -> Transported:
-    """What a pool says of n samples at its sum ridge δ, for n of any size."""
+    """The prediction of a pool at its sum ridge δ, for n of any size."""
     sums = pool_sums(pool, delta)
     s1, s2, missing = sums.s1, sums.s2, pool.n - n
     with np.errstate(divide="ignore"):
@@ -188,19 +188,18 @@ def transport(
     ridges: ArrayLike,
     intercept: bool = False,
 ) -> pd.DataFrame:
-    """Test risk of ridge regression on n ≤ N samples, for every n and λ, from one
-    eigendecomposition of a pool of N.
+    """Test risk of ridge regression on n ≤ N samples from one eigendecomposition of a pool of N.
 
     Args:
         gram: K (N, N) of the pool, symmetric and positive semidefinite, float32 or float64.
         targets: (N,) or (N, c); risks are summed over outputs.
         sizes: Sample sizes n, 1 ≤ n ≤ N.
         ridges: λ ≥ 0 of the mean objective.
-        intercept: The regression has an unpenalised intercept.
+        intercept: Whether the regression has an unpenalised intercept.
 
     Returns:
-        One row a (n, λ), sizes outer: `n ridge predicted_risk kappa df1 df2`. At n = N
-        `predicted_risk` is GCV. It is ∞ at λ = 0 and n = rank < N, and nearby the least certain.
+        One row per (n, λ), sizes outer: `n ridge predicted_risk kappa df1 df2`. At n = N
+        `predicted_risk` is GCV. It is ∞ at λ = 0 and n = rank < N, and least certain nearby.
 
     Raises:
         UsageError: Sizes beyond the pool, a negative ridge, another number of targets than of

@@ -322,7 +322,7 @@ def test_a_grid_of_the_caller_holds_the_search():
     assert swap(pool, pool, 100, ridges=[1e-9, 1e-7]).ridges[0, 0] == pytest.approx(1e-7 * trace)
 
 
-def test_a_gaussian_pool_tells_spectrum_from_alignment():
+def test_a_gaussian_pool_separates_spectrum_from_alignment():
     """Two representations of the same inputs: the same decay, targets on the leading or on the
     trailing half of the modes."""
     rng = np.random.default_rng(0)

@@ -162,7 +162,7 @@ def test_at_the_best_ridge_the_data_form_is_n_tau2_kappa(case, intercept):
 
 def test_the_isotropic_risk_does_not_see_how_the_targets_lie():
     """Only the targets' energy counts, so it mis-ranks aligned against random targets, which GCV
-    tells apart."""
+    distinguishes."""
     aligned = Spectrum.of_power(
         np.array([8.0, 4.0, 2.0, 1.0]), np.array([4.0, 3.0, 2.0, 1.0]), 0.0, 4
     )
@@ -361,5 +361,5 @@ def test_at_the_peak_an_isotropic_problem_without_noise_has_no_risk():
     assert omniscient_risk([1.0], [1.0], 0.0, 1) == 0
 
 
-def test_a_single_fit_that_interpolates_tells_no_noise():
+def test_a_single_fit_that_interpolates_has_no_noise_estimate():
     assert np.isnan(mallows_cp(np.zeros(1), np.array([10.0]), 10)).all()

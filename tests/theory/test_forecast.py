@@ -75,7 +75,7 @@ DRAWN = 4
 
 
 @pytest.mark.parametrize(("size", "p"), [(400, 2000), (400, 200)], ids=["wide", "tall"])
-def test_a_pool_foretells_the_best_risk_of_ten_times_its_size(size, p):
+def test_a_pool_predicts_the_best_risk_of_ten_times_its_size(size, p):
     """Four pools: the spread of an error is about 7 %, so 4 standard errors of the mean are 14 %.
 
     An interval that covers 95 % misses two or more of four pools with a chance of 1.4 %.
@@ -98,7 +98,7 @@ def test_a_pool_foretells_the_best_risk_of_ten_times_its_size(size, p):
         assert frame.extrapolated.tolist() == [False] * 4 if p < size else not frame.extrapolated[0]
     assert (
         errors[:, -1] < np.log(known[1] / known[-1])
-    ).all()  # told apart from "as at the size of the pool"
+    ).all()  # distinct from "as at the size of the pool"
 
 
 def test_the_ridge_it_names_is_near_the_best_one(tall):
@@ -134,7 +134,7 @@ def test_a_fixed_ridge_ends_on_a_plateau(tall):
     [(1200, False), (60, False), (1200, True), (60, True)],
 )
 def test_within_the_pool_it_is_transport(p, intercept):
-    """What rests on the measured part of the curves, log-linear between 1,500 points: within 1e-4."""
+    """On the measured part of the curves, log-linear between 1,500 points: within 1e-4."""
     pool = influence_of(240, p, 1, intercept=intercept).pool
     one, compared = curves(pool), 0
     for n in (5, 20, 100, 180, 240):
@@ -303,7 +303,7 @@ def test_resampled_pools_spread_as_standard_errors_say(tall):
 
 
 def test_resampled_pools_are_those_of_the_samples_drawn(tall):
-    """The same draws, with their twins: what first-order weights foretell is what eigensolves of
+    """The same draws, with their twins: what first-order weights predict is what eigensolves of
     the 30 drawn pools find."""
     gram, targets = drawn(240, 60, 0)
     times = np.random.default_rng(0).multinomial(240, np.full(240, 1 / 240), size=30)
@@ -405,7 +405,7 @@ def test_a_risk_below_the_floor_takes_infinitely_many_labels(tall):
 
 
 def test_the_public_names_take_numpy():
-    """From a Gram matrix and a vector of labels to the labels that a risk takes, without a tensor."""
+    """From a Gram matrix and a vector of labels to the labels that a risk needs, in NumPy."""
     gram, targets = drawn(300, 80, seed=5)
     pool = rmtgen.pool_influence(rmtgen.gram_modes(gram), targets[:, 0])
     known = influence_of(300, 80, seed=5)

@@ -88,7 +88,7 @@ def test_the_sums_without_a_sample_are_those_of_the_smaller_pool(case, intercept
 
 
 def test_two_samples_of_which_one_leaves():
-    """K = diag(1, 3), δ = 1: w = (1/2, 1/4). Without the second, S1 = S2 = 1/2, 1/4 and E = y²/4."""
+    """K = diag(1, 3), δ = 1: w = (1/2, 1/4). Without the second, S1 = 1/2, S2 = 1/4, E = y²/4."""
     pool, modes, targets = solved(np.diag([1.0, 3**0.5]), np.array([1.0, 2.0]))
     s1, s2, energy = Influence.of(pool, modes, targets, np.array([1.0, 2.0])).at(1.0)
     assert 0.75 * (1 + s1[1]) == pytest.approx(0.5, rel=1e-13)

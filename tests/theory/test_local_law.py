@@ -185,7 +185,7 @@ def test_forms_do_not_see_a_rotation_of_the_features():
 
 @pytest.mark.parametrize("column", ["diagonal_rms", "off_diagonal_rms"])
 def test_forms_of_gaussian_features_approach_the_law_at_the_rate_of_a_root(gaussian_forms, column):
-    """The slope is −1/2 once the finite pool is corrected for; six subsets a size leave about ±0.05
+    """The slope is −1/2 once the finite pool is corrected for; six subsets per size leave about ±0.05
     of chance (eight seeds)."""
     n = gaussian_forms["n"]
     fall = rate(n, gaussian_forms[column] / np.sqrt(1 - n / POOL))

@@ -116,7 +116,7 @@ def test_without_noise_the_exponents_are_those_of_the_population(
     ],
 )
 def test_with_noise_the_best_ridge_learns_more_slowly(noisy, quantity, target, tolerance):
-    """s/(1 + s) in place of s. Told from noise, s has a wide interval: it need only contain its
+    """s/(1 + s) in place of s. Next to noise, s has a wide interval: it need only contain its
     value."""
     row = noisy.loc[quantity]
     assert row.exponent == pytest.approx(target, abs=tolerance)
