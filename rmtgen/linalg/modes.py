@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from rmtgen.checks import as_tensor, finite_matrix, target_matrix
+from rmtgen.checks import as_tensor, finite_matrix, square_matrix, target_matrix
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.centring import reduced_matrix_, restored
 
@@ -203,13 +203,7 @@ def symmetrised(gram: Float[Tensor, "n n"]) -> Float64[Tensor, "n n"]:
 
 def _prepare(gram: Tensor, intercept: bool) -> tuple[Float64[Tensor, "n_eff n_eff"], float]:
     """K symmetrised in float64 and reduced if asked, with 1ᵀK1/n, what the intercept took away."""
-    gram = finite_matrix(gram, "gram")
-    n = len(gram)
-    if gram.shape != (n, n):
-        raise UsageError(
-            f"gram must be square: expected ({n}, {n}), got {tuple(gram.shape)}. Pass the train"
-            " block alone."
-        )
+    gram = square_matrix(gram, "gram", cure="Pass the train block alone.")
     matrix = symmetrised(gram)
     if not intercept:
         return matrix, 0.0

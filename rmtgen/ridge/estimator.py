@@ -19,7 +19,7 @@ from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from rmtgen.checks import target_matrix
+from rmtgen.checks import ridge_values, target_matrix
 from rmtgen.errors import MissingInputError, UsageError, warn
 from rmtgen.linalg.centring import reduced, reduced_matrix_, restored
 from rmtgen.linalg.modes import EPS64, Modes, rounding
@@ -27,7 +27,6 @@ from rmtgen.linalg.triangular import cholesky_
 from rmtgen.ridge.definite import sure
 from rmtgen.ridge.kernel import FeatureKernel, GramKernel
 from rmtgen.ridge.path import resolve_ridges, ridge_path, ridge_path_features
-from rmtgen.ridge.problem import ridge_values
 
 try:
     from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin

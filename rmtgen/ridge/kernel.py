@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from rmtgen.checks import finite_matrix
+from rmtgen.checks import finite_matrix, square_matrix
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.modes import Modes, feature_modes, gram_modes, symmetrised
 
@@ -72,13 +72,7 @@ class GramKernel(_InMemory):
             UsageError: Shapes that make no sense.
             NumericalError: Entries that are not finite.
         """
-        train = finite_matrix(gram, "gram")
-        n = len(train)
-        if train.shape != (n, n):
-            raise UsageError(
-                f"gram must be square: expected ({n}, {n}), got {tuple(train.shape)}. Pass the test"
-                " rows as test_gram."
-            )
+        train = square_matrix(gram, "gram", cure="Pass the test rows as test_gram.")
         rule, cure = (
             "needs one column per training sample",
             "Build both blocks from one split: `make gram`.",

@@ -22,6 +22,7 @@ from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from rmtgen.checks import ridge_values
 from rmtgen.device import available
 from rmtgen.errors import CapacityError, UsageError, did_you_mean, warn
 from rmtgen.ridge.banded import cost_banded, solve_banded
@@ -31,7 +32,7 @@ from rmtgen.ridge.kernel import FeatureKernel, GramKernel, StoredGram, StoredKer
 from rmtgen.ridge.matrix_free import cost_matrix_free, solve_matrix_free
 from rmtgen.ridge.nested import cost_nested, solve_nested
 from rmtgen.ridge.primal import cost_primal, solve_primal
-from rmtgen.ridge.problem import Cost, Grid, Problem, ridge_values
+from rmtgen.ridge.problem import Cost, Grid, Problem
 from rmtgen.units import parse_bytes, readable_bytes
 
 CHEAP = 1e10

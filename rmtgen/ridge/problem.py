@@ -12,36 +12,10 @@ from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from rmtgen.checks import target_matrix
+from rmtgen.checks import ridge_values, target_matrix
 from rmtgen.errors import UsageError
 from rmtgen.ridge.kernel import FeatureKernel, Kernel
 from rmtgen.ridge.targets import ClassCode
-
-
-def ridge_values(ridges: ArrayLike, name: str) -> Float64[np.ndarray, " l"]:
-    """`ridges` as finite numbers ≥ 0, one or more.
-
-    Args:
-        ridges: A number or a list of them.
-        name: What the caller calls them; the error says it.
-
-    Raises:
-        UsageError: Something else.
-    """
-    try:
-        values = np.atleast_1d(np.asarray(ridges, dtype=np.float64))
-    except (TypeError, ValueError):
-        raise UsageError(f"{name} must be numbers: got {ridges!r}.") from None
-    if values.ndim != 1 or not len(values):
-        raise UsageError(
-            f"{name} must be a list of numbers: expected shape (l,), l >= 1, got {values.shape}."
-        )
-    wrong = values[~((values >= 0) & (values < np.inf))]
-    if len(wrong):
-        raise UsageError(
-            f"{name} must be finite and >= 0: got {wrong[0]}. Use 0 for the ridgeless limit."
-        )
-    return values
 
 
 @dataclass(frozen=True, eq=False)
