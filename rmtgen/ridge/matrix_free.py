@@ -80,7 +80,7 @@ class _Estimate:
         self._require_semidefinite()
         self._reach(min(sum_ridge for _, sum_ridge in pairs))
         self._require_semidefinite()
-        basis = self.space.basis[: self.space.count]
+        basis = self.space.basis[: self.space.dimension]
         scores = self.problem.kernel.test_times(basis.mT) if self.problem.tests else None
         return [self._row(ridge, sum_ridge, basis, scores) for ridge, sum_ridge in pairs]
 
@@ -96,10 +96,10 @@ class _Estimate:
 
     def _reach(self, sum_ridge: float) -> None:
         """Grow the space until the smallest ridge is solved."""
-        look = self.space.count
+        look = self.space.dimension
         while (error := self._error(sum_ridge)) > TOLERANCE:
             look = GROWTH * look
-            while self.space.count < look:
+            while self.space.dimension < look:
                 if not self.space.grow():
                     break
             else:
@@ -109,7 +109,7 @@ class _Estimate:
         if error > TOLERANCE:
             warn(
                 f"the relative error of (K + δI)⁻¹Y should be <= {TOLERANCE:g}, got up to"
-                f" {error:.2g} at δ = {sum_ridge:.3g} with {self.space.count} of {self.n}"
+                f" {error:.2g} at δ = {sum_ridge:.3g} with {self.space.dimension} of {self.n}"
                 " dimensions, all that the memory allows. Raise memory, or trust larger ridges."
             )
 
