@@ -67,7 +67,7 @@ class Pool:
         )
 
     def block(self, most: int) -> tuple[Float[Tensor, "n n"], Float[Tensor, "m n"] | None]:
-        """K of the first n ≤ `most` samples, and k(test, train) of the first m ≤ `most` test samples.
+        """K of the first n ≤ `most` samples, and k(test, train) of the first m ≤ `most` test ones.
 
         The second is None without a test set.
         """

@@ -5,20 +5,20 @@ Every solver ends here, with exact sums or with estimates. The notation is that 
 
 
 def ratio_columns(
-    n: int, energy: float, trace: float, trace_square: float, *, unit: float = 1.0
+    n: int, energy: float, trace: float, trace_square: float, *, scale: float = 1.0
 ) -> dict[str, float]:
-    """gcv = n‖GY‖²/(tr G)², kappa = 1/tr G and kappa_prime = n tr G²/(tr G)².
+    """Columns gcv = n‖GY‖²/(tr G)², kappa = 1/tr G and kappa_prime = n tr G²/(tr G)².
 
     Args:
         n: Sample size.
-        energy: ‖G̃Y‖², summed over outputs, of G̃ = `unit`·G.
+        energy: ‖G̃Y‖², summed over outputs, of G̃ = `scale`·G.
         trace: tr G̃.
         trace_square: tr G̃².
-        unit: The factor, which cancels in all but kappa.
+        scale: The factor, which cancels in all but kappa.
     """
     return {
         "gcv": n * energy / trace**2,
-        "kappa": unit / trace,
+        "kappa": scale / trace,
         "kappa_prime": n * trace_square / trace**2,
     }
 
