@@ -3,17 +3,22 @@ seconds, before anything runs.
 """
 
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from rmtgen.cli.terminal import HASH, Outcome, Transcript, duration, fit, shorten, terminal_columns
+from rmtgen.cli.terminal import HASH, Outcome, Transcript, duration, terminal_columns
 from rmtgen.stages.engine import next_command, parse_experiment, run_command
+from rmtgen.tables import Table, shorten, wrapped
 from rmtgen.units import readable_bytes
 
 if TYPE_CHECKING:
     from rmtgen.runs.config import Config
     from rmtgen.stages.cost import StageCost
+
+INDENT = "  "
+"""Indentation of the stages of a run."""
 
 
 def tell_plan(words: Sequence[str], transcript: Transcript) -> None:
@@ -22,9 +27,9 @@ def tell_plan(words: Sequence[str], transcript: Transcript) -> None:
     total = sum(_tell_run(config, transcript) for config in experiment.runs)
     runs = (
         f"{len(experiment.runs)} run(s), about {duration(total)} on this machine as it is"
-        " loaded now"
+        " loaded now; what is cached costs nothing."
     )
-    transcript.show(fit(f"{runs}; what is cached costs nothing.", terminal_columns()))
+    transcript.show("\n".join(wrapped([runs], terminal_columns())))
     transcript.next_command = next_command("all", words, module="extract")
 
 
@@ -47,24 +52,29 @@ def _tell_run(config: "Config", transcript: Transcript) -> float:
         details["entk"] = {
             key: getattr(kernel, key) for key in ("pairs", "images", "flops", "memory_bytes")
         }
-        transcript.show(f"{kernel}\n")
-    transcript.show(_table(costs, took))
+        transcript.show(f"{kernel.table().text(columns)}\n")
+    stages = _table(costs, took).text(columns and columns - len(INDENT))
+    transcript.show(f"{textwrap.indent(stages, INDENT)}\n")
     transcript.record(Outcome(name, path, "planned", round(seconds, 3), None, details))
     return seconds
 
 
-def _table(costs: "Sequence[StageCost]", took: Mapping[str, float | None]) -> str:
-    """A line a stage, and their sum."""
-    lines = [f"  {'stage':<10}{'FLOPs':>10}{'peak RAM':>12}{'disk':>12}{'time':>12}{'it took':>12}"]
-    for cost in costs:
-        sizes = f"{readable_bytes(cost.ram):>12}{readable_bytes(cost.disk):>12}{duration(cost.seconds):>12}"
-        done = took[cost.stage]
-        lines.append(
-            f"  {cost.stage:<10}{cost.flops:>10.1e}{sizes}{'–' if done is None else duration(done):>12}"
+def _table(costs: "Sequence[StageCost]", took: Mapping[str, float | None]) -> Table:
+    """One row per stage, and their sum."""
+    rows = [
+        (
+            cost.stage,
+            f"{cost.flops:.1e}",
+            readable_bytes(cost.ram),
+            readable_bytes(cost.disk),
+            duration(cost.seconds),
+            "–" if took[cost.stage] is None else duration(took[cost.stage]),
         )
+        for cost in costs
+    ]
     disk, seconds = sum(cost.disk for cost in costs), sum(cost.seconds for cost in costs)
-    lines.append(f"  {'total':<32}{readable_bytes(disk):>12}{duration(seconds):>12}\n")
-    return "\n".join(lines)
+    total = ("total", "", "", readable_bytes(disk), duration(seconds), "")
+    return Table(("stage", "FLOPs", "peak RAM", "disk", "time", "it took"), (*rows, total))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,11 +6,9 @@ programs, `--json` puts one line on stdout and nothing else there.
 """
 
 import contextlib
-import itertools
 import json
 import math
 import os
-import re
 import shutil
 import sys
 import textwrap
@@ -19,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
-from rmtgen.report.wording import shorten
+from rmtgen.tables import shorten
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -258,58 +256,3 @@ def _name_width(names: Sequence[str], columns: int | None) -> int:
     beside = max(NARROWEST, room - WHAT_WIDTH - 2)
     told_apart = len({name[: beside - HASH - 1] for name in names}) == len(names)
     return min(longest, beside if told_apart else room)
-
-
-def fit(text: str, columns: int | None) -> str:
-    """Tables and notes made for 100 columns, in fewer: a table's gaps and first column give way,
-    then its last columns; notes wrap anew.
-    """
-    if columns is None:
-        return text
-    blocks = (block.splitlines() for block in text.split("\n\n"))
-    return "\n\n".join("\n".join(_fit_block(block, columns)) for block in blocks)
-
-
-def _fit_block(lines: list[str], columns: int) -> list[str]:
-    """A table, known by the dashes under its headings, and the notes after it."""
-    rule = lines[1] if len(lines) > 1 and set(lines[1]) == {"-", " "} else ""
-    spans = [match.span() for match in re.finditer("-+", rule)]
-    gaps = [slice(end, start) for (_, end), (start, _) in itertools.pairwise(spans)]
-    rows = list(
-        itertools.takewhile(lambda line: gaps and all(line[gap].isspace() for gap in gaps), lines)
-    )
-    fits = max(map(len, rows), default=0) <= columns
-    table = (
-        rows
-        if fits
-        else _narrowed([[row[start:end] for start, end in spans] for row in rows], columns)
-    )
-    return [*table, *_wrapped(lines[len(rows) :], columns)]
-
-
-def _narrowed(cells: list[list[str]], columns: int) -> list[str]:
-    """The table, one space between columns; the names of those that there is no room for, under it."""
-    widths = [len(dashes) for dashes in cells[1]]
-    first = min(widths[0], max(NARROWEST, columns - sum(width + 1 for width in widths[1:])))
-    ends = itertools.accumulate(width + 1 for width in widths[1:])
-    kept = 1 + sum(first + end <= columns for end in ends)
-    names = [shorten(row[0].rstrip(), first).ljust(first) for row in cells]
-    names[1] = "-" * first
-    left_out = ", ".join(heading.strip() for heading in cells[0][kept:])
-    rows = (" ".join([name, *row[1:kept]]).rstrip() for name, row in zip(names, cells, strict=True))
-    return [*rows, *([f"no room for {left_out}"] if left_out else [])]
-
-
-def _wrapped(lines: list[str], columns: int) -> list[str]:
-    """Notes whose lines after the first are indented, wrapped anew."""
-    notes: list[str] = []
-    for line in lines:
-        if line.startswith("  ") and notes:
-            notes[-1] += f" {line.strip()}"
-        else:
-            notes.append(line)
-    wrapped = (
-        textwrap.wrap(note, columns, subsequent_indent="  ", break_on_hyphens=False)
-        for note in notes
-    )
-    return [line for lines in wrapped for line in lines]

@@ -2,6 +2,7 @@
 figures and a table.
 """
 
+import json
 import shlex
 import sys
 import time
@@ -13,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 from rmtgen.cli.terminal import (
     Outcome,
     Transcript,
-    fit,
     note,
     open_bar,
     plain,
     progress,
     terminal_columns,
 )
+from rmtgen.report.summary import Summary
 from rmtgen.runs.manifest import FileRecord, Manifest, provenance
 from rmtgen.stages.engine import parse_experiment, run_command
 from rmtgen.store import durable
@@ -27,7 +28,11 @@ from rmtgen.store import durable
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-SUMMARY = "summary.txt"
+SUMMARY = "summary.json"
+"""The tables and notes of the terminal, as data."""
+SUMMARY_TEXT = "summary.txt"
+"""The same as text of `TEXT_WIDTH` columns."""
+TEXT_WIDTH = 100
 STAGES = ("spectrum", "risk", "theory")
 """The stages whose results are reported; `compare` takes runs without the last too."""
 
@@ -83,8 +88,8 @@ def write_report(report: Report, transcript: Transcript) -> None:
     )
     for name, why in report.omitted.items():
         note(f"{name} is not reported: {why}", "warning")
-    summary = (folder / SUMMARY).read_text(encoding="utf-8")
-    transcript.show(f"\n{fit(summary.rstrip(), terminal_columns())}\n")
+    summary = Summary.from_json(json.loads((folder / SUMMARY).read_text(encoding="utf-8")))
+    transcript.show(f"\n{summary.text(terminal_columns())}\n")
     transcript.show_next(shlex.join(["open", str(folder / "report.html")]))
 
 
@@ -95,7 +100,7 @@ def _digest(run: Path, stage: str) -> str:
 
 def _current(folder: Path, spec_hash: str) -> Manifest | None:
     manifest = Manifest.read(folder, "report")
-    if manifest is None or manifest.spec_hash != spec_hash:
+    if manifest is None or manifest.spec_hash != spec_hash or SUMMARY not in manifest.outputs:
         return None
     whole = all(record.still_describes(folder / name) for name, record in manifest.outputs.items())
     return manifest if whole else None
@@ -124,42 +129,32 @@ def _made(report: Report, made_from: Mapping[str, Any]) -> Manifest:
 
 def _make(report: Report, bar: "tqdm") -> tuple[list[Path], dict[str, Any]]:
     """The files, and the table's numbers."""
-    from rmtgen.report.figures import save_figures
+    from rmtgen.report.charts import make_charts
+    from rmtgen.report.figure_files import save_figures
     from rmtgen.report.loading import load_result
     from rmtgen.report.page import render_page
-    from rmtgen.report.results import format_table, summary_table
-    from rmtgen.report.theories import (
-        flat_scores,
-        format_notes,
-        format_theories,
-        theory_notes,
-        theory_scores,
-    )
+    from rmtgen.report.run_set import RunSet
+    from rmtgen.report.theory_scores import flat_scores
     from rmtgen.runs.columns import write_table
 
-    folder = report.folder
-    results = [load_result(run) for run in progress(bar, report.runs, len(report.runs) + 3, "step")]
-    figures = save_figures(results, folder / "figures")
+    folder, steps = report.folder, len(report.runs) + 3
+    runs = RunSet.of([load_result(run) for run in progress(bar, report.runs, steps, "step")])
+    charts = make_charts(runs)
+    figures = save_figures(charts, folder / "figures")
     bar.update()
-    page = render_page(results, [figure.chart for figure in figures], report.title, report.omitted)
+    page = render_page(runs, charts, report.title, report.omitted)
     durable.write_text(folder / "report.html", page)
     bar.update()
-    scores = theory_scores(results)
-    tables = write_table(
-        folder / "theories.csv", flat_scores(scores), "how a theory ranks and scales"
-    )
-    table = summary_table(results)
-    parts = (format_table(table), format_theories(scores), format_notes(theory_notes(results)))
-    durable.write_text(folder / SUMMARY, "\n\n".join(part for part in parts if part) + "\n")
+    title = "how a theory ranks and scales"
+    tables = write_table(folder / "theories.csv", flat_scores(runs.scores), title)
+    stored = json.dumps(runs.summary.as_json(), indent=1, ensure_ascii=False)
+    durable.write_text(folder / SUMMARY, stored + "\n")
+    durable.write_text(folder / SUMMARY_TEXT, runs.summary.text(TEXT_WIDTH) + "\n")
     bar.update()
-    drawn = [
-        path
-        for figure in figures
-        for path in (figure.svg, figure.narrow_svg, figure.png, figure.pdf)
-    ]
-    return [folder / "report.html", folder / SUMMARY, *tables, *drawn], plain(
-        {"summary": table.to_dict("records")}
-    )
+    drawn = [path for figure in figures for path in figure.paths]
+    written = [folder / name for name in ("report.html", SUMMARY, SUMMARY_TEXT)]
+    details = plain({"summary": runs.best_fits.to_dict("records")})
+    return [*written, *tables, *drawn], details
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,5 +1,4 @@
-"""Pages of real ridge problems on made-up features: three runs with all that theory says of them,
-or many small ones."""
+"""Pages of ridge problems on made-up features: three runs with theory, or many small ones."""
 
 import dataclasses
 import functools
@@ -10,9 +9,11 @@ import torch
 
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.modes import target_spectrum
-from rmtgen.report.charts import charts
+from rmtgen.linalg.spectrum import Spectrum
+from rmtgen.report.charts import make_charts
 from rmtgen.report.page import render_page
-from rmtgen.report.results import RunResult
+from rmtgen.report.run_result import RunResult
+from rmtgen.report.run_set import RunSet
 from rmtgen.ridge.targets import encode_targets
 from rmtgen.runs.config import Config
 from rmtgen.stages.pool import Pool, cells
@@ -75,10 +76,13 @@ def result(name, init, decay, seed, theory):
         kernel="features",
         config={"model": "tiny_net", "targets": "centered"},
         risk=made.risk,
-        eigenvalues=made.pool.values / N,
-        target_power=made.pool.power,
-        null_energy=made.pool.null_energy,
-        spectrum_n=N,
+        spectrum=Spectrum.of_power(
+            made.pool.values,
+            made.pool.power,
+            made.pool.null_energy,
+            N,
+            intercept=made.pool.directions < N,
+        ),
         theory=tables(made) if theory else None,
         provenance={"risk": {"seconds": 1.25, "made": "2026-11-24", "taken_from": "another-run"}},
     )
@@ -112,5 +116,6 @@ def many_runs(count):
     ]
 
 
-def page_of(runs, title="comparison"):
-    return render_page(runs, charts(runs), title, {"half-done": "not finished"})
+def page_of(results, title="comparison"):
+    runs = RunSet.of(results)
+    return render_page(runs, make_charts(runs), title, {"half-done": "not finished"})
