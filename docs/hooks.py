@@ -62,7 +62,10 @@ def room(name: str) -> str:
     return "\n\n".join(
         [
             f"::: {package.__name__}\n    options: {{show_root_toc_entry: false}}",
-            *(f"## `{module}`\n\n::: {module}\n    options: {{heading_level: 3}}" for module in modules),
+            *(
+                f"## `{module}`\n\n::: {module}\n    options: {{heading_level: 3}}"
+                for module in modules
+            ),
         ]
     )
 
@@ -82,7 +85,9 @@ def public() -> str:
 
 def command(*words: str) -> str:
     """What a command of this package prints."""
-    script = str(Path(sys.executable).with_name(words[0])) if words[0] != "python" else sys.executable
+    script = (
+        str(Path(sys.executable).with_name(words[0])) if words[0] != "python" else sys.executable
+    )
     done = subprocess.run(
         [script, *words[1:]], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -109,7 +114,7 @@ def _default(field: dataclasses.Field) -> str:
 def experiments() -> str:
     """Every shipped experiment: its leading comment and its content."""
     return "\n\n".join(
-        f"### `{path.stem}`\n\n```yaml title=\"{path.name}\"\n{path.read_text(encoding='utf-8').strip()}\n```"
+        f'### `{path.stem}`\n\n```yaml title="{path.name}"\n{path.read_text(encoding="utf-8").strip()}\n```'
         for path in sorted(EXPERIMENTS.glob("*.yaml"))
     )
 

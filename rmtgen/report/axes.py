@@ -1,9 +1,4 @@
-"""Axes of the charts: what can stand on a log axis, how far it reaches, and where sample sizes are
-ticked.
-
-Points that are not finite and positive cannot stand on a log axis: they are left out as gaps, and
-the caption counts them.
-"""
+"""Axes of the charts: limits of log axes, and ticks at the sample sizes of the runs."""
 
 from collections.abc import Iterable, Sequence
 
@@ -13,17 +8,17 @@ import pandas as pd
 from rmtgen.report.chart import Axis
 
 ROOM = 0.12
-"""The share of an axis that two labels are apart at least."""
+"""Least distance of two labels, as a share of the axis."""
 
 
 def drawable(risk: pd.DataFrame) -> pd.DataFrame:
-    """The rows whose GCV and test risk can stand on log axes."""
+    """Rows whose GCV and test risk are finite and positive, as a log axis needs."""
     pair = risk[["gcv", "test_risk"]]
     return risk[((pair > 0) & np.isfinite(pair)).all(axis=1)]
 
 
 def positive(*columns: Sequence[float]) -> np.ndarray:
-    """Every finite positive value of the columns, one after another."""
+    """All finite positive values of the columns, concatenated."""
     values = (
         np.concatenate([np.asarray(column, dtype=float) for column in columns])
         if columns
@@ -43,8 +38,9 @@ def limits(*columns: Sequence[float]) -> tuple[float, float]:
 
 
 def view_limits(*columns: Sequence[float]) -> tuple[float, float]:
-    """`limits` cut at ten times the 90th percentile: a ridgeless fit of risk 1e6 would press all
-    others into a corner.
+    """`limits` of the values up to ten times their 90th percentile.
+
+    A single ridgeless fit of risk 1e6 would press all others into a corner.
     """
     values = positive(*columns)
     return (
@@ -58,11 +54,10 @@ def log_axis(label: str, *columns: Sequence[float]) -> Axis:
 
 
 def size_axis(tables: Iterable[pd.DataFrame]) -> Axis:
-    """Sample sizes on a log axis, ticked where they were measured and labelled where there is room,
-    from the largest down.
+    """A log axis of sample sizes, with a tick at every size and labels where there is room.
 
     Args:
-        tables: with a column `n` each.
+        tables: Tables with a column `n`.
     """
     sizes = np.unique(np.concatenate([table["n"] for table in tables]))
     low, high = limits(sizes)

@@ -1,45 +1,50 @@
-"""Chart 3: the risk over the ridge, and what it costs to let GCV or LOO choose it."""
+"""The risk over the ridge, and the regret of letting GCV or LOO choose the ridge."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
+from rmtgen.report.axes import drawable, positive, size_axis, view_limits
 from rmtgen.report.chart import Axis, Chart, Line, Panel
-from rmtgen.report.chart_axes import drawable, positive, size_axis, view_limits
-from rmtgen.report.chart_runs import Run, doubts, labels
-from rmtgen.report.fits import regrets, trial_means
+from rmtgen.report.risk_statistics import regrets, trial_means
+from rmtgen.report.run_set import RunSet
 from rmtgen.report.wording import counted, listed, percentage, power_of_ten, scientific
 
-CHOOSERS = {"gcv": "GCV", "loo": "LOO"}
+STEM = "ridges"
+TITLE = "Choosing the ridge"
+NEEDS = ""
+
+CHOOSERS = {
+    "gcv": ("GCV", {}),
+    "loo": ("LOO", {"dash": "--", "hollow": True, "size": 8.0}),
+}
+"""Name and look of each criterion that chooses a ridge, by its column."""
 ZERO = 10.0
-"""How far left of the smallest other ridge an exact zero stands, as a factor."""
+"""Factor between the smallest positive ridge and the position of an exact zero, to its left."""
 MOST = 100.0
-"""Percent that the axis of regrets reaches at most: of a test risk twice the best it is enough to
-know."""
+"""Largest regret on the axis, in percent: twice the best test risk."""
 LABELS = 5
-"""Labelled decades of the ridge, at most."""
+"""Largest number of labelled decades of the ridge."""
 
 
-def ridges_chart(runs: Sequence[Run]) -> Chart:
-    """Test risk and GCV over the ridge at the largest size, with the smallest of both, and the
-    regret at every size.
-    """
+def chart(runs: RunSet) -> Chart:
+    """Test risk and GCV over the ridge at the largest size, and the regret at every size."""
     costs = [{by: regrets(run.result.risk, by) for by in CHOOSERS} for run in runs]
     panels = _over_ridge(runs), _by_size(runs, costs)
-    caption, alt = _words(runs, costs, panels)
+    skipped = sum(len(run.result.risk) - len(drawable(run.result.risk)) for run in runs)
     return Chart(
-        stem="ridges",
-        title="Choosing the ridge",
-        caption=caption,
-        alt=alt,
+        stem=STEM,
+        title=TITLE,
+        caption=counted(_caption(panels), skipped),
+        alt=_alt(runs, costs),
         panels=panels,
-        groups=labels(runs),
-        warnings=doubts(runs),
+        groups=runs.labels,
+        warnings=runs.doubts,
     )
 
 
-def _over_ridge(runs: Sequence[Run]) -> Panel:
+def _over_ridge(runs: RunSet) -> Panel:
     means = [
         trial_means(run.result.risk[run.result.risk["n"] == run.result.risk["n"].max()])
         for run in runs
@@ -48,11 +53,9 @@ def _over_ridge(runs: Sequence[Run]) -> Panel:
     lines = []
     for run, rows in zip(runs, means, strict=True):
         places = rows["relative_ridge"].where(rows["relative_ridge"] > 0, zero)
-        told = pd.DataFrame({"x": places, "n": rows["n"], "ridge": rows["relative_ridge"]})
-        risk, gcv = (
-            told.assign(y=rows["test_risk"], **{"±": rows["total_se"]}),
-            told.assign(y=rows["gcv"]),
-        )
+        table = pd.DataFrame({"x": places, "n": rows["n"], "ridge": rows["relative_ridge"]})
+        risk = table.assign(y=rows["test_risk"], **{"±": rows["total_se"]})
+        gcv = table.assign(y=rows["gcv"])
         lines += [
             Line(run.label, "test risk", risk, marked=False),
             Line(run.label, "GCV", gcv, dash="--", marked=False),
@@ -66,14 +69,12 @@ def _over_ridge(runs: Sequence[Run]) -> Panel:
 
 
 def _lowest(table: pd.DataFrame) -> pd.DataFrame:
-    """The row of the smallest finite y; none where there is none."""
+    """The row of the smallest finite y, or no row."""
     return table[np.isfinite(table["y"])].nsmallest(1, "y")
 
 
 def _ridge_axis(ridges: np.ndarray) -> tuple[Axis, float]:
-    """A log axis over relative ridges that has a place for an exact zero, the ridgeless limit, at
-    its left end; and that place.
-    """
+    """A log axis over relative ridges, and the position of an exact zero at its left end."""
     others = ridges[ridges > 0]
     low, high = (others.min(), others.max()) if others.size else (1.0, 1.0)
     zero = low / ZERO
@@ -89,18 +90,15 @@ def _ridge_axis(ridges: np.ndarray) -> tuple[Axis, float]:
     return Axis("ridge λ over tr K/N", "log", view, tuple(ticks), tuple(ticks.values())), zero
 
 
-def _by_size(runs: Sequence[Run], costs: Sequence[dict[str, pd.DataFrame]]) -> Panel:
+def _by_size(runs: RunSet, costs: Sequence[dict[str, pd.DataFrame]]) -> Panel:
     lines = []
     for run, cost in zip(runs, costs, strict=True):
-        for by, look in (("gcv", {}), ("loo", {"dash": "--", "hollow": True, "size": 8.0})):
-            percent, error = 100 * cost[by]["regret"], 100 * cost[by]["se"]
-            told = {"ridge chosen": cost[by]["ridge"], "subsets": cost[by]["trials"]}
-            ends = {"low": (percent - error).clip(lower=0), "high": percent + error}
-            table = pd.DataFrame({"x": cost[by]["n"], "y": percent, **ends, **told})
+        for by, (name, look) in CHOOSERS.items():
+            table = _regret(cost[by])
             if len(table):
-                lines.append(Line(run.label, f"chosen by {CHOOSERS[by]}", table, **look))
+                lines.append(Line(run.label, f"chosen by {name}", table, **look))
     top = positive(*(line.table[name] for line in lines for name in ("y", "high")))
-    # a linear axis, for zero is the best there is and the commonest
+    # a linear axis, since zero is the best regret and the most frequent one
     highest = max(top[top <= MOST], default=MOST if top.size else 1.0)
     view = float(-0.04 * highest), float(1.08 * highest)
     sizes = size_axis([run.result.risk for run in runs])
@@ -112,33 +110,46 @@ def _by_size(runs: Sequence[Run], costs: Sequence[dict[str, pd.DataFrame]]) -> P
     )
 
 
-def _words(
-    runs: Sequence[Run], costs: Sequence[dict[str, pd.DataFrame]], panels: tuple[Panel, Panel]
-) -> tuple[str, str]:
+def _regret(cost: pd.DataFrame) -> pd.DataFrame:
+    """Regrets in percent, with standard errors over subsets."""
+    percent, error = 100 * cost["regret"], 100 * cost["se"]
+    return pd.DataFrame(
+        {
+            "x": cost["n"],
+            "y": percent,
+            "low": (percent - error).clip(lower=0),
+            "high": percent + error,
+            "ridge chosen": cost["ridge"],
+            "subsets": cost["trials"],
+        }
+    )
+
+
+def _caption(panels: tuple[Panel, Panel]) -> str:
     above = []
     for panel, unit in zip(panels, ("", " %"), strict=True):
         peak = max(positive(*(line.table["y"] for line in panel.lines)), default=0)
         if peak > panel.y.view[1]:
             above.append(
-                f" In “{panel.title}” curves that leave the view reach up to"
+                f" In “{panel.title}”, curves that leave the view reach up to"
                 f" {scientific(peak)}{unit}."
             )
-    caption = (
-        "Risk at the largest n: measured test risk and GCV over the ridge, means over random"
-        " subsets, with the smallest of each marked; 0 is the ridgeless limit. Regret of the"
-        " choice: how far the test risk at the ridge that GCV or LOO chooses, without test images"
-        " and on each subset by itself, lies above the best test risk of the grid; 0 is the best"
-        f" choice, bars are standard errors over subsets.{''.join(above)}"
-    )
-    told = [f"{run.label}: {_told(cost)}" for run, cost in zip(runs, costs, strict=True)]
-    skipped = sum(len(run.result.risk) - len(drawable(run.result.risk)) for run in runs)
-    return counted(caption, skipped), listed(
-        "What choosing the ridge without test images costs", told
+    return (
+        "Left: measured test risk and GCV over the ridge, means over random subsets at the largest"
+        " sample size, with the smallest of each marked; 0 is the ridgeless limit. Right: by how"
+        " much the test risk at the ridge that GCV or LOO chooses exceeds the best test risk of the"
+        " grid. Each subset makes its own choice, without test images. At 0 the choice is the best;"
+        f" bars are standard errors over subsets.{''.join(above)}"
     )
 
 
-def _told(cost: dict[str, pd.DataFrame]) -> str:
-    """The regrets at the largest size, and the largest of GCV."""
+def _alt(runs: RunSet, costs: Sequence[dict[str, pd.DataFrame]]) -> str:
+    findings = [f"{run.label}: {_costs(cost)}" for run, cost in zip(runs, costs, strict=True)]
+    return listed("Regret of choosing the ridge without test images", findings)
+
+
+def _costs(cost: dict[str, pd.DataFrame]) -> str:
+    """The regrets at the largest size, and the largest regret of GCV."""
     gcv, loo = cost["gcv"], cost["loo"]
     if gcv.empty:
         return "no finite fit to choose"

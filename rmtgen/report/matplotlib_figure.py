@@ -1,5 +1,7 @@
-"""Charts as matplotlib figures: panels side by side or stacked, the groups named above them all,
-the kinds above each.
+"""Charts as matplotlib figures.
+
+The panels are side by side or stacked. A legend above them names the groups, and a key above each
+panel names its kinds.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,31 +25,30 @@ from matplotlib.ticker import (
 from matplotlib.transforms import ScaledTranslation
 
 from rmtgen.report.chart import Axis, Chart, Line, Panel
-from rmtgen.report.figure_style import COLORS, GREY, MARKERS, PALE
-from rmtgen.report.wording import shorten
+from rmtgen.report.style import LIGHT, MARKERS, SERIES, STYLE
+from rmtgen.tables import shorten
 
 MANY_POINTS = 5000
-"""Past this, the points of a panel become an image inside the SVG so that figures of 50 runs stay
-small."""
+"""Number of points of a panel beyond which they become an image inside the SVG.
+
+Figures of 50 runs stay small."""
 DENSE = 25
-"""Past this, a line has markers at even distances and not at its points."""
-CLOUD = 60
-"""Past this, points are translucent."""
+"""Number of points beyond which a line has markers at even distances."""
 ROW = 0.22
 """Height of a row of a legend, in inches."""
 HANDLE = 6
-"""Width of the mark of a legend's entry, in letters."""
+"""Width of the sample line of a legend's entry, in letters."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """A way to lay two panels out.
+    """A layout of two panels.
 
     Attributes:
-        grid: rows and columns of panels.
-        size: width and height in inches, without the legend.
-        letters: of a legend across the figure.
-        panel: letters of a key across a panel.
+        grid: Rows and columns of panels.
+        size: Width and height in inches, without the legend.
+        letters: Width of the legend, in letters.
+        panel: Width of the key of a panel, in letters.
     """
 
     grid: tuple[int, int]
@@ -61,7 +62,7 @@ STACKED = Form((2, 1), (4.6, 7.4), 60, 50)
 
 
 def draw(chart: Chart, form: Form) -> Figure:
-    """The chart with the groups that it shows named above its panels."""
+    """Draw the chart, with the groups that it shows named above its panels."""
     looks = _looks(chart.groups)
     lines = [line for panel in chart.panels for line in panel.lines]
     present, joined = {line.group for line in lines}, {line.group for line in lines if line.dash}
@@ -85,27 +86,27 @@ def draw(chart: Chart, form: Form) -> Figure:
 
 
 def plain(text: str) -> str:
-    """`text` with its dollar signs kept from starting a formula."""
+    """`text` with its dollar signs escaped, which would start a formula."""
     return text.replace("$", r"\$")
 
 
 def _looks(groups: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Colour and marker of each group, and of what belongs to none."""
-    return {"": (GREY, "o")} | {
-        group: (COLORS[place % len(COLORS)], MARKERS[place % len(MARKERS)])
+    """Colour and marker of each group, and of lines without a group."""
+    return {"": (LIGHT["grey"], MARKERS[0])} | {
+        group: (SERIES[place % len(SERIES)], MARKERS[place % len(MARKERS)])
         for place, group in enumerate(groups)
     }
 
 
-def _sample(color: str, marker: str, dash: str) -> Line2D:
-    """A mark that stands in the legend only."""
-    return Line2D([], [], color=color, marker=marker, linestyle=dash, markersize=6)
+def _sample(colour: str, marker: str, dash: str) -> Line2D:
+    """A sample for the legend."""
+    return Line2D([], [], color=colour, marker=marker, linestyle=dash, markersize=6)
 
 
 def _draw_panels(
     figure: Figure, chart: Chart, form: Form, looks: Mapping[str, tuple[str, str]]
 ) -> None:
-    """Panels with their keys; titles side by side stand at one height."""
+    """Draw panels with their keys. Titles side by side have one height."""
     columns = [_columns(_kinds(panel.lines), form.panel) for panel in chart.panels]
     rows = [
         -(-len(_kinds(panel.lines)) // some)
@@ -138,72 +139,78 @@ def _draw_panel(axes: Axes, panel: Panel, looks: Mapping[str, tuple[str, str]]) 
 def _draw_line(
     axes: Axes, line: Line, panel: Panel, look: tuple[str, str], *, offset: float, rasterized: bool
 ) -> None:
-    color, marker = look
+    colour, marker = look
     x, y = (_placed(line, *place) for place in (("x", panel.x), ("y", panel.y)))
-    if line.pale:
-        color = tuple(0.3 * channel + 0.7 for channel in to_rgb(color))
+    colour = _faded(colour) if line.pale else colour
+    cloud = not line.dash and len(x) > STYLE["cloud_points"]
     axes.plot(
         x,
         y,
-        **_shape(line, color, marker),
-        linewidth=1.5 if line.marked else 1.2,
+        **_shape(line, colour, marker),
         markevery=(offset, 0.15) if line.dash and len(x) > DENSE else None,
-        alpha=0.6 if not line.dash and len(x) > CLOUD else None,
+        alpha=STYLE["opacity"]["cloud"] if cloud else None,
         zorder=1 if line.pale else 2 + line.hollow,
         rasterized=rasterized and not line.dash,
         clip_on=not _inside(x, panel.x) or not _inside(y, panel.y),
         in_layout=False,  # markers on the edge must not move the axes
     )
     if "low" in line.table or "left" in line.table:
-        _draw_interval(axes, line, panel, color, x, y)
+        _draw_interval(axes, line, panel, colour, x, y)
 
 
-def _shape(line: Line, color: object, marker: str) -> dict[str, object]:
-    """How a line is drawn; the legend shows it so too."""
+def _faded(colour: str) -> tuple[float, ...]:
+    """The colour of a pale line, as its opacity makes it on the ground."""
+    opacity, ground = STYLE["opacity"]["pale"], to_rgb(LIGHT["ground"])
+    mixed = zip(to_rgb(colour), ground, strict=True)
+    return tuple(opacity * ink + (1 - opacity) * paper for ink, paper in mixed)
+
+
+def _shape(line: Line, colour: object, marker: str) -> dict[str, object]:
+    """Arguments that draw a line, and its sample in the legend."""
     return {
-        "color": color,
+        "color": colour,
         "linestyle": line.dash or "none",
         "marker": marker if line.marked else "none",
         "markersize": line.size,
-        "markerfacecolor": "none" if line.hollow else color,
-        "markeredgewidth": 1.0 if line.hollow else 0.0,
+        "markerfacecolor": "none" if line.hollow else colour,
+        "markeredgewidth": STYLE["stroke"]["hollow"] if line.hollow else 0.0,
     }
 
 
 def _placed(line: Line, name: str, axis: Axis) -> np.ndarray:
-    """A column with NaN, a gap, for what has no place on the axis."""
+    """A column with NaN for values without a place on the axis, which become gaps."""
     values = line.table[name].to_numpy(float)
     return np.where(np.isfinite(values) & ((values > 0) | (axis.scale != "log")), values, np.nan)
 
 
 def _inside(values: np.ndarray, axis: Axis) -> bool:
-    """Whether all lie in the view or on its edge, where a marker is drawn whole."""
+    """Whether all values lie in the view or on its edge, where a marker is drawn whole."""
     finite = values[np.isfinite(values)]
     return bool(((finite >= axis.view[0]) & (finite <= axis.view[1])).all())
 
 
 def _draw_interval(
-    axes: Axes, line: Line, panel: Panel, color: object, x: np.ndarray, y: np.ndarray
+    axes: Axes, line: Line, panel: Panel, colour: object, x: np.ndarray, y: np.ndarray
 ) -> None:
-    """Bars with caps, or a band; an end beyond the view stops at its edge."""
+    """Draw bars with caps, or a band. An end beyond the view stops at its edge."""
     upright = "low" in line.table
     names, axis = (("low", "high"), panel.y) if upright else (("left", "right"), panel.x)
     placed = np.isfinite(x) & np.isfinite(y)
     low, high = (np.clip(line.table[name].to_numpy(float), *axis.view)[placed] for name in names)
     along = (x if upright else y)[placed]
     if line.band:
-        axes.fill_between(along, low, high, color=color, alpha=0.18, linewidth=0)
+        opacity = STYLE["opacity"]["band"]
+        axes.fill_between(along, low, high, color=colour, alpha=opacity, linewidth=0)
         return
-    (axes.vlines if upright else axes.hlines)(along, low, high, color=color, linewidth=1.2)
+    width, cap = STYLE["stroke"]["bar"], "_" if upright else "|"
+    (axes.vlines if upright else axes.hlines)(along, low, high, color=colour, linewidth=width)
     for ends in (low, high):
         points = (along, ends) if upright else (ends, along)
-        axes.plot(
-            *points, linestyle="none", marker="_" if upright else "|", markersize=5, color=color
-        )
+        axes.plot(*points, linestyle="none", marker=cap, markersize=5, color=colour)
 
 
 def _kinds(lines: Sequence[Line]) -> dict[str, Line]:
-    """The kinds of a panel in their order, each with the first line of it."""
+    """The kinds of a panel in their order, each with its first line."""
     kinds = {}
     for line in lines:
         if line.kind:
@@ -212,12 +219,13 @@ def _kinds(lines: Sequence[Line]) -> dict[str, Line]:
 
 
 def _draw_key(axes: Axes, kinds: Mapping[str, Line], *, columns: int, height: float) -> None:
-    """The kinds of a panel between its title and its frame, from so many inches above the frame."""
+    """Name the kinds of a panel between its title and its frame, `height` inches above it."""
     if not kinds:
         return
+    grey = LIGHT["grey"]
     axes.legend(
         [
-            Line2D([], [], **_shape(line, PALE if line.pale else GREY, "o"))
+            Line2D([], [], **_shape(line, _faded(grey) if line.pale else grey, MARKERS[0]))
             for line in kinds.values()
         ],
         [plain(name) for name in kinds],
@@ -228,7 +236,6 @@ def _draw_key(axes: Axes, kinds: Mapping[str, Line], *, columns: int, height: fl
         borderaxespad=0,
         borderpad=0,
         ncols=columns,
-        fontsize=9,
         handlelength=1.8,
         handletextpad=0.5,
         columnspacing=1.2,
@@ -237,8 +244,9 @@ def _draw_key(axes: Axes, kinds: Mapping[str, Line], *, columns: int, height: fl
 
 
 def _columns(names: Iterable[str], letters: int) -> int:
-    """The most columns that a key of such entries has in so many letters; it fills them one after
-    another.
+    """Largest number of columns that a key of such entries has room for in so many letters.
+
+    A legend of matplotlib fills its columns one after another.
     """
     widths = [len(name) + HANDLE for name in names]
     fitting = (
@@ -266,7 +274,7 @@ def _set_axis(axes: Axes, which: str, axis: Axis) -> None:
 
 
 def _named_ticks(axes: Axes, which: str, axis: Axis) -> None:
-    """Ticks where the chart has them; those without a name are short."""
+    """Place the ticks of the chart. Ticks without a name are short."""
     names = axis.names or tuple(f"{tick:g}" for tick in axis.ticks)
     named = [(tick, name) for tick, name in zip(axis.ticks, names, strict=True) if name]
     side = getattr(axes, f"{which}axis")
@@ -279,7 +287,7 @@ def _named_ticks(axes: Axes, which: str, axis: Axis) -> None:
 
 
 def _log_ticks(side: object, ends: tuple[float, float]) -> None:
-    """Ticks that stay few and readable over a tenth of a decade as over twelve."""
+    """Place few and readable ticks, over a tenth of a decade or over twelve decades."""
     side.set_minor_locator(NullLocator())
     decades = np.log10(ends[1] / ends[0])
     if decades > 3.5:

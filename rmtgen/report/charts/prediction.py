@@ -1,37 +1,37 @@
-"""Chart 1: the risk that GCV predicts against the risk measured, fit by fit and size by size."""
-
-from collections.abc import Sequence
+"""The risk that GCV predicts against the measured risk, for every fit and for every size."""
 
 import pandas as pd
 
+from rmtgen.report.axes import drawable, limits, log_axis, size_axis, view_limits
 from rmtgen.report.chart import Axis, Chart, Line, Panel
-from rmtgen.report.chart_axes import drawable, limits, log_axis, size_axis, view_limits
-from rmtgen.report.chart_runs import Run, doubts, labels
-from rmtgen.report.fits import agreement, gaps
+from rmtgen.report.risk_statistics import agreement, gaps
+from rmtgen.report.run_set import Run, RunSet
 from rmtgen.report.wording import count_fits, counted, listed, percentage, scientific
 
+STEM = "predicted-vs-measured"
+TITLE = "Predicted and measured risk"
+NEEDS = ""
 
-def prediction_chart(runs: Sequence[Run]) -> Chart:
+
+def chart(runs: RunSet) -> Chart:
     """GCV against test risk for every fit, and the gap between them against n."""
     table = pd.concat([run.result.risk for run in runs])
     shown = drawable(table)
     low, high = view_limits(shown["test_risk"], shown["gcv"])
-    # one decade shows the training risk fall away; an axis down to its 1e-16 would show nothing
-    # else
+    # one decade shows the fall of the training risk; an axis down to 1e-16 would show little else
     bottom = min(low, max(low / 10, limits(shown["train_risk"])[0]))
-    caption, alt = _words(runs, shown, skipped=len(table) - len(shown), low=bottom, edge=high)
     return Chart(
-        stem="predicted-vs-measured",
-        title="Predicted and measured risk",
-        caption=caption,
-        alt=alt,
+        stem=STEM,
+        title=TITLE,
+        caption=counted(_caption(shown, low=bottom, edge=high), len(table) - len(shown)),
+        alt=_alt(runs, len(shown)),
         panels=(_fits(runs, (low, high), bottom), _gaps(runs)),
-        groups=labels(runs),
-        warnings=doubts(runs),
+        groups=runs.labels,
+        warnings=runs.doubts,
     )
 
 
-def _fits(runs: Sequence[Run], view: tuple[float, float], bottom: float) -> Panel:
+def _fits(runs: RunSet, view: tuple[float, float], bottom: float) -> Panel:
     lines = [line for run in runs for line in _cloud(run, edge=view[1])]
     lines.append(Line("", "exact", pd.DataFrame({"x": view, "y": view}), dash="--", marked=False))
     return Panel(
@@ -43,9 +43,7 @@ def _fits(runs: Sequence[Run], view: tuple[float, float], bottom: float) -> Pane
 
 
 def _cloud(run: Run, *, edge: float) -> list[Line]:
-    """The fits of a run: training risk behind, GCV, and on the edge of the view what lies beyond
-    it.
-    """
+    """The fits of a run: GCV, the training risk behind, and fits beyond the view at its edge."""
     risk = run.result.risk
     places = {"x": risk["test_risk"], "y": risk["gcv"]}
     table = pd.DataFrame(
@@ -56,33 +54,30 @@ def _cloud(run: Run, *, edge: float) -> list[Line]:
     )
     inside = table.drop(beyond)
     off = table.loc[beyond]
-    told = {"test risk": off["x"], "GCV": off["y"]}
-    off = off.assign(**told, x=off["x"].clip(upper=edge), y=off["y"].clip(upper=edge))
+    values = {"test risk": off["x"], "GCV": off["y"]}
+    off = off.assign(**values, x=off["x"].clip(upper=edge), y=off["y"].clip(upper=edge))
     train = inside[["x"]].assign(y=risk["train_risk"], n=risk["n"], ridge=risk["relative_ridge"])
     lines = [
         Line(run.label, "GCV", inside, dash="", size=4.0),
         Line(run.label, "training risk", train, dash="", size=3.0, pale=True),
     ]
-    return lines + [Line(run.label, "off the scale", off, dash="", hollow=True)] * (len(off) > 0)
+    if len(off):
+        lines.append(Line(run.label, "off the scale", off, dash="", hollow=True))
+    return lines
 
 
-def _gaps(runs: Sequence[Run]) -> Panel:
+def _gaps(runs: RunSet) -> Panel:
     lines = []
     for run in runs:
         risk = run.result.risk
         spread = (
             gaps(risk).mul(100).groupby(risk["n"]).agg(["median", "max", "count"]).reset_index()
         )
-        told = {"x": spread["n"], "fits": spread["count"]}
+        table = pd.DataFrame({"x": spread["n"], "fits": spread["count"]})
+        median, worst = table.assign(y=spread["median"]), table.assign(y=spread["max"])
         lines += [
-            Line(run.label, "median fit", pd.DataFrame({"y": spread["median"], **told})),
-            Line(
-                run.label,
-                "worst fit",
-                pd.DataFrame({"y": spread["max"], **told}),
-                dash=":",
-                size=3.0,
-            ),
+            Line(run.label, "median fit", median),
+            Line(run.label, "worst fit", worst, dash=":", size=3.0),
         ]
     return Panel(
         "Gap at each sample size",
@@ -92,9 +87,7 @@ def _gaps(runs: Sequence[Run]) -> Panel:
     )
 
 
-def _words(
-    runs: Sequence[Run], shown: pd.DataFrame, *, skipped: int, low: float, edge: float
-) -> tuple[str, str]:
+def _caption(shown: pd.DataFrame, *, low: float, edge: float) -> str:
     below = int((shown["train_risk"] < low).sum())
     hidden = f" ({below:,} of them lie below the view)" if below else ""
     top = shown[["test_risk", "gcv"]].max(axis=1)
@@ -105,22 +98,24 @@ def _words(
         if beyond
         else ""
     )
-    caption = (
-        "Every fit: each strong point is one fit: one run, sample size, ridge and random subset."
-        " Its height is the risk GCV predicts from the training images alone, its place across the"
-        f" risk measured on held-out images; on the dashed line the prediction is exact.{capped}"
-        " The pale points behind are the training risk of the same fits: it falls towards zero as"
-        f" a fit begins to interpolate, and says little about new images{hidden}. Gap at each"
-        " sample size: how far GCV is off, in the median and at worst over ridges and subsets."
+    return (
+        "Left: each strong point is one fit, of one run, sample size, ridge and random subset. Its"
+        " height is the risk that GCV predicts from the training images alone, its horizontal"
+        " position the risk measured on held-out images. On the dashed line the prediction is"
+        f" exact.{capped} The pale points are the training risks of the same fits: they fall"
+        " towards zero as a fit begins to interpolate, and say little about new images"
+        f"{hidden}. Right: the gap between GCV and the test risk at each sample size, in the median"
+        " and at worst over ridges and subsets."
     )
-    told = []
+
+
+def _alt(runs: RunSet, fits: int) -> str:
+    findings = []
     for run in runs:
         gap = agreement(run.result.risk, min_n=0)
         where = f" at n = {gap.worst_n:,}" if gap.count else ""
-        told.append(
+        findings.append(
             f"{run.label}: median gap {percentage(gap.median)} %, worst {percentage(gap.worst)}"
             f" %{where}"
         )
-    return counted(caption, skipped), listed(
-        f"GCV against measured test risk, {count_fits(len(shown))}", told
-    )
+    return listed(f"GCV against measured test risk, {count_fits(fits)}", findings)

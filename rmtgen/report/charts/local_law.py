@@ -1,16 +1,20 @@
-"""Chart 9: the local random matrix law on data: how fast its four deviations fall with n."""
+"""The local random matrix law on data: the decay of its four deviations with n."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
 from rmtgen.errors import UsageError
+from rmtgen.report.axes import log_axis, positive
 from rmtgen.report.chart import Chart, Line, Panel, missing
-from rmtgen.report.chart_axes import log_axis, positive
-from rmtgen.report.chart_runs import Run, labels
+from rmtgen.report.run_set import Run, RunSet
 from rmtgen.report.wording import gapped, listed, number
 from rmtgen.theory.local_law import rate
+
+STEM = "local-law"
+TITLE = "The local random matrix law"
+NEEDS = "local_law"
 
 PANELS = (
     (
@@ -19,32 +23,33 @@ PANELS = (
     ),
     ("Trace and risk", {"trace": ("|κ̂ / κ − 1|", "-"), "gcv": ("|log GCV / test risk|", ":")}),
 )
+"""Title of each panel, and the name and dash of each deviation in it by its `test` in the table."""
 SLOPE = "n^(−1/2)"
 
 
-def law_chart(runs: Sequence[Run]) -> Chart:
+def chart(runs: RunSet) -> Chart:
     """Root mean square deviations against n beside the slope −1/2, and their rates."""
-    tested = [run for run in runs if "local_law" in run.theory]
+    tested = runs.having(NEEDS)
     panels = tuple(_panel(tested, title, tests) for title, tests in PANELS)
     gaps = sum(missing([line.table for line in panel.lines], panel.x, panel.y) for panel in panels)
     caption = (
-        "GCV is right where a local random matrix law holds. Left: quadratic forms of the resolvent"
-        " of n samples in the pool's eigenvectors, off what the law says by so much, on the"
-        " diagonal and off it. Right: the effective ridge of n samples against that of the pool,"
-        " and GCV against the test risk, net of the test set's own error. The law asks for n^(−1/2)"
-        " or faster."
+        "GCV is right where a local random matrix law holds. Left: deviation from the law of"
+        " quadratic forms of the resolvent of n samples in the eigenvectors of the pool, on and off"
+        " the diagonal. Right: deviation of the effective ridge of n samples from that of the pool,"
+        " and of GCV from the test risk, without the sampling error of the test set. The law"
+        " requires a decay as n^(−1/2) or faster."
     )
     return Chart(
-        stem="local-law",
-        title="The local random matrix law",
+        stem=STEM,
+        title=TITLE,
         caption=gapped(caption, gaps),
-        alt=listed("Rates of the local law", [_told(run) for run in tested]),
+        alt=listed("Rates of the local law", [_rates(run) for run in tested]),
         panels=panels,
-        groups=labels(runs),
+        groups=runs.labels,
     )
 
 
-def _panel(runs: Sequence[Run], title: str, tests: Mapping[str, tuple[str, str]]) -> Panel:
+def _panel(runs: RunSet, title: str, tests: Mapping[str, tuple[str, str]]) -> Panel:
     lines = []
     for run in runs:
         table = run.theory["local_law"]
@@ -63,7 +68,7 @@ def _panel(runs: Sequence[Run], title: str, tests: Mapping[str, tuple[str, str]]
 
 
 def _rms(rows: pd.DataFrame) -> pd.DataFrame:
-    """Root mean square of the finite deviations of each size, over ridges, trials and pairs."""
+    """Root mean square of the finite deviations at each size, over ridges, trials and pairs."""
     finite = rows[np.isfinite(rows["deviation"])]
     groups = finite.assign(square=finite["deviation"] ** 2).groupby("n")["square"]
     return (
@@ -73,7 +78,7 @@ def _rms(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _told(run: Run) -> str:
+def _rates(run: Run) -> str:
     table, slopes = run.theory["local_law"], []
     for test, name in (("diagonal_rms", "diagonal"), ("off_diagonal_rms", "off the diagonal")):
         rows = table[table["test"] == test]

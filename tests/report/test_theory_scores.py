@@ -8,16 +8,19 @@ import pandas as pd
 import pytest
 from made_runs import studied_run
 
-from rmtgen.report.theories import (
+from rmtgen.report.run_set import RunSet
+from rmtgen.report.swaps import swap_pairs
+from rmtgen.report.theory_scores import (
     HEADINGS,
     flat_scores,
-    format_theories,
-    swap_pairs,
-    theory_cells,
-    theory_notes,
+    scores_table,
     theory_scores,
 )
 from rmtgen.runs.columns import write_table
+
+
+def theory_notes(results):
+    return RunSet.of(results).theory_notes
 
 
 def test_scores_are_of_all_runs_of_a_data_set_and_leave_out_those_without_theory():
@@ -41,21 +44,22 @@ def test_scores_are_of_all_runs_of_a_data_set_and_leave_out_those_without_theory
 
 def test_no_theory_no_table():
     assert theory_scores([studied_run("a", "random", theory=False)]).empty
-    assert format_theories(theory_scores([studied_run("a", "random", theory=False)])) == ""
+    assert scores_table(theory_scores([studied_run("a", "random", theory=False)])).rows == ()
     assert theory_notes([studied_run("a", "random", theory=False)]) == []
 
 
 def test_the_table_is_text_of_a_terminal():
     table = theory_scores([studied_run("a", "random"), studied_run("b", "pretrained", bend=0.7)])
-    text = format_theories(table)
-    assert max(map(len, text.splitlines())) <= 100
-    assert text.splitlines()[0].split() == " ".join(HEADINGS).split()
-    cell = next(cell for cell in theory_cells(table) if cell["theory"] == "spectrum only")
-    assert cell["log-error, %"] == "110 [110, 110]"
+    shown = scores_table(table)
+    lines = shown.text(100).splitlines()
+    assert max(map(len, lines)) <= 100
+    assert lines[0].split() == " ".join(HEADINGS).split()
+    (row,) = (row for row in shown.rows if row[1] == "spectrum only")
+    assert row[3] == "110 [110, 110]"
 
 
-def test_notes_tell_transport_hindcast_warnings_and_the_swap():
-    random, pretrained, told, swapped = (
+def test_notes_hold_transport_hindcast_warnings_and_the_swap():
+    random, pretrained, warning, swapped = (
         next(
             note
             for note in theory_notes(
@@ -67,20 +71,20 @@ def test_notes_tell_transport_hindcast_warnings_and_the_swap():
     )
     assert "off by 2 % in the median over (n, ridge), 2 % at worst" in random
     assert (
-        "From 40 images alone it foretells 0.5000 [0.4000, 0.6000] at n = 400; measured 0.5500"
+        "From 40 images alone it predicts 0.5000 [0.4000, 0.6000] at n = 400; measured 0.5500"
         " ±0.0100" in pretrained
     )
-    assert told.startswith("resnet18, random, digits, features")
+    assert warning.startswith("resnet18, random, digits, features")
     assert "at n = 50: log risk falls by" in swapped
     assert "100% of it by alignment and 0% by the spectrum" in swapped  # the spectra are equal
 
 
-def test_data_sets_of_one_name_are_told_apart():
+def test_data_sets_of_one_short_name_keep_their_own():
     here, there = "folder:../a/digits.tar", "folder:/b/digits.tar"
     runs = [studied_run("a", "random", dataset=here), studied_run("b", "random", dataset=there)]
-    cells = theory_cells(theory_scores(runs))
-    assert {cell["data set"] for cell in cells} == {here, there}
-    assert {cell["data set"] for cell in theory_cells(theory_scores(runs[:1]))} == {"digits"}
+    rows = scores_table(theory_scores(runs)).rows
+    assert {row[0] for row in rows} == {here, there}
+    assert {row[0] for row in scores_table(theory_scores(runs[:1])).rows} == {"digits"}
     assert theory_notes(runs[:1])[0].startswith("resnet18, random, digits, features: ")
     assert theory_notes(runs)[0].startswith(f"resnet18, random, {here}, features: ")
 

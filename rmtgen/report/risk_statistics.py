@@ -1,7 +1,6 @@
-"""What the fits of one run say together: how far GCV is from the measured test risk, and the best
-ridge of each size.
+"""Statistics of the risk table of one run: the gap of GCV, the best ridge, the regret of a choice.
 
-`gap` is everywhere |GCV / test risk − 1|, a ratio: 0.01 is one percent.
+The gap is |GCV / test risk − 1|, a ratio: 0.01 is one percent.
 """
 
 from dataclasses import dataclass
@@ -13,27 +12,31 @@ from rmtgen.errors import UsageError
 from rmtgen.ridge.columns import RISK_COLUMNS
 
 KEYS = ("n", "trial", "ridge", "relative_ridge")
-MIN_N = 500  # GCV is an asymptotic statement: below this, sampling noise of the fit hides what the summary asks about
-CLOSE_GAP = 0.1  # a prediction good enough to choose a backbone or a ridge by
-WIDE_GAP = 0.2  # a worst fit this far off needs a word of explanation
+MIN_N = 500
+"""Least sample size of the gaps in the summary.
+
+GCV is an asymptotic statement: at smaller sizes the sampling noise of the fit dominates the gap."""
+CLOSE_GAP = 0.1
+"""Gap up to which a prediction is good enough to choose a backbone or a ridge by."""
+WIDE_GAP = 0.2
+"""Gap from which the worst fit of a run is explained in a note."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far GCV is from the measured test risk: the gap |GCV / test risk − 1| over the fits of a
-    run.
+    """The gap |GCV / test risk − 1| over the fits of a run.
 
     Attributes:
         median: Median gap, NaN without a finite fit.
         worst: Largest gap, NaN without a finite fit.
-        count: Fits the two are taken over.
-        skipped: Fits left out because their gap is not finite.
-        close: Fits of gap at most `CLOSE_GAP`.
+        count: Number of fits with a finite gap.
+        skipped: Number of fits without a finite gap.
+        close: Number of fits with a gap of at most `CLOSE_GAP`.
         worst_n: Sample size of the worst fit, None without a finite fit.
         worst_ridge: Relative ridge of the worst fit, None without a finite fit.
-        worst_gcv: GCV of the worst fit, like the two below NaN without a finite fit.
-        worst_loo: Its leave-one-out risk, NaN also where that was not computed.
-        worst_test_risk: Its test risk.
+        worst_gcv: GCV of the worst fit, NaN without a finite fit.
+        worst_loo: Leave-one-out risk of the worst fit, NaN also where it was not computed.
+        worst_test_risk: Test risk of the worst fit, NaN without a finite fit.
     """
 
     median: float
@@ -55,9 +58,7 @@ def gaps(risk: pd.DataFrame) -> pd.Series:
 
 
 def agreement(risk: pd.DataFrame, min_n: int = MIN_N) -> Agreement:
-    """Median and worst |GCV / test risk − 1| over every (n, ridge, trial) with n ≥ min_n and a
-    finite gap.
-    """
+    """Median and worst gap over every (n, ridge, trial) with n ≥ min_n and a finite gap."""
     rows = risk[risk["n"] >= min_n].reset_index(drop=True)
     gap = gaps(rows)
     finite = gap.dropna()
@@ -79,11 +80,11 @@ def agreement(risk: pd.DataFrame, min_n: int = MIN_N) -> Agreement:
 
 
 def loo_warns(gcv: float, loo: float, test_risk: float) -> bool:
-    """Whether LOO, which needs no test images either, tells that GCV is off.
+    """Whether LOO, which needs no test images either, shows that GCV is off.
 
-    GCV is LOO with every sample's leverage replaced by the mean leverage (Golub, Heath & Wahba
-    1979), so the two part where a few samples carry the fit. LOO warns where they part by more than
-    `WIDE_GAP` and LOO is, as a ratio, nearer to the test risk.
+    GCV is LOO with the leverage of every sample replaced by the mean leverage (Golub, Heath & Wahba
+    1979), so the two differ where a few samples carry the fit. LOO warns where the two differ by
+    more than `WIDE_GAP` and the ratio of LOO to the test risk is nearer to 1.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         gcv_off, loo_off = np.log([gcv, loo]) - np.log(test_risk)
@@ -91,12 +92,11 @@ def loo_warns(gcv: float, loo: float, test_risk: float) -> bool:
 
 
 def trial_means(risk: pd.DataFrame) -> pd.DataFrame:
-    """Means over trials, one row per (n, relative ridge), with the errors of the mean test risk and
-    GCV.
+    """Means over trials, one row per (n, relative ridge), with standard errors.
 
     The trials of a run share one test set, so its sampling error does not average out: `total_se`
-    adds it to the error over trials in quadrature. At n = N every trial holds the same images and
-    only the sampling error is left.
+    adds it to the standard error over trials in quadrature. At n = N every trial holds the same
+    images and only the sampling error is left.
 
     Args:
         risk: Rows per (n, trial, ridge), columns `RISK_COLUMNS`.
@@ -139,20 +139,19 @@ def best(risk: pd.DataFrame, n: int) -> pd.Series:
 
 
 def regrets(risk: pd.DataFrame, by: str) -> pd.DataFrame:
-    """What it costs to choose the ridge by `by`, without test images: test risk at its smallest
-    value over the best test risk − 1.
+    """Regret of choosing the ridge by `by`: test risk at its minimum over the best test risk − 1.
 
-    The choice is made on each subset by itself, as whoever has only one would make it. Fits whose
-    `by` or test risk is not finite do not compete.
+    The ridge is chosen on each subset separately, since a user has only one. Fits whose `by` or
+    test risk is not finite do not compete.
 
     Args:
         risk: Rows per (n, trial, ridge), columns `RISK_COLUMNS`.
         by: `gcv` or `loo`.
 
     Returns:
-        One row a size that has a choice: `n regret se ridge trials`. `regret` is the mean over
-        subsets, a ratio ≥ 0; `se` its standard error, NaN for a single one; `ridge` the relative
-        ridge chosen in the median.
+        One row per size with a finite fit: `n regret se ridge trials`. `regret` is the mean over
+        subsets, a ratio ≥ 0; `se` its standard error, NaN for a single subset; `ridge` the median
+        of the relative ridges chosen.
     """
     finite = risk[np.isfinite(risk[[by, "test_risk"]]).all(axis=1)].reset_index(drop=True)
     groups = finite.groupby(["n", "trial"])
@@ -166,5 +165,5 @@ def regrets(risk: pd.DataFrame, by: str) -> pd.DataFrame:
 
 
 def best_curve(risk: pd.DataFrame) -> pd.DataFrame:
-    """`best` at every size, one row each, by ascending n."""
+    """`best` at every size, one row per size in ascending order."""
     return pd.DataFrame([best(risk, n) for n in sorted(risk["n"].unique())]).reset_index(drop=True)

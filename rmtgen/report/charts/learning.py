@@ -1,6 +1,4 @@
-"""Chart 2: learning curves, at the best ridge of each size, and at sum ridges held fixed for every
-n.
-"""
+"""Learning curves: at the best ridge of each size, and at fixed ridges."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,41 +6,43 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from rmtgen.report.axes import drawable, limits, positive, size_axis, view_limits
 from rmtgen.report.chart import Axis, Chart, Line, Panel
-from rmtgen.report.chart_axes import drawable, limits, positive, size_axis, view_limits
-from rmtgen.report.chart_runs import Run, doubts, labels
-from rmtgen.report.fits import best_curve, trial_means
+from rmtgen.report.risk_statistics import best_curve, trial_means
+from rmtgen.report.run_set import Run, RunSet
 from rmtgen.report.wording import counted, listed, number, power_of_ten, scientific
 
+STEM = "learning-curves"
+TITLE = "Learning curves"
+NEEDS = ""
+
 DASHES = ("-", "--", ":")
-"""One for each fixed ridge."""
+"""One dash per fixed ridge."""
 RINGS = 14
-"""Markers of GCV along a line, at most: on a dense curve they would hide it."""
-FORETOLD = {
+"""Largest number of markers of GCV along a line; on a dense curve more would hide it."""
+PREDICTORS = {
     "transport": ("same-κ transport", {"dash": "--", "marked": False}),
     "gcv": ("GCV", {"dash": "", "hollow": True, "size": 9.0}),
     "loo": ("LOO", {"dash": "-.", "marked": False}),
 }
-"""What foretells the best risk, by its column: its name and its look."""
+"""Name and look of each prediction of the best risk, by its column."""
 
 
-def learning_chart(runs: Sequence[Run]) -> Chart:
-    """Test risk against n with what foretold it: at the best ridge of each size, and at ridges held
-    fixed.
-    """
+def chart(runs: RunSet) -> Chart:
+    """Test risk and its predictions against n, at the best ridge per size and at fixed ridges."""
     bests = [_with_transport(run, best_curve(run.result.risk)) for run in runs]
     fixed = _Fixed.of(runs)
     sizes = size_axis([run.result.risk for run in runs])
     at_fixed = fixed.panel(runs, sizes)
-    caption, alt = _words(runs, bests, fixed, top=at_fixed.y.view[1])
+    skipped = sum(len(run.result.risk) - len(drawable(run.result.risk)) for run in runs)
     return Chart(
-        stem="learning-curves",
-        title="Learning curves",
-        caption=caption,
-        alt=alt,
+        stem=STEM,
+        title=TITLE,
+        caption=counted(_caption(runs, fixed, top=at_fixed.y.view[1]), skipped),
+        alt=_alt(runs, bests),
         panels=(_at_best(runs, bests, sizes), at_fixed),
-        groups=labels(runs),
-        warnings=doubts(runs),
+        groups=runs.labels,
+        warnings=runs.doubts,
     )
 
 
@@ -55,10 +55,10 @@ def _with_transport(run: Run, rows: pd.DataFrame) -> pd.DataFrame:
     return rows.merge(means, on=keys, how="left")
 
 
-def _at_best(runs: Sequence[Run], bests: Sequence[pd.DataFrame], sizes: Axis) -> Panel:
+def _at_best(runs: RunSet, bests: Sequence[pd.DataFrame], sizes: Axis) -> Panel:
     lines = [line for run, rows in zip(runs, bests, strict=True) for line in _best_lines(run, rows)]
-    low, high = limits(*(rows[name] for rows in bests for name in ("test_risk", *FORETOLD)))
-    # enough to see the training risk fall away: chart 1 shows how far
+    low, high = limits(*(rows[name] for rows in bests for name in ("test_risk", *PREDICTORS)))
+    # enough to show the fall of the training risk; the first chart shows its depth
     bottom = min(low, max(low / 3, limits(*(rows["train_risk"] for rows in bests))[0]))
     return Panel(
         "At the best ridge of each size", sizes, Axis("risk", "log", (bottom, high)), tuple(lines)
@@ -66,37 +66,38 @@ def _at_best(runs: Sequence[Run], bests: Sequence[pd.DataFrame], sizes: Axis) ->
 
 
 def _best_lines(run: Run, rows: pd.DataFrame) -> list[Line]:
-    """What was measured at the best ridges of a run, and what foretold it where that is known."""
-    told = {"x": rows["n"], "ridge": rows["relative_ridge"]}
+    """Test risk at the best ridges of a run, its predictions where known, and training risk."""
+    table = pd.DataFrame({"x": rows["n"], "ridge": rows["relative_ridge"]})
     risk, error = rows["test_risk"], rows["test_risk_trial_se"]
-    measured = pd.DataFrame(
-        {"y": risk, "low": risk - error, "high": risk + error, **told, "subsets": rows["trials"]}
-    )
-    foretold = [
-        Line(run.label, name, pd.DataFrame({"y": rows[column], **told}), **look)
-        for column, (name, look) in FORETOLD.items()
+    measured = table.assign(y=risk, low=risk - error, high=risk + error, subsets=rows["trials"])
+    predicted = [
+        Line(run.label, name, table.assign(y=rows[column]), **look)
+        for column, (name, look) in PREDICTORS.items()
         if np.isfinite(rows[column]).any()
     ]
-    training = pd.DataFrame({"y": rows["train_risk"], **told})
+    training = table.assign(y=rows["train_risk"])
     return [
         Line(run.label, "test risk ± s.e.", measured),
-        *foretold,
+        *predicted,
         Line(run.label, "training risk", training, dash=":", marked=False, pale=True),
     ]
 
 
 @dataclass(frozen=True, eq=False)
 class _Fixed:
-    """Curves at ridges held fixed, for each run a mapping from ridge to rows: dense in n where
-    every run has such a curve.
+    """Curves at fixed ridges.
+
+    Attributes:
+        curves: For each run, a mapping from ridge to rows.
+        dense: Whether the curves are dense in n, which every run must have.
     """
 
     curves: list[dict[float, pd.DataFrame]]
     dense: bool
 
     @classmethod
-    def of(cls, runs: Sequence[Run]) -> "_Fixed":
-        """Those of the dense curve, or of the risk table at ridges λ."""
+    def of(cls, runs: RunSet) -> "_Fixed":
+        """Return the dense curves, or those of the risk table at ridges λ."""
         if any(run.result.curve is None for run in runs):
             return cls([_fixed_curves(run.result.risk) for run in runs], dense=False)
         return cls(
@@ -104,7 +105,7 @@ class _Fixed:
         )
 
     def names(self) -> list[str]:
-        """What the lines are called."""
+        """Names of the lines."""
         grids = [list(curves) for curves in self.curves]
         if all(grid == grids[0] for grid in grids):
             powers = [power_of_ten(ridge) for ridge in grids[0]]
@@ -112,7 +113,7 @@ class _Fixed:
         return [f"{word} ridge" for word in ("smallest", "small", "middle")[: max(map(len, grids))]]
 
     def risks(self) -> list[pd.Series]:
-        """Every column that is drawn."""
+        """All columns that are drawn."""
         return [
             rows[name]
             for curves in self.curves
@@ -120,17 +121,17 @@ class _Fixed:
             for name in ("test_risk", "gcv")
         ]
 
-    def panel(self, runs: Sequence[Run], sizes: Axis) -> Panel:
+    def panel(self, runs: RunSet, sizes: Axis) -> Panel:
         """Test risk as lines, GCV as rings on them."""
         lines = []
         for run, curves in zip(runs, self.curves, strict=True):
             for (ridge, rows), name, dash in zip(
                 curves.items(), self.names(), DASHES, strict=False
             ):
-                told = pd.DataFrame({"x": rows["n"], "y": rows["test_risk"], "ridge": ridge})
-                rings = told.assign(y=rows["gcv"]).iloc[:: -(-len(rows) // RINGS)]
+                table = pd.DataFrame({"x": rows["n"], "y": rows["test_risk"], "ridge": ridge})
+                rings = table.assign(y=rows["gcv"]).iloc[:: -(-len(rows) // RINGS)]
                 lines += [
-                    Line(run.label, name, told, dash=dash, marked=False),
+                    Line(run.label, name, table, dash=dash, marked=False),
                     Line(run.label, "GCV", rings, dash="", hollow=True, size=4.5),
                 ]
         title = "Every n, at fixed sum ridges nλ" if self.dense else "Test risk at fixed ridges"
@@ -138,44 +139,43 @@ class _Fixed:
 
     @property
     def words(self) -> str:
-        """Of the caption."""
+        """Description for the caption."""
         if self.dense:
             return (
-                "Then every n, of one random order of the images, at sum ridges nλ held fixed"
-                " relative to tr K of them all"
+                "Right: every n, in one random order of the images, at sum ridges nλ fixed relative"
+                " to tr K of all images"
             )
-        return "Then at ridges held fixed relative to tr K/N"
+        return "Right: at ridges fixed relative to tr K/N"
 
 
 def _fixed_curves(risk: pd.DataFrame) -> dict[float, pd.DataFrame]:
-    """Means over trials against n at the smallest ridge and at one and two thirds of the way up the
-    grid.
-    """
+    """Means over trials against n, at the smallest ridge and at one and two thirds of the grid."""
     table = trial_means(risk)
     grid = np.sort(table["relative_ridge"].unique())
     chosen = dict.fromkeys(grid[np.arange(len(DASHES)) * len(grid) // len(DASHES)])
     return {ridge: table[table["relative_ridge"] == ridge] for ridge in chosen}
 
 
-def _words(
-    runs: Sequence[Run], bests: Sequence[pd.DataFrame], fixed: _Fixed, *, top: float
-) -> tuple[str, str]:
+def _caption(runs: RunSet, fixed: _Fixed, *, top: float) -> str:
     peak = max(positive(*fixed.risks()), default=0)
     above = f" Curves that leave the view reach up to {scientific(peak)}." if peak > top else ""
     trials = max(run.result.risk["trial"].nunique() for run in runs)
     transport = (
-        "; same-κ transport foretold it from one eigendecomposition of the pool"
-        if any("predictions" in run.theory for run in runs)
+        " Same-κ transport predicts the risk from one eigendecomposition of the pool."
+        if len(runs.having("predictions"))
         else ""
     )
-    caption = (
-        "Test risk (filled) against the number of training images, and what GCV predicted without"
-        " test images (open). First at the ridge of smallest test risk, size by size; bars are"
-        f" standard errors over random subsets, {trials} of each size{transport}. Behind, the"
-        f" training risk of the same fits. {fixed.words}; where a small ridge makes a hump, the fit"
-        f" begins to interpolate.{above}"
+    return (
+        "Test risk (filled) against the number of training images, and the prediction of GCV"
+        " without test images (open). Left: at the ridge of smallest test risk at each size; bars"
+        f" are standard errors over random subsets, {trials} of each size.{transport} The pale line"
+        f" is the training risk of the same fits. {fixed.words}; a hump at a small ridge marks"
+        f" where the fit begins to interpolate.{above}"
     )
-    told = []
+
+
+def _alt(runs: RunSet, bests: Sequence[pd.DataFrame]) -> str:
+    findings = []
     for run, rows in zip(runs, bests, strict=True):
         first, last = rows.iloc[0], rows.iloc[-1]
         start = (
@@ -183,9 +183,8 @@ def _words(
             if len(rows) > 1
             else ""
         )
-        told.append(
+        findings.append(
             f"{run.label}: best test risk {start}{number(last['test_risk'], '.3g')} at n ="
-            f" {last['n']:,.0f}, where GCV says {number(last['gcv'], '.3g')}"
+            f" {last['n']:,.0f}, where GCV predicts {number(last['gcv'], '.3g')}"
         )
-    skipped = sum(len(run.result.risk) - len(drawable(run.result.risk)) for run in runs)
-    return counted(caption, skipped), listed("Learning curves", told)
+    return listed("Learning curves", findings)
