@@ -8,7 +8,7 @@ RUNS ?=
 #: BENCH     of bench, some of: cached memory entk entk_zoo entk_growth ridge
 #:           ridge_large theory page cuda
 BENCH ?=
-#: JSON      1: a stage, plan or compare says one line of JSON on stdout, no more
+#: JSON      1: a stage, plan or compare prints one line of JSON and nothing else
 JSON ?=
 #: VENV      the virtual environment [.venv]
 VENV ?= .venv
@@ -24,12 +24,12 @@ quoted = '$(subst ','\'',$1)'
 FIELDS = $(foreach v,$(filter-out $(OWN),$(.VARIABLES)),$(if $(filter command,$(origin $v)),$(call quoted,$v=$($v))))
 ARGUMENTS = --config $(call quoted,$(CONFIG)) $(FIELDS) $(if $(filter-out 0 false no off,$(JSON)),--json)
 RUN = $(BIN)/python -m pipelines
-# What a stage begins with when it tells what to type next: empty where make goes on by itself.
+# What the hint of a stage for the next command begins with: empty where make goes on by itself.
 LAST = $(if $(filter all demo,$(MAKECMDGOALS)),report,$(lastword $(filter $(MAKECMDGOALS),plan $(STAGES))))
 TYPED = $(foreach v,CONFIG JSON VENV PYTHON,$(if $(filter command environment,$(origin $v)),$v=$(call quoted,$($v))))
 plan $(STAGES): export RMTGEN_MAKE = $(if $(filter $@,$(LAST)),make $(TYPED))
 
-.PHONY: help demo all $(STAGES) compare plan test lint bench clean
+.PHONY: help demo all $(STAGES) compare plan test lint docs bench clean
 
 ## start
 help: ## this page
@@ -79,6 +79,8 @@ lint: $(VENV)/.installed-dev ## ruff, and the import contract
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+docs: $(VENV)/.installed-docs ## the documentation, under build/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 bench: $(VENV)/.installed-dev ## benchmarks, those in BENCH or all of them
 	$(BIN)/python -m pip install -q -e '.[bench]'
 	$(BIN)/python -m tests.bench $(BENCH)
@@ -86,7 +88,7 @@ clean: ## delete all results: runs/ and reports/ under OUTPUT [data]
 	rm -rf '$(or $(OUTPUT),data)/runs' '$(or $(OUTPUT),data)/reports'
 
 .DEFAULT:
-	@echo "make: no target '$@'. Targets: help demo all plan compare $(STAGES) test lint bench clean" >&2; exit 2
+	@echo "make: no target '$@'. Targets: help demo all plan compare $(STAGES) test lint docs bench clean" >&2; exit 2
 
 $(VENV)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -95,4 +97,8 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install -e '.[demo,dev]'
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/python -m pip install -e '.[demo,docs]'
 	@touch $@
