@@ -39,7 +39,7 @@ ROWS = 256
 
 
 @dataclass(frozen=True, eq=False)
-class Eigensystem:
+class _Eigensystem:
     """All eigenpairs of one symmetric matrix, values ascending, with the results of the checks
     (relative, float64).
     """
@@ -94,13 +94,28 @@ class Modes:
         return dataclasses.replace(self, values=self.every[0], vectors=self.every[1], every=None)
 
     def split(
-        self, targets: Float64[Tensor, "n c"]
+        self, targets: np.ndarray | Tensor
     ) -> tuple[Float64[Tensor, "r c"], Float64[Tensor, "n c"]]:
-        """Y ↦ (UᵀY, Y − UUᵀY): coefficients on the modes, and the part in the null space, exactly 0
-        where there is none.
+        """Y ↦ (UᵀY, Y − UUᵀY): coefficients in the modes, and the part in the null space.
 
-        Y is centred first when there is an intercept.
+        Y is centred first when there is an intercept. Without a null space the second is exactly 0.
+
+        Args:
+            targets: Y (n,) or (n, c) of the n samples.
+
+        Returns:
+            Coefficients (r, c) and null part (n, c), on the device of the modes.
+
+        Raises:
+            UsageError: The number of targets is not that of the samples.
+            NumericalError: Targets that are not finite.
         """
+        targets = target_matrix(targets).to(self.vectors.device)
+        if len(targets) != self.n:
+            raise UsageError(
+                f"targets must match the modes: expected {self.n} rows, got {len(targets)}. Slice"
+                " both to one size."
+            )
         if self.intercept:
             targets = targets - targets.mean(dim=0)
         coefficients = self.vectors.mT @ targets
@@ -119,68 +134,6 @@ class Modes:
             1 - self.intercept / self.n - torch.linalg.vector_norm(self.vectors, dim=1).square()
         )
         return leverage.where(leverage > 10 * self.n * EPS64, 0.0)
-
-
-@dataclass(frozen=True, eq=False)
-class Spectrum:
-    """What a run keeps of an eigensolve: eigenvalues of K and the targets' coordinates, enough for
-    every training-side formula.
-
-    `null_energy` is ‖Y − UUᵀY‖², summed over outputs.
-    """
-
-    eigenvalues: Float64[Tensor, " r"]
-    coefficients: Float64[Tensor, "r c"]
-    null_energy: float
-    n: int
-    residual: float
-    orthogonality: float
-    intercept: bool = False
-
-    @property
-    def null_dim(self) -> int:
-        """Dimension n − intercept − r of the null space."""
-        return self.n - self.intercept - len(self.eigenvalues)
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Every field as a NumPy array, to be stored under its name."""
-        tensors = {"eigenvalues": self.eigenvalues.cpu(), "coefficients": self.coefficients.cpu()}
-        scalars = ("null_energy", "n", "residual", "orthogonality", "intercept")
-        return {name: tensor.numpy() for name, tensor in tensors.items()} | {
-            name: np.asarray(getattr(self, name)) for name in scalars
-        }
-
-
-def target_spectrum(modes: Modes, targets: np.ndarray | Tensor) -> Spectrum:
-    """Eigenvalues of K_n with the targets' coefficients UᵀY, centred first when the modes are.
-
-    Args:
-        modes: Modes of n samples.
-        targets: The same samples' targets (n,) or (n, c).
-
-    Returns:
-        The spectrum, on the device of the modes.
-
-    Raises:
-        UsageError: Another number of targets than of samples.
-    """
-    targets = target_matrix(targets).to(modes.vectors.device)
-    if len(targets) != modes.n:
-        raise UsageError(
-            f"targets must match the modes: expected {modes.n} rows, got {len(targets)}. Slice both"
-            " to one size."
-        )
-    coefficients, null_part = modes.split(targets)
-    null_energy = null_part.square().sum().item()
-    return Spectrum(
-        modes.values,
-        coefficients,
-        null_energy,
-        modes.n,
-        modes.residual,
-        modes.orthogonality,
-        modes.intercept,
-    )
 
 
 def gram_modes(
@@ -264,7 +217,7 @@ def _prepare(gram: Tensor, intercept: bool) -> tuple[Float64[Tensor, "n_eff n_ef
     return reduced_matrix_(matrix), mean_energy
 
 
-def _keep(system: Eigensystem, mean_energy: float, single: bool, intercept: bool) -> Modes:
+def _keep(system: _Eigensystem, mean_energy: float, single: bool, intercept: bool) -> Modes:
     values, n = system.values, len(system.values) + intercept
     largest = torch.linalg.vector_norm(values, ord=torch.inf).item() if len(values) else 0.0
     tolerance = rounding(n, single) * max(largest, mean_energy)
@@ -294,8 +247,8 @@ def indefinite(smallest: float, largest: float, n: int, tolerance: float) -> Num
     )
 
 
-def symmetric_eigh(batch: Float64[Tensor, "b n n"], *, memory: int = MEMORY) -> list[Eigensystem]:
-    """Eigensystems of b symmetric matrices, each one verified.
+def symmetric_eigh(batch: Float64[Tensor, "b n n"], *, memory: int = MEMORY) -> list[_Eigensystem]:
+    """Eigenpairs of b symmetric matrices, each one verified.
 
     On CUDA one call takes as many problems as fit `memory` at 4 n² float64 each (input, vectors,
     2n² of work space); on the CPU they run one by one, from n = 32,767 on by LAPACK's `evr`, which
@@ -306,7 +259,7 @@ def symmetric_eigh(batch: Float64[Tensor, "b n n"], *, memory: int = MEMORY) -> 
         memory: Bytes the solver may use beside `batch`; one problem runs even if it needs more.
 
     Returns:
-        One eigensystem a matrix, values ascending.
+        One set of eigenpairs per matrix, values ascending.
 
     Raises:
         NumericalError: The solver failed, or a probe found ‖K(Uz) − U(Sz)‖ or ‖Uᵀ(Uz) − z‖ above
@@ -314,7 +267,7 @@ def symmetric_eigh(batch: Float64[Tensor, "b n n"], *, memory: int = MEMORY) -> 
     """
     n = batch.shape[-1]
     if not n:
-        return [Eigensystem(matrix.diagonal(), matrix, 0.0, 0.0) for matrix in batch]
+        return [_Eigensystem(matrix.diagonal(), matrix, 0.0, 0.0) for matrix in batch]
     per_call = min(memory // (32 * n * n), INT32_MAX // (n * n)) if batch.is_cuda else 1
     solve = _eigh_evr if batch.device.type == "cpu" and n >= LAPACK_EVD_LIMIT else torch.linalg.eigh
     solved = [
@@ -342,11 +295,11 @@ def _attempt(solve: Callable, matrix: Tensor, what: str) -> tuple[Tensor, ...]:
 
 def _verified(
     matrix: Float64[Tensor, "n n"], values: Float64[Tensor, " n"], vectors: Float64[Tensor, "n n"]
-) -> Eigensystem:
+) -> _Eigensystem:
     probes = _probes(vectors)
     misfit = matrix @ (vectors @ probes) - vectors @ (values[:, None] * probes)
     residual = _relative(misfit, probes, values.abs().max())
-    return Eigensystem(values, vectors, residual, _accepted(residual, vectors))
+    return _Eigensystem(values, vectors, residual, _accepted(residual, vectors))
 
 
 def _probes(vectors: Float64[Tensor, "n r"]) -> Float64[Tensor, "r k"]:

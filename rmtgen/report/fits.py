@@ -10,13 +10,9 @@ import numpy as np
 import pandas as pd
 
 from rmtgen.errors import UsageError
+from rmtgen.ridge.columns import RISK_COLUMNS
 
 KEYS = ("n", "trial", "ridge", "relative_ridge")
-MEASURES = (
-    *("train_risk", "gcv", "loo", "df", "kappa", "kappa_prime", "norm2"),
-    *("train_error", "loo_error", "test_risk", "test_risk_se", "test_error", "outputs"),
-)
-RISK_COLUMNS = KEYS + MEASURES
 MIN_N = 500  # GCV is an asymptotic statement: below this, sampling noise of the fit hides what the summary asks about
 CLOSE_GAP = 0.1  # a prediction good enough to choose a backbone or a ridge by
 WIDE_GAP = 0.2  # a worst fit this far off needs a word of explanation

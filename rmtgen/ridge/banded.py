@@ -16,8 +16,9 @@ from torch import Tensor
 from rmtgen.linalg.band import WIDTH, Band, Shifted
 from rmtgen.linalg.centring import reduced, reduced_matrix_, restored
 from rmtgen.linalg.modes import rounding
+from rmtgen.ridge.columns import COLUMNS
 from rmtgen.ridge.definite import require_semidefinite, sure
-from rmtgen.ridge.problem import COLUMNS, Cost, Grid, Problem
+from rmtgen.ridge.problem import Cost, Grid, Problem
 
 REDUCTION = 2.1
 """n³ operations of a matrix product that a reduction to a band takes as long as: 4/3 n³ at two

@@ -11,8 +11,10 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from rmtgen.linalg.modes import Modes, Spectrum, target_spectrum
-from rmtgen.ridge.problem import COLUMNS, Cost, Grid, Problem
+from rmtgen.linalg.modes import Modes
+from rmtgen.linalg.spectrum import Spectrum
+from rmtgen.ridge.columns import COLUMNS
+from rmtgen.ridge.problem import Cost, Grid, Problem
 from rmtgen.ridge.spectral import spectral_columns, unit
 
 ROWS_AT_ONCE = 4096
@@ -79,6 +81,7 @@ class _Fit:
     problem: Problem
     modes: Modes
     spectrum: Spectrum
+    coefficients: Float64[Tensor, "r c"]
     null_part: Float64[Tensor, "n c"]
     null_leverage: Float64[Tensor, " n"]
     scores: tuple[Float64[Tensor, "m r"], Float64[Tensor, "m c"]] | None
@@ -86,12 +89,13 @@ class _Fit:
     @classmethod
     def of(cls, problem: Problem, modes: Modes) -> "_Fit":
         targets = problem.targets[: modes.n]
-        null_part = modes.split(targets)[1]
+        coefficients, null_part = modes.split(targets)
         scores = None if problem.test_targets is None else problem.kernel.onto(modes, null_part)
         return cls(
             problem,
             modes,
-            target_spectrum(modes, targets),
+            Spectrum.of(modes, targets),
+            coefficients,
             null_part,
             modes.null_leverage(),
             scores,
@@ -101,7 +105,7 @@ class _Fit:
         """Every column at one ridge."""
         problem, factor = self.problem, unit(self.spectrum, sum_ridge)
         weights = 1 / (self.modes.values + sum_ridge)
-        weighted = weights[:, None] * self.spectrum.coefficients
+        weighted = weights[:, None] * self.coefficients
         row = (
             dict.fromkeys(COLUMNS, np.nan)
             | spectral_columns(self.spectrum, sum_ridge)

@@ -24,9 +24,9 @@ from rmtgen.errors import MissingInputError, UsageError, warn
 from rmtgen.linalg.centring import reduced, reduced_matrix_, restored
 from rmtgen.linalg.modes import EPS64, Modes, rounding
 from rmtgen.linalg.triangular import cholesky_
-from rmtgen.ridge import resolve_ridges, ridge_path, ridge_path_features
 from rmtgen.ridge.definite import sure
 from rmtgen.ridge.kernel import FeatureKernel, GramKernel
+from rmtgen.ridge.path import resolve_ridges, ridge_path, ridge_path_features
 from rmtgen.ridge.problem import ridge_values
 
 try:

@@ -5,8 +5,9 @@ The notation is that of `rmtgen.ridge`.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -16,7 +17,6 @@ from torch import Tensor
 from rmtgen.checks import finite_matrix
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.modes import Modes, feature_modes, gram_modes, symmetrised
-from rmtgen.store.gram_store import GramStore, Tile
 
 
 def _test_block(
@@ -179,6 +179,45 @@ class FeatureKernel(_InMemory):
         )
 
 
+@runtime_checkable
+class Tile(Protocol):
+    """A block of a stored Gram matrix."""
+
+    @property
+    def name(self) -> str:
+        """Name for messages."""
+
+    @property
+    def rows(self) -> slice:
+        """Rows of the whole matrix (N+M, N)."""
+
+    @property
+    def columns(self) -> slice:
+        """Columns of the whole matrix."""
+
+
+@runtime_checkable
+class StoredGram(Protocol):
+    """K of N samples and k(test) of M below it, read in parts, as `rmtgen.GramStore` does."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N+M, N)."""
+
+    @property
+    def dtype(self) -> str:
+        """`float32` or `float64`."""
+
+    def tiles(self) -> Sequence[Tile]:
+        """The blocks on and below the diagonal of K, and those of k(test), none in both."""
+
+    def tile(self, tile: Tile) -> np.ndarray:
+        """The entries of one of them."""
+
+    def read(self, rows: slice, columns: slice) -> np.ndarray:
+        """Any entries."""
+
+
 @dataclass(frozen=True, eq=False)
 class StoredKernel:
     """K of the pool and k(test, pool) in a store, read anew whenever they are asked for.
@@ -191,7 +230,7 @@ class StoredKernel:
         seed: Of the signs.
     """
 
-    store: GramStore
+    store: StoredGram
     device: torch.device
     budget: int
     probes: int
@@ -200,16 +239,17 @@ class StoredKernel:
     @property
     def single(self) -> bool:
         """Whether K was rounded to float32."""
-        return self.store.layout.dtype == "float32"
+        return self.store.dtype == "float32"
 
     @property
     def tests(self) -> int | None:
         """m, None without test samples."""
-        return self.store.layout.n_test or None
+        rows, columns = self.store.shape
+        return rows - columns or None
 
     def __len__(self) -> int:
         """N, samples in the pool."""
-        return self.store.layout.n_train
+        return self.store.shape[1]
 
     def modes(self, n: int, intercept: bool) -> Modes:
         """The eigen-modes of the first n samples."""
@@ -248,12 +288,11 @@ class StoredKernel:
     def test_times(self, columns: Float64[Tensor, "n b"]) -> Float64[Tensor, "m b"]:
         """k(test, pool) of the first n samples times some columns, a tile at a time."""
         product = columns.new_zeros(self.tests, columns.shape[1])
-        for tile in self.store.layout.tiles():
-            if tile.row_start >= len(self) and tile.column_start < len(columns):
-                stop = min(tile.column_stop, len(columns))
-                block = self._tile(tile)[:, : stop - tile.column_start]
-                rows = slice(tile.row_start - len(self), tile.row_stop - len(self))
-                product[rows] += block @ columns[tile.column_start : stop]
+        for tile in self.store.tiles():
+            if tile.rows.start >= len(self) and tile.columns.start < len(columns):
+                part = columns[tile.columns]
+                rows = slice(tile.rows.start - len(self), tile.rows.stop - len(self))
+                product[rows] += self._tile(tile)[:, : len(part)] @ part
         return product
 
     def _read(self, rows: slice, n: int) -> Float[Tensor, "rows n"]:
@@ -261,15 +300,13 @@ class StoredKernel:
 
     def _blocks(self, n: int) -> Iterator[tuple[slice, slice, Float64[Tensor, "r c"]]]:
         """The blocks on and below the diagonal of the first n samples."""
-        for tile in self.store.layout.tiles():
-            if tile.row_start < min(n, len(self)):
-                rows = slice(tile.row_start, min(tile.row_stop, n))
-                columns = slice(tile.column_start, min(tile.column_stop, n))
-                yield (
-                    rows,
-                    columns,
-                    self._tile(tile)[: rows.stop - rows.start, : columns.stop - columns.start],
+        for tile in self.store.tiles():
+            if tile.rows.start < min(n, len(self)):
+                rows, columns = (
+                    slice(span.start, min(span.stop, n)) for span in (tile.rows, tile.columns)
                 )
+                block = self._tile(tile)
+                yield rows, columns, block[: rows.stop - rows.start, : columns.stop - columns.start]
 
     def _tile(self, tile: Tile) -> Float64[Tensor, "r c"]:
         block = torch.from_numpy(self.store.tile(tile)).to(self.device, torch.float64)

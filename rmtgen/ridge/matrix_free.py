@@ -17,10 +17,9 @@ from torch import Tensor
 from rmtgen.errors import UsageError, warn
 from rmtgen.linalg.krylov import Krylov
 from rmtgen.linalg.modes import indefinite, rounding
-from rmtgen.ridge.problem import COLUMNS, Cost, Grid, Problem
+from rmtgen.ridge.columns import COLUMNS
+from rmtgen.ridge.problem import Cost, Grid, Problem
 
-ERROR_COLUMNS = ("gcv_se", "df_se", "kappa_se", "kappa_prime_se", "residual")
-"""What a row of estimates holds beyond `COLUMNS`."""
 TOLERANCE = 1e-4
 """Bound on the relative error of GY and of Gz at which the space is large enough."""
 GROWTH = 1.2

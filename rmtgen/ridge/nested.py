@@ -22,8 +22,9 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from rmtgen.linalg.triangular import BLOCK, cholesky_, inverse_norm, invert_rows_, lower_products
+from rmtgen.ridge.columns import COLUMNS
 from rmtgen.ridge.definite import require_semidefinite, sure
-from rmtgen.ridge.problem import COLUMNS, Cost, Grid, Problem
+from rmtgen.ridge.problem import Cost, Grid, Problem
 
 SWEEP = 2.2
 """n³ operations of a matrix product that a δ takes as long as: 1/3 for L, 1/3 for R and 1/3 for tr

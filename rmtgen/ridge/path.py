@@ -25,13 +25,13 @@ from torch import Tensor
 from rmtgen.device import available
 from rmtgen.errors import CapacityError, UsageError, did_you_mean, warn
 from rmtgen.ridge.banded import cost_banded, solve_banded
+from rmtgen.ridge.columns import COLUMNS, ERROR_COLUMNS
 from rmtgen.ridge.eigen import cost_eigen, solve_eigen
-from rmtgen.ridge.kernel import FeatureKernel, GramKernel, StoredKernel
-from rmtgen.ridge.matrix_free import ERROR_COLUMNS, cost_matrix_free, solve_matrix_free
+from rmtgen.ridge.kernel import FeatureKernel, GramKernel, StoredGram, StoredKernel
+from rmtgen.ridge.matrix_free import cost_matrix_free, solve_matrix_free
 from rmtgen.ridge.nested import cost_nested, solve_nested
 from rmtgen.ridge.primal import cost_primal, solve_primal
-from rmtgen.ridge.problem import COLUMNS, Cost, Grid, Problem, ridge_values
-from rmtgen.store.gram_store import GramStore
+from rmtgen.ridge.problem import Cost, Grid, Problem, ridge_values
 from rmtgen.units import parse_bytes, readable_bytes
 
 CHEAP = 1e10
@@ -198,7 +198,7 @@ def ridge_path_features(  # noqa: PLR0913 - the twin of ridge_path
 
 
 def ridge_path_stored(  # noqa: PLR0913 - the twin of ridge_path
-    store: GramStore,
+    store: StoredGram,
     targets: np.ndarray | Tensor,
     *,
     ridges: ArrayLike | None = None,
@@ -220,7 +220,7 @@ def ridge_path_stored(  # noqa: PLR0913 - the twin of ridge_path
     spectrum's scale, and say how good they are.
 
     Args:
-        store: The Gram matrix. Its test rows are the test set.
+        store: The Gram matrix, a `GramStore`. Its test rows are the test set.
         targets: As in `ridge_path`, like the other arguments.
         ridges: λ ≥ 0; for `matrix_free` λ > 0.
         sum_ridges: δ = nλ, likewise.

@@ -19,9 +19,11 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from rmtgen.linalg.modes import EPS64, Spectrum, factored
+from rmtgen.linalg.modes import EPS64, factored
+from rmtgen.linalg.spectrum import Spectrum
+from rmtgen.ridge.columns import COLUMNS
 from rmtgen.ridge.eigen import DECOMPOSITION
-from rmtgen.ridge.problem import COLUMNS, Cost, Grid, Problem
+from rmtgen.ridge.problem import Cost, Grid, Problem
 from rmtgen.ridge.spectral import spectral_columns
 from rmtgen.ridge.targets import ClassCode
 
@@ -108,6 +110,7 @@ class _Fit:
     problem: Problem
     spectrum: Spectrum
     singular: Float64[Tensor, " r"]
+    coefficients: Float64[Tensor, "r c"]
     right: Float64[Tensor, "p r"]
     means: Float64[Tensor, " p"]
     target_means: Float64[Tensor, " c"]
@@ -128,10 +131,9 @@ class _Fit:
         left, singular, right = left[:, :rank], singular[:rank], right[:, :rank]
         coefficients = left.mT @ targets
         null_energy = (targets - left @ coefficients).square().sum().item()
-        spectrum = Spectrum(
-            singular.square(), coefficients, null_energy, n, residual, orthogonality, first
-        )
-        return cls(problem, spectrum, singular, right, means[:width], means[width:])
+        arrays = singular.square().cpu().numpy(), coefficients.cpu().numpy()
+        spectrum = Spectrum(*arrays, null_energy, n, residual, orthogonality, first)
+        return cls(problem, spectrum, singular, coefficients, right, means[:width], means[width:])
 
     def rows(self, pairs: list[tuple[float, float]]) -> list[dict | None]:
         """Every column at every ridge."""
@@ -144,19 +146,16 @@ class _Fit:
         ]
         shifts = self.singular.new_tensor([sum_ridge for _, sum_ridge in pairs])
         # on the modes, σ/(σ² + δ)·C, all ridges beside each other
-        slopes = (self.singular[:, None] / (self.spectrum.eigenvalues[:, None] + shifts))[
-            :, :, None
-        ]
-        slopes = (slopes * self.spectrum.coefficients[:, None]).flatten(1)
+        inverses = 1 / (self.singular.square()[:, None] + shifts)
+        slopes = (self.singular[:, None] * inverses)[:, :, None] * self.coefficients[:, None]
+        slopes = slopes.flatten(1)
         weights = self.right @ slopes
         if problem.tests:
             tests = problem.kernel.test.double() - self.means
             for row, weight in zip(rows, weights.chunk(len(rows), dim=1), strict=True):
                 row |= problem.test_columns(tests @ weight + self.target_means)
         if problem.loo:
-            margin = self._leave_one_out(
-                rows, slopes, 1 / (self.spectrum.eigenvalues[:, None] + shifts)
-            )
+            margin = self._leave_one_out(rows, slopes, inverses)
             return [
                 row if sure else None
                 for row, sure in zip(rows, (margin > LEAST_RESIDUAL).tolist(), strict=True)

@@ -17,11 +17,6 @@ from rmtgen.errors import UsageError
 from rmtgen.ridge.kernel import FeatureKernel, Kernel
 from rmtgen.ridge.targets import ClassCode
 
-COLUMNS = (
-    *("n", "ridge", "train_risk", "gcv", "loo", "df", "kappa", "kappa_prime", "norm2"),
-    *("train_error", "loo_error", "test_risk", "test_risk_se", "test_error"),
-)
-
 
 def ridge_values(ridges: ArrayLike, name: str) -> Float64[np.ndarray, " l"]:
     """`ridges` as finite numbers ≥ 0, one or more.

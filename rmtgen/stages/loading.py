@@ -1,19 +1,17 @@
 """What a configuration names outside its run: the backbone and the images."""
 
-from typing import TYPE_CHECKING
+import logging
 
+from rmtgen.datasets import Split, load_split
+from rmtgen.kernels.entk.plan import Noise
+from rmtgen.models.backbones import Backbone, load_backbone
 from rmtgen.runs.config import Config
-from rmtgen.stages.engine import note
 
-if TYPE_CHECKING:
-    from rmtgen.datasets import Split
-    from rmtgen.models.backbones import Backbone
+log = logging.getLogger(__name__)
 
 
-def open_backbone(config: Config, head: str | None = None) -> "Backbone":
+def open_backbone(config: Config, head: str | None = None) -> Backbone:
     """The configured backbone, without a head or under a fresh one."""
-    from rmtgen.models.backbones import load_backbone
-
     return load_backbone(
         config.model,
         init=config.init,
@@ -27,10 +25,8 @@ def open_backbone(config: Config, head: str | None = None) -> "Backbone":
     )
 
 
-def open_images(config: Config) -> "Split":
+def open_images(config: Config) -> Split:
     """The configured subsets; damaged images that are left out are noted on stderr."""
-    from rmtgen.datasets import load_split
-
     split = load_split(
         config.dataset,
         train=config.train,
@@ -42,5 +38,17 @@ def open_images(config: Config) -> "Split":
         on_corrupt=config.on_corrupt,
     )
     for skipped in split.skipped:
-        note(f"skipped a damaged image: {skipped}")
+        log.warning(f"skipped a damaged image: {skipped}")
     return split
+
+
+def placeholder(config: Config) -> tuple[Backbone, Noise]:
+    """The backbone under its heads with random weights, and images of noise: they cost the same."""
+    backbone = load_backbone(
+        config.model,
+        init="random",
+        head="random",
+        heads=config.heads or 1,
+        img_size=config.img_size,
+    )
+    return backbone, Noise(config.train + config.test, backbone.input_size)

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import torch
 from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from rmtgen.checks import target_matrix
 from rmtgen.errors import NumericalError, UsageError
-from rmtgen.linalg.modes import Spectrum
+from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.theory.arguments import finite_values, noise_value, power_values, spectrum_values
 from rmtgen.theory.effective_ridge import omniscient_risk
 from rmtgen.theory.transport import PoolSpectrum, at_delta
@@ -181,22 +180,20 @@ def kernel_target_alignment(
         Cristianini, Shawe-Taylor, Elisseeff, Kandola 2001; centred (intercept): Cortes, Mohri,
         Rostamizadeh 2012.
     """
-    values, coefficients = spectrum.eigenvalues, spectrum.coefficients
-    energy = coefficients.square().sum().item() + spectrum.null_energy
+    values, energy = spectrum.eigenvalues, spectrum.energy
     if not len(values) or not energy > 0:
         raise NumericalError(
             f"an alignment needs modes and targets of some power: got {len(values)} modes, target"
             f" power {energy:.3g}. Check for all-zero features, or a single class."
         )
     relative = values / values[0]
-    overlap = (relative @ coefficients.square()).sum()
-    norm = torch.linalg.vector_norm(_target_covariance(spectrum, targets, energy))
-    return (overlap / torch.linalg.vector_norm(relative) / norm).item()
+    norm = np.linalg.norm(_target_covariance(spectrum, targets, energy))
+    return float(relative @ spectrum.power / np.linalg.norm(relative) / norm)
 
 
 def _target_covariance(
     spectrum: Spectrum, targets: np.ndarray | Tensor | None, energy: float
-) -> Float64[Tensor, "c c"]:
+) -> Float64[np.ndarray, "c c"]:
     """YᵀY."""
     coefficients, outputs = spectrum.coefficients, spectrum.coefficients.shape[1]
     if targets is None:
@@ -206,21 +203,21 @@ def _target_covariance(
                 f" modes, got {spectrum.null_energy:.3g} of {energy:.3g}. Pass the targets that the"
                 " spectrum was made with."
             )
-        return coefficients.mT @ coefficients + spectrum.null_energy * (outputs == 1)
-    targets = target_matrix(targets)
+        return coefficients.T @ coefficients + spectrum.null_energy * (outputs == 1)
+    targets = target_matrix(targets).cpu().numpy()
     if targets.shape != (spectrum.n, outputs):
         raise UsageError(
             f"targets must be those of the spectrum: expected shape ({spectrum.n}, {outputs}), got"
             f" {tuple(targets.shape)}."
         )
-    targets = targets - targets.mean(dim=0) if spectrum.intercept else targets
-    covariance = targets.mT @ targets
-    if not abs(covariance.trace().item() - energy) <= SAME * energy:
+    targets = targets - targets.mean(axis=0) if spectrum.intercept else targets
+    covariance = targets.T @ targets
+    if not abs(covariance.trace() - energy) <= SAME * energy:
         raise UsageError(
             f"targets must be those of the spectrum: expected energy {energy:.6g}, got"
-            f" {covariance.trace().item():.6g}. Pass the same samples in the same coding."
+            f" {covariance.trace():.6g}. Pass the same samples in the same coding."
         )
-    return covariance.to(coefficients.device)
+    return covariance
 
 
 def learnability(

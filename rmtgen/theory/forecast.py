@@ -26,7 +26,8 @@ from torch import Tensor
 
 from rmtgen.checks import target_matrix
 from rmtgen.errors import NumericalError, UsageError
-from rmtgen.linalg.modes import Modes, target_spectrum
+from rmtgen.linalg.modes import Modes
+from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.theory.influence import Influence
 from rmtgen.theory.transport import PoolSpectrum, PoolSums
 
@@ -131,7 +132,7 @@ def pool_influence(modes: Modes, targets: np.ndarray | Tensor) -> Influence:
         NumericalError: A pool without any mode, or targets without any power.
     """
     targets = target_matrix(targets).to(modes.vectors.device)
-    pool = PoolSpectrum.of(target_spectrum(modes, targets))
+    pool = PoolSpectrum.of(Spectrum.of(modes, targets))
     return Influence.of(pool, modes, targets, deltas(pool))
 
 

@@ -11,12 +11,14 @@ import h5py
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from rmtgen.errors import UsageError, warn
-from rmtgen.linalg.modes import Modes, Spectrum, target_spectrum
+from rmtgen.linalg.cells import Cell
+from rmtgen.linalg.modes import Modes
+from rmtgen.linalg.spectrum import Spectra, Spectrum
+from rmtgen.ridge.pool import Pool
 from rmtgen.runs.config import Config
-from rmtgen.stages.pool import Cell, Pool
+from rmtgen.stages.pool import load_pool
 from rmtgen.theory import baselines
 from rmtgen.theory.alignment import (
     Population,
@@ -99,12 +101,13 @@ class Study:
     def load(cls, folder: Path, config: Config, device: torch.device) -> "Study":
         """Read a run whose stages up to `risk` are done."""
         with h5py.File(folder / "spectrum.h5", "r") as file:
-            spectra = {name: PoolSpectrum.of(_stored(group)) for name, group in file.items()}
+            loaded = Spectra.load(file)
+        spectra = {cell.name: PoolSpectrum.of(spectrum) for cell, spectrum in loaded.items()}
         dense = folder / "curve.csv"
         curve = pd.read_csv(dense) if dense.exists() else None
         return cls(
             config,
-            Pool.load(folder, config, device),
+            load_pool(folder, config, device),
             pd.read_csv(folder / "risk.csv"),
             spectra,
             curve,
@@ -198,7 +201,7 @@ class Study:
             UsageError: No size of the run is larger, or so few samples that there is nothing to
                 see.
         """
-        order = Cell(self.config.train // HIDDEN, 0).order(self.config)
+        order = Cell(self.config.train // HIDDEN, 0).order(self.config.seed, self.config.train)
         means = self.risk.groupby(["n", "ridge"], as_index=False)[
             ["test_risk", "test_risk_se"]
         ].mean()
@@ -222,7 +225,7 @@ class Study:
         share of the targets' power `unlearnt` there, B + noise over E‖y‖², and the `learnability`
         of what the modes explain.
         """
-        spectrum = target_spectrum(self.modes, self.data.targets.values)
+        spectrum = Spectrum.of(self.modes, self.data.targets.values)
         curve = self.curves().sort_values("relative_kappa")
         energy = (self.pool.power.sum() + self.pool.null_energy) / self.pool.n
         population = Population.of(self.pool)
@@ -378,11 +381,3 @@ def _array(column: pd.Series) -> np.ndarray:
         if column.dtype.kind in "iufb"
         else np.char.encode(column.to_numpy(str), "utf-8")
     )
-
-
-def _stored(group: h5py.Group) -> Spectrum:
-    fields = {name: dataset[()] for name, dataset in group.items()}
-    arrays: dict[str, Tensor] = {
-        name: torch.from_numpy(fields.pop(name)) for name in ("eigenvalues", "coefficients")
-    }
-    return Spectrum(**arrays, **{name: value.item() for name, value in fields.items()})

@@ -29,7 +29,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from rmtgen.errors import NumericalError, UsageError
-from rmtgen.linalg.modes import Spectrum, gram_modes, target_spectrum
+from rmtgen.linalg.modes import gram_modes
+from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.theory.arguments import ridge_and_size
 from rmtgen.theory.effective_ridge import BLOCK
 from rmtgen.theory.roots import largest_roots
@@ -83,11 +84,7 @@ class PoolSpectrum:
         Raises:
             NumericalError: A pool without any mode, or targets without any power.
         """
-        values, coefficients = (
-            spectrum.eigenvalues.cpu().numpy(),
-            spectrum.coefficients.cpu().numpy(),
-        )
-        power = np.square(coefficients).sum(axis=1)
+        values, power = spectrum.eigenvalues, spectrum.power
         if not values.size or not power.sum() + spectrum.null_energy > 0:
             raise NumericalError(
                 f"a pool needs modes and targets of some power: got {values.size} modes above the"
@@ -239,7 +236,7 @@ def transport(
         The omniscient risk of Wei, Hu, Steinhardt 2022 (arXiv 2203.06176), its population
         quantities taken from the pool at equal κ.
     """
-    pool = PoolSpectrum.of(target_spectrum(gram_modes(gram, intercept=intercept), targets))
+    pool = PoolSpectrum.of(Spectrum.of(gram_modes(gram, intercept=intercept), targets))
     sizes, ridges = (np.asarray(grid, dtype=np.float64).ravel() for grid in (sizes, ridges))
     if (sizes != np.round(sizes)).any():
         raise UsageError(

@@ -7,10 +7,12 @@ import numpy as np
 import pandas as pd
 import torch
 
+from rmtgen.linalg.cells import Cell
 from rmtgen.linalg.modes import gram_modes, target_spectrum
+from rmtgen.ridge.pool import Pool
 from rmtgen.ridge.targets import encode_targets
 from rmtgen.runs.config import Config
-from rmtgen.stages.pool import Cell, Pool, cells
+from rmtgen.stages.pool import cells
 from rmtgen.theory.study import ANALYSES, Study
 from rmtgen.theory.transport import PoolSpectrum
 
@@ -37,8 +39,11 @@ def prepared():
     rows, tests = (torch.from_numpy(part) for part in np.split(features, [N]))
     config = Config(train=N, test=M, sizes=SIZES, trials=1)
     pool = Pool(rows @ rows.mT, tests @ rows.mT, True, *encoded)
-    risk = pd.concat([pool.risk(cell, config) for cell in cells(config)], ignore_index=True)
-    orders = {cell.name: cell.order(config) for cell in cells(config)}
+    risk = pd.concat(
+        [pool.risk(cell, config.ridges, seed=config.seed) for cell in cells(config)],
+        ignore_index=True,
+    )
+    orders = {cell.name: cell.order(config.seed, config.train) for cell in cells(config)}
     modes = {name: next(pool.modes([order], config.memory)) for name, order in orders.items()}
     spectra = {
         name: PoolSpectrum.of(target_spectrum(modes[name], pool.targets.values[order]))
@@ -51,7 +56,7 @@ def main():
     """Print the seconds of the eigendecomposition and of every analysis, and their sum over the
     first."""
     study = prepared()
-    order = Cell(N, 0).order(study.config)
+    order = Cell(N, 0).order(study.config.seed, study.config.train)
     _, alone = seconds(lambda: gram_modes(study.data.train[order][:, order]))
     print(f"eigendecomposition of {N:,} samples  {alone:8.1f} s")
     total = 0.0

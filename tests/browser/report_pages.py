@@ -13,9 +13,10 @@ from rmtgen.linalg.modes import target_spectrum
 from rmtgen.report.charts import charts
 from rmtgen.report.page import render_page
 from rmtgen.report.results import RunResult
+from rmtgen.ridge.pool import Pool
 from rmtgen.ridge.targets import encode_targets
 from rmtgen.runs.config import Config
-from rmtgen.stages.pool import Pool, cells
+from rmtgen.stages.pool import cells
 from rmtgen.theory.study import ANALYSES, Study
 from rmtgen.theory.transport import PoolSpectrum
 
@@ -42,11 +43,15 @@ def study(decay, seed):
     )
     pool = Pool(*(torch.from_numpy(features[part]) for part in parts), False, *encoded)
     wanted = cells(config)
-    risk = pd.concat([pool.risk(cell, config) for cell in wanted], ignore_index=True)
+    risk = pd.concat(
+        [pool.risk(cell, config.ridges, seed=config.seed) for cell in wanted], ignore_index=True
+    )
     spectra = {
-        cell.name: PoolSpectrum.of(target_spectrum(modes, encoded[0].values[cell.order(config)]))
+        cell.name: PoolSpectrum.of(
+            target_spectrum(modes, encoded[0].values[cell.order(config.seed, config.train)])
+        )
         for cell in wanted
-        for modes in pool.modes([cell.order(config)], config.memory)
+        for modes in pool.modes([cell.order(config.seed, config.train)], config.memory)
     }
     return Study(config, pool, risk, spectra)
 

@@ -7,12 +7,10 @@ import pytest
 from made_runs import RIDGES, TRIALS, with_risk
 
 from rmtgen.errors import CorruptInputError, UsageError
-from rmtgen.report import fits
 from rmtgen.report.charts import charts
 from rmtgen.report.figures import save_figures
 from rmtgen.report.fits import agreement, best, loo_warns, regrets
 from rmtgen.report.results import summary_table
-from rmtgen.stages.pool import RISK_COLUMNS
 
 # --------------------------------------------------------------------------------------------------
 # ---------- the input
@@ -24,10 +22,6 @@ def test_missing_columns_are_named_with_the_run(runs):
         match=r"needs 17 columns of numbers: gcv, loo missing.*\(run tiny-pretrained-1a2b\)",
     ):
         dataclasses.replace(runs[0], risk=runs[0].risk.drop(columns=["gcv", "loo"]))
-
-
-def test_the_risk_stage_writes_what_the_report_needs():
-    assert set(fits.RISK_COLUMNS) <= set(RISK_COLUMNS)
 
 
 def test_text_in_a_number_column_is_refused(runs):

@@ -17,7 +17,8 @@ from rmtgen.errors import (
 )
 from rmtgen.linalg.krylov import Krylov
 from rmtgen.ridge import COLUMNS, ridge_path, ridge_path_stored
-from rmtgen.ridge.matrix_free import ERROR_COLUMNS, TOLERANCE
+from rmtgen.ridge.columns import ERROR_COLUMNS
+from rmtgen.ridge.matrix_free import TOLERANCE
 from rmtgen.ridge.targets import encode_targets
 from rmtgen.store.gram_store import GramLayout, GramStore
 

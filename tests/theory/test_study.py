@@ -7,9 +7,10 @@ import torch
 
 from rmtgen.errors import UsageError
 from rmtgen.linalg.modes import target_spectrum
+from rmtgen.ridge.pool import Pool
 from rmtgen.ridge.targets import encode_targets
 from rmtgen.runs.config import Config
-from rmtgen.stages.pool import Pool, cells
+from rmtgen.stages.pool import cells
 from rmtgen.theory.forecast import forecast
 from rmtgen.theory.study import ANALYSES, PREDICTION_COLUMNS, Study, to_arrays, to_frame
 from rmtgen.theory.transport import PoolSpectrum
@@ -29,11 +30,15 @@ def study_of(dim, *, train=N, as_gram=False, targets="centered", **fields):
     config = Config(train=train, test=M, ridges=(0.0, 1e-3, 1e-2, 1e-1), targets=targets, **fields)
     pool = Pool(*held, as_gram, *encoded)
     wanted = cells(config)
-    risk = pd.concat([pool.risk(cell, config) for cell in wanted], ignore_index=True)
+    risk = pd.concat(
+        [pool.risk(cell, config.ridges, seed=config.seed) for cell in wanted], ignore_index=True
+    )
     spectra = {
-        cell.name: PoolSpectrum.of(target_spectrum(modes, encoded[0].values[cell.order(config)]))
+        cell.name: PoolSpectrum.of(
+            target_spectrum(modes, encoded[0].values[cell.order(config.seed, config.train)])
+        )
         for cell in wanted
-        for modes in pool.modes([cell.order(config)], config.memory)
+        for modes in pool.modes([cell.order(config.seed, config.train)], config.memory)
     }
     return Study(config, pool, risk, spectra)
 

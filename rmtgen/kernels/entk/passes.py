@@ -15,7 +15,7 @@ from rmtgen.errors import NumericalError, UsageError
 from rmtgen.kernels.entk.audit import audited
 from rmtgen.kernels.entk.capture import Capture, Gradients
 from rmtgen.kernels.entk.marks import tensors_in
-from rmtgen.models.features import first_broken_layer, place
+from rmtgen.models.features import first_nonfinite_layer, place
 
 Images = Tensor | Dataset | Sequence[Tensor]
 _DTYPES = (torch.float32, torch.float64)
@@ -123,7 +123,7 @@ class Passes:
             if not all(gradients.output.isfinite().all() for gradients in captured):
                 return _not_finite(
                     f"image {position} has such an output, from"
-                    f" {first_broken_layer(self.capture.model, image)} on"
+                    f" {first_nonfinite_layer(self.capture.model, image)} on"
                 )
             if not all(tensor.isfinite().all() for tensor in found):
                 return _not_finite(f"image {position} has such gradients, though a finite output")
