@@ -10,6 +10,7 @@ import dataclasses
 import html
 import importlib
 import inspect
+import os
 import pkgutil
 import re
 import subprocess
@@ -31,6 +32,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PART = re.compile(r"\{\{ (\w+)((?: \S+)*) \}\}")
 AT_ROOT = {"metadata": {"path": str(ROOT)}}
 """Where notebooks are executed."""
+NO_WIDGETS = {"PYTHONWARNINGS": "ignore:IProgress not found"}
+"""tqdm would rather draw its bars with ipywidgets, and says so."""
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 PAGES = {
     "CHANGELOG.md": "changelog.md",
@@ -145,7 +148,8 @@ def notebook(text: str) -> str:
     """A Jupytext notebook, executed: its Markdown, with the outputs below each cell."""
     cells = jupytext.reads(text, fmt="md")
     quiet = ["--log-level=ERROR"]
-    NotebookClient(cells, timeout=600, resources=AT_ROOT, extra_arguments=quiet).execute()
+    client = NotebookClient(cells, timeout=600, resources=AT_ROOT, extra_arguments=quiet)
+    client.execute(env=os.environ | NO_WIDGETS)
     markdown, resources = MarkdownExporter().from_notebook_node(cells)
     for name, picture in resources["outputs"].items():
         data = base64.b64encode(picture).decode()
