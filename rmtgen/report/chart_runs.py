@@ -48,7 +48,7 @@ def labels(runs: Sequence[Run]) -> tuple[str, ...]:
 
 
 def doubts(runs: Sequence[Run]) -> tuple[str, ...]:
-    """What tells that GCV or transport must not be trusted (`theory.trust`), one sentence each."""
+    """What tells that GCV or transport must not be trusted (`theory.diagnostics`), one sentence each."""
     return tuple(
         f"{run.label}: {message}"
         for run in runs

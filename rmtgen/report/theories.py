@@ -7,36 +7,20 @@ import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 
-import numpy as np
 import pandas as pd
 
+from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.report.results import TABLE_WIDTH, RunResult
 from rmtgen.report.wording import dataset_names, number, percentage, share
 from rmtgen.store.durable import canonical_json
 from rmtgen.theory.alignment import Swap, swap
-from rmtgen.theory.scores import Score, score
-from rmtgen.theory.transport import PoolSpectrum
+from rmtgen.theory.registry import THEORIES
+from rmtgen.theory.scores import Score, score_table
 
-NAMES = {
-    "gcv": "GCV",
-    "loo": "leave-one-out",
-    "transport": "same-κ transport",
-    "naive": "naive plug-in",
-    "train_risk": "training risk",
-    "fixed_design": "classical κ = λ",
-    "mallows_cp": "Mallows' Cp",
-    "akaike": "AIC",
-    "isotropic": "spectrum only",
-    "norm_proxy": "norm, B² tr K/n²",
-    "rademacher": "norm, Rademacher",
-    "arora": "norm, Arora",
-    "benign": "benign overfitting",
-}
-"""The theories as people call them, in the order of the table."""
+NAMES = {name: theory.label for name, theory in THEORIES.items()}
+"""Names of the theories for people, in the order of the table."""
 SWAP_SHARE = 8
 """The swap is made at n = N/8, where the pool's own eigenvalues may stand for the population's."""
-FEWEST = 3
-"""Fits with a finite, positive prediction and measured risk, below which a theory has no score."""
 HEADINGS = ("data set", "theory", "Kendall τ", "log-error, %", "shape error, %")
 
 
@@ -74,22 +58,9 @@ def _theory_scores(results: tuple[RunResult, ...]) -> pd.DataFrame:
 
 def _scored(dataset: str, fits: pd.DataFrame) -> list[dict[str, object]]:
     blocks = (fits["run"] + " " + fits["n"].astype(str)).to_numpy()
-    measured = fits["test_risk"].to_numpy()
-    usable = {
-        name: np.isfinite(fits[name] * measured) & (fits[name] > 0) & (measured > 0)
-        for name in NAMES
-    }
-    present = [name for name in NAMES if usable[name].sum() >= FEWEST]
+    table = score_table(fits, tuple(NAMES), blocks)
     runs = fits["run"].nunique()
-    return [
-        {
-            "dataset": dataset,
-            "runs": runs,
-            "theory": name,
-            **vars(score(fits[name].to_numpy(), measured, blocks)),
-        }
-        for name in present
-    ]
+    return [{"dataset": dataset, "runs": runs, **row} for row in table.to_dict("records")]
 
 
 def flat_scores(table: pd.DataFrame) -> pd.DataFrame:
@@ -206,10 +177,14 @@ def _swap_note(random: RunResult, pretrained: RunResult, dataset: str) -> str:
     )
 
 
-def _pool(result: RunResult) -> PoolSpectrum:
-    n, power = result.spectrum_n, result.target_power
-    null_dim = n - len(power) - (result.config["targets"] == "intercept")
-    return PoolSpectrum(result.eigenvalues * n, power, result.null_energy, n, null_dim)
+def _pool(result: RunResult) -> Spectrum:
+    return Spectrum.of_power(
+        result.eigenvalues * result.spectrum_n,
+        result.target_power,
+        result.null_energy,
+        result.spectrum_n,
+        intercept=result.config["targets"] == "intercept",
+    )
 
 
 def _notes(result: RunResult, name: str) -> list[str]:

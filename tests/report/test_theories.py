@@ -10,7 +10,6 @@ from made_runs import studied_run
 
 from rmtgen.report.theories import (
     HEADINGS,
-    NAMES,
     flat_scores,
     format_theories,
     swap_pairs,
@@ -19,11 +18,6 @@ from rmtgen.report.theories import (
     theory_scores,
 )
 from rmtgen.runs.columns import write_table
-from rmtgen.theory.study import RIVALS
-
-
-def test_every_theory_has_a_name():
-    assert set(NAMES) == set(RIVALS)
 
 
 def test_scores_are_of_all_runs_of_a_data_set_and_leave_out_those_without_theory():

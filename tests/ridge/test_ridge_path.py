@@ -569,7 +569,7 @@ def test_float32_gram_agrees_above_its_rounding_without_a_warning():
         ([5e-7, 1e-9], r"= 1.07e-05: got nλ = 8e-06 \(λ = 5e-07, n = 16; 2 of 2 rows\)"),
         (
             [2e-6, 1.0],
-            r"is sure for df/n <= 0.99: got df/n = 0.9999 \(λ = 2e-06, n = 16; 1 of 2 rows\)",
+            r"resolves df/n <= 0.99: got df/n = 0.9999 \(λ = 2e-06, n = 16; 1 of 2 rows\)",
         ),
     ],
 )
