@@ -36,7 +36,7 @@ from safetensors.torch import save_file
 from rmtgen.datasets.catalogue import DATA_SETS
 from rmtgen.datasets.vision import VISION_SETS
 from rmtgen.errors import RmtgenError
-from rmtgen.kernels.entk.operations import OPERATIONS
+from rmtgen.kernels.entk.layers import OPERATIONS
 from rmtgen.models.weights import PACKAGES
 from rmtgen.ridge import SOLVERS
 from rmtgen.runs.config import FIELDS, load_experiment

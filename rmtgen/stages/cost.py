@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rmtgen.device import available, default_device
 from rmtgen.kernels.entk import Entk, Plan, Sketch
-from rmtgen.kernels.entk.plan import Noise, plan_blocks
+from rmtgen.kernels.entk.plan import RandomImages, plan_blocks
 from rmtgen.models.backbones import Backbone, load_backbone
 from rmtgen.models.features import place
 from rmtgen.ridge import SOLVERS, path_cost
@@ -132,7 +132,7 @@ def _tangent_kernel(config: Config) -> Entk:
     return Entk(model, images, device=config.device, memory=config.memory, **settings)
 
 
-def _under_heads(config: Config) -> tuple[nn.Module, Noise]:
+def _under_heads(config: Config) -> tuple[nn.Module, RandomImages]:
     settings = {
         "init": "random",
         "head": "random",
@@ -140,7 +140,7 @@ def _under_heads(config: Config) -> tuple[nn.Module, Noise]:
         "img_size": config.img_size,
     }
     backbone = load_backbone(config.model, **settings)
-    return backbone.model, Noise(config.train + config.test, backbone.input_size)
+    return backbone.model, RandomImages(config.train + config.test, backbone.input_size)
 
 
 def _plan_of(kernel: Entk, config: Config) -> Plan:

@@ -115,11 +115,15 @@ def _features(job: Job, backbone: "Backbone", split: "Split", _store: "FeatureSt
 
 
 def _sketches(job: Job, backbone: "Backbone", split: "Split", store: "FeatureStore") -> "Make":
-    from rmtgen.kernels.entk import Joined, Sketch
+    from torch.utils.data import ConcatDataset
+
+    from rmtgen.kernels.entk import Sketch
     from rmtgen.models.features import TransformedImages
 
     config = job.config
-    images = Joined(*(TransformedImages(part, backbone) for part in (split.train, split.test)))
+    images = ConcatDataset(
+        [TransformedImages(part, backbone) for part in (split.train, split.test)]
+    )
     settings = {
         "device": config.device,
         "memory": config.memory,

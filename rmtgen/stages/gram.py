@@ -81,15 +81,16 @@ class _Tangent:
 
     def __init__(self, job: Job, features: "FeatureStore"):
         import torch
+        from torch.utils.data import ConcatDataset
 
-        from rmtgen.kernels.entk import Entk, Joined
+        from rmtgen.kernels.entk import Entk
         from rmtgen.models.features import TransformedImages
 
         config, split = job.config, open_images(job.config)
         _check_labels(job, features, split)
         backbone = open_backbone(config, head="random")
-        pictures = Joined(
-            *(TransformedImages(images, backbone) for images in (split.train, split.test))
+        pictures = ConcatDataset(
+            [TransformedImages(images, backbone) for images in (split.train, split.test)]
         )
         settings = {
             "dtype": getattr(torch, config.gram_dtype),
