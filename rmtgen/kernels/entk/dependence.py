@@ -1,8 +1,4 @@
-"""What a tensor depends on, noted on the tensor itself: parameters alone (static), the images
-(data), or neither.
-
-The names of the parameters that a static tensor is made of are its `leaves`.
-"""
+"""Marks on tensors: static (depends on parameters alone), data (depends on the images), or none."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -12,13 +8,12 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 _DATA = "_entk_data"
-_LEAVES = "_entk_leaves"
+_PARAMETERS = "_entk_parameters"
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
-    """Every tensor inside nested lists, tuples and dicts; by hand, for it is asked for at every
-    call that a model makes.
-    """
+    """Every tensor inside nested lists, tuples and dictionaries."""
+    # Written by hand for speed: every call of a model passes through here.
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, dict):
@@ -29,14 +24,14 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
             yield from tensors_in(item)
 
 
-def leaves(value: Any) -> tuple[str, ...]:
-    """Names of the parameters that a static tensor is made of; empty for anything else."""
-    return getattr(value, _LEAVES, ())
+def parameter_names(value: Any) -> tuple[str, ...]:
+    """Names of the parameters that a static tensor depends on; empty for any other value."""
+    return getattr(value, _PARAMETERS, ())
 
 
 def is_static(value: Any) -> bool:
-    """Whether `value` is a tensor made of parameters alone."""
-    return hasattr(value, _LEAVES)
+    """Whether `value` is a tensor that depends on parameters alone."""
+    return hasattr(value, _PARAMETERS)
 
 
 def is_data(value: Any) -> bool:
@@ -45,28 +40,29 @@ def is_data(value: Any) -> bool:
 
 
 def mark_data(tensor: Tensor) -> None:
-    """Note that a tensor depends on the images."""
+    """Mark a tensor that depends on the images."""
     setattr(tensor, _DATA, True)
 
 
 def mark_static(tensor: Tensor, names: Iterable[str]) -> None:
-    """Note that a tensor is made of the named parameters alone."""
-    setattr(tensor, _LEAVES, tuple(dict.fromkeys(names)))
+    """Mark a tensor that depends on the named parameters alone."""
+    setattr(tensor, _PARAMETERS, tuple(dict.fromkeys(names)))
 
 
-def mark_constant(tensor: Tensor) -> None:
-    """Take the mark of a static tensor off again."""
-    delattr(tensor, _LEAVES)
+def unmark(tensor: Tensor) -> None:
+    """Remove the mark of a static tensor."""
+    delattr(tensor, _PARAMETERS)
 
 
 def without_gradient(value: Any) -> Any:
-    """The same nested arguments with every static tensor detached."""
+    """The same nested arguments, with every static tensor detached."""
     return pytree.tree_map(lambda item: item.detach() if is_static(item) else item, value)
 
 
 def one_row(static: Tensor, data: Tensor) -> Tensor:
-    """A static tensor that was expanded or repeated to a row for each row of the data, as its
-    single row; any other as it is.
+    """The single row of a static tensor that was expanded or repeated to the rows of the data.
+
+    Any other static tensor is returned unchanged.
     """
     if static.ndim != data.ndim or static.ndim < 2 or len(static) != len(data) or len(static) == 1:
         return static
@@ -74,5 +70,5 @@ def one_row(static: Tensor, data: Tensor) -> Tensor:
         return static
     with torch.enable_grad():
         row = static[:1]
-    mark_static(row, leaves(static))
+    mark_static(row, parameter_names(static))
     return row
