@@ -132,7 +132,7 @@ class Transcript:
         self.show_next(shlex.join(["open", str(folder / "report.html")]))
 
     def show_next(self, command: str) -> None:
-        """Show what to type next as part of the result, also where nobody watches."""
+        """Show what to type next as part of the result, also where stdout is no terminal."""
         self.next_command, self._next_shown = command, True
         self.show(command, "bold")
 
@@ -189,7 +189,10 @@ def _row(outcome: Outcome, name_width: int, columns: int | None) -> str:
 
 
 def _name_width(names: Sequence[str], columns: int | None) -> int:
-    """Columns of text of the names: they leave room for what was done if they still differ."""
+    """Columns of the names: the room beside what was done if shortened names differ there.
+
+    Where they do not, a name takes the room of the whole row.
+    """
     longest = max(map(len, names))
     if columns is None:
         return longest

@@ -76,7 +76,7 @@ STAGES: Mapping[str, Stage] = {
         needed=solves_gram,
     ),
     "spectrum": Stage(
-        summary="features or Gram matrix -> eigenvalues, target coefficients: spectrum.h5",
+        summary="features or Gram matrix -> eigenvalues, coefficients: spectrum.h5",
         files=("spectrum.h5",),
     ),
     "risk": Stage(
@@ -84,7 +84,7 @@ STAGES: Mapping[str, Stage] = {
         files=("risk.csv", "curve.csv"),
     ),
     "theory": Stage(
-        summary="spectrum, risk, pool -> what predicts the risk: theory.csv, theory.h5",
+        summary="spectrum, risk, pool -> predicted risk: theory.csv, theory.h5",
         files=("theory.csv", "theory.h5"),
         reads=lambda config: (*_pool(config), "spectrum", "risk"),
     ),
