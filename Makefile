@@ -29,7 +29,7 @@ RMTGEN = $(BIN)/rmtgen
 TYPED = $(foreach v,CONFIG JSON VENV PYTHON,$(if $(filter command environment,$(origin $v)),$v=$(call quoted,$($v))))
 demo all plan $(STAGES): export RMTGEN_MAKE = make $(TYPED)
 
-.PHONY: help demo all $(STAGES) compare plan test lint bench clean
+.PHONY: help demo all $(STAGES) compare plan test lint docs bench clean
 
 # The targets of one section of this file, each with what it says behind ##.
 listed = awk -v section='$1' -F '\#\# ' '/^\#\# /{shown = $$2 == section; if (shown) print "\n" $$2} \
@@ -82,6 +82,8 @@ lint: $(VENV)/.installed-dev ## ruff, and the import contract
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+docs: $(VENV)/.installed-docs ## the documentation, under build/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 bench: $(VENV)/.installed-dev ## benchmarks, those in BENCH or all of them
 	$(BIN)/python -m pip install -q -e '.[bench]'
 	$(BIN)/python -m tests.bench $(BENCH)
@@ -89,7 +91,7 @@ clean: $(VENV)/.installed ## delete all results: runs/ and reports/ under OUTPUT
 	@$(RMTGEN) clean $(FIELDS)
 
 .DEFAULT:
-	@echo "make: no target '$@'. Targets: help demo all plan compare $(STAGES) test lint bench clean" >&2; exit 2
+	@echo "make: no target '$@'. Targets: help demo all plan compare $(STAGES) test lint docs bench clean" >&2; exit 2
 
 $(VENV)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -98,4 +100,8 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install -e '.[demo,dev]'
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/python -m pip install -e '.[demo,docs]'
 	@touch $@

@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING
 
 from rmtgen.cli.outcome import run_command
 from rmtgen.cli.results import results_parser, select
-from rmtgen.cli.terminal import Transcript, duration, fit, note, terminal_columns
+from rmtgen.cli.terminal import Transcript, note, terminal_columns
 from rmtgen.errors import RmtgenError
 from rmtgen.stages.engine import Outcome
-from rmtgen.units import readable_bytes
+from rmtgen.tables import Table
+from rmtgen.units import duration, readable_bytes
+
+HEADINGS = ("run", "done up to", "size", "took", "made")
 
 if TYPE_CHECKING:
     from rmtgen.runs.run import Run
@@ -34,7 +37,7 @@ def _list(arguments: Sequence[str], transcript: Transcript) -> None:
         rows.append(_row(run))
         transcript.record(_outcome(run))
     if rows:
-        transcript.show(_table(rows))
+        transcript.show(Table(HEADINGS, tuple(rows), "<<>><").text(terminal_columns()))
     else:
         transcript.show(f"no runs under {selection.root}")
 
@@ -54,11 +57,3 @@ def _row(run: "Run") -> tuple[str, ...]:
     seconds = sum(stage.seconds for stage in run.stages.values())
     when, last = made[:16].replace("T", " "), tuple(run.stages)[-1]
     return run.name, last, readable_bytes(_size(run)), duration(seconds), when
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> str:
-    headings = ("run", "done up to", "size", "took", "made")
-    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
-    rule = tuple("-" * width for width in widths)
-    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in (headings, rule, *rows))
-    return fit("\n".join(lines), terminal_columns())

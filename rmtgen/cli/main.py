@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import os
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -44,6 +45,9 @@ exit codes: 0 done, 2 usage, 3 missing or corrupt input, 4 numerical failure,
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command or the stage that the first word names; the exit code."""
+    # OpenMP threads that spin while they wait for one another lose the processor to other programs:
+    # on a busy machine the passes of a network took 7 times as long. Read when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     command, *words = (sys.argv[1:] if arguments is None else list(arguments)) or ["--help"]
     if command in COMMANDS:
         return importlib.import_module(f"rmtgen.cli.{command}").main(words)

@@ -8,11 +8,12 @@ import pandas as pd
 from rmtgen.device import available, default_device
 from rmtgen.ridge import path_cost
 from rmtgen.ridge.columns import CURVE_COLUMNS, RISK_COLUMNS
+from rmtgen.ridge.pool import CURVE_RIDGES
 from rmtgen.ridge.problem import Grid
 from rmtgen.runs.columns import write_table
 from rmtgen.stages.cost import StageCost, Workload
 from rmtgen.stages.engine import Job, Result
-from rmtgen.stages.pool import CURVE_RIDGES, cells, curve_sizes, load_pool
+from rmtgen.stages.pool import cells, curve_sizes, load_pool
 
 ROW_BYTES = 250
 """Bytes of a row of a CSV, about."""

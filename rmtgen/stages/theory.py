@@ -13,23 +13,26 @@ from rmtgen.stages.cost import StageCost, Workload
 from rmtgen.stages.engine import Job, Result
 from rmtgen.stages.pool import cells
 from rmtgen.stages.risk import ROW_BYTES
+from rmtgen.stages.study import load_study, to_arrays, to_frame
 from rmtgen.store import durable
 from rmtgen.store.shards import hdf5_image
-from rmtgen.theory.study import ANALYSES, PREDICTION_COLUMNS, Study, to_arrays, to_frame
+from rmtgen.theory.registry import PREDICTION_COLUMNS
+from rmtgen.theory.study import ANALYSES
 
 log = logging.getLogger(__name__)
 
 PREDICTIONS = "predictions"
 INFLUENCES = 60
-"""Number of auxiliary ridges of a study's influences: four per decade of the spectrum, and beyond."""
+"""Number of auxiliary ridges of a study's influences, four per decade of the spectrum."""
 
 
 def work(job: Job) -> Result:
-    """Every analysis that is not there yet; one that the run is too small for is noted, with the
-    reason, and left out.
+    """Make every analysis that is not there yet, and gather them.
+
+    An analysis that the run is too small for is left out, and the reason logged.
     """
     parts, left_out = job.parts(), {}
-    study = Study.load(job.folder, job.config, default_device(job.config.device))
+    study = load_study(job.folder, job.config, default_device(job.config.device))
     pending = [name for name in ANALYSES if name not in parts]
     for name in job.progress(pending, len(ANALYSES), "analysis", done=len(ANALYSES) - len(pending)):
         try:
