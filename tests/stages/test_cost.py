@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from rmtgen.cli.main import main
-from rmtgen.cli.terminal import duration
 from rmtgen.runs.config import load_experiment
 from rmtgen.runs.graph import RUN_STAGES
 from rmtgen.stages import cost
 from rmtgen.stages.cost import Estimate, Rates, StageCost, estimate
+from rmtgen.units import duration
 
 TIME = r"\d+\.\d (?:s|min|h)"
 PLANNED = (
