@@ -180,9 +180,9 @@ def test_a_damaged_manifest_is_refused(run, text):
 def _hold(path, ready, release):
     with RunDir(Config(output=path)).lock():
         if os.fork() == 0:  # a worker, which outlives its parent by some seconds
+            ready.set()  # it has let go of the lock by now
             time.sleep(10)
             os._exit(0)
-        ready.set()
         release.wait(600)
 
 
