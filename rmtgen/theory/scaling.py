@@ -90,7 +90,7 @@ def ample_ridge(influence: Influence) -> float:
     """λ far above every κ̂(0, n) of the range that exponents are fitted over."""
     first, _ = fit_range(influence.pool.n, influence.pool.rank)
     one = curves(influence.pool)
-    return AMPLE * float(_at_freedom(one, np.array([first]))[0][0])
+    return AMPLE * float(_at_freedom(one, np.array([first], dtype=float))[0][0])
 
 
 def scaling_laws(influence: Influence, ridge: float | None = None) -> pd.DataFrame:
