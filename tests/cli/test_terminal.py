@@ -22,7 +22,7 @@ import pytest
 
 from rmtgen.cli import compare, plan
 from rmtgen.cli.main import COMMANDS
-from rmtgen.cli.terminal import Outcome, Transcript, coloured, duration, fit, note, shorten
+from rmtgen.cli.terminal import Outcome, Transcript, coloured, duration, note
 from rmtgen.errors import MissingInputError, NumericalError, UsageError
 from rmtgen.runs.config import FIELDS
 from rmtgen.stages import extract, gram, report, risk, spectrum, theory
@@ -504,51 +504,10 @@ def test_a_pipe_gets_whole_names_and_one_line_a_run(capsys):
     assert capsys.readouterr().out == f"extract  {NAME}    12.3 s  {'x' * 100}\n"
 
 
-def test_names_are_shortened_in_the_middle():
-    assert shorten("abcdefgh", 8) == "abcdefgh"
-    assert shorten("abcdefgh", 7) == "abc…fgh"
-    assert shorten(NAME, 24, 8) == "tf_efficientnet…4b3311b3"
-
-
 def test_durations_are_told_in_their_unit():
     assert [duration(seconds) for seconds in (0.04, 59.9, 90, 5399, 5400)] == [
         *("0.0 s", "59.9 s", "1.5 min", "90.0 min", "1.5 h")
     ]
-
-
-SUMMARY = """\
-run                                n       test risk  gap %  max %
----------------------------------  -  --------------  -----  -----
-tf_efficientnet_lite0, pretrained  9  0.8834 ±0.0035   0.42     30
-tf_efficientnet_lite0, random      9  0.9826 ±0.0006  0.068     52"""
-NOTES = (
-    "a note of many words that goes on for a while, and then goes on\n  and ends in its second"
-    " line\nanother note"
-)
-
-
-def test_a_summary_that_fits_is_left_alone():
-    assert fit(f"{SUMMARY}\n{NOTES}", None) == f"{SUMMARY}\n{NOTES}"
-    assert fit(f"{SUMMARY}\n{NOTES}", 100).splitlines()[:4] == SUMMARY.splitlines()
-
-
-@pytest.mark.parametrize("columns", [30, 36, 40, 50, 60])
-def test_a_summary_gives_up_gaps_then_its_first_column_then_its_last_ones(columns):
-    lines = fit(f"{SUMMARY}\n{NOTES}\n\n{NOTES}", columns).splitlines()
-    assert max(map(len, lines)) <= columns
-    heading, rule, first, second = lines[:4]
-    assert set(rule) == {"-", " "}
-    assert first.startswith("tf_ef")
-    assert first != second
-    assert "0.8834 ±0.0035" in first
-    left_out = [line for line in lines if line.startswith("no room for ")]
-    assert left_out == (
-        []
-        if "max %" in heading
-        else [f"no room for {'max %' if 'gap %' in heading else 'gap %, max %'}"]
-    )
-    assert bool(left_out) == (columns < 50)
-    assert "\n".join(lines).replace("\n  ", " ").count(NOTES.replace("\n  ", " ")) == 2
 
 
 def test_the_next_command_is_typed_as_this_one_was(monkeypatch):
