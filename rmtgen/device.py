@@ -1,6 +1,4 @@
-"""The device of a computation: which one, how much memory it has left, and how it multiplies
-float32 matrices.
-"""
+"""The compute device: its choice, its free memory, and its precision of float32 products."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,11 +10,13 @@ from rmtgen.errors import UsageError
 
 
 def default_device(device: str | torch.device | None = None) -> torch.device:
-    """The device asked for, the CPU or a CUDA GPU; without a wish, the GPU where there is one, else
-    the CPU.
+    """The requested device; without a request, the current CUDA GPU if there is one, else the CPU.
+
+    Args:
+        device: A CPU or CUDA device, or None.
 
     Raises:
-        UsageError: the name is not a device, or the device is not there.
+        UsageError: The name is not a CPU or CUDA device, or the machine has no such device.
     """
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -26,18 +26,18 @@ def default_device(device: str | torch.device | None = None) -> torch.device:
         raise UsageError(
             f"device must be one that torch knows, such as cpu or cuda:0, got {device!r}."
         ) from failure
-    if chosen.type not in ("cpu", "cuda"):  # the others lack float64, or data
+    if chosen.type not in ("cpu", "cuda"):  # other types lack float64 or storage
         raise UsageError(f"device must be cpu or cuda, which have float64, got {str(device)!r}.")
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise UsageError(
-            f"device must be there: {chosen} is not among {torch.cuda.device_count()} CUDA devices."
+            f"device must exist: {chosen} is not among {torch.cuda.device_count()} CUDA devices."
             " Use device=cpu."
         )
     return chosen
 
 
 def available(device: torch.device) -> int:
-    """Bytes that can be allocated on a device without swapping or failing."""
+    """Number of bytes that can be allocated on a device without swapping or failing."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return psutil.virtual_memory().available
@@ -45,28 +45,23 @@ def available(device: torch.device) -> int:
 
 @contextlib.contextmanager
 def fp32_precision(precision: str) -> Iterator[None]:
-    """How CUDA multiplies float32 matrices and convolutions inside the block; what was set before
-    comes back after it.
+    """Set the precision of float32 products and convolutions on CUDA within a `with` block.
+
+    The previous settings are restored on exit.
 
     Args:
-        precision: "ieee" for 24-bit mantissas, "tf32" for 11-bit mantissas on tensor cores.
+        precision: "ieee" for 24-bit significands, "tf32" for 11-bit significands on tensor cores.
 
     Raises:
-        UsageError: another word.
+        UsageError: `precision` is neither of the two.
     """
     if precision not in ("ieee", "tf32"):
         raise UsageError(f"fp32_precision must be ieee or tf32, got {precision!r}.")
-    owners, name, value = (
-        (torch.backends.cuda.matmul, torch.backends.cudnn.conv),
-        "fp32_precision",
-        precision,
-    )
-    if not hasattr(torch.backends, name):  # torch < 2.9
-        owners, name, value = (
-            (torch.backends.cuda.matmul, torch.backends.cudnn),
-            "allow_tf32",
-            precision == "tf32",
-        )
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    if hasattr(torch.backends, "fp32_precision"):
+        owners, name, value = (matmul, cudnn.conv), "fp32_precision", precision
+    else:  # torch < 2.9
+        owners, name, value = (matmul, cudnn), "allow_tf32", precision == "tf32"
     before = [getattr(owner, name) for owner in owners]
     try:
         for owner in owners:

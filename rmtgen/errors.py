@@ -1,7 +1,7 @@
-"""Every error rmtgen raises on purpose, with the exit code a stage ends with.
+"""Every error that rmtgen raises on purpose, with the exit code of the command that meets it.
 
-A message says what must hold, the value seen, and what to do. The caller's mistake is a
-`UsageError`, which is also a `ValueError`; the other classes say that the world outside the call
+A message states what must hold, the value found, and what to do. A mistake of the caller is a
+`UsageError`, which is also a `ValueError`. The other classes report that something outside the call
 (files, locks, disks, numbers) does not allow the result.
 """
 
@@ -11,30 +11,31 @@ import warnings
 from collections.abc import Iterable
 
 EXIT_INTERRUPTED = 130
+"""Exit code after an interrupt (Ctrl-C), as shells have it: 128 + SIGINT."""
 
 
 class RmtgenError(Exception):
-    """Base class. `exit_code` is what a pipeline stage returns to the shell."""
+    """Base class of all errors; `exit_code` is what a command returns to the shell."""
 
     exit_code = 3
 
 
 class UsageError(RmtgenError, ValueError):
-    """The caller asked for something that does not exist or makes no sense."""
+    """The caller asked for something that does not exist or is not meaningful."""
 
     exit_code = 2
 
 
 class MissingInputError(RmtgenError, FileNotFoundError):
-    """A file, a data set, or an earlier stage's result is not there."""
+    """A file, a data set, or the result of an earlier stage does not exist."""
 
 
 class CorruptInputError(RmtgenError):
-    """A file is there but is not what its name, checksum or format promises."""
+    """A file exists, but does not match its name, checksum or format."""
 
 
 class StaleInputError(RmtgenError):
-    """A result was made from other inputs, or by another version, than the ones at hand."""
+    """A stored result was made from other inputs, or by another version, than the current ones."""
 
 
 class BusyError(RmtgenError):
@@ -42,29 +43,28 @@ class BusyError(RmtgenError):
 
 
 class StorageError(RmtgenError):
-    """The disk refused a write: full, read-only, or over a quota."""
+    """The disk refused a write: it is full, read-only, or over a quota."""
 
 
 class CapacityError(RmtgenError, MemoryError):
-    """The result needs more memory than there is."""
+    """The result needs more memory than is available."""
 
 
 class NumericalError(RmtgenError, ArithmeticError):
-    """The numbers do not allow the result: non-finite features, an indefinite Gram matrix, a failed
-    eigensolve.
+    """The numbers do not allow the result.
+
+    Examples are non-finite features, an indefinite Gram matrix and a failed eigensolve.
     """
 
     exit_code = 4
 
 
 class RmtgenWarning(UserWarning):
-    """A result that was computed but should not be trusted as it stands; the message carries the
-    number that says so.
-    """
+    """A computed result is unreliable; the message states the number that shows it."""
 
 
 def warn(message: str) -> None:
-    """Issue an `RmtgenWarning` at the line outside this package that led to it."""
+    """Issue an `RmtgenWarning` that points at the calling line outside this package."""
     frame, level = sys._getframe(1), 3
     while frame.f_back and frame.f_back.f_globals.get("__name__", "").startswith("rmtgen."):
         frame, level = frame.f_back, level + 1
@@ -72,7 +72,13 @@ def warn(message: str) -> None:
 
 
 def did_you_mean(name: str, known: Iterable[str], *, most: int = 3) -> str:
-    """A sentence that offers the known names nearest to `name`, or lists them when none is near."""
+    """A sentence with the known names closest to `name`, or with all of them if none is close.
+
+    Args:
+        name: The name that is not known.
+        known: The valid names.
+        most: Maximum number of suggestions.
+    """
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=most, cutoff=0.6)
     if near:

@@ -51,9 +51,7 @@ class Table:
     def markdown(self) -> str:
         """Return the table in the pipe syntax of GitHub, without its notes."""
         rules = ["---" if sign == "<" else "---:" for sign in self._alignment()]
-        rows = (
-            [cell.replace("|", r"\|") for cell in row] for row in (self.headings, *self.rows)
-        )
+        rows = ([cell.replace("|", r"\|") for cell in row] for row in (self.headings, *self.rows))
         heading, *lines = (f"| {' | '.join(row)} |" for row in rows)
         return "\n".join([heading, f"|{'|'.join(rules)}|", *lines])
 
@@ -125,7 +123,6 @@ def wrapped(notes: Iterable[str], width: int | None = None) -> list[str]:
     """
     width = min(NOTE_WIDTH, width or NOTE_WIDTH)
     lines = (
-        textwrap.wrap(note, width, subsequent_indent="  ", break_on_hyphens=False)
-        for note in notes
+        textwrap.wrap(note, width, subsequent_indent="  ", break_on_hyphens=False) for note in notes
     )
     return [line for wrapped_note in lines for line in wrapped_note]

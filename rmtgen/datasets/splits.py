@@ -1,6 +1,4 @@
-"""`load_dataset` draws one subset; `load_split` draws a training and a test subset that share no
-image, and finds damage first.
-"""
+"""Loading of one subset, and of a training and a test subset that share no image."""
 
 from collections.abc import Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +14,8 @@ from rmtgen.datasets.subsets import SPLITS, check_every_class, check_size, shuff
 from rmtgen.errors import CorruptInputError, UsageError, did_you_mean
 
 _POLICIES = ("refuse", "skip")
-_BATCH = 1024  # images handed to the threads at once; on Ctrl-C no more than these are still read
+_BATCH = 1024
+"""Number of images submitted to the threads at a time; after Ctrl-C only these are still read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +25,9 @@ class Split:
     Attributes:
         train: The training subset.
         test: The test subset.
-        skipped: Names of damaged images that were left out.
-        duplicates: Names of training images left out because the test subset holds the same image.
+        skipped: Names of the damaged images that were left out.
+        duplicates: Names of the training images that were left out because the test subset holds
+            the same image.
     """
 
     train: LabelledImages
@@ -46,32 +46,32 @@ def load_dataset(
     stratify: bool = False,
     download: bool = False,
 ) -> LabelledImages:
-    """A seeded subset of a data set's training or test images, decoded on access.
+    """A seeded subset of the training or test images of a data set, decoded on access.
 
-    The images come in seeded order even when all are taken, since several sets are ordered by
-    class; the first 100 of size 1000 are those of size 100. Nothing is decoded here, and a training
-    and a test subset may share an image: `load_split` sees to both.
+    The order is seeded even if all images are taken, since several data sets are sorted by class.
+    The first 100 images of the subset of size 1000 are the subset of size 100. No image is decoded
+    here, and a training and a test subset may share an image: `load_split` checks both.
 
     Args:
-        name: cifar10, cifar100, svhn, fashionmnist, food101, flowers102 (training: train and
-            validation parts), fgvcaircraft (training: trainval) through torchvision; mnist5k (extra
-            `demo`); `folder:PATH`, a folder or .tar of train/CLASS/IMAGE and test/CLASS/IMAGE, PATH
-            from the working directory; hfds/NAME from the hub (extra `hub`).
-        root: Where torchvision's sets lie, or are downloaded to.
+        name: A name of `catalogue.DATA_SETS`: cifar10, cifar100, svhn, fashionmnist, food101,
+            flowers102 (training: train and validation parts) and fgvcaircraft (training: trainval)
+            through torchvision; mnist5k (extra `demo`); folder:PATH, a folder or .tar of
+            train/CLASS/IMAGE and test/CLASS/IMAGE; hfds/NAME from the hub (extra `hub`).
+        root: Folder of the data sets of torchvision.
         split: "train" or "test".
         size: Number of images; None: all.
-        seed: ≥ 0. Each seed and split has its own random stream.
-        stratify: Make every head of the subset as class-balanced as the data allow.
-        download: Fetch a set that is not there.
+        seed: Seed ≥ 0. Each seed and split has its own random stream.
+        stratify: Balance the classes of the first n images, for every n, as far as the data allow.
+        download: Download a data set that is missing.
 
     Returns:
         The subset.
 
     Raises:
-        UsageError: An unknown name or split; a size that the data do not have; a class without a
-            training image; a single class.
-        MissingInputError: The data are not there, or the download failed.
-        CorruptInputError: The data are there, but are not a data set.
+        UsageError: The name or split is unknown; the data have fewer images than `size`, a class
+            without a training image, or a single class.
+        MissingInputError: The data do not exist, or the download failed.
+        CorruptInputError: The data are damaged.
     """
     if split not in SPLITS:
         raise UsageError(
@@ -96,30 +96,30 @@ def load_split(
     download: bool = False,
     on_corrupt: str = "refuse",
 ) -> Split:
-    """A training and a test subset that share no image, every image decoded once so that damage is
-    found now.
+    """A training and a test subset that share no image.
 
-    The test subset is the head of its seeded order. The training subset walks its own, leaving out
-    images whose bytes are those of a test image. What is left out is made up for by the next image
-    in the order.
+    Every image is decoded once, so that damage is found before any computation. The test subset is
+    the first part of its seeded order. The training subset is drawn in its own order without the
+    images whose bytes equal those of a test image. The next image in the order replaces one that
+    is left out.
 
     Args:
-        name: As for `load_dataset`; likewise root, seed, stratify, download.
-        train: Number of training images; None: all that are left.
+        name: As for `load_dataset`.
+        train: Number of training images; None: all that remain.
         test: Number of test images; None: all.
-        root: Where torchvision's sets lie, or are downloaded to.
-        seed: ≥ 0.
-        stratify: Draw both subsets class-balanced.
-        download: Fetch a set that is not there.
+        root: Folder of the data sets of torchvision.
+        seed: Seed ≥ 0.
+        stratify: Balance the classes of both subsets.
+        download: Download a data set that is missing.
         on_corrupt: "refuse" damaged images, or "skip" them.
 
     Returns:
-        Both subsets, and the names of what was left out.
+        Both subsets, and the names of the images that were left out.
 
     Raises:
-        UsageError: As for `load_dataset`; or too few images are left after leaving some out.
-        MissingInputError: The data are not there, or the download failed.
-        CorruptInputError: The data are not a data set; or images are damaged and on_corrupt is
+        UsageError: As for `load_dataset`; or too few images remain after some are left out.
+        MissingInputError: The data do not exist, or the download failed.
+        CorruptInputError: The data are damaged; or images are damaged and `on_corrupt` is
             "refuse".
     """
     if on_corrupt not in _POLICIES:
@@ -144,6 +144,8 @@ def load_split(
 
 @dataclass(eq=False)
 class _Drawn:
+    """The positions drawn, the digests of their images, and what was left out."""
+
     positions: list[int] = field(default_factory=list)
     digests: set[bytes] = field(default_factory=set)
     damage: list[tuple[str, CorruptInputError]] = field(default_factory=list)
@@ -153,12 +155,12 @@ class _Drawn:
 def _draw(
     data: LabelledImages, size: int | None, order: np.ndarray, excluded: Container[bytes]
 ) -> _Drawn:
-    """Walks the order until `size` sound images are found that are not excluded, or the order ends."""
-    wanted, walked, drawn = len(data) if size is None else size, 0, _Drawn()
+    """Follow the order to the first `size` undamaged images whose digest is not excluded."""
+    wanted, read, drawn = len(data) if size is None else size, 0, _Drawn()
     with ThreadPoolExecutor() as pool:
-        while len(drawn.positions) < wanted and walked < len(order):
-            batch = order[walked : walked + min(wanted - len(drawn.positions), _BATCH)].tolist()
-            walked += len(batch)
+        while len(drawn.positions) < wanted and read < len(order):
+            batch = order[read : read + min(wanted - len(drawn.positions), _BATCH)].tolist()
+            read += len(batch)
             for position, outcome in zip(
                 batch, pool.map(partial(_examine, data.images), batch), strict=True
             ):
@@ -182,7 +184,7 @@ def _examine(images: ImageSource, position: int) -> bytes | CorruptInputError:
 def _refusal(name: str, damage: Sequence[tuple[str, CorruptInputError]]) -> CorruptInputError:
     shown = " ".join(str(error) for _, error in damage[:3]) + (" …" if len(damage) > 3 else "")
     return CorruptInputError(
-        f"every image must be whole: {len(damage)} chosen from {name} are damaged. {shown} "
+        f"every image must be intact: {len(damage)} chosen from {name} are damaged. {shown} "
         "Replace them, or leave them out: on_corrupt=skip."
     )
 
@@ -192,7 +194,7 @@ def _enough(drawn: _Drawn, size: int | None, data: LabelledImages) -> list[int]:
     if found < (1 if size is None else size):
         raise UsageError(
             f"{data.split} size must be at most the {found} images of {data.name} {data.split} that"
-            f" are left, got {size}: of {len(data)}, {len(drawn.damage)} are damaged and"
+            f" remain, got {size}: of {len(data)}, {len(drawn.damage)} are damaged and"
             f" {len(drawn.duplicates)} are also test images. Ask for fewer, or fewer test images."
         )
     return drawn.positions

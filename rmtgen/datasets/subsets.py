@@ -1,6 +1,4 @@
-"""Seeded subsets: an order of the whole split, of which every subset is a head, so that subsets of
-one seed are nested.
-"""
+"""Seeded subsets: the first n images of a seeded order, so that subsets of one seed are nested."""
 
 import numpy as np
 
@@ -8,24 +6,25 @@ from rmtgen.datasets.images import LabelledImages
 from rmtgen.errors import UsageError
 
 SPLITS = ("train", "test")
+"""Names of the two splits."""
 
 
 def shuffled_order(data: LabelledImages, *, seed: int, stratify: bool) -> np.ndarray:
-    """A seeded permutation of a split; the first n of it are the subset of size n.
+    """A seeded permutation of a split; its first n entries are the subset of size n.
 
-    Different seeds and different splits use independent streams. With `stratify`, the class counts
-    of every head differ by at most one, but for classes that are used up.
+    Each seed and each split has its own random stream. With `stratify`, the class counts of every
+    such subset differ by at most one, except for classes that are exhausted.
 
     Args:
         data: The full split, n images.
         seed: ≥ 0.
-        stratify: Deal the classes out in turn.
+        stratify: Take one image of each class in turn.
 
     Returns:
         int64, (n,): positions in `data`.
 
     Raises:
-        UsageError: `seed` is negative or no integer.
+        UsageError: `seed` is negative or not an integer.
     """
     if not isinstance(seed, int | np.integer) or seed < 0:
         raise UsageError(f"seed must be an integer ≥ 0, got {seed!r}.")
@@ -36,8 +35,9 @@ def shuffled_order(data: LabelledImages, *, seed: int, stratify: bool) -> np.nda
 
 
 def _dealt_in_turn(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The first image of every class, then the second of every class, and so on; in each round the
-    classes in random order.
+    """An order of rounds: each round has the next image of every class, in random order.
+
+    Image j of its class, counted from 0, belongs to round j.
     """
     by_class = np.argsort(labels, kind="stable")
     counts = np.bincount(labels)
@@ -48,7 +48,11 @@ def _dealt_in_turn(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def check_size(size: int | None, data: LabelledImages) -> None:
-    """Raises a `UsageError` unless `size` is None (all), or a count that the split can give."""
+    """Require that `size` is None (all images) or at most the number of images.
+
+    Raises:
+        UsageError: It is not.
+    """
     if size is None:
         return
     if (
@@ -63,7 +67,11 @@ def check_size(size: int | None, data: LabelledImages) -> None:
 
 
 def check_every_class(subset: LabelledImages, full: LabelledImages) -> None:
-    """Raises a `UsageError` if a class of the full training split has no image in its subset."""
+    """Require an image of every class of the full training split in its subset.
+
+    Raises:
+        UsageError: A class has none.
+    """
     present = np.unique(full.labels)
     missing = [full.classes[label] for label in np.setdiff1d(present, subset.labels)]
     if missing:

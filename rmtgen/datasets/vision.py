@@ -1,4 +1,7 @@
-"""The seven data sets that torchvision reads, from a local copy or downloaded when asked."""
+"""The data sets that torchvision reads, from a local copy or downloaded on request.
+
+A new one is an entry in `VISION_SETS`.
+"""
 
 import contextlib
 import sys
@@ -10,125 +13,127 @@ from typing import Any
 import numpy as np
 
 from rmtgen.datasets.images import ArrayImages, FileImages, ImageSource, LabelledImages
+from rmtgen.datasets.source import DataSource
 from rmtgen.errors import CorruptInputError, MissingInputError
 
+Part = dict[str, Any]
 Reader = Callable[[Sequence[Any]], tuple[ImageSource, np.ndarray]]
+"""From torchvision's data sets, one per part of a split, to all images and labels."""
 
 
-def _read_arrays(parts: Sequence[Any]) -> tuple[ImageSource, np.ndarray]:
+def read_arrays(parts: Sequence[Any]) -> tuple[ImageSource, np.ndarray]:
+    """Images and labels from the attributes `data` (n, h, w) or (n, h, w, 3) and `targets`."""
     pixels = np.concatenate([np.asarray(part.data) for part in parts])
     return ArrayImages(pixels), np.concatenate([np.asarray(part.targets) for part in parts])
 
 
-def _read_channels_first(parts: Sequence[Any]) -> tuple[ImageSource, np.ndarray]:
+def read_channels_first(parts: Sequence[Any]) -> tuple[ImageSource, np.ndarray]:
+    """Images and labels from the attributes `data` (n, 3, h, w) and `labels`."""
     pixels = np.concatenate([part.data for part in parts]).transpose(0, 2, 3, 1)
     return ArrayImages(pixels), np.concatenate([part.labels for part in parts])
 
 
-def _read_files(parts: Sequence[Any]) -> tuple[ImageSource, np.ndarray]:
+def read_files(parts: Sequence[Any]) -> tuple[ImageSource, np.ndarray]:
+    """Images and labels from the attributes `_image_files` (paths) and `_labels`."""
     paths = [str(path) for part in parts for path in part._image_files]
     return FileImages(paths), np.concatenate([np.asarray(part._labels) for part in parts])
 
 
 @dataclass(frozen=True)
-class VisionSet:
-    """How torchvision names a set, where it keeps it, and which of its parts make our training and
-    test split.
+class VisionSet(DataSource):
+    """A data set of torchvision.
+
+    Attributes:
+        constructor: Name of its class in `torchvision.datasets`.
+        places: Where torchvision stores its files, relative to the root.
+        reader: Function that reads its images and labels.
+        train: Arguments of the constructor, one dictionary per part of the training split.
+        test: Arguments of the constructor, one dictionary per part of the test split.
     """
 
     constructor: str
-    places: tuple[str, ...]  # below the root
+    places: tuple[str, ...]
     reader: Reader
-    train: tuple[dict[str, Any], ...] = ({"split": "train"},)
-    test: tuple[dict[str, Any], ...] = ({"split": "test"},)
+    train: tuple[Part, ...] = ({"split": "train"},)
+    test: tuple[Part, ...] = ({"split": "test"},)
+
+    def open(
+        self, name: str, splits: Sequence[str], *, root: Path, download: bool
+    ) -> dict[str, LabelledImages]:
+        """The requested splits, in the order of torchvision.
+
+        Raises:
+            MissingInputError: There is no local copy, or the download failed.
+            CorruptInputError: torchvision cannot read the local copy.
+        """
+        return {split: self._split(name, split, root, download) for split in splits}
+
+    def files(self, name: str, root: Path) -> list[Path]:
+        """Where torchvision stores the data set below `root`."""
+        return [root / place for place in self.places]
+
+    def _split(self, name: str, split: str, root: Path, download: bool) -> LabelledImages:
+        import torchvision.datasets  # noqa: PLC0415 - it imports torch, which a cached stage must not
+
+        constructor = getattr(torchvision.datasets, self.constructor)
+        try:
+            with contextlib.redirect_stdout(sys.stderr):  # stdout is for results, not for progress
+                parts = [
+                    constructor(str(root), download=download, **part)
+                    for part in getattr(self, split)
+                ]
+            images, labels = self.reader(parts)
+        except Exception as error:  # the errors of torchvision have no common base class
+            raise _unavailable(name, self.files(name, root), root, download, error) from error
+        classes = getattr(parts[0], "classes", range(int(labels.max()) + 1))
+        return LabelledImages(
+            name,
+            split,
+            images,
+            labels.astype(np.int64),
+            tuple(map(str, classes)),
+            np.arange(len(labels)),
+        )
 
 
-_FLAG: dict[str, Any] = {"train": ({"train": True},), "test": ({"train": False},)}
+BY_FLAG: dict[str, tuple[Part, ...]] = {"train": ({"train": True},), "test": ({"train": False},)}
+"""Splits of the data sets whose constructor has the argument `train` instead of `split`."""
 
-VISION_SETS = {
-    "cifar10": VisionSet("CIFAR10", ("cifar-10-batches-py",), _read_arrays, **_FLAG),
-    "cifar100": VisionSet("CIFAR100", ("cifar-100-python",), _read_arrays, **_FLAG),
-    "svhn": VisionSet("SVHN", ("train_32x32.mat", "test_32x32.mat"), _read_channels_first),
-    "fashionmnist": VisionSet("FashionMNIST", ("FashionMNIST/raw",), _read_arrays, **_FLAG),
-    "food101": VisionSet("Food101", ("food-101/meta", "food-101/images"), _read_files),
-    # Both have a validation part, which transfer studies train on: 2,040 and 6,667 images, ten and
-    # about 67 a class.
+# Flowers-102 and FGVC-Aircraft (labelled by variant) have a validation part. As in studies of
+# transfer learning it belongs to the training split, of 2,040 and 6,667 images.
+VISION_SETS: dict[str, VisionSet] = {
+    "cifar10": VisionSet("CIFAR10", ("cifar-10-batches-py",), read_arrays, **BY_FLAG),
+    "cifar100": VisionSet("CIFAR100", ("cifar-100-python",), read_arrays, **BY_FLAG),
+    "svhn": VisionSet("SVHN", ("train_32x32.mat", "test_32x32.mat"), read_channels_first),
+    "fashionmnist": VisionSet("FashionMNIST", ("FashionMNIST/raw",), read_arrays, **BY_FLAG),
+    "food101": VisionSet("Food101", ("food-101/meta", "food-101/images"), read_files),
     "flowers102": VisionSet(
-        "Flowers102", ("flowers-102",), _read_files, train=({"split": "train"}, {"split": "val"})
+        "Flowers102", ("flowers-102",), read_files, train=({"split": "train"}, {"split": "val"})
     ),
     "fgvcaircraft": VisionSet(
-        "FGVCAircraft", ("fgvc-aircraft-2013b",), _read_files, train=({"split": "trainval"},)
+        "FGVCAircraft", ("fgvc-aircraft-2013b",), read_files, train=({"split": "trainval"},)
     ),
 }
-
-
-def open_vision(name: str, split: str, *, root: Path, download: bool) -> LabelledImages:
-    """One split of a set that torchvision knows, in torchvision's order.
-
-    Flowers-102 trains on its train and validation parts (2,040 images), FGVC-Aircraft on trainval
-    (6,667, labelled by variant).
-
-    Args:
-        name: A key of `VISION_SETS`.
-        split: "train" or "test".
-        root: Where torchvision keeps its copies.
-        download: Fetch a missing copy.
-
-    Returns:
-        The split, all images.
-
-    Raises:
-        MissingInputError: There is no local copy, or the download failed.
-        CorruptInputError: The local copy is there but torchvision cannot read it.
-    """
-    import torchvision.datasets  # noqa: PLC0415 - it imports torch, which a cached stage must not pay for
-
-    known = VISION_SETS[name]
-    constructor = getattr(torchvision.datasets, known.constructor)
-    try:
-        with contextlib.redirect_stdout(sys.stderr):  # results go to stdout, progress does not
-            parts = [
-                constructor(str(root), download=download, **part) for part in getattr(known, split)
-            ]
-        images, labels = known.reader(parts)
-    # torchvision has no error class of its own: RuntimeError, URLError, EOFError, UnpicklingError,
-    # ValueError, ...
-    except Exception as error:
-        raise _unavailable(name, root, download, error) from error
-    classes = getattr(parts[0], "classes", range(int(labels.max()) + 1))
-    return LabelledImages(
-        name,
-        split,
-        images,
-        labels.astype(np.int64),
-        tuple(map(str, classes)),
-        np.arange(len(labels)),
-    )
-
-
-def local_places(name: str, root: Path) -> list[Path]:
-    """Where torchvision keeps a set below `root`."""
-    return [root / place for place in VISION_SETS[name].places]
+"""The data sets of torchvision by name."""
 
 
 def _unavailable(
-    name: str, root: Path, download: bool, error: Exception
+    name: str, places: Sequence[Path], root: Path, download: bool, error: Exception
 ) -> MissingInputError | CorruptInputError:
-    places = local_places(name, root)
     shown = " and ".join(map(str, places))
     reason = f"{type(error).__name__}: {error}".strip().replace("\n", " ")
     if download:
         return MissingInputError(
             f"{name} could not be downloaded to {root} ({reason}). Check the network and the disk,"
-            f" or put {shown} there."
+            f" or put a copy at {shown}."
         )
     if all(place.exists() for place in places):
         return CorruptInputError(
-            f"{shown} must be the whole {name}, but cannot be read ({reason}). Remove it and fetch"
-            " it with download=True."
+            f"{shown} must be a complete copy of {name}, but cannot be read ({reason}). Remove it"
+            " and download it with download=True."
         )
     return MissingInputError(
-        f"{name} must lie at {shown}, got nothing complete there. Fetch it with download=True (in a"
-        f" shell: python -c \"import rmtgen; rmtgen.load_dataset('{name}', root='{root}',"
+        f"{name} must be at {shown}, got no complete copy there. Download it with download=True"
+        f" (in a shell: python -c \"import rmtgen; rmtgen.load_dataset('{name}', root='{root}',"
         ' download=True)").'
     )

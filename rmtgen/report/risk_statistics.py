@@ -9,13 +9,9 @@ import numpy as np
 import pandas as pd
 
 from rmtgen.errors import UsageError
+from rmtgen.ridge.columns import RISK_COLUMNS
 
 KEYS = ("n", "trial", "ridge", "relative_ridge")
-MEASURES = (
-    *("train_risk", "gcv", "loo", "df", "kappa", "kappa_prime", "norm2"),
-    *("train_error", "loo_error", "test_risk", "test_risk_se", "test_error", "outputs"),
-)
-RISK_COLUMNS = KEYS + MEASURES
 MIN_N = 500
 """Least sample size of the gaps in the summary.
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from rmtgen.tables import Table, wrapped
 
+SUMMARY = "summary.json"
+"""Name of the file that holds the summary as data."""
+
 
 @dataclass(frozen=True)
 class Summary:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from rmtgen.report.run_result import RunResult
 from rmtgen.store.durable import canonical_json
 from rmtgen.theory.alignment import Swap, swap
-from rmtgen.theory.transport import PoolSpectrum
 
 SWAP_SHARE = 8
 """The swap is made at n = N/8, where the eigenvalues of the pool may stand for the population's."""
@@ -53,8 +52,4 @@ def swap_pairs(results: Sequence[RunResult]) -> list[tuple[RunResult, RunResult]
 
 def _swap(random: RunResult, pretrained: RunResult) -> Swap:
     n = max(2, random.spectrum.n // SWAP_SHARE)
-    return swap(_pool(random), _pool(pretrained), n)
-
-
-def _pool(result: RunResult) -> PoolSpectrum:
-    return PoolSpectrum.of(result.spectrum)
+    return swap(random.spectrum, pretrained.spectrum, n)

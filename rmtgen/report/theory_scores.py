@@ -3,32 +3,16 @@
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 
-import numpy as np
 import pandas as pd
 
 from rmtgen.report.run_result import RunResult
 from rmtgen.report.wording import dataset_names, number, percentage
 from rmtgen.tables import Table
-from rmtgen.theory.scores import Score, score
+from rmtgen.theory.registry import THEORIES
+from rmtgen.theory.scores import Score, score_table
 
-NAMES = {
-    "gcv": "GCV",
-    "loo": "leave-one-out",
-    "transport": "same-κ transport",
-    "naive": "naive plug-in",
-    "train_risk": "training risk",
-    "fixed_design": "classical κ = λ",
-    "mallows_cp": "Mallows' Cp",
-    "akaike": "AIC",
-    "isotropic": "spectrum only",
-    "norm_proxy": "norm, B² tr K/n²",
-    "rademacher": "norm, Rademacher",
-    "arora": "norm, Arora",
-    "benign": "benign overfitting",
-}
+NAMES = {name: theory.label for name, theory in THEORIES.items()}
 """Names of the theories for readers, in the order of the table."""
-FEWEST = 3
-"""Least number of fits with a finite, positive prediction and measured risk that a score needs."""
 HEADINGS = ("data set", "theory", "Kendall τ", "log-error, %", "shape error, %")
 READING = (
     "every (n, ridge, subset) of every run; 95 % intervals over (run, n). Kendall τ: 1 is the right"
@@ -61,22 +45,9 @@ def theory_scores(results: Sequence[RunResult]) -> pd.DataFrame:
 
 def _scored(dataset: str, fits: pd.DataFrame) -> list[dict[str, object]]:
     blocks = (fits["run"] + " " + fits["n"].astype(str)).to_numpy()
-    measured = fits["test_risk"].to_numpy()
-    usable = {
-        name: np.isfinite(fits[name] * measured) & (fits[name] > 0) & (measured > 0)
-        for name in NAMES
-    }
-    present = [name for name in NAMES if usable[name].sum() >= FEWEST]
+    table = score_table(fits, tuple(NAMES), blocks)
     runs = fits["run"].nunique()
-    return [
-        {
-            "dataset": dataset,
-            "runs": runs,
-            "theory": name,
-            **vars(score(fits[name].to_numpy(), measured, blocks)),
-        }
-        for name in present
-    ]
+    return [{"dataset": dataset, "runs": runs, **row} for row in table.to_dict("records")]
 
 
 def flat_scores(table: pd.DataFrame) -> pd.DataFrame:

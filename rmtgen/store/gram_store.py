@@ -1,12 +1,11 @@
-"""GramStore: the Gram matrix of N train and M test samples on disk, as tiles behind one virtual
-(N+M)×N view.
+"""The Gram matrix of N training and M test samples on disk, as tiles behind an (N+M)×N view.
 
-`gram.h5` is an HDF5 virtual dataset named "gram" over the tile shards in `gram/`, so any HDF5
-reader sees one matrix; rows 0…N−1 are the training samples, rows N…N+M−1 the test samples, columns
-the training samples; attributes of the dataset say so in the file. A tile that is not there yet
-reads as NaN through HDF5 (it cannot refuse); `GramStore.read` refuses it by name. Of the symmetric
-train block only the tiles on and below the diagonal are computed; a shard below the diagonal also
-holds its transpose, because a virtual dataset cannot transpose.
+`gram.h5` holds a virtual dataset "gram" over the tile shards in `gram/`, so that any HDF5 reader
+sees one matrix. Rows 0…N−1 are the training samples, rows N…N+M−1 the test samples, and columns the
+training samples; attributes of the dataset document this in the file. A tile that does not exist
+yet reads as NaN through HDF5; `GramStore.read` refuses it by name. Of the symmetric training block
+only the tiles on and below the diagonal are computed. A shard below the diagonal also holds its
+transpose, because a virtual dataset cannot transpose.
 """
 
 from dataclasses import dataclass
@@ -20,14 +19,26 @@ from rmtgen.store import durable
 from rmtgen.store.shards import Piece, ShardSet, View, hdf5_image
 
 VIEW = "gram.h5"
+"""File name of the view."""
+
 TILES = "gram"
+"""Folder name of the tile shards."""
+
 DTYPES = ("float32", "float64")
+"""Types of the entries."""
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One block of the Gram matrix: rows [row_start, row_stop) of the (N+M)×N view, columns
-    [column_start, column_stop).
+    """One block of the Gram matrix.
+
+    Attributes:
+        row_start: First row in the (N+M)×N view.
+        row_stop: Row after the last.
+        column_start: First column.
+        column_stop: Column after the last.
+        mirrored: Whether the block is strictly below the diagonal of the training block, so that
+            its transpose is another block.
     """
 
     row_start: int
@@ -35,29 +46,42 @@ class Tile:
     column_start: int
     column_stop: int
     mirrored: bool
-    """Whether the block lies strictly below the diagonal of the train block, so that its transpose
-    is another block."""
 
     @property
     def name(self) -> str:
-        """The shard's name; sorts by row, then column."""
+        """The name of the shard, which sorts by row, then by column."""
         return f"tile-{self.row_start:08d}-{self.column_start:08d}"
 
     @property
+    def rows(self) -> slice:
+        """The rows in the view."""
+        return slice(self.row_start, self.row_stop)
+
+    @property
+    def columns(self) -> slice:
+        """The columns in the view."""
+        return slice(self.column_start, self.column_stop)
+
+    @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns of the block."""
+        """Number of rows and columns."""
         return self.row_stop - self.row_start, self.column_stop - self.column_start
 
     @property
     def symmetric(self) -> bool:
-        """Whether the block lies on the diagonal of the train block."""
+        """Whether the block is on the diagonal of the training block."""
         return self.row_start == self.column_start
 
 
 @dataclass(frozen=True)
 class GramLayout:
-    """The shape of a stored Gram matrix: N train and M test samples, dtype of the entries, tile
-    edge in samples.
+    """The shape of a stored Gram matrix.
+
+    Attributes:
+        n_train: Number N of training samples.
+        n_test: Number M of test samples.
+        dtype: Type of the entries, one of `DTYPES`.
+        tile: Edge of a tile in samples.
     """
 
     n_train: int
@@ -75,12 +99,13 @@ class GramLayout:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns of the virtual view, (N+M, N)."""
+        """Number of rows and columns of the view, (N+M, N)."""
         return self.n_train + self.n_test, self.n_train
 
     def tiles(self) -> list[Tile]:
-        """Every tile that has to be computed: the train block's lower half, then the test rows.
-        Blocks never straddle the two.
+        """Every tile to compute: the lower half of the training block, then the test rows.
+
+        No tile holds both training and test rows.
         """
         columns = _blocks(0, self.n_train, self.tile)
         train = [
@@ -96,41 +121,40 @@ class GramLayout:
 
     @property
     def bytes_on_disk(self) -> int:
-        """Bytes of all entries: mirrored tiles are stored both ways, so every entry of the view is
-        there once.
-        """
+        """Number of bytes of all entries; a mirrored tile is stored with its transpose."""
         return self.shape[0] * self.shape[1] * np.dtype(self.dtype).itemsize
 
 
 class GramStore:
-    """A Gram matrix on disk. `open` one that exists, `create` one to fill; reading verifies every
-    tile's digest.
+    """A Gram matrix on disk: `create` a store to write to, or `open` an existing one.
+
+    Reading verifies the digest of every tile.
 
     Attributes:
-        layout: the `GramLayout`.
-        folder: the directory that holds `gram.h5` and `gram/`.
+        layout: The shape of the matrix.
+        folder: The directory that holds `gram.h5` and `gram/`.
     """
 
-    def __init__(self, folder: Path, layout: GramLayout, basis: str | None = None):
+    def __init__(self, folder: Path, layout: GramLayout, fingerprint: str | None = None):
         self.folder, self.layout = folder, layout
-        self.shards = ShardSet(folder / TILES, basis)
+        self.shards = ShardSet(folder / TILES, fingerprint)
 
     @classmethod
     def create(
-        cls, folder: str | Path, layout: GramLayout, basis: str | None = None
+        cls, folder: str | Path, layout: GramLayout, fingerprint: str | None = None
     ) -> "GramStore":
-        """Start a store in `folder`, or go on with the unfinished one there.
+        """Start a store in `folder`, or resume the unfinished one there.
 
         Args:
-            folder: the run directory.
-            layout: shape, dtype and tile edge.
-            basis: digest of what the matrix is made from, so that tiles of two matrices are never
-                mixed; None: not checked.
+            folder: The run directory.
+            layout: Shape, dtype and tile edge.
+            fingerprint: Digest of what the matrix is computed from, so that tiles of two matrices
+                are never mixed; None: not checked.
 
         Raises:
-            StaleInputError: the tiles there have another basis.
-            CorruptInputError: another layout's store is there.
-            StorageError: the disk refuses.
+            StaleInputError: The existing tiles have another fingerprint.
+            CorruptInputError: The folder holds a store of another layout.
+            StorageError: The disk refuses.
         """
         folder = durable.make_folder(Path(folder))
         if (folder / VIEW).exists():
@@ -138,47 +162,56 @@ class GramStore:
             if found != layout:
                 raise CorruptInputError(
                     f"{folder / VIEW} holds {found}, expected {layout}. Remove {folder / VIEW} and"
-                    f" {folder / TILES}/ to start anew."
+                    f" {folder / TILES}/ to start again."
                 )
         else:
             durable.write_bytes(
                 folder / VIEW, hdf5_image({}, {"gram": _view(layout)}, layout.__dict__)
             )
-        return cls(folder, layout, basis)
+        return cls(folder, layout, fingerprint)
 
     @classmethod
     def open(cls, path: str | Path) -> "GramStore":
         """Open the store in a run directory, or by its `gram.h5`.
 
         Raises:
-            MissingInputError: there is no `gram.h5`.
-            CorruptInputError: it is not a Gram store.
+            MissingInputError: `gram.h5` does not exist.
+            CorruptInputError: It is not a Gram store.
         """
         path = Path(path)
         view = path / VIEW if path.is_dir() else path
         if not view.exists():
-            raise MissingInputError(f"no Gram matrix at {view}. Make one: `make gram`.")
+            raise MissingInputError(f"no Gram matrix at {view}. Make one: `rmtgen gram`.")
         return cls(view.parent, _read_layout(view))
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(N+M, N)."""
+        """Number of rows and columns, (N+M, N)."""
         return self.layout.shape
 
+    @property
+    def dtype(self) -> str:
+        """Type of the entries, `float32` or `float64`."""
+        return self.layout.dtype
+
+    def tiles(self) -> list[Tile]:
+        """Every tile, in order, written or not."""
+        return self.layout.tiles()
+
     def pending(self) -> list[Tile]:
-        """The tiles still to be written, in order."""
+        """The tiles that are not written yet, in order."""
         return [tile for tile in self.layout.tiles() if tile.name not in self.shards]
 
     def write(self, tile: Tile, block: np.ndarray) -> None:
-        """Store one tile, durable when this returns.
+        """Store one tile, which is durable on return.
 
         Args:
-            tile: one of `layout.tiles()`.
-            block: (rows, columns) entries, stored as the layout's dtype.
+            tile: One of `layout.tiles()`.
+            block: Its entries, (rows, columns), stored in the dtype of the layout.
 
         Raises:
-            UsageError: the block has another shape.
-            StorageError: the disk refuses.
+            UsageError: The block has another shape.
+            StorageError: The disk refuses.
         """
         if block.shape != tile.shape:
             raise UsageError(f"{tile.name} needs a block of shape {tile.shape}, got {block.shape}.")
@@ -193,20 +226,20 @@ class GramStore:
     def read(
         self, rows: slice | np.ndarray = slice(None), columns: slice | np.ndarray = slice(None)
     ) -> np.ndarray:
-        """Entries of the (N+M)×N matrix at the given rows and columns, every tile's digest compared
-        on the way.
+        """Entries of the (N+M)×N matrix; the digest of every tile that is read is verified.
 
         Args:
-            rows: a slice, or integer indices in any order, repeats allowed, into the N+M rows.
-            columns: likewise into the N columns.
+            rows: A slice of the N+M rows, or integer indices in any order, repeats allowed.
+            columns: Likewise of the N columns.
 
         Returns:
-            (len(rows), len(columns)) array of the layout's dtype.
+            Array (len(rows), len(columns)) in the dtype of the layout.
 
         Raises:
-            UsageError: an index is out of range.
-            MissingInputError: a tile that is needed was never finished, by name.
-            CorruptInputError: a tile's bytes are not those that were written, by name.
+            UsageError: An index is out of range.
+            MissingInputError: A required tile was never finished; the message names it.
+            CorruptInputError: The bytes of a tile are not those that were written; the message
+                names it.
         """
         row_index = _as_index(rows, self.shape[0], "row")
         column_index = _as_index(columns, self.shape[1], "column")
@@ -216,20 +249,20 @@ class GramStore:
         return out
 
     def tile(self, tile: Tile) -> np.ndarray:
-        """The entries of one tile, in one reading of them: HDF5's own checksum is compared, the
-        digest is not (`verify`).
+        """The entries of one tile; the checksum of HDF5 is verified, the digest is not.
 
         Raises:
-            MissingInputError: it was never finished, by name.
-            CorruptInputError: it cannot be read, by name.
+            MissingInputError: The tile was never finished; the message names it.
+            CorruptInputError: The tile cannot be read; the message names it.
         """
         return self.shards.array(tile.name, "tile")
 
     def verify(self) -> int:
-        """Compare every tile with its digest; the number of tiles that passed.
+        """Verify the digest of every tile, and return their number.
 
         Raises:
-            MissingInputError, CorruptInputError: naming the first tile that is missing or damaged.
+            MissingInputError: A tile does not exist; the message names the first.
+            CorruptInputError: A tile is damaged; the message names the first.
         """
         for tile in self.layout.tiles():
             self.shards.record(tile.name)
@@ -244,49 +277,37 @@ class GramStore:
         ]
 
     def as_dataset(self) -> h5py.Dataset:
-        """The virtual view as an open, read-only h5py dataset; close it with
-        `dataset.file.close()`. Digests are not compared.
+        """The view as an open, read-only h5py dataset, without verification of digests.
+
+        Close it with `dataset.file.close()`.
         """
         return h5py.File(self.folder / VIEW, "r", locking="best-effort")["gram"]
 
     def _copy_tile(
         self, tile: Tile, rows: np.ndarray, columns: np.ndarray, out: np.ndarray
     ) -> None:
-        """Copy what `out` needs of one shard: the tile, and its transpose where it is mirrored."""
-        row_span, column_span = (
-            (tile.row_start, tile.row_stop),
-            (tile.column_start, tile.column_stop),
-        )
-        placements = [(row_span, column_span, False)] + (
-            [(column_span, row_span, True)] if tile.mirrored else []
-        )
-        wanted = [
-            (
-                np.flatnonzero(_within(rows, r)),
-                np.flatnonzero(_within(columns, c)),
-                r[0],
-                c[0],
-                transposed,
-            )
-            for r, c, transposed in placements
-        ]
-        wanted = [place for place in wanted if len(place[0]) and len(place[1])]
-        if not wanted:
-            return
-        block = self.shards.read(tile.name)["tile"]
-        for row_at, column_at, row_start, column_start, transposed in wanted:
-            source = block.T if transposed else block
-            out[np.ix_(row_at, column_at)] = source[
-                np.ix_(rows[row_at] - row_start, columns[column_at] - column_start)
-            ]
+        """Copy the entries of one tile, and of its transpose if it is mirrored, into `out`."""
+        spans = [("tile", tile.rows, tile.columns)]
+        if tile.mirrored:
+            spans.append(("mirror", tile.columns, tile.rows))
+        wanted = []
+        for name, row_span, column_span in spans:
+            row_at, column_at = _positions_in(rows, row_span), _positions_in(columns, column_span)
+            if len(row_at) and len(column_at):
+                entries = rows[row_at] - row_span.start, columns[column_at] - column_span.start
+                wanted.append((name, np.ix_(row_at, column_at), np.ix_(*entries)))
+        arrays = self.shards.read(tile.name) if wanted else {}
+        for name, at, entries in wanted:
+            out[at] = arrays[name][entries]
 
 
 def _blocks(start: int, stop: int, edge: int) -> list[tuple[int, int]]:
     return [(at, min(at + edge, stop)) for at in range(start, stop, edge)]
 
 
-def _within(index: np.ndarray, span: tuple[int, int]) -> np.ndarray:
-    return (index >= span[0]) & (index < span[1])
+def _positions_in(index: np.ndarray, span: slice) -> np.ndarray:
+    """The positions of the entries of `index` that lie within `span`."""
+    return np.flatnonzero((index >= span.start) & (index < span.stop))
 
 
 def _as_index(selection: slice | np.ndarray, length: int, axis: str) -> np.ndarray:
@@ -307,9 +328,7 @@ def _as_index(selection: slice | np.ndarray, length: int, axis: str) -> np.ndarr
 
 
 class _Described(View):
-    """A view whose dataset says in attributes what its rows and columns are, for readers that know
-    nothing of this package.
-    """
+    """A view whose dataset has attributes that describe its rows and columns to other readers."""
 
     def create(self, file: h5py.File, name: str) -> None:
         super().create(file, name)
@@ -336,13 +355,9 @@ class _Described(View):
 def _view(layout: GramLayout) -> View:
     pieces = []
     for tile in layout.tiles():
-        rows, columns = (
-            slice(tile.row_start, tile.row_stop),
-            slice(tile.column_start, tile.column_stop),
-        )
-        pieces.append(Piece((rows, columns), tile.name, "tile", tile.shape))
+        pieces.append(Piece((tile.rows, tile.columns), tile.name, "tile", tile.shape))
         if tile.mirrored:
-            pieces.append(Piece((columns, rows), tile.name, "mirror", tile.shape[::-1]))
+            pieces.append(Piece((tile.columns, tile.rows), tile.name, "mirror", tile.shape[::-1]))
     return _Described(layout.shape, layout.dtype, TILES, pieces)
 
 
@@ -354,7 +369,7 @@ def _read_layout(view: Path) -> GramLayout:
                 raise KeyError("gram is not a virtual dataset")
     except (OSError, KeyError) as error:
         raise CorruptInputError(
-            f"{view} is not a Gram store of rmtgen ({error}). Remove it and run `make gram`."
+            f"{view} is not a Gram store of rmtgen ({error}). Remove it and run `rmtgen gram`."
         ) from error
     return GramLayout(
         int(attributes["n_train"]),

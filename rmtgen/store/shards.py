@@ -1,10 +1,10 @@
-"""A folder of shards: small HDF5 files of named arrays, each durable and checksummed, or absent.
+"""A folder of shards: small HDF5 files of named arrays, each durable and with a checksum.
 
-This is what makes every stage resumable. A shard is built in memory, written under a temporary
-name, fsynced and renamed, and only then is its digest appended to the folder's journal; so a
-process killed at any instant loses at most the shards it had not finished, and what is there is
-known to be whole. Building in memory also keeps HDF5 away from disks that fill up: its own writers
-can lose an open file.
+Shards make every stage resumable. A shard is built in memory, written under a temporary name,
+fsynced and renamed; only then its digest is appended to the journal of the folder. A process that
+is killed at any time loses at most its unfinished shards, and every shard in the journal is
+complete. HDF5 never writes to the disk itself, because its writers can lose an open file when the
+disk is full.
 """
 
 import io
@@ -20,14 +20,17 @@ from rmtgen.errors import CorruptInputError, MissingInputError, StaleInputError
 from rmtgen.store import durable
 
 JOURNAL = f"journal{durable.JOURNAL_SUFFIX}"
+"""File name of the journal of a folder."""
+
 CHUNK = 1024
+"""Maximum length of an HDF5 chunk along each axis."""
+
+_FINGERPRINT = "basis"  # key of the fingerprint in the journals of version 0.1.0, and since
 
 
 @dataclass(frozen=True)
 class ShardRecord:
-    """One line of the journal: the shard's name, its size in bytes, and the BLAKE2b digest of the
-    file.
-    """
+    """One line of the journal: name of a shard, size in bytes, and BLAKE2b digest of its file."""
 
     name: str
     size: int
@@ -35,37 +38,39 @@ class ShardRecord:
 
 
 class ShardSet:
-    """The shards under one folder, known by name.
+    """The shards in one folder, by name.
 
-    Not safe for two writers at once: the run directory's lock guards it.
+    Two writers at a time are not safe: the lock of the run directory prevents them.
 
     Attributes:
-        folder: where the shards and their journal lie.
-        basis: a digest of everything the shards are made from; the journal's first line.
+        folder: Folder of the shards and their journal.
+        fingerprint: Digest of everything that the shards are computed from, stored in the first
+            line of the journal.
     """
 
-    def __init__(self, folder: Path, basis: str | None = None):
+    def __init__(self, folder: Path, fingerprint: str | None = None):
         """Read the journal, if there is one.
 
         Args:
-            folder: need not exist yet.
-            basis: what new shards are made from; None to read whatever is there.
+            folder: Folder that need not exist yet.
+            fingerprint: Fingerprint of the shards to be written; None to read any shards.
 
         Raises:
-            StaleInputError: the shards there were made from something else.
-            CorruptInputError: a line of the journal, other than a torn last one, is not a record.
+            StaleInputError: The existing shards have another fingerprint.
+            CorruptInputError: A line of the journal, other than an incomplete last one, is not a
+                record.
         """
         self.folder = folder
-        self.basis = basis
+        self.fingerprint = fingerprint
         self._records: dict[str, ShardRecord] = {}
         self._read_journal()
 
     def __contains__(self, name: str) -> bool:
-        """Whether the shard was finished and its file is still there."""
+        """Whether the shard was finished and its file still exists."""
         return name in self._records and self.path(name).exists()
 
     def path(self, name: str) -> Path:
-        """The shard's file."""
+        """The file of a shard."""
         return self.folder / f"{name}.h5"
 
     @property
@@ -74,10 +79,10 @@ class ShardSet:
         return self.folder / JOURNAL
 
     def record(self, name: str) -> ShardRecord:
-        """The journal's entry for a finished shard.
+        """The entry of a finished shard in the journal.
 
         Raises:
-            MissingInputError: the shard was never finished, or its file is gone.
+            MissingInputError: The shard was never finished, or its file no longer exists.
         """
         if name not in self:
             raise MissingInputError(
@@ -87,14 +92,14 @@ class ShardSet:
         return self._records[name]
 
     def write(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
-        """Store arrays as a shard, durable when this returns.
+        """Store arrays as a shard, which is durable on return.
 
         Raises:
-            StorageError: the disk refuses.
+            StorageError: The disk refuses.
         """
         durable.make_folder(self.folder)
         if not self.journal.exists() or not self.journal.stat().st_size:
-            durable.append_line(self.journal, json.dumps({"basis": self.basis}))
+            durable.append_line(self.journal, json.dumps({_FINGERPRINT: self.fingerprint}))
         image = hdf5_image(arrays)
         durable.write_bytes(self.path(name), image)
         record = ShardRecord(name, len(image), durable.digest(image))
@@ -102,22 +107,23 @@ class ShardSet:
         self._records[name] = record
 
     def read(self, name: str) -> dict[str, np.ndarray]:
-        """The arrays of a shard, after its digest was compared.
+        """The arrays of a shard, whose digest is verified.
 
         Raises:
-            MissingInputError: the shard is not there.
-            CorruptInputError: the file's bytes are not those that were written.
+            MissingInputError: The shard does not exist.
+            CorruptInputError: The bytes of the file are not those that were written.
         """
         with h5py.File(io.BytesIO(self._verified_bytes(name)), "r") as file:
             return {key: dataset[()] for key, dataset in file.items()}
 
     def array(self, name: str, key: str) -> np.ndarray:
-        """One array of a shard, for those who read it often: HDF5's own checksum is compared, the
-        digest is not.
+        """One array of a shard, for repeated reading.
+
+        The checksum of HDF5 is verified, the digest of the file is not.
 
         Raises:
-            MissingInputError: the shard is not there.
-            CorruptInputError: HDF5 refuses it.
+            MissingInputError: The shard does not exist.
+            CorruptInputError: HDF5 cannot read it.
         """
         self.record(name)
         try:
@@ -126,39 +132,36 @@ class ShardSet:
         except (OSError, KeyError) as error:
             raise CorruptInputError(
                 f"{self.path(name)} is damaged ({error}). Delete the file and run the stage again:"
-                " only this shard is made anew."
+                " only this shard is computed again."
             ) from error
 
     def verify(self) -> int:
-        """Compare every finished shard with its digest; the number of shards that passed.
+        """Verify the digest of every finished shard, and return their number.
 
         Raises:
-            MissingInputError, CorruptInputError: naming the first shard that fails.
+            MissingInputError: A shard does not exist; the message names the first.
+            CorruptInputError: A shard is damaged; the message names the first.
         """
         for name in self._records:
             self._verified_bytes(name)
         return len(self._records)
 
     def seal(self) -> None:
-        """Verify every shard, and write the journal anew where shards were made more than once:
-        equal shards, equal journal.
+        """Verify every shard, and remove repeated entries from the journal.
+
+        Afterwards equal shards have equal journals, even if some were computed more than once.
         """
         self.verify()
-        lines = [{"basis": self.basis}, *(record.__dict__ for record in self._records.values())]
+        records = (record.__dict__ for record in self._records.values())
+        lines = [{_FINGERPRINT: self.fingerprint}, *records]
         content = "".join(json.dumps(line) + "\n" for line in lines)
         if self.journal.read_text(encoding="utf-8") != content:
             durable.write_text(self.journal, content)
 
     def _verified_bytes(self, name: str) -> bytes:
-        record, path = self.record(name), self.path(name)
-        data = path.read_bytes()
-        if durable.digest(data) != record.blake2b:
-            raise CorruptInputError(
-                f"{path} is damaged: expected {record.size} bytes with BLAKE2b {record.blake2b},"
-                f" got {len(data)} bytes with {durable.digest(data)}. Delete the file and run the"
-                " stage again: only this shard is made anew."
-            )
-        return data
+        record = self.record(name)
+        remedy = "Delete the file and run the stage again: only this shard is made anew."
+        return durable.read_verified(self.path(name), record.size, record.blake2b, remedy)
 
     def _read_journal(self) -> None:
         if not self.journal.exists():
@@ -167,29 +170,30 @@ class ShardSet:
         if torn:
             durable.write_bytes(self.journal, b"".join(line + b"\n" for line in lines))
         try:
-            head, *entries = (json.loads(line) for line in lines or [b'{"basis": null}'])
-            found = head["basis"]
+            head, *entries = map(json.loads, lines) if lines else [{_FINGERPRINT: None}]
+            found = head[_FINGERPRINT]
             self._records = {entry["name"]: ShardRecord(**entry) for entry in entries}
         except (ValueError, TypeError, KeyError) as error:
             raise CorruptInputError(
                 f"{self.journal} is damaged ({type(error).__name__}: {error}). Delete the folder"
                 f" {self.folder} and run the stage again."
             ) from error
-        self._refuse_other_basis(found)
+        self._match_fingerprint(found)
 
-    def _refuse_other_basis(self, found: str | None) -> None:
-        if None not in (self.basis, found) and self.basis != found:
+    def _match_fingerprint(self, found: str | None) -> None:
+        """Take over the fingerprint of the journal, or refuse it if it is another one."""
+        if None not in (self.fingerprint, found) and self.fingerprint != found:
             raise StaleInputError(
-                f"{self.folder} holds shards made from other inputs (basis {found}, expected"
-                f" {self.basis}). They are not mixed: delete the folder, or put the inputs back,"
-                " and run the stage again."
+                f"{self.folder} holds shards made from other inputs (fingerprint {found}, expected"
+                f" {self.fingerprint}). Delete the folder, or restore the inputs, and run the stage"
+                " again."
             )
-        self.basis = self.basis or found
+        self.fingerprint = self.fingerprint or found
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Where one array of one shard appears in a virtual dataset."""
+    """The place of one array of one shard in a virtual dataset."""
 
     place: tuple[slice, ...]
     shard: str
@@ -199,8 +203,13 @@ class Piece:
 
 @dataclass(frozen=True)
 class View:
-    """A virtual dataset over shards in the folder `source`, which lies beside the file; what is
-    missing reads as NaN.
+    """A virtual dataset over the shards in a folder beside the file; missing shards read as NaN.
+
+    Attributes:
+        shape: Shape of the dataset.
+        dtype: Name of its NumPy dtype.
+        source: Name of the folder, relative to the file.
+        pieces: The places of the arrays of the shards.
     """
 
     shape: tuple[int, ...]
@@ -209,10 +218,10 @@ class View:
     pieces: Sequence[Piece]
 
     def create(self, file: h5py.File, name: str) -> None:
-        """Make the virtual dataset in an open file, by relative file names, so that the directory
-        can be moved.
+        """Create the virtual dataset in an open file.
 
-        Through the low-level interface, which alone can leave the time of creation out of the file.
+        File names are relative, so that the directory can be moved. Only the low-level interface of
+        h5py can omit the time of creation, which would make equal files differ.
         """
         properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         properties.set_obj_track_times(False)
@@ -233,10 +242,12 @@ def hdf5_image(
     views: Mapping[str, View] | None = None,
     attributes: Mapping[str, object] | None = None,
 ) -> bytes:
-    """The bytes of an HDF5 file with `arrays` (fletcher32, chunks of up to 1024²), virtual `views`
-    and root `attributes`.
+    """The bytes of an HDF5 file; equal content gives equal bytes, as no times are stored.
 
-    The same content gives the same bytes: no times are stored.
+    Args:
+        arrays: Datasets by name, stored in chunks of at most 1024² with fletcher32 checksums.
+        views: Virtual datasets by name.
+        attributes: Attributes of the root group.
     """
     with h5py.File(
         "image", "w", driver="core", backing_store=False, libver=("v110", "v110")

@@ -8,7 +8,7 @@ import pandas as pd
 
 from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.report.run_result import RunResult
-from rmtgen.theory.study import RIVALS
+from rmtgen.theory.registry import THEORIES
 
 CLASSES, FEATURES = 3, 20
 LAW_TESTS = ("diagonal_rms", "off_diagonal_rms", "trace", "gcv")
@@ -109,7 +109,7 @@ def studied_run(name, init, *, dataset="digits", bend=1.0, theory=True):
     predictions = fits.assign(
         relative_ridge=fits["ridge"], test_risk=truth, test_risk_se=0.01, transport_se=0.01
     )
-    predictions = predictions.assign(**dict.fromkeys(RIVALS, 3 * truth))
+    predictions = predictions.assign(**dict.fromkeys(THEORIES, 3 * truth))
     predictions = predictions.assign(gcv=truth, transport=1.02 * truth, train_risk=1 / truth)
     blank = dict.fromkeys(
         ("train_risk", "df", "kappa_prime", "norm2", "train_error", "loo_error", "test_error"), 0.5

@@ -7,11 +7,9 @@ import pytest
 from made_runs import RIDGES, TRIALS, with_risk
 
 from rmtgen.errors import CorruptInputError, UsageError
-from rmtgen.report import risk_statistics
 from rmtgen.report.best_fits import best_fits
 from rmtgen.report.risk_statistics import agreement, best, loo_warns, regrets
 from rmtgen.report.run_set import RunSet
-from rmtgen.stages.pool import RISK_COLUMNS
 
 # --------------------------------------------------------------------------------------------------
 # ---------- the input
@@ -23,10 +21,6 @@ def test_missing_columns_are_named_with_the_run(runs):
         match=r"needs 17 columns of numbers: gcv, loo missing.*\(run tiny-pretrained-1a2b\)",
     ):
         dataclasses.replace(runs[0], risk=runs[0].risk.drop(columns=["gcv", "loo"]))
-
-
-def test_the_risk_stage_writes_what_the_report_needs():
-    assert set(risk_statistics.RISK_COLUMNS) <= set(RISK_COLUMNS)
 
 
 def test_text_in_a_number_column_is_refused(runs):

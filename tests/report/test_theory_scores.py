@@ -12,21 +12,15 @@ from rmtgen.report.run_set import RunSet
 from rmtgen.report.swaps import swap_pairs
 from rmtgen.report.theory_scores import (
     HEADINGS,
-    NAMES,
     flat_scores,
     scores_table,
     theory_scores,
 )
 from rmtgen.runs.columns import write_table
-from rmtgen.theory.study import RIVALS
 
 
 def theory_notes(results):
     return RunSet.of(results).theory_notes
-
-
-def test_every_theory_has_a_name():
-    assert set(NAMES) == set(RIVALS)
 
 
 def test_scores_are_of_all_runs_of_a_data_set_and_leave_out_those_without_theory():

@@ -1,4 +1,4 @@
-"""Durable writes: whole or absent, and a refusal of the disk is one named error."""
+"""Durable writes: complete or absent, and a refusal of the disk is one named error."""
 
 import os
 import subprocess

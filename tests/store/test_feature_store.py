@@ -1,4 +1,4 @@
-"""FeatureStore: both splits behind one file, batch by batch, nothing missing or damaged read."""
+"""FeatureStore: both splits behind one file, batch by batch, missing and damaged ones refused."""
 
 import h5py
 import numpy as np
@@ -23,7 +23,7 @@ def fill(store, skip=()):
 
 
 def test_features_and_labels_come_back(tmp_path):
-    fill(FeatureStore.create(tmp_path, LAYOUT, "basis"))
+    fill(FeatureStore.create(tmp_path, LAYOUT, "fingerprint"))
     store = FeatureStore.open(tmp_path)
     with h5py.File(tmp_path / "features.h5") as file:
         for split in ("train", "test"):
@@ -36,8 +36,8 @@ def test_features_and_labels_come_back(tmp_path):
 
 
 def test_an_unfinished_store_resumes_at_its_batch_and_is_not_read(tmp_path):
-    fill(FeatureStore.create(tmp_path, LAYOUT, "basis"), skip=[("train", 1)])
-    store = FeatureStore.create(tmp_path, LAYOUT, "basis")
+    fill(FeatureStore.create(tmp_path, LAYOUT, "fingerprint"), skip=[("train", 1)])
+    store = FeatureStore.create(tmp_path, LAYOUT, "fingerprint")
     assert (store.pending("train"), store.pending("test")) == ([1], [])
     with pytest.raises(MissingInputError, match=r"train-000001\.h5"):
         store.read("train")
@@ -49,7 +49,7 @@ def test_an_unfinished_store_resumes_at_its_batch_and_is_not_read(tmp_path):
 
 
 def test_a_flipped_byte_is_named(tmp_path):
-    store = FeatureStore.create(tmp_path, LAYOUT, "basis")
+    store = FeatureStore.create(tmp_path, LAYOUT, "fingerprint")
     fill(store)
     victim = store.shards.path("test-000001")
     data = bytearray(victim.read_bytes())
@@ -60,13 +60,13 @@ def test_a_flipped_byte_is_named(tmp_path):
 
 
 def test_features_of_other_images_are_not_mixed(tmp_path):
-    fill(FeatureStore.create(tmp_path, LAYOUT, "basis"))
+    fill(FeatureStore.create(tmp_path, LAYOUT, "fingerprint"))
     with pytest.raises(StaleInputError, match="made from other inputs"):
         FeatureStore.create(tmp_path, LAYOUT, "other")
 
 
 def test_what_is_not_a_store_is_refused(tmp_path):
-    with pytest.raises(MissingInputError, match="no features at .*make extract"):
+    with pytest.raises(MissingInputError, match="no features at .*rmtgen extract"):
         FeatureStore.open(tmp_path)
     (tmp_path / "features.h5").write_bytes(b"x")
     with pytest.raises(CorruptInputError, match="not a feature store"):

@@ -1,5 +1,4 @@
-"""GramStore: one matrix to any HDF5 reader, one half computed, nothing read that is missing or
-damaged."""
+"""GramStore: one matrix to any HDF5 reader, one half computed, bad tiles refused."""
 
 import h5py
 import numpy as np
@@ -124,7 +123,7 @@ def test_a_flipped_byte_is_found_and_named(tmp_path):
 
 
 def test_what_is_not_a_store_or_another_store_is_refused(tmp_path):
-    with pytest.raises(MissingInputError, match="no Gram matrix at .*make gram"):
+    with pytest.raises(MissingInputError, match="no Gram matrix at .*rmtgen gram"):
         GramStore.open(tmp_path)
     GramStore.create(tmp_path, GramLayout(20, 5, "float64", 8))
     with pytest.raises(

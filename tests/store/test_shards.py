@@ -1,5 +1,4 @@
-"""Shards: what the journal lists is whole; damage is found and named; a torn journal loses one
-shard, not the folder."""
+"""Shards: those in the journal are complete, damage is named, a torn journal loses one shard."""
 
 import json
 
@@ -13,14 +12,14 @@ from rmtgen.store.shards import ShardSet, hdf5_image
 
 @pytest.fixture
 def shards(tmp_path):
-    shards = ShardSet(tmp_path / "parts", "basis")
+    shards = ShardSet(tmp_path / "parts", "fingerprint")
     for name in ("a", "b", "c"):
         shards.write(name, {"x": np.arange(6.0).reshape(2, 3) + ord(name), "count": np.array(7)})
     return shards
 
 
 def test_arrays_come_back_and_plain_hdf5_reads_them(shards):
-    reopened = ShardSet(shards.folder, "basis")
+    reopened = ShardSet(shards.folder, "fingerprint")
     np.testing.assert_array_equal(reopened.read("b")["x"], np.arange(6.0).reshape(2, 3) + ord("b"))
     assert reopened.read("b")["count"] == 7
     assert reopened.verify() == 3
@@ -55,10 +54,10 @@ def test_a_deleted_shard_is_unfinished_again(shards):
 @pytest.mark.parametrize("torn", [1, 5, 20])
 def test_a_torn_last_line_loses_one_shard_and_the_journal_goes_on(shards, torn):
     shards.journal.write_bytes(shards.journal.read_bytes()[:-torn])
-    reopened = ShardSet(shards.folder, "basis")
+    reopened = ShardSet(shards.folder, "fingerprint")
     assert [name in reopened for name in "abc"] == [True, True, False]
     reopened.write("c", {"x": np.ones(2)})
-    again = ShardSet(shards.folder, "basis")
+    again = ShardSet(shards.folder, "fingerprint")
     assert [name in again for name in "abc"] == [True, True, True]
 
 
@@ -70,12 +69,12 @@ def test_a_journal_damaged_in_the_middle_is_refused(shards):
         ShardSet(shards.folder)
 
 
-def test_shards_of_another_basis_are_not_mixed(shards):
+def test_shards_of_another_fingerprint_are_not_mixed(shards):
     with pytest.raises(
-        StaleInputError, match=r"made from other inputs \(basis basis, expected other\)"
+        StaleInputError, match=r"made from other inputs \(fingerprint fingerprint, expected other\)"
     ):
         ShardSet(shards.folder, "other")
-    assert ShardSet(shards.folder).basis == "basis"
+    assert ShardSet(shards.folder).fingerprint == "fingerprint"
 
 
 def test_a_file_that_is_not_in_the_journal_is_not_there(shards):
@@ -91,17 +90,17 @@ def test_equal_arrays_give_equal_bytes():
 
 def test_journal_lines_are_plain_json(shards):
     head, *entries = [json.loads(line) for line in shards.journal.read_text().splitlines()]
-    assert head == {"basis": "basis"}
+    assert head == {"basis": "fingerprint"}
     assert [entry["name"] for entry in entries] == ["a", "b", "c"]
 
 
-def test_a_sealed_journal_does_not_tell_how_often_a_shard_was_made(shards):
+def test_a_sealed_journal_does_not_depend_on_how_often_a_shard_was_made(shards):
     before = shards.journal.read_bytes()
     shards.seal()
     assert shards.journal.read_bytes() == before
     content = shards.path("a").read_bytes()
     shards.path("a").unlink()
-    again = ShardSet(shards.folder, "basis")
+    again = ShardSet(shards.folder, "fingerprint")
     again.write("a", {"x": np.arange(6.0).reshape(2, 3) + ord("a"), "count": np.array(7)})
     assert again.journal.read_bytes() != before
     again.seal()
@@ -112,9 +111,9 @@ def test_a_sealed_journal_does_not_tell_how_often_a_shard_was_made(shards):
 def test_an_empty_journal_is_a_new_one(tmp_path):
     """What a kill between the opening and the first write leaves."""
     (tmp_path / "journal.jsonl").touch()
-    shards = ShardSet(tmp_path, "basis")
+    shards = ShardSet(tmp_path, "fingerprint")
     shards.write("a", {"x": np.ones(1)})
-    assert ShardSet(tmp_path).basis == "basis"
-    assert "a" in ShardSet(tmp_path, "basis")
+    assert ShardSet(tmp_path).fingerprint == "fingerprint"
+    assert "a" in ShardSet(tmp_path, "fingerprint")
     with pytest.raises(StaleInputError):
         ShardSet(tmp_path, "other")
