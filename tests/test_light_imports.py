@@ -1,4 +1,4 @@
-"""What a module may not import: cached stages stay free of torch, a device is named without timm."""
+"""What modules must not import: no torch on the cached path, no timm for a device."""
 
 import json
 import subprocess

@@ -5,17 +5,23 @@ import os
 import shlex
 import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from rmtgen.errors import UsageError, did_you_mean
 from rmtgen.runs.config import EXPERIMENTS, FIELDS, Experiment, load_experiment
 
+WIDTH = 80
+"""Columns of the help."""
 EXIT_CODES = """\
-exit codes: 0 done, 2 usage, 3 missing or corrupt input, 4 numerical failure, 130 interrupted;
-make itself ends with 2 for all but 0"""
+exit codes: 0 done, 2 usage, 3 missing or corrupt input, 4 numerical failure,
+130 interrupted; make itself ends with 2 for all but 0"""
+JSON_HELP = "print one line of JSON on stdout, and nothing else there"
+FLAG_COLUMNS = 26
+"""Columns of a flag and its value in the help: the longest, `--fp32-precision VALUE`, and gaps."""
 
 
 @dataclass(frozen=True)
@@ -34,40 +40,55 @@ class Request:
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports a mistake as every other mistake is reported: in one line, with exit code 2."""
+    """Reports a mistake as every other mistake is reported: in one line, with exit code 2.
+
+    Args:
+        settings: As for `argparse.ArgumentParser`. The epilog keeps its lines.
+    """
+
+    def __init__(self, **settings: Any):
+        super().__init__(allow_abbrev=False, formatter_class=_layout, **settings)
+        self._positionals.title = "arguments"
 
     def error(self, message: str) -> NoReturn:
         """Raise `UsageError`."""
         raise UsageError(f"{message}. See --help.")
 
 
-def experiment_parser(command: str, description: str) -> Parser:
-    """A parser with CONFIG, FIELD=VALUE words, a flag per field of `Config`, and `--json`."""
+def _layout(prog: str) -> argparse.HelpFormatter:
+    width = min(WIDTH, shutil.get_terminal_size().columns) - 2
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=FLAG_COLUMNS, width=width)
+
+
+def experiment_parser(command: str, description: str, options: Sequence[str] = ()) -> Parser:
+    """A parser with CONFIG, FIELD=VALUE words, a flag per field of `Config`, and `--json`.
+
+    Args:
+        command: Name of the command.
+        description: What it does, in one line.
+        options: Usage of the options that the command adds.
+    """
     shipped = ", ".join(sorted(path.stem for path in EXPERIMENTS.glob("*.yaml")))
     parser = Parser(
         prog=f"rmtgen {command}",
-        usage=f"rmtgen {command} [CONFIG] [FIELD=VALUE ...] [--json]",
+        usage=" ".join(["rmtgen", command, "[CONFIG] [FIELD=VALUE ...]", *options, "[--json]"]),
         description=description,
-        epilog=f"shipped configurations: {shipped}\n\n{EXIT_CODES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        epilog=f"{textwrap.fill(f'shipped configurations: {shipped}', WIDTH)}\n\n{EXIT_CODES}",
     )
-    parser.add_argument("words", nargs="*", metavar="CONFIG", help="YAML file, or a shipped name")
-    parser.add_argument("--config", metavar="FILE", help="the same as CONFIG")
-    parser.add_argument("--json", action="store_true", help="one line of JSON on stdout, no more")
-    group = parser.add_argument_group("fields (each also FIELD=VALUE, and a key of the YAML file)")
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="CONFIG",
+        help="a YAML file, or the name of a shipped configuration; then FIELD=VALUE words",
+    )
+    parser.add_argument("--config", metavar="CONFIG", help="the same, as an option")
+    parser.add_argument("--json", action="store_true", help=JSON_HELP)
+    group = parser.add_argument_group("fields [default]; each is also a key of the YAML file")
     for field in FIELDS.values():
-        text = f"{field.metadata['help']} [{_shown(field.default)}]".replace("%", "%%")
+        text = f"{field.metadata['help']} [{field.metadata['default']}]".replace("%", "%%")
         flag = f"--{field.name.replace('_', '-')}"
         group.add_argument(flag, dest=field.name, metavar="VALUE", help=text)
     return parser
-
-
-def _shown(default: object) -> str:
-    """A default value, shortened."""
-    items = default if isinstance(default, tuple) else None
-    shown = str(default) if items is None else ",".join(f"{item:g}" for item in items)
-    return shown if len(shown) < 40 else f"{shown[:36]}…"
 
 
 def parse(parser: Parser, arguments: Sequence[str]) -> Request:
@@ -98,7 +119,7 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Request:
     return Request(experiment, options, words)
 
 
-def next_command(request: Request, command: Sequence[str], target: str) -> str | None:
+def next_command(request: Request, command: Sequence[str], target: str) -> str:
     """The command line of another command on the same configuration.
 
     Args:
@@ -107,14 +128,11 @@ def next_command(request: Request, command: Sequence[str], target: str) -> str |
         target: The target of make that stands for it.
 
     Returns:
-        `make TARGET …` for a command that make runs, None where make goes on by itself, else
-        `rmtgen COMMAND …`.
+        `make TARGET …` for a command that make runs, else `rmtgen COMMAND …`.
     """
     make = os.environ.get("RMTGEN_MAKE")  # set by the Makefile: `make` and its own variables
     if make is None:
         return shlex.join([*program(), *command, *request.words])
-    if not make:
-        return None
     first, *variables = shlex.split(make)
     fields = [f"{name.upper()}={value}" for name, value in _fields(request.words)]
     return shlex.join([first, target, *variables, *fields])

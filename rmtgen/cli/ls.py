@@ -1,14 +1,20 @@
 """`rmtgen ls`: the runs there are, with the stages that are done, their size and their age."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rmtgen.cli.outcome import run_command
 from rmtgen.cli.results import results_parser, select
-from rmtgen.cli.terminal import Transcript, duration, fit, note, terminal_columns
+from rmtgen.cli.terminal import Transcript, note, terminal_columns
 from rmtgen.errors import RmtgenError
-from rmtgen.runs.run import Run, load_run
 from rmtgen.stages.engine import Outcome
-from rmtgen.units import readable_bytes
+from rmtgen.tables import Table
+from rmtgen.units import duration, readable_bytes
+
+HEADINGS = ("run", "done up to", "size", "took", "made")
+
+if TYPE_CHECKING:
+    from rmtgen.runs.run import Run
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -18,6 +24,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _list(arguments: Sequence[str], transcript: Transcript) -> None:
     selection = select(results_parser("ls", "List runs, with the stages that are done."), arguments)
+    from rmtgen.runs.run import load_run  # it imports pandas, which `--help` does without
+
     folders = selection.folders()
     rows = []
     for folder in folders:
@@ -29,31 +37,23 @@ def _list(arguments: Sequence[str], transcript: Transcript) -> None:
         rows.append(_row(run))
         transcript.record(_outcome(run))
     if rows:
-        transcript.show(_table(rows))
+        transcript.show(Table(HEADINGS, tuple(rows), "<<>><").text(terminal_columns()))
     else:
         transcript.show(f"no runs under {selection.root}")
 
 
-def _size(run: Run) -> int:
+def _size(run: "Run") -> int:
     return sum(record.size for stage in run.stages.values() for record in stage.outputs.values())
 
 
-def _outcome(run: Run) -> Outcome:
+def _outcome(run: "Run") -> Outcome:
     seconds = sum(stage.seconds for stage in run.stages.values())
     details = {"stages": list(run.stages), "bytes": _size(run)}
     return Outcome(tuple(run.stages)[-1], run.name, run.path, "listed", seconds, None, details)
 
 
-def _row(run: Run) -> tuple[str, ...]:
+def _row(run: "Run") -> tuple[str, ...]:
     made = max(str(stage.provenance.get("made", "")) for stage in run.stages.values())
     seconds = sum(stage.seconds for stage in run.stages.values())
     when, last = made[:16].replace("T", " "), tuple(run.stages)[-1]
     return run.name, last, readable_bytes(_size(run)), duration(seconds), when
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> str:
-    headings = ("run", "done up to", "size", "took", "made")
-    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
-    rule = tuple("-" * width for width in widths)
-    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in (headings, rule, *rows))
-    return fit("\n".join(lines), terminal_columns())

@@ -1,5 +1,6 @@
 """The command `rmtgen`: its commands, its stages, `--help` and `--version`."""
 
+import contextlib
 import importlib
 import os
 import sys
@@ -7,7 +8,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 from rmtgen import __version__
-from rmtgen.errors import UsageError, did_you_mean
+from rmtgen.errors import RmtgenError, UsageError, did_you_mean
 from rmtgen.runs.graph import STAGES
 
 COMMANDS: Mapping[str, str] = {
@@ -34,7 +35,7 @@ examples
   rmtgen run demo                              real digits, offline, in minutes
   rmtgen plan demo                             what that will cost
   rmtgen run model=resnet50 dataset=cifar100 download=true
-  rmtgen run my/experiment.yaml --stage risk   up to a stage
+  rmtgen run my/experiment.yaml --stage risk   the stages up to risk, no further
   rmtgen run demo ridges=0,1e-6:10:15          other ridges on the same features
   rmtgen run --help                            every field, with its default
 
@@ -53,12 +54,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command in STAGES:
         return importlib.import_module("rmtgen.cli.run").main_stage(command, words)
     if command in ("-h", "--help", "help"):
-        print(HELP.format(commands=_described(COMMANDS), stages=_described(_summaries())))
-        return 0
+        return _show(HELP.format(commands=_described(COMMANDS), stages=_described(_summaries())))
     if command in ("-V", "--version"):
-        print(f"rmtgen {__version__}")
-        return 0
+        return _show(f"rmtgen {__version__}")
     return _refuse(command, words)
+
+
+def _show(text: str) -> int:
+    """Print a text; the exit code."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        with contextlib.suppress(OSError):
+            sys.stdout.close()  # so that the interpreter does not try again at its end
+        return RmtgenError.exit_code
+    return 0
 
 
 def _summaries() -> dict[str, str]:

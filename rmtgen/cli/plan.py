@@ -1,22 +1,28 @@
 """`rmtgen plan`: what a configuration will cost, before anything runs."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from rmtgen.cli.arguments import experiment_parser, next_command, parse
 from rmtgen.cli.outcome import run_command
-from rmtgen.cli.terminal import Transcript, duration, fit, terminal_columns
-from rmtgen.report.wording import shorten
+from rmtgen.cli.terminal import Transcript, terminal_columns
 from rmtgen.runs.config import Config
 from rmtgen.runs.manifest import Manifest
 from rmtgen.runs.rundir import RunDir
 from rmtgen.stages.engine import Outcome
 from rmtgen.stages.progress import HASH
-from rmtgen.units import readable_bytes
+from rmtgen.tables import Table, shorten, wrapped
+from rmtgen.units import duration, readable_bytes
 
 if TYPE_CHECKING:
     from rmtgen.stages.cost import StageCost
+
+INDENT = "  "
+"""Indentation of the stages of a run."""
+NOTABLE_LOAD = 1.5
+"""Load from which on the time on the machine as it is now is shown too."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -31,10 +37,11 @@ def _plan(arguments: Sequence[str], transcript: Transcript) -> None:
     estimates = [_plan_run(config, transcript) for config in runs]
     seconds = sum(seconds for seconds, _ in estimates)
     loaded = sum(seconds * load for seconds, load in estimates)
-    said = f"{len(runs)} run(s), about {duration(seconds)} on this machine with nothing else to do"
-    if loaded > 1.5 * seconds:
-        said += f", {duration(loaded)} as it is loaded now"
-    transcript.show(fit(f"{said}; what is cached costs nothing.", terminal_columns()))
+    total = f"{len(runs)} run(s), about {duration(seconds)} on this machine with nothing else to do"
+    if loaded > NOTABLE_LOAD * seconds:
+        total += f", {duration(loaded)} as it is loaded now"
+    total += "; what is cached costs nothing."
+    transcript.show("\n".join(wrapped([total], terminal_columns())))
     transcript.next_command = next_command(request, ["run"], "all")
 
 
@@ -60,28 +67,28 @@ def _plan_run(config: Config, transcript: Transcript) -> tuple[float, float]:
         details["entk"] = {
             key: getattr(kernel, key) for key in ("pairs", "images", "flops", "memory_bytes")
         }
-        transcript.show(f"{kernel}\n")
-    transcript.show(_table(found.stages, took))
+        transcript.show(f"{kernel.table().text(columns)}\n")
+    stages = _table(found.stages, took).text(columns and columns - len(INDENT))
+    transcript.show(f"{textwrap.indent(stages, INDENT)}\n")
     seconds = round(found.seconds, 3)
     transcript.record(Outcome("plan", name, path, "planned", seconds, None, details))
     return found.seconds, found.load
 
 
-def _table(costs: Mapping[str, "StageCost"], took: Mapping[str, float | None]) -> str:
-    """A line per stage, and their sum."""
-    headings = ("FLOPs", "peak RAM", "disk", "time", "it took")
-    lines = [f"  {'stage':<10}{headings[0]:>10}" + "".join(f"{h:>12}" for h in headings[1:])]
-    for stage, cost in costs.items():
-        done = took[stage]
-        cells = (
+def _table(costs: Mapping[str, "StageCost"], took: Mapping[str, float | None]) -> Table:
+    """One row per stage, and their sum."""
+    rows = [
+        (
+            stage,
+            f"{cost.flops:.1e}",
             readable_bytes(cost.ram),
             readable_bytes(cost.disk),
             duration(cost.seconds),
-            "–" if done is None else duration(done),
+            "–" if took[stage] is None else duration(took[stage]),
         )
-        row = "".join(f"{cell:>12}" for cell in cells)
-        lines.append(f"  {stage:<10}{cost.flops:>10.1e}{row}")
+        for stage, cost in costs.items()
+    ]
     disk = sum(cost.disk for cost in costs.values())
     seconds = sum(cost.seconds for cost in costs.values())
-    lines.append(f"  {'total':<32}{readable_bytes(disk):>12}{duration(seconds):>12}\n")
-    return "\n".join(lines)
+    total = ("total", "", "", readable_bytes(disk), duration(seconds), "")
+    return Table(("stage", "FLOPs", "peak RAM", "disk", "time", "it took"), (*rows, total))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rmtgen.cli.arguments import EXIT_CODES, Parser
+from rmtgen.cli.arguments import EXIT_CODES, JSON_HELP, Parser
 from rmtgen.errors import MissingInputError, UsageError, did_you_mean
 from rmtgen.runs.config import FIELDS
 from rmtgen.runs.graph import RUN_STAGES
@@ -59,8 +59,6 @@ def results_parser(command: str, description: str) -> Parser:
         usage=f"rmtgen {command} [RUN ...] [output=DIR] [--json]",
         description=description,
         epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument(
         "words",
@@ -72,7 +70,7 @@ def results_parser(command: str, description: str) -> Parser:
     parser.add_argument(
         "--output", metavar="DIR", help=f"where results are [{FIELDS['output'].default}]"
     )
-    parser.add_argument("--json", action="store_true", help="one line of JSON on stdout, no more")
+    parser.add_argument("--json", action="store_true", help=JSON_HELP)
     return parser
 
 

@@ -1,6 +1,5 @@
 """`rmtgen run`: the stages of every run of an experiment, in one process."""
 
-import shlex
 from collections.abc import Sequence
 
 from rmtgen.cli.arguments import Request, experiment_parser, next_command, parse
@@ -19,7 +18,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(arguments: Sequence[str], transcript: Transcript) -> None:
-    parser = experiment_parser("run", "Run every stage; one that is done says `cached`.")
+    description = "Run every stage in one process; one that is done says `cached`."
+    parser = experiment_parser("run", description, ["[--stage NAME]"])
     parser.add_argument(
         "--stage", metavar="NAME", default=LAST, help=f"the last stage to run [{LAST}]"
     )
@@ -65,8 +65,3 @@ def _following(stage: str, request: Request) -> str | None:
         if any(folder.needs(name) for folder in directories(name, request.experiment)):
             return name
     return None
-
-
-def open_command(page: object) -> str:
-    """The command that opens a page."""
-    return shlex.join(["open", str(page)])

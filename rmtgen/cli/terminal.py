@@ -1,15 +1,12 @@
-"""What a command shows: results on stdout, a row a run; the log, the bar and what to type next on
-stderr.
+"""What a command shows: results on stdout; the log, the bar and the next command on stderr.
 
-Colour, bars and the hint are for people: each is shown only where its stream is a terminal. For
-programs, `--json` puts one line on stdout and nothing else there.
+Colour, bars and the next command are shown only where their stream is a terminal. For programs,
+`--json` puts one line on stdout and nothing else there.
 """
 
 import contextlib
-import itertools
 import json
 import os
-import re
 import shlex
 import shutil
 import sys
@@ -17,17 +14,14 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO, TypeVar
+from typing import TextIO
 
-from rmtgen.report.wording import shorten
+from rmtgen.report.summary import SUMMARY, Summary
 from rmtgen.runs.manifest import plain
 from rmtgen.stages.engine import Outcome
 from rmtgen.stages.progress import HASH, capable
-
-if TYPE_CHECKING:
-    pass
-
-T = TypeVar("T")
+from rmtgen.tables import shorten
+from rmtgen.units import duration
 
 STYLES = {"bold": "1", "dim": "2", "red": "31", "yellow": "33"}
 LOG_COLOURS = {"error": "red", "warning": "yellow"}
@@ -40,18 +34,17 @@ STATUS_WORDS = {
 }
 """Words in the place of seconds, for a result that was not computed now."""
 STAGE_WIDTH = 9
-"""Columns of a row before the run's name: the longest stage and a space."""
+"""Columns of text of the stage: the longest name and a space."""
 TIME_WIDTH = 8
+"""Columns of text of the time."""
 WHAT_WIDTH = 27
-"""Columns kept for what was done: `5000 images × 1280 features`."""
+"""Columns of text kept for what was done, such as `5000 images × 1280 features`."""
 NARROWEST = 12
-"""Columns of a name that are never given up."""
+"""Columns of text that a name keeps, however narrow the terminal is."""
 
 
 def coloured(stream: TextIO) -> bool:
-    """Whether a stream shows colour: a terminal that can, and nobody said no
-    (https://no-color.org).
-    """
+    """Whether a stream shows colour: a capable terminal, and no NO_COLOR (no-color.org)."""
     return capable(stream) and not os.environ.get("NO_COLOR")
 
 
@@ -61,8 +54,11 @@ def paint(text: str, style: str, stream: TextIO) -> str:
 
 
 def note(text: str, kind: str = "") -> None:
-    """One line of log on stderr, above a bar that is shown there; `kind` is a key of `LOG_COLOURS`
-    or nothing.
+    """Write one line of log to stderr, above a bar that is shown there.
+
+    Args:
+        text: The line.
+        kind: A key of `LOG_COLOURS`, or empty.
     """
     label = f"{paint(f'{kind}:', LOG_COLOURS[kind], sys.stderr)} " if kind else ""
     with _bar_aside():
@@ -131,12 +127,12 @@ class Transcript:
 
     def show_report(self, folder: Path) -> None:
         """Show the summary of a report, and the command that opens its page."""
-        summary = (folder / "summary.txt").read_text(encoding="utf-8")
-        self.show(f"\n{fit(summary.rstrip(), terminal_columns())}\n")
+        stored = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        self.show(f"\n{Summary.from_json(stored).text(terminal_columns())}\n")
         self.show_next(shlex.join(["open", str(folder / "report.html")]))
 
     def show_next(self, command: str) -> None:
-        """Show what to type next as part of the result, also where nobody watches."""
+        """Show what to type next as part of the result, also where stdout is no terminal."""
         self.next_command, self._next_shown = command, True
         self.show(command, "bold")
 
@@ -174,16 +170,10 @@ def terminal_columns() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-def duration(seconds: float) -> str:
-    """Seconds as people say them."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 def _row(outcome: Outcome, name_width: int, columns: int | None) -> str:
-    """Stage, run, seconds or `cached`, and what was done; where that does not fit it has a line of
-    its own, or none if it is no news.
+    """Stage, run, seconds or a word of `STATUS_WORDS`, and what was done.
+
+    What was done has a line of its own where it does not fit, or none if nothing was computed.
     """
     time = STATUS_WORDS.get(outcome.status) or duration(outcome.seconds)
     name, what = shorten(outcome.name, name_width, HASH), outcome.headline or ""
@@ -199,68 +189,14 @@ def _row(outcome: Outcome, name_width: int, columns: int | None) -> str:
 
 
 def _name_width(names: Sequence[str], columns: int | None) -> int:
-    """Columns of the names: beside what was done if that tells them apart, else as many as a row
-    has.
+    """Columns of the names: the room beside what was done if shortened names differ there.
+
+    Where they do not, a name takes the room of the whole row.
     """
     longest = max(map(len, names))
     if columns is None:
         return longest
     room = max(NARROWEST, columns - STAGE_WIDTH - TIME_WIDTH - 2)
     beside = max(NARROWEST, room - WHAT_WIDTH - 2)
-    told_apart = len({name[: beside - HASH - 1] for name in names}) == len(names)
-    return min(longest, beside if told_apart else room)
-
-
-def fit(text: str, columns: int | None) -> str:
-    """Tables and notes made for 100 columns, in fewer: a table's gaps and first column give way,
-    then its last columns; notes wrap anew.
-    """
-    if columns is None:
-        return text
-    blocks = (block.splitlines() for block in text.split("\n\n"))
-    return "\n\n".join("\n".join(_fit_block(block, columns)) for block in blocks)
-
-
-def _fit_block(lines: list[str], columns: int) -> list[str]:
-    """A table, known by the dashes under its headings, and the notes after it."""
-    rule = lines[1] if len(lines) > 1 and set(lines[1]) == {"-", " "} else ""
-    spans = [match.span() for match in re.finditer("-+", rule)]
-    gaps = [slice(end, start) for (_, end), (start, _) in itertools.pairwise(spans)]
-    rows = list(
-        itertools.takewhile(lambda line: gaps and all(line[gap].isspace() for gap in gaps), lines)
-    )
-    fits = max(map(len, rows), default=0) <= columns
-    table = (
-        rows
-        if fits
-        else _narrowed([[row[start:end] for start, end in spans] for row in rows], columns)
-    )
-    return [*table, *_wrapped(lines[len(rows) :], columns)]
-
-
-def _narrowed(cells: list[list[str]], columns: int) -> list[str]:
-    """The table, one space between columns; the names of those that there is no room for, under it."""
-    widths = [len(dashes) for dashes in cells[1]]
-    first = min(widths[0], max(NARROWEST, columns - sum(width + 1 for width in widths[1:])))
-    ends = itertools.accumulate(width + 1 for width in widths[1:])
-    kept = 1 + sum(first + end <= columns for end in ends)
-    names = [shorten(row[0].rstrip(), first).ljust(first) for row in cells]
-    names[1] = "-" * first
-    left_out = ", ".join(heading.strip() for heading in cells[0][kept:])
-    rows = (" ".join([name, *row[1:kept]]).rstrip() for name, row in zip(names, cells, strict=True))
-    return [*rows, *([f"no room for {left_out}"] if left_out else [])]
-
-
-def _wrapped(lines: list[str], columns: int) -> list[str]:
-    """Notes whose lines after the first are indented, wrapped anew."""
-    notes: list[str] = []
-    for line in lines:
-        if line.startswith("  ") and notes:
-            notes[-1] += f" {line.strip()}"
-        else:
-            notes.append(line)
-    wrapped = (
-        textwrap.wrap(note, columns, subsequent_indent="  ", break_on_hyphens=False)
-        for note in notes
-    )
-    return [line for lines in wrapped for line in lines]
+    distinct = len({name[: beside - HASH - 1] for name in names}) == len(names)
+    return min(longest, beside if distinct else room)

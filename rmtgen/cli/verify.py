@@ -8,7 +8,6 @@ from rmtgen.cli.results import results_parser, select
 from rmtgen.cli.terminal import Transcript, note
 from rmtgen.errors import CorruptInputError, MissingInputError, RmtgenError
 from rmtgen.runs.manifest import FileRecord, Manifest
-from rmtgen.runs.run import load_run
 from rmtgen.runs.rundir import damaged_output
 from rmtgen.stages.engine import Outcome
 
@@ -36,11 +35,14 @@ def _verify(arguments: Sequence[str], transcript: Transcript) -> None:
 
 def _checked(folder: Path, transcript: Transcript) -> RmtgenError | None:
     """Check one run, and show each sound stage; the first problem."""
+    from rmtgen.runs.run import load_run  # it imports pandas, which `--help` does without
+
     try:
         for stage, manifest in load_run(folder).stages.items():
             _check(folder, manifest)
             size = sum(record.size for record in manifest.outputs.values())
-            said = f"{len(manifest.outputs)} files, {size:,} bytes"
+            count = len(manifest.outputs)
+            said = f"{count} file{'s' if count > 1 else ''}, {size:,} bytes"
             transcript.add(Outcome(stage, folder.name, folder, "verified", manifest.seconds, said))
     except RmtgenError as error:
         return error

@@ -149,15 +149,22 @@ def _field(
     """Declare a field of `Config`.
 
     Args:
-        default: Default value.
+        default: Default value, as YAML or the command line gives it.
         parse: Function from what YAML or the command line gives to the value; raises `UsageError`.
         stages: Stages whose own result the field can change.
         text: Help text.
         option: Leave the field out of the hashes where it is None, so that a new field changes no
             hash of an earlier run.
     """
-    metadata = {"parse": parse, "stages": tuple(stages), "help": text, "option": option}
-    return dataclasses.field(default=default, metadata=metadata)
+    written = "none" if default is None else str(default)
+    metadata = {
+        "parse": parse,
+        "default": written.lower() if isinstance(default, bool) else written,
+        "stages": tuple(stages),
+        "help": text,
+        "option": option,
+    }
+    return dataclasses.field(default=parse(default), metadata=metadata)
 
 
 def kernel_label(kernel: str, heads: int | None = None, projection: int | None = None) -> str:
@@ -191,7 +198,10 @@ class Config:
         "draw pool and test set class-balanced (trials stay plain shuffles of the pool)",
     )
     on_corrupt: str = _field(
-        "refuse", _one_of("refuse", "skip"), ("extract",), "what to do with damaged image files"
+        "refuse",
+        _one_of("refuse", "skip"),
+        ("extract",),
+        "what to do with damaged image files: refuse or skip",
     )
     model: str = _field(
         "resnet50",
@@ -203,7 +213,7 @@ class Config:
         "pretrained",
         _one_of("pretrained", "random"),
         ("extract",),
-        "weights; several make several runs",
+        "weights: pretrained or random; both make two runs",
     )
     weights: str | None = _field(
         None,
@@ -225,7 +235,10 @@ class Config:
         "images in a forward pass, and in a resumable part of the features",
     )
     fp32_precision: str = _field(
-        "ieee", _one_of("ieee", "tf32"), ("extract", "gram"), "float32 products on CUDA"
+        "ieee",
+        _one_of("ieee", "tf32"),
+        ("extract", "gram"),
+        "float32 products on CUDA: ieee or tf32",
     )
     kernel: str = _field(
         "features",
@@ -264,14 +277,17 @@ class Config:
     )
     tile: int = _field(1024, _whole(16), ("gram",), "edge of a tile of the Gram matrix, in samples")
     targets: str = _field(
-        "centered", _one_of("onehot", "centered", "intercept"), _SOLVES, "label coding"
+        "centered",
+        _one_of("onehot", "centered", "intercept"),
+        _SOLVES,
+        "label coding: onehot, centered or intercept",
     )
     sizes: tuple[int, ...] | str = _field(
         "auto", _sizes, _SOLVES, "sample sizes n; auto: 8 in geometric steps up to train"
     )
     trials: int = _field(3, _whole(1), _SOLVES, "seeded shuffles of the pool at each size")
     ridges: tuple[float, ...] = _field(
-        parse_grid("0,1e-8:1e2:21", integers=False),
+        "0,1e-8:1e2:21",
         lambda value: parse_grid(value, integers=False),
         ("risk",),
         "ridges relative to tr K/N; low:high:count is a geometric range",
@@ -290,7 +306,7 @@ class Config:
         None, _optional(_whole(0, 256)), (), "processes that decode images; none: chosen by device"
     )
     memory: int = _field(
-        parse_bytes("4GiB"),
+        "4GiB",
         parse_bytes,
         (),
         "budget of the entk and of the batched eigensolves, as in 4GiB",

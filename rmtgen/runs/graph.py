@@ -76,7 +76,7 @@ STAGES: Mapping[str, Stage] = {
         needed=solves_gram,
     ),
     "spectrum": Stage(
-        summary="features or Gram matrix -> eigenvalues, target coefficients: spectrum.h5",
+        summary="features or Gram matrix -> eigenvalues, coefficients: spectrum.h5",
         files=("spectrum.h5",),
     ),
     "risk": Stage(
@@ -84,13 +84,13 @@ STAGES: Mapping[str, Stage] = {
         files=("risk.csv", "curve.csv"),
     ),
     "theory": Stage(
-        summary="spectrum, risk, pool -> what predicts the risk: theory.csv, theory.h5",
+        summary="spectrum, risk, pool -> predicted risk: theory.csv, theory.h5",
         files=("theory.csv", "theory.h5"),
         reads=lambda config: (*_pool(config), "spectrum", "risk"),
     ),
     "report": Stage(
         summary="spectrum, risk, theory of all runs -> report.html, figures",
-        files=("report.html", "summary.txt", "theories.csv", "figures/"),
+        files=("report.html", "summary.json", "summary.txt", "theories.csv", "figures/"),
         reads=lambda config: ("spectrum", "risk", "theory"),
         joint=True,
     ),

@@ -25,7 +25,6 @@ from rmtgen.errors import (
 )
 from rmtgen.runs.config import Config
 from rmtgen.runs.graph import STAGES
-from rmtgen.runs.inputs import local_inputs
 from rmtgen.runs.manifest import FileRecord, Manifest
 from rmtgen.store import durable
 
@@ -268,6 +267,9 @@ class RunDir(ResultDir):
         """The error for an input file that is another one now; a missing one is none."""
         if manifest.stage != "extract":
             return None
+        # here, because it imports NumPy and Pillow, which `--help` and a report do without
+        from rmtgen.runs.inputs import local_inputs
+
         for role, path in local_inputs(self.config).items():
             record = manifest.inputs.get(role)
             if record is None or not record.still_describes(path):

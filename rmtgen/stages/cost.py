@@ -10,15 +10,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 
 from rmtgen.device import default_device
-from rmtgen.models.backbones import Backbone, load_backbone
 from rmtgen.ridge.kernel import FeatureKernel, GramKernel
 from rmtgen.ridge.problem import Cost, Problem
 from rmtgen.runs.config import Config
 from rmtgen.runs.graph import RUN_STAGES, STAGES, solves_gram
+
+if TYPE_CHECKING:
+    from rmtgen.models.backbones import Backbone
 
 PROBE = 1024
 """Edge of the matrices whose product is timed."""
@@ -130,8 +133,11 @@ class Workload:
         return self.rates.device
 
     @cached_property
-    def backbone(self) -> Backbone:
+    def backbone(self) -> "Backbone":
         """The backbone with random weights, which cost the same as pretrained ones."""
+        # here, because it imports timm and torchvision, which most stages do without
+        from rmtgen.models.backbones import load_backbone
+
         return load_backbone(self.config.model, init="random", img_size=self.config.img_size)
 
     @property

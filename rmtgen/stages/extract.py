@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rmtgen.datasets import Split
 from rmtgen.device import default_device
-from rmtgen.kernels.entk import Entk, Joined, Sketch, sketch_error
+from rmtgen.kernels.entk import Entk, Sketch, sketch_error
 from rmtgen.models.backbones import Backbone
 from rmtgen.models.features import TransformedImages, feature_batches, place
 from rmtgen.runs.config import Config
@@ -18,7 +18,7 @@ from rmtgen.runs.inputs import local_inputs
 from rmtgen.runs.manifest import FileRecord
 from rmtgen.stages.cost import StageCost, Workload
 from rmtgen.stages.engine import Job, Result
-from rmtgen.stages.loading import open_backbone, open_images, placeholder
+from rmtgen.stages.loading import joint_images, open_backbone, open_images, placeholder
 from rmtgen.store import durable
 from rmtgen.store.feature_store import FeatureLayout, FeatureStore
 
@@ -105,7 +105,7 @@ def _features(job: Job, backbone: Backbone, split: Split, _store: FeatureStore) 
 
 def _sketches(job: Job, backbone: Backbone, split: Split, store: FeatureStore) -> Make:
     config = job.config
-    images = Joined(*(TransformedImages(part, backbone) for part in (split.train, split.test)))
+    images = joint_images(backbone, split)
     options = _kernel_options(config)
     sketch = Sketch(backbone.model, images, config.projection, seed=config.seed, **options)
 

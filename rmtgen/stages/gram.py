@@ -6,14 +6,13 @@ import torch
 from rmtgen.datasets import Split
 from rmtgen.device import default_device
 from rmtgen.errors import StaleInputError
-from rmtgen.kernels.entk import Entk, Joined, Plan
+from rmtgen.kernels.entk import Entk, Plan
 from rmtgen.kernels.entk.plan import plan_blocks
 from rmtgen.kernels.linear import linear_block
-from rmtgen.models.features import TransformedImages
 from rmtgen.runs.config import Config
 from rmtgen.stages.cost import StageCost, Workload
 from rmtgen.stages.engine import Job, Result
-from rmtgen.stages.loading import open_backbone, open_images, placeholder
+from rmtgen.stages.loading import joint_images, open_backbone, open_images, placeholder
 from rmtgen.store.feature_store import FeatureStore
 from rmtgen.store.gram_store import GramLayout, GramStore, Tile
 
@@ -74,7 +73,7 @@ class _Tangent:
         config, split = job.config, open_images(job.config)
         _check_labels(job, features, split)
         backbone = open_backbone(config, head="random")
-        images = Joined(*(TransformedImages(part, backbone) for part in (split.train, split.test)))
+        images = joint_images(backbone, split)
         self.kernel = Entk(
             backbone.model,
             images,

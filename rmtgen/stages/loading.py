@@ -2,9 +2,12 @@
 
 import logging
 
+from torch.utils.data import ConcatDataset
+
 from rmtgen.datasets import Split, load_split
-from rmtgen.kernels.entk.plan import Noise
+from rmtgen.kernels.entk.plan import RandomImages
 from rmtgen.models.backbones import Backbone, load_backbone
+from rmtgen.models.features import TransformedImages
 from rmtgen.runs.config import Config
 
 log = logging.getLogger(__name__)
@@ -42,7 +45,12 @@ def open_images(config: Config) -> Split:
     return split
 
 
-def placeholder(config: Config) -> tuple[Backbone, Noise]:
+def joint_images(backbone: Backbone, split: Split) -> ConcatDataset:
+    """The images as the backbone takes them, those of training first."""
+    return ConcatDataset([TransformedImages(part, backbone) for part in (split.train, split.test)])
+
+
+def placeholder(config: Config) -> tuple[Backbone, RandomImages]:
     """The backbone under its heads with random weights, and images of noise: they cost the same."""
     backbone = load_backbone(
         config.model,
@@ -51,4 +59,4 @@ def placeholder(config: Config) -> tuple[Backbone, Noise]:
         heads=config.heads or 1,
         img_size=config.img_size,
     )
-    return backbone, Noise(config.train + config.test, backbone.input_size)
+    return backbone, RandomImages(config.train + config.test, backbone.input_size)

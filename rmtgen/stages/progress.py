@@ -4,7 +4,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-from rmtgen.report.wording import shorten
+from rmtgen.tables import shorten
 
 if TYPE_CHECKING:
     from tqdm import tqdm

@@ -1,16 +1,14 @@
 """Stage `report`: spectrum, risk and theory of several runs -> page, figures and tables."""
 
-from rmtgen.report.figures import save_figures
+import json
+
+from rmtgen.report.charts import make_charts
+from rmtgen.report.figure_files import save_figures
 from rmtgen.report.loading import load_result
 from rmtgen.report.page import render_page
-from rmtgen.report.results import format_table, summary_table
-from rmtgen.report.theories import (
-    flat_scores,
-    format_notes,
-    format_theories,
-    theory_notes,
-    theory_scores,
-)
+from rmtgen.report.run_set import RunSet
+from rmtgen.report.summary import SUMMARY
+from rmtgen.report.theory_scores import flat_scores
 from rmtgen.runs.columns import write_table
 from rmtgen.runs.manifest import plain
 from rmtgen.runs.rundir import ReportDir
@@ -18,35 +16,32 @@ from rmtgen.stages.engine import Job, Result
 from rmtgen.store import durable
 
 STEPS = 3
-"""Steps of the bar after the runs are read: figures, page, tables."""
+"""Number of steps of the bar after the runs are read: figures, page, tables."""
+TEXT_WIDTH = 100
+"""Columns of text of summary.txt."""
 
 
 def work(job: Job) -> Result:
     """Draw the figures and the page, and write the tables."""
-    report = job.directory
+    report, folder = job.directory, job.folder
     if not isinstance(report, ReportDir):
         raise TypeError("a report works on a ReportDir")
     total = len(report.runs) + STEPS
-    results = [load_result(run) for run in job.progress(report.runs, total, "step")]
-    figures = save_figures(results, report.path / "figures")
+    runs = RunSet.of([load_result(run) for run in job.progress(report.runs, total, "step")])
+    charts = make_charts(runs)
+    figures = save_figures(charts, folder / "figures")
     job.bar.update()
-    charts = [figure.chart for figure in figures]
-    page = render_page(results, charts, report.title, report.omitted)
-    durable.write_text(report.path / "report.html", page)
+    page = render_page(runs, charts, report.title, report.omitted)
+    durable.write_text(folder / "report.html", page)
     job.bar.update()
-    scores, table = theory_scores(results), summary_table(results)
-    theories = write_table(
-        report.path / "theories.csv", flat_scores(scores), "how a theory ranks and scales"
-    )
-    parts = (format_table(table), format_theories(scores), format_notes(theory_notes(results)))
-    summary = "\n\n".join(part for part in parts if part) + "\n"
-    durable.write_text(report.path / "summary.txt", summary)
+    title = "how a theory ranks and scales"
+    tables = write_table(folder / "theories.csv", flat_scores(runs.scores), title)
+    stored = json.dumps(runs.summary.as_json(), indent=1, ensure_ascii=False)
+    durable.write_text(folder / SUMMARY, stored + "\n")
+    durable.write_text(folder / "summary.txt", runs.summary.text(TEXT_WIDTH) + "\n")
     job.bar.update()
-    drawn = [
-        path
-        for figure in figures
-        for path in (figure.svg, figure.narrow_svg, figure.png, figure.pdf)
-    ]
-    outputs = [report.path / "report.html", report.path / "summary.txt", *theories, *drawn]
-    details = plain({"summary": table.to_dict("records"), "omitted": report.omitted})
-    return Result(outputs, f"{len(results)} run(s), {len(outputs)} files", details)
+    drawn = [path for figure in figures for path in figure.paths]
+    written = [folder / name for name in ("report.html", SUMMARY, "summary.txt")]
+    outputs = [*written, *tables, *drawn]
+    details = plain({"summary": runs.best_fits.to_dict("records"), "omitted": report.omitted})
+    return Result(outputs, f"{len(report.runs)} run(s), {len(outputs)} files", details)
