@@ -20,6 +20,12 @@ from rmtgen.ridge.columns import CURVE_COLUMNS, RISK_COLUMNS
 from rmtgen.ridge.path import resolve_ridges, ridge_path, ridge_path_features
 from rmtgen.ridge.targets import Targets
 
+CURVE_RIDGES = (1e-5, 1e-3, 1e-1)
+"""Values of δ/tr K of the learning curve, all well above the rounding of a float32 Gram matrix, so
+that one Cholesky factor serves every size."""
+CURVE_SIZES = {True: 200, False: 50}
+"""Numbers of sizes of the learning curve, in geometric steps: many where the sizes share a factor
+(a Gram matrix), fewer where each takes a decomposition (features)."""
 GRAM_COPIES = 6
 """Number of n×n float64 matrices that an eigensolve with its checks holds at its peak."""
 
@@ -163,3 +169,14 @@ class Pool:
         return ridge_path_features(
             self.train[chosen], targets, test_features=self.test, **settings, **grid
         )
+
+
+def dense_sizes(least: int, most: int, *, is_gram: bool) -> Int64[np.ndarray, " t"]:
+    """Sizes of a learning curve dense in n, in geometric steps.
+
+    Args:
+        least: Smallest size.
+        most: Largest size.
+        is_gram: Whether the pool is a Gram matrix, where many sizes share one factor.
+    """
+    return np.unique(np.geomspace(least, most, CURVE_SIZES[is_gram]).round().astype(int))

@@ -7,18 +7,12 @@ import torch
 
 from rmtgen.errors import NumericalError
 from rmtgen.linalg.cells import Cell
-from rmtgen.ridge.pool import Pool
+from rmtgen.ridge.pool import Pool, dense_sizes
 from rmtgen.ridge.targets import Targets, encode_targets
 from rmtgen.runs.config import Config
+from rmtgen.runs.graph import solves_gram
 from rmtgen.store.feature_store import FeatureStore
 from rmtgen.store.gram_store import GramStore
-
-CURVE_RIDGES = (1e-5, 1e-3, 1e-1)
-"""Values of δ/tr K of the learning curve, all well above the rounding of a float32 Gram matrix, so
-that one Cholesky factor serves every size."""
-CURVE_SIZES = {True: 200, False: 50}
-"""Numbers of sizes of the learning curve, in geometric steps: many where the sizes share a factor
-(a Gram matrix), fewer where each takes a decomposition (features)."""
 
 
 def load_pool(folder: Path, config: Config, device: torch.device) -> Pool:
@@ -61,13 +55,6 @@ def cells(config: Config) -> list[Cell]:
     ]
 
 
-def solves_gram(config: Config, dim: int) -> bool:
-    """Whether a run is solved from its Gram matrix: the smaller problem (N ≤ p), or asked for."""
-    return config.solve_from == "gram" or (config.solve_from == "auto" and config.train <= dim)
-
-
 def curve_sizes(config: Config, is_gram: bool) -> np.ndarray:
     """The sizes of the learning curve."""
-    return np.unique(
-        np.geomspace(min(config.sizes), config.train, CURVE_SIZES[is_gram]).round().astype(int)
-    )
+    return dense_sizes(min(config.sizes), config.train, is_gram=is_gram)

@@ -487,7 +487,7 @@ GOOD = {"eigenvalues": [1.0, 0.5], "target_power": [1.0, 1.0], "ridge": 0.1, "n"
         (
             {"target_power": [1.0]},
             UsageError,
-            "target_power needs one value a mode: expected 2, got 1",
+            "target_power needs one value per mode: expected 2, got 1",
         ),
         ({"ridge": -0.5}, UsageError, "ridge must be >= 0: got -0.5"),
         ({"ridge": [0.1, np.nan]}, UsageError, "ridge must be >= 0: got nan"),

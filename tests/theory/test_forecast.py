@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 import rmtgen
 from rmtgen.errors import NumericalError, UsageError
-from rmtgen.linalg.modes import gram_modes, target_spectrum
+from rmtgen.linalg.modes import gram_modes
+from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.theory.effective_ridge import omniscient_risk
 from rmtgen.theory.forecast import (
     EXPONENTS,
@@ -21,7 +22,7 @@ from rmtgen.theory.forecast import (
     resampled_curves,
 )
 from rmtgen.theory.influence import Influence
-from rmtgen.theory.transport import PoolSpectrum, transported
+from rmtgen.theory.transport import pool_sums, transported
 
 NOISE = 0.1
 
@@ -45,7 +46,7 @@ def drawn(size, p, seed, noise=NOISE):
 def influence_of(size, p, seed, noise=NOISE, intercept=False):
     gram, targets = drawn(size, p, seed, noise)
     modes = gram_modes(gram, intercept=intercept)
-    pool = PoolSpectrum.of(target_spectrum(modes, targets))
+    pool = Spectrum.of(modes, targets)
     return Influence.of(pool, modes, torch.from_numpy(targets), deltas(pool))
 
 
@@ -74,7 +75,7 @@ DRAWN = 4
 
 
 @pytest.mark.parametrize(("size", "p"), [(400, 2000), (400, 200)], ids=["wide", "tall"])
-def test_a_pool_foretells_the_best_risk_of_ten_times_its_size(size, p):
+def test_a_pool_predicts_the_best_risk_of_ten_times_its_size(size, p):
     """Four pools: the spread of an error is about 7 %, so 4 standard errors of the mean are 14 %.
 
     An interval that covers 95 % misses two or more of four pools with a chance of 1.4 %.
@@ -97,7 +98,7 @@ def test_a_pool_foretells_the_best_risk_of_ten_times_its_size(size, p):
         assert frame.extrapolated.tolist() == [False] * 4 if p < size else not frame.extrapolated[0]
     assert (
         errors[:, -1] < np.log(known[1] / known[-1])
-    ).all()  # told apart from "as at the size of the pool"
+    ).all()  # distinct from "as at the size of the pool"
 
 
 def test_the_ridge_it_names_is_near_the_best_one(tall):
@@ -133,7 +134,7 @@ def test_a_fixed_ridge_ends_on_a_plateau(tall):
     [(1200, False), (60, False), (1200, True), (60, True)],
 )
 def test_within_the_pool_it_is_transport(p, intercept):
-    """What rests on the measured part of the curves, log-linear between 1,500 points: within 1e-4."""
+    """On the measured part of the curves, log-linear between 1,500 points: within 1e-4."""
     pool = influence_of(240, p, 1, intercept=intercept).pool
     one, compared = curves(pool), 0
     for n in (5, 20, 100, 180, 240):
@@ -222,7 +223,7 @@ def test_the_tail_is_a_power_law():
 
 
 def test_the_measured_part_is_what_the_pool_says(wide):
-    one, sums = curves(wide.pool), wide.pool.sums(deltas(wide.pool))
+    one, sums = curves(wide.pool), pool_sums(wide.pool, deltas(wide.pool))
     kept = one.kappa >= one.trusted
     np.testing.assert_allclose(one.kappa[kept], sums.kappa[-kept.sum() :], rtol=1e-12)
     np.testing.assert_allclose(one.df1[kept], 240 - sums.s1[-kept.sum() :], rtol=1e-12)
@@ -302,13 +303,13 @@ def test_resampled_pools_spread_as_standard_errors_say(tall):
 
 
 def test_resampled_pools_are_those_of_the_samples_drawn(tall):
-    """The same draws, with their twins: what first-order weights foretell is what eigensolves of
+    """The same draws, with their twins: what first-order weights predict is what eigensolves of
     the 30 drawn pools find."""
     gram, targets = drawn(240, 60, 0)
     times = np.random.default_rng(0).multinomial(240, np.full(240, 1 / 240), size=30)
     known = []
     for rows in (np.repeat(np.arange(240), count) for count in times):
-        pool = PoolSpectrum.of(target_spectrum(gram_modes(gram[np.ix_(rows, rows)]), targets[rows]))
+        pool = Spectrum.of(gram_modes(gram[np.ix_(rows, rows)]), targets[rows])
         known.append(np.log(transported(pool, 0.05, 100).risk))
     found = np.log([one.risk(100, 0.05) for one in resampled_curves(tall, 30)])
     assert np.corrcoef(known, found)[0, 1] > 0.9
@@ -404,7 +405,7 @@ def test_a_risk_below_the_floor_takes_infinitely_many_labels(tall):
 
 
 def test_the_public_names_take_numpy():
-    """From a Gram matrix and a vector of labels to the labels that a risk takes, without a tensor."""
+    """From a Gram matrix and a vector of labels to the labels that a risk needs, in NumPy."""
     gram, targets = drawn(300, 80, seed=5)
     pool = rmtgen.pool_influence(rmtgen.gram_modes(gram), targets[:, 0])
     known = influence_of(300, 80, seed=5)
@@ -450,7 +451,7 @@ def test_no_risk_and_an_endless_search_are_refused(tall):
 
 def test_a_pool_without_a_range_to_fit_is_refused():
     """Two clusters of eigenvalues 300 decades apart: the grid steps over the range."""
-    pool = PoolSpectrum(np.array([1e150] + [1e-150] * 31), np.ones(32), 0.0, 32, 0)
+    pool = Spectrum.of_power(np.array([1e150] + [1e-150] * 31), np.ones(32), 0.0, 32)
     with pytest.raises(
         NumericalError, match=r"df1 from N/16 to N/2: got \d of them at N = 32. Take a larger"
     ):

@@ -6,14 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rmtgen.errors import UsageError
-from rmtgen.linalg.modes import gram_modes, target_spectrum
+from rmtgen.linalg.modes import gram_modes
+from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.ridge import ridge_path
 from rmtgen.theory.effective_ridge import effective_ridge
 from rmtgen.theory.forecast import Curves, deltas
 from rmtgen.theory.influence import Influence
+from rmtgen.theory.line_fit import PowerLaw
 from rmtgen.theory.scaling import (
     AGREE,
-    PowerLaw,
     _exponents,
     agree,
     ample_ridge,
@@ -23,7 +24,6 @@ from rmtgen.theory.scaling import (
     scaling_laws,
     subset_decay,
 )
-from rmtgen.theory.transport import PoolSpectrum
 
 A, B = 1.5, 1.8
 SIZE, MODES = 640, 6400
@@ -48,7 +48,7 @@ def drawn(noise, seed=0):
 
 def laws_of(gram, targets):
     modes = gram_modes(gram)
-    pool = PoolSpectrum.of(target_spectrum(modes, targets))
+    pool = Spectrum.of(modes, targets)
     return scaling_laws(
         Influence.of(pool, modes, torch.from_numpy(targets), deltas(pool))
     ).set_index("quantity")
@@ -116,7 +116,7 @@ def test_without_noise_the_exponents_are_those_of_the_population(
     ],
 )
 def test_with_noise_the_best_ridge_learns_more_slowly(noisy, quantity, target, tolerance):
-    """s/(1 + s) in place of s. Told from noise, s has a wide interval: it need only contain its
+    """s/(1 + s) in place of s. Next to noise, s has a wide interval: it need only contain its
     value."""
     row = noisy.loc[quantity]
     assert row.exponent == pytest.approx(target, abs=tolerance)
@@ -211,7 +211,7 @@ def test_a_planted_disagreement_is_noticed(noiseless, risk):
 
 def test_how_far_two_estimates_may_differ():
     """AGREE, half of the interval and two standard errors: .1 + .1 + .04 in all."""
-    law = PowerLaw(1.5, 0.02, 6, 30, 200)
+    law = PowerLaw(1.5, 0.02, 1.0, 6, 30, 200)
     assert agree((1.5 + AGREE + 0.139, 1.4, 1.6), law)
     assert not agree((1.5 + AGREE + 0.141, 1.4, 1.6), law)
     assert agree((1.5 - AGREE - 0.139, 1.4, 1.6), law)
@@ -290,7 +290,7 @@ def test_measured_slopes_agree_with_those_of_the_pool(clean):
     gram, targets = clean
     risk = risk_of(gram, targets, trials=30)
     modes = gram_modes(gram)
-    pool = PoolSpectrum.of(target_spectrum(modes, targets))
+    pool = Spectrum.of(modes, targets)
     influence = Influence.of(pool, modes, torch.from_numpy(targets), deltas(pool))
     laws = scaling_laws(influence, 0.01)
     found = measured_slopes(risk.assign(test_risk=risk.gcv), laws, 0.01).set_index("quantity")

@@ -10,19 +10,18 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 
 from rmtgen.errors import NumericalError, UsageError
-from rmtgen.linalg.modes import gram_modes, target_spectrum
+from rmtgen.linalg.modes import gram_modes
+from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.ridge import ridge_path
 from rmtgen.theory.effective_ridge import effective_ridge, omniscient_risk
-from rmtgen.theory.transport import COLUMNS, PoolSpectrum, at_delta, transport, transported
+from rmtgen.theory.transport import COLUMNS, at_delta, pool_sums, transport, transported
 
 cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 intercepts = pytest.mark.parametrize("intercept", [False, True], ids=["plain", "intercept"])
 
 
 def pool_of(case, intercept=False):
-    return PoolSpectrum.of(
-        target_spectrum(gram_modes(case.gram, intercept=intercept), case.targets)
-    )
+    return Spectrum.of(gram_modes(case.gram, intercept=intercept), case.targets)
 
 
 def centred_rank(case, intercept):
@@ -231,7 +230,7 @@ def test_an_infinite_ridge_predicts_nothing(intercept):
 @pytest.mark.parametrize(("rank", "n"), [(2, 3), (3, 33), (20, 30)])
 def test_a_tiny_ridge_past_the_rank(rank, n, ridge):
     """δ = nλ(N − rank)/(n − rank), the least squares of the ridgeless limit."""
-    pool = PoolSpectrum(np.ones(rank), np.ones(rank), 2.0, 40, 40 - rank)
+    pool = Spectrum.of_power(np.ones(rank), np.ones(rank), 2.0, 40)
     found = transported(pool, ridge, n)
     assert found.delta == pytest.approx(n * ridge * (40 - rank) / (n - rank), rel=1e-11, abs=0)
     assert found.risk == pytest.approx(2 / (40 - rank) * n / (n - rank), rel=1e-12)
@@ -239,7 +238,7 @@ def test_a_tiny_ridge_past_the_rank(rank, n, ridge):
 
 def test_two_clusters_ten_decades_apart():
     """5δ/(1 + δ) + 10δ/(1e-10 + δ) = 10 without a ridge: δ² = 2e-10 up to δ."""
-    pool = PoolSpectrum(np.array([1.0] * 5 + [1e-10] * 10), np.ones(15), 0.0, 15, 0)
+    pool = Spectrum.of_power(np.array([1.0] * 5 + [1e-10] * 10), np.ones(15), 0.0, 15)
     found = transported(pool, 0, 5)
     assert found.delta == pytest.approx(np.sqrt(2e-10), rel=1e-4, abs=0)
     assert 5 - found.df2 == pytest.approx(10 * found.delta, rel=1e-4, abs=0)
@@ -251,10 +250,10 @@ def test_two_clusters_ten_decades_apart():
 def test_beyond_the_pool_the_floor_is_what_stays():
     pool = pool_of(POWER_LAW)
     found = at_delta(pool, np.full(3, 0.1), np.array([30.0, 1e3, 1e9]), (3,))
-    df2 = ((pool.values / (pool.values + 0.1)) ** 2).sum()
+    df2 = ((pool.eigenvalues / (pool.eigenvalues + 0.1)) ** 2).sum()
     assert (np.diff(found.risk) < 0).all()
     assert found.risk[2] == pytest.approx(found.floor[2], rel=1e-6)
-    weights = 0.1 / (pool.values + 0.1)
+    weights = 0.1 / (pool.eigenvalues + 0.1)
     assert found.floor[0] == pytest.approx(
         (weights**2 @ pool.power) / (weights**2).sum(), rel=1e-12
     )
@@ -340,7 +339,7 @@ def test_the_risk_is_a_sum_over_outputs(case, intercept):
 @pytest.mark.parametrize("case", [TALL, WIDE], ids=lambda case: case.name)
 def test_blocks_of_the_grid_equal_the_whole(case, block, monkeypatch):
     known = grid(case)
-    monkeypatch.setattr(sys.modules[PoolSpectrum.__module__], "BLOCK", block)
+    monkeypatch.setattr(sys.modules[pool_sums.__module__], "BLOCK", block)
     for column in COLUMNS:
         np.testing.assert_allclose(grid(case)[column], known[column], rtol=1e-12, err_msg=column)
 
@@ -389,7 +388,7 @@ def pools():
         features = rng.standard_normal((POOL, len(SIGMA))) * np.sqrt(SIGMA)
         weights = rng.choice([-1.0, 1.0], len(SIGMA)) * np.sqrt(POWER / SIGMA)
         targets = features @ weights + np.sqrt(NOISE) * rng.standard_normal(POOL)
-        made.append(PoolSpectrum.of(target_spectrum(gram_modes(features @ features.T), targets)))
+        made.append(Spectrum.of(gram_modes(features @ features.T), targets))
     return made
 
 
@@ -415,7 +414,7 @@ def test_the_naive_plug_in_is_biased(pools):
     .015."""
     naive = np.array(
         [
-            omniscient_risk(pool.values / POOL, pool.power / POOL, 0, [100, 400, 700])
+            omniscient_risk(pool.eigenvalues / POOL, pool.power / POOL, 0, [100, 400, 700])
             for pool in pools
         ]
     ).mean(axis=0)
