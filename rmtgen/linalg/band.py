@@ -30,7 +30,7 @@ class Band:
     """
 
     matrix: Float64[Tensor, "n n"]
-    factors: list[Tensor]
+    factors: list[Float64[Tensor, "_r _r"]]
 
     @classmethod
     def of_(cls, matrix: Float64[Tensor, "n n"]) -> "Band":

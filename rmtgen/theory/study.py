@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from rmtgen.checks import ridge_values
 from rmtgen.errors import NumericalError, UsageError, warn
 from rmtgen.linalg.cells import Cell
 from rmtgen.linalg.modes import MEMORY, Modes
@@ -20,7 +21,7 @@ from rmtgen.linalg.spectrum import Spectra, Spectrum
 from rmtgen.ridge.columns import RISK_COLUMNS
 from rmtgen.ridge.kernel import GramKernel
 from rmtgen.ridge.pool import CURVE_RIDGES, Pool, dense_sizes
-from rmtgen.ridge.problem import Problem, ridge_values
+from rmtgen.ridge.problem import Problem
 from rmtgen.ridge.targets import Targets
 from rmtgen.theory import registry, representation
 from rmtgen.theory.diagnostics import trust_report
