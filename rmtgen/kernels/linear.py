@@ -1,4 +1,4 @@
-"""The feature kernel k(x, x') = ⟨h(x), h(x')⟩, one block at a time."""
+"""The linear kernel of features, k(x, x') = ⟨h(x), h(x')⟩, block by block."""
 
 import torch
 from jaxtyping import Float, Float64
@@ -8,10 +8,10 @@ from torch import Tensor
 def linear_block(
     rows: Float[Tensor, "a p"], columns: Float[Tensor, "b p"]
 ) -> Float64[Tensor, "a b"]:
-    """XXᵀ between two sets of features, in float64 on the device of `rows`: exact to rounding for
-    float32 features.
+    """The kernel between two sets of features, in float64 on the device of `rows`.
 
-    Where both are the same tensor the block is made exactly symmetric from its lower half.
+    If both are the same tensor, the lower triangle is mirrored, so that the block is exactly
+    symmetric.
     """
     block = rows.double() @ columns.double().T
     if rows is columns:

@@ -1,5 +1,6 @@
-"""Backbones: any timm network, pretrained or with a random initialisation whose branches are alive,
-and the transform that feeds it.
+"""Backbones: timm networks, pretrained or randomly initialised, with their image transforms.
+
+A random initialisation keeps every residual branch active; see `load_backbone`.
 """
 
 import re
@@ -17,32 +18,33 @@ from timm.data import create_transform, resolve_model_data_config
 from torch import Tensor, nn
 from torchvision.transforms import Compose
 
+from rmtgen.datasets.images import to_rgb
 from rmtgen.errors import UsageError, did_you_mean
 from rmtgen.models.weights import find_weights, load_weights, local_weights
 
 __all__ = ["Backbone", "load_backbone", "local_weights"]
 
 _GAIN = re.compile(r"gamma(_?\w+)?|ls\d|layer_scale(_\d)?|scale|gain|skipinit_gain")
-"""The names timm gives to LayerScale and its kin."""
+"""Names of the parameters of LayerScale and similar layers in timm."""
 
 _MISFIT = (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError)
-"""What timm's networks raise, each in its own way, over an image size they cannot take."""
+"""Exceptions that the networks of timm raise for an image size that they do not accept."""
 
 
 @dataclass(frozen=True, eq=False)
 class Backbone:
-    """A network in eval mode with the transform it expects.
+    """A network in eval mode with its image transform.
 
     Attributes:
-        name: timm's name, with its tag if one was given.
-        model: images (b, 3, h, w) to features (b, feature_dim), or to (b, heads) under a random
-            head. Parameters keep `requires_grad`.
-        transform: one PIL image of any mode to a float32 tensor of `input_size`.
-        feature_dim: the width d of the features, measured.
+        name: Name in timm, with its tag if one was given.
+        model: Module from images (b, 3, h, w) to features (b, feature_dim), or to (b, heads) with a
+            random head. Its parameters require a gradient.
+        transform: Function from a PIL image of any mode to a float32 tensor of `input_size`.
+        feature_dim: Dimension d of the features, as measured.
         input_size: (channels, height, width) in pixels.
         init: "pretrained" or "random".
-        source: where the weights came from: a path, "package NAME", "hub REPOSITORY", or "random,
-            seed SEED".
+        source: Origin of the weights: a path, "package NAME", "hub REPOSITORY", or "random, seed
+            SEED".
     """
 
     name: str
@@ -54,9 +56,7 @@ class Backbone:
     source: str
 
     def digest(self) -> str:
-        """BLAKE2b-128 over the name, dtype, shape and bytes of every tensor in the state dict, as
-        hexadecimal digits.
-        """
+        """The BLAKE2b-128 digest of names, dtypes, shapes and bytes of the state dict, in hex."""
         hasher = blake2b(digest_size=16)
         for key, tensor in self.model.state_dict().items():
             hasher.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -76,33 +76,35 @@ def load_backbone(  # noqa: PLR0913 - one public function for one question
     img_size: int | None = None,
     checkpoints: str | Path = "checkpoints",
 ) -> Backbone:
-    """Build a timm network without its classifier, fill it, and measure it. The global random state
-    stays as it was.
+    """A timm network without its classifier, with weights, and its image transform.
 
-    `init="random"` is timm's own initialisation drawn from `init_seed`, except that every gain by
-    which an initialisation shuts a residual branch is set to 1: zeroed norm scales (ResNets, Swin
-    V2), LayerScale, SkipInit and zeroed weight-standardised gains (NFNets). At their defaults the
-    network is nearly a skip connection, and its gradients vanish with its branches.
+    The global random state is unchanged.
+
+    `init="random"` is the initialisation of timm, drawn from `init_seed`, with one exception: every
+    gain whose initial value closes a residual branch is set to 1. These are zeroed norm scales
+    (ResNet, Swin V2), LayerScale, SkipInit, and zeroed gains of weight standardisation (NFNet).
+    With the defaults the network is nearly a skip connection, and the gradients of its branches
+    vanish.
 
     Args:
-        name: any name of timm, with or without a tag.
+        name: Name in timm, with or without a tag.
         init: "pretrained" or "random".
-        weights: a file to load instead of searching; not looked at for `init="random"`.
-        head: None for features; "random" puts `nn.Linear(feature_dim, heads)` on top, torch's
-            default initialisation.
-        heads: number of outputs under that head, each drawn from a seed of its own: `head_seed`,
-            `head_seed` + 1, …
-        head_seed: seed of the first.
-        init_seed: seed of the random initialisation.
-        img_size: side of the square input in pixels. The image's short side is scaled to it and the
-            centre is cut out; networks of a fixed input size are built for it. None: the evaluation
-            transform of timm's data config, unchanged.
-        checkpoints: folder with files `NAME.safetensors` or `NAME.pth`.
+        weights: File to load instead of a search; ignored for `init="random"`.
+        head: None for features; "random" appends `nn.Linear(feature_dim, heads)` with the default
+            initialisation of torch.
+        heads: Number of outputs of that head, drawn from the seeds `head_seed`, `head_seed` + 1, …
+        head_seed: Seed of the first output.
+        init_seed: Seed of the random initialisation.
+        img_size: Side of the square input in pixels. The short side of an image is scaled to it,
+            and the centre is cropped; a network with a fixed input size is built for it. None: the
+            evaluation transform of the data config in timm, unchanged.
+        checkpoints: Folder of files `NAME.safetensors` or `NAME.pth`.
 
     Raises:
-        UsageError: unknown name, init or head, or an `img_size` that the network cannot take.
-        MissingInputError: there are no pretrained weights to be had.
-        CorruptInputError: the weights cannot be read or belong to another architecture.
+        UsageError: The name, `init` or `head` is unknown, or the network does not accept
+            `img_size`.
+        MissingInputError: No pretrained weights can be found.
+        CorruptInputError: The weights cannot be read, or belong to another architecture.
     """
     _check_choices(name, init, head, img_size)
     if heads < 1:
@@ -153,20 +155,19 @@ def _check_choices(name: str, init: str, head: str | None, img_size: int | None)
         raise UsageError(f"head must be None (features) or 'random' (one output), got {head!r}.")
     if img_size is not None and img_size < 1:
         raise UsageError(
-            f"img_size must be at least 1 pixel, got {img_size}. Leave it out for the size {name}"
-            " was made for."
+            f"img_size must be at least 1 pixel, got {img_size}. Leave it out for the default size"
+            f" of {name}."
         )
 
 
 def _build(name: str, seed: int, img_size: int | None) -> nn.Module:
-    """The network without classifier, drawn from `seed`, in eval mode."""
+    """The network without its classifier, initialised from `seed`, in eval mode."""
     published = timm.get_pretrained_cfg(name)
     fixed = published is not None and published.fixed_input_size
     size = {"img_size": img_size} if img_size is not None and fixed else {}
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(
-            seed
-        )  # not torch.manual_seed, which would reseed the accelerators too
+        # torch.manual_seed would also reseed the accelerators
+        torch.default_generator.manual_seed(seed)
         try:
             model = timm.create_model(name, num_classes=0, **size)
         except _MISFIT as failure:
@@ -177,12 +178,12 @@ def _build(name: str, seed: int, img_size: int | None) -> nn.Module:
 
 
 def _open_branches(model: nn.Module) -> None:
-    """Set to 1 every gain that starts as a constant below 1: the scale a residual branch is
-    multiplied with before it is added.
+    """Set every gain with a constant initial value below 1 to 1.
 
-    A gain is the weight of a normalisation, or a parameter under one of the names timm gives to
-    LayerScale and its kin. Global response normalisation is left alone: it is the identity plus a
-    gated term, so its zero does not shut the branch.
+    A gain scales a residual branch before the addition. It is the weight of a normalisation, or a
+    parameter whose name is one of LayerScale and similar layers in timm. Global response
+    normalisation is unchanged: it is the identity plus a gated term, so that a zero gain does not
+    close the branch.
     """
     for module in model.modules():
         norm = "Norm" in type(module).__name__ and type(module).__name__ != "GlobalResponseNorm"
@@ -196,25 +197,18 @@ def _open_branches(model: nn.Module) -> None:
 def _transform(
     model: nn.Module, img_size: int | None
 ) -> tuple[Callable[[Image.Image], Tensor], tuple[int, int, int]]:
-    """The evaluation transform of timm, after a conversion to RGB."""
+    """The evaluation transform of timm after a conversion to RGB, and the input size."""
     config: dict[str, Any] = resolve_model_data_config(model)
     if img_size is not None:
         config |= {"input_size": (3, img_size, img_size), "crop_pct": 1.0, "crop_mode": "center"}
-    return Compose([_to_rgb, create_transform(**config, is_training=False)]), tuple(
-        config["input_size"]
-    )
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    # Pillow warns on the direct way from a palette with an alpha table; the colours are the same.
-    return (
-        image.convert("RGBA") if isinstance(image.info.get("transparency"), bytes) else image
-    ).convert("RGB")
+    transform = Compose([to_rgb, create_transform(**config, is_training=False)])
+    return transform, tuple(config["input_size"])
 
 
 def _feature_dim(model: nn.Module, name: str, input_size: tuple[int, int, int]) -> int:
-    """The width of the features, from one forward pass: `model.num_features` is another number
-    where a head widens them.
+    """The dimension of the features, from one forward pass.
+
+    `model.num_features` differs from it if a head of timm widens the features.
     """
     try:
         with torch.inference_mode():
@@ -224,7 +218,7 @@ def _feature_dim(model: nn.Module, name: str, input_size: tuple[int, int, int]) 
     if not isinstance(features, Tensor) or features.ndim != 2:
         shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
         raise UsageError(
-            f"{name} must give one feature vector an image, expected shape (1, d), got {shape}."
+            f"{name} must return one feature vector per image, expected shape (1, d), got {shape}."
             " Choose another model."
         )
     return features.shape[1]
@@ -234,12 +228,12 @@ def _unfit(name: str, img_size: int, failure: Exception) -> str:
     reason = (str(failure).strip() or type(failure).__name__).splitlines()[0]
     return (
         f"img_size must be one that {name} can take, got {img_size} ({reason}). Leave it out, or"
-        " choose a larger or a rounder one."
+        " choose a larger one, or a multiple of 32."
     )
 
 
 def _with_random_head(model: nn.Module, dim: int, seeds: Sequence[int]) -> nn.Module:
-    """One linear layer whose output j is what a layer of one output would be under seed j."""
+    """The model with a linear layer whose output j equals a one-output layer drawn from seed j."""
     head = nn.utils.skip_init(nn.Linear, dim, len(seeds))
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         for row, seed in enumerate(seeds):

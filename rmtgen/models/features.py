@@ -1,6 +1,4 @@
-"""Penultimate features, a batch at a time: memory does not grow with the number of images beyond
-the features themselves.
-"""
+"""Features of images, streamed batch by batch so that no more than a few batches are in memory."""
 
 import os
 from collections import deque
@@ -20,6 +18,7 @@ from rmtgen.errors import NumericalError, RmtgenError, UsageError
 from rmtgen.models.backbones import Backbone
 
 _MOST_WORKERS = 8
+"""Maximum number of processes that decode images for a GPU by default."""
 
 
 def extract_features(
@@ -31,23 +30,24 @@ def extract_features(
     progress: bool = False,
     fp32_precision: str = "ieee",
 ) -> Float32[Tensor, "n p"]:
-    """The features of every image, in the images' order, on the CPU.
+    """The features of every image, in order.
 
     Args:
-        backbone: what to run. Its model is moved to `device` and stays there.
+        backbone: Network and transform. Its model is moved to `device` and remains there.
         images: PIL images of any mode and size, or a `LabelledImages`.
-        batch_size: images in one forward pass.
-        device: where to compute; None is the GPU where there is one.
-        progress: show a bar on stderr if that is a terminal.
-        fp32_precision: "ieee", or "tf32" for faster, rougher products on CUDA.
+        batch_size: Images per forward pass.
+        device: Device of the computation; None: the GPU if there is one.
+        progress: Show a bar on stderr if that is a terminal.
+        fp32_precision: "ieee", or "tf32" for faster, less accurate products on CUDA.
 
     Returns:
-        float32, one row an image; `feature_dim` columns, or 1 under a random head.
+        float32 on the CPU, one row per image, with `feature_dim` columns, or one column per output
+        of a random head.
 
     Raises:
-        UsageError: no images, a batch size below 1, an absent device, or a batch too large for its
-            memory.
-        NumericalError: a feature is NaN or infinite.
+        UsageError: There are no images, the batch size is below 1, the device does not exist, or a
+            batch does not fit into its memory.
+        NumericalError: A feature is NaN or infinite.
     """
     images = getattr(images, "images", images)
     _check_sizes(len(images), batch_size)
@@ -73,41 +73,41 @@ def feature_batches(
     workers: int | None = None,
     fp32_precision: str = "ieee",
 ) -> Iterator[tuple[int, Float32[Tensor, "b p"]]]:
-    """The features of the numbered batches, each with its number, in the order asked for.
+    """The features of the given batches, in the order of their numbers in `batches`.
 
-    Batch k is always images k·batch_size up to (k+1)·batch_size, so a run that starts at batch k
-    gives the bits it would have given in the middle of a longer one.
+    Batch k always holds the images k·batch_size … (k+1)·batch_size − 1, so that a run that resumes
+    at batch k gives the same bits as an uninterrupted one.
 
     Args:
-        backbone: what to run. Its model is moved to `device` and stays there.
+        backbone: Network and transform. Its model is moved to `device` and remains there.
         images: PIL images of any mode and size, or a `LabelledImages`.
-        batches: numbers of the batches, each below the count of images over `batch_size`.
-        batch_size: images in one forward pass.
-        device: where to compute; None is the GPU where there is one.
-        workers: processes that decode images; 0 decodes in this one. None: 0 on the CPU, which has
-            no spare core, up to 8 beside a GPU.
-        fp32_precision: "ieee", or "tf32" for faster, rougher products on CUDA.
+        batches: Numbers of batches, each below len(images)/batch_size.
+        batch_size: Images per forward pass.
+        device: Device of the computation; None: the GPU if there is one.
+        workers: Number of processes that decode images; 0 decodes in this process. None: 0 on the
+            CPU, whose cores are busy with the network, and up to 8 for a GPU.
+        fp32_precision: "ieee", or "tf32" for faster, less accurate products on CUDA.
 
     Yields:
-        The batch's number and its features, float32 on the CPU.
+        The number of a batch, and its features, float32 on the CPU.
 
     Raises:
-        UsageError: as for `extract_features`, or a batch number that the images do not reach.
-        NumericalError: a feature is NaN or infinite.
+        UsageError: As for `extract_features`, or a batch number is out of range.
+        NumericalError: A feature is NaN or infinite.
     """
     images = getattr(images, "images", images)
     _check_sizes(len(images), batch_size)
     outside = [batch for batch in batches if not 0 <= batch * batch_size < len(images)]
     if outside:
         raise UsageError(
-            f"batches must lie within {len(images)} images of {batch_size} a batch, got number"
+            f"batches must lie within {len(images)} images, {batch_size} per batch, got number"
             f" {outside[0]}."
         )
     device = default_device(device)
     if workers is None:
         workers = min(_MOST_WORKERS, os.cpu_count() or 1) if device.type == "cuda" else 0
-    launch = _Launch(place(backbone.model, device), batch_size, device, fp32_precision)
-    return _stream(launch, _ImageBatches(images, backbone, batch_size), batches, workers)
+    forward = _Forward(place(backbone.model, device), batch_size, device, fp32_precision)
+    return _stream(forward, _ImageBatches(images, backbone, batch_size), batches, workers)
 
 
 def _check_sizes(images: int, batch_size: int) -> None:
@@ -118,7 +118,7 @@ def _check_sizes(images: int, batch_size: int) -> None:
 
 
 class TransformedImages(Dataset):
-    """Images as a backbone takes them, one float32 tensor (3, h, w) at a time."""
+    """The images of a data set after the transform of a backbone: float32 tensors (3, h, w)."""
 
     def __init__(self, images: Sequence[Image.Image], backbone: Backbone):
         self.images, self.transform = getattr(images, "images", images), backbone.transform
@@ -131,74 +131,80 @@ class TransformedImages(Dataset):
 
 
 class _ImageBatches(Dataset):
-    """Transformed batches by number. An error of ours is returned, not raised: a worker would wrap
-    its one line in a traceback.
+    """Transformed batches by number.
+
+    An `RmtgenError` is returned instead of raised, because a worker of the DataLoader would wrap
+    its message in a traceback.
     """
 
     def __init__(self, images: Sequence[Image.Image], backbone: Backbone, batch_size: int):
-        self.pictures, self.batch_size = TransformedImages(images, backbone), batch_size
+        self.images, self.batch_size = TransformedImages(images, backbone), batch_size
 
     def __getitem__(self, batch: int) -> tuple[int, Tensor | RmtgenError]:
         start = batch * self.batch_size
+        stop = min(start + self.batch_size, len(self.images))
         try:
-            pictures = [
-                self.pictures[i]
-                for i in range(start, min(start + self.batch_size, len(self.pictures)))
-            ]
+            return batch, torch.stack([self.images[position] for position in range(start, stop)])
         except RmtgenError as failure:
             return batch, failure
-        return batch, torch.stack(pictures)
 
 
 @dataclass(frozen=True, eq=False)
-class _Flight:
-    """A batch under way: its first image, its pixels on the device, and the host copy of its
-    features, complete once `landed` fires.
+class _PendingBatch:
+    """A batch that was submitted to the device.
+
+    Attributes:
+        batch: Number of the batch.
+        start: Position of its first image.
+        pixels: Its images on the device.
+        features: Its features on the host, valid after `copied`.
+        copied: Event after the copy to the host; None on the CPU.
     """
 
     batch: int
     start: int
     pixels: Tensor
     features: Tensor
-    landed: torch.cuda.Event | None
+    copied: torch.cuda.Event | None
 
     def wait(self, model: nn.Module) -> tuple[int, Tensor]:
-        if self.landed is not None:
-            self.landed.synchronize()
+        if self.copied is not None:
+            self.copied.synchronize()
         if not self.features.isfinite().all():
             raise NumericalError(_explain(model, self))
         return self.batch, self.features
 
 
 def _stream(
-    launch: "_Launch", pictures: _ImageBatches, batches: Sequence[int], workers: int
+    forward: "_Forward", images: _ImageBatches, batches: Sequence[int], workers: int
 ) -> Iterator[tuple[int, Tensor]]:
-    on_gpu = launch.device.type == "cuda"
+    on_gpu = forward.device.type == "cuda"
     loader = DataLoader(
-        pictures,
+        images,
         batch_size=None,
         sampler=batches,
         num_workers=workers,
         pin_memory=on_gpu,
-        generator=torch.Generator(),  # the loader draws a seed; not from the caller's generator
+        generator=torch.Generator(),  # else the loader draws a seed from the global generator
     )
-    # A GPU starts on the next batch while the caller stores this one. A CPU has nothing to overlap:
-    # there it would only delay the result.
-    lead = 1 if on_gpu else 0
-    flights: deque[_Flight] = deque()
+    # A GPU computes the next batch while the caller stores this one. On a CPU nothing overlaps, and
+    # the result would only be delayed.
+    ahead = 1 if on_gpu else 0
+    pending: deque[_PendingBatch] = deque()
     for batch, pixels in loader:
         if isinstance(pixels, RmtgenError):
             raise pixels
-        flights.append(launch(batch, pixels))
-        if len(flights) > lead:
-            yield flights.popleft().wait(launch.model)
-    while flights:
-        yield flights.popleft().wait(launch.model)
+        pending.append(forward(batch, pixels))
+        if len(pending) > ahead:
+            yield pending.popleft().wait(forward.model)
+    while pending:
+        yield pending.popleft().wait(forward.model)
 
 
 def place(model: nn.Module, device: torch.device) -> nn.Module:
-    """The model on its device, convolution weights with channels last: about twice as fast, on the
-    CPU as on the GPU.
+    """The model on its device, with its convolution weights in the channels-last memory format.
+
+    This format is about twice as fast, on the CPU and on the GPU.
     """
     model.to(device)
     for parameter in model.parameters():
@@ -208,15 +214,15 @@ def place(model: nn.Module, device: torch.device) -> nn.Module:
 
 
 @dataclass(frozen=True, eq=False)
-class _Launch:
-    """How a batch is sent through the model."""
+class _Forward:
+    """The forward pass of a model on a device, which does not wait for a GPU."""
 
     model: nn.Module
     batch_size: int
     device: torch.device
     fp32_precision: str
 
-    def __call__(self, batch: int, pixels: Tensor) -> _Flight:
+    def __call__(self, batch: int, pixels: Tensor) -> _PendingBatch:
         try:
             with torch.inference_mode(), fp32_precision(self.fp32_precision):
                 pixels = pixels.to(self.device, non_blocking=True).contiguous(
@@ -233,33 +239,31 @@ class _Launch:
         host = torch.empty(features.shape, dtype=torch.float32, pin_memory=on_gpu).copy_(
             features, non_blocking=True
         )
-        landed = torch.cuda.current_stream(self.device).record_event() if on_gpu else None
-        return _Flight(batch, batch * self.batch_size, pixels, host, landed)
+        copied = torch.cuda.current_stream(self.device).record_event() if on_gpu else None
+        return _PendingBatch(batch, batch * self.batch_size, pixels, host, copied)
 
 
-def _explain(model: nn.Module, flight: _Flight) -> str:
-    """One line on a batch with non-finite features: how many images, the first of them, and the
-    layer where it begins.
-    """
-    bad = (~flight.features.isfinite()).any(dim=1).nonzero().flatten()
-    first = flight.start + int(bad[0])
+def _explain(model: nn.Module, pending: _PendingBatch) -> str:
+    """The message on non-finite features: number of images, first image, first layer."""
+    bad = (~pending.features.isfinite()).any(dim=1).nonzero().flatten()
+    first = pending.start + int(bad[0])
     return (
-        f"features must be finite: {len(bad)} of the {len(flight.features)} images of batch"
-        f" {flight.batch} give NaN or infinite ones, image {first} first; they begin at"
-        f" {first_broken_layer(model, flight.pixels)}. Check that image, and the weights."
+        f"features must be finite: {len(bad)} of the {len(pending.features)} images of batch"
+        f" {pending.batch} give NaN or infinity, image {first} first; the values begin at"
+        f" {first_nonfinite_layer(model, pending.pixels)}. Check that image, and the weights."
     )
 
 
 @torch.inference_mode()
-def first_broken_layer(model: nn.Module, pixels: Tensor) -> str:
-    """The name of the first layer, in the order they finish, whose output is not finite."""
+def first_nonfinite_layer(model: nn.Module, pixels: Tensor) -> str:
+    """The name of the first layer, in order of completion, with NaN or infinity in its output."""
     if not pixels.isfinite().all():
         return "the transformed image"
-    broken: list[str] = []
+    found: list[str] = []
 
     def note(name: str, _module: nn.Module, _inputs: tuple, output: object) -> None:
         if isinstance(output, Tensor) and not output.isfinite().all():
-            broken.append(name)
+            found.append(name)
 
     hooks = [
         module.register_forward_hook(partial(note, name)) for name, module in model.named_modules()
@@ -269,4 +273,4 @@ def first_broken_layer(model: nn.Module, pixels: Tensor) -> str:
     finally:
         for hook in hooks:
             hook.remove()
-    return f"layer {broken[0]}" if broken else "no layer on a second try"
+    return f"layer {found[0]}" if found else "no layer in a second pass"

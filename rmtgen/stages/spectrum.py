@@ -1,22 +1,22 @@
 """Stage `spectrum`: gram or features -> spectrum.h5."""
 
 import itertools
-import sys
-from collections.abc import Sequence
 
-from rmtgen.stages.engine import Job, Result, run_stage
+import numpy as np
+
+from rmtgen.device import default_device
+from rmtgen.linalg.spectrum import Spectra, Spectrum
+from rmtgen.ridge import SOLVERS
+from rmtgen.ridge.problem import Grid
+from rmtgen.stages.cost import StageCost, Workload
+from rmtgen.stages.engine import Job, Result
+from rmtgen.stages.pool import cells, load_pool
+from rmtgen.store import durable
+from rmtgen.store.shards import hdf5_image
 
 
 def work(job: Job) -> Result:
-    """Eigendecompose every (n, trial) that is not there yet, those of one size in batches, and
-    gather them in one file.
-    """
-    from rmtgen.device import default_device
-    from rmtgen.linalg.spectrum import Spectra, Spectrum
-    from rmtgen.stages.pool import cells, load_pool
-    from rmtgen.store import durable
-    from rmtgen.store.shards import hdf5_image
-
+    """Solve every (n, trial) that is not there yet, one size at a time; gather them."""
     config, parts, wanted = job.config, job.parts(), cells(job.config)
     pool = load_pool(job.folder, config, default_device(config.device))
     pending = [cell for cell in wanted if cell.name not in parts]
@@ -39,10 +39,10 @@ def work(job: Job) -> Result:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the stage for the command line; the exit code."""
-    return run_stage("spectrum", __doc__, work, arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def cost(workload: Workload) -> StageCost:
+    """One eigensolve per (n, trial), without a ridge."""
+    todo, none = cells(workload.config), Grid(np.array(()), summed=False)
+    solve = SOLVERS["eigen"].cost
+    costs = [solve(workload.problem(n, tests=0), [n], none) for n, _ in todo]
+    disk = 8 * sum(workload.rank(n) * (workload.classes + 1) for n, _ in todo)
+    return workload.solves(costs, disk)

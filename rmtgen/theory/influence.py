@@ -59,7 +59,7 @@ class Influence:
         pool: Spectrum,
         modes: Modes,
         targets: Float64[Tensor, "n c"],
-        deltas: Float64[np.ndarray, " l"],
+        deltas: Float64[np.ndarray, "..."],
     ) -> "Influence":
         """The influence over the range of the positive `deltas`; beyond it, its values at the end.
 

@@ -1,8 +1,8 @@
 """One CUDA device: rates, features, the eNTK beside its peers, eigensolves and the ridge path, with
 peak memory of the device.
 
-`make bench BENCH=cuda`; a machine without a device is told so. Times are of the second call, the
-device having been waited for.
+`make bench BENCH=cuda`; a machine without a device gets a message. Times are those of the second
+call, after a synchronisation with the device.
 """
 
 import copy

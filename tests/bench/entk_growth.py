@@ -43,9 +43,9 @@ def rate(name="resnet18", pixels=64, n=1024):
         Entk(model, images, memory="8GiB"),
     )
     before = sgemm()
-    capture, factors = timed(lambda: entk._captured((0, n)))
+    capture, block = timed(lambda: entk._gradients((0, n)))
     products = min(
-        timed(lambda: tile(factors, factors, entk.layout.whole(), entk.work))[0] for _ in range(3)
+        timed(lambda: tile(block, block, entk.layout.whole(), entk.workspace))[0] for _ in range(3)
     )
     peak = (before + sgemm()) / 2
     print(f"{name}, {pixels} px, N = {n}: sgemm {peak / 1e9:.0f} GFLOP/s")

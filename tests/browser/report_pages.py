@@ -1,5 +1,4 @@
-"""Pages of real ridge problems on made-up features: three runs with all that theory says of them,
-or many small ones."""
+"""Pages of ridge problems on made-up features: three runs with theory, or many small ones."""
 
 import dataclasses
 import functools
@@ -10,9 +9,10 @@ import torch
 
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.spectrum import Spectra, Spectrum
-from rmtgen.report.charts import charts
+from rmtgen.report.charts import make_charts
 from rmtgen.report.page import render_page
-from rmtgen.report.results import RunResult
+from rmtgen.report.run_result import RunResult
+from rmtgen.report.run_set import RunSet
 from rmtgen.ridge.pool import Pool
 from rmtgen.ridge.targets import encode_targets
 from rmtgen.runs.config import Config
@@ -75,10 +75,7 @@ def result(name, init, decay, seed, theory):
         kernel="features",
         config={"model": "tiny_net", "targets": "centered"},
         risk=made.risk,
-        eigenvalues=made.spectrum.eigenvalues / N,
-        target_power=made.spectrum.power,
-        null_energy=made.spectrum.null_energy,
-        spectrum_n=N,
+        spectrum=made.spectrum,
         theory=tables(made) if theory else None,
         provenance={"risk": {"seconds": 1.25, "made": "2026-11-24", "taken_from": "another-run"}},
     )
@@ -112,5 +109,6 @@ def many_runs(count):
     ]
 
 
-def page_of(runs, title="comparison"):
-    return render_page(runs, charts(runs), title, {"half-done": "not finished"})
+def page_of(results, title="comparison"):
+    runs = RunSet.of(results)
+    return render_page(runs, make_charts(runs), title, {"half-done": "not finished"})

@@ -1,5 +1,4 @@
-"""The report page in headless Chromium: what a reader sees and does. Skipped where there is no
-Chromium; `.ci/run` installs it."""
+"""The report page in headless Chromium. Skipped where there is no Chromium."""
 
 import csv
 import json
@@ -104,9 +103,11 @@ def test_ticks_do_not_lie_on_each_other(open_page, width):
     see_all(page)
     overlaps = page.evaluate(
         """() => [...document.querySelectorAll('.canvas > svg')].flatMap(svg => {
-          const boxes = [...svg.querySelectorAll('.tick')].map(tick => tick.getBoundingClientRect());
+          const ticks = [...svg.querySelectorAll('.tick')];
+          const boxes = ticks.map(tick => tick.getBoundingClientRect());
           return boxes.flatMap((one, i) => boxes.slice(i + 1).filter(other =>
-            one.left < other.right - 1 && other.left < one.right - 1 && one.top < other.bottom - 3 && other.top < one.bottom - 3));
+            one.left < other.right - 1 && other.left < one.right - 1
+            && one.top < other.bottom - 3 && other.top < one.bottom - 3));
         }).length"""
     )
     assert overlaps == 0

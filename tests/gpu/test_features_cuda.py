@@ -70,7 +70,7 @@ def test_the_first_broken_image_and_layer_are_named():
     stream = feature_batches(backbone, IMAGES, batches=range(2, 6), batch_size=8, device="cuda")
     with pytest.raises(
         NumericalError,
-        match=r"batch 2 .*, image 16 first; they begin at layer backbone\.layer2\.0\.conv1",
+        match=r"batch 2 .*, image 16 first; the values begin at layer backbone\.layer2\.0\.conv1",
     ):
         next(stream)
 

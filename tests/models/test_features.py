@@ -1,5 +1,4 @@
-"""Features against a plain loop over images, the same bits from any starting batch, bounded memory,
-and what goes wrong."""
+"""Features: values, equal bits from any starting batch, bounded memory, errors."""
 
 import subprocess
 import sys
@@ -50,7 +49,6 @@ def collect(backbone, images=IMAGES, **options):
 
 
 # --- values ---------------------------------------------------------------------------------------
-# ---------------------------------
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "test_vit"])
@@ -93,7 +91,6 @@ def test_a_random_head_gives_one_column():
 
 
 # --- batches --------------------------------------------------------------------------------------
-# ---------------------------------
 
 
 @settings(max_examples=25, deadline=None)
@@ -123,8 +120,10 @@ def test_workers_change_nothing(backbone):
 
 
 def test_features_stream_one_batch_at_a_time():
-    """Batch k is handed out before an image of batch k+1 is touched, so that a killed run has
-    stored all it computed."""
+    """Batch k is yielded before an image of batch k+1 is read.
+
+    A killed run has therefore stored all that it computed.
+    """
     images = Witness(40)
     stream = feature_batches(tiny(), images, batches=range(10), batch_size=4, device="cpu")
     assert images.touched == 0
@@ -133,7 +132,6 @@ def test_features_stream_one_batch_at_a_time():
 
 
 # --- what is left behind --------------------------------------------------------------------------
-# ---------------------------------
 
 
 def test_the_callers_state_is_left_alone(backbone):
@@ -175,11 +173,10 @@ def test_a_bar_is_not_drawn_where_nobody_watches(backbone, capfd):
 
 
 # --- memory ---------------------------------------------------------------------------------------
-# ---------------------------------
 
 
 class Witness(Sequence):
-    """Images made when asked for, counting those touched and those alive at once."""
+    """Images made on access, with counts of those accessed and of those alive at a time."""
 
     def __init__(self, count):
         self.count, self.touched, self.alive, self.most_alive = count, 0, 0, 0
@@ -238,7 +235,6 @@ def test_peak_memory_does_not_grow_with_the_images():
 
 
 # --- what goes wrong ------------------------------------------------------------------------------
-# ---------------------------------
 
 
 class Log(nn.Module):
@@ -262,7 +258,7 @@ def test_the_first_broken_image_and_layer_are_named():
     with pytest.raises(
         NumericalError,
         match=(
-            r"2 of the 4 images of batch 2 give NaN or infinite ones, image 9 first; they begin at"
+            r"2 of the 4 images of batch 2 give NaN or infinity, image 9 first; the values begin at"
             r" layer log\."
         ),
     ):
@@ -276,7 +272,8 @@ def test_a_broken_layer_inside_a_network_is_named(backbone):
     with pytest.raises(
         NumericalError,
         match=(
-            r"23 of the 23 images .* image 0 first; they begin at layer backbone\.layer2\.0\.conv1"
+            r"23 of the 23 images .* image 0 first; the values begin at layer"
+            r" backbone\.layer2\.0\.conv1"
         ),
     ):
         extract_features(broken, IMAGES, device="cpu")
@@ -286,7 +283,7 @@ def test_pixels_that_are_not_finite_are_blamed_on_the_transform():
     model = nn.Flatten()
     with pytest.raises(
         NumericalError,
-        match=r"3 of the 3 images of batch 0 .* they begin at the transformed image\.",
+        match=r"3 of the 3 images of batch 0 .* the values begin at the transformed image\.",
     ):
         extract_features(wrap(model, lambda image: to_tensor(image) / 0), IMAGES[:3], device="cpu")
 
@@ -343,7 +340,7 @@ def test_the_callers_mistakes_are_named(options, message):
 def test_batches_past_the_images_are_refused_before_any_work(batches):
     wrong = next(batch for batch in batches if not 0 <= batch < 3)
     with pytest.raises(
-        UsageError, match=f"must lie within 23 images of 8 a batch, got number {wrong}"
+        UsageError, match=f"must lie within 23 images, 8 per batch, got number {wrong}"
     ):
         feature_batches(tiny(), IMAGES, batches=batches, batch_size=8)
 

@@ -73,7 +73,7 @@ def test_timm_computes_the_same_features(trained, pictures):
 
 def test_it_is_refused_for_another_architecture():
     for name in ("resnet34", "resnet50", "convnext_atto"):
-        with pytest.raises(CorruptInputError, match=f"another architecture than {name}"):
+        with pytest.raises(CorruptInputError, match=f"must hold weights of {name}"):
             load_backbone(name, weights=WEIGHTS, img_size=32)
 
 

@@ -204,7 +204,7 @@ def chosen(kernel, options):
     loo = options.get("loo", True)
     problem = Problem.checked(kernel, np.ones(len(kernel)), None, loo=loo, intercept=False)
     grid = Grid.checked(options.get("ridges"), options.get("sum_ridges"))
-    solver = path._chosen(problem, problem.sizes(options["sizes"]), grid, "auto")
+    solver = path.choose_solver(problem, problem.sizes(options["sizes"]), grid, "auto")
     return next(name for name, known in SOLVERS.items() if known is solver)
 
 

@@ -1,4 +1,4 @@
-"""Durable writes: complete or absent, and a refusal of the disk is one error that names the file."""
+"""Durable writes: complete or absent, and a refusal of the disk is one named error."""
 
 import os
 import subprocess

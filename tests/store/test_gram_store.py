@@ -1,4 +1,4 @@
-"""GramStore: one matrix to any HDF5 reader, one half computed, missing and damaged tiles refused."""
+"""GramStore: one matrix to any HDF5 reader, one half computed, bad tiles refused."""
 
 import h5py
 import numpy as np

@@ -1,28 +1,30 @@
-"""The empirical neural tangent kernel, exactly, of any network that torch runs.
+"""The exact empirical neural tangent kernel of any network that torch runs.
 
-| module | what it does |
+| module | content |
 |---|---|
-| `marks` | notes on a tensor what it depends on |
-| `sites` | the shapes of the places where weights meet data |
-| `operations` | how torch's operations use parameters |
-| `capture` | a batch through the model: activations and output gradients |
-| `audit` | proof on two samples that nothing was missed or misread |
-| `passes` | a checked network and its images, a batch at a time |
-| `rules` | the exact ways to a weight's kernel, and their cost |
-| `factors` | what is stored of a block of samples, and a tile from two |
-| `gram` | tiles under a memory budget |
-| `plan` | what they will cost |
-| `sketch` | gradients projected at random, where samples are too many for tiles |
+| `dependence` | marks on a tensor: does it depend on parameters alone, or on the images |
+| `sites` | the shapes of the places where a weight meets data |
+| `operations` | how a call of torch uses parameters |
+| `layers` | the operations of linear layers, convolutions and normalisations; their registry |
+| `generic` | the operation of every other call, by torch.func |
+| `tracer` | the operations of a forward pass |
+| `capture` | the per-sample gradients of a batch |
+| `audit` | a check of these gradients against autograd, on two samples |
+| `passes` | a checked network and its images |
+| `rules` | the exact ways to compute the kernel of one weight, and their cost |
+| `factors` | the stored gradients of a block of samples, and a tile from two blocks |
+| `tiles` | the order of the tiles, and a cache of blocks |
+| `kernel` | the kernel, tile by tile under a memory budget |
+| `plan` | the cost of a kernel before it is computed |
+| `sketch` | random projections of gradients, for more samples than tiles allow |
 """
 
 from rmtgen.kernels.entk.kernel import Entk, entk_gram
-from rmtgen.kernels.entk.passes import Joined
 from rmtgen.kernels.entk.plan import Plan, entk_plan
 from rmtgen.kernels.entk.sketch import Sketch, entk_features, sketch_error
 
 __all__ = [
     "Entk",
-    "Joined",
     "Plan",
     "Sketch",
     "entk_features",

@@ -1,8 +1,7 @@
-"""A proof on the spot: the gradients that the rules are made of add up to autograd's own, or the
-call fails by name.
+"""A check of the per-sample gradients against autograd, on two samples of every new model.
 
-Two samples with unequal coefficients suffice. An operation that was misread, a parameter that was
-missed, and a gradient that was given to the wrong sample each change Σ_i c_i ∇f(x_i).
+The sum Σ_i c_i ∇f(x_i) with unequal coefficients c_i changes if an operation is misinterpreted, if
+a parameter is missed, or if a gradient is assigned to the wrong sample.
 """
 
 from collections.abc import Mapping
@@ -16,23 +15,23 @@ from rmtgen.kernels.entk.capture import Capture, Gradients
 from rmtgen.kernels.entk.operations import UnknownUseError
 
 COEFFICIENTS = (1.0, -0.6180339887498949)
+"""Coefficients c_i of the two samples."""
 
 
-def audit(capture: Capture, images: Float[Tensor, "2 c h w"]) -> list[Gradients]:
-    """Capture two samples (or one), every gradient formed, and hold them against ordinary backward
-    passes.
+def audit(capture: Capture, images: Float[Tensor, "b ..."]) -> list[Gradients]:
+    """Compare the weighted sum of the gradients of two samples (or one) with that of autograd.
 
     Args:
-        capture: of the model.
-        images: two of the samples, as different as may be.
+        capture: The gradients of the model, all of them materialised.
+        images: Two samples, as different as possible.
 
     Returns:
-        What was captured of each output, the gradients summed with the coefficients.
+        The gradients of each output, summed over the samples with the coefficients.
 
     Raises:
-        NumericalError: the gradients are not finite.
-        UnknownUseError: gradients that are not what autograd gives; names the first parameter, the
-            operations it enters by, and the gap.
+        NumericalError: The gradients are not finite.
+        UnknownUseError: The gradient of a parameter differs from that of autograd. The message
+            names the first such parameter, its operations, and the difference.
     """
     coefficients = torch.tensor(
         COEFFICIENTS[: len(images)], dtype=images.dtype, device=images.device
@@ -56,11 +55,12 @@ def _compare(gradients: Gradients, expected: Mapping[str, Tensor]) -> None:
     wrong = {}
     for name, wanted in expected.items():
         found = (
-            gradients.direct[name].reshape(wanted.shape)
-            if name in gradients.direct
+            gradients.materialised[name].reshape(wanted.shape)
+            if name in gradients.materialised
             else torch.zeros_like(wanted)
         )
         gap = (found - wanted).double().norm()
+        # Rounding: 30 √ε of this gradient, plus 1000 ε of the gradient of all parameters.
         if not gap <= 30 * epsilon**0.5 * wanted.double().norm() + 1e3 * epsilon * total:
             wrong[name] = f"off by {gap:.2e} (gradient {wanted.double().norm():.2e})"
     if wrong:
@@ -69,18 +69,17 @@ def _compare(gradients: Gradients, expected: Mapping[str, Tensor]) -> None:
         raise UnknownUseError(
             list(wrong),
             f"the gradient of {name} must be known for each sample: it enters by"
-            f" {', '.join(enters) or 'no operation seen'}, and what that gives is {wrong[name]};"
-            f" {len(wrong)} parameters are so. Keep the samples on the first axis, or freeze it"
+            f" {', '.join(enters) or 'no recorded operation'}, whose gradient is {wrong[name]};"
+            f" {len(wrong)} parameters fail. Keep the samples on the first axis, or freeze it"
             " (requires_grad=False) to leave it out of the kernel.",
         )
 
 
-def audited(capture: Capture, images: Float[Tensor, "2 c h w"]) -> list[Gradients]:
-    """`audit`, leaving to torch.func the parameters that do not pass, until all do or one fails
-    even so.
+def audit_with_fallback(capture: Capture, images: Float[Tensor, "b ..."]) -> list[Gradients]:
+    """Run `audit`, and let torch.func compute the gradients of the parameters that fail.
 
     Raises:
-        UnknownUseError: a parameter does not pass by torch.func either.
+        UnknownUseError: A parameter fails with torch.func too.
     """
     while True:
         try:

@@ -1,27 +1,29 @@
 """The Gram matrix of the empirical NTK, tile by tile under a memory budget."""
 
-import warnings
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.data import ConcatDataset
 from tqdm import tqdm
 
 from rmtgen.device import fp32_precision
-from rmtgen.errors import NumericalError, UsageError
+from rmtgen.errors import NumericalError, UsageError, warn
 from rmtgen.kernels.entk.capture import EACH
-from rmtgen.kernels.entk.factors import Factors, Layout, Part, tile
-from rmtgen.kernels.entk.passes import Images, Joined, Passes
+from rmtgen.kernels.entk.factors import BlockGradients, Layout, Part, tile
+from rmtgen.kernels.entk.passes import Images, Passes
+from rmtgen.kernels.entk.tiles import BlockCache, Span, tile_order
 from rmtgen.units import parse_bytes
 
-Span = tuple[int, int]
-_CHOICE = 512  # rules are chosen for tiles of about this many samples
+_RULE_SAMPLES = 512
+"""Maximum number of samples that the rules are chosen for."""
+
 _WHOLE = "whole"
 
 By = str | Callable[[str], str] | None
+"""How a kernel is split into parts; see `entk_gram`."""
 
 
 def entk_gram(  # noqa: PLR0913 - one public function for one question
@@ -36,46 +38,46 @@ def entk_gram(  # noqa: PLR0913 - one public function for one question
     by: By = None,
     progress: bool = False,
 ) -> Float[Tensor, "n m"] | dict[str, Float[Tensor, "n m"]]:
-    """K_ij = Σ_θ ∂f(x_i)/∂θ · ∂f(x_j)/∂θ over every parameter that requires a gradient: exact, no
-    sampling, no 1/P.
+    """The empirical NTK, K_ij = Σ_θ ∂f(x_i)/∂θ · ∂f(x_j)/∂θ.
 
-    Each batch takes one forward pass and one backward pass without weight gradients; weights are
-    contracted in the cheapest of several exact ways (`rules`), and only one triangle is computed
-    where rows and columns are the same. Products of float32 are summed in float64. Every call first
-    checks itself on two samples against autograd (`audit`).
+    The sum is exact and runs over every parameter that requires a gradient, without a factor 1/P.
+    Each batch takes one forward pass and one backward pass without weight gradients; each weight is
+    contracted in the cheapest of several exact ways (`rules`), and only one triangle is computed if
+    rows and columns are the same. Products in float32 are summed in float64. Every call first
+    checks its gradients on two samples against autograd (`audit`).
 
     Args:
-        model: eval mode, one output a sample (or see `output`). Not changed; the work is done on a
-            copy.
-        rows: n images (n, c, h, w), or a data set that gives images or (image, label) pairs.
+        model: Model in eval mode with one output per sample (or see `output`). It is not changed,
+            since the computation uses a copy.
+        rows: n images (n, c, h, w), or a data set of images or of pairs (image, label).
         columns: m images; None: the rows, and the result is exactly symmetric.
-        device: where to compute; None is the GPU where there is one.
-        memory: budget in bytes for everything beside the model, the images and the result.
-        dtype: float32 or float64; None: the model's own.
-        output: None where the model has one output; else the number of the output, or "sum" for
-            their sum.
-        by: split the kernel, at no more work for its products. "layer": the part of each module's
-            own parameters, by the module's name; a function: of the parameters to whose names it
-            gives the same string; these add up to the kernel. "output": the kernel of each output,
-            by its number, from one forward pass; their mean is the kernel averaged over heads.
-        progress: show a bar on stderr if that is a terminal.
+        device: Device of the computation; None: the GPU if there is one.
+        memory: Budget in bytes, to which model, images and result do not count.
+        dtype: float32 or float64; None: the dtype of the model.
+        output: None for a model with one output; else the number of the output, or "sum" for the
+            sum of all.
+        by: Split of the kernel into parts, at no additional cost of products. "layer": one part per
+            module, of its own parameters, by the name of the module. A function of the name of a
+            parameter: one part per value. These parts add up to the kernel. "output": the kernel of
+            each output, by its number; their mean is the kernel averaged over heads.
+        progress: Show a bar on stderr if that is a terminal.
 
     Returns:
-        (n, m) on the CPU, of dtype `dtype`; with `by`, a dictionary of such.
+        K (n, m) on the CPU, of dtype `dtype`; with `by`, a dictionary of the parts.
 
     Raises:
-        UsageError: more than one output; an unknown `by`, or "output" beside an `output`; a module
-            in training mode; no parameter that requires a gradient; a parameter whose use in the
-            model cannot be told apart by sample, by name; no images; a budget too small for one
-            sample, with the least that would do.
-        NumericalError: an output or a gradient is NaN or infinite; names the image, and the layer
-            where it begins.
+        UsageError: The model has several outputs, a module in training mode, no parameter that
+            requires a gradient, or a parameter that enters in a way that does not separate the
+            samples; `by` is unknown, or "output" together with an `output`; there are no images; or
+            the budget is too small (the message states the minimum).
+        NumericalError: An output or a gradient is NaN or infinite. The message names the image, and
+            the first layer with such a value.
 
     References:
         Jacot, Gabriel & Hongler 2018; Wei, Hu & Steinhardt 2022, section 2 (one logit, fresh head).
     """
     n, m = len(rows), 0 if columns is None else len(columns)
-    images = rows if columns is None else Joined(rows, columns)
+    images = rows if columns is None else ConcatDataset([rows, columns])
     kernel = Entk(model, images, device=device, memory=memory, dtype=dtype, output=output, by=by)
     spans = range(n), range(n) if columns is None else range(n, n + m)
     return (
@@ -86,14 +88,18 @@ def entk_gram(  # noqa: PLR0913 - one public function for one question
 
 
 class Entk:
-    """The kernel of a model on a set of images, of which any block can be asked for.
+    """The kernel of a model on a set of images, any block of which can be computed.
 
     Attributes:
-        passes: the model and the images.
-        layout: how gradients are stored.
-        parts: what it is split into, by name.
-        edge: samples in a block of factors.
-        batch: images in a forward pass.
+        budget: Memory budget in bytes.
+        passes: The model and the images.
+        layout: How gradients are stored.
+        parts: The parts of the kernel by name.
+        batch: Images per forward pass.
+        image_bytes: Memory of a pass in bytes per image.
+        workspace: Memory of the products in bytes.
+        edge: Samples per block.
+        capacity: Samples whose gradients fit into the budget.
     """
 
     def __init__(
@@ -106,20 +112,21 @@ class Entk:
         by: By = None,
         **settings: Any,
     ):
-        """Check the model on two images and lay out the memory; see `entk_gram` for arguments and
-        errors, `Passes` for the settings.
+        """Check the model on two images, and divide the memory.
+
+        Arguments and errors are those of `entk_gram`; `settings` are those of `Passes`.
         """
         self.budget = parse_bytes(memory)
         _check_split(by, output)
         self.passes = Passes(model, images, output=EACH if by == "output" else output, **settings)
-        self.layout = Layout.of(self.passes, min(len(images), _CHOICE))
+        self.layout = Layout.of(self.passes, min(len(images), _RULE_SAMPLES))
         self.parts = _parts(self.layout, by)
-        self.passes.capture.late = self.layout.late.keys()
+        self.passes.capture.factored = self.layout.factored.keys()
         self._divide()
-        self._blocks = Recent(self.room)
+        self._blocks: BlockCache[BlockGradients] = BlockCache(self.capacity)
 
     def _divide(self) -> None:
-        """Share the budget among the passes, the stored factors and the work space."""
+        """Divide the budget among the passes, the stored gradients and the workspace."""
         passes, outputs = self.passes, self.layout.outputs
         item = torch.finfo(passes.dtype).bits // 8
         stored = self.layout.entries * item
@@ -132,30 +139,30 @@ class Entk:
                 f" {-(-least // 2**20)}MiB, got {self.budget // 2**20}MiB. Raise memory, or lower"
                 " the image size."
             )
-        self.batch = passes.most(self.budget // 4, passing)
-        self.work = min(self.budget // 8, max(2**29, self.budget // 32))
-        room = max(2 * stored, self.budget - self.batch * passing - self.work)
-        whole = len(passes.images) * stored <= room
-        self.edge = len(passes.images) if whole else max(1, room // (2 * stored))
-        self.room = room // stored  # samples whose factors may be held
+        self.batch = passes.batch_size(self.budget // 4, passing)
+        self.workspace = min(self.budget // 8, max(2**29, self.budget // 32))
+        capacity = max(2 * stored, self.budget - self.batch * passing - self.workspace)
+        whole = len(passes.images) * stored <= capacity
+        self.edge = len(passes.images) if whole else max(1, capacity // (2 * stored))
+        self.capacity = capacity // stored
 
     def block(self, rows: range, columns: range, *, progress: bool = False) -> Float[Tensor, "n m"]:
-        """`blocks` of a kernel that is not split."""
+        """A block of a kernel that is not split; see `blocks`."""
         return self.blocks(rows, columns, progress=progress)[_WHOLE]
 
     def blocks(
         self, rows: range, columns: range, *, progress: bool = False
     ) -> dict[str, Float[Tensor, "n m"]]:
-        """Every part of the kernel between two runs of images, exactly symmetric where they are the
-        same.
+        """Every part of the kernel between two ranges of images; symmetric if they are the same.
 
         Args:
-            rows: positions of n images.
-            columns: positions of m images.
-            progress: show a bar on stderr if that is a terminal.
+            rows: Positions of n images.
+            columns: Positions of m images.
+            progress: Show a bar on stderr if that is a terminal.
 
         Raises:
-            UsageError, NumericalError: as `entk_gram`.
+            UsageError: As for `entk_gram`.
+            NumericalError: As for `entk_gram`.
         """
         out = {
             name: torch.empty(len(rows), len(columns), dtype=self.passes.dtype)
@@ -188,66 +195,34 @@ class Entk:
         return found
 
     def _tile_that_fits(self, rows: Span, columns: Span, part: Part) -> Tensor:
-        """A tile, with smaller batches and less work space where the device runs out of memory."""
+        """A tile, with smaller batches and less workspace after the device ran out of memory."""
         while True:
             try:
                 sides = [
-                    self._blocks.get(own, self._captured, beside=other)
+                    self._blocks.get(own, self._gradients, partner=other)
                     for own, other in ((rows, columns), (columns, rows))
                 ]
-                return tile(*sides, part, self.work)
+                return tile(*sides, part, self.workspace)
             except torch.OutOfMemoryError as failure:
                 short = f"{self.passes.device} is out of memory"
-                if self.batch == 1 and self.work < 2**20:
+                if self.batch == 1 and self.workspace < 2**20:
                     reason = str(failure).splitlines()[0]
                     raise UsageError(
                         f"{short} ({reason}). Lower memory, now {self.budget // 2**20}MiB."
                     ) from failure
-                self.batch, self.work = max(1, self.batch // 2), self.work // 2
+                self.batch, self.workspace = max(1, self.batch // 2), self.workspace // 2
                 self._blocks.clear()
-                less = f"{self.batch} images a pass and {self.work // 2**20}MiB of work space"
-                warnings.warn(f"{short}: going on with {less}.", stacklevel=5)
+                less = f"{self.batch} images per pass and {self.workspace // 2**20}MiB of workspace"
+                warn(f"{short}: continuing with {less}.")
 
-    def _captured(self, span: Span) -> Factors:
+    def _gradients(self, span: Span) -> BlockGradients:
         start, stop = span
-        factors = Factors(self.layout, stop - start, self.passes.dtype, self.passes.device)
+        block = BlockGradients(self.layout, stop - start, self.passes.dtype, self.passes.device)
         for low in range(start, stop, self.batch):
             high = min(low + self.batch, stop)
             samples = slice(low - start, high - start)
-            factors.put(samples, self.passes(range(low, high), into=factors.places(samples)))
-        return factors
-
-
-class Recent:
-    """Blocks that were made lately, by span, up to a number of samples.
-
-    Tiles sweep along the columns again and again, so the block that gives way is the one used last:
-    the others come up again sooner.
-    """
-
-    def __init__(self, room: int):
-        self.room, self.made = room, 0
-        self.blocks: OrderedDict[Span, Any] = OrderedDict()
-
-    def get(self, span: Span, make: Callable[[Span], Any], *, beside: Span) -> Any:
-        """A block, made if it is not there; room for it is never made at the cost of the one it is
-        going to stand beside.
-
-        `make` is not kept: a method of the owner would close a circle, and gigabytes wait for the
-        garbage collector.
-        """
-        if span not in self.blocks:
-            spare = [held for held in reversed(self.blocks) if held != beside]
-            while spare and _samples(*self.blocks, span) > self.room:
-                del self.blocks[spare.pop(0)]
-            self.blocks[span] = make(span)
-            self.made += _samples(span)
-        self.blocks.move_to_end(span)
-        return self.blocks[span]
-
-    def clear(self) -> None:
-        """Forget all of them."""
-        self.blocks.clear()
+            block.put(samples, self.passes(range(low, high), into=block.places(samples)))
+        return block
 
 
 def _check_split(by: By, output: int | str | None) -> None:
@@ -257,8 +232,8 @@ def _check_split(by: By, output: int | str | None) -> None:
         )
     if by == "output" and output is not None:
         raise UsageError(
-            f"by='output' gives the kernel of every output, got output={output!r} too. Leave one"
-            " out."
+            f"by='output' gives the kernel of every output, got output={output!r} too. Omit one of"
+            " them."
         )
 
 
@@ -272,25 +247,3 @@ def _parts(layout: Layout, by: By) -> dict[str, Part]:
 
 def _module_of(parameter: str) -> str:
     return parameter.rpartition(".")[0] or parameter
-
-
-def _samples(*spans: Span) -> int:
-    return sum(stop - start for start, stop in spans)
-
-
-def tile_order(rows: range, columns: range, edge: int) -> Iterator[tuple[Span, Span]]:
-    """The tiles of a block, back and forth along the rows, so that the last one is used again; one
-    triangle where it is symmetric.
-    """
-    across = _spans(columns, edge)
-    for turn, row in enumerate(_spans(rows, edge)):
-        below = [span for span in across if rows != columns or span[0] <= row[0]]
-        for column in below[::-1] if turn % 2 else below:
-            yield row, column
-
-
-def _spans(positions: range, edge: int) -> list[Span]:
-    return [
-        (start, min(start + edge, positions.stop))
-        for start in range(positions.start, positions.stop, edge)
-    ]

@@ -1,9 +1,8 @@
-"""A checked network and the images that pass through it, a batch at a time."""
+"""A checked network and its images, which pass through it in batches."""
 
 import copy
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -12,44 +11,34 @@ from torch.utils.data import Dataset
 
 from rmtgen.device import default_device, fp32_precision
 from rmtgen.errors import NumericalError, UsageError
-from rmtgen.kernels.entk.audit import audited
+from rmtgen.kernels.entk.audit import audit_with_fallback
 from rmtgen.kernels.entk.capture import Capture, Gradients
-from rmtgen.kernels.entk.marks import tensors_in
-from rmtgen.models.features import first_broken_layer, place
+from rmtgen.kernels.entk.dependence import tensors_in
+from rmtgen.models.features import first_nonfinite_layer, place
 
 Images = Tensor | Dataset | Sequence[Tensor]
+"""Images (n, c, h, w), or a data set of images or of pairs (image, label)."""
+
 _DTYPES = (torch.float32, torch.float64)
-_MOST_IMAGES = {"cpu": 64, "cuda": 256}  # in one pass: past this a batch gains no speed
-_MOST_BYTES = {
-    "cpu": 640 * 2**20,
-    "cuda": 2**63,
-}  # of one pass: on a CPU a larger one spends its time on fresh pages
 
+_MOST_IMAGES = {"cpu": 64, "cuda": 256}
+"""Maximum number of images per pass; a larger batch is not faster."""
 
-class Joined:
-    """Two sets of images, one behind the other."""
-
-    def __init__(self, first: Sequence, second: Sequence):
-        self.first, self.second = first, second
-
-    def __len__(self) -> int:
-        return len(self.first) + len(self.second)
-
-    def __getitem__(self, position: int) -> Any:
-        own = len(self.first)
-        return self.first[position] if position < own else self.second[position - own]
+_MOST_BYTES = {"cpu": 640 * 2**20, "cuda": 2**63}
+"""Maximum memory of a pass in bytes; on a CPU a larger one spends its time on page faults."""
 
 
 class Passes:
-    """The passes of images through a copy of a model, proved on two of them.
+    """The passes of images through a copy of a model, which is checked on two of them.
 
     Attributes:
-        images: all of them.
-        device: where the work is done.
-        dtype: what it is done in.
-        capture: of the model's copy.
-        first: what the two images gave of each output, with every gradient formed; `batch` of them.
-        activations: bytes of what an image's forward pass makes.
+        images: All images.
+        device: Device of the computation.
+        dtype: Type of the computation.
+        precision: Precision of float32 products and convolutions on CUDA.
+        capture: The gradients of the copy of the model.
+        probe: The gradients of the first and last image for each output, all of them materialised.
+        activations: Bytes of the data tensors of the forward pass of an image.
     """
 
     def __init__(
@@ -62,11 +51,10 @@ class Passes:
         output: int | str | None = None,
         precision: str = "ieee",
     ):
-        """Copy the model to the device and check it on two images; see `gram.entk_gram` for
-        arguments and errors.
+        """Copy the model to the device, and check it on the first and last image.
 
-        `precision` is that of float32 products and convolutions on CUDA, "ieee" or "tf32"
-        (`precision.fp32_precision`).
+        Arguments and errors are those of `entk_gram`; `precision` is that of
+        `rmtgen.device.fp32_precision`.
         """
         if len(images) < 1:
             raise UsageError("the kernel needs at least one image, got 0.")
@@ -78,24 +66,29 @@ class Passes:
         probe = sorted({0, len(images) - 1})
         try:
             with fp32_precision(precision):
-                self.first = audited(self.capture, self.fetch(probe))
+                self.probe = audit_with_fallback(self.capture, self.fetch(probe))
         except NumericalError as failure:
             raise NumericalError(self.explain(0, len(images) - 1)) from failure
-        self.activations = self.first[0].activations // len(probe)
+        self.activations = self.probe[0].activations // len(probe)
 
-    def most(self, budget: int, each: int) -> int:
-        """Images in one pass, at most, that takes `each` bytes an image of a budget."""
+    def batch_size(self, budget: int, image_bytes: int) -> int:
+        """Maximum number of images per pass under a budget.
+
+        Args:
+            budget: Memory of the pass in bytes.
+            image_bytes: Memory of the pass in bytes per image.
+        """
         kind = self.device.type
-        return max(1, min(_MOST_IMAGES[kind], min(budget, _MOST_BYTES[kind]) // each))
+        return max(1, min(_MOST_IMAGES[kind], min(budget, _MOST_BYTES[kind]) // image_bytes))
 
     def __call__(
         self, positions: Sequence[int], into: Sequence[Mapping[int, Float[Tensor, "b p"]]] = ()
     ) -> list[Gradients]:
-        """The gradients of some images, as `Capture` gives them."""
+        """The gradients of some images; see `Capture`."""
         return self.capture(self.fetch(positions), into=into)
 
-    def fetch(self, positions: Sequence[int]) -> Float[Tensor, "b c h w"]:
-        """Some images, on the device."""
+    def fetch(self, positions: Sequence[int]) -> Float[Tensor, "b ..."]:
+        """Some images, on the device in the type of the computation."""
         if isinstance(self.images, Tensor):
             batch = self.images[torch.as_tensor(positions)]
         else:
@@ -106,9 +99,7 @@ class Passes:
         return batch.to(self.device, self.dtype)
 
     def explain(self, *positions: int) -> str:
-        """One line on images whose kernel is not finite: the one to blame, and the layer where it
-        begins.
-        """
+        """The message on images with a non-finite kernel: which image, and from which layer on."""
         for position in positions:
             image = self.fetch([position])
             captured = self.capture(image)
@@ -116,20 +107,22 @@ class Passes:
                 tensor
                 for gradients in captured
                 for tensor in (
-                    *gradients.direct.values(),
+                    *gradients.materialised.values(),
                     *itertools.chain(*gradients.factors.values()),
                 )
             ]
             if not all(gradients.output.isfinite().all() for gradients in captured):
                 return _not_finite(
-                    f"image {position} has such an output, from"
-                    f" {first_broken_layer(self.capture.model, image)} on"
+                    f"the output of image {position} is not, from"
+                    f" {first_nonfinite_layer(self.capture.model, image)} on"
                 )
             if not all(tensor.isfinite().all() for tensor in found):
-                return _not_finite(f"image {position} has such gradients, though a finite output")
+                return _not_finite(
+                    f"the gradients of image {position} are not, though its output is"
+                )
         return _not_finite(
             f"the product of images {positions[0]} and {positions[-1]} overflows {self.dtype};"
-            " dtype=torch.float64 may hold it"
+            " dtype=torch.float64 may represent it"
         )
 
 
@@ -140,8 +133,9 @@ def _not_finite(what: str) -> str:
 
 
 def _prepared(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """A copy of the model on the device, rid of what it cached while it was used (some keep
-    position biases, graph and all).
+    """A copy of the model on the device, without tensors that it cached in earlier passes.
+
+    Some models cache position biases together with their graph.
     """
     training = [
         name or type(model).__name__ for name, module in model.named_modules() if module.training
@@ -154,7 +148,7 @@ def _prepared(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise UsageError(
             "the kernel needs parameters that require a gradient: got none. Set requires_grad on"
-            " those that count."
+            " those to include."
         )
     cached = [
         tensor

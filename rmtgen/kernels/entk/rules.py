@@ -1,20 +1,20 @@
-"""The ways to the kernel of one weight, K_ij = ⟨G_i, G_j⟩ with G_i = Σ_t g_it a_itᵀ, and their
-exact cost.
+"""The exact ways to compute the kernel of one weight, and their cost.
 
-G_i is a sample's gradient of the weight, a_it the patch of its input under the window at position
-t, g_it its output gradient there.
+The kernel is K_ij = ⟨G_i, G_j⟩, where G_i = Σ_t g_it a_itᵀ is the gradient of the weight for sample
+i, a_it the patch of its input under the window at position t, and g_it its output gradient there.
+Hence K_ij = Σ_tt' (g_it·g_jt')(a_it·a_jt'). FLOPs in the sizes of `sites` (s entries of G_i):
 
-instantiate: form G_i, one tap of the window at a time, and multiply. 2 s FLOPs a pair, 2 t s a
-sample. contract: Σ_tt' (g_it·g_jt')(a_it·a_jt'); G_i is never formed. 2 t² (c_out + k c_in) a pair.
-With t = 1, two Gram matrices multiplied entry
-    by entry.
-shift: the same, but a_it·a_jt' is the sum over taps of products of *pixels*: one Gram matrix of
-pixels is made, and its shifted views are
-    added along one axis of the window and then along the other. 2 (t_in² c_in + t² c_out) a pair.
-    Padding is never multiplied.
+| rule | computation | per pair | per sample |
+|---|---|---|---|
+| instantiate | G_i, one tap of the window at a time, then ⟨G_i, G_j⟩ | 2 s | 2 t s |
+| contract | the double sum over t and t', without G_i | 2 t² (c_out + k c_in) | |
+| shift | contract, with a_it·a_jt' from products of pixels | 2 (t_in² c_in + t² c_out) | |
 
-s, k, t, t_in and c are those of `sites`. A rule is a class with `applies`, `cost` and `add`; enter
-a new one in `RULES`.
+With t = 1, contract is the entrywise product of two Gram matrices. Shift computes one Gram matrix
+of pixels and adds its shifted views, one per tap, along one axis of the window and then along the
+other; padding is never multiplied.
+
+A new rule is a subclass of `Rule` in this module and an instance in `RULES`.
 """
 
 from abc import ABC, abstractmethod
@@ -28,24 +28,31 @@ from torch import Tensor
 
 from rmtgen.kernels.entk.sites import Site, Tap
 
-DEPTH = 2**13
-"""Entries that a float32 product sums before the sum goes on in float64: a sum over ten million
-parameters keeps float32's rounding."""
-EDGE = 128
-"""Rows of a product at the most where it meets the diagonal: more waste what lies above it, fewer
-are slower."""
-BALANCE = {"cpu": 2.0, "cuda": 20.0}
-"""FLOPs that a float32 matrix product does in the time that an elementwise operation moves a byte.
+INNER = 2**13
+"""Number of entries that a float32 product sums before the sum continues in float64.
+
+A sum over ten million parameters then has the rounding error of a short sum.
 """
+
+DIAGONAL_EDGE = 128
+"""Maximum number of rows of a product on the diagonal.
+
+More rows waste work above the diagonal, and fewer rows are slower.
+"""
+
+BALANCE = {"cpu": 2.0, "cuda": 20.0}
+"""Machine balance: FLOPs of a float32 product in the time of one byte moved elementwise."""
+
 BLOCK = {"cpu": 2**20, "cuda": 2**27}
-"""Entries of an elementwise work array: on a CPU it should stay in the cache."""
+"""Entries of an elementwise work array, which should fit into the cache of a CPU."""
 
 Factors = tuple[Float[Tensor, "n t_in c_in"], Float[Tensor, "n t c_out"]]
+"""Inputs a and output gradients g of a block of samples at a site."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """FLOPs and bytes moved, for each sample once and for each pair of samples."""
+    """FLOPs and bytes moved, per sample and per pair of samples."""
 
     sample_flops: float
     sample_bytes: float
@@ -53,28 +60,32 @@ class Cost:
     pair_bytes: float
 
     def flops(self, samples: float, pairs: float) -> float:
-        """Floating point operations of a whole problem."""
+        """Floating point operations for a number of samples and pairs."""
         return samples * self.sample_flops + pairs * self.pair_flops
 
     def equivalent(self, samples: float, pairs: float, balance: float) -> float:
-        """Operations of a problem with the bytes moved turned into operations: what is minimised."""
+        """The objective of `choose`: FLOPs, plus bytes moved times the machine balance."""
         return self.flops(samples, pairs) + balance * (
             samples * self.sample_bytes + pairs * self.pair_bytes
         )
 
 
 class Rule(ABC):
-    """One way to a weight's kernel."""
+    """One way to compute the kernel of a weight.
+
+    Attributes:
+        name: Name of the rule in a plan.
+    """
 
     name: str
 
     def applies(self, site: Site) -> bool:
-        """Whether the rule can serve a site."""
+        """Whether the rule can be used at a site."""
         return site.groups == 1
 
     @abstractmethod
     def cost(self, site: Site) -> Cost:
-        """What it costs there, in float32."""
+        """The cost at a site, in float32."""
 
     @abstractmethod
     def add(
@@ -83,29 +94,29 @@ class Rule(ABC):
         site: Site,
         rows: Factors,
         columns: Factors,
-        work: int,
+        workspace: int,
         symmetric: bool,
     ) -> None:
-        """Add the weight's kernel between two sets of samples.
+        """Add the kernel of the weight between two sets of samples.
 
         Args:
-            kernel: what to add to; where `symmetric`, only blocks on and below the diagonal need to
-                be right.
-            site: shapes.
-            rows: factors of n samples.
-            columns: factors of m samples; the same where `symmetric`.
-            work: bytes that may be allocated meanwhile.
-            symmetric: whether rows and columns are the same samples.
+            kernel: Matrix to add to; if `symmetric`, only the part on and below the diagonal needs
+                to be correct.
+            site: Site of the weight.
+            rows: Factors of n samples.
+            columns: Factors of m samples; the same if `symmetric`.
+            workspace: Bytes that may be allocated.
+            symmetric: Whether rows and columns are the same samples.
         """
 
 
 class Instantiate(Rule):
-    """Gradients formed for one tap and some output channels at a time, then multiplied."""
+    """Gradients of one tap and some output channels at a time, then their products."""
 
     name = "instantiate"
 
     def cost(self, site: Site) -> Cost:
-        """2 s a pair, 2 t s a sample."""
+        """2 s FLOPs per pair, 2 t s per sample."""
         moved = 4 * (2 * site.t * site.depth + site.t * site.c_out + 2 * site.size)
         return Cost(2 * site.t * site.size, moved, 2 * site.size, 0)
 
@@ -115,49 +126,48 @@ class Instantiate(Rule):
         site: Site,
         rows: Factors,
         columns: Factors,
-        work: int,
+        workspace: int,
         symmetric: bool,
     ) -> None:
         """See `Rule.add`."""
         sides = [rows] if symmetric else [rows, columns]
-        fits = work // (sum(len(side[0]) for side in sides) * site.c_in * rows[0].element_size())
+        fits = workspace // (
+            sum(len(side[0]) for side in sides) * site.c_in * rows[0].element_size()
+        )
         fits = min(max(1, fits), site.c_out)
-        made = [
-            side[0].new_empty(len(side[0]), fits * site.c_in) for side in sides
-        ]  # once: fresh pages cost more than the product
+        # Allocated once: page faults cost more than the products.
+        buffers = [side[0].new_empty(len(side[0]), fits * site.c_in) for side in sides]
         for vertical in site.window.taps[0]:
             for horizontal in site.window.taps[1]:
                 for start in range(0, site.c_out, fits):
                     channels = slice(start, start + fits)
-                    formed = [
-                        _form(site, side, (vertical, horizontal), channels, out)
-                        for side, out in zip(sides, made, strict=True)
+                    materialised = [
+                        _materialise(site, side, (vertical, horizontal), channels, out)
+                        for side, out in zip(sides, buffers, strict=True)
                     ]
-                    multiply(kernel, formed[0], formed[-1], symmetric=symmetric)
+                    multiply(kernel, materialised[0], materialised[-1], symmetric=symmetric)
 
 
-def _form(
+def _materialise(
     site: Site, factors: Factors, tap: tuple[Tap, Tap], channels: slice, out: Tensor
 ) -> Float[Tensor, "n p"]:
-    """Each sample's gradient of one tap and some output channels, written into `out`."""
+    """Per-sample gradients of one tap and some output channels, written to `out`."""
     a, g = factors
     window, n = site.window, len(a)
     (top, left), (down, across) = tap, window.stride
     image, grads = a.reshape(n, *window.grid, site.c_in), g.reshape(n, *window.out, site.c_out)
     image = image[:, top.inputs(down), left.inputs(across)]
     grads = grads[:, top.outputs(), left.outputs(), channels]
-    made = out.flatten()[: n * grads.shape[-1] * site.c_in].view(n, grads.shape[-1], site.c_in)
+    found = out.flatten()[: n * grads.shape[-1] * site.c_in].view(n, grads.shape[-1], site.c_in)
     at_once = max(1, BLOCK[a.device.type] // (image[0].numel() + grads[0].numel()))
     for start in range(0, n, at_once):
         part = slice(start, start + at_once)
-        torch.bmm(grads[part].flatten(1, 2).mT, image[part].flatten(1, 2), out=made[part])
-    return made.flatten(1)
+        torch.bmm(grads[part].flatten(1, 2).mT, image[part].flatten(1, 2), out=found[part])
+    return found.flatten(1)
 
 
 class Pairwise(Rule):
-    """Rules that never form a gradient: products between the positions of two samples, in blocks
-    that stay in the cache.
-    """
+    """A rule of products between the positions of two samples, in blocks that fit the cache."""
 
     def add(
         self,
@@ -165,11 +175,11 @@ class Pairwise(Rule):
         site: Site,
         rows: Factors,
         columns: Factors,
-        work: int,
+        workspace: int,
         symmetric: bool,
     ) -> None:
         """See `Rule.add`."""
-        entries = min(BLOCK[kernel.device.type], work // (5 * rows[0].element_size()))
+        entries = min(BLOCK[kernel.device.type], workspace // (5 * rows[0].element_size()))
         edge = max(1, isqrt(entries) // max(site.t, site.t_in))
         if symmetric:
             edge = min(edge, max(32, -(-len(kernel) // 8)))
@@ -179,8 +189,9 @@ class Pairwise(Rule):
                 kernel[i, j] += self._block(site, left, self._prepare(site, columns, j))
 
     def _prepare(self, site: Site, factors: Factors, samples: slice) -> Factors:
-        """Both factors of some samples, position before sample, so that sums over positions run
-        along whole rows of samples.
+        """Both factors of some samples, with positions on the first axis.
+
+        Sums over positions then add whole rows of samples.
         """
         a, g = factors
         return (
@@ -214,7 +225,7 @@ class Contract(Pairwise):
     name = "contract"
 
     def cost(self, site: Site) -> Cost:
-        """2 t² (c_out + k c_in) a pair."""
+        """2 t² (c_out + k c_in) FLOPs per pair."""
         pair = site.t**2
         return Cost(0, 0, 2 * pair * (site.c_out + site.depth), 4 * 6 * pair)
 
@@ -226,16 +237,16 @@ class Contract(Pairwise):
 
 
 class Shift(Pairwise):
-    """Products of pixels, summed over the taps along one axis and then along the other."""
+    """Products of pixels, summed over the taps of one axis and then of the other."""
 
     name = "shift"
 
     def applies(self, site: Site) -> bool:
-        """Where a window has more than one tap; else it is `Contract`."""
+        """Whether the window has more than one tap; otherwise the rule equals `Contract`."""
         return super().applies(site) and site.k > 1
 
     def cost(self, site: Site) -> Cost:
-        """2 (t_in² c_in + t² c_out) a pair, and an addition a tap of either axis."""
+        """2 (t_in² c_in + t² c_out) FLOPs per pair, and one addition per tap of each axis."""
         (vertical, horizontal), (height, _), (_, width) = (
             site.window.taps,
             site.window.grid,
@@ -257,15 +268,20 @@ class Shift(Pairwise):
 
 
 def _sum_taps(products: Tensor, axis: int, taps: tuple[Tap, ...], out: int, stride: int) -> Tensor:
-    """Σ over taps of the products between the input positions that a tap of either sample meets,
-    along axes `axis` and `axis + 3`.
+    """Sum over the taps of an axis of the products at the input positions that the tap meets.
+
+    Args:
+        products: (t, t, i, t, t, j), the grid of the first sample before that of the second.
+        axis: Axis of the window, which is axis `axis` and `axis + 3` of `products`.
+        taps: The taps of this axis.
+        out: Number of output positions along this axis.
+        stride: Stride along this axis.
     """
     shape = list(products.shape)
     shape[axis] = shape[axis + 3] = out
     summed = None
-    for tap in sorted(
-        taps, key=lambda tap: tap.low - tap.high
-    ):  # the tap that meets most comes first, and is copied
+    # The tap with the most outputs comes first; if it has all, its copy replaces an array of zeros.
+    for tap in sorted(taps, key=lambda tap: tap.low - tap.high):
         met = _narrow(products, axis, tap.inputs(stride))
         if summed is None and tap.high - tap.low == out:
             summed = met if len(taps) == 1 else met.clone(memory_format=torch.contiguous_format)
@@ -282,10 +298,11 @@ def _narrow(tensor: Tensor, axis: int, span: slice) -> Tensor:
 
 
 RULES: tuple[Rule, ...] = (Instantiate(), Contract(), Shift())
+"""All rules."""
 
 
 def choose(site: Site, samples: int, device: str) -> Rule:
-    """The cheapest rule for the kernel of `samples` samples with themselves."""
+    """The cheapest rule for the symmetric kernel of `samples` samples."""
     pairs, balance = samples * (samples + 1) / 2, BALANCE[device]
     fitting = [rule for rule in RULES if rule.applies(site) or isinstance(rule, Instantiate)]
     return min(fitting, key=lambda rule: rule.cost(site).equivalent(samples, pairs, balance))
@@ -294,7 +311,7 @@ def choose(site: Site, samples: int, device: str) -> Rule:
 def blocks(
     rows: int, columns: int, edge: int, symmetric: bool
 ) -> Iterator[tuple[slice, list[slice]]]:
-    """Row blocks with their column blocks, in the symmetric case those on and below the diagonal."""
+    """Row blocks with their column blocks; if symmetric, those on and below the diagonal only."""
     starts = range(0, columns, edge)
     for start in range(0, rows, edge):
         stop = min(start + edge, rows)
@@ -311,24 +328,26 @@ def multiply(
     *,
     symmetric: bool,
 ) -> None:
-    """Add left·rightᵀ to a kernel, in the symmetric case on and a little above the diagonal only.
+    """Add left·rightᵀ to a kernel; if symmetric, below and close to the diagonal only.
 
-    The float32 products run over at most `DEPTH` entries; their sums are taken in float64.
+    The float32 products run over at most `INNER` entries, and are summed in float64.
     """
     whole = slice(0, len(left)), slice(0, len(right))
     pieces = list(triangle(0, len(left))) if symmetric else [whole]
-    for start in range(0, left.shape[1], DEPTH):
-        part = slice(start, start + DEPTH)
+    for start in range(0, left.shape[1], INNER):
+        part = slice(start, start + INNER)
         for i, j in pieces:
             kernel[i, j] += left[i, part] @ right[j, part].T
 
 
 def triangle(low: int, high: int) -> Iterator[tuple[slice, slice]]:
-    """A triangle in squares as large as may be, which multiply fastest: the one below the diagonal,
-    then both halves; `EDGE` on it.
+    """The lower triangle as a few large squares, whose products are fastest.
+
+    It is the square below the diagonal, and recursively the triangles of both halves, down to
+    squares of at most `DIAGONAL_EDGE` rows on the diagonal.
     """
     middle = (low + high) // 2
-    if high - low <= EDGE:
+    if high - low <= DIAGONAL_EDGE:
         yield slice(low, high), slice(low, high)
         return
     yield slice(middle, high), slice(low, middle)

@@ -1,12 +1,11 @@
-"""Where a weight meets data: a convolution, or a linear layer on tokens, seen as products over a
-grid of positions.
+"""The shapes of a site, where a weight meets data: a convolution, or a linear layer on tokens.
 
-At a site each sample has its input a (t_in positions, c_in channels) and output gradient g (t
-positions, c_out channels), and the weight's gradient is the sum over positions of g_t times the
-patch of a under the window at t. A linear layer on t tokens is a window of one position.
+Each sample has an input a (t_in positions, c_in channels) and an output gradient g (t positions,
+c_out channels) at the site. The gradient of the weight is Σ_t g_t p_tᵀ, where p_t is the patch of a
+under the window at position t. A linear layer on t tokens has a window of one position.
 
-Notation: n samples, k taps of the window that ever meet an input position, q groups. Taps that only
-ever meet padding are left out.
+Notation: n samples, q groups, k taps. A tap is an offset within the window; one that meets padding
+only is left out.
 """
 
 from dataclasses import dataclass
@@ -19,12 +18,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 Pair = tuple[int, int]
+"""Vertical and horizontal value."""
 
 
 @dataclass(frozen=True)
 class Tap:
-    """One offset of a window along one axis: the outputs [low, high) that meet an input there, and
-    the input of the first.
+    """One offset of a window along one axis.
+
+    Attributes:
+        offset: Index within the window.
+        low: First output position at which the tap meets an input position.
+        high: Output position after the last.
+        start: Input position at the first output position.
     """
 
     offset: int
@@ -37,13 +42,13 @@ class Tap:
         return slice(self.low, self.high)
 
     def inputs(self, stride: int) -> slice:
-        """The input positions they meet."""
+        """The input positions at these output positions."""
         return slice(self.start, self.start + (self.high - self.low - 1) * stride + 1, stride)
 
 
 @dataclass(frozen=True)
 class Window:
-    """A sliding window on a grid of positions, each pair (vertical, horizontal)."""
+    """A sliding window on a grid of input positions."""
 
     grid: Pair
     kernel: Pair = (1, 1)
@@ -69,7 +74,7 @@ class Window:
 
     @cached_property
     def taps(self) -> tuple[tuple[Tap, ...], tuple[Tap, ...]]:
-        """The taps of each axis that meet an input position somewhere."""
+        """The taps of each axis that meet an input position."""
         return self._axis(0), self._axis(1)
 
     def _axis(self, axis: int) -> tuple[Tap, ...]:
@@ -85,7 +90,15 @@ class Window:
 
 @dataclass(frozen=True)
 class Site:
-    """The shapes of one place where a weight (c_out, c_in/q, *kernel) meets data."""
+    """The shapes of one place where a weight (c_out, c_in/q, *kernel) meets data.
+
+    Attributes:
+        window: Window on the grid of input positions.
+        c_in: Input channels.
+        c_out: Output channels.
+        groups: Number q of groups.
+        weight_shape: Shape of the weight.
+    """
 
     window: Window
     c_in: int
@@ -95,31 +108,31 @@ class Site:
 
     @property
     def t_in(self) -> int:
-        """Input positions."""
+        """Number of input positions."""
         return prod(self.window.grid)
 
     @property
     def t(self) -> int:
-        """Output positions."""
+        """Number of output positions."""
         return prod(self.window.out)
 
     @property
     def k(self) -> int:
-        """Taps that meet data."""
+        """Number of taps that meet data."""
         return prod(map(len, self.window.taps))
 
     @property
     def depth(self) -> int:
-        """Entries of a patch, per group."""
+        """Entries of a patch per group."""
         return self.k * self.c_in // self.groups
 
     @property
     def size(self) -> int:
-        """Entries of the weight's gradient that can differ from zero."""
+        """Entries of the gradient of the weight that can differ from zero."""
         return self.c_out * self.depth
 
     def patches(self, a: Float[Tensor, "n t_in c_in"]) -> Float[Tensor, "n t kc"]:
-        """The input under the window at every output position; entries ordered (tap, channel)."""
+        """The input under the window at each output position; entries ordered (tap, channel)."""
         n, window = len(a), self.window
         if window.kernel == (1, 1) and window.stride == (1, 1) and window.padding == (0, 0):
             return a
@@ -143,13 +156,17 @@ class Site:
         g: Float[Tensor, "n t c_out"],
         out: Float[Tensor, "n p"] | None = None,
     ) -> Float[Tensor, "n p"]:
-        """Each sample's gradient of the weight, entries ordered (output, tap, input); written into
-        `out` where it is given.
+        """Per-sample gradients of the weight, with entries ordered (output, tap, input).
+
+        Args:
+            a: Inputs.
+            g: Output gradients.
+            out: Tensor to write the result to.
         """
         n, q = len(a), self.groups
         if q == self.c_in == self.c_out:
-            formed = self._depthwise(a, g)
-            return formed if out is None else out.copy_(formed)
+            materialised = self._depthwise(a, g)
+            return materialised if out is None else out.copy_(materialised)
         patches = self.patches(a)
         if q == 1:
             into = None if out is None else out.unflatten(1, (self.c_out, self.depth))
@@ -162,27 +179,28 @@ class Site:
         outputs = (
             g.reshape(n, self.t, q, self.c_out // q).permute(0, 2, 3, 1).reshape(n * q, -1, self.t)
         )
-        formed = torch.bmm(outputs, patches).reshape(n, self.size)
-        return formed if out is None else out.copy_(formed)
+        materialised = torch.bmm(outputs, patches).reshape(n, self.size)
+        return materialised if out is None else out.copy_(materialised)
 
     def _depthwise(
         self, a: Float[Tensor, "n t_in c"], g: Float[Tensor, "n t c"]
     ) -> Float[Tensor, "n p"]:
-        """Gradients of a depthwise weight, a product and a sum a tap; patches would copy the input
-        a tap and transpose it.
+        """Per-sample gradients of a depthwise weight: one product and one sum per tap.
+
+        Patches would copy and transpose the input for every tap.
         """
         n, window = len(a), self.window
         image, grads = a.reshape(n, *window.grid, self.c_in), g.reshape(n, *window.out, self.c_out)
-        formed = a.new_empty(n, self.c_out, self.k)
+        materialised = a.new_empty(n, self.c_out, self.k)
         for number, (top, left) in enumerate(product(*window.taps)):
             met = image[:, top.inputs(window.stride[0]), left.inputs(window.stride[1])]
-            formed[:, :, number] = (met * grads[:, top.outputs(), left.outputs()]).sum(dim=(1, 2))
-        return formed.flatten(1)
+            materialised[:, :, number] = (met * grads[:, top.outputs(), left.outputs()]).sum(
+                dim=(1, 2)
+            )
+        return materialised.flatten(1)
 
     def as_weight(self, gradient: Float[Tensor, "n p"]) -> Tensor:
-        """Gradients from `instantiate` in the shape of the weight, (n, *weight_shape), zero at the
-        taps that never meet data.
-        """
+        """Gradients of `instantiate` as (n, *weight_shape), zero at taps that meet padding only."""
         n, window = len(gradient), self.window
         rows, columns = ([tap.offset for tap in axis] for axis in window.taps)
         gradient = gradient.reshape(
@@ -198,9 +216,7 @@ class Site:
 
 
 def _pick(image: Tensor, axis: int, offsets: list[int]) -> Tensor:
-    """Some places along an axis: a view where they are evenly spaced, as all but those of tiny
-    grids are.
-    """
+    """Some positions along an axis: a view if they are evenly spaced, else a copy."""
     steps = {after - before for before, after in pairwise(offsets)} or {1}
     if len(steps) > 1:
         return image.index_select(axis, torch.tensor(offsets, device=image.device))

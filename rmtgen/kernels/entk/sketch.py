@@ -1,11 +1,14 @@
-"""Gradients projected at random to m dimensions, for samples too many for tiles: N rows instead of
-N² products.
+"""Random projections of gradients to m dimensions: N rows instead of N² products.
 
-A weight's gradient is taken a few output channels at a time; every entry gets a random sign, every
-m entries are turned by a random shift, and all are added into one row of m. That is a count sketch
-whose entries are hashed m at a time: products of two rows x, y are those of the gradients in the
-mean, with variance below (‖x‖²‖y‖² + ⟨x,y⟩²)/m (Charikar, Chen & Farach-Colton 2002; Weinberger et
-al. 2009), and making a row costs one addition an entry. No gradient of a whole sample is ever held.
+The gradient of a weight is computed for a few output channels at a time. Every entry is multiplied
+by a random sign, every m consecutive entries are rotated by a random shift, and all are added to
+one row of m entries. This is a count sketch that hashes m entries at a time. Its products are
+unbiased: for gradients x and y the product of their rows has mean ⟨x, y⟩ and a variance of at most
+(‖x‖²‖y‖² + ⟨x, y⟩²)/m. A row costs one addition per entry, and the gradient of a whole sample is
+never in memory.
+
+References:
+    Charikar, Chen & Farach-Colton 2002; Weinberger et al. 2009.
 """
 
 from collections.abc import Iterable, Iterator
@@ -26,8 +29,10 @@ from rmtgen.kernels.entk.sites import Site
 from rmtgen.units import parse_bytes
 
 _CHUNK = 2**15
-"""Entries of a weight's gradient that are formed at a time: fixed, since what is added to what
-depends on it."""
+"""Entries of the gradient of a weight that are computed at a time.
+
+The number is fixed because the sketch depends on it.
+"""
 
 
 def entk_features(  # noqa: PLR0913 - one public function for one question
@@ -42,27 +47,29 @@ def entk_features(  # noqa: PLR0913 - one public function for one question
     output: int | str | None = None,
     progress: bool = False,
 ) -> Float[Tensor, "n dim"]:
-    """A random sketch of every image's gradient: F with F Fᵀ ≈ K, the kernel of `entk_gram`,
-    unbiased; not the kernel itself.
+    """Random sketches F of the gradients, with E[F Fᵀ] = K, the kernel of `entk_gram`.
 
-    The relative error of F Fᵀ (Frobenius, root mean square over seeds) is at most sqrt(((tr K)² +
-    ‖K‖²)/dim)/‖K‖; `sketch_error` measures it.
+    The relative error of F Fᵀ (Frobenius norm, root mean square over seeds) is at most
+    √(((tr K)² + ‖K‖²)/dim)/‖K‖; `sketch_error` measures it.
 
     Args:
-        model: as for `entk_gram`, like the other arguments.
-        images: n of them.
-        dim: columns m of the sketch.
-        seed: of the signs and shifts. The same on every device.
-        device: where to compute.
-        memory: budget in bytes for the passes and the signs (one number a parameter), beside model,
-            images and result.
-        dtype: of the computation and of the result.
-        output: as for `entk_gram`.
-        progress: show a bar on stderr if that is a terminal.
+        model: As for `entk_gram`.
+        images: n images.
+        dim: Number m of columns.
+        seed: Seed of the signs and shifts, which are equal on every device.
+        device: As for `entk_gram`.
+        memory: Budget in bytes for the passes and the signs (one number per parameter), to which
+            model, images and result do not count.
+        dtype: Type of the computation and of the result.
+        output: As for `entk_gram`.
+        progress: Show a bar on stderr if that is a terminal.
+
+    Returns:
+        F (n, dim) on the CPU.
 
     Raises:
-        UsageError: as `entk_gram`, or dim below 1.
-        NumericalError: a gradient is NaN or infinite.
+        UsageError: As for `entk_gram`, or `dim` is below 1.
+        NumericalError: A gradient is NaN or infinite.
     """
     sketch = Sketch(
         model, images, dim, seed=seed, device=device, memory=memory, dtype=dtype, output=output
@@ -79,9 +86,7 @@ def entk_features(  # noqa: PLR0913 - one public function for one question
 def sketch_error(
     kernel: Float[Tensor, "n n"], features: Float[Tensor, "n dim"]
 ) -> tuple[float, float]:
-    """How far a sketch is from the kernel: ‖F Fᵀ − K‖/‖K‖ (Frobenius), and the bound on its root
-    mean square over seeds.
-    """
+    """The relative error of a sketch, ‖F Fᵀ − K‖/‖K‖, and the bound on its root mean square."""
     exact, found = kernel.double(), features.double() @ features.double().T
     norm = exact.norm()
     bound = ((exact.trace() ** 2 + norm**2) / features.shape[1]).sqrt() / norm
@@ -90,8 +95,11 @@ def sketch_error(
 
 @dataclass(frozen=True, eq=False)
 class _Hash:
-    """The signs of one parameter's entries, in the order they are formed, and the shift of every m
-    of them.
+    """The hash of one parameter.
+
+    Attributes:
+        signs: Sign of every entry, in the order of computation.
+        shifts: For each piece of the gradient, the shift of every m entries.
     """
 
     signs: Float[Tensor, " p"]
@@ -99,13 +107,15 @@ class _Hash:
 
 
 class Sketch:
-    """Sketched gradients of a model's images, a batch at a time.
+    """The sketched gradients of a model on a set of images.
 
     Attributes:
-        passes: the model and the images.
-        dim: columns.
-        batch: images in a pass.
-        bytes: of the signs and of one pass.
+        passes: The model and the images.
+        dim: Number of columns.
+        sites: Name and site of the weights with a single use, by the number of the call.
+        hashes: The hash of each parameter by name.
+        batch: Images per pass.
+        bytes: Memory of the signs and of one pass.
     """
 
     def __init__(
@@ -118,15 +128,16 @@ class Sketch:
         memory: str | int = "4GiB",
         **settings: Any,
     ):
-        """Check the model on two images and draw the hashes; see `entk_features` for arguments and
-        errors, `Passes` for the settings.
+        """Check the model on two images, and draw the hashes.
+
+        Arguments and errors are those of `entk_features`; `settings` are those of `Passes`.
         """
         if dim < 1:
             raise UsageError(f"the dimension of a sketch must be at least 1, got {dim}.")
         self.dim, budget = dim, parse_bytes(memory)
         self.passes = Passes(model, images, **settings)
         self.sites = sole_uses(self.passes)
-        self.passes.capture.late = self.sites.keys()
+        self.passes.capture.factored = self.sites.keys()
         self.hashes = {
             name: self._draw(name, length, seed) for name, length in self._lengths().items()
         }
@@ -139,16 +150,15 @@ class Sketch:
                 f" {-(-(drawn + each) // 2**20)}MiB, got {budget // 2**20}MiB. Raise memory, or"
                 " lower the image size."
             )
-        self.batch = self.passes.most(budget - drawn, each)
+        self.batch = self.passes.batch_size(budget - drawn, each)
         self.bytes = drawn + self.batch * each
 
     def rows(self, positions: range) -> Float[Tensor, "b dim"]:
-        """The sketch of some images, on the CPU; the same in whatever batches it is asked for, to
-        rounding.
+        """The sketch of some images, on the CPU; up to rounding it does not depend on the batches.
 
         Raises:
-            NumericalError: a gradient is NaN or infinite; names the image, and the layer where it
-                begins.
+            NumericalError: A gradient is NaN or infinite. The message names the image, and the
+                first layer with such a value.
         """
         batches = [positions[at : at + self.batch] for at in range(0, len(positions), self.batch)]
         with fp32_precision(self.passes.precision):
@@ -163,7 +173,7 @@ class Sketch:
         out = torch.zeros(
             len(positions), self.dim, dtype=self.passes.dtype, device=self.passes.device
         )
-        for name, gradient in gradients.direct.items():
+        for name, gradient in gradients.materialised.items():
             self._add(out, name, [gradient.flatten(1)])
         for number in list(gradients.factors):
             name, site = self.sites[number]
@@ -171,7 +181,7 @@ class Sketch:
         return out
 
     def _add(self, out: Tensor, name: str, pieces: Iterable[Float[Tensor, "b p"]]) -> None:
-        """Add a parameter's gradient, which comes in pieces, to the rows."""
+        """Add the pieces of the gradient of a parameter to the rows."""
         hash_, at = self.hashes[name], 0
         for shifts, piece in zip(hash_.shifts, pieces, strict=True):
             signed = piece * hash_.signs[at : at + piece.shape[1]]
@@ -182,19 +192,17 @@ class Sketch:
                 out[:, : entries.shape[1] - before_the_end] += entries[:, before_the_end:]
 
     def _lengths(self) -> dict[str, list[int]]:
-        """The entries of each piece of every parameter."""
+        """Entries of each piece of the gradient, by parameter name."""
         sole = {name: _piece_lengths(site) for name, site in self.sites.values()}
         parameters = self.passes.capture.parameters
         return {name: sole.get(name, [parameter.numel()]) for name, parameter in parameters.items()}
 
     def _whole(self) -> Iterator[int]:
-        """Entries of the gradients that are formed at once."""
+        """Entries of each gradient that is computed as a whole."""
         return (sum(lengths) for lengths in self._lengths().values() if len(lengths) == 1)
 
     def _draw(self, name: str, lengths: list[int], seed: int) -> _Hash:
-        """Signs and shifts that depend on the seed and the parameter's name alone, drawn on the CPU
-        whatever the device.
-        """
+        """Signs and shifts from the seed and the name of the parameter, drawn on the CPU."""
         key = blake2b(f"{seed} {name}".encode(), digest_size=8).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(key, "little") >> 1)
         signs = (
@@ -208,7 +216,7 @@ class Sketch:
 
 
 def _channels(site: Site) -> int:
-    """Output channels whose gradient is formed at a time; all of them where they come in groups."""
+    """Output channels whose gradient is computed at a time; all of a grouped convolution."""
     return site.c_out if site.groups > 1 else min(site.c_out, max(1, _CHUNK // max(1, site.depth)))
 
 
@@ -220,7 +228,7 @@ def _piece_lengths(site: Site) -> list[int]:
 def _pieces(
     site: Site, a: Float[Tensor, "b t_in c_in"], g: Float[Tensor, "b t c_out"]
 ) -> Iterator[Float[Tensor, "b p"]]:
-    """The gradient of a site's weight in pieces, `_piece_lengths` long."""
+    """The gradient of the weight of a site in pieces of `_piece_lengths`."""
     if site.groups > 1:
         yield site.instantiate(a, g)
         return

@@ -1,5 +1,4 @@
-"""Hand-made modules in which parameters enter in every odd way, against autograd's Jacobian; and
-what must be refused by name."""
+"""Modules in which parameters enter in unusual ways, against the Jacobian; refused modules."""
 
 import pytest
 import torch
@@ -78,7 +77,7 @@ class Tokens(nn.Module):
 
 
 class Repeated(nn.Module):
-    """A token repeated by copying, and parameters that enter by einsum, matmul, addcmul and prelu."""
+    """A token repeated by a copy; parameters that enter by einsum, matmul, addcmul and prelu."""
 
     def __init__(self):
         super().__init__()
@@ -104,7 +103,7 @@ class Reparametrised(nn.Module):
 
 
 class Windows(nn.Module):
-    """Four windows an image, so that a sample has four rows; a convolution among them."""
+    """Four windows per image, so that a sample has four rows; a convolution among them."""
 
     def __init__(self):
         super().__init__()
@@ -191,8 +190,10 @@ class Frozen(nn.Module):
 
 
 class Unused(nn.Module):
-    """A layer that is never called, and two whose output is thrown away: one that would be formed,
-    one that would be left in factors."""
+    """A layer that is never called, and two whose output is unused.
+
+    The gradient of one would be materialised, that of the other left in factors.
+    """
 
     def __init__(self):
         super().__init__()
@@ -206,7 +207,7 @@ class Unused(nn.Module):
 
 
 class UnusedTwin(nn.Module):
-    """Two layers left in factors share an input, and the output of the first is thrown away."""
+    """Two layers in factors share an input, and the output of the first is unused."""
 
     def __init__(self):
         super().__init__()
@@ -284,8 +285,8 @@ def test_a_shared_input_is_stored_once():
             return self.left(x) * self.right(x)
 
     kernel = Entk(build(Branches, 40), draw())
-    late = {one.name: one.source for one in kernel.layout.late.values()}
-    assert late["body.left.weight"] == late["body.right.weight"]
+    factored = {one.name: one.input_call for one in kernel.layout.factored.values()}
+    assert factored["body.left.weight"] == factored["body.right.weight"]
 
 
 def test_outputs_are_chosen():
@@ -357,7 +358,7 @@ def test_what_torch_func_cannot_batch_either_is_refused_by_name():
 
 
 @pytest.mark.parametrize(("body", "channels"), [(SamplesSecond, 4), (Written, 3), (Attention, 4)])
-def test_what_no_operation_can_tell_apart_goes_through_torch_func(body, channels):
+def test_what_no_operation_separates_by_sample_goes_through_torch_func(body, channels):
     model, images = build(body, channels), draw()
     kernel = Entk(model, images)
     assert kernel.passes.capture.fallback
@@ -383,12 +384,12 @@ def test_no_parameters_with_gradient_is_refused():
 
 
 def test_the_audit_catches_a_wrong_rule_and_does_without_it(monkeypatch):
-    from rmtgen.kernels.entk.operations import Linear
+    from rmtgen.kernels.entk.layers import Linear
 
-    honest = Linear.direct
+    honest = Linear.per_sample
     monkeypatch.setattr(
         Linear,
-        "direct",
+        "per_sample",
         lambda self, grad: ((static, 1.001 * g) for static, g in honest(self, grad)),
     )
     model, images = build(Tokens, 8), draw(seed=2)

@@ -1,5 +1,4 @@
-"""The kernel as a whole: symmetric, positive, the same for every batch, tile and budget; its
-memory; its bad input; its plan."""
+"""The whole kernel: symmetric, positive, equal for every batch, tile and budget; errors; plan."""
 
 import copy
 import gc
@@ -17,9 +16,9 @@ from reference import tangent_kernel
 
 from rmtgen import entk_gram, entk_plan, load_backbone
 from rmtgen.errors import NumericalError, UsageError
-from rmtgen.kernels.entk import Entk, Joined
-from rmtgen.kernels.entk.kernel import Recent, tile_order
-from rmtgen.kernels.entk.operations import BatchNorm
+from rmtgen.kernels.entk import Entk
+from rmtgen.kernels.entk.layers import BatchNorm
+from rmtgen.kernels.entk.tiles import BlockCache, tile_order
 
 PIXELS = 24
 
@@ -61,12 +60,19 @@ def test_symmetric_to_the_bit_and_positive_semidefinite(model, images):
 @given(
     edge=st.integers(1, 13),
     batch=st.integers(1, 13),
-    room=st.integers(2, 30),
-    work=st.sampled_from([1, 10**4, 10**8]),
+    capacity=st.integers(2, 30),
+    workspace=st.sampled_from([1, 10**4, 10**8]),
 )
-def test_the_same_for_every_batch_tile_and_budget(model, images, kernel, edge, batch, room, work):
+def test_the_same_for_every_batch_tile_and_budget(
+    model, images, kernel, edge, batch, capacity, workspace
+):
     entk = Entk(model, images)
-    entk.edge, entk.batch, entk.work, entk._blocks.room = edge, batch, work, max(room, 2 * edge)
+    entk.edge, entk.batch, entk.workspace, entk._blocks.capacity = (
+        edge,
+        batch,
+        workspace,
+        max(capacity, 2 * edge),
+    )
     close(entk.block(range(13), range(13)), kernel)
     close(entk.block(range(2, 7), range(5, 13)), kernel[2:7, 5:13])
 
@@ -80,7 +86,6 @@ def test_permuting_samples_permutes_the_kernel(model, images, kernel, order):
 def test_rows_against_columns_and_data_sets_of_pairs(model, images, kernel):
     pairs = torch.utils.data.TensorDataset(images[:4], torch.arange(4))
     close(entk_gram(model, pairs, list(images[4:])), kernel[:4, 4:])
-    assert len(Joined(images[:4], images[4:])) == 13
 
 
 def test_one_sample_and_a_sample_twice(model, images, kernel):
@@ -145,21 +150,23 @@ class ThreeHeads(torch.nn.Module):
         return self.head(self.body(x) * self.gain)
 
 
-@pytest.mark.parametrize("late", [True, False])
+@pytest.mark.parametrize("factored", [True, False])
 @pytest.mark.parametrize("fallback", [True, False])
-def test_parts_by_output_are_the_kernels_of_the_outputs(model, images, monkeypatch, late, fallback):
+def test_parts_by_output_are_the_kernels_of_the_outputs(
+    model, images, monkeypatch, factored, fallback
+):
     torch.manual_seed(0)
     if fallback:  # a wrong rule is found out, and its parameters left to torch.func
-        honest = BatchNorm.direct
+        honest = BatchNorm.per_sample
         monkeypatch.setattr(
             BatchNorm,
-            "direct",
+            "per_sample",
             lambda self, grad: ((one, 1.01 * g) for one, g in honest(self, grad)),
         )
     heads = ThreeHeads(model.backbone, model.head.in_features).double().eval()
-    entk = Entk(heads, images, by="output", memory=10**9 if late else 4 * 10**6)
+    entk = Entk(heads, images, by="output", memory=10**9 if factored else 4 * 10**6)
     assert ("body.bn1.weight" in entk.passes.capture.fallback) == fallback
-    assert (entk.edge == len(images)) == late
+    assert (entk.edge == len(images)) == factored
     parts = entk.blocks(range(13), range(13))
     assert list(parts) == ["0", "1", "2"]
     for output, found in enumerate(parts.values()):
@@ -195,7 +202,7 @@ def _least(model, images):
 
 
 def test_out_of_memory_goes_on_with_less(model, images, kernel, monkeypatch):
-    import rmtgen.kernels.entk as module
+    from rmtgen.kernels.entk import kernel as module
 
     honest, failures = module.tile, iter([True, True, False])
 
@@ -205,7 +212,9 @@ def test_out_of_memory_goes_on_with_less(model, images, kernel, monkeypatch):
         return honest(*args)
 
     monkeypatch.setattr(module, "tile", scarce)
-    with pytest.warns(UserWarning, match=r"cpu is out of memory: going on with \d+ images a pass"):
+    with pytest.warns(
+        UserWarning, match=r"cpu is out of memory: continuing with \d+ images per pass"
+    ):
         close(entk_gram(model, images, device="cpu"), kernel)
     monkeypatch.setattr(module, "tile", lambda *_: scarce_always())
     with (
@@ -224,11 +233,11 @@ def test_what_is_not_finite_is_named(model, images, place):
     broken, pictures = copy.deepcopy(model), images.clone()
     if place == "image":
         pictures[5, 0, 0, 0] = float("nan")
-        message = "image 5 has such an output, from the transformed image on"
+        message = "the output of image 5 is not, from the transformed image on"
     elif place == "weight":
         with torch.no_grad():
             broken.backbone.layer2[0].conv1.weight[0, 0] = float("inf")
-        message = r"image 0 has such an output, from layer backbone\.layer2\.0\.conv1 on"
+        message = r"the output of image 0 is not, from layer backbone\.layer2\.0\.conv1 on"
     else:
 
         class Root(torch.nn.Module):
@@ -248,7 +257,7 @@ def test_what_is_not_finite_is_named(model, images, place):
 
         broken, message = (
             Root().double().eval(),
-            "image 0 has such gradients, though a finite output",
+            "the gradients of image 0 are not, though its output is",
         )
     with pytest.raises(NumericalError, match=message):
         entk_gram(broken, pictures)
@@ -281,10 +290,10 @@ def test_the_order_of_tiles_covers_everything_once(n, edge, symmetric):
 
 def test_recent_blocks_give_way_but_never_the_partner():
     made = []
-    cache = Recent(3)
+    cache = BlockCache(3)
     a, b, c, d = (0, 1), (1, 2), (2, 3), (3, 4)
     for span, partner in ((a, b), (b, a), (c, a), (d, c), (a, d), (b, d)):
-        assert cache.get(span, lambda own: made.append(own) or own, beside=partner) == span
+        assert cache.get(span, lambda own: made.append(own) or own, partner=partner) == span
     assert made == [
         a,
         b,
@@ -326,7 +335,11 @@ def test_the_plan_counts_passes_of_a_tight_budget(model, images):
     needed = _least(model, images) + 2**20
     entk = Entk(model, images, memory=needed)
     entk.block(range(13), range(13))
-    assert entk_plan(model, (3, PIXELS, PIXELS), 13, memory=needed).images == entk._blocks.made > 13
+    assert (
+        entk_plan(model, (3, PIXELS, PIXELS), 13, memory=needed).images
+        == entk._blocks.computed
+        > 13
+    )
 
 
 def test_the_budget_holds():

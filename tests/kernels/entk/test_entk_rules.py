@@ -1,5 +1,4 @@
-"""Every rule against autograd's own convolution, over random windows; the choice among them; the
-operation counts."""
+"""Every rule against convolutions of autograd on random windows; the choice; FLOP counts."""
 
 import numpy as np
 import pytest
@@ -60,7 +59,7 @@ def weight_gradients(site, a, g):
 
 @settings(max_examples=150, deadline=None)
 @given(sites(groups=True), st.integers(1, 4))
-def test_formed_gradients_are_those_of_the_convolution(site, n):
+def test_materialised_gradients_are_those_of_the_convolution(site, n):
     a, g = factors(site, n, 0)
     assert (
         site.window.out
@@ -86,13 +85,15 @@ def test_formed_gradients_are_those_of_the_convolution(site, n):
     st.booleans(),
     st.sampled_from([64, 2000, ROOM]),
 )
-def test_every_rule_gives_the_inner_products_of_the_gradients(site, n, m, rule, symmetric, work):
+def test_every_rule_gives_the_inner_products_of_the_gradients(
+    site, n, m, rule, symmetric, workspace
+):
     assume(rule.applies(site))
     rows, columns = factors(site, n, 1), factors(site, m, 2)
     columns = rows if symmetric else columns
     left, right = (weight_gradients(site, *side).flatten(1) for side in (rows, columns))
     kernel = torch.ones(n, len(columns[0]), dtype=torch.float64)
-    rule.add(kernel, site, rows, columns, work, symmetric)
+    rule.add(kernel, site, rows, columns, workspace, symmetric)
     expected = left @ right.T + 1
     if symmetric:
         kernel, expected = kernel.tril(), expected.tril()

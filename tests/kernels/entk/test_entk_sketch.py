@@ -1,5 +1,4 @@
-"""Sketched gradients: unbiased, with the variance they claim, linear in the gradients, the same in
-every batch."""
+"""Sketched gradients: unbiased, with the stated variance, linear, equal in every batch."""
 
 import copy
 
@@ -102,5 +101,5 @@ def test_bad_input_is_refused(problem):
         entk_features(model, images, 64, memory="1MiB")
     broken = images.clone()
     broken[4, 0, 0, 0] = float("nan")
-    with pytest.raises(NumericalError, match="image 4 has such an output"):
+    with pytest.raises(NumericalError, match="the output of image 4 is not"):
         entk_features(model, broken, 64)
