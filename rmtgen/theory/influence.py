@@ -121,7 +121,8 @@ class Influence:
 
         It is NaN where the risk is ∞.
         """
-        points = zip(np.ravel(ridge), np.ravel(n), np.ravel(predicted.delta), strict=True)
+        grids = (np.ravel(grid).astype(float) for grid in (ridge, n, predicted.delta))
+        points = zip(*grids, strict=True)
         changes = (self.log_risk(*point) for point in points)
         factor = (self.pool.n - 1) ** 0.5
         errors = np.array([factor * change.std() for change in changes]).reshape(np.shape(n))
