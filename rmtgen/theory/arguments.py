@@ -7,6 +7,9 @@ from torch import Tensor
 
 from rmtgen.errors import NumericalError, UsageError
 
+Values = Float64[np.ndarray, "..."] | np.float64
+"""Numbers of any shape; those of shape () are NumPy scalars."""
+
 
 def finite_values(values: ArrayLike | Tensor, name: str, *, cure: str) -> Float64[np.ndarray, " p"]:
     """`values` as a vector of finite float64 numbers ≥ 0 that are not all zero.

@@ -297,9 +297,7 @@ def exponents(one: Curves, sizes: Float64[np.ndarray, " t"], ridge: float) -> di
     kappa, df2, floor = _at_freedom(one, sizes)
     noise, _, exponent = floor_law(sizes, floor)
     if not EXPONENTS[0] < exponent < EXPONENTS[-1]:
-        noise = exponent = (
-            np.nan
-        )  # the best s lies outside of those tried: no power law, and no noise to take off
+        noise = exponent = np.nan  # no candidate s fits: no power law, and no noise to subtract
     at_best = np.array([one.best(n)[1] for n in sizes])
     at_ridge = np.array([one.risk(n, ridge) for n in sizes])
     at_sum = np.array([one.risk(n, ridge * sizes[0] / n) for n in sizes])

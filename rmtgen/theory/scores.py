@@ -113,7 +113,7 @@ def score(
     return Score(*fields, fits=int(usable.sum()), skipped=int((~usable).sum()))
 
 
-def score_table(fits: pd.DataFrame, theories: Sequence[str], blocks: np.ndarray) -> pd.DataFrame:
+def score_table(fits: pd.DataFrame, theories: Sequence[str], blocks: ArrayLike) -> pd.DataFrame:
     """The score of each theory over a table of predictions.
 
     Args:

@@ -147,7 +147,7 @@ def test_the_best_ridge_is_the_best_of_the_curve(wide):
 def test_labels_needed_invert_the_forecast(wide):
     """To a tenth of a per cent of n, the end of the bisection."""
     one = curves(wide.pool)
-    risks = (0.5, 0.3, 0.2, 0.17)
+    risks = [0.5, 0.3, 0.2, 0.17]
     for risk, (wanted, n, low, high, beyond) in zip(
         risks, labels_needed(wide, risks).to_numpy(), strict=True
     ):
