@@ -1,7 +1,7 @@
-"""A cached stage: seconds beyond the interpreter's own start, median of five, for a finished run of
-the demo's size.
+"""A cached stage: seconds in addition to the start of the interpreter, median of five.
 
-The run is made of random pictures and an untrained network, so nothing but timm is needed.
+The run has the size of the demo. It consists of random pictures and an untrained network, so that
+only timm is needed.
 """
 
 import statistics

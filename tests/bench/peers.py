@@ -1,7 +1,7 @@
-"""The public ways to an eNTK, each a function (model, images) -> (N, N): two written plainly from
-their published form, three installed.
+"""Public implementations of the eNTK as functions (model, images) -> (N, N).
 
-A peer that cannot run a model raises; the benchmark prints why.
+Two are written here from their published form, three are installed. A peer that cannot run a model
+raises; the benchmark prints the reason.
 """
 
 import torch
@@ -11,8 +11,7 @@ BATCH = 32
 
 
 def per_sample_backward(model, images):
-    """A forward and a backward pass of one sample at a time, repeated for every chunk of
-    parameters; the product of each chunk is added."""
+    """One forward and backward pass per sample, repeated for every chunk of parameters."""
     parameters, chunks, size = list(model.parameters()), [[]], 0
     for parameter in parameters:
         if size and size + parameter.numel() > CHUNK:
