@@ -1,7 +1,7 @@
 """The eNTK beside its peers in one process with equal threads: seconds, ratio, error.
 
-The seconds are the median of three runs, or one run if it takes over 20 s. The error is the relative
-Frobenius distance from rmtgen in float64. `make bench BENCH=entk`.
+The seconds are the median of three runs, or one run if it takes over 20 s. The error is the
+relative Frobenius distance from rmtgen in float64. `make bench BENCH=entk`.
 """
 
 import copy
@@ -82,7 +82,8 @@ def compare(name: str, pixels: int, n: int) -> None:
             )
             continue
         print(
-            f"{peer.__name__:<22}{seconds:>9.2f}{runs:>6}{seconds / own:>8.1f}{distance(found, exact):>10.1e}",
+            f"{peer.__name__:<22}{seconds:>9.2f}{runs:>6}{seconds / own:>8.1f}"
+            f"{distance(found, exact):>10.1e}",
             flush=True,
         )
 

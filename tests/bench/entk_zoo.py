@@ -1,8 +1,8 @@
 """The eNTK of every architecture of the tests beside torch.func, in seconds.
 
 torch.func is the faster of the two plain peers that run all of them. The images are small and few,
-so that overhead shows. Each method runs after a warm-up on four images; the seconds are the median of
-three runs. `make bench BENCH=entk_zoo`.
+so that overhead shows. Each method runs after a warm-up on four images; the seconds are the median
+of three runs. `make bench BENCH=entk_zoo`.
 """
 
 import copy

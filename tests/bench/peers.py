@@ -6,7 +6,12 @@ raises; the benchmark prints the reason.
 
 import torch
 
-CHUNK = 2_000_000  # parameters in a chunk of the Jacobian: 13 passes for ResNet-50, as in the public code of Wei, Hu and Steinhardt
+CHUNK = 2_000_000
+"""Parameters per chunk of the Jacobian.
+
+ResNet-50 takes 13 passes, as in the public code of Wei, Hu and Steinhardt.
+"""
+
 BATCH = 32
 
 

@@ -1,4 +1,4 @@
-"""The checks of test_features.py that a device can change, on CUDA against the CPU."""
+"""Features on CUDA against the CPU: values, resumed runs, errors, memory."""
 
 import gc
 from collections.abc import Sequence
