@@ -1,8 +1,8 @@
 """The solvers of the ridge path beside one eigendecomposition per size and scikit-learn.
 
-`make bench BENCH=ridge`. All methods run in float64 in one process with equal threads. If
-a peer would take more than minutes, a part of its grid is timed, and the time of the whole follows from the number of
-equal problems or from n³.
+`make bench BENCH=ridge`. All methods run in float64 in one process with equal threads. If a peer
+would take more than minutes, a part of its grid is timed, and the time of the whole follows from
+the number of equal problems or from n³.
 """
 
 import numpy as np

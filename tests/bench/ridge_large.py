@@ -1,7 +1,8 @@
 """The ridge path at n = 20,000: all sizes at one ridge in place, and estimates from tiles.
 
-`make bench BENCH=ridge_large`. The estimates keep to 2 GiB. The kernel is that of 3,000
-Gaussian features whose variances fall as 1/k, rounded to float32 as an eNTK is stored. Seconds are those of one run.
+`make bench BENCH=ridge_large`. The estimates keep to 2 GiB. The kernel is that of 3,000 Gaussian
+features whose variances fall as 1/k, rounded to float32 as an eNTK is stored. Seconds are those of
+one run.
 """
 
 import tempfile
