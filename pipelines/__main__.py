@@ -1,8 +1,7 @@
-"""`python -m pipelines STAGE ...`."""
+"""`python -m pipelines ...`: the same as the command `rmtgen`."""
 
 import sys
 
 from rmtgen.cli.main import main
 
-if __name__ == "__main__":
-    sys.exit(main())
+sys.exit(main())

@@ -1,8 +1,15 @@
-"""Stage `gram`: `python -m pipelines.gram [CONFIG] [FIELD=VALUE ...]`."""
+"""`python -m pipelines.gram [CONFIG] [FIELD=VALUE ...]`: the same as `rmtgen gram`."""
 
 import sys
+from collections.abc import Sequence
 
-from rmtgen.stages.gram import main
+from rmtgen.cli.main import main as rmtgen
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run for the command line, or for other arguments; the exit code."""
+    return rmtgen(["gram", *(sys.argv[1:] if arguments is None else arguments)])
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,8 +1,15 @@
-"""Stage `report`: `python -m pipelines.report [CONFIG] [FIELD=VALUE ...]`."""
+"""`python -m pipelines.report [CONFIG] [FIELD=VALUE ...]`: the same as `rmtgen report`."""
 
 import sys
+from collections.abc import Sequence
 
-from rmtgen.stages.report import main
+from rmtgen.cli.main import main as rmtgen
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run for the command line, or for other arguments; the exit code."""
+    return rmtgen(["report", *(sys.argv[1:] if arguments is None else arguments)])
+
 
 if __name__ == "__main__":
     sys.exit(main())

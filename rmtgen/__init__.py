@@ -37,8 +37,9 @@ _HOMES = {
     "ridge_path": "ridge",
     "ridge_path_features": "ridge",
     "ridge_path_stored": "ridge",
+    "study": "theory.study",
     "transport": "theory.transport",
-    "trust_report": "theory.trust",
+    "trust_report": "theory.diagnostics",
 }
 
 __all__ = sorted(_HOMES)

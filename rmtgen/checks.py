@@ -1,39 +1,41 @@
-"""Checks of arrays at the public functions: type, shape and finiteness."""
+"""Checks of the arguments of public functions: type, shape and values."""
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float64
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from rmtgen.errors import NumericalError, UsageError
 
 ROWS = 4096
-"""Rows that are examined at a time."""
+"""Number of rows that are examined at a time."""
 
 
-def as_tensor(values: np.ndarray | Tensor) -> Tensor:
-    """A tensor of `values`, sharing memory where torch can (it cannot with read-only or reversed
-    NumPy arrays).
+def as_tensor(values: ArrayLike | Tensor) -> Tensor:
+    """`values` as a tensor without gradient, which shares their memory where torch can.
+
+    A NumPy array that is read-only or has negative strides is copied.
     """
     if isinstance(values, Tensor):
         return values.detach()
     return torch.from_numpy(np.require(values, requirements=("C", "W")))
 
 
-def finite_matrix(values: np.ndarray | Tensor, name: str) -> Float[Tensor, "rows columns"]:
+def finite_matrix(values: ArrayLike | Tensor, name: str) -> Float[Tensor, "rows columns"]:
     """`values` as a float32 or float64 matrix; integers become float64.
 
     Args:
         values: A matrix, NumPy or torch, on any device, where it stays.
-        name: What the caller called it, for the messages.
+        name: Name of the argument, for the messages.
 
     Returns:
-        The matrix, sharing memory with `values` unless it held integers.
+        The matrix, which shares memory with `values` unless these are integers.
 
     Raises:
-        UsageError: Not a matrix, empty, or of another type (half precision is refused: it holds no
-            spectrum).
-        NumericalError: NaN or infinite entries; the message counts them and gives the first.
+        UsageError: Not a matrix, empty, or of another type. Half precision is refused: it resolves
+            no spectrum.
+        NumericalError: NaN or infinite entries; the message has their number and the first.
     """
     matrix = as_tensor(values)
     if not (matrix.is_floating_point() or matrix.is_complex()):
@@ -52,7 +54,7 @@ def finite_matrix(values: np.ndarray | Tensor, name: str) -> Float[Tensor, "rows
 
 
 def _require_finite(matrix: Float[Tensor, "rows columns"], name: str) -> None:
-    """A block of rows at a time: the matrix may be a file."""
+    """Refuse NaN and infinity, one block of rows at a time: the matrix may be a mapped file."""
     count, first = 0, None
     for start in range(0, len(matrix), ROWS):
         wrong = ~matrix[start : start + ROWS].isfinite()
@@ -68,7 +70,28 @@ def _require_finite(matrix: Float[Tensor, "rows columns"], name: str) -> None:
         )
 
 
-def target_matrix(targets: np.ndarray | Tensor, name: str = "targets") -> Float64[Tensor, "n c"]:
+def square_matrix(values: ArrayLike | Tensor, name: str, *, cure: str) -> Float[Tensor, "n n"]:
+    """`values` as a finite square matrix.
+
+    Args:
+        values: As in `finite_matrix`.
+        name: Name of the argument, for the messages.
+        cure: Sentence on what to pass instead of a matrix that is not square.
+
+    Raises:
+        UsageError: Not square, or as in `finite_matrix`.
+        NumericalError: NaN or infinite entries.
+    """
+    matrix = finite_matrix(values, name)
+    n = len(matrix)
+    if matrix.shape != (n, n):
+        raise UsageError(
+            f"{name} must be square: expected ({n}, {n}), got {tuple(matrix.shape)}. {cure}"
+        )
+    return matrix
+
+
+def target_matrix(targets: ArrayLike | Tensor, name: str = "targets") -> Float64[Tensor, "n c"]:
     """Targets (n,) or (n, c) as a finite float64 matrix (n, c).
 
     Raises:
@@ -77,3 +100,29 @@ def target_matrix(targets: np.ndarray | Tensor, name: str = "targets") -> Float6
     """
     values = as_tensor(targets)
     return finite_matrix(values[:, None] if values.ndim == 1 else values, name).double()
+
+
+def ridge_values(ridges: ArrayLike, name: str) -> Float64[np.ndarray, " l"]:
+    """`ridges` as a vector of one or more finite numbers ≥ 0.
+
+    Args:
+        ridges: A number or a list of numbers.
+        name: Name of the argument, for the messages.
+
+    Raises:
+        UsageError: Anything else.
+    """
+    try:
+        values = np.atleast_1d(np.asarray(ridges, dtype=np.float64))
+    except (TypeError, ValueError):
+        raise UsageError(f"{name} must be numbers: got {ridges!r}.") from None
+    if values.ndim != 1 or not len(values):
+        raise UsageError(
+            f"{name} must be a list of numbers: expected shape (l,), l >= 1, got {values.shape}."
+        )
+    wrong = values[~((values >= 0) & (values < np.inf))]
+    if len(wrong):
+        raise UsageError(
+            f"{name} must be finite and >= 0: got {wrong[0]}. Use 0 for the ridgeless limit."
+        )
+    return values

@@ -41,3 +41,10 @@ def readable_bytes(size: float) -> str:
         if size >= _BYTES[unit]:
             return f"{size / _BYTES[unit]:.1f} {unit}"
     return f"{size:.0f} B"
+
+
+def duration(seconds: float) -> str:
+    """A time such as 1.2 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

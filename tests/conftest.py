@@ -7,9 +7,17 @@ os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
 )  # pytest-xdist runs a process on each core; threads on top of that only fight
 
+import shutil  # noqa: E402
+from pathlib import Path  # noqa: E402
+
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+import shapes  # noqa: E402
 from PIL import Image  # noqa: E402
+
+shapes.check()
+
+from rmtgen.cli.main import main  # noqa: E402
 
 CLASSES = ("ash", "birch", "cedar")
 
@@ -47,3 +55,30 @@ def tiny_images(image_folder):
         ),
         *("sizes=8,24,96", "trials=2", "ridges=0,1e-6:10:5"),
     )
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, tiny_images):
+    """The folder OUTPUT of a finished run, and the words that made it; whoever changes it copies
+    it."""
+    output = tmp_path_factory.mktemp("finished")
+    words = [*tiny_images, f"output={output}"]
+    assert main(["run", *words]) == 0
+    return output, words
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    """The directory of a copied run, and words that lead there."""
+    output, words = finished
+    copy = Path(shutil.copytree(output, tmp_path / "copy", copy_function=shutil.copy2))
+    (run,) = (copy / "runs").iterdir()
+    return run, [*words[:-1], f"output={copy}"]
+
+
+@pytest.fixture
+def old_runs(tmp_path, monkeypatch):
+    """The runs of version 0.1.0 under the working directory; see `old.py`."""
+    monkeypatch.chdir(tmp_path)
+    shutil.unpack_archive(Path(__file__).parent / "data" / "runs-0.1.0.tar.xz", tmp_path)
+    return tmp_path / "data" / "runs"

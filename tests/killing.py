@@ -19,6 +19,8 @@ import pandas  # noqa: F401 - preloaded for the children
 import timm  # noqa: F401
 import torchvision  # noqa: F401
 
+from rmtgen.cli.main import main as rmtgen
+
 SHARDS = {"extract": "features", "gram": "gram"}
 
 
@@ -26,7 +28,7 @@ def start(stage, folder, words):
     """Fork a child that runs the stage with its results under `folder`; its pid."""
     pid = os.fork()
     if pid == 0:
-        os._exit(importlib.import_module(f"pipelines.{stage}").main([*words, f"output={folder}"]))
+        os._exit(rmtgen([stage, *words, f"output={folder}"]))
     return pid
 
 
@@ -39,15 +41,8 @@ def finish(stage, folder, words):
 
 def kill_somewhere(pid, folder, stage, rng):
     """Wait until up to six more shards are finished, and a random moment more, and kill."""
-    target, deadline = (
-        len(finished_shards(folder, stage)) + rng.randint(0, 6),
-        time.perf_counter() + 60,
-    )
-    while (
-        len(finished_shards(folder, stage)) < target
-        and time.perf_counter() < deadline
-        and running(pid)
-    ):
+    target = len(finished_shards(folder, stage)) + rng.randint(0, 6)
+    while len(finished_shards(folder, stage)) < target and running(pid):
         time.sleep(0.001)
     time.sleep(rng.uniform(0, 0.03))
     os.kill(pid, signal.SIGKILL)
@@ -94,6 +89,7 @@ def prepare(stage, root, folder, words):
 
 def main(stage, root, kills, words):
     """Kill until `kills` children died of it, in as many fresh directories as that takes."""
+    importlib.import_module(f"rmtgen.stages.{stage}")  # preloaded too
     rng, killed, instants, whole = random.Random(0), 0, set(), 0
     reference = root / "reference"
     prepare(stage, root, reference, words)

@@ -1,70 +1,99 @@
-"""`python -m pipelines STAGE ...`: the same as `python -m pipelines.STAGE ...`; without a stage,
-what there is.
-"""
+"""The command `rmtgen`: its commands, its stages, `--help` and `--version`."""
 
+import contextlib
 import importlib
+import os
 import sys
 import textwrap
+from collections.abc import Mapping, Sequence
 
-from rmtgen.errors import UsageError, did_you_mean
-from rmtgen.stages.engine import EXIT_CODES, STAGES, USAGE, run_command
+from rmtgen import __version__
+from rmtgen.errors import RmtgenError, UsageError, did_you_mean
+from rmtgen.runs.graph import STAGES
 
-COMMANDS = (*STAGES, "compare", "plan")
+COMMANDS: Mapping[str, str] = {
+    "run": "every stage, in one process; --stage NAME: up to that one",
+    "plan": "what a configuration will cost, before anything runs",
+    "compare": "one report over finished runs",
+    "ls": "the runs there are, and the stages that are done",
+    "verify": "every file of finished stages against its checksum",
+    "clean": "delete runs and reports, and no data set",
+}
+"""The commands beside the stages: `rmtgen.cli.NAME` holds `main(arguments)`."""
+
 WIDTH = 80
 HELP = """\
-usage: {usage}
+usage: rmtgen COMMAND [CONFIG] [FIELD=VALUE ...] [--json]
 
-stages, each after those above it; one that is done says `cached`
+commands
+{commands}
+
+stages, each alone, on the results of those above it
 {stages}
 
-beside them
-{others}
-
 examples
-  python -m pipelines plan --help                       every field, its default
-  python -m pipelines plan --config demo                what the demo will cost
-  python -m pipelines extract --config demo train=500   a stage, a field changed
-  python -m pipelines report --config demo --json       one line for programs
-  make help                                             stages as make's targets
+  rmtgen run demo                              real digits, offline, in minutes
+  rmtgen plan demo                             what that will cost
+  rmtgen run model=resnet50 dataset=cifar100 download=true
+  rmtgen run my/experiment.yaml --stage risk   the stages up to risk, no further
+  rmtgen run demo ridges=0,1e-6:10:15          other ridges on the same features
+  rmtgen run --help                            every field, with its default
 
-{exit_codes}"""
+exit codes: 0 done, 2 usage, 3 missing or corrupt input, 4 numerical failure,
+130 interrupted"""
 
 
-def main() -> int:
-    """Run the stage named by the first word, or tell what there is; the exit code."""
-    stage, *words = sys.argv[1:] or ["--help"]
-    if stage in COMMANDS:
-        return importlib.import_module(
-            f"rmtgen.{'stages' if stage in STAGES else 'cli'}.{stage}"
-        ).main(words)
-    if stage in ("-h", "--help", "help"):
-        stages, others = (
-            "\n".join(map(_described, names)) for names in (STAGES, COMMANDS[len(STAGES) :])
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command or the stage that the first word names; the exit code."""
+    # OpenMP threads that spin while they wait for one another lose the processor to other programs:
+    # on a busy machine the passes of a network took 7 times as long. Read when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    command, *words = (sys.argv[1:] if arguments is None else list(arguments)) or ["--help"]
+    if command in COMMANDS:
+        return importlib.import_module(f"rmtgen.cli.{command}").main(words)
+    if command in STAGES:
+        return importlib.import_module("rmtgen.cli.run").main_stage(command, words)
+    if command in ("-h", "--help", "help"):
+        return _show(HELP.format(commands=_described(COMMANDS), stages=_described(_summaries())))
+    if command in ("-V", "--version"):
+        return _show(f"rmtgen {__version__}")
+    return _refuse(command, words)
+
+
+def _show(text: str) -> int:
+    """Print a text; the exit code."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        with contextlib.suppress(OSError):
+            sys.stdout.close()  # so that the interpreter does not try again at its end
+        return RmtgenError.exit_code
+    return 0
+
+
+def _summaries() -> dict[str, str]:
+    return {name: stage.summary for name, stage in STAGES.items()}
+
+
+def _described(summaries: Mapping[str, str]) -> str:
+    """One entry per name, wrapped."""
+    return "\n".join(
+        textwrap.fill(
+            f"  {name:<10}{summary}",
+            WIDTH,
+            subsequent_indent=" " * 12,
+            break_on_hyphens=False,
         )
-        print(
-            HELP.format(
-                usage=USAGE.replace(".", " "),
-                stages=stages,
-                others=others,
-                exit_codes=textwrap.fill(EXIT_CODES, WIDTH),
-            )
-        )
-        return 0
-    return run_command(stage, lambda *_: _refuse(stage), words)
+        for name, summary in summaries.items()
+    )
 
 
-def _described(stage: str) -> str:
-    """The first line of a stage's own description."""
-    text = importlib.import_module(
-        f"rmtgen.{'stages' if stage in STAGES else 'cli'}.{stage}"
-    ).__doc__.splitlines()[0]
-    told = f"  {stage:<10}{text.partition(': ')[2].rstrip('.')}"
-    return textwrap.fill(told, WIDTH, subsequent_indent=" " * 12, break_on_hyphens=False)
+def _refuse(command: str, words: Sequence[str]) -> int:
+    from rmtgen.cli.outcome import run_command
 
+    known = [*COMMANDS, *STAGES]
 
-def _refuse(stage: str) -> None:
-    raise UsageError(f"unknown stage {stage!r}. {did_you_mean(stage, COMMANDS)}")
+    def refuse(*_: object) -> None:
+        raise UsageError(f"unknown command {command!r}. {did_you_mean(command, known)}")
 
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return run_command(command, refuse, words)

@@ -1,76 +1,94 @@
-"""`make plan`: what a configuration will cost, from counted operations and a measurement of
-seconds, before anything runs.
-"""
+"""`rmtgen plan`: what a configuration will cost, before anything runs."""
 
-import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from rmtgen.cli.terminal import HASH, Outcome, Transcript, duration, fit, shorten, terminal_columns
-from rmtgen.stages.engine import next_command, parse_experiment, run_command
-from rmtgen.units import readable_bytes
+from rmtgen.cli.arguments import experiment_parser, next_command, parse
+from rmtgen.cli.outcome import run_command
+from rmtgen.cli.terminal import Transcript, terminal_columns
+from rmtgen.runs.config import Config
+from rmtgen.runs.manifest import Manifest
+from rmtgen.runs.rundir import RunDir
+from rmtgen.stages.engine import Outcome
+from rmtgen.stages.progress import HASH
+from rmtgen.tables import Table, shorten, wrapped
+from rmtgen.units import duration, readable_bytes
 
 if TYPE_CHECKING:
-    from rmtgen.runs.config import Config
     from rmtgen.stages.cost import StageCost
 
-
-def tell_plan(words: Sequence[str], transcript: Transcript) -> None:
-    """Tell one table a run, and the total of all runs."""
-    experiment = parse_experiment(__doc__, words)
-    total = sum(_tell_run(config, transcript) for config in experiment.runs)
-    runs = (
-        f"{len(experiment.runs)} run(s), about {duration(total)} on this machine as it is"
-        " loaded now"
-    )
-    transcript.show(fit(f"{runs}; what is cached costs nothing.", terminal_columns()))
-    transcript.next_command = next_command("all", words, module="extract")
+INDENT = "  "
+"""Indentation of the stages of a run."""
+NOTABLE_LOAD = 1.5
+"""Load from which on the time on the machine as it is now is shown too."""
 
 
-def _tell_run(config: "Config", transcript: Transcript) -> float:
-    """Estimate one run and tell it; its seconds."""
-    from rmtgen.runs.manifest import Manifest
-    from rmtgen.runs.rundir import RunDir
-    from rmtgen.stages.cost import estimate, tangent_plan
+def main(arguments: Sequence[str]) -> int:
+    """Show what runs will cost; the exit code."""
+    return run_command("plan", _plan, arguments)
+
+
+def _plan(arguments: Sequence[str], transcript: Transcript) -> None:
+    description = "What a configuration will cost, from counted operations and measured rates."
+    request = parse(experiment_parser("plan", description), arguments)
+    runs = request.experiment.runs
+    estimates = [_plan_run(config, transcript) for config in runs]
+    seconds = sum(seconds for seconds, _ in estimates)
+    loaded = sum(seconds * load for seconds, load in estimates)
+    total = f"{len(runs)} run(s), about {duration(seconds)} on this machine with nothing else to do"
+    if loaded > NOTABLE_LOAD * seconds:
+        total += f", {duration(loaded)} as it is loaded now"
+    total += "; what is cached costs nothing."
+    transcript.show("\n".join(wrapped([total], terminal_columns())))
+    transcript.next_command = next_command(request, ["run"], "all")
+
+
+def _plan_run(config: Config, transcript: Transcript) -> tuple[float, float]:
+    """Show the cost of one run; its seconds and the load of the machine."""
+    # here, because it imports torch and timm, which `--help` must not wait for
+    from rmtgen.stages.cost import estimate
+    from rmtgen.stages.gram import tangent_plan
 
     name, path = config.run_name, RunDir(config).path
-    costs = estimate(config)
-    seconds = sum(cost.seconds for cost in costs)
-    manifests = {cost.stage: Manifest.read(path, cost.stage) for cost in costs}
+    found = estimate(config)
+    manifests = {stage: Manifest.read(path, stage) for stage in found.stages}
     took = {stage: manifest.seconds if manifest else None for stage, manifest in manifests.items()}
     images, columns = f": {config.train} + {config.test} images", terminal_columns()
     transcript.show(f"{shorten(name, columns - len(images), HASH) if columns else name}{images}")
-    details = {"stages": [{**asdict(cost), "took": took[cost.stage]} for cost in costs]}
+    stages = [
+        {"stage": stage, **asdict(cost), "took": took[stage]}
+        for stage, cost in found.stages.items()
+    ]
+    details: dict[str, object] = {"stages": stages, "load": round(found.load, 2)}
     if config.tangent:
         kernel = tangent_plan(config)
         details["entk"] = {
             key: getattr(kernel, key) for key in ("pairs", "images", "flops", "memory_bytes")
         }
-        transcript.show(f"{kernel}\n")
-    transcript.show(_table(costs, took))
-    transcript.record(Outcome(name, path, "planned", round(seconds, 3), None, details))
-    return seconds
+        transcript.show(f"{kernel.table().text(columns)}\n")
+    stages = _table(found.stages, took).text(columns and columns - len(INDENT))
+    transcript.show(f"{textwrap.indent(stages, INDENT)}\n")
+    seconds = round(found.seconds, 3)
+    transcript.record(Outcome("plan", name, path, "planned", seconds, None, details))
+    return found.seconds, found.load
 
 
-def _table(costs: "Sequence[StageCost]", took: Mapping[str, float | None]) -> str:
-    """A line a stage, and their sum."""
-    lines = [f"  {'stage':<10}{'FLOPs':>10}{'peak RAM':>12}{'disk':>12}{'time':>12}{'it took':>12}"]
-    for cost in costs:
-        sizes = f"{readable_bytes(cost.ram):>12}{readable_bytes(cost.disk):>12}{duration(cost.seconds):>12}"
-        done = took[cost.stage]
-        lines.append(
-            f"  {cost.stage:<10}{cost.flops:>10.1e}{sizes}{'–' if done is None else duration(done):>12}"
+def _table(costs: Mapping[str, "StageCost"], took: Mapping[str, float | None]) -> Table:
+    """One row per stage, and their sum."""
+    rows = [
+        (
+            stage,
+            f"{cost.flops:.1e}",
+            readable_bytes(cost.ram),
+            readable_bytes(cost.disk),
+            duration(cost.seconds),
+            "–" if took[stage] is None else duration(took[stage]),
         )
-    disk, seconds = sum(cost.disk for cost in costs), sum(cost.seconds for cost in costs)
-    lines.append(f"  {'total':<32}{readable_bytes(disk):>12}{duration(seconds):>12}\n")
-    return "\n".join(lines)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run for the command line; the exit code."""
-    return run_command("plan", tell_plan, arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        for stage, cost in costs.items()
+    ]
+    disk = sum(cost.disk for cost in costs.values())
+    seconds = sum(cost.seconds for cost in costs.values())
+    total = ("total", "", "", readable_bytes(disk), duration(seconds), "")
+    return Table(("stage", "FLOPs", "peak RAM", "disk", "time", "it took"), (*rows, total))

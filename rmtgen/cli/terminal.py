@@ -1,55 +1,50 @@
-"""What a command shows: results on stdout, a row a run; the log, the bar and what to type next on
-stderr.
+"""What a command shows: results on stdout; the log, the bar and the next command on stderr.
 
-Colour, bars and the hint are for people: each is shown only where its stream is a terminal. For
-programs, `--json` puts one line on stdout and nothing else there.
+Colour, bars and the next command are shown only where their stream is a terminal. For programs,
+`--json` puts one line on stdout and nothing else there.
 """
 
 import contextlib
-import itertools
 import json
-import math
 import os
-import re
+import shlex
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+from typing import TextIO
 
-from rmtgen.report.wording import shorten
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
-
-T = TypeVar("T")
+from rmtgen.report.summary import SUMMARY, Summary
+from rmtgen.runs.manifest import plain
+from rmtgen.stages.engine import Outcome
+from rmtgen.stages.progress import HASH, capable
+from rmtgen.tables import shorten
+from rmtgen.units import duration
 
 STYLES = {"bold": "1", "dim": "2", "red": "31", "yellow": "33"}
 LOG_COLOURS = {"error": "red", "warning": "yellow"}
-NO_NEWS = {"cached": "cached", "adopted": "cached", "not needed": "–"}
-"""What stands in the place of seconds for a run that nothing was computed of."""
+STATUS_WORDS = {
+    "cached": "cached",
+    "reused": "cached",
+    "not needed": "–",
+    "verified": "sound",
+    "deleted": "deleted",
+}
+"""Words in the place of seconds, for a result that was not computed now."""
 STAGE_WIDTH = 9
-"""Columns of a row before the run's name: the longest stage and a space."""
+"""Columns of text of the stage: the longest name and a space."""
 TIME_WIDTH = 8
+"""Columns of text of the time."""
 WHAT_WIDTH = 27
-"""Columns kept for what was done: `5000 images × 1280 features`."""
+"""Columns of text kept for what was done, such as `5000 images × 1280 features`."""
 NARROWEST = 12
-"""Columns of a name that are never given up."""
-HASH = 8
-"""Characters at the end of a run's name that no other run has."""
-
-
-def capable(stream: TextIO) -> bool:
-    """Whether a stream is a terminal that can move its cursor and colour its text."""
-    return stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+"""Columns of text that a name keeps, however narrow the terminal is."""
 
 
 def coloured(stream: TextIO) -> bool:
-    """Whether a stream shows colour: a terminal that can, and nobody said no
-    (https://no-color.org).
-    """
+    """Whether a stream shows colour: a capable terminal, and no NO_COLOR (no-color.org)."""
     return capable(stream) and not os.environ.get("NO_COLOR")
 
 
@@ -59,8 +54,11 @@ def paint(text: str, style: str, stream: TextIO) -> str:
 
 
 def note(text: str, kind: str = "") -> None:
-    """One line of log on stderr, above a bar that is shown there; `kind` is a key of `LOG_COLOURS`
-    or nothing.
+    """Write one line of log to stderr, above a bar that is shown there.
+
+    Args:
+        text: The line.
+        kind: A key of `LOG_COLOURS`, or empty.
     """
     label = f"{paint(f'{kind}:', LOG_COLOURS[kind], sys.stderr)} " if kind else ""
     with _bar_aside():
@@ -72,63 +70,14 @@ def _bar_aside() -> contextlib.AbstractContextManager[None]:
     return tqdm.tqdm.external_write_mode(sys.stderr) if tqdm else contextlib.nullcontext()
 
 
-def open_bar(command: str, name: str) -> "tqdm":
-    """The bar of one run, before its length is known: a context manager that leaves nothing on the
-    screen, however the work ends.
-    """
-    from tqdm import tqdm
-
-    return tqdm(
-        desc=f"{command} {shorten(name, 22, HASH)}",
-        total=0,
-        bar_format="{desc}: starting",
-        file=sys.stderr,
-        disable=not capable(sys.stderr),
-        leave=False,
-        dynamic_ncols=True,
-        smoothing=0.1,
-    )
-
-
-def progress(bar: "tqdm", items: Iterable[T], total: int, unit: str, done: int = 0) -> Iterable[T]:
-    """`items`, the bar moving with them; `done` of the `total` were there before."""
-    bar.bar_format, bar.unit, bar.initial = None, unit, done
-    bar.reset(total)
-    bar.n = bar.last_print_n = done
-    bar.refresh()
-    for item in items:
-        yield item
-        bar.update()
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one run.
-
-    Attributes:
-        name: the run's, in full.
-        path: its directory.
-        status: `computed`, `cached`, `adopted` (taken from another run), `not needed` or `planned`.
-        seconds: that the result took to compute, whenever that was; a forecast where it is planned;
-            None where nothing was computed.
-        headline: what there is to say of it in a line.
-        details: what its manifest notes.
-        outputs: files of the result.
-    """
-
-    name: str
-    path: Path
-    status: str
-    seconds: float | None = None
-    headline: str | None = None
-    details: Mapping[str, Any] = field(default_factory=dict)
-    outputs: Sequence[Path] = ()
-
-
 @dataclass(frozen=True)
 class Failure:
-    """Why a command ended early: the exit code, one line, and whether it is an error or the user's
-    own interrupt.
+    """Why a command ended early.
+
+    Attributes:
+        code: The exit code.
+        message: One line.
+        kind: A key of `LOG_COLOURS`; empty for the user's own interrupt.
     """
 
     code: int
@@ -137,24 +86,27 @@ class Failure:
 
 
 class Transcript:
-    """What one command has to tell: told as it comes or, as JSON, at the end in one line.
+    """What one command shows: each result as it comes or, as JSON, all of them at the end.
 
     Attributes:
-        command: the stage, `plan` or `compare`.
-        next_command: what to type next; None where there is nothing, or where make goes on by
+        command: Name of the command.
+        next_command: The command to type next; None where there is none, or where make goes on by
             itself.
     """
 
     def __init__(self, command: str, *, as_json: bool = False):
-        self.command, self.next_command, self._as_json = command, None, as_json
-        self._outcomes, self._names, self._next_shown = [], [], False
+        self.command, self._as_json = command, as_json
+        self.next_command: str | None = None
+        self._outcomes: list[Outcome] = []
+        self._names: list[str] = []
+        self._next_shown = False
 
     def redirected(self) -> contextlib.AbstractContextManager[object]:
-        """Hold: as JSON, whatever a library prints goes to stderr."""
+        """A context in which, as JSON, whatever a library prints goes to stderr."""
         return contextlib.redirect_stdout(sys.stderr) if self._as_json else contextlib.nullcontext()
 
     def align(self, names: Iterable[str]) -> None:
-        """Make the column of names wide enough for these, and for telling them apart."""
+        """Make the column of names wide enough for these, and to distinguish them."""
         self._names = list(names)
 
     def record(self, outcome: Outcome) -> None:
@@ -162,24 +114,30 @@ class Transcript:
         self._outcomes.append(outcome)
 
     def add(self, outcome: Outcome) -> None:
-        """Tell what became of a run, in a row of the table."""
+        """Show what became of a run, in a row of the table."""
         self.record(outcome)
         columns = terminal_columns()
-        row = _row(self.command, outcome, _name_width(self._names, columns), columns)
-        self.show(row, "dim" if outcome.status in NO_NEWS else None)
+        row = _row(outcome, _name_width(self._names, columns), columns)
+        self.show(row, "dim" if outcome.status in STATUS_WORDS else None)
 
     def show(self, text: str, style: str | None = None) -> None:
         """More of the result, at once; not as JSON."""
         if not self._as_json:
             print(paint(text, style, sys.stdout) if style else text, flush=True)
 
+    def show_report(self, folder: Path) -> None:
+        """Show the summary of a report, and the command that opens its page."""
+        stored = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        self.show(f"\n{Summary.from_json(stored).text(terminal_columns())}\n")
+        self.show_next(shlex.join(["open", str(folder / "report.html")]))
+
     def show_next(self, command: str) -> None:
-        """Show what to type next as part of the result, also where nobody watches."""
+        """Show what to type next as part of the result, also where stdout is no terminal."""
         self.next_command, self._next_shown = command, True
         self.show(command, "bold")
 
     def close(self, failure: Failure | None) -> None:
-        """Tell how it ended: the line of JSON, the error, or what to type next."""
+        """Show how the command ended: the line of JSON, the error, or what to type next."""
         if failure:
             note(failure.message, failure.kind)
         if self._as_json:
@@ -207,39 +165,22 @@ class Transcript:
         return json.dumps(line, allow_nan=False)
 
 
-def plain(value: Any) -> Any:
-    """`value` as JSON knows it: a number that is none is null, a path is text."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, (str, int)) else str(value)
-
-
 def terminal_columns() -> int | None:
     """The width of stdout; None, without a limit, where it is no terminal."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-def duration(seconds: float) -> str:
-    """Seconds as people say them."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+def _row(outcome: Outcome, name_width: int, columns: int | None) -> str:
+    """Stage, run, seconds or a word of `STATUS_WORDS`, and what was done.
 
-
-def _row(command: str, outcome: Outcome, name_width: int, columns: int | None) -> str:
-    """Stage, run, seconds or `cached`, and what was done; where that does not fit it has a line of
-    its own, or none if it is no news.
+    What was done has a line of its own where it does not fit, or none if nothing was computed.
     """
-    time = NO_NEWS.get(outcome.status) or duration(outcome.seconds)
+    time = STATUS_WORDS.get(outcome.status) or duration(outcome.seconds)
     name, what = shorten(outcome.name, name_width, HASH), outcome.headline or ""
-    line = f"{command:<{STAGE_WIDTH}}{name:<{name_width}}  {time:>{TIME_WIDTH}}"
+    line = f"{outcome.stage:<{STAGE_WIDTH}}{name:<{name_width}}  {time:>{TIME_WIDTH}}"
     if columns is None or len(line) + 2 + len(what) <= columns:
         return f"{line}  {what}".rstrip()
-    if outcome.status in NO_NEWS:
+    if outcome.status in STATUS_WORDS:
         return line
     indent = " " * STAGE_WIDTH
     return "\n".join(
@@ -248,68 +189,14 @@ def _row(command: str, outcome: Outcome, name_width: int, columns: int | None) -
 
 
 def _name_width(names: Sequence[str], columns: int | None) -> int:
-    """Columns of the names: beside what was done if that tells them apart, else as many as a row
-    has.
+    """Columns of the names: the room beside what was done if shortened names differ there.
+
+    Where they do not, a name takes the room of the whole row.
     """
     longest = max(map(len, names))
     if columns is None:
         return longest
     room = max(NARROWEST, columns - STAGE_WIDTH - TIME_WIDTH - 2)
     beside = max(NARROWEST, room - WHAT_WIDTH - 2)
-    told_apart = len({name[: beside - HASH - 1] for name in names}) == len(names)
-    return min(longest, beside if told_apart else room)
-
-
-def fit(text: str, columns: int | None) -> str:
-    """Tables and notes made for 100 columns, in fewer: a table's gaps and first column give way,
-    then its last columns; notes wrap anew.
-    """
-    if columns is None:
-        return text
-    blocks = (block.splitlines() for block in text.split("\n\n"))
-    return "\n\n".join("\n".join(_fit_block(block, columns)) for block in blocks)
-
-
-def _fit_block(lines: list[str], columns: int) -> list[str]:
-    """A table, known by the dashes under its headings, and the notes after it."""
-    rule = lines[1] if len(lines) > 1 and set(lines[1]) == {"-", " "} else ""
-    spans = [match.span() for match in re.finditer("-+", rule)]
-    gaps = [slice(end, start) for (_, end), (start, _) in itertools.pairwise(spans)]
-    rows = list(
-        itertools.takewhile(lambda line: gaps and all(line[gap].isspace() for gap in gaps), lines)
-    )
-    fits = max(map(len, rows), default=0) <= columns
-    table = (
-        rows
-        if fits
-        else _narrowed([[row[start:end] for start, end in spans] for row in rows], columns)
-    )
-    return [*table, *_wrapped(lines[len(rows) :], columns)]
-
-
-def _narrowed(cells: list[list[str]], columns: int) -> list[str]:
-    """The table, one space between columns; the names of those that there is no room for, under it."""
-    widths = [len(dashes) for dashes in cells[1]]
-    first = min(widths[0], max(NARROWEST, columns - sum(width + 1 for width in widths[1:])))
-    ends = itertools.accumulate(width + 1 for width in widths[1:])
-    kept = 1 + sum(first + end <= columns for end in ends)
-    names = [shorten(row[0].rstrip(), first).ljust(first) for row in cells]
-    names[1] = "-" * first
-    left_out = ", ".join(heading.strip() for heading in cells[0][kept:])
-    rows = (" ".join([name, *row[1:kept]]).rstrip() for name, row in zip(names, cells, strict=True))
-    return [*rows, *([f"no room for {left_out}"] if left_out else [])]
-
-
-def _wrapped(lines: list[str], columns: int) -> list[str]:
-    """Notes whose lines after the first are indented, wrapped anew."""
-    notes: list[str] = []
-    for line in lines:
-        if line.startswith("  ") and notes:
-            notes[-1] += f" {line.strip()}"
-        else:
-            notes.append(line)
-    wrapped = (
-        textwrap.wrap(note, columns, subsequent_indent="  ", break_on_hyphens=False)
-        for note in notes
-    )
-    return [line for lines in wrapped for line in lines]
+    distinct = len({name[: beside - HASH - 1] for name in names}) == len(names)
+    return min(longest, beside if distinct else room)

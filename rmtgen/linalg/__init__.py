@@ -1,3 +1,1 @@
-"""Dense linear algebra: eigensolves and modes, centring, triangular, band and Krylov
-factorisations.
-"""
+"""Dense linear algebra: eigensolves, spectra, centring, triangular, band and Krylov methods."""

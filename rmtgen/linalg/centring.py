@@ -1,9 +1,9 @@
-"""The direction 1 taken out of a problem exactly, which is what an unpenalised intercept does: n
-samples leave n − 1 directions.
+"""Exact removal of the direction 1, which is what an unpenalised intercept does to a problem.
 
-A reflection turns 1/√n into the first coordinate, and the first coordinate goes. What is left of K
-is an orthonormal image of HKH, H = I − 11ᵀ/n, on the complement of 1; HKH itself has 1 as one more
-null direction, which rounding mixes with those of K.
+A reflection maps 1/√n to the first coordinate, which is then dropped: n samples leave n − 1
+directions. What remains of K is EᵀKE, the matrix of HKH on the complement of 1, where
+H = I − 11ᵀ/n and E is an orthonormal basis of that complement. HKH itself has 1 as one more null
+direction, which rounding mixes with those of K.
 """
 
 import torch
@@ -11,15 +11,18 @@ from jaxtyping import Float64
 from torch import Tensor
 
 
-def reduced_matrix_(matrix: Float64[Tensor, "n n"]) -> Float64[Tensor, "n_eff n_eff"]:
-    """EᵀKE of a symmetric K, which is overwritten; E (n, n−1) is an orthonormal basis of the
-    complement of 1.
-    """
+def centred_matrix_(matrix: Float64[Tensor, "n n"]) -> Float64[Tensor, "n n"]:
+    """HKH of a symmetric K, which is overwritten."""
     means = matrix.mean(dim=0)
-    matrix.sub_(means[:, None]).sub_(means).add_(
-        means.mean()
-    )  # a large mean cancels here, entry by entry, not in the reflection
+    return matrix.sub_(means[:, None]).sub_(means).add_(means.mean())
+
+
+def reduced_matrix_(matrix: Float64[Tensor, "n n"]) -> Float64[Tensor, "n_eff n_eff"]:
+    """EᵀKE of a symmetric K, which is overwritten; a view of it whose rows are not adjacent."""
+    # EᵀKE = EᵀHKHE: a large mean cancels in HKH, entry by entry, and not in the reflection
+    matrix = centred_matrix_(matrix)
     vector = _reflector(matrix)
+    # (I − 2vvᵀ)A(I − 2vvᵀ) = A − 2vwᵀ − 2wvᵀ with w = Av − v(vᵀAv)
     image = matrix @ vector
     image -= vector * (vector @ image)
     matrix.addr_(vector, image, alpha=-2).addr_(image, vector, alpha=-2)
@@ -27,13 +30,13 @@ def reduced_matrix_(matrix: Float64[Tensor, "n n"]) -> Float64[Tensor, "n_eff n_
 
 
 def reduced(columns: Float64[Tensor, "n c"]) -> Float64[Tensor, "n_eff c"]:
-    """Eᵀ times some columns."""
+    """Eᵀ times `columns`."""
     vector = _reflector(columns)
     return columns[1:] - torch.outer(2 * vector[1:], vector @ columns)
 
 
 def restored(columns: Float64[Tensor, "n_eff c"]) -> Float64[Tensor, "n c"]:
-    """E times some columns; each of them sums to 0."""
+    """E times `columns`; every column of the result sums to 0."""
     whole = torch.cat([columns.new_zeros(1, columns.shape[1]), columns])
     vector = _reflector(whole)
     return whole.addr_(vector, vector @ whole, alpha=-2)

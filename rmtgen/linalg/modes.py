@@ -1,13 +1,12 @@
-"""Eigensolves everyone shares: the modes of a Gram matrix, from the matrix or from the features,
-checked before use.
+"""Verified eigensolves: the modes of a Gram matrix, from the matrix or from the features.
 
 Notation: n samples, p features, c outputs, r modes kept, b problems. K = XXᵀ is not divided by n.
 Everything here is float64; a float32 Gram matrix is promoted, and its own rounding sets the rank
 tolerance.
 
-An unpenalised intercept is double centring. With G = (K + nλI)⁻¹ and w = G1, residuals come from P
-= G − wwᵀ/(1ᵀw), which is the pseudo-inverse of H(K + nλI)H, H = I − 11ᵀ/n. So K is replaced by HKH,
-Y by HY, and the direction 1 leaves the problem (`centring`): n_eff = n − 1.
+An unpenalised intercept is double centring. With G = (K + nλI)⁻¹ and w = G1, residuals come from
+P = G − wwᵀ/(1ᵀw), the pseudo-inverse of H(K + nλI)H, where H = I − 11ᵀ/n. So K is replaced by HKH
+and Y by HY, and the direction 1 leaves the problem (`centring`): n_eff = n − 1.
 """
 
 import dataclasses
@@ -20,29 +19,29 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from rmtgen.checks import as_tensor, finite_matrix, target_matrix
+from rmtgen.checks import as_tensor, finite_matrix, square_matrix, target_matrix
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.centring import reduced_matrix_, restored
 
 EPS32 = torch.finfo(torch.float32).eps
 EPS64 = torch.finfo(torch.float64).eps
 MEMORY = 4 * 2**30
+"""Bytes that a batch of eigensolves may take."""
 PROBES = 4
-# Sound float64 solves score 1e-16 to 1e-13, a solver that worked in float32, or returned wrong
-# vectors, 1e-8 and above.
+"""Number of random vectors that a decomposition is verified with."""
 PROBE_TOLERANCE = 1e-10
-# From this n on, LAPACK's divide and conquer overflows its 32-bit workspace size 1 + 6n + 2n².
+"""Largest relative misfit of a probe. Sound float64 solves have 1e-16 to 1e-13; a solver that works
+in float32, or returns wrong vectors, has 1e-8 and more."""
 LAPACK_EVD_LIMIT = 32_767
+"""Size from which LAPACK's divide and conquer overflows its 32-bit work space size 1 + 6n + 2n²."""
 INT32_MAX = 2**31 - 1
 ROWS = 256
-"""Rows that are made symmetric at a time."""
+"""Number of rows that are symmetrised at a time."""
 
 
 @dataclass(frozen=True, eq=False)
-class Eigensystem:
-    """All eigenpairs of one symmetric matrix, values ascending, with the results of the checks
-    (relative, float64).
-    """
+class _Eigenpairs:
+    """All eigenpairs of a symmetric matrix, ascending, with the relative misfits of its checks."""
 
     values: Float64[Tensor, " n"]
     vectors: Float64[Tensor, "n n"]
@@ -52,13 +51,18 @@ class Eigensystem:
 
 @dataclass(frozen=True, eq=False)
 class Modes:
-    """The eigen-modes of K above the rank tolerance, values descending; K is double-centred when
-    `intercept`.
+    """The modes of K above the rank tolerance; K is double-centred with an intercept.
 
-    `tolerance` is the eigenvalue at or below which a direction counts as null. `feature_vectors`
-    holds the right singular vectors when the modes come from features. `residual` and
-    `orthogonality` are relative and were accepted. `every` holds all n_eff values and vectors of a
-    float32 Gram matrix: what lies below its coarse tolerance may be rounding, or the kernel's tail.
+    Attributes:
+        values: Eigenvalues, descending.
+        vectors: Eigenvectors U.
+        intercept: Whether there is an unpenalised intercept.
+        tolerance: Eigenvalue at or below which a direction counts as null.
+        residual: Relative misfit of the decomposition, accepted.
+        orthogonality: Relative departure of U from orthonormality, accepted.
+        feature_vectors: Right singular vectors, for modes from features.
+        untruncated: All n_eff values and vectors, for a float32 Gram matrix: below its coarse
+            tolerance lies rounding, or the tail of the kernel.
     """
 
     values: Float64[Tensor, " r"]
@@ -68,7 +72,7 @@ class Modes:
     residual: float
     orthogonality: float
     feature_vectors: Float64[Tensor, "p r"] | None = None
-    every: tuple[Float64[Tensor, " n_eff"], Float64[Tensor, "n n_eff"]] | None = None
+    untruncated: tuple[Float64[Tensor, " n_eff"], Float64[Tensor, "n n_eff"]] | None = None
 
     @property
     def n(self) -> int:
@@ -77,30 +81,48 @@ class Modes:
 
     @property
     def n_eff(self) -> int:
-        """Directions the ridge acts on: n, less one for an intercept."""
+        """Number of directions that the ridge acts on: n, less one for an intercept."""
         return self.n - self.intercept
 
     @property
     def null_dim(self) -> int:
-        """Dimension n_eff − r of the null space, where K gives the regression nothing to fit with."""
+        """Dimension n_eff − r of the null space of K."""
         return self.n_eff - len(self.values)
 
     def at(self, sum_ridge: float) -> "Modes":
-        """The modes that a sum ridge δ sees: `every` one above the tolerance, where K + δI is
-        definite whatever K's rounding.
+        """The modes for a sum ridge δ: the untruncated ones above the tolerance.
+
+        There K + δI is definite whatever the rounding of K.
         """
-        if self.every is None or sum_ridge <= self.tolerance:
+        if self.untruncated is None or sum_ridge <= self.tolerance:
             return self
-        return dataclasses.replace(self, values=self.every[0], vectors=self.every[1], every=None)
+        return dataclasses.replace(
+            self, values=self.untruncated[0], vectors=self.untruncated[1], untruncated=None
+        )
 
     def split(
-        self, targets: Float64[Tensor, "n c"]
+        self, targets: np.ndarray | Tensor
     ) -> tuple[Float64[Tensor, "r c"], Float64[Tensor, "n c"]]:
-        """Y ↦ (UᵀY, Y − UUᵀY): coefficients on the modes, and the part in the null space, exactly 0
-        where there is none.
+        """Y ↦ (UᵀY, Y − UUᵀY): coefficients in the modes, and the part in the null space.
 
-        Y is centred first when there is an intercept.
+        Y is centred first when there is an intercept. Without a null space the second is exactly 0.
+
+        Args:
+            targets: Y (n,) or (n, c) of the n samples.
+
+        Returns:
+            Coefficients (r, c) and null part (n, c), on the device of the modes.
+
+        Raises:
+            UsageError: The number of targets is not that of the samples.
+            NumericalError: Targets that are not finite.
         """
+        targets = target_matrix(targets).to(self.vectors.device)
+        if len(targets) != self.n:
+            raise UsageError(
+                f"targets must match the modes: expected {self.n} rows, got {len(targets)}. Slice"
+                " both to one size."
+            )
         if self.intercept:
             targets = targets - targets.mean(dim=0)
         coefficients = self.vectors.mT @ targets
@@ -110,8 +132,9 @@ class Modes:
         return coefficients, null_part
 
     def null_leverage(self) -> Float64[Tensor, " n"]:
-        """Diagonal of the projector on the null space, 1 − Σ_k U_ik² (less 1/n for an intercept);
-        rounding below 10·n·ε is 0.
+        """Diagonal of the projector on the null space, 1 − Σ_k U_ik².
+
+        With an intercept it is less by 1/n. Rounding, what is at most 10·n·ε, is set to 0.
         """
         if not self.null_dim:
             return self.vectors.new_zeros(self.n)
@@ -119,68 +142,6 @@ class Modes:
             1 - self.intercept / self.n - torch.linalg.vector_norm(self.vectors, dim=1).square()
         )
         return leverage.where(leverage > 10 * self.n * EPS64, 0.0)
-
-
-@dataclass(frozen=True, eq=False)
-class Spectrum:
-    """What a run keeps of an eigensolve: eigenvalues of K and the targets' coordinates, enough for
-    every training-side formula.
-
-    `null_energy` is ‖Y − UUᵀY‖², summed over outputs.
-    """
-
-    eigenvalues: Float64[Tensor, " r"]
-    coefficients: Float64[Tensor, "r c"]
-    null_energy: float
-    n: int
-    residual: float
-    orthogonality: float
-    intercept: bool = False
-
-    @property
-    def null_dim(self) -> int:
-        """Dimension n − intercept − r of the null space."""
-        return self.n - self.intercept - len(self.eigenvalues)
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Every field as a NumPy array, to be stored under its name."""
-        tensors = {"eigenvalues": self.eigenvalues.cpu(), "coefficients": self.coefficients.cpu()}
-        scalars = ("null_energy", "n", "residual", "orthogonality", "intercept")
-        return {name: tensor.numpy() for name, tensor in tensors.items()} | {
-            name: np.asarray(getattr(self, name)) for name in scalars
-        }
-
-
-def target_spectrum(modes: Modes, targets: np.ndarray | Tensor) -> Spectrum:
-    """Eigenvalues of K_n with the targets' coefficients UᵀY, centred first when the modes are.
-
-    Args:
-        modes: Modes of n samples.
-        targets: The same samples' targets (n,) or (n, c).
-
-    Returns:
-        The spectrum, on the device of the modes.
-
-    Raises:
-        UsageError: Another number of targets than of samples.
-    """
-    targets = target_matrix(targets).to(modes.vectors.device)
-    if len(targets) != modes.n:
-        raise UsageError(
-            f"targets must match the modes: expected {modes.n} rows, got {len(targets)}. Slice both"
-            " to one size."
-        )
-    coefficients, null_part = modes.split(targets)
-    null_energy = null_part.square().sum().item()
-    return Spectrum(
-        modes.values,
-        coefficients,
-        null_energy,
-        modes.n,
-        modes.residual,
-        modes.orthogonality,
-        modes.intercept,
-    )
 
 
 def gram_modes(
@@ -203,8 +164,8 @@ def gram_modes(
 
     Raises:
         UsageError: Not square, or of another type.
-        NumericalError: Non-finite, asymmetric, or indefinite beyond rounding; or a solve that
-            failed or its check refused.
+        NumericalError: Non-finite, asymmetric, or indefinite beyond rounding; or the eigensolve
+            failed, or its check.
     """
     return _modes([as_tensor(gram)], intercept, memory)[0]
 
@@ -212,8 +173,9 @@ def gram_modes(
 def gram_modes_batch(
     grams: Float[Tensor, "b n n"], intercept: bool = False, *, memory: int = MEMORY
 ) -> list[Modes]:
-    """Modes of several Gram matrices of one size, as `gram_modes`; on CUDA as many a call as fit
-    `memory` bytes.
+    """`gram_modes` of several Gram matrices of one size.
+
+    On CUDA one call solves as many of them as fit `memory` bytes.
     """
     return _modes(list(grams), intercept, memory)
 
@@ -222,11 +184,13 @@ def _modes(grams: list[Tensor], intercept: bool, memory: int) -> list[Modes]:
     matrices, mean_energies = zip(*(_prepare(gram, intercept) for gram in grams), strict=True)
     batch = matrices[0][None] if len(matrices) == 1 else torch.stack(matrices)
     systems, single = symmetric_eigh(batch, memory=memory), grams[0].dtype == torch.float32
-    return [_keep(*pair, single, intercept) for pair in zip(systems, mean_energies, strict=True)]
+    return [
+        _truncated(*pair, single, intercept) for pair in zip(systems, mean_energies, strict=True)
+    ]
 
 
 def symmetrised(gram: Float[Tensor, "n n"]) -> Float64[Tensor, "n n"]:
-    """(K + Kᵀ)/2 in float64, made a block of rows at a time.
+    """(K + Kᵀ)/2 in float64, one block of rows at a time.
 
     Raises:
         NumericalError: K is further from symmetric than rounding of its type.
@@ -249,14 +213,8 @@ def symmetrised(gram: Float[Tensor, "n n"]) -> Float64[Tensor, "n n"]:
 
 
 def _prepare(gram: Tensor, intercept: bool) -> tuple[Float64[Tensor, "n_eff n_eff"], float]:
-    """K symmetrised in float64 and reduced if asked, with 1ᵀK1/n, what the intercept took away."""
-    gram = finite_matrix(gram, "gram")
-    n = len(gram)
-    if gram.shape != (n, n):
-        raise UsageError(
-            f"gram must be square: expected ({n}, {n}), got {tuple(gram.shape)}. Pass the train"
-            " block alone."
-        )
+    """K symmetrised in float64, with 0; or EᵀKE for an intercept, with 1ᵀK1/n, which it removes."""
+    gram = square_matrix(gram, "gram", cure="Pass the train block alone.")
     matrix = symmetrised(gram)
     if not intercept:
         return matrix, 0.0
@@ -264,7 +222,7 @@ def _prepare(gram: Tensor, intercept: bool) -> tuple[Float64[Tensor, "n_eff n_ef
     return reduced_matrix_(matrix), mean_energy
 
 
-def _keep(system: Eigensystem, mean_energy: float, single: bool, intercept: bool) -> Modes:
+def _truncated(system: _Eigenpairs, mean_energy: float, single: bool, intercept: bool) -> Modes:
     values, n = system.values, len(system.values) + intercept
     largest = torch.linalg.vector_norm(values, ord=torch.inf).item() if len(values) else 0.0
     tolerance = rounding(n, single) * max(largest, mean_energy)
@@ -273,20 +231,25 @@ def _keep(system: Eigensystem, mean_energy: float, single: bool, intercept: bool
     rank = int((values > tolerance).sum())
     values, vectors = values.flip(0), system.vectors.flip(1)
     vectors = restored(vectors) if intercept else vectors
-    every = (values, vectors) if single else None
+    untruncated = (values, vectors) if single else None
     checks = system.residual, system.orthogonality
-    return Modes(values[:rank], vectors[:, :rank], intercept, tolerance, *checks, every=every)
+    return Modes(
+        values[:rank], vectors[:, :rank], intercept, tolerance, *checks, untruncated=untruncated
+    )
 
 
 def rounding(n: int, single: bool) -> float:
-    """The share of s_max at or below which an eigenvalue of a Gram matrix n×n, float32 or float64,
-    is taken for rounding.
+    """Rank tolerance of a Gram matrix n×n, relative to its largest eigenvalue.
+
+    Args:
+        n: Number of samples.
+        single: Whether the matrix was rounded to float32.
     """
     return 10 * EPS32 if single else max(n, 10) * EPS64
 
 
 def indefinite(smallest: float, largest: float, n: int, tolerance: float) -> NumericalError:
-    """The error that a Gram matrix with such eigenvalues deserves."""
+    """The error for a Gram matrix whose extreme eigenvalues are `smallest` and `largest`."""
     return NumericalError(
         f"gram must be positive semidefinite: expected eigenvalues >= {-tolerance:.3g}, got"
         f" {smallest:.3g} (the largest is {largest:.3g}, n = {n}). Recompute it in float64, or add"
@@ -294,19 +257,19 @@ def indefinite(smallest: float, largest: float, n: int, tolerance: float) -> Num
     )
 
 
-def symmetric_eigh(batch: Float64[Tensor, "b n n"], *, memory: int = MEMORY) -> list[Eigensystem]:
-    """Eigensystems of b symmetric matrices, each one verified.
+def symmetric_eigh(batch: Float64[Tensor, "b n n"], *, memory: int = MEMORY) -> list[_Eigenpairs]:
+    """Verified eigenpairs of b symmetric matrices.
 
     On CUDA one call takes as many problems as fit `memory` at 4 n² float64 each (input, vectors,
-    2n² of work space); on the CPU they run one by one, from n = 32,767 on by LAPACK's `evr`, which
-    needs no n² work space.
+    and 2n² of work space). On the CPU they run one by one, from n = 32,767 on by LAPACK's `evr`,
+    which needs no n² of work space.
 
     Args:
         batch: Symmetric, finite matrices.
         memory: Bytes the solver may use beside `batch`; one problem runs even if it needs more.
 
     Returns:
-        One eigensystem a matrix, values ascending.
+        All eigenpairs per matrix, values ascending.
 
     Raises:
         NumericalError: The solver failed, or a probe found ‖K(Uz) − U(Sz)‖ or ‖Uᵀ(Uz) − z‖ above
@@ -314,7 +277,7 @@ def symmetric_eigh(batch: Float64[Tensor, "b n n"], *, memory: int = MEMORY) -> 
     """
     n = batch.shape[-1]
     if not n:
-        return [Eigensystem(matrix.diagonal(), matrix, 0.0, 0.0) for matrix in batch]
+        return [_Eigenpairs(matrix.diagonal(), matrix, 0.0, 0.0) for matrix in batch]
     per_call = min(memory // (32 * n * n), INT32_MAX // (n * n)) if batch.is_cuda else 1
     solve = _eigh_evr if batch.device.type == "cpu" and n >= LAPACK_EVD_LIMIT else torch.linalg.eigh
     solved = [
@@ -342,11 +305,11 @@ def _attempt(solve: Callable, matrix: Tensor, what: str) -> tuple[Tensor, ...]:
 
 def _verified(
     matrix: Float64[Tensor, "n n"], values: Float64[Tensor, " n"], vectors: Float64[Tensor, "n n"]
-) -> Eigensystem:
+) -> _Eigenpairs:
     probes = _probes(vectors)
     misfit = matrix @ (vectors @ probes) - vectors @ (values[:, None] * probes)
     residual = _relative(misfit, probes, values.abs().max())
-    return Eigensystem(values, vectors, residual, _accepted(residual, vectors))
+    return _Eigenpairs(values, vectors, residual, _accepted(residual, vectors))
 
 
 def _probes(vectors: Float64[Tensor, "n r"]) -> Float64[Tensor, "r k"]:
@@ -363,8 +326,10 @@ def _relative(misfit: Tensor, probes: Tensor, scale: Tensor) -> float:
 
 
 def _accepted(residual: float, *bases: Float64[Tensor, "_ r"]) -> float:
-    """The worst departure from orthonormality of `bases`; refuses it, or `residual`, above the
-    tolerance (NaN included).
+    """The largest departure of `bases` from orthonormality, once it and `residual` are accepted.
+
+    Raises:
+        NumericalError: Either is above the tolerance, or NaN.
     """
     departures = []
     for vectors in bases:
@@ -391,8 +356,8 @@ def feature_modes(features: np.ndarray | Tensor, *, intercept: bool = False) -> 
     matrices n×p.
 
     Args:
-        features: X (n, p), one row a sample, float32 or float64; computed in float64 where they
-            lie.
+        features: X (n, p), one row per sample, float32 or float64; computed in float64 on their
+            device.
         intercept: Subtract the mean feature vector, which is an unpenalised intercept in the
             regression.
 
@@ -418,11 +383,13 @@ def feature_modes(features: np.ndarray | Tensor, *, intercept: bool = False) -> 
 def factored(
     matrix: Float64[Tensor, "n p"],
 ) -> tuple[Float64[Tensor, "n r"], Float64[Tensor, " r"], Float64[Tensor, "p r"], float, float]:
-    """The thin singular value decomposition U, σ, V of a matrix, checked, with its relative
-    residual and departure from orthonormality.
+    """Verified thin singular value decomposition X = U diag(σ) Vᵀ.
+
+    Returns:
+        U, σ descending, V, and the relative residual and departure from orthonormality.
 
     Raises:
-        NumericalError: It failed, or its check refused.
+        NumericalError: The decomposition failed, or its check.
     """
     if matrix.shape[0] > matrix.shape[1]:
         left, singular, right = _attempt(_tall_svd, matrix, "singular value decomposition")

@@ -1,8 +1,7 @@
-"""Dense triangular algebra in place: a Cholesky factor, its inverse a block of rows at a time, and
-products with it.
+"""Cholesky factors and inverses of triangles in place, in blocks of rows and columns.
 
-Everything is made of products of large blocks, the same on a CPU and on CUDA, in blocks of rows and
-columns. Above the diagonal a factor holds whatever was there: no function here reads it.
+Everything consists of products of large blocks, on a CPU as on CUDA. Above the diagonal a factor
+may hold anything: no function here reads it.
 """
 
 import torch
@@ -10,34 +9,35 @@ from jaxtyping import Float64
 from torch import Tensor
 
 BLOCK = 256
-"""Columns of a panel: enough for products at full speed, few enough to leave little outside them.
-"""
+"""Number of rows of R = L⁻¹ that are made at a time: enough for products at full speed."""
 STRIP = 1024
-"""Columns of a triangle that are multiplied at a time; the zeros beside its diagonal are multiplied
-within a strip only."""
-_STEPS = 12
+"""Number of columns of a triangle that are multiplied at a time; only within a strip are the zeros
+beside the diagonal multiplied."""
+POWER_STEPS = 12
+"""Number of steps of the power iteration."""
 
 
 def cholesky_(matrix: Float64[Tensor, "n n"]) -> bool:
-    """Overwrite the lower triangle of a symmetric matrix with its Cholesky factor L; whether it is
-    positive definite.
+    """Overwrite a symmetric matrix A = LLᵀ with its Cholesky factor L; whether A is definite.
+
+    LAPACK stores a matrix by columns. It factors the transpose of a matrix stored by rows in place,
+    as UᵀU with U = Lᵀ. A matrix whose rows are not adjacent in memory is copied once.
+
+    Args:
+        matrix: A, of which the lower triangle is read.
+
+    Returns:
+        Whether A is positive definite; where it is not, `matrix` holds nothing of use.
     """
-    n = len(matrix)
-    for low in range(0, n, BLOCK):
-        high = min(low + BLOCK, n)
-        matrix[low:, low:high].addmm_(matrix[low:, :low], matrix[low:high, :low].mT, alpha=-1)
-        corner, failed = torch.linalg.cholesky_ex(matrix[low:high, low:high])
-        if failed.item() or not corner.isfinite().all():
-            return False
-        matrix[low:high, low:high] = corner
-        below = matrix[high:, low:high]
-        below.copy_(torch.linalg.solve_triangular(corner.mT, below, upper=True, left=False))
-    return True
+    info = torch.empty((), dtype=torch.int32, device=matrix.device)
+    torch.linalg.cholesky_ex(matrix.mT, upper=True, out=(matrix.mT, info))
+    return info.item() == 0 and bool(matrix.diagonal().isfinite().all())
 
 
 def invert_rows_(factor: Float64[Tensor, "n n"], low: int, high: int) -> None:
-    """Turn rows low … high of L into those of R = L⁻¹, where the rows above are R's already:
-    −L_bb⁻¹ L_b R_above, and L_bb⁻¹.
+    """Turn rows low … high of L into those of R = L⁻¹; the rows above are those of R already.
+
+    From LR = I the rows b of R are −L_bb⁻¹ L_ba R_a, a the rows above, and L_bb⁻¹.
     """
     corner = torch.linalg.solve_triangular(
         factor[low:high, low:high].tril(),
@@ -57,8 +57,12 @@ def invert_rows_(factor: Float64[Tensor, "n n"], low: int, high: int) -> None:
 def lower_products(
     inverse: Float64[Tensor, "n n"], low: int, high: int
 ) -> Float64[Tensor, "b high"]:
-    """Products of rows low … high of a lower triangle, zero above its diagonal there, with all rows
-    up to them.
+    """Products of rows low … high of a lower triangle with all rows up to `high`.
+
+    Args:
+        inverse: The triangle R; rows low … high are zero above its diagonal.
+        low: First row.
+        high: Row after the last.
     """
     products = inverse.new_empty(high - low, high)
     for start in range(0, high, STRIP):
@@ -71,13 +75,14 @@ def lower_products(
 
 
 def inverse_norm(factor: Float64[Tensor, "n n"]) -> float:
-    """The largest singular value of L⁻¹, from below, by power iteration: within a few per cent as a
-    rule.
+    """The largest singular value of L⁻¹ by power iteration on (LLᵀ)⁻¹.
+
+    It is a lower bound, usually within a few per cent.
     """
     generator = torch.Generator().manual_seed(0)
     vector = torch.randn(len(factor), 1, generator=generator, dtype=torch.float64).to(factor.device)
     norm = vector.new_zeros(())
-    for _ in range(_STEPS):
+    for _ in range(POWER_STEPS):
         vector /= vector.norm()
         vector = torch.linalg.solve_triangular(factor, vector, upper=False)
         norm = vector.norm()

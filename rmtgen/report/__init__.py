@@ -1,22 +1,37 @@
-"""The report: what the runs found, as tables, charts and one self-contained page.
+"""The report of finished runs: tables, charts as data, figure files and one self-contained page.
 
-Names load on first use, so a stage that only prints the summary table never waits for matplotlib or
-Jinja2.
+- `loading`: reads a run's directory into a `RunResult`.
+- `run_result`: `RunResult`, the checked results of one run.
+- `risk_statistics`: gap, best ridge and regret of one run's risk table.
+- `swaps`: the spectrum of one run with the target power of another.
+- `theory_scores`, `theory_notes`: how well each theory does; what it predicts for each run.
+- `best_fits`: the table of the best fit of each run.
+- `run_set`: `RunSet`, the runs of a report with all of the above, computed once.
+- `summary`: what the terminal shows, kept as JSON.
+- `chart`: axes, lines, panels and charts as data; `axes`: the axes that charts share.
+- `charts`: one module per chart, and `make_charts`.
+- `style`: colours, markers, widths and text sizes, from `style.json`.
+- `matplotlib_figure`, `figure_files`: charts drawn and written as SVG, PNG and PDF.
+- `page`: the HTML page, from `page.html.j2`, `page.css` and its script (`dom.js`, `scale.js`,
+  `panel.js`, `page.js`).
+- `wording`: numbers and sentences.
+
+Names are imported on first use: the summary needs neither matplotlib nor Jinja.
 """
 
 from importlib import import_module
 
 _HOMES = {
-    "Agreement": "fits",
-    "RunResult": "results",
-    "agreement": "fits",
-    "best": "fits",
-    "charts": "charts",
-    "format_table": "results",
-    "summary_table": "results",
-    "FigureFile": "figures",
-    "save_figures": "figures",
+    "FigureFile": "figure_files",
+    "RunResult": "run_result",
+    "RunSet": "run_set",
+    "Summary": "summary",
+    "agreement": "risk_statistics",
+    "best": "risk_statistics",
+    "load_result": "loading",
+    "make_charts": "charts",
     "render_page": "page",
+    "save_figures": "figure_files",
 }
 
 __all__ = sorted(_HOMES)

@@ -1,12 +1,11 @@
-"""What a figure shows, as data: drawn by matplotlib for the files (`draw`) and by the page's script
-for the reader (`page`).
+"""A chart as data, which matplotlib draws into files and the page's script draws for the reader.
 
-A chart is two panels with their words. A panel holds lines; a line belongs to a group (a run, a
-theory, a data set), which has its colour and marker, and is of a kind (test risk, GCV, …), which
-has its dash. Both can be toggled on the page, and name the legends of the files.
+A chart is two panels with their words. A panel holds lines. A line belongs to a group (a run, a
+theory, a data set), which has a colour and a marker, and to a kind (test risk, GCV, …), which has a
+dash. The legends of the files name both, and the page can hide both.
 
-Points that cannot stand on a log axis are kept as they are: the renderers leave gaps, the table and
-the CSV show them, `missing` counts them for the caption.
+Points that have no place on a log axis are kept: the renderers leave gaps, the table and the CSV
+show them, and `missing` counts them for the caption.
 """
 
 import math
@@ -17,10 +16,9 @@ import numpy as np
 import pandas as pd
 
 COORDINATES = ("x", "y", "low", "high", "left", "right")
-"""Columns of a line's table that place it; every other column is told when a reader points at it.
-"""
+"""Columns of a line's table that place it. The page shows every other column beside the point."""
 SIGNIFICANT = 5
-"""Figures of a number on the page."""
+"""Significant digits of a number on the page."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +26,11 @@ class Axis:
     """One axis.
 
     Attributes:
-        label: what it measures, with its unit.
-        scale: "log" or "linear", which the reader can switch where all values are positive.
-        view: the two ends.
-        ticks: where ticks stand, None to choose them.
-        names: what is written at `ticks`; numbers if empty.
+        label: Quantity and unit.
+        scale: "log" or "linear". The reader can switch it where all values are positive.
+        view: The two ends.
+        ticks: Positions of the ticks. None: chosen by the renderer.
+        names: Labels of `ticks`. Empty: their values.
     """
 
     label: str
@@ -47,16 +45,16 @@ class Line:
     """Points of one group and kind.
 
     Attributes:
-        group: whose they are; "" for a line that belongs to none, drawn in grey.
-        kind: what they are; "" where the group says it all.
-        table: columns `x` and `y`; `low` and `high` (of y) or `left` and `right` (of x) where there
-            is an interval; then what else to tell of a point, by the names that a reader sees.
-        dash: "-", "--", ":", "-." or "" for points alone.
-        marked: a marker at the points: all, or some of a dense line.
-        hollow: an open marker.
-        size: of the marker, in points of type.
-        band: the interval is a band, not bars.
-        pale: drawn behind the others, in a lighter colour.
+        group: Group of the points. Empty: none, and the line is grey.
+        kind: Kind of the points. Empty where the group says enough.
+        table: Columns `x` and `y`; `low` and `high` (of y) or `left` and `right` (of x) where there
+            is an interval; further columns are shown beside a point under their own names.
+        dash: "-", "--", ":" or "-.". Empty: points without a line.
+        marked: Whether the points have markers; a dense line has them at some of its points.
+        hollow: Whether the markers are open.
+        size: Diameter of the markers, in points.
+        band: Whether the interval is a band instead of bars.
+        pale: Whether the line is drawn behind the others, in a lighter colour.
     """
 
     group: str
@@ -82,17 +80,17 @@ class Panel:
 
 @dataclass(frozen=True, eq=False)
 class Chart:
-    """A figure: what it shows and the words that go with it.
+    """Two panels and the words that go with them.
 
     Attributes:
-        stem: name of its files, and its anchor on the page.
-        title: a heading.
-        caption: what is drawn and how to read it, with the points left out counted.
-        alt: what it shows, in numbers, for those who cannot see it.
-        panels: two, side by side or stacked.
-        groups: every group in the order of its colours and markers: the same run has the same in
-            every chart.
-        warnings: what makes a result in it doubtful, one sentence each.
+        stem: Name of the files without their ending, and anchor on the page.
+        title: Heading.
+        caption: What is drawn, how to read it, and the number of points left out.
+        alt: The result in numbers, for readers who cannot see the chart.
+        panels: The panels, side by side or stacked.
+        groups: All groups in the order of their colours and markers. A run has the same colour and
+            marker in every chart.
+        warnings: One sentence for each reason to doubt a result in the chart.
     """
 
     stem: str
@@ -105,7 +103,7 @@ class Chart:
 
 
 def missing(tables: Iterable[pd.DataFrame], *axes: Axis) -> int:
-    """Points that have no place on the axes: not finite, or not positive on a log axis."""
+    """Number of points without a place on the axes: not finite, or not positive on a log axis."""
     return sum(int((~_placed(table, *axes)).sum()) for table in tables)
 
 
@@ -118,10 +116,10 @@ def _placed(table: pd.DataFrame, *axes: Axis) -> pd.Series:
 
 
 def as_json(chart: Chart) -> dict[str, object]:
-    """The chart for the page's script: numbers to `SIGNIFICANT` figures, null where there is none.
+    """Return the chart for the page's script, its numbers to `SIGNIFICANT` digits or null.
 
-    A column of text is `{"words": each once, "at": places}`: of fifty runs, every point has its
-    run's name.
+    A column of text is `{"words": …, "at": …}`: every word once, and the index of each row's word.
+    In a report of fifty runs every point carries the name of its run.
     """
     return {
         "stem": chart.stem,
@@ -167,9 +165,7 @@ def _column(values: list) -> object:
 
 
 def rounded(value: object) -> object:
-    """A number to `SIGNIFICANT` figures, whole where it is; None for one that is not finite; text
-    as it is.
-    """
+    """Return a number to `SIGNIFICANT` digits, None for one that is not finite, text unchanged."""
     if isinstance(value, str):
         return value
     number = float(value)

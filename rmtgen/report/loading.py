@@ -1,21 +1,21 @@
-"""From a finished run's directory to the `RunResult` that the report draws."""
+"""Reads the results of a finished run from its directory."""
 
 from pathlib import Path
 
-from rmtgen.report.results import RunResult
+from rmtgen.report.run_result import RunResult
 from rmtgen.runs.config import kernel_label
 from rmtgen.runs.manifest import Manifest
 from rmtgen.runs.run import load_run
 
 
 def load_result(folder: Path) -> RunResult:
-    """Read what the report shows of one run; theory only where that stage is done.
+    """Read the results of one run, with its theory where that stage is finished.
 
     Raises:
-        MissingInputError: there is no such run, or its stage `spectrum` or `risk` is not done.
-        CorruptInputError: a file is not what its stage wrote.
-        StaleInputError: a stage was made by another version, or from other results than those there
-            now.
+        MissingInputError: There is no such run, or its stage `spectrum` or `risk` is not finished.
+        CorruptInputError: A file differs from what its stage wrote.
+        StaleInputError: A stage was made by another version, or from other inputs than the present
+            ones.
     """
     run = load_run(folder)
     solved = run.spectrum.largest
@@ -29,18 +29,13 @@ def load_result(folder: Path) -> RunResult:
         risk=run.risk,
         curve=run.curve,
         theory=run.theory if "theory" in run.stages else None,
-        eigenvalues=solved.eigenvalues / solved.n,
-        target_power=solved.power,
-        null_energy=solved.null_energy,
-        spectrum_n=solved.n,
+        spectrum=solved.with_power(solved.power, solved.null_energy),  # one output is enough
         provenance={stage: _summary(manifest) for stage, manifest in run.stages.items()},
     )
 
 
 def _summary(manifest: Manifest) -> dict[str, object]:
-    """What a reader wants of a manifest: everything but the long lists and the checksum of every
-    file.
-    """
+    """The manifest without its long lists and the checksums of its files."""
     details = {
         key: value
         for key, value in manifest.details.items()

@@ -1,13 +1,12 @@
-"""The report page: one HTML file that needs nothing else, neither a network nor a file beside it.
+"""The report page: one HTML file that needs neither a network nor a file beside it.
 
-Everything a run brings along (names, labels, configuration) is text: to the template, which escapes
-it, and to the page's script, which reads figures and long tables from one JSON object in the page
-and sets what it finds as text.
+All text of a run (names, labels, configuration) stays text: the template escapes it, and the page's
+script reads charts and long tables from one JSON object and sets what it finds as text.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -15,16 +14,20 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from rmtgen.report.best_fits import best_fits_table, wide_gap_notes
 from rmtgen.report.chart import Chart, as_json, rounded
-from rmtgen.report.fits import MIN_N, trial_means
-from rmtgen.report.results import RunResult, run_labels, summary_cells, summary_notes, summary_table
-from rmtgen.report.theories import HEADINGS, READING, theory_cells, theory_notes, theory_scores
+from rmtgen.report.risk_statistics import MIN_N, trial_means
+from rmtgen.report.run_result import RunResult
+from rmtgen.report.run_set import Run, RunSet
+from rmtgen.report.style import css_properties, page_style
+from rmtgen.report.theory_scores import scores_table
 from rmtgen.report.wording import dataset_names
 
-SUMMARY_HEADINGS = (
+BEST_HEADINGS = (
     *("run", "training images", "ridge", "test risk", "GCV"),
     *("accuracy,\u00a0%", "LOO accuracy,\u00a0%", "median gap,\u00a0%", "worst gap,\u00a0%"),
 )
+"""Headings of the best fits, which have more room on the page than in a terminal."""
 FULL_HEADINGS = {
     "test_risk": "test risk",
     "total_se": "±",
@@ -37,14 +40,23 @@ FULL_HEADINGS = {
     "loo_error": "LOO error",
     "train_error": "training error",
 }
-
-
+"""Headings of the table of all numbers, by column of `trial_means`."""
 HERE = Path(__file__).parent
+SCRIPT = ("dom.js", "scale.js", "panel.js", "page.js")
+"""Files of the page's script, in the order in which they build on each other."""
 
 
 @dataclass(frozen=True)
 class RunSection:
-    """One run in the folded part of the page."""
+    """One run in the folded part of the page.
+
+    Attributes:
+        label: Label of the run.
+        name: Name of the run.
+        count: Number of rows of its table.
+        config: Its configuration, as text.
+        stages: Provenance of each stage, as text.
+    """
 
     label: str
     name: str
@@ -54,25 +66,19 @@ class RunSection:
 
 
 def render_page(
-    results: Sequence[RunResult],
+    runs: RunSet,
     charts: Sequence[Chart],
     title: str,
     omitted: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
-    """The whole report as the text of one HTML file.
+    """Return the report as the text of one HTML file.
 
     Args:
-        results: Runs of different names.
-        charts: The figures, from `charts.charts`.
+        runs: The runs.
+        charts: Charts of the runs, from `charts.make_charts`.
         title: Heading of the page and name of the browser tab.
-        omitted: Runs that are not reported, by name, and why.
-
-    Raises:
-        UsageError: no runs, or two with one name.
+        omitted: Names of runs that are left out, and the reasons.
     """
-    summary = summary_table(results)
-    labels = run_labels(summary)
-    tables = [_numbers(run) for run in results]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
         autoescape=True,
@@ -80,39 +86,44 @@ def render_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    tables = [_numbers(run.result) for run in runs]
+    embedded = {
+        "charts": [as_json(chart) for chart in charts],
+        "runs": tables,
+        "style": page_style(),
+    }
     return environment.get_template("page.html.j2").render(
         title=title,
-        what=_what_was_run(results),
-        outputs=_shared_outputs(results),
-        summary_headings=SUMMARY_HEADINGS,
-        summary=[list(row.values()) for row in summary_cells(summary)],
+        description=_description(runs.results),
+        outputs=_shared_outputs(runs.results),
+        best=replace(best_fits_table(runs.best_fits, runs.labels), headings=BEST_HEADINGS),
         min_n=MIN_N,
-        notes=summary_notes(summary),
+        best_notes=wide_gap_notes(runs.best_fits, runs.labels),
         charts=charts,
         omitted=omitted,
-        theory_headings=HEADINGS,
-        theories=[list(row.values()) for row in theory_cells(theory_scores(results))],
-        theory_notes=theory_notes(results),
-        reading=f"{READING[0].upper()}{READING[1:]}.",
-        runs=[_section(*run) for run in zip(results, labels, tables, strict=True)],
-        css=Markup((HERE / "page.css").read_text("utf-8")),
-        script=Markup((HERE / "page.js").read_text("utf-8")),
-        data=_embedded({"charts": [as_json(chart) for chart in charts], "runs": tables}),
+        scores=scores_table(runs.scores),
+        theory_notes=runs.theory_notes,
+        runs=[_section(run, table) for run, table in zip(runs, tables, strict=True)],
+        css=Markup(f"{css_properties()}\n{_source('page.css')}"),
+        script=Markup("\n".join(map(_source, SCRIPT))),
+        data=_embedded(embedded),
     )
 
 
+def _source(name: str) -> str:
+    return (HERE / name).read_text("utf-8")
+
+
 def _embedded(data: object) -> Markup:
-    """JSON that can stand in a script element: no name in it can end the element or begin a
-    comment.
-    """
+    """JSON for a script element: no name in it can end the element or begin a comment."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Markup(
         text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     )
 
 
-def _what_was_run(results: Sequence[RunResult]) -> str:
-    """Who, on what, and over which grid, in one sentence."""
+def _description(results: Sequence[RunResult]) -> str:
+    """Backbones, data sets, kernels and grid of the runs, in one sentence."""
     risk = pd.concat([run.risk for run in results])
     sizes, ridges, trials = (
         sorted(risk[name].unique()) for name in ("n", "relative_ridge", "trial")
@@ -139,37 +150,31 @@ def _some(names: list[str], things: str) -> str:
 
 
 def _shared_outputs(results: Sequence[RunResult]) -> int:
-    """The number of outputs where all runs agree on one, else 0."""
+    """Number of outputs of all runs, or 0 where it differs between them."""
     outputs = {int(value) for run in results for value in run.risk["outputs"].dropna().unique()}
     return outputs.pop() if len(outputs) == 1 else 0
 
 
-def _numbers(run: RunResult) -> dict[str, object]:
-    """Means over subsets, for a table that the page's script makes when it is asked for."""
-    table = trial_means(run.risk)
-    columns = [
-        table["n"],
-        table["relative_ridge"],
-        table["trials"],
-        *(table[name] for name in FULL_HEADINGS),
-    ]
-    rows = [[rounded(value) for value in row] for row in zip(*columns, strict=True)]
+def _numbers(result: RunResult) -> dict[str, object]:
+    """Means over subsets, for a table that the page's script builds on demand."""
+    table = trial_means(result.risk)
+    columns = ["n", "relative_ridge", "trials", *FULL_HEADINGS]
+    rows = table[columns].itertuples(index=False)
     return {
-        "stem": run.name,
+        "stem": result.name,
         "headings": ["n", "ridge", "subsets", *FULL_HEADINGS.values()],
-        "rows": rows,
+        "rows": [[rounded(value) for value in row] for row in rows],
     }
 
 
-def _section(run: RunResult, label: str, table: Mapping[str, list]) -> RunSection:
-    made = {stage: _lines(values) for stage, values in run.provenance.items()}
-    return RunSection(label, run.name, len(table["rows"]), _lines(run.config), made)
+def _section(run: Run, table: Mapping[str, list]) -> RunSection:
+    result = run.result
+    stages = {stage: _lines(values) for stage, values in result.provenance.items()}
+    return RunSection(run.label, result.name, len(table["rows"]), _lines(result.config), stages)
 
 
 def _lines(values: Mapping[str, object]) -> str:
-    """One `key: value` a line, the values as JSON, so that a grid of ridges takes a line and not a
-    page.
-    """
+    """One line `key: value` per entry, the value as JSON: a grid of ridges takes one line."""
     return "\n".join(
         f"{key}: {json.dumps(value, default=str, ensure_ascii=False)}"
         for key, value in values.items()

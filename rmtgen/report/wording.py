@@ -1,21 +1,20 @@
-"""Numbers, names and sentences as people read them."""
+"""Numbers, names and sentences as readers see them."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-NAMED_RUNS = 6  # an alt text is listened to: past this many runs it says how many more there are
+NAMED_RUNS = 6
+"""Number of runs that an alt text names. It is listened to, so it counts the runs beyond these."""
 
 
 def number(value: float, form: str = ".4g") -> str:
-    """`value` in the format `form`; an unknown value is a dash."""
+    """`value` in the format `form`. An unknown value is a dash."""
     return format(value, form) if math.isfinite(value) else "–"
 
 
 def scientific(value: float) -> str:
-    """Two figures and a short exponent, 0.00123 as `1.2e-3`; an exact zero, the ridgeless limit,
-    stays 0.
-    """
+    """Two digits and a short exponent: 0.00123 is `1.2e-3`. The ridgeless limit 0 stays 0."""
     if value == 0 or not math.isfinite(value):
         return number(value, "g")
     digits, exponent = f"{value:.1e}".split("e")
@@ -23,7 +22,7 @@ def scientific(value: float) -> str:
 
 
 def power_of_ten(value: float) -> str:
-    """One figure of a ridge, as 2×10⁻⁵; an exact zero stays 0."""
+    """One digit and a power of ten: 2.1e-5 is 2×10⁻⁵. An exact zero stays 0."""
     if value == 0:
         return "0"
     digit, exponent = f"{value:.0e}".split("e")
@@ -31,35 +30,24 @@ def power_of_ten(value: float) -> str:
 
 
 def compact(value: float) -> str:
-    """Three figures of a risk, two and an exponent where it is far from one."""
+    """Three digits of a risk, or two and an exponent where it is far from 1."""
     return number(value, ".3g") if 1e-3 <= value < 1e3 else scientific(value)
 
 
 def percentage(ratio: float) -> str:
-    """100 × ratio with two figures below ten percent and none behind the point above."""
+    """100 × ratio: two digits below ten percent, whole numbers above."""
     return number(100 * ratio, ".2g" if ratio < 0.1 else ".0f")
 
 
 def share(part: float, whole: float) -> str:
-    """A part of a whole in percent, a dash where the whole is nothing."""
+    """A part of a whole in percent, or a dash where the whole is 0."""
     return f"{part / whole:.0%}" if whole else "–"
 
 
-def shorten(text: str, width: int, tail: int | None = None) -> str:
-    """`text` in at most `width` characters: the middle gives way, for a slug begins with its model
-    and ends with its hash.
-
-    The last `tail` characters stay, half of them unless told.
-    """
-    if len(text) <= width:
-        return text
-    tail = (width - 1) // 2 if tail is None else tail
-    return f"{text[: width - 1 - tail]}…{text[len(text) - tail :]}"
-
-
 def dataset_names(datasets: Iterable[str]) -> dict[str, str]:
-    """What data sets are called: `folder:../data/cifar100.tar` is cifar100. Where two would have
-    one name, both keep their own.
+    """Short names of data sets: `folder:../data/cifar100.tar` is cifar100.
+
+    Where two data sets would have one short name, both keep their own.
     """
     given = list(dict.fromkeys(datasets))
     short = [
@@ -78,26 +66,22 @@ def count_fits(count: int) -> str:
 
 
 def counted(caption: str, skipped: int) -> str:
-    """`caption`, with the number of fits that could not be drawn where there are any."""
+    """`caption` and the number of fits that could not be drawn, where there are any."""
     return (
-        f"{caption} Left out for want of a finite, positive GCV and test risk:"
-        f" {count_fits(skipped)}."
+        f"{caption} Left out, without a finite, positive GCV and test risk: {count_fits(skipped)}."
         if skipped
         else caption
     )
 
 
 def gapped(caption: str, points: int) -> str:
-    """`caption`, with the number of points that are gaps where there are any."""
+    """`caption` and the number of points that are gaps, where there are any."""
     plural = "s are gaps" if points != 1 else " is a gap"
-    return (
-        f"{caption} {points:,} point{plural}, being not finite or not positive."
-        if points
-        else caption
-    )
+    return f"{caption} {points:,} point{plural}: not finite or not positive." if points else caption
 
 
-def listed(start: str, told: list[str]) -> str:
-    """One sentence a listener can bear: `start`, then what is told of the first `NAMED_RUNS` runs."""
-    more = f"; and {len(told) - NAMED_RUNS} more runs" if len(told) > NAMED_RUNS else ""
-    return f"{start}. {'; '.join(told[:NAMED_RUNS])}{more}."
+def listed(start: str, findings: Sequence[str]) -> str:
+    """One sentence that can be listened to: `start`, then the findings of `NAMED_RUNS` runs."""
+    more = len(findings) - NAMED_RUNS
+    ending = f"; and {more} more runs" if more > 0 else ""
+    return f"{start}. {'; '.join(findings[:NAMED_RUNS])}{ending}."

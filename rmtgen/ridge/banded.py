@@ -1,11 +1,10 @@
-"""The ridge path at one size and every ridge, from one reduction of K to a band: no eigenvectors,
-and no eigenvalues either.
+"""Solver `banded`: every ridge of a size from one reduction of K to a band, without eigenvectors.
 
-With K = Q B Qᵀ a ridge costs a solve with B + δI for QᵀY and the traces of its inverse and of that
-squared; residuals come back by one application of Q to all ridges together. What is missing is diag
-G, so there are no leave-one-out columns.
+With K = Q B Qᵀ a ridge costs a solve with B + δI for QᵀY and the traces of its inverse and of the
+square of that; one application of Q to all ridges together gives the residuals. There is no diag G,
+and so there are no leave-one-out columns.
 
-An intercept takes the direction 1 out exactly (`centring`).
+An intercept removes the direction 1 exactly (`centring`).
 """
 
 import numpy as np
@@ -16,19 +15,20 @@ from torch import Tensor
 from rmtgen.linalg.band import WIDTH, Band, Shifted
 from rmtgen.linalg.centring import reduced, reduced_matrix_, restored
 from rmtgen.linalg.modes import rounding
-from rmtgen.ridge.definite import require_semidefinite, sure
-from rmtgen.ridge.problem import COLUMNS, Cost, Grid, Problem
+from rmtgen.ridge.columns import COLUMNS
+from rmtgen.ridge.definite import require_semidefinite, well_conditioned
+from rmtgen.ridge.problem import Cost, Grid, Problem
+from rmtgen.ridge.traces import dual_columns
 
-REDUCTION = 2.1
-"""n³ operations of a matrix product that a reduction to a band takes as long as: 4/3 n³ at two
-thirds of their speed."""
-SHIFT = 90
-"""n·`WIDTH`² of them that a ridge takes."""
+REDUCTION_COST = 2.1
+"""Cost of a reduction to a band, in n³ operations of a matrix product: 4/3 n³ at two thirds of the
+speed."""
+SHIFT_COST = 90
+"""Cost of a ridge, in n·`WIDTH`² operations of a matrix product."""
 
 
 def solve_banded(problem: Problem, sizes: list[int], grid: Grid) -> list[dict | None]:
-    """One row of `COLUMNS` a (size, ridge), sizes outer; None where K + δI is too near to being
-    singular.
+    """One row of `COLUMNS` per (size, ridge), sizes outer; None where K + δI is near-singular.
 
     Raises:
         NumericalError: An asymmetric or indefinite Gram matrix.
@@ -40,11 +40,11 @@ def solve_banded(problem: Problem, sizes: list[int], grid: Grid) -> list[dict | 
 
 
 def cost_banded(problem: Problem, sizes: list[int], grid: Grid) -> Cost:
-    """A reduction a size, and a sweep along the band a ridge."""
+    """A reduction per size, and a sweep along the band per ridge."""
     outputs, tests, ridges, flops = problem.targets.shape[1], problem.tests, len(grid.values), 0.0
     for n in sizes:
         columns = outputs * (1 + ridges)
-        flops += REDUCTION * n**3 + SHIFT * ridges * n * WIDTH**2 + 4.0 * n**2 * columns
+        flops += REDUCTION_COST * n**3 + SHIFT_COST * ridges * n * WIDTH**2 + 4.0 * n**2 * columns
         flops += 2.0 * ridges * outputs * n * tests + 2.0 * n**2 * (problem.width or 0)
     n = max(sizes)
     return Cost(
@@ -62,7 +62,7 @@ def _solve_size(problem: Problem, n: int, grid: Grid) -> list[dict | None]:
     )
     positive, traces = solved.positive.tolist(), solved.trace.tolist()
     return [
-        row if definite and sure(problem.kernel, fit.norm, sum_ridge, trace) else None
+        row if definite and well_conditioned(problem.kernel, fit.norm, sum_ridge, trace) else None
         for row, definite, trace, (_, sum_ridge) in zip(
             fit.rows(pairs, solved), positive, traces, pairs, strict=True
         )
@@ -70,7 +70,7 @@ def _solve_size(problem: Problem, n: int, grid: Grid) -> list[dict | None]:
 
 
 class _Fit:
-    """One size, reduced: what every ridge shares."""
+    """One size, reduced: what all ridges share."""
 
     def __init__(self, problem: Problem, n: int):
         self.problem, self.n = problem, n
@@ -84,7 +84,7 @@ class _Fit:
         self.coordinates = self.band.rotated(targets)
 
     def semidefinite(self) -> bool:
-        """Whether K is definite once its rounding is added to the diagonal."""
+        """Whether K is positive definite with its rounding added to the diagonal."""
         tolerance = rounding(self.n, self.problem.kernel.single) * self.norm
         return self.band.shifted(
             self.targets.new_tensor([tolerance]), self.coordinates[:, :0]
@@ -101,7 +101,7 @@ class _Fit:
         scores = self._scores(duals) if self.problem.tests else None
         rows = []
         for number, (ridge, sum_ridge) in enumerate(pairs):
-            row = dict.fromkeys(COLUMNS, np.nan) | {"n": self.n, "ridge": ridge}
+            row = dict.fromkeys(COLUMNS, np.nan) | {"ridge": ridge}
             row |= self._training(
                 sum_ridge, duals[:, number], solved.trace[number], solved.trace_square[number]
             )
@@ -111,10 +111,11 @@ class _Fit:
         return rows
 
     def _scores(self, duals: Float64[Tensor, "n l c"]) -> Float64[Tensor, "m l c"]:
-        """Predictions on the test set; with an intercept the duals of a ridge sum to 0, and the fit
-        is right on average.
+        """Predictions on the test set.
+
+        With an intercept the duals of a ridge sum to 0, and the mean of the fit is that of Y.
         """
-        tests, flat = self.problem.kernel.across(self.n), duals.flatten(1)
+        tests, flat = self.problem.kernel.test_block(self.n), duals.flatten(1)
         if self.problem.intercept:
             offset = self.targets.mean(dim=0).repeat(duals.shape[1])
             return ((tests - self.means[:, None]).mT @ flat + offset).reshape(-1, *duals.shape[1:])
@@ -123,12 +124,8 @@ class _Fit:
     def _training(
         self, sum_ridge: float, dual: Float64[Tensor, "n c"], trace: Tensor, trace_square: Tensor
     ) -> dict[str, float]:
-        trace, trace_square, energy = trace.item(), trace_square.item(), dual.square().sum().item()
+        sums = dual.square().sum(), trace, trace_square, (dual * self.targets).sum()
         return {
             **self.problem.train_columns(sum_ridge * dual),
-            "gcv": self.n * energy / trace**2,
-            "df": self.n - sum_ridge * trace,
-            "kappa": 1 / trace,
-            "kappa_prime": self.n * trace_square / trace**2,
-            "norm2": (dual * self.targets).sum().item() - sum_ridge * energy,
+            **dual_columns(self.n, sum_ridge, *(value.item() for value in sums)),
         }

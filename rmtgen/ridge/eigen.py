@@ -1,7 +1,7 @@
-"""The ridge path from one eigensolve a size, after which a ridge costs one product n×r×c. It
-answers every question, at every ridge.
+"""Solver `eigen`: every ridge of a size from one eigensolve, and every column at every ridge.
 
-The formulas, and the matrix G̃ = (s_min + δ)G that they are evaluated for, are those of `spectral`.
+After the eigensolve a ridge costs one product n×r×c. The formulas, and the matrix G̃ = (s_min + δ)G
+for which they are evaluated, are in `spectral`.
 """
 
 from dataclasses import dataclass
@@ -11,21 +11,25 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from rmtgen.linalg.modes import Modes, Spectrum, target_spectrum
-from rmtgen.ridge.problem import COLUMNS, Cost, Grid, Problem
-from rmtgen.ridge.spectral import spectral_columns, unit
+from rmtgen.linalg.modes import Modes
+from rmtgen.linalg.spectrum import Spectrum
+from rmtgen.ridge.columns import COLUMNS
+from rmtgen.ridge.problem import Cost, Grid, Problem
+from rmtgen.ridge.spectral import resolvent_scale, spectral_columns
 
 ROWS_AT_ONCE = 4096
-EIGENSOLVE = 12
-"""n³ operations of a matrix product that an eigensolve with vectors takes as long as: half of its
-reduction runs at the speed of memory."""
-DECOMPOSITION = 15
-"""The same for the singular values and vectors of a square matrix."""
+"""Number of samples whose leverages are computed at a time."""
+EIGENSOLVE_COST = 12
+"""Cost of an eigensolve with vectors, in n³ operations of a matrix product: half of its reduction
+runs at the speed of memory."""
+DECOMPOSITION_COST = 15
+"""Cost of a singular value decomposition with vectors of a square matrix, likewise."""
 
 
 def solve_eigen(problem: Problem, sizes: list[int], grid: Grid) -> list[dict]:
-    """One row of `COLUMNS` a (size, ridge), sizes outer; of a float32 Gram matrix also `rounding`,
-    the δ at or below which it is not sure.
+    """One row of `COLUMNS` per (size, ridge), sizes outer.
+
+    Rows of a float32 Gram matrix also have `rounding`, the δ at or below which they are uncertain.
 
     Raises:
         NumericalError: An asymmetric or indefinite Gram matrix, or a failed eigensolve.
@@ -37,13 +41,15 @@ def solve_eigen(problem: Problem, sizes: list[int], grid: Grid) -> list[dict]:
 
 
 def cost_eigen(problem: Problem, sizes: list[int], grid: Grid) -> Cost:
-    """An eigensolve a size, or a QR factorisation and a singular value decomposition of features."""
+    """An eigensolve per size, or a QR factorisation and a singular value decomposition."""
     tests, outputs, width = problem.tests, problem.targets.shape[1], problem.width
     flops, largest = 0.0, max(sizes)
     for n in sizes:
         rank = n if width is None else min(n, width)
         solve = (
-            EIGENSOLVE * n**3 if width is None else 4.0 * n * width * rank + DECOMPOSITION * rank**3
+            EIGENSOLVE_COST * n**3
+            if width is None
+            else 4.0 * n * width * rank + DECOMPOSITION_COST * rank**3
         )
         project = 2.0 * tests * (width or n) * rank
         flops += (
@@ -58,9 +64,7 @@ def cost_eigen(problem: Problem, sizes: list[int], grid: Grid) -> Cost:
 
 
 def _solve_size(problem: Problem, n: int, ridges: list[tuple[float, float]]) -> list[dict]:
-    """A function of its own, so that the modes of one size are gone before those of the next are
-    made.
-    """
+    """The rows of one size; its modes are gone when those of the next size are computed."""
     modes, fits, rows = problem.kernel.modes(n, problem.intercept), {}, []
     for ridge, sum_ridge in ridges:
         rounded = sum_ridge <= modes.tolerance
@@ -74,11 +78,12 @@ def _solve_size(problem: Problem, n: int, ridges: list[tuple[float, float]]) -> 
 
 @dataclass(frozen=True, eq=False)
 class _Fit:
-    """One size, decomposed: what every ridge shares."""
+    """One size, decomposed: what all ridges share."""
 
     problem: Problem
     modes: Modes
     spectrum: Spectrum
+    coefficients: Float64[Tensor, "r c"]
     null_part: Float64[Tensor, "n c"]
     null_leverage: Float64[Tensor, " n"]
     scores: tuple[Float64[Tensor, "m r"], Float64[Tensor, "m c"]] | None
@@ -86,12 +91,15 @@ class _Fit:
     @classmethod
     def of(cls, problem: Problem, modes: Modes) -> "_Fit":
         targets = problem.targets[: modes.n]
-        null_part = modes.split(targets)[1]
-        scores = None if problem.test_targets is None else problem.kernel.onto(modes, null_part)
+        coefficients, null_part = modes.split(targets)
+        scores = (
+            None if problem.test_targets is None else problem.kernel.test_scores(modes, null_part)
+        )
         return cls(
             problem,
             modes,
-            target_spectrum(modes, targets),
+            Spectrum.of(modes, targets),
+            coefficients,
             null_part,
             modes.null_leverage(),
             scores,
@@ -99,9 +107,9 @@ class _Fit:
 
     def row(self, ridge: float, sum_ridge: float) -> dict:
         """Every column at one ridge."""
-        problem, factor = self.problem, unit(self.spectrum, sum_ridge)
+        problem, factor = self.problem, resolvent_scale(self.spectrum, sum_ridge)
         weights = 1 / (self.modes.values + sum_ridge)
-        weighted = weights[:, None] * self.spectrum.coefficients
+        weighted = weights[:, None] * self.coefficients
         row = (
             dict.fromkeys(COLUMNS, np.nan)
             | spectral_columns(self.spectrum, sum_ridge)
@@ -121,8 +129,9 @@ class _Fit:
     def _leave_one_out(
         self, factor: float, weights: Tensor, spanned: Tensor
     ) -> Float64[Tensor, "n c"]:
-        """(GY)_i/G_ii; a sample without null leverage has the limit (K⁺Y)_i/(K⁺)_ii at δ = 0, where
-        G̃ leaves it 0/0.
+        """(GY)_i/G_ii, from G̃, which has the same ratios.
+
+        Where a sample has no null leverage, G̃ leaves 0/0 at δ = 0. The limit is (K⁺Y)_i/(K⁺)_ii.
         """
         diagonal = torch.cat(
             [part.square() @ weights for part in self.modes.vectors.split(ROWS_AT_ONCE)]

@@ -1,14 +1,13 @@
-"""Kernel ridge regression as a scikit-learn estimator that chooses its ridge by generalised
-cross-validation, from one fit.
+"""Kernel ridge regression as a scikit-learn estimator that chooses its ridge by GCV.
 
 Notation: n train samples, m test samples, p features, c outputs, l ridges; K, λ, δ = nλ and G as in
-`rmtgen.ridge`, which computes the GCV of every ridge. What is added here is the fit itself at the
-one that GCV chooses,
+`rmtgen.ridge`, which computes generalised cross-validation (GCV) at every ridge. This module adds
+the fit at the ridge that GCV chooses,
 
     f(x) = k(x)ᵀα + b,    α = GY;    of the linear kernel also f(x) = xᵀw + b,    w = Xᵀα.
 
-At a well-posed δ it comes from one Cholesky factor of the smaller of K + δI and XᵀX + δI; near
-interpolation, and at δ = 0, from the modes.
+At a well-conditioned δ it comes from one Cholesky factor of the smaller of K + δI and XᵀX + δI;
+near interpolation, and at δ = 0, from the modes.
 """
 
 from dataclasses import dataclass
@@ -19,15 +18,14 @@ from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from rmtgen.checks import target_matrix
+from rmtgen.checks import ridge_values, target_matrix
 from rmtgen.errors import MissingInputError, UsageError, warn
 from rmtgen.linalg.centring import reduced, reduced_matrix_, restored
 from rmtgen.linalg.modes import EPS64, Modes, rounding
 from rmtgen.linalg.triangular import cholesky_
-from rmtgen.ridge import resolve_ridges, ridge_path, ridge_path_features
-from rmtgen.ridge.definite import sure
+from rmtgen.ridge.definite import well_conditioned
 from rmtgen.ridge.kernel import FeatureKernel, GramKernel
-from rmtgen.ridge.problem import ridge_values
+from rmtgen.ridge.path import resolve_ridges, ridge_path, ridge_path_features
 
 try:
     from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
@@ -39,16 +37,16 @@ except ImportError as error:
     ) from error
 
 RELATIVE = np.logspace(-8, 2, 41)
-"""The default grid, over tr K/n."""
+"""Ridges λ of the default grid, relative to tr K/n."""
 FLAT = 1e-9
-"""The relative fall of GCV towards the edge of the grid below which there is no fall."""
+"""Relative fall of GCV towards the edge of the grid below which it counts as flat."""
 
 
 class KernelRidgeGCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
-    """Kernel ridge regression, min_f (1/n)‖Y − f(X)‖² + λ‖f‖², at the λ with the smallest GCV(λ) =
-    n‖GY‖²/(tr G)².
+    """Kernel ridge regression at the ridge with the smallest GCV.
 
-    No data is held out and nothing is refitted: GCV at every ridge comes from `rmtgen.ridge_path`
+    The fit minimises (1/n)‖Y − f(X)‖² + λ‖f‖² over f, and λ minimises GCV(λ) = n‖GY‖²/(tr G)².
+    No data are held out and nothing is refitted: GCV at every ridge comes from `rmtgen.ridge_path`
     on all training samples.
 
     λ is the ridge of the *mean* objective. scikit-learn's `alpha` (`Ridge`, `KernelRidge`) is that
@@ -58,8 +56,8 @@ class KernelRidgeGCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     All outputs share one ridge, that of the smallest GCV of their sum. Everything is computed and
     returned in float64, on the CPU. There are no sample weights: GCV, as computed here, takes every
-    sample to count alike. Nor does it see what earlier steps of a pipeline learnt from `y`, such as
-    a selection of features; there it is optimistic.
+    sample to count alike. Nor does it account for what earlier steps of a pipeline learnt from
+    `y`, such as a selection of features; there it is optimistic.
 
     Args:
         ridges: λ ≥ 0, an array-like (l,) in the unit of the kernel; 0 is the minimum-norm
@@ -68,8 +66,8 @@ class KernelRidgeGCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         kernel: "linear", k(x, x') = xᵀx', or "precomputed": `X` is then the Gram matrix (n, n),
             positive semidefinite, and in `predict` the rows k(test, train) (m, n).
         fit_intercept: Fit an unpenalised intercept, which is the same as centring K and Y.
-        solver: Of the GCV, as in `rmtgen.ridge_path`: they agree, and "auto" takes the cheapest
-            that fits the memory.
+        solver: Solver of the ridge path, as in `rmtgen.ridge_path`. All agree; "auto" takes the
+            cheapest that fits in memory.
 
     Attributes:
         ridge_: λ chosen, the largest in a tie.
@@ -118,7 +116,7 @@ class KernelRidgeGCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         return tags
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> "KernelRidgeGCV":
-        """Compute GCV at every ridge, choose, and fit.
+        """Compute GCV at every ridge, choose the ridge, and fit.
 
         Args:
             X: Features (n, p), or a Gram matrix (n, n); float32 or float64, else made float64.
@@ -128,11 +126,11 @@ class KernelRidgeGCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
             The estimator itself.
 
         Raises:
-            UsageError: Ridges, kernel, solver or shapes that make no sense; a ValueError.
-            ValueError: What scikit-learn refuses by itself: NaN, sparse, complex or empty input,
-                lengths that differ.
+            UsageError: Ridges, kernel, solver or shapes that are not valid; a ValueError.
+            ValueError: What scikit-learn refuses: NaN, sparse, complex or empty input, and lengths
+                that differ.
             NumericalError: An asymmetric or indefinite Gram matrix, or a failed factorisation.
-            CapacityError: The solver needs more memory than there is.
+            CapacityError: The solver needs more memory than is available.
 
         Warns:
             RmtgenWarning: GCV still falls at an edge of the grid other than 0; or a float32 Gram
@@ -167,7 +165,7 @@ class KernelRidgeGCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
             Predictions, float64, (m,) or (m, c) as the targets were.
 
         Raises:
-            NotFittedError: There was no `fit` before.
+            NotFittedError: `fit` was not called.
             ValueError: Another number of columns than in `fit`, or what `fit` refuses.
         """
         check_is_fitted(self)
@@ -223,8 +221,9 @@ class _Solution:
 def _default_ridges(
     kernel: FeatureKernel | GramKernel, intercept: bool
 ) -> Float64[np.ndarray, " l"]:
-    """A grid over tr K/n, so that it goes with the unit of the features; any grid will do where
-    they are all 0.
+    """The default grid over tr K/n, which follows the unit of the features.
+
+    Where all features are 0, any grid will do.
     """
     trace, noise = (_gram_trace if isinstance(kernel, GramKernel) else _feature_trace)(
         kernel, intercept
@@ -236,8 +235,9 @@ def _default_ridges(
 
 
 def _gram_trace(kernel: GramKernel, intercept: bool) -> tuple[float, float]:
-    """The trace of K, or of HKH with an intercept, H = I − 11ᵀ/n; and what of it counts as rounding
-    in `gram_modes`.
+    """The trace of K, of HKH with an intercept; and the part of it that counts as rounding.
+
+    The second is the rank tolerance of `gram_modes`.
     """
     train, n = kernel.train, len(kernel)
     whole = train.diagonal().sum(dtype=torch.float64).item()
@@ -248,7 +248,7 @@ def _gram_trace(kernel: GramKernel, intercept: bool) -> tuple[float, float]:
 
 
 def _feature_trace(kernel: FeatureKernel, intercept: bool) -> tuple[float, float]:
-    """The same of K = XXᵀ, and `feature_modes`."""
+    """`_gram_trace` of K = XXᵀ, with the rank tolerance of `feature_modes`."""
     rows, norm = kernel.train.double(), torch.linalg.vector_norm
     whole, noise = norm(rows).item() ** 2, max(rows.shape) * EPS64
     return norm(rows - rows.mean(dim=0)).item() ** 2 if intercept else whole, noise**2 * whole
@@ -257,8 +257,9 @@ def _feature_trace(kernel: FeatureKernel, intercept: bool) -> tuple[float, float
 def _warn_at_edge(
     ridges: Float64[np.ndarray, " l"], gcv: Float64[np.ndarray, " l"], best: int, floor: float
 ) -> None:
-    """Say that the minimum may lie outside the grid: GCV, above the `floor` of its rounding, falls
-    up to an edge that could be moved.
+    """Warn that the minimum may lie outside the grid.
+
+    It may where GCV, above the `floor` of its rounding, falls up to an edge that could be moved.
     """
     edges = {0: ("smallest", "smaller", 1), len(ridges) - 1: ("largest", "larger", -2)}
     if best not in edges or len(ridges) == 1 or ridges[best] == 0:
@@ -268,7 +269,7 @@ def _warn_at_edge(
         cause = (
             "or add 0, the ridgeless limit"
             if best == 0
-            else "unless the kernel tells nothing of the targets"
+            else "unless the kernel does not explain the targets"
         )
         warn(
             f"GCV should be smallest inside the grid of ridges: got its minimum at the {edge} of"
@@ -290,8 +291,9 @@ def _solution(
 def _solve_gram(
     kernel: GramKernel, targets: Float64[Tensor, "n c"], sum_ridge: float, intercept: bool
 ) -> _Solution:
-    """α of K, in the n − 1 directions that an intercept leaves: it sums to 0, and the fit is right
-    on average.
+    """α of K, with an intercept in the n − 1 directions that it leaves.
+
+    There α sums to 0, and the mean of the fit is that of Y.
     """
     matrix = kernel.symmetric(len(kernel))
     norm, means = matrix.trace().item(), matrix.mean(dim=0)
@@ -308,7 +310,7 @@ def _solve_gram(
 def _solve_features(
     kernel: FeatureKernel, targets: Float64[Tensor, "n c"], sum_ridge: float, intercept: bool
 ) -> _Solution:
-    """α and w of features, from whichever of K and XᵀX is smaller."""
+    """α and w of features, from the smaller of K and XᵀX."""
     means = intercept * kernel.train.mean(dim=0, dtype=torch.float64)
     rows, wanted = kernel.train.double() - means, targets - intercept * targets.mean(dim=0)
     tall = rows.shape[0] > rows.shape[1]
@@ -335,10 +337,16 @@ def _definite(
     sum_ridge: float,
     norm: float,
 ) -> Float64[Tensor, "k c"] | None:
-    """(M + δI)⁻¹ times some columns; M is overwritten. None where that would not be sure, M no
-    larger than `norm` and semidefinite.
+    """(M + δI)⁻¹ times `columns`, or None where M + δI is not well conditioned.
+
+    Args:
+        kernel: The kernel whose K or XᵀX is M.
+        matrix: M, positive semidefinite, which is overwritten.
+        columns: Right-hand sides.
+        sum_ridge: δ.
+        norm: Bound on the largest eigenvalue of M.
     """
-    if not (sum_ridge > 0 and sure(kernel, norm, sum_ridge, 1 / sum_ridge)):
+    if not (sum_ridge > 0 and well_conditioned(kernel, norm, sum_ridge, 1 / sum_ridge)):
         return None
     matrix.diagonal().add_(sum_ridge)
     if not cholesky_(matrix):
@@ -350,9 +358,9 @@ def _definite(
 def _slopes(
     modes: Modes, targets: Float64[Tensor, "n c"], sum_ridge: float
 ) -> Float64[Tensor, "r c"]:
-    """α on the modes, UᵀY/(s + δ).
+    """Coefficients of α in the modes, UᵀY/(s + δ).
 
-    Its part in the null space, Y₀/δ, is left out: no prediction depends on it, but near δ = 0 its
-    rounding would drown them.
+    The part in the null space, Y₀/δ, is left out: no prediction depends on it, and near δ = 0 its
+    rounding would dominate them.
     """
     return modes.split(targets)[0] / (modes.values[:, None] + sum_ridge)

@@ -1,22 +1,22 @@
-"""The forms in which a ridge problem is handed its kernel: a Gram matrix, in memory or in a store,
-or features of a linear kernel.
+"""The forms in which a ridge problem is given its kernel.
 
-The notation is that of `rmtgen.ridge`.
+They are a Gram matrix, in memory or in a store, and features of a linear kernel. The notation is
+that of `rmtgen.ridge`.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from rmtgen.checks import finite_matrix
+from rmtgen.checks import finite_matrix, square_matrix
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.modes import Modes, feature_modes, gram_modes, symmetrised
-from rmtgen.store.gram_store import GramStore, Tile
 
 
 def _test_block(
@@ -34,17 +34,17 @@ def _test_block(
 
 @dataclass(frozen=True, eq=False)
 class _InMemory:
-    """Blocks that are there: what a Gram matrix and features have in common."""
+    """Blocks in memory: what a Gram matrix and features have in common."""
 
     train: Float[Tensor, "N _"]
     test: Float[Tensor, "m _"] | None
 
     budget = math.inf
-    """Bytes that a solver may take: no less than there are."""
+    """Number of bytes that a solver may take: all that are available."""
 
     @property
     def device(self) -> torch.device:
-        """Where the work runs."""
+        """Device on which the work runs."""
         return self.train.device
 
     @property
@@ -53,7 +53,7 @@ class _InMemory:
         return None if self.test is None else len(self.test)
 
     def __len__(self) -> int:
-        """N, samples in the pool."""
+        """N, the number of samples in the pool."""
         return len(self.train)
 
 
@@ -69,19 +69,13 @@ class GramKernel(_InMemory):
         """Finite blocks on the device of `gram`.
 
         Raises:
-            UsageError: Shapes that make no sense.
+            UsageError: Shapes that do not fit.
             NumericalError: Entries that are not finite.
         """
-        train = finite_matrix(gram, "gram")
-        n = len(train)
-        if train.shape != (n, n):
-            raise UsageError(
-                f"gram must be square: expected ({n}, {n}), got {tuple(train.shape)}. Pass the test"
-                " rows as test_gram."
-            )
+        train = square_matrix(gram, "gram", cure="Pass the test rows as test_gram.")
         rule, cure = (
             "needs one column per training sample",
-            "Build both blocks from one split: `make gram`.",
+            "Build both blocks from one split: `rmtgen gram`.",
         )
         return cls(train, _test_block(train, test, "test_gram", rule, cure))
 
@@ -91,29 +85,29 @@ class GramKernel(_InMemory):
         return self.train.dtype == torch.float32
 
     def modes(self, n: int, intercept: bool) -> Modes:
-        """The eigen-modes of the first n samples."""
+        """Modes of the first n samples."""
         return gram_modes(self.train[:n, :n], intercept=intercept)
 
     def symmetric(self, n: int) -> Float64[Tensor, "n n"]:
-        """(K + Kᵀ)/2 of the first n samples, a matrix of its own.
+        """(K + Kᵀ)/2 of the first n samples, a new matrix.
 
         Raises:
             NumericalError: K is not symmetric to rounding.
         """
         return symmetrised(self.train[:n, :n])
 
-    def across(self, n: int) -> Float64[Tensor, "n m"]:
+    def test_block(self, n: int) -> Float64[Tensor, "n m"]:
         """k(pool, test) of the first n samples."""
         return self.test[:, :n].double().mT
 
-    def onto(
+    def test_scores(
         self, modes: Modes, null_part: Float64[Tensor, "n c"]
     ) -> tuple[Float64[Tensor, "m r"], Float64[Tensor, "m c"]]:
         """k(test)U and k(test)Y₀, the test samples' part of both terms of GY.
 
-        K and k(test) are blocks of one positive semidefinite matrix, so the latter vanishes in
-        exact arithmetic. What modes below the tolerance leave of it is kept, but rounding is set to
-        0, or a small δ would blow it up.
+        K and k(test) are blocks of one positive semidefinite matrix, so that the second vanishes in
+        exact arithmetic. What modes below the tolerance leave of it is kept. Rounding is set to 0:
+        a small δ would amplify it.
         """
         n = modes.n
         rows = self.test[:, :n].double()
@@ -144,7 +138,7 @@ class FeatureKernel(_InMemory):
         """Finite blocks on the device of `features`.
 
         Raises:
-            UsageError: Shapes that make no sense.
+            UsageError: Shapes that do not fit.
             NumericalError: Entries that are not finite.
         """
         train = finite_matrix(features, "features")
@@ -152,10 +146,10 @@ class FeatureKernel(_InMemory):
         return cls(train, _test_block(train, test, "test_features", rule, cure))
 
     single = False
-    """K is that of the features as given, of whatever type they are."""
+    """K is that of the features as given, whatever their type."""
 
     def modes(self, n: int, intercept: bool) -> Modes:
-        """The eigen-modes of the first n samples."""
+        """Modes of the first n samples."""
         return feature_modes(self.train[:n], intercept=intercept)
 
     def symmetric(self, n: int) -> Float64[Tensor, "n n"]:
@@ -163,11 +157,11 @@ class FeatureKernel(_InMemory):
         rows = self.train[:n].double()
         return rows @ rows.mT
 
-    def across(self, n: int) -> Float64[Tensor, "n m"]:
+    def test_block(self, n: int) -> Float64[Tensor, "n m"]:
         """k(pool, test) of the first n samples, in float64."""
         return self.train[:n].double() @ self.test.double().mT
 
-    def onto(
+    def test_scores(
         self, modes: Modes, null_part: Float64[Tensor, "n c"]
     ) -> tuple[Float64[Tensor, "m r"], Float64[Tensor, "m c"]]:
         """k(test)U = X_test V diag(σ), and 0: features have no component in the null space."""
@@ -179,19 +173,58 @@ class FeatureKernel(_InMemory):
         )
 
 
+@runtime_checkable
+class Tile(Protocol):
+    """A block of a stored Gram matrix."""
+
+    @property
+    def name(self) -> str:
+        """Name for messages."""
+
+    @property
+    def rows(self) -> slice:
+        """Rows of the whole matrix (N+M, N)."""
+
+    @property
+    def columns(self) -> slice:
+        """Columns of the whole matrix."""
+
+
+@runtime_checkable
+class StoredGram(Protocol):
+    """K of N samples and k(test) of M below it, read in parts, as `rmtgen.GramStore` does."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N+M, N)."""
+
+    @property
+    def dtype(self) -> str:
+        """`float32` or `float64`."""
+
+    def tiles(self) -> Sequence[Tile]:
+        """The blocks on and below the diagonal of K, and those of k(test), none in both."""
+
+    def tile(self, tile: Tile) -> np.ndarray:
+        """The entries of one of them."""
+
+    def read(self, rows: slice, columns: slice) -> np.ndarray:
+        """Any entries."""
+
+
 @dataclass(frozen=True, eq=False)
 class StoredKernel:
-    """K of the pool and k(test, pool) in a store, read anew whenever they are asked for.
+    """K of the pool and k(test, pool) in a store, read at every use.
 
     Attributes:
         store: The Gram matrix; its test rows are the test set.
-        device: Where the work runs.
-        budget: Bytes that solvers which only multiply with K may take.
-        probes: Random sign vectors of their estimates of a trace.
-        seed: Of the signs.
+        device: Device on which the work runs.
+        budget: Number of bytes that solvers which only multiply with K may take.
+        probes: Number of random sign vectors in their estimates of a trace.
+        seed: Seed of the signs.
     """
 
-    store: GramStore
+    store: StoredGram
     device: torch.device
     budget: int
     probes: int
@@ -200,44 +233,45 @@ class StoredKernel:
     @property
     def single(self) -> bool:
         """Whether K was rounded to float32."""
-        return self.store.layout.dtype == "float32"
+        return self.store.dtype == "float32"
 
     @property
     def tests(self) -> int | None:
         """m, None without test samples."""
-        return self.store.layout.n_test or None
+        rows, columns = self.store.shape
+        return rows - columns or None
 
     def __len__(self) -> int:
-        """N, samples in the pool."""
-        return self.store.layout.n_train
+        """N, the number of samples in the pool."""
+        return self.store.shape[1]
 
     def modes(self, n: int, intercept: bool) -> Modes:
-        """The eigen-modes of the first n samples."""
+        """Modes of the first n samples."""
         return gram_modes(self._read(slice(n), n), intercept=intercept)
 
     def symmetric(self, n: int) -> Float64[Tensor, "n n"]:
-        """K of the first n samples in float64, a matrix of its own."""
+        """K of the first n samples in float64, a new matrix."""
         matrix = torch.empty(n, n, dtype=torch.float64, device=self.device)
         for rows, columns, block in self._blocks(n):
             matrix[rows, columns] = block
             matrix[columns, rows] = block.mT
         return matrix
 
-    def across(self, n: int) -> Float64[Tensor, "n m"]:
+    def test_block(self, n: int) -> Float64[Tensor, "n m"]:
         """k(pool, test) of the first n samples."""
         return self._read(slice(len(self), None), n).double().mT
 
-    def onto(
+    def test_scores(
         self, modes: Modes, null_part: Float64[Tensor, "n c"]
     ) -> tuple[Float64[Tensor, "m r"], Float64[Tensor, "m c"]]:
-        """As `GramKernel.onto`."""
+        """As `GramKernel.test_scores`."""
         n = modes.n
-        return GramKernel(self._read(slice(n), n), self._read(slice(len(self), None), n)).onto(
-            modes, null_part
-        )
+        return GramKernel(
+            self._read(slice(n), n), self._read(slice(len(self), None), n)
+        ).test_scores(modes, null_part)
 
-    def times(self, columns: Float64[Tensor, "n b"]) -> Float64[Tensor, "n b"]:
-        """K of the first n samples times some columns, a tile at a time."""
+    def multiply(self, columns: Float64[Tensor, "n b"]) -> Float64[Tensor, "n b"]:
+        """K of the first n samples times `columns`, one tile at a time."""
         product = torch.zeros_like(columns)
         for rows, columns_at, block in self._blocks(len(columns)):
             product[rows] += block @ columns[columns_at]
@@ -245,15 +279,14 @@ class StoredKernel:
                 product[columns_at] += block.mT @ columns[rows]
         return product
 
-    def test_times(self, columns: Float64[Tensor, "n b"]) -> Float64[Tensor, "m b"]:
-        """k(test, pool) of the first n samples times some columns, a tile at a time."""
+    def multiply_tests(self, columns: Float64[Tensor, "n b"]) -> Float64[Tensor, "m b"]:
+        """k(test, pool) of the first n samples times `columns`, one tile at a time."""
         product = columns.new_zeros(self.tests, columns.shape[1])
-        for tile in self.store.layout.tiles():
-            if tile.row_start >= len(self) and tile.column_start < len(columns):
-                stop = min(tile.column_stop, len(columns))
-                block = self._tile(tile)[:, : stop - tile.column_start]
-                rows = slice(tile.row_start - len(self), tile.row_stop - len(self))
-                product[rows] += block @ columns[tile.column_start : stop]
+        for tile in self.store.tiles():
+            if tile.rows.start >= len(self) and tile.columns.start < len(columns):
+                part = columns[tile.columns]
+                rows = slice(tile.rows.start - len(self), tile.rows.stop - len(self))
+                product[rows] += self._tile(tile)[:, : len(part)] @ part
         return product
 
     def _read(self, rows: slice, n: int) -> Float[Tensor, "rows n"]:
@@ -261,23 +294,21 @@ class StoredKernel:
 
     def _blocks(self, n: int) -> Iterator[tuple[slice, slice, Float64[Tensor, "r c"]]]:
         """The blocks on and below the diagonal of the first n samples."""
-        for tile in self.store.layout.tiles():
-            if tile.row_start < min(n, len(self)):
-                rows = slice(tile.row_start, min(tile.row_stop, n))
-                columns = slice(tile.column_start, min(tile.column_stop, n))
-                yield (
-                    rows,
-                    columns,
-                    self._tile(tile)[: rows.stop - rows.start, : columns.stop - columns.start],
+        for tile in self.store.tiles():
+            if tile.rows.start < min(n, len(self)):
+                rows, columns = (
+                    slice(span.start, min(span.stop, n)) for span in (tile.rows, tile.columns)
                 )
+                block = self._tile(tile)
+                yield rows, columns, block[: rows.stop - rows.start, : columns.stop - columns.start]
 
     def _tile(self, tile: Tile) -> Float64[Tensor, "r c"]:
         block = torch.from_numpy(self.store.tile(tile)).to(self.device, torch.float64)
         if not block.isfinite().all():
             raise NumericalError(
                 f"gram must be finite: got {int((~block.isfinite()).sum())} NaN or infinite entries"
-                f" of {block.numel()} in {tile.name}. Delete its file and run `make gram`: only"
-                " this tile is made anew."
+                f" of {block.numel()} in {tile.name}. Delete its file and run `rmtgen gram`:"
+                " only this tile is computed."
             )
         return block
 

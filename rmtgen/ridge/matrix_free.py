@@ -1,10 +1,9 @@
-"""The ridge path of a Gram matrix that is only multiplied with, read tile by tile: estimates, each
-with its error.
+"""Solver `matrix_free`: estimates from products with a Gram matrix that is read tile by tile.
 
-One block Krylov space holds the solutions for the targets and for random signs z at every ridge. Of
-the signs Hutchinson's estimates are made, tr G ≈ mean zᵀGz and tr G² ≈ mean ‖Gz‖², whose spread
-over the z is their standard error. A residual r of a solution x bounds what the space leaves out:
-‖GY − x‖ ≤ ‖r‖/δ, and zᵀGz is even that squared away.
+One block Krylov space holds the solutions for the targets and for random signs z at every ridge.
+From the signs come Hutchinson's estimates tr G ≈ mean zᵀGz and tr G² ≈ mean ‖Gz‖²; the spread over
+the z gives their standard error. The residual r of a solution x bounds the error of the space,
+‖GY − x‖ ≤ ‖r‖/δ, and the error of zᵀGz by the square of that.
 
 An intercept centres both sides of every product: P is the pseudo-inverse of HKH + δH.
 """
@@ -17,32 +16,31 @@ from torch import Tensor
 from rmtgen.errors import UsageError, warn
 from rmtgen.linalg.krylov import Krylov
 from rmtgen.linalg.modes import indefinite, rounding
-from rmtgen.ridge.problem import COLUMNS, Cost, Grid, Problem
+from rmtgen.ridge.columns import COLUMNS
+from rmtgen.ridge.problem import Cost, Grid, Problem
+from rmtgen.ridge.traces import dual_columns
 
-ERROR_COLUMNS = ("gcv_se", "df_se", "kappa_se", "kappa_prime_se", "residual")
-"""What a row of estimates holds beyond `COLUMNS`."""
 TOLERANCE = 1e-4
 """Bound on the relative error of GY and of Gz at which the space is large enough."""
 GROWTH = 1.2
-"""Dimensions between two looks at the residual."""
-SHARE = 0.7
-"""Of the memory budget, what the basis and T may take; the rest are blocks, a factor of T and a
-tile."""
+"""Factor by which the dimension grows between two checks of the residual."""
+BASIS_SHARE = 0.7
+"""Share of the memory budget for the basis and T; the rest holds blocks, a factor of T, a tile."""
 
 
 def solve_matrix_free(problem: Problem, sizes: list[int], grid: Grid) -> list[dict]:
-    """One row of `COLUMNS` and `ERROR_COLUMNS` a (size, ridge), sizes outer.
+    """One row of `COLUMNS` and `ERROR_COLUMNS` per (size, ridge), sizes outer.
 
     Raises:
         UsageError: A ridge of 0.
-        NumericalError: K is seen to be indefinite.
+        NumericalError: K is indefinite on the space.
 
     Warns:
-        RmtgenWarning: The memory did not allow a space large enough for the smallest ridge.
+        RmtgenWarning: The memory does not allow a space large enough for the smallest ridge.
     """
     if not grid.values.all():
         raise UsageError(
-            "solver='matrix_free' needs ridges > 0, got 0. Leave it out, or take another solver."
+            "solver='matrix_free' needs ridges > 0, got 0. Leave it out, or choose another solver."
         )
     rows = []
     for n in sizes:
@@ -51,12 +49,12 @@ def solve_matrix_free(problem: Problem, sizes: list[int], grid: Grid) -> list[di
 
 
 def cost_matrix_free(problem: Problem, sizes: list[int], grid: Grid) -> Cost:
-    """Its memory is its budget; its time depends on the spectrum, and is not to be known before."""
+    """The memory is the budget; the time depends on the spectrum and is not known in advance."""
     return Cost(np.inf, problem.kernel.budget)
 
 
 class _Estimate:
-    """One size: the space that its targets and signs span."""
+    """One size: the space of its targets and signs."""
 
     def __init__(self, problem: Problem, n: int):
         self.problem, self.n = problem, n
@@ -65,12 +63,16 @@ class _Estimate:
         signs = torch.randint(0, 2, (n, kernel.probes), generator=generator).to(targets) * 2 - 1
         self.right = self._centred(torch.cat([targets, signs], dim=1))
         self.outputs = targets.shape[1]
-        self.means = kernel.times(targets.new_ones(n, 1))[:, 0] / n if problem.intercept else None
-        room = int(kernel.budget * SHARE / 8)
+        self.means = (
+            kernel.multiply(targets.new_ones(n, 1))[:, 0] / n if problem.intercept else None
+        )
+        room = int(kernel.budget * BASIS_SHARE / 8)
         most = min(
             n - problem.intercept, int((n**2 / 4 + room) ** 0.5 - n / 2)
         )  # k n + k² numbers fit
-        self.space = Krylov(lambda columns: self._centred(kernel.times(columns)), self.right, most)
+        self.space = Krylov(
+            lambda columns: self._centred(kernel.multiply(columns)), self.right, most
+        )
 
     def _centred(self, columns: Float64[Tensor, "n b"]) -> Float64[Tensor, "n b"]:
         return columns - columns.mean(dim=0) if self.problem.intercept else columns
@@ -80,12 +82,12 @@ class _Estimate:
         self._require_semidefinite()
         self._reach(min(sum_ridge for _, sum_ridge in pairs))
         self._require_semidefinite()
-        basis = self.space.basis[: self.space.count]
-        scores = self.problem.kernel.test_times(basis.mT) if self.problem.tests else None
+        basis = self.space.basis[: self.space.dimension]
+        scores = self.problem.kernel.multiply_tests(basis.mT) if self.problem.tests else None
         return [self._row(ridge, sum_ridge, basis, scores) for ridge, sum_ridge in pairs]
 
     def _require_semidefinite(self) -> None:
-        """Of K as far as the space shows it."""
+        """Refuse a K that is indefinite on the space."""
         matrix = self.space.matrix()
         tolerance = (
             rounding(self.n, self.problem.kernel.single) * torch.linalg.matrix_norm(matrix).item()
@@ -95,11 +97,11 @@ class _Estimate:
             raise indefinite(values[0].item(), values[-1].item(), self.n, tolerance)
 
     def _reach(self, sum_ridge: float) -> None:
-        """Grow the space until the smallest ridge is solved."""
-        look = self.space.count
+        """Grow the space until the smallest ridge is solved, or the memory is full."""
+        look = self.space.dimension
         while (error := self._error(sum_ridge)) > TOLERANCE:
             look = GROWTH * look
-            while self.space.count < look:
+            while self.space.dimension < look:
                 if not self.space.grow():
                     break
             else:
@@ -109,12 +111,12 @@ class _Estimate:
         if error > TOLERANCE:
             warn(
                 f"the relative error of (K + δI)⁻¹Y should be <= {TOLERANCE:g}, got up to"
-                f" {error:.2g} at δ = {sum_ridge:.3g} with {self.space.count} of {self.n}"
+                f" {error:.2g} at δ = {sum_ridge:.3g} with {self.space.dimension} of {self.n}"
                 " dimensions, all that the memory allows. Raise memory, or trust larger ridges."
             )
 
     def _error(self, sum_ridge: float) -> float:
-        """The largest ‖r‖/(δ‖x‖), of the targets together and of any sign vector."""
+        """The largest ‖r‖/(δ‖x‖), of all targets together and of each sign vector."""
         solution, residuals = self.space.solve(sum_ridge)
         norms = torch.linalg.vector_norm(solution, dim=0)
         targets = slice(self.outputs)
@@ -131,25 +133,21 @@ class _Estimate:
         start[: len(self.space.start)] = self.space.start
         traces, squares = (start * solution)[:, c:].sum(dim=0), solution[:, c:].square().sum(dim=0)
         trace, trace_square = traces.mean().item(), squares.mean().item()
-        gcv, kappa_prime = n * energy / trace**2, n * trace_square / trace**2
-        spread = _standard_error(traces) / trace
+        overlap = (start * solution)[:, :c].sum().item()
         power = self.right[:, :c].square().sum().sqrt().item()
         row = dict.fromkeys(COLUMNS, np.nan) | {
-            "n": n,
             "ridge": ridge,
             "train_risk": sum_ridge**2 * energy / n,
-            "gcv": gcv,
-            "gcv_se": 2 * gcv * spread,
-            "df": n - sum_ridge * trace,
-            "df_se": sum_ridge * trace * spread,
-            "kappa": 1 / trace,
-            "kappa_se": spread / trace,
-            "kappa_prime": kappa_prime,
-            "kappa_prime_se": (
-                kappa_prime * _standard_error(squares / trace_square - 2 * traces / trace)
-            ),
-            "norm2": (start * solution)[:, :c].sum().item() - sum_ridge * energy,
+            **dual_columns(n, sum_ridge, energy, trace, trace_square, overlap),
             "residual": residuals[:c].norm().item() / power if power else 0.0,
+        }
+        spread = _standard_error(traces) / trace
+        both = _standard_error(squares / trace_square - 2 * traces / trace)
+        row |= {
+            "gcv_se": 2 * row["gcv"] * spread,
+            "df_se": sum_ridge * trace * spread,
+            "kappa_se": row["kappa"] * spread,
+            "kappa_prime_se": row["kappa_prime"] * both,
         }
         if problem.code or problem.tests:
             dual = basis.mT @ solution[:, :c]

@@ -1,14 +1,14 @@
-"""The ridge path at one sum ridge δ and every size, from one Cholesky factor: the leading blocks of
-L factor every prefix.
+"""Solver `nested`: every size from one Cholesky factor per sum ridge δ.
 
-With K + δI = LLᵀ and R = L⁻¹, rows r_i, the first n samples have
+The leading blocks of the factor L of K + δI are the factors of its leading blocks. With R = L⁻¹ and
+its rows r_i, the first n samples have G_n = R_nᵀR_n, that is
 
-    G_n = Σ_{i≤n} r_i r_iᵀ,    GY = Σ_{i≤n} r_i z_iᵀ,    k(test)GY = Σ_{i≤n} v_i z_iᵀ,    Z = RY,  V
-    = R k(test)ᵀ,
+    G_n = Σ_{i≤n} r_i r_iᵀ,    GY = Σ_{i≤n} r_i z_iᵀ,    k(test)GY = Σ_{i≤n} v_i z_iᵀ,
+    Z = RY,    V = R k(test)ᵀ,
+    tr G = Σ_{i≤n} ‖r_i‖²,    diag G = Σ_{i≤n} r_i²,    tr G² = ‖RRᵀ‖² = Σ_{i,j≤n} (r_i·r_j)².
 
-so that all a size asks for is a running sum over the rows of R: tr G of ‖r_i‖², diag G of r_i², tr
-G² of (r_i·r_j)². A sweep over blocks of rows turns L into R in place and adds; a size costs what
-its own columns cost, n(c + m).
+All that a size needs is a running sum over the rows of R. A sweep over blocks of rows turns L into
+R in place and adds them; a size costs what its own columns cost, n(c + m).
 
 With an intercept P = G − wwᵀ/(1ᵀw), w = G1, takes the place of G; w is one more column of GY.
 """
@@ -22,27 +22,27 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from rmtgen.linalg.triangular import BLOCK, cholesky_, inverse_norm, invert_rows_, lower_products
-from rmtgen.ridge.definite import require_semidefinite, sure
-from rmtgen.ridge.problem import COLUMNS, Cost, Grid, Problem
+from rmtgen.ridge.columns import COLUMNS
+from rmtgen.ridge.definite import require_semidefinite, well_conditioned
+from rmtgen.ridge.problem import Cost, Grid, Problem
+from rmtgen.ridge.traces import dual_columns
 
-SWEEP = 2.2
-"""n³ operations of a matrix product that a δ takes as long as: 1/3 for L, 1/3 for R and 1/3 for tr
-G², at a little under half the speed."""
-LEAST_LEFT = 1e-7
-"""The share of tr G² that must be left when the direction 1 is taken out: below, more than seven of
-sixteen digits go with it."""
-CHECK = 0.6
-"""The same for the Cholesky factor that tells whether K is semidefinite."""
+SWEEP_COST = 2.2
+"""Cost of a δ, in n³ operations of a matrix product: 1/3 for L, 1/3 for R and 1/3 for tr G², at a
+little under half the speed."""
+CHECK_COST = 0.6
+"""Cost of the Cholesky factor that shows whether K is semidefinite, likewise."""
+LEAST_SHARE = 1e-7
+"""Share of tr G² that must be left once an intercept has removed the direction 1: below it, more
+than seven of sixteen digits are lost."""
 
 
 def solve_nested(problem: Problem, sizes: list[int], grid: Grid) -> list[dict | None]:
-    """One row of `COLUMNS` a (size, ridge), sizes outer; sizes that share a δ share a factor.
+    """One row of `COLUMNS` per (size, ridge), sizes outer; sizes that share a δ share a factor.
 
-    None stands where K + δI is too near to being singular, δ = 0 on a singular K above all, and
-    where an intercept takes all but the last digits of tr G² with it.
-
-    Beside the problem one float64 matrix n×n is held, n the largest size, and blocks of `BLOCK`
-    rows.
+    A row is None where K + δI is near-singular, as at δ = 0 for a singular K, and where an
+    intercept leaves too few digits of tr G². Beside the problem one float64 matrix n×n is held, n
+    the largest size, and blocks of `BLOCK` rows.
 
     Raises:
         NumericalError: An asymmetric or indefinite Gram matrix.
@@ -56,15 +56,13 @@ def solve_nested(problem: Problem, sizes: list[int], grid: Grid) -> list[dict | 
 
 
 def cost_nested(problem: Problem, sizes: list[int], grid: Grid) -> Cost:
-    """A Cholesky factor and its inverse for each distinct δ, as large as the largest size that asks
-    for it.
-    """
+    """A Cholesky factor and its inverse per distinct δ, of the largest size that needs it."""
     outputs, tests, largest = problem.targets.shape[1], problem.tests, max(sizes)
-    flops = CHECK * largest**3
+    flops = CHECK_COST * largest**3
     for cells in _shared(sizes, grid).values():
         n = max(size for _, size, _ in cells)
         flops += (
-            SWEEP * n**3
+            SWEEP_COST * n**3
             + n**2 * (outputs + tests)
             + sum(2.0 * size * outputs for _, size, _ in cells)
         )
@@ -74,7 +72,7 @@ def cost_nested(problem: Problem, sizes: list[int], grid: Grid) -> Cost:
 
 
 def _shared(sizes: list[int], grid: Grid) -> dict[float, list[tuple[tuple[int, int], int, float]]]:
-    """For each δ the cells that ask for it: their place in the path, n and λ."""
+    """The cells that need each δ: their place in the path, n and λ."""
     shared = defaultdict(list)
     for place, n in enumerate(sizes):
         for number, (ridge, sum_ridge) in enumerate(grid.at(n)):
@@ -83,13 +81,11 @@ def _shared(sizes: list[int], grid: Grid) -> dict[float, list[tuple[tuple[int, i
 
 
 def _sweep(problem: Problem, sum_ridge: float, sizes: set[int]) -> dict[int, dict | None]:
-    """The columns at one δ for each of the sizes, `ridge` left out; None where they would not be
-    sure.
-    """
+    """The columns at one δ for each of the sizes, without `ridge`; None as in `solve_nested`."""
     factor = problem.kernel.symmetric(max(sizes))
     norm = torch.linalg.matrix_norm(factor).item()
     factor.diagonal().add_(sum_ridge)
-    if not cholesky_(factor) or not sure(
+    if not cholesky_(factor) or not well_conditioned(
         problem.kernel, norm, sum_ridge, inverse_norm(factor) ** 2
     ):
         return dict.fromkeys(sizes)
@@ -102,7 +98,7 @@ def _sweep(problem: Problem, sum_ridge: float, sizes: set[int]) -> dict[int, dic
 
 
 class _Sums:
-    """Running sums over the rows of R, and the columns they give at a size."""
+    """Running sums over the rows of R, and the columns of a fit from them."""
 
     def __init__(self, problem: Problem, sum_ridge: float, n: int):
         self.problem, self.sum_ridge = problem, sum_ridge
@@ -112,7 +108,7 @@ class _Sums:
         self.dual = torch.zeros_like(self.targets)  # GY, and G1
         self.diagonal = targets.new_zeros(n)
         self.trace = self.trace_square = 0.0
-        self.test = None if problem.test_targets is None else problem.kernel.across(n)
+        self.test = None if problem.test_targets is None else problem.kernel.test_block(n)
         self.scores = (
             None
             if self.test is None
@@ -122,8 +118,11 @@ class _Sums:
     def add(
         self, inverse: Float64[Tensor, "n n"], low: int, high: int, sizes: list[int]
     ) -> dict[int, dict | None]:
-        """Add rows low … high of R; the columns at the sizes, ascending, that lie among them, None
-        where they would not be sure.
+        """Add rows low … high of R.
+
+        Returns:
+            The columns at those of the `sizes`, ascending, that lie among the rows; None as in
+            `solve_nested`.
         """
         block = inverse[low:high, :high]
         targets = block @ self.targets[:high]
@@ -145,33 +144,32 @@ class _Sums:
         return rows
 
     def _row(self, inverse: Tensor, n: int) -> dict | None:
-        """Every column but the ridge at a size; None where taking out the direction 1 leaves too
-        few digits of tr G².
+        """Every column but the ridge at one size; None where too few digits of tr G² are left.
+
+        With an intercept, w = G1, s = 1ᵀw and b = wᵀY/s, the definition of P gives
+
+            PY = GY − w b,    diag P = diag G − w²/s,    tr P = tr G − ‖w‖²/s,
+            tr P² = tr G² − 2 wᵀGw/s + (‖w‖²/s)²,    wᵀGw = ‖Rw‖²,
+
+        and the fit is f(x) = k(x)ᵀG(Y − 1b) + b = k(x)ᵀGY + (1 − k(x)ᵀw) b.
         """
         problem, dual, diagonal = self.problem, self.dual[:n], self.diagonal[:n]
         trace, trace_square, scores = self.trace, self.trace_square, self.scores
         if problem.intercept:
-            ones, dual = dual[:, -1], dual[:, :-1]
-            total = ones.sum()
-            offset = (ones @ problem.targets[:n]) / total
-            along, norm = _times(inverse, ones), ones.square().sum()
-            trace_square += (-2 * along.square().sum() / total + (norm / total) ** 2).item()
-            trace -= (norm / total).item()
-            if trace_square < LEAST_LEFT * self.trace_square:
+            ones, dual = dual[:, -1], dual[:, :-1]  # w and GY
+            total = ones.sum()  # s
+            offset = (ones @ problem.targets[:n]) / total  # b
+            share = (ones.square().sum() / total).item()  # ‖w‖²/s
+            image = _times(inverse, ones)  # Rw
+            trace -= share
+            trace_square += share**2 - 2 * (image.square().sum() / total).item()
+            if trace_square < LEAST_SHARE * self.trace_square:
                 return None
             dual, diagonal = dual - ones[:, None] * offset, diagonal - ones.square() / total
             scores = None if scores is None else scores[:, :-1] + (1 - scores[:, -1:]) * offset
-        residual = self.sum_ridge * dual
-        row = dict.fromkeys(COLUMNS, np.nan) | problem.train_columns(residual)
-        energy = dual.square().sum().item()
-        row |= {
-            "n": n,
-            "gcv": n * energy / trace**2,
-            "df": n - self.sum_ridge * trace,
-            "kappa": 1 / trace,
-            "kappa_prime": n * trace_square / trace**2,
-            "norm2": (dual * problem.targets[:n]).sum().item() - self.sum_ridge * energy,
-        }
+        energy, overlap = dual.square().sum().item(), (dual * problem.targets[:n]).sum().item()
+        row = dict.fromkeys(COLUMNS, np.nan) | problem.train_columns(self.sum_ridge * dual)
+        row |= dual_columns(n, self.sum_ridge, energy, trace, trace_square, overlap)
         if problem.loo:
             row |= problem.loo_columns(dual / diagonal[:, None])
         if scores is not None:
@@ -180,14 +178,14 @@ class _Sums:
 
 
 def _times(inverse: Float64[Tensor, "N N"], vector: Float64[Tensor, " n"]) -> Float64[Tensor, " n"]:
-    """R_n times a vector; a block of rows of R is zero behind the diagonal within its own columns."""
+    """R_n times a vector; in its own columns a block of rows of R is zero above the diagonal."""
     n = len(vector)
     spans = [(low, min(low + BLOCK, n)) for low in range(0, n, BLOCK)]
     return torch.cat([inverse[low:high, :high] @ vector[:high] for low, high in spans])
 
 
 def _squares(inverse: Float64[Tensor, "n n"], low: int, high: int) -> Float64[Tensor, " b"]:
-    """What each of some rows of R adds to tr G²: Σ_{j≤i} (r_i·r_j)², twice where j < i."""
+    """What each of rows low … high of R adds to tr G²: Σ_{j≤i} (r_i·r_j)², twice where j < i."""
     products = lower_products(inverse, low, high)
     below = products.tril(low - 1).square().sum(dim=1)
     return 2 * below + products[:, low:].diagonal().square()

@@ -3,12 +3,12 @@
 Notation: n train samples, N samples in the pool, m test samples, p features, c outputs, r modes, l
 ridges. λ is the ridge of the mean objective (1/n)‖Y − f(X)‖² + λ‖f‖², δ = nλ the sum ridge. K =
 XXᵀ, G = (K + δI)⁻¹; with an intercept K and Y are centred and G is the pseudo-inverse P of
-`spectrum`.
+`rmtgen.linalg.modes`.
 
 A solver is a function of the checked problem, the sizes and the grid that returns one row of
-`COLUMNS` a (size, ridge), sizes outer. It has the whole grid at once, so that it can share work
-between sizes as well as between ridges; `SOLVERS` names it. Where a faster solver is not sure of
-its digits it leaves None, and the eigensolve, which is sure at every ridge, fills the gap.
+`COLUMNS` per (size, ridge), sizes outer. It has the whole grid at once, so that it can share work
+between sizes as well as between ridges; `SOLVERS` names it. Where the digits of a faster solver are
+uncertain, it returns None, and the eigensolve, which is accurate at every ridge, fills the gap.
 """
 
 from collections import defaultdict
@@ -22,26 +22,27 @@ from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from rmtgen.checks import ridge_values
 from rmtgen.device import available
 from rmtgen.errors import CapacityError, UsageError, did_you_mean, warn
 from rmtgen.ridge.banded import cost_banded, solve_banded
+from rmtgen.ridge.columns import COLUMNS, ERROR_COLUMNS
 from rmtgen.ridge.eigen import cost_eigen, solve_eigen
-from rmtgen.ridge.kernel import FeatureKernel, GramKernel, StoredKernel
-from rmtgen.ridge.matrix_free import ERROR_COLUMNS, cost_matrix_free, solve_matrix_free
+from rmtgen.ridge.kernel import FeatureKernel, GramKernel, StoredGram, StoredKernel
+from rmtgen.ridge.matrix_free import cost_matrix_free, solve_matrix_free
 from rmtgen.ridge.nested import cost_nested, solve_nested
 from rmtgen.ridge.primal import cost_primal, solve_primal
-from rmtgen.ridge.problem import COLUMNS, Cost, Grid, Problem, ridge_values
-from rmtgen.store.gram_store import GramStore
+from rmtgen.ridge.problem import Cost, Grid, Problem
 from rmtgen.units import parse_bytes, readable_bytes
 
 CHEAP = 1e10
-"""Operations, a fraction of a second, below which an eigensolve is taken for its digits: faster
-ways lose some near interpolation."""
+"""Number of operations, a fraction of a second, below which `auto` takes an eigensolve: faster
+solvers lose some digits near interpolation."""
 
 
 @dataclass(frozen=True)
 class Solver:
-    """A way to the path: what solves, what it costs, and what it cannot do (None: nothing)."""
+    """A solver: its function, its cost, and why it refuses a problem (None: it does not)."""
 
     solve: Callable[[Problem, list[int], Grid], list[dict | None]]
     cost: Callable[[Problem, list[int], Grid], Cost]
@@ -73,7 +74,7 @@ SOLVERS = {
 }
 
 
-def ridge_path(  # noqa: PLR0913 - one public function for one question; the two grids and the test set are alternatives
+def ridge_path(  # noqa: PLR0913 - one public function; the two grids and the test set are alternatives
     gram: np.ndarray | Tensor,
     targets: np.ndarray | Tensor,
     *,
@@ -86,8 +87,7 @@ def ridge_path(  # noqa: PLR0913 - one public function for one question; the two
     intercept: bool = False,
     solver: str = "auto",
 ) -> pd.DataFrame:
-    """Kernel ridge regression at every size and ridge: GCV(λ) = n‖GY‖²/(tr G)² beside the risks it
-    should predict.
+    """Kernel ridge regression at every size and ridge: GCV(λ) = n‖GY‖²/(tr G)² beside the risks.
 
     Exact, the ridgeless limit λ = 0 included, where predictions are those of the minimum-norm
     interpolant. With several outputs a risk is the sum over outputs; the mean is risk /
@@ -99,25 +99,25 @@ def ridge_path(  # noqa: PLR0913 - one public function for one question; the two
     six n×n and four n×m for `eigen`.
 
     Args:
-        gram: K of the pool (N, N), float32 or float64, NumPy or torch; the work runs where it lies.
+        gram: K of the pool (N, N), float32 or float64, NumPy or torch; the work runs on its device.
         targets: (N,) or (N, c).
         ridges: λ ≥ 0, the same at every size. Exactly one of `ridges` and `sum_ridges`.
-        sum_ridges: δ = nλ ≥ 0, the same at every size: the natural grid for curves dense in n.
-        sizes: Each size n uses the first n samples; default N alone. Kept in the order given,
-            repeats too.
+        sum_ridges: δ = nλ ≥ 0, the same at every size: the natural grid for learning curves.
+        sizes: Sizes n, each of the first n samples, in any order, repeats allowed; N alone by
+            default.
         test_gram: k(test, pool) (m, N).
         test_targets: (m,) or (m, c).
         loo: Compute the leave-one-out columns.
         intercept: Add an unpenalised intercept.
-        solver: `eigen`, one eigendecomposition a size; `nested`, one Cholesky factor a δ for all
-            sizes, for curves dense in n on a `sum_ridges` grid; `banded`, one reduction to a band a
-            size for all ridges, without leave-one-out columns; `primal`, for features alone;
-            `auto`, the one that costs least among those that fit the memory there is, or `eigen`
-            where that takes no time. All agree, to six digits near interpolation, and what is
-            near-singular is left to `eigen`.
+        solver: `eigen`, one eigendecomposition per size; `nested`, one Cholesky factor per δ for
+            all sizes, for learning curves on a `sum_ridges` grid; `banded`, one reduction to a band
+            per size for all ridges, without leave-one-out columns; `primal`, for features only;
+            `auto`, the one of least cost that fits the available memory, or `eigen` where that
+            takes no time. All agree, to six digits near interpolation; near-singular problems are
+            left to `eigen`.
 
     Returns:
-        One row a (size, ridge), sizes outer, with the columns:
+        One row per (size, ridge), sizes outer, with the columns:
 
         n, ridge: samples and λ (δ/n on a `sum_ridges` grid).
         train_risk: (1/n)‖Y − f(X)‖².
@@ -134,17 +134,17 @@ def ridge_path(  # noqa: PLR0913 - one public function for one question; the two
         train_error, loo_error, test_error: 0-1 errors in [0, 1]. NaN unless the pool's targets
             encode classes (`targets.ClassCode`), and for the test set unless it uses the same code.
 
-        Columns not asked for are NaN.
+        Columns that are not requested are NaN.
 
     Raises:
-        UsageError: Grids, sizes, shapes or solver that make no sense, or a solver that has no such
-            columns.
+        UsageError: Grids, sizes or shapes that do not fit, an unknown solver, or one without the
+            requested columns.
         NumericalError: Non-finite input, an asymmetric or indefinite Gram matrix, a failed
             eigensolve.
-        CapacityError: The solver needs more memory than there is.
+        CapacityError: The solver needs more memory than is available.
 
     Warns:
-        RmtgenWarning: A float32 Gram matrix asked for nλ below 10·eps32·s_max, or for df/n > 0.99.
+        RmtgenWarning: nλ below 10·eps32·s_max, or df/n > 0.99, with a float32 Gram matrix.
     """
     kernel = GramKernel.checked(gram, test_gram)
     problem = Problem.checked(kernel, targets, test_targets, loo=loo, intercept=intercept)
@@ -164,8 +164,7 @@ def ridge_path_features(  # noqa: PLR0913 - the twin of ridge_path
     intercept: bool = False,
     solver: str = "auto",
 ) -> pd.DataFrame:
-    """`ridge_path` of the linear kernel K = XXᵀ, from X itself: singular values keep the accuracy
-    that forming K loses.
+    """`ridge_path` of the linear kernel K = XXᵀ from X, without the rounding of forming K.
 
     Peak memory beside the arguments is about five float64 matrices n×p for `eigen`, a few p×p for
     `primal`.
@@ -188,9 +187,9 @@ def ridge_path_features(  # noqa: PLR0913 - the twin of ridge_path
         As `ridge_path`.
 
     Raises:
-        UsageError: Grids, sizes, shapes or solver that make no sense.
+        UsageError: Grids, sizes or shapes that do not fit, or an unknown solver.
         NumericalError: Non-finite input or a failed factorisation.
-        CapacityError: The solver needs more memory than there is.
+        CapacityError: The solver needs more memory than is available.
     """
     kernel = FeatureKernel.checked(features, test_features)
     problem = Problem.checked(kernel, targets, test_targets, loo=loo, intercept=intercept)
@@ -198,7 +197,7 @@ def ridge_path_features(  # noqa: PLR0913 - the twin of ridge_path
 
 
 def ridge_path_stored(  # noqa: PLR0913 - the twin of ridge_path
-    store: GramStore,
+    store: StoredGram,
     targets: np.ndarray | Tensor,
     *,
     ridges: ArrayLike | None = None,
@@ -213,14 +212,14 @@ def ridge_path_stored(  # noqa: PLR0913 - the twin of ridge_path
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> pd.DataFrame:
-    """`ridge_path` of a Gram matrix in a store, which need not fit the memory.
+    """`ridge_path` of a stored Gram matrix, which need not fit in memory.
 
-    The dense solvers read the first n samples of it into one matrix. `matrix_free` only multiplies
-    with it, tile by tile: its numbers are estimates, good where nλ is not too small a part of the
-    spectrum's scale, and say how good they are.
+    The dense solvers read the first n samples into one matrix. `matrix_free` only multiplies with
+    the matrix, tile by tile. Its numbers are estimates with standard errors, accurate where nλ is
+    not too small beside the largest eigenvalue.
 
     Args:
-        store: The Gram matrix. Its test rows are the test set.
+        store: The Gram matrix, a `GramStore`. Its test rows are the test set.
         targets: As in `ridge_path`, like the other arguments.
         ridges: λ ≥ 0; for `matrix_free` λ > 0.
         sum_ridges: δ = nλ, likewise.
@@ -229,10 +228,10 @@ def ridge_path_stored(  # noqa: PLR0913 - the twin of ridge_path
         loo: Compute the leave-one-out columns, which `matrix_free` cannot.
         intercept: Add an unpenalised intercept.
         solver: As in `ridge_path`; `auto` is `matrix_free` where no dense solver fits `memory`.
-        memory: Bytes that a solver may take beside the targets, as "4GiB".
-        probes: q ≥ 2 random sign vectors of the estimates; a standard error falls as 1/√q.
-        seed: Of the signs.
-        device: Where the work runs.
+        memory: Bytes that a solver may take beside the targets, a number or a text such as "4GiB".
+        probes: Number q ≥ 2 of random sign vectors; a standard error falls as 1/√q.
+        seed: Seed of the signs.
+        device: Device on which the work runs.
 
     Returns:
         As `ridge_path`. From `matrix_free` the frame has `attrs["estimate"]` True and five more
@@ -240,13 +239,13 @@ def ridge_path_stored(  # noqa: PLR0913 - the twin of ridge_path
         residual, ‖Y − (K + δI)X‖/‖Y‖ of the dual solution X.
 
     Raises:
-        UsageError: Grids, sizes, shapes or solver that make no sense.
+        UsageError: Grids, sizes or shapes that do not fit, or an unknown solver.
         NumericalError: An indefinite Gram matrix, or a failed factorisation.
         CapacityError: No solver fits `memory`.
         MissingInputError, CorruptInputError: A tile is missing or damaged, by name.
 
     Warns:
-        RmtgenWarning: `matrix_free` could not reach its accuracy at the smallest ridge within
+        RmtgenWarning: `matrix_free` does not reach its accuracy at the smallest ridge within
             `memory`.
     """
     if probes < 2:
@@ -259,8 +258,7 @@ def ridge_path_stored(  # noqa: PLR0913 - the twin of ridge_path
 
 
 def resolve_ridges(relative: ArrayLike, trace: float, n: int) -> Float64[np.ndarray, " l"]:
-    """λ = r·tr(K)/N: ridges relative to the mean squared feature norm of the pool, resolved once
-    and fixed over sizes.
+    """λ = r·tr(K)/N: ridges relative to the mean of K_ii over the pool, the same at every size.
 
     Args:
         relative: Ratios r ≥ 0, without unit.
@@ -283,17 +281,17 @@ def resolve_ridges(relative: ArrayLike, trace: float, n: int) -> Float64[np.ndar
 
 
 def path_cost(problem: Problem, sizes: list[int], grid: Grid, memory: int) -> Cost:
-    """What a path of `auto` will take, before there is data.
+    """The cost of a path with solver `auto`, in advance.
 
     Args:
-        problem: Shapes alone are read, so that it may lie on torch's "meta" device.
+        problem: Only its shapes are read, so that it may be on torch's "meta" device.
         sizes: Sample sizes n.
         grid: Ridges.
-        memory: Bytes there are.
+        memory: Number of available bytes.
 
     Returns:
-        Operations and bytes of the solver that would be chosen; where none fits, of the one that
-        needs least memory.
+        Operations and bytes of the solver that is chosen; where none fits, of the one that needs
+        least memory.
     """
     costs = {
         key: solver.cost(problem, sizes, grid)
@@ -306,7 +304,7 @@ def path_cost(problem: Problem, sizes: list[int], grid: Grid, memory: int) -> Co
 
 def _path(problem: Problem, grid: Grid, sizes: ArrayLike | None, name: str) -> pd.DataFrame:
     sizes = problem.sizes(sizes)
-    solver = _chosen(problem, sizes, grid, name)
+    solver = choose_solver(problem, sizes, grid, name)
     rows = solver.solve(problem, sizes, grid)
     _fill(rows, problem, sizes, grid)
     if problem.kernel.single:
@@ -317,49 +315,44 @@ def _path(problem: Problem, grid: Grid, sizes: ArrayLike | None, name: str) -> p
     return frame
 
 
-def _chosen(problem: Problem, sizes: list[int], grid: Grid, name: str) -> Solver:
-    """The solver of that name, or the cheapest one that fits."""
+def choose_solver(problem: Problem, sizes: list[int], grid: Grid, name: str) -> Solver:
+    """The solver called `name`, or for `auto` the cheapest one that fits."""
     if name not in (*SOLVERS, "auto"):
         raise UsageError(
             f"solver must be a known one: got {name!r}. {did_you_mean(name, [*SOLVERS, 'auto'])}"
         )
-    able = {key: solver for key, solver in SOLVERS.items() if solver.refuses(problem) is None}
-    if name not in (*able, "auto"):
+    applicable = {key: solver for key, solver in SOLVERS.items() if solver.refuses(problem) is None}
+    if name not in (*applicable, "auto"):
         raise UsageError(
             f"solver={name!r} {SOLVERS[name].refuses(problem)}, or another solver:"
-            f" {', '.join(able)}."
+            f" {', '.join(applicable)}."
         )
-    costs = {key: solver.cost(problem, sizes, grid) for key, solver in able.items()}
-    there = min(available(problem.kernel.device), problem.kernel.budget)
-    fitting = _fitting(costs, there)
-    wanted = (
-        name
-        if name != "auto"
-        else fitting[0]
-        if fitting
-        else min(costs, key=lambda key: costs[key].bytes)
-    )
-    if wanted not in fitting:
+    costs = {key: solver.cost(problem, sizes, grid) for key, solver in applicable.items()}
+    free = min(available(problem.kernel.device), problem.kernel.budget)
+    fitting = _fitting(costs, free)
+    if name == "auto":
+        name = fitting[0] if fitting else min(costs, key=lambda key: costs[key].bytes)
+    if name not in fitting:
         raise CapacityError(
-            f"solver={wanted!r} needs {readable_bytes(costs[wanted].bytes)} of memory, got"
-            f" {readable_bytes(there)} available."
+            f"solver={name!r} needs {readable_bytes(costs[name].bytes)} of memory, got"
+            f" {readable_bytes(free)} available."
             f" {f'solver={fitting[0]!r} fits.' if fitting else 'No solver fits.'} Or take smaller"
             " sizes."
         )
-    return SOLVERS[wanted]
+    return SOLVERS[name]
 
 
-def _fitting(costs: dict[str, Cost], there: int) -> list[str]:
-    """Those that fit the memory, the one that `auto` takes first."""
+def _fitting(costs: dict[str, Cost], free: int) -> list[str]:
+    """The solvers that fit in `free` bytes; the first is the choice of `auto`."""
     fitting = [
-        key for key in sorted(costs, key=lambda key: costs[key].flops) if costs[key].bytes <= there
+        key for key in sorted(costs, key=lambda key: costs[key].flops) if costs[key].bytes <= free
     ]
     cheap = "eigen" in fitting and costs["eigen"].flops <= CHEAP
     return ["eigen", *(key for key in fitting if key != "eigen")] if cheap else fitting
 
 
 def _fill(rows: list[dict | None], problem: Problem, sizes: list[int], grid: Grid) -> None:
-    """The rows that are missing, by one eigensolve a size."""
+    """Compute the rows that are None, by one eigensolve per size."""
     missing = defaultdict(list)
     for place, row in enumerate(rows):
         if row is None:
@@ -367,7 +360,7 @@ def _fill(rows: list[dict | None], problem: Problem, sizes: list[int], grid: Gri
     for n, places in missing.items():
         pairs = [grid.at(n)[place % len(grid.values)] for place in places]
         part = Grid(np.array([sum_ridge for _, sum_ridge in pairs]), summed=True)
-        _chosen(problem, [n], part, "eigen")
+        choose_solver(problem, [n], part, "eigen")
         for place, (ridge, _), row in zip(
             places, pairs, solve_eigen(problem, [n], part), strict=True
         ):
@@ -375,9 +368,7 @@ def _fill(rows: list[dict | None], problem: Problem, sizes: list[int], grid: Gri
 
 
 def _warn_single(rows: list[dict]) -> None:
-    """A float32 Gram matrix resolves neither δ near its rounding nor the last 1 % of the degrees of
-    freedom.
-    """
+    """Warn of rows that a float32 Gram matrix does not resolve: δ near rounding, or df near n."""
     rounded = [row for row in rows if row["n"] * row["ridge"] <= row.get("rounding", 0)]
     full = [row for row in rows if row["df"] > 0.99 * row["n"] and row not in rounded]
     advice = f"{{}} of {len(rows)} rows). Trust a float64 Gram matrix or ridge_path_features there."
@@ -391,7 +382,7 @@ def _warn_single(rows: list[dict]) -> None:
     if full:
         worst = max(full, key=lambda row: row["ridge"])
         warn(
-            "a float32 Gram matrix is sure for df/n <= 0.99: got df/n ="
+            "a float32 Gram matrix resolves df/n <= 0.99: got df/n ="
             f" {worst['df'] / worst['n']:.4g} (λ = {worst['ridge']:.3g}, n = {worst['n']};"
             f" {advice.format(len(full))}"
         )

@@ -1,5 +1,4 @@
-"""The checked question of a ridge path: a grid and a problem, with the columns that every solver
-fills in the same way.
+"""A checked ridge problem with its grid, and the columns that all solvers compute alike.
 
 The notation is that of `rmtgen.ridge`.
 """
@@ -12,56 +11,30 @@ from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from rmtgen.checks import target_matrix
+from rmtgen.checks import ridge_values, target_matrix
 from rmtgen.errors import UsageError
 from rmtgen.ridge.kernel import FeatureKernel, Kernel
 from rmtgen.ridge.targets import ClassCode
 
-COLUMNS = (
-    *("n", "ridge", "train_risk", "gcv", "loo", "df", "kappa", "kappa_prime", "norm2"),
-    *("train_error", "loo_error", "test_risk", "test_risk_se", "test_error"),
-)
-
-
-def ridge_values(ridges: ArrayLike, name: str) -> Float64[np.ndarray, " l"]:
-    """`ridges` as finite numbers ≥ 0, one or more.
-
-    Args:
-        ridges: A number or a list of them.
-        name: What the caller calls them; the error says it.
-
-    Raises:
-        UsageError: Something else.
-    """
-    try:
-        values = np.atleast_1d(np.asarray(ridges, dtype=np.float64))
-    except (TypeError, ValueError):
-        raise UsageError(f"{name} must be numbers: got {ridges!r}.") from None
-    if values.ndim != 1 or not len(values):
-        raise UsageError(
-            f"{name} must be a list of numbers: expected shape (l,), l >= 1, got {values.shape}."
-        )
-    wrong = values[~((values >= 0) & (values < np.inf))]
-    if len(wrong):
-        raise UsageError(
-            f"{name} must be finite and >= 0: got {wrong[0]}. Use 0 for the ridgeless limit."
-        )
-    return values
-
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """The ridges of a path: λ, or δ = nλ where `summed`."""
+    """The ridges of a path.
+
+    Attributes:
+        values: λ or δ.
+        summed: Whether they are sum ridges δ = nλ.
+    """
 
     values: Float64[np.ndarray, " l"]
     summed: bool
 
     @classmethod
     def checked(cls, ridges: ArrayLike | None, sum_ridges: ArrayLike | None) -> "Grid":
-        """The one grid of the two that was given.
+        """The grid that is given, of the two.
 
         Raises:
-            UsageError: None or both were given, or it holds something but finite numbers ≥ 0.
+            UsageError: None or both are given, or it holds anything but finite numbers ≥ 0.
         """
         if (ridges is None) == (sum_ridges is None):
             got = "none" if ridges is None else "both"
@@ -73,7 +46,7 @@ class Grid:
         return cls(ridge_values(sum_ridges, "sum_ridges"), summed=True)
 
     def at(self, n: int) -> list[tuple[float, float]]:
-        """Pairs (λ, δ = nλ), the one of them that was given untouched by rounding."""
+        """Pairs (λ, δ = nλ); the one that is given is free of rounding."""
         return [
             (value / n, value) if self.summed else (value, value * n)
             for value in self.values.tolist()
@@ -82,8 +55,11 @@ class Grid:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a solver takes for a path: time, as the operations of large float64 products that take
-    as long, and bytes beside the problem.
+    """The cost of a path.
+
+    Attributes:
+        flops: Time, as the number of operations of large float64 products that take as long.
+        bytes: Peak memory beside the problem.
     """
 
     flops: float
@@ -92,17 +68,17 @@ class Cost:
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """A kernel and targets that fit together.
+    """A kernel with targets that fit it.
 
     Attributes:
         kernel: Train and test block of the kernel.
         targets: float64, on the kernel's device, like `test_targets`.
         test_targets: None without a test set.
-        loo: Whether the leave-one-out columns are asked for.
+        loo: Whether the leave-one-out columns are requested.
         intercept: Whether an unpenalised intercept is fitted.
-        code: The classes behind the targets, None where they are not class codes and no 0-1 error
-            is defined.
-        test_code: The same for the test targets, None also where these use another code.
+        code: The class code of the targets; None where they encode no classes and no 0-1 error is
+            defined.
+        test_code: The same for the test targets; None also where these use another code.
     """
 
     kernel: Kernel
@@ -123,7 +99,7 @@ class Problem:
         loo: bool,
         intercept: bool,
     ) -> "Problem":
-        """Targets in float64 beside their kernel, checked against its shapes.
+        """Targets in float64 on the device of their kernel, checked against its shapes.
 
         Raises:
             UsageError: Shapes that do not fit, or one half of a test set.
@@ -157,16 +133,16 @@ class Problem:
 
     @property
     def tests(self) -> int:
-        """m, 0 without a test set."""
+        """m, the number of test samples; 0 without a test set."""
         return 0 if self.test_targets is None else len(self.test_targets)
 
     @property
     def width(self) -> int | None:
-        """p, None for a kernel that is handed over as a Gram matrix."""
+        """p, the number of features; None for a kernel given as a Gram matrix."""
         return self.kernel.train.shape[1] if isinstance(self.kernel, FeatureKernel) else None
 
     def sizes(self, sizes: ArrayLike | None) -> list[int]:
-        """Whole numbers in [1, N], or [2, N] with an intercept, which alone fits one sample."""
+        """`sizes` as whole numbers in [1, N], or in [2, N] with an intercept."""
         least, most = 1 + self.intercept, len(self.targets)
         try:
             checked = [
@@ -190,16 +166,14 @@ class Problem:
         return {"train_error": _error(self.code, targets - residual, targets)}
 
     def train_columns(self, residual: Float64[Tensor, "n c"]) -> dict[str, float]:
-        """Training risk and 0-1 error of a fit to the first n samples, from its residuals Y − f(X)."""
+        """Training risk and 0-1 error of a fit to the first n samples, from residuals Y − f(X)."""
         return {
             "train_risk": residual.square().sum().item() / len(residual),
             **self.train_errors(residual),
         }
 
     def loo_columns(self, residual: Float64[Tensor, "n c"]) -> dict[str, float]:
-        """Leave-one-out risk and 0-1 error of a fit to the first n samples, from its leave-one-out
-        residuals.
-        """
+        """Leave-one-out risk and 0-1 error of a fit, from its leave-one-out residuals."""
         targets = self.targets[: len(residual)]
         return {
             "loo": residual.square().sum(dim=1).mean().item(),

@@ -1,5 +1,4 @@
-"""Labels and targets as checked float64 matrices, and the class code that turns predictions back
-into labels.
+"""Encoding of labels as targets, and the class code that decodes predictions.
 
 Notation: n samples, c outputs. Risks are squared losses on the encoded targets; `error` is the 0-1
 error of the decoded class.
@@ -16,15 +15,19 @@ from rmtgen.checks import as_tensor
 from rmtgen.errors import UsageError, did_you_mean
 
 CODINGS = ("onehot", "centered", "intercept")
-# Classes absent from a small sample are all predicted 0 up to rounding, which must not choose
-# between them.
+"""Codings of labels."""
 TIE = 1e-9
+"""Difference of two outputs, relative to `high − low`, below which they tie: classes absent from a
+small sample are all predicted 0 up to rounding, which must not choose between them."""
 
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """Encoded labels: what a ridge regression is asked to predict, and whether it gets an
-    unpenalised intercept.
+    """Encoded labels.
+
+    Attributes:
+        values: Targets of the regression.
+        intercept: Whether the regression has an unpenalised intercept.
     """
 
     values: Float64[Tensor, "n c"]
@@ -36,7 +39,7 @@ def encode_targets(labels: np.ndarray | Tensor, classes: int, coding: str) -> Ta
 
     Args:
         labels: (n,) integers in [0, classes).
-        classes: C ≥ 2, the number of classes of the data set, present in `labels` or not.
+        classes: Number C ≥ 2 of classes of the data set, present in `labels` or not.
         coding: `onehot` (1 for the class, 0 elsewhere), `centered` (one-hot minus 1/C: the outputs
             of a sample sum to 0), or `intercept` (one-hot, with an unpenalised intercept in the
             regression).
@@ -101,9 +104,7 @@ class ClassCode:
 
     @classmethod
     def of(cls, targets: Float64[Tensor, "n c"]) -> "ClassCode | None":
-        """The code of `targets`, or None when they encode no classes (regression or multi-label
-        targets).
-        """
+        """The code of `targets`; None where they encode no classes."""
         values = targets.unique().tolist()
         if len(values) != 2:
             return None

@@ -1,8 +1,8 @@
-"""What every column of a stage's CSV is, and a table on disk: the CSV, and beside it a sidecar that
-says so in W3C "CSV on the Web".
+"""Descriptions of the columns of every CSV, and tables on disk: a CSV and its sidecar.
 
-`COLUMNS` is the one description of a column: the sidecars are made from it, and `python -m
-rmtgen.runs.columns` prints it. A name means the same in every table.
+The sidecar describes the columns in W3C "CSV on the Web". `COLUMNS` is the one description of a
+column: the sidecars are made from it, and `python -m rmtgen.runs.columns` prints it. The theories'
+columns are those of `rmtgen.theory.registry`. A name has one meaning in every table.
 
 References: Tennison, Kellogg & Herman 2015, Metadata Vocabulary for Tabular Data,
 https://www.w3.org/TR/tabular-metadata/.
@@ -16,22 +16,21 @@ from typing import TYPE_CHECKING
 
 from rmtgen.errors import UsageError
 from rmtgen.store import durable
+from rmtgen.tables import Table
+from rmtgen.theory.registry import DIMENSIONLESS, RISK, THEORIES
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SIDECAR_SUFFIX = "-metadata.json"
-"""Of the CSV's own name: where readers of the standard look for its metadata."""
-DIMENSIONLESS = "dimensionless"
+"""Suffix of the CSV's name under which readers of the standard look for its metadata."""
 SAMPLES = "samples"
 KERNEL = "unit of the kernel"
-TARGET = "unit of the targets"
-RISK = "squared unit of the targets"
 _DATATYPES = {"i": "integer", "u": "integer", "f": "double", "b": "boolean"}
-"""Of the standard, by the kind of a NumPy type; text otherwise. A missing number is an empty cell.
-"""
+"""Data types of the standard by the kind of a NumPy type; text otherwise. A missing number is an
+empty cell."""
 _INFINITE = re.compile(r"(?<=[,\n-])inf(?=[,\n])")
-"""An infinite number as pandas writes it; the standard writes INF."""
+"""Pattern of an infinite number as pandas writes it; the standard writes INF."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +38,23 @@ class Column:
     """What a column holds.
 
     Attributes:
-        text: a sentence without a full stop.
-        unit: of its numbers; None for a number that only identifies.
-        key: whether it tells the rows of a table apart, with the other keys there.
+        text: A sentence without a full stop.
+        unit: Unit of its numbers; None for a number that only identifies.
+        key: Whether it identifies the rows of a table, with the other keys there.
     """
 
     text: str
     unit: str | None = DIMENSIONLESS
     key: bool = False
 
+
+_THEORIES = {name: Column(theory.meaning, theory.unit) for name, theory in THEORIES.items()} | {
+    theory.error_name: Column(
+        f"standard error of `{name}` from the draw of the pool, over `{name}`"
+    )
+    for name, theory in THEORIES.items()
+    if theory.relative_error
+}
 
 COLUMNS = {
     "n": Column("sample size, the number of training samples", SAMPLES, key=True),
@@ -57,14 +64,7 @@ COLUMNS = {
     "ridge": Column("ridge λ of the mean objective (1/n)‖Y − f(X)‖² + λ‖f‖²", KERNEL),
     "relative_ridge": Column("λ over tr K/N of the whole pool of N samples", key=True),
     "relative_sum_ridge": Column("sum ridge δ = nλ over tr K of the whole pool", key=True),
-    "train_risk": Column("mean squared error on the training samples, summed over outputs", RISK),
-    "gcv": Column(
-        "generalised cross-validation: the test risk as foretold without a test set", RISK
-    ),
-    "loo": Column(
-        "mean exact leave-one-out squared error, summed over outputs; empty where not asked for",
-        RISK,
-    ),
+    **_THEORIES,
     "df": Column(
         "effective degrees of freedom tr K(K + nλI)⁻¹, plus 1 for an intercept; at most n"
     ),
@@ -83,31 +83,6 @@ COLUMNS = {
     ),
     "test_error": Column("share of the test samples classified wrongly, in [0, 1]"),
     "outputs": Column("number of outputs c that risks are summed over; divide by it for the mean"),
-    "transport": Column(
-        "risk foretold from the whole pool at the same effective ridge (same-κ transport)", RISK
-    ),
-    "transport_se": Column(
-        "standard error of `transport` from the draw of the pool, over `transport`"
-    ),
-    "naive": Column(
-        "omniscient risk with the pool's own eigenvalues in place of the population's", RISK
-    ),
-    "fixed_design": Column("classical limit κ = λ of the omniscient risk, whatever n", RISK),
-    "mallows_cp": Column(
-        "Mallows' Cp, noise from the fit of the most degrees of freedom ≤ n/2", RISK
-    ),
-    "akaike": Column("exp(AIC/n), train_risk · exp(2 df/n)", RISK),
-    "isotropic": Column("risk that a prior without direction expects of the spectrum alone", RISK),
-    "norm_proxy": Column("norm2 · tr K/n², the square of `rademacher`", RISK),
-    "rademacher": Column(
-        "Rademacher complexity sqrt(norm2 · tr K)/n, without its constant", TARGET
-    ),
-    "arora": Column(
-        "sqrt(2 norm2 · max K_ii/n), the bound of Arora et al. (2019), without its constant", TARGET
-    ),
-    "benign": Column(
-        "variance k*/n + n/R of a benign overfit in units of the noise, up to a constant"
-    ),
     "dataset": Column("data set of the runs", key=True),
     "theory": Column("theory, by its column of theory.csv", key=True),
     "runs": Column("number of runs on the data set"),
@@ -185,10 +160,8 @@ def _described(name: str, kind: str) -> dict[str, object]:
 
 def as_markdown() -> str:
     """The descriptions as a Markdown table of `column unit meaning`."""
-    rows = (
-        f"| `{name}` | {column.unit or '–'} | {column.text} |" for name, column in COLUMNS.items()
-    )
-    return "\n".join(["| column | unit | meaning |", "|---|---|---|", *rows])
+    rows = tuple((f"`{name}`", column.unit or "–", column.text) for name, column in COLUMNS.items())
+    return Table(("column", "unit", "meaning"), rows, align="<<<").markdown()
 
 
 if __name__ == "__main__":

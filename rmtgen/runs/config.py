@@ -1,9 +1,9 @@
-"""What to compute: one frozen `Config` for each run, from YAML, flags and make variables.
+"""Configuration: one frozen `Config` per run, from YAML, flags and make variables.
 
 A field is declared once, in `Config`, with its help, its parser and the stages whose result it
-changes. From that follow the flags, the YAML keys, the suggestions for a mistyped key, and the
-hashes: a stage's hash covers exactly the fields that can change its result, so that a change of the
-ridge grid re-uses the features, and a change of the device re-uses everything.
+changes. The flags, the YAML keys, the suggestions for a mistyped key and the hashes follow from the
+declaration. The hash of a stage covers exactly the fields that can change its result: a change of
+the ridge grid reuses the features, and a change of the device reuses everything.
 """
 
 import dataclasses
@@ -16,25 +16,31 @@ from pathlib import Path
 from typing import Any
 
 from rmtgen.errors import MissingInputError, UsageError, did_you_mean
+from rmtgen.runs.graph import STAGES
 from rmtgen.store import durable
 from rmtgen.units import parse_bytes
 
-EXPERIMENTS = Path(__file__).resolve().parent.parent.parent / "pipelines" / "experiments"
-STAGES = ("extract", "gram", "spectrum", "risk")
-"""The stages that fields change; `theory` follows from them without a field of its own."""
+EXPERIMENTS = Path(__file__).parent / "experiments"
+"""Folder of the experiments that are shipped with the package."""
 
 _MOST_IN_RANGE = 10_000
 _LISTS = ("model", "init", "kernel")
-"""Fields that may list several values: the experiment is one run for each combination."""
+"""Fields that may list several values; an experiment has one run per combination."""
 
 
 def parse_grid(value: Any, *, integers: bool) -> tuple[float, ...]:
-    """A grid of numbers: a list, or text like "0,1e-8:1e2:21", where low:high:count is a geometric
-    range.
+    """Parse a grid of numbers, in the order given and without duplicates.
+
+    Args:
+        value: A list, or text such as "0,1e-8:1e2:21", where low:high:count is a geometric range.
+        integers: Round the numbers of a range to integers, and refuse other fractions.
+
+    Returns:
+        The numbers.
 
     Raises:
-        UsageError: a term is not a number ≥ 0 or a range with 0 < low < high and count ≥ 2; an
-            empty grid; not integers where they must be.
+        UsageError: A term is neither a number ≥ 0 nor a range with 0 < low < high and count ≥ 2;
+            the grid is empty; or a number is not whole where it must be.
     """
     terms = value if isinstance(value, (list, tuple)) else str(value).split(",")
     numbers = [number for term in terms for number in _grid_term(str(term).strip())]
@@ -140,20 +146,31 @@ def _field(
     *,
     option: bool = False,
 ) -> Any:
-    """A field of `Config`; an option that is None is as if it were not there, so that a new one
-    leaves old hashes as they were.
+    """Declare a field of `Config`.
+
+    Args:
+        default: Default value, as YAML or the command line gives it.
+        parse: Function from what YAML or the command line gives to the value; raises `UsageError`.
+        stages: Stages whose own result the field can change.
+        text: Help text.
+        option: Leave the field out of the hashes where it is None, so that a new field changes no
+            hash of an earlier run.
     """
-    metadata = {"parse": parse, "stages": tuple(stages), "help": text, "option": option}
-    return dataclasses.field(default=default, metadata=metadata)
+    written = "none" if default is None else str(default)
+    metadata = {
+        "parse": parse,
+        "default": written.lower() if isinstance(default, bool) else written,
+        "stages": tuple(stages),
+        "help": text,
+        "option": option,
+    }
+    return dataclasses.field(default=parse(default), metadata=metadata)
 
 
 def kernel_label(kernel: str, heads: int | None = None, projection: int | None = None) -> str:
     """A kernel in a few words: features, entk, entk 4 heads, entk sketch 4096."""
-    return (
-        kernel
-        + (f" {heads} heads" if heads else "")
-        + (f" sketch {projection}" if projection else "")
-    )
+    head = f" {heads} heads" if heads else ""
+    return f"{kernel}{head}{f' sketch {projection}' if projection else ''}"
 
 
 _SOLVES = ("spectrum", "risk")
@@ -161,7 +178,7 @@ _SOLVES = ("spectrum", "risk")
 
 @dataclass(frozen=True)
 class Config:
-    """Everything one run depends on; see each field's help (`python -m pipelines.plan --help`)."""
+    """Everything one run depends on; `rmtgen run --help` explains each field."""
 
     dataset: str = _field(
         "cifar100",
@@ -181,7 +198,10 @@ class Config:
         "draw pool and test set class-balanced (trials stay plain shuffles of the pool)",
     )
     on_corrupt: str = _field(
-        "refuse", _one_of("refuse", "skip"), ("extract",), "what to do with damaged image files"
+        "refuse",
+        _one_of("refuse", "skip"),
+        ("extract",),
+        "what to do with damaged image files: refuse or skip",
     )
     model: str = _field(
         "resnet50",
@@ -193,7 +213,7 @@ class Config:
         "pretrained",
         _one_of("pretrained", "random"),
         ("extract",),
-        "weights; several make several runs",
+        "weights: pretrained or random; both make two runs",
     )
     weights: str | None = _field(
         None,
@@ -215,7 +235,10 @@ class Config:
         "images in a forward pass, and in a resumable part of the features",
     )
     fp32_precision: str = _field(
-        "ieee", _one_of("ieee", "tf32"), ("extract", "gram"), "float32 products on CUDA"
+        "ieee",
+        _one_of("ieee", "tf32"),
+        ("extract", "gram"),
+        "float32 products on CUDA: ieee or tf32",
     )
     kernel: str = _field(
         "features",
@@ -254,14 +277,17 @@ class Config:
     )
     tile: int = _field(1024, _whole(16), ("gram",), "edge of a tile of the Gram matrix, in samples")
     targets: str = _field(
-        "centered", _one_of("onehot", "centered", "intercept"), _SOLVES, "label coding"
+        "centered",
+        _one_of("onehot", "centered", "intercept"),
+        _SOLVES,
+        "label coding: onehot, centered or intercept",
     )
     sizes: tuple[int, ...] | str = _field(
         "auto", _sizes, _SOLVES, "sample sizes n; auto: 8 in geometric steps up to train"
     )
     trials: int = _field(3, _whole(1), _SOLVES, "seeded shuffles of the pool at each size")
     ridges: tuple[float, ...] = _field(
-        parse_grid("0,1e-8:1e2:21", integers=False),
+        "0,1e-8:1e2:21",
         lambda value: parse_grid(value, integers=False),
         ("risk",),
         "ridges relative to tr K/N; low:high:count is a geometric range",
@@ -280,7 +306,7 @@ class Config:
         None, _optional(_whole(0, 256)), (), "processes that decode images; none: chosen by device"
     )
     memory: int = _field(
-        parse_bytes("4GiB"),
+        "4GiB",
         parse_bytes,
         (),
         "budget of the entk and of the batched eigensolves, as in 4GiB",
@@ -310,9 +336,7 @@ class Config:
             )
 
     def _resolve_kernel(self) -> None:
-        """Fields that mean nothing for one kernel get one value, so that equal runs have equal
-        hashes.
-        """
+        """Give fields that mean nothing for the kernel one value: equal runs, equal hashes."""
         unset = () if self.kernel == "entk" else ("head_seed", "heads", "projection")
         for name in unset:
             object.__setattr__(self, name, FIELDS[name].default)
@@ -336,26 +360,9 @@ class Config:
         """Whether the Gram matrix is that of an exact eNTK, not of stored rows."""
         return self.kernel == "entk" and not self.projection
 
-    def needs(self, stage: str) -> bool:
-        """Whether anything reads a stage's result; a Gram matrix is not made where features are
-        solved from.
-        """
-        return stage != "gram" or self.solve_from != "features"
-
-    def reads(self, stage: str) -> tuple[str, ...]:
-        """The stages whose results a stage reads."""
-        if stage == "extract":
-            return ()
-        pool = (
-            ("extract",)
-            if stage == "gram" or self.solve_from == "features"
-            else ("extract", "gram")
-        )
-        return (*pool, *_SOLVES) if stage == "theory" else pool
-
     def stage_fields(self, stage: str) -> dict[str, Any]:
         """The fields that can change a stage's result, those of the stages it reads included."""
-        closure = {stage, *self.reads(stage)}
+        closure = {stage, *STAGES[stage].reads(self)}
         values = {field: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {
             field.name: value
@@ -365,15 +372,10 @@ class Config:
         }
 
     def _changed_by(self, field: dataclasses.Field) -> set[str]:
-        """The stages whose result a field can change; a sketch is made where features are, of a
-        kernel under a head.
-        """
+        """The stages whose result a field can change."""
         stages = set(field.metadata["stages"])
-        return (
-            stages | {"extract"}
-            if self.projection and field.name in ("kernel", "head_seed")
-            else stages
-        )
+        sketched = self.projection and field.name in ("kernel", "head_seed")
+        return stages | {"extract"} if sketched else stages  # the sketch takes the features' place
 
     def stage_hash(self, stage: str) -> str:
         """BLAKE2b-128 of the canonical JSON of `stage_fields`."""
@@ -394,19 +396,22 @@ class Config:
         kernel = "" if label == "features" else f"-{label.replace(' ', '')}"
         slug = f"{self.model}-{self.init}{kernel}-{source}-n{self.train}-{size}"
         slug = re.sub(r"[^A-Za-z0-9._-]+", "_", slug)
-        return f"{slug}-{durable.digest(''.join(self.stage_hash(stage) for stage in STAGES).encode())[:8]}"
+        hashes = "".join(self.stage_hash(stage) for stage in _WITH_FIELDS)
+        return f"{slug}-{durable.digest(hashes.encode())[:8]}"
 
 
 FIELDS: Mapping[str, dataclasses.Field] = {
     field.name: field for field in dataclasses.fields(Config)
 }
+_WITH_FIELDS = tuple(
+    stage for stage in STAGES if any(stage in field.metadata["stages"] for field in FIELDS.values())
+)
+"""Stages with fields of their own; the hash in a run's name covers them."""
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A named set of runs that share everything but the backbone, the initialisation and the
-    kernel.
-    """
+    """A named set of runs, which differ in the backbone, the initialisation or the kernel."""
 
     name: str
     runs: tuple[Config, ...]
@@ -414,23 +419,26 @@ class Experiment:
     @property
     def report_name(self) -> str:
         """The experiment's name and the first 8 characters of a hash of its runs' names."""
-        return f"{self.name}-{durable.digest(' '.join(run.run_name for run in self.runs).encode())[:8]}"
+        names = " ".join(run.run_name for run in self.runs)
+        return f"{self.name}-{durable.digest(names.encode())[:8]}"
 
 
 def load_experiment(config: str | None, overrides: Mapping[str, Any]) -> Experiment:
-    """Read a YAML file, lay `overrides` over it, and make one `Config` for each model, init and
-    kernel.
+    """Read a YAML file, apply overrides, and make one `Config` per model, init and kernel.
 
-    A file of several documents describes several groups of runs: each further document is laid over
-    the first.
+    A file of several documents describes several groups of runs; each further document overrides
+    keys of the first.
 
     Args:
-        config: a path, the name of a file in `pipelines/experiments`, or None for the defaults.
-        overrides: field values as text, from flags and make variables; names in any case.
+        config: Path of a YAML file, name of a shipped experiment, or None for the defaults.
+        overrides: Field values as text, from flags and make variables; names in any case.
+
+    Returns:
+        The experiment, without duplicate runs.
 
     Raises:
-        MissingInputError: no such file.
-        UsageError: every unknown key and every value that does not parse, collected in one message.
+        MissingInputError: There is no such file.
+        UsageError: Some keys are unknown or some values do not parse; all are in one message.
     """
     name, documents = ("run", [{}]) if config is None else _read_yaml(_find(config))
     first, *others = documents
@@ -441,7 +449,7 @@ def load_experiment(config: str | None, overrides: Mapping[str, Any]) -> Experim
 
 
 def _runs(values: Mapping[str, Any]) -> list[Config]:
-    """One `Config` for each model, init and kernel of one document."""
+    """One `Config` per model, init and kernel of one document."""
     parsed, problems = {}, []
     for key, value in values.items():
         try:

@@ -1,5 +1,6 @@
-"""The local files that a run's features are made from, as they would be found now. Imports no
-torch: the cached path asks.
+"""The local files that the features of a run are made from.
+
+The module imports no torch, because a cached run asks for them too.
 """
 
 from pathlib import Path
@@ -9,11 +10,11 @@ from rmtgen.models.weights import local_weights
 from rmtgen.runs.config import Config
 
 
-def sources(config: Config) -> dict[str, Path]:
-    """The weights file and the data set's files or folders, by role; only those that exist.
+def local_inputs(config: Config) -> dict[str, Path]:
+    """The weights file and the files or folders of the data set, by role; those that exist.
 
-    A role says what a file is for, not where it lies, so that a moved data set or another virtual
-    environment is no other source.
+    A role says what a file is for, not where it lies: a moved data set, or another virtual
+    environment, is no other input.
     """
     found = {
         f"dataset {path.name}": path for path in dataset_files(config.dataset, config.data_root)

@@ -8,6 +8,7 @@ outputs of the stages it read, and a checksum of each file it wrote.
 import dataclasses
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import sys
@@ -25,8 +26,12 @@ _PACKAGES = ("rmtgen", "torch", "torchvision", "timm", "h5py", "numpy", "scipy",
 
 @dataclass(frozen=True)
 class FileRecord:
-    """A file as it was: size in bytes, modification time in ns, and BLAKE2b-128 (of the listing,
-    for a folder).
+    """The record of a file, or of a folder.
+
+    Attributes:
+        size: Size in bytes.
+        mtime_ns: Time of the last modification, in ns.
+        blake2b: BLAKE2b-128 of the content; of the listing, for a folder.
     """
 
     size: int
@@ -48,9 +53,7 @@ class FileRecord:
         return cls(status.st_size, status.st_mtime_ns, durable.file_digest(path))
 
     def still_describes(self, path: Path) -> bool:
-        """Whether `path` is what it was. The content is read again only where size or time leave a
-        doubt.
-        """
+        """Whether `path` is what it was; the content is read again only where its time changed."""
         if not path.exists():
             return False
         if path.is_dir():
@@ -59,6 +62,10 @@ class FileRecord:
         if status.st_size != self.size:
             return False
         return status.st_mtime_ns == self.mtime_ns or durable.file_digest(path) == self.blake2b
+
+    def holds(self, path: Path) -> bool:
+        """Whether the bytes of a file are those recorded, whatever its time says."""
+        return path.stat().st_size == self.size and durable.file_digest(path) == self.blake2b
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,7 @@ class Manifest:
         inputs: files outside the run that were read, by role.
         upstream: for each stage read, the digest of its outputs.
         outputs: files written, by path relative to the run directory.
-        details: what else the stage wants to tell: indices, counts, checks.
+        details: What else the stage records: indices, counts, checks.
         seconds: wall time of the stage's work.
         provenance: versions, device, and when and from where the result came.
     """
@@ -92,6 +99,22 @@ class Manifest:
         """One digest for everything the stage wrote; what stages downstream record."""
         return durable.digest(
             durable.canonical_json({name: r.blake2b for name, r in self.outputs.items()}).encode()
+        )
+
+    def stale(self, folder: Path, upstream: Mapping[str, str]) -> StaleInputError | None:
+        """The error for a result that was made from other results than those there now.
+
+        Args:
+            folder: The directory of the result.
+            upstream: The digest of the outputs of each stage that is there now and was read.
+        """
+        changed = [name for name, now in upstream.items() if self.upstream.get(name) != now]
+        if not changed:
+            return None
+        return StaleInputError(
+            f"{folder}/{self.stage}.json must be made from the results that are there now: got"
+            f" other results of {', '.join(changed)}. It is not overwritten: delete it together"
+            f' with what it lists under "outputs", or move {folder} away, and run again.'
         )
 
     def write(self, folder: Path) -> None:
@@ -147,9 +170,21 @@ def provenance() -> dict[str, Any]:
     return {"python": sys.version.split()[0], "platform": platform.platform(), "versions": versions}
 
 
+def plain(value: Any) -> Any:
+    """`value` as JSON has it: a number that is not finite is null, a path is text."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (str, int)) else str(value)
+
+
 def _folder_record(folder: Path) -> FileRecord:
-    """What a listing shows, links followed, hidden entries left out. Content is not read, so a
-    folder of a million images stays cheap.
+    """The record of a folder's listing, links followed, hidden entries left out.
+
+    The content is not read, so that a folder of a million images stays cheap.
     """
     listing, total, newest = [], 0, 0
     for place, folders, names in os.walk(folder, followlinks=True):

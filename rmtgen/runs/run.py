@@ -1,24 +1,24 @@
-"""A run read back: what its stages left in its directory, by attributes, from that directory alone.
+"""A run read back from its directory: the results of its stages as attributes.
 
-Opening a run reads its manifests. Each attribute is read when it is first asked for, after its
-bytes were compared with what the manifest of its stage recorded, and kept. A half-finished run
-opens too: what it lacks is refused by name, with the command that makes it.
+Opening a run reads its manifests. An attribute is read on first access, after its bytes were
+compared with the checksum in the manifest of its stage, and kept. A half-finished run opens too;
+access to a missing result raises an error that names the command that makes it.
 
 Notation: N train and M test samples, p features, c outputs, r modes.
 """
 
 import io
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import Field, dataclass
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import h5py
 import numpy as np
 import pandas as pd
-from jaxtyping import Float64
 
 from rmtgen.errors import (
     CorruptInputError,
@@ -27,16 +27,15 @@ from rmtgen.errors import (
     UsageError,
     did_you_mean,
 )
+from rmtgen.linalg.spectrum import Spectra
 from rmtgen.runs.config import FIELDS, Config
+from rmtgen.runs.graph import RUN_STAGES, STAGES
 from rmtgen.runs.manifest import Manifest
-from rmtgen.runs.rundir import RUNS
+from rmtgen.runs.rundir import RUNS, stored_dim
 from rmtgen.store import durable
 from rmtgen.store.feature_store import FeatureStore
 from rmtgen.store.gram_store import GramStore
 from rmtgen.store.shards import JOURNAL
-
-STAGES = ("extract", "gram", "spectrum", "risk", "theory")
-"""The stages that leave something in a run's directory, in their order."""
 
 
 class TrainTest(NamedTuple):
@@ -46,65 +45,22 @@ class TrainTest(NamedTuple):
     test: np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
-class Eigensolve:
-    """One solved problem of a run: the Gram matrix K of n samples of the pool, with the targets Y
-    in its eigenvectors U.
-
-    Its samples are the first n of `numpy.random.default_rng([seed, trial]).permutation(N)`.
-
-    Attributes:
-        n: sample size.
-        trial: number of the random subset.
-        eigenvalues: of K, not divided by n, above the rank tolerance, descending; with an intercept
-            K and Y are centred.
-        coefficients: UᵀY.
-        null_energy: ‖Y − UUᵀY‖², summed over outputs.
-        residual: relative misfit of the eigensolve, accepted.
-        orthogonality: departure of U from orthonormality, accepted.
-        intercept: whether there is an unpenalised intercept.
-    """
-
-    n: int
-    trial: int
-    eigenvalues: Float64[np.ndarray, " r"]
-    coefficients: Float64[np.ndarray, "r c"]
-    null_energy: float
-    residual: float
-    orthogonality: float
-    intercept: bool
-
-    @property
-    def power(self) -> Float64[np.ndarray, " r"]:
-        """Squared coefficients, summed over outputs, in the order of the eigenvalues."""
-        return np.square(self.coefficients).sum(axis=1)
-
-
-class Spectra(dict[tuple[int, int], Eigensolve]):
-    """Every eigensolve of a run by (n, trial), in that order."""
-
-    @property
-    def largest(self) -> Eigensolve:
-        """That of the most samples, in the first trial."""
-        return self[max(self, key=lambda key: (key[0], -key[1]))]
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class Run:
     """A run's directory, from `load_run`.
 
     Attributes:
-        path: the directory.
-        stages: the manifest of each stage that is done: `seconds`, `provenance`, `details`,
-            `outputs` and more.
-        config: the fields of `rmtgen.runs.config.Config` that these have stored, as JSON has them:
-            those that can change their results.
+        path: The directory.
+        stages: The manifest of each finished stage: `seconds`, `provenance`, `details`, `outputs`
+            and more.
+        config: The fields of `rmtgen.runs.config.Config` that can change the results of these
+            stages, as JSON has them.
 
     Raises:
-        MissingInputError: on asking for another attribute: the stage that makes it is not done, or
-            its file is gone; with the command.
-        CorruptInputError: likewise: its file is not what the stage wrote.
-        StaleInputError: likewise: the stage was made from other results than those there now.
+        MissingInputError: On access to another attribute, where the stage that makes it is not
+            done, or where its file is gone; the message names the command.
+        CorruptInputError: On access, where its file is not what the stage wrote.
+        StaleInputError: On access, where the stage was made from other results than those there.
     """
 
     path: Path
@@ -117,7 +73,7 @@ class Run:
         return self.path.name
 
     def __repr__(self) -> str:
-        lacking = [stage for stage in STAGES if stage not in {*self.stages, *self.unneeded}]
+        lacking = [stage for stage in RUN_STAGES if stage not in {*self.stages, *self.unneeded}]
         seconds = sum(manifest.seconds for manifest in self.stages.values())
         return (
             f"Run({str(self.path)!r}: {self.config['train']} + {self.config['test']} images; done"
@@ -127,21 +83,18 @@ class Run:
 
     @cached_property
     def risk(self) -> pd.DataFrame:
-        """risk.csv: one row a size, trial and ridge. `rmtgen.runs.columns` describes its columns."""
+        """risk.csv: one row per size, trial and ridge; `rmtgen.runs.columns` describes it."""
         return self._table("risk", "risk.csv")
 
     @cached_property
     def curve(self) -> pd.DataFrame | None:
         """curve.csv: the learning curve dense in n; None for a run made before there was one."""
-        return (
-            self._table("risk", "curve.csv") if "curve.csv" in self._done("risk").outputs else None
-        )
+        there = "curve.csv" in self._done("risk").outputs
+        return self._table("risk", "curve.csv") if there else None
 
     @cached_property
     def theory(self) -> Mapping[str, pd.DataFrame]:
-        """The table of each analysis by its name, as `rmtgen.theory.study.Study` makes them;
-        `predictions` is theory.csv.
-        """
+        """The table of each analysis of `rmtgen.study`, by name; `predictions` is theory.csv."""
         with self._hdf5("theory", "theory.h5") as file:
             return {
                 name: pd.DataFrame({key: _column(group[key]) for key in group})
@@ -150,16 +103,16 @@ class Run:
 
     @cached_property
     def spectrum(self) -> Spectra:
-        """Every eigensolve: `run.spectrum[n, trial]`, and `run.spectrum.largest`."""
+        """Every spectrum: `run.spectrum[n, trial]`, and `run.spectrum.largest`.
+
+        Its samples are the first n of `numpy.random.default_rng([seed, trial]).permutation(N)`.
+        """
         with self._hdf5("spectrum", "spectrum.h5") as file:
-            solves = sorted(_eigensolves(file), key=lambda solve: (solve.n, solve.trial))
-        return Spectra({(solve.n, solve.trial): solve for solve in solves})
+            return Spectra.load(file)
 
     @cached_property
     def gram(self) -> GramStore | None:
-        """The Gram matrix, to be read in whole or in part; None where features were solved from and
-        none was made.
-        """
+        """The Gram matrix, to be read in whole or in part; None where none was needed."""
         if "gram" in self.unneeded:
             return None
         self._check_store("gram", "gram")
@@ -188,10 +141,8 @@ class Run:
 
     @cached_property
     def targets(self) -> TrainTest:
-        """The labels as the regression's targets, (N, c) and (M, c), float64; before centring,
-        where there is an intercept.
-        """
-        # here, because it imports torch, which takes seconds and which nothing else of a run needs
+        """The encoded labels, (N, c) and (M, c), float64; an intercept does not centre them."""
+        # here, because it imports torch, which takes seconds and which no other attribute needs
         from rmtgen.ridge.targets import encode_targets
 
         if "targets" not in self.config:  # stored by the stages that solve
@@ -204,11 +155,15 @@ class Run:
 
     @property
     def unneeded(self) -> tuple[str, ...]:
-        """Stages that are not done because nothing reads them."""
-        return (
-            ("gram",)
-            if "gram" not in self.stages and self.config.get("solve_from") == "features"
-            else ()
+        """Stages that are not done because no stage reads their result."""
+        if "solve_from" not in self.config:  # stored by the stages that solve
+            return ()
+        stored, extracted = SimpleNamespace(**self.config), self.stages.get("extract")
+        dim = stored_dim(extracted) if extracted else None
+        return tuple(
+            stage
+            for stage in RUN_STAGES
+            if stage not in self.stages and not STAGES[stage].needed(stored, dim)
         )
 
     @cached_property
@@ -217,8 +172,10 @@ class Run:
         return FeatureStore.open(self.path)
 
     def command(self, stage: str) -> str:
-        """What to type to make a stage of this run: the stored settings that are no defaults; in
-        words, which are not stored yet.
+        """The command that makes a stage of this run.
+
+        It holds the stored settings that differ from the defaults; those that no stage has stored
+        yet are named after it.
         """
         return _command(self, stage)
 
@@ -229,22 +186,17 @@ class Run:
                 f"stage {stage} is not done for this run: no {self.path}/{stage}.json. Run"
                 f" {_command(self, stage)}."
             )
-        there = {
+        upstream = {
             name: self.stages[name].outputs_digest
             for name in manifest.upstream
             if name in self.stages
         }
-        changed = [name for name, digest in there.items() if digest != manifest.upstream[name]]
-        if changed:
-            raise StaleInputError(
-                f"{self.path}/{stage}.json was made from other results of {' and '.join(changed)}"
-                " than those there now. Delete it together "
-                f'with what it lists under "outputs", and run {_command(self, stage)}.'
-            )
+        if stale := manifest.stale(self.path, upstream):
+            raise stale
         return manifest
 
     def _verified(self, stage: str, name: str) -> bytes:
-        """The bytes of a file, once they are known to be those that its stage wrote."""
+        """The bytes of a file, after their checksum was compared with the manifest."""
         path, record = self.path / name, self._done(stage).outputs.get(name)
         if record is None:
             raise CorruptInputError(
@@ -255,14 +207,8 @@ class Run:
             raise MissingInputError(
                 f"{path} is gone. Run {_command(self, stage)}: it makes just that again."
             )
-        content = path.read_bytes()
-        if durable.digest(content) != record.blake2b:
-            raise CorruptInputError(
-                f"{path} is not what stage {stage} wrote: expected {record.size} bytes with BLAKE2b"
-                f" {record.blake2b}, got {len(content)} bytes with {durable.digest(content)}."
-                f" Delete it and run {_command(self, stage)}."
-            )
-        return content
+        remedy = f"Delete it and run {_command(self, stage)}."
+        return durable.read_verified(path, record.size, record.blake2b, remedy)
 
     def _table(self, stage: str, name: str) -> pd.DataFrame:
         return pd.read_csv(io.BytesIO(self._verified(stage, name)))
@@ -271,9 +217,7 @@ class Run:
         return h5py.File(io.BytesIO(self._verified(stage, name)), "r")
 
     def _check_store(self, stage: str, store: str) -> None:
-        """Compare a store's view and its journal; the journal has the digests that the store
-        compares each shard with as it reads.
-        """
+        """Verify a store's view and its journal; the store verifies each shard as it reads."""
         for name in (f"{store}.h5", f"{store}/{JOURNAL}"):
             self._verified(stage, name)
 
@@ -296,16 +240,17 @@ def load_run(path: str | Path) -> Run:
             than each other.
     """
     folder = _existing(path)
-    stages = {stage: manifest for stage in STAGES if (manifest := Manifest.read(folder, stage))}
+    stages = {stage: manifest for stage in RUN_STAGES if (manifest := Manifest.read(folder, stage))}
     if not stages:
         runs = [found.parent.name for found in folder.glob("*/extract.json")]
         inside = (
             f" There are runs in it. {did_you_mean('', runs)}"
             if runs
-            else " Runs are made by `make all`."
+            else " Runs are made by `rmtgen run`."
         )
         raise MissingInputError(
-            f"no run at {folder}: expected {'.json, '.join(STAGES)}.json, or one of them.{inside}"
+            f"no run at {folder}: expected {'.json, '.join(RUN_STAGES)}.json, or one of"
+            f" them.{inside}"
         )
     config: dict[str, object] = {}
     for stage, manifest in stages.items():
@@ -337,12 +282,12 @@ def _existing(path: str | Path) -> Path:
             f"path must be that of a run's directory: got {str(path)[:200]!r} ({reason})."
         ) from None
     runs = [found.parent.name for found in folder.parent.glob("*/extract.json")]
-    near = did_you_mean(folder.name, runs) if runs else "Runs are made by `make all`."
+    near = did_you_mean(folder.name, runs) if runs else "Runs are made by `rmtgen run`."
     raise MissingInputError(f"no run at {folder}: no such directory. {near}")
 
 
 def _is_sound(stage: str, manifest: Manifest) -> bool:
-    """Whether a manifest's parts are of their types and its settings those that it was hashed with."""
+    """Whether the parts of a manifest have their types, and its settings the hash it states."""
     parts = (manifest.spec, manifest.upstream, manifest.details, manifest.provenance)
     if not all(isinstance(part, dict) for part in parts) or not isinstance(
         manifest.seconds, (int, float)
@@ -360,43 +305,23 @@ def _column(dataset: h5py.Dataset) -> np.ndarray:
     return dataset.asstr("utf-8")[()] if dataset.dtype.kind == "S" else dataset[()]
 
 
-def _eigensolves(file: h5py.File) -> Iterator[Eigensolve]:
-    """The groups of spectrum.h5, `nNNNNNNNN-tTTT` each."""
-    for name, group in file.items():
-        values = {key: group[key][()] for key in group}
-        scalars = {key: value.item() for key, value in values.items() if value.ndim == 0}
-        yield Eigensolve(trial=int(name.partition("-t")[2]), **values | scalars)
-
-
 def _command(run: Run, stage: str) -> str:
-    """The command that makes a stage of a run: its stored settings but for defaults, and which of
-    them nothing has stored yet.
-    """
+    """The command that makes a stage of a run: see `Run.command`."""
     values = {name: value for name, value in run.config.items() if name in FIELDS}
-    if (
-        run.path.parent.name == RUNS
-        and run.path.parent.parent != Path(FIELDS["output"].default).resolve()
-    ):
+    default = Path(FIELDS["output"].default).resolve()
+    if run.path.parent.name == RUNS and run.path.parent.parent != default:
         values["output"] = run.path.parent.parent
-    words = {
-        name: _word(value)
-        for name, value in values.items()
-        if _word(value) != _word(FIELDS[name].default)
-    }
-    command = shlex.join(
-        ["make", stage, *(f"{name.upper()}={word}" for name, word in words.items())]
-    )
-    unknown = (
-        []
-        if _is_whole(run)
-        else [name for name, field in FIELDS.items() if _is_unknown(run, field)]
-    )
-    said = f" with what was set of {', '.join(unknown)}, which is not stored yet" if unknown else ""
-    return f"`{command.replace('$', '$$')}`{said}"  # make expands a single $
+    words = {name: _word(value) for name, value in values.items()}
+    given = [f"{key}={word}" for key, word in words.items() if word != _word(FIELDS[key].default)]
+    command = shlex.join(["rmtgen", "run", "--stage", stage, *given])
+    unknown = [name for name, field in FIELDS.items() if _is_unknown(run, field)]
+    if _is_whole(run) or not unknown:
+        return f"`{command}`"
+    return f"`{command}` with what was set of {', '.join(unknown)}, which is not stored yet"
 
 
 def _word(value: object) -> str:
-    """A field's value as a make variable takes it."""
+    """A field's value as the command line takes it."""
     if isinstance(value, (list, tuple)):
         return ",".join(str(item) for item in value)
     return "none" if value is None else str(value)

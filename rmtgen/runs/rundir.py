@@ -1,5 +1,8 @@
-"""The directory of one run: who may write to it, which stages are done, and what can be taken over
-from other runs.
+"""The directory that holds the results of stages: who may write to it, and which are whole.
+
+`ResultDir.state` is the one place that decides whether the result of a stage is absent, whole,
+damaged, or made from something else. `RunDir` is the directory of one run, `ReportDir` that of a
+report over several runs.
 """
 
 import contextlib
@@ -7,201 +10,371 @@ import dataclasses
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from rmtgen.errors import BusyError, CorruptInputError, MissingInputError, StaleInputError
+from rmtgen.errors import (
+    BusyError,
+    CorruptInputError,
+    MissingInputError,
+    RmtgenError,
+    StaleInputError,
+)
 from rmtgen.runs.config import Config
-from rmtgen.runs.inputs import sources
+from rmtgen.runs.graph import STAGES
 from rmtgen.runs.manifest import FileRecord, Manifest
 from rmtgen.store import durable
 
 RUNS = "runs"
+REPORTS = "reports"
+LOCK = ".lock"
+
 _held: set[int] = set()  # descriptors of the locks of this process
 
 
-def _let_go() -> None:
-    """Close the copies of the locks that a forked child inherits: a worker that outlives a killed
-    stage would go on holding its run.
+def _close_inherited_locks() -> None:
+    """Close the copies of the locks in a forked child.
+
+    A worker that outlives a killed stage would go on holding its run.
     """
     while _held:
         os.close(_held.pop())
 
 
-os.register_at_fork(after_in_child=_let_go)
+os.register_at_fork(after_in_child=_close_inherited_locks)
 
 
-class RunDir:
-    """`OUTPUT/runs/<run name>/`, where the stages of one `Config` leave their results.
+@dataclass(frozen=True)
+class State:
+    """The state of one stage's result; absent or incomplete where both attributes are None.
 
     Attributes:
-        config: the configuration.
-        path: the directory.
+        manifest: The manifest of a whole result.
+        problem: The reason why the result that is there must not be used.
+    """
+
+    manifest: Manifest | None = None
+    problem: RmtgenError | None = None
+
+
+class ResultDir(ABC):
+    """A directory that stages leave results in.
+
+    Attributes:
+        path: The directory.
+    """
+
+    path: Path
+
+    @abstractmethod
+    def spec(self, stage: str) -> dict[str, Any]:
+        """The settings that can change the stage's result, as the manifest records them."""
+
+    @abstractmethod
+    def spec_hash(self, stage: str) -> str:
+        """The hash of all settings that can change the stage's result."""
+
+    @abstractmethod
+    def upstream(self, stage: str) -> dict[str, str]:
+        """The digest of the outputs of each finished stage that the stage reads."""
+
+    @abstractmethod
+    def needs(self, stage: str) -> bool:
+        """Whether any stage reads the stage's result."""
+
+    @abstractmethod
+    def require_upstream(self, stage: str) -> None:
+        """Raise `MissingInputError` where a stage that the stage reads is not done."""
+
+    def done(self, stage: str) -> Manifest | None:
+        """The manifest of the stage if its result is whole and up to date, else None.
+
+        Raises:
+            StaleInputError: The result was made from other inputs, or by another version.
+            CorruptInputError: A file of the result has changed, or the manifest is unreadable.
+        """
+        state = self.state(stage)
+        if state.problem:
+            raise state.problem
+        return state.manifest
+
+    def state(self, stage: str) -> State:
+        """The state of the stage's result in this directory.
+
+        Raises:
+            StaleInputError: The manifest has the format of another version.
+            CorruptInputError: The manifest is unreadable.
+        """
+        return self._state_in(self.path, stage)
+
+    def _state_in(self, folder: Path, stage: str) -> State:
+        """The state of a result in `folder`, if it were to stand in this directory."""
+        manifest = Manifest.read(folder, stage)
+        if manifest is None:
+            return State()
+        problem = (
+            self._other_settings(folder, manifest)
+            or self._changed_input(folder, manifest)
+            or damaged_output(folder, manifest, FileRecord.still_describes)
+        )
+        if problem:
+            return State(problem=problem)
+        if not all((folder / name).exists() for name in manifest.outputs):
+            return State()
+        problem = manifest.stale(folder, self.upstream(stage))
+        return State(problem=problem) if problem else State(manifest)
+
+    def _other_settings(self, folder: Path, manifest: Manifest) -> StaleInputError | None:
+        expected = self.spec_hash(manifest.stage)
+        if manifest.spec_hash == expected:
+            return None
+        return StaleInputError(
+            f"{folder}/{manifest.stage}.json must be of these settings: expected hash"
+            f" {expected[:8]}, got {manifest.spec_hash[:8]}. It is not overwritten: move"
+            f" {folder} away and run again."
+        )
+
+    def _changed_input(self, _folder: Path, _manifest: Manifest) -> StaleInputError | None:
+        """The error that an input of the result deserves which is another file now."""
+        return None
+
+    def lock(self) -> contextlib.AbstractContextManager[None]:
+        """Hold the directory against other processes: see `locked`."""
+        return locked(self.path)
+
+    def reuse(self, _stage: str) -> Manifest | None:
+        """Take over the stage's result from another directory, where there is an equal one."""
+        return None
+
+    def finish(self, manifest: Manifest, outputs: Sequence[Path]) -> Manifest:
+        """Record outputs and upstream digests, and write the manifest: the stage is done."""
+        whole = dataclasses.replace(
+            manifest,
+            outputs={str(path.relative_to(self.path)): FileRecord.of(path) for path in outputs},
+            upstream=self.upstream(manifest.stage),
+        )
+        whole.write(self.path)
+        return whole
+
+
+class RunDir(ResultDir):
+    """`OUTPUT/runs/NAME/`, where the stages of one `Config` leave their results.
+
+    Attributes:
+        config: The configuration.
+        path: The directory.
     """
 
     def __init__(self, config: Config):
         self.config = config
         self.path = Path(config.output) / RUNS / config.run_name
 
-    def lock(self) -> contextlib.AbstractContextManager[None]:
-        """Hold the run's directory: see `locked`."""
-        return locked(self.path)
+    @property
+    def feature_dim(self) -> int | None:
+        """Dimension p of the stored features; None before stage `extract` is done."""
+        manifest = Manifest.read(self.path, "extract")
+        return stored_dim(manifest) if manifest else None
 
-    def done(self, stage: str) -> Manifest | None:
-        """The manifest of a stage if its result is whole and made from what is there now, else
-        None.
+    def needs(self, stage: str) -> bool:
+        """Whether any stage reads the stage's result."""
+        return STAGES[stage].needed(self.config, self.feature_dim)
+
+    def spec(self, stage: str) -> dict[str, Any]:
+        """The fields that can change the stage's result."""
+        return self.config.stage_fields(stage)
+
+    def spec_hash(self, stage: str) -> str:
+        """The hash of all fields that can change the stage's result."""
+        return self.config.stage_hash(stage)
+
+    def upstream(self, stage: str) -> dict[str, str]:
+        """The digest of the outputs of each finished stage that the stage reads."""
+        reads = STAGES[stage].reads(self.config)
+        manifests = {name: Manifest.read(self.path, name) for name in reads}
+        return {name: manifest.outputs_digest for name, manifest in manifests.items() if manifest}
+
+    def require_upstream(self, stage: str) -> None:
+        """Check that the stages that `stage` reads are done.
 
         Raises:
-            StaleInputError: a file it was made from has changed since; or it was written by another
-                version.
-            CorruptInputError: a file it wrote has changed since, or the manifest is unreadable.
+            MissingInputError: One is not.
         """
-        manifest = Manifest.read(self.path, stage)
-        if manifest is None:
-            return None
-        if manifest.spec_hash != self.config.stage_hash(stage):
-            raise StaleInputError(
-                f"{self.path}/{stage}.json was made for other settings (hash"
-                f" {manifest.spec_hash[:8]}, expected {self.config.stage_hash(stage)[:8]}). It is"
-                f" not overwritten: move {self.path} away and run again."
-            )
-        self._refuse_changed_inputs(manifest)
-        if not self._outputs_are_whole(manifest):
-            return None
-        if self._upstream(stage) != manifest.upstream:
-            raise StaleInputError(
-                f"{self.path}/{stage}.json was made from other results of"
-                f" {', '.join(self.config.reads(stage))} than those there now. It is not"
-                ' overwritten: delete it together with what it lists under "outputs", or move'
-                f" {self.path} away, and run again."
-            )
-        return manifest
-
-    def basis(self, stage: str, sources: Mapping[str, str] | None = None) -> str:
-        """A digest of all that a stage's result is made from: its fields, upstream outputs, and
-        digests of outside `sources`.
-        """
-        made_from = [self.config.stage_hash(stage), self._upstream(stage), dict(sources or {})]
-        return durable.digest(durable.canonical_json(made_from).encode())
+        for name in STAGES[stage].reads(self.config):
+            if self.needs(name):
+                self.require(name)
 
     def require(self, stage: str) -> Manifest:
         """The manifest of a finished stage.
 
         Raises:
-            MissingInputError: the stage is not done; says which target makes it.
+            MissingInputError: The stage is not done; the message names the command that makes it.
         """
         manifest = self.done(stage)
         if manifest is None:
             raise MissingInputError(
                 f"stage {stage} is not done for {self.config.run_name}: no"
-                f" {self.path}/{stage}.json. Run `make {stage}` with the same settings, or `make"
-                " all`."
+                f" {self.path}/{stage}.json. Run `rmtgen run --stage {stage}` with the same"
+                " settings."
             )
         return manifest
 
-    def finish(self, manifest: Manifest, outputs: list[Path]) -> Manifest:
-        """Record the outputs and upstream digests, and write the manifest: from here on the stage
-        is done.
-        """
-        whole = dataclasses.replace(
-            manifest,
-            outputs={str(path.relative_to(self.path)): FileRecord.of(path) for path in outputs},
-            upstream=self._upstream(manifest.stage),
-        )
-        whole.write(self.path)
-        return whole
+    def fingerprint(self, stage: str, inputs: Mapping[str, str] | None = None) -> str:
+        """A digest of all that a stage's result is made from.
 
-    def adopt(self, stage: str) -> Manifest | None:
-        """Take over a stage's result from another run that made it with the same settings and from
-        the same inputs.
+        Args:
+            stage: The stage.
+            inputs: Digests of files outside the run, by role.
 
-        Files are linked, not copied, where the file system allows: a change of the ridge grid costs
-        no second set of features.
+        Returns:
+            BLAKE2b-128 of the settings, the outputs of the stages read, and `inputs`.
         """
-        for folder in sorted((Path(self.config.output) / RUNS).glob(f"*/{stage}.json")):
-            donor = folder.parent
-            manifest = self._acceptable(donor, stage)
+        made_from = [self.spec_hash(stage), self.upstream(stage), dict(inputs or {})]
+        return durable.digest(durable.canonical_json(made_from).encode())
+
+    def reuse(self, stage: str) -> Manifest | None:
+        """Take over a stage's result from another run with the same settings and inputs.
+
+        Files are linked, not copied, where the file system allows: a change of the ridge grid
+        costs no second set of features.
+        """
+        for found in sorted((Path(self.config.output) / RUNS).glob(f"*/{stage}.json")):
+            donor = found.parent
+            manifest = self._reusable(donor, stage)
             if manifest is None:
                 continue
             for name in manifest.outputs:
                 durable.make_folder((self.path / name).parent)
                 durable.link_or_copy(donor / name, self.path / name)
-            taken = {
-                **manifest.provenance,
-                "taken_from": donor.name,
-                "taken": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            }
-            adopted = dataclasses.replace(manifest, provenance=taken)
-            adopted.write(self.path)
-            return adopted
+            origin = {"taken_from": donor.name, "taken": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+            reused = dataclasses.replace(manifest, provenance={**manifest.provenance, **origin})
+            reused.write(self.path)
+            return reused
         return None
 
-    def _acceptable(self, donor: Path, stage: str) -> Manifest | None:
-        """The donor's manifest, if its result could stand here as it is. A broken donor is passed
-        over: it is not ours to judge.
-        """
+    def _reusable(self, donor: Path, stage: str) -> Manifest | None:
+        """The donor's manifest, if its result could stand here; a broken donor is passed over."""
+        if donor == self.path:
+            return None
         try:
-            manifest = Manifest.read(donor, stage)
-            if (
-                donor == self.path
-                or manifest is None
-                or manifest.spec_hash != self.config.stage_hash(stage)
-            ):
-                return None
-            self._refuse_changed_inputs(manifest)
-            whole = all(
-                (donor / name).exists() and record.still_describes(donor / name)
-                for name, record in manifest.outputs.items()
-            )
+            return self._state_in(donor, stage).manifest
         except (StaleInputError, CorruptInputError, MissingInputError):
             return None
-        return manifest if whole and manifest.upstream == self._upstream(stage) else None
 
-    def _upstream(self, stage: str) -> dict[str, str]:
-        manifests = {name: Manifest.read(self.path, name) for name in self.config.reads(stage)}
-        return {name: manifest.outputs_digest for name, manifest in manifests.items() if manifest}
-
-    def _refuse_changed_inputs(self, manifest: Manifest) -> None:
-        """Refuse a result whose sources, as they would be found now, are others. One that is gone
-        contradicts nothing.
-        """
+    def _changed_input(self, folder: Path, manifest: Manifest) -> StaleInputError | None:
+        """The error for an input file that is another one now; a missing one is none."""
         if manifest.stage != "extract":
-            return
-        for role, path in sources(self.config).items():
+            return None
+        # here, because it imports NumPy and Pillow, which `--help` and a report do without
+        from rmtgen.runs.inputs import local_inputs
+
+        for role, path in local_inputs(self.config).items():
             record = manifest.inputs.get(role)
             if record is None or not record.still_describes(path):
-                raise StaleInputError(
-                    f"{path} ({role}) is not what {self.path}/{manifest.stage}.json was made from."
-                    f" Put that back, or move {self.path} away to compute from what is there now."
+                return StaleInputError(
+                    f"{path} ({role}) is not what {folder}/{manifest.stage}.json was made from."
+                    f" Put that back, or move {folder} away to compute from what is there now."
                 )
+        return None
 
-    def _outputs_are_whole(self, manifest: Manifest) -> bool:
-        for name, record in manifest.outputs.items():
-            path = self.path / name
-            if not path.exists():
-                return False
-            if not record.still_describes(path):
-                raise CorruptInputError(
-                    f"{path} is not what stage {manifest.stage} wrote: expected {record.size} bytes"
-                    f" with BLAKE2b {record.blake2b}, got {path.stat().st_size} bytes with"
-                    f" {durable.file_digest(path)}. Delete it and run `make {manifest.stage}`"
-                    " again."
-                )
+
+class ReportDir(ResultDir):
+    """`OUTPUT/reports/NAME/`, where a report over several runs is left.
+
+    Attributes:
+        runs: Directories of the finished runs that are reported.
+        path: The directory of the report.
+        title: Heading of the report.
+        omitted: Runs that are only named, with the reason.
+    """
+
+    def __init__(
+        self,
+        runs: Sequence[RunDir | Path],
+        path: Path,
+        title: str,
+        omitted: Mapping[str, str] | None = None,
+    ):
+        self.runs = [run.path if isinstance(run, RunDir) else run for run in runs]
+        self.path, self.title, self.omitted = path, title, dict(omitted or {})
+        self._configured = [run for run in runs if isinstance(run, RunDir)]
+
+    def needs(self, stage: str) -> bool:
+        """A report is always needed."""
         return True
+
+    def spec(self, stage: str) -> dict[str, Any]:
+        """The title; what is reported is upstream."""
+        return {"title": self.title}
+
+    def spec_hash(self, stage: str) -> str:
+        """The hash of the title and of what is reported: other results make another report."""
+        made_from = [self.title, self.upstream(stage), self.omitted]
+        return durable.digest(durable.canonical_json(made_from).encode())
+
+    def upstream(self, stage: str) -> dict[str, str]:
+        """The digest of the outputs of each stage of each run, or `missing`."""
+        return {
+            f"{run.name}/{name}": manifest.outputs_digest if manifest else "missing"
+            for run in self.runs
+            for name in STAGES[stage].reads(Config())
+            for manifest in [Manifest.read(run, name)]
+        }
+
+    def require_upstream(self, stage: str) -> None:
+        """Check that all that is reported of the configured runs is done.
+
+        Raises:
+            MissingInputError: A stage of a run is not.
+        """
+        for run in self._configured:
+            for name in STAGES[stage].reads(run.config):
+                run.require(name)
+
+    def state(self, stage: str) -> State:
+        """The state of the report; one of other results, or a damaged one, counts as absent."""
+        state = super().state(stage)
+        return State() if state.problem else state
+
+
+def stored_dim(extracted: Manifest) -> int:
+    """Dimension p of the features that stage `extract` stored, or of the sketch in their place."""
+    return extracted.spec.get("projection") or extracted.details["feature_dim"]
+
+
+def damaged_output(
+    folder: Path, manifest: Manifest, holds: Callable[[FileRecord, Path], bool]
+) -> CorruptInputError | None:
+    """The error for the first output that is there and is not what the stage wrote.
+
+    Args:
+        folder: The directory of the result.
+        manifest: Its manifest.
+        holds: The check of one file, a function of its record and its path.
+    """
+    remedy = f"Delete it and run `rmtgen run --stage {manifest.stage}` again."
+    for name, record in manifest.outputs.items():
+        path = folder / name
+        if path.exists() and not holds(record, path):
+            return durable.altered(path, record.size, record.blake2b, remedy)
+    return None
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a directory against other processes, made if absent. The lock goes with the process,
-    however that ends.
+    """Hold a directory against other processes; it is made if absent.
+
+    The lock goes with the process, however that ends.
 
     Raises:
-        BusyError: another process holds it.
-        StorageError: the directory cannot be made or written.
+        BusyError: Another process holds it.
+        StorageError: The directory cannot be made or written.
     """
     durable.make_folder(folder)
-    with durable.storage_errors(folder / ".lock"):
-        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    with durable.storage_errors(folder / LOCK):
+        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         _held.add(handle)
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,155 +1,176 @@
-"""What every stage does around its work: flags, the cache, the lock, the manifest, what comes next,
-exit codes.
+"""What happens around the work of every stage: the cache, the lock, the manifest, the progress bar.
+
+A stage is a module of this package with `work(job) -> Result`, and with `cost` for the plan. Its
+module is imported only when there is something to do, so that a cached run loads no torch.
 """
 
-import argparse
-import contextlib
-import io
-import os
-import re
-import shlex
+import importlib
 import shutil
-import sys
 import time
-import warnings
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from rmtgen.cli.terminal import Failure, Outcome, Transcript, note, open_bar, progress
-from rmtgen.errors import (
-    EXIT_INTERRUPTED,
-    NumericalError,
-    RmtgenError,
-    RmtgenWarning,
-    UsageError,
-    did_you_mean,
-)
-from rmtgen.runs.config import FIELDS, Config, Experiment, load_experiment
+from rmtgen.runs.config import Config, Experiment
+from rmtgen.runs.graph import STAGES
+from rmtgen.runs.manifest import FileRecord, Manifest, provenance
+from rmtgen.runs.rundir import REPORTS, ReportDir, ResultDir, RunDir
+from rmtgen.stages.progress import open_bar
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from rmtgen.runs.manifest import FileRecord, Manifest
-    from rmtgen.runs.rundir import RunDir
     from rmtgen.store.shards import ShardSet
 
 T = TypeVar("T")
 
-STAGES = ("extract", "gram", "spectrum", "risk", "theory", "report")
-"""In the order they run in."""
-MOST_LISTED = 16
-"""Longest list that is told from a manifest; those of every image stay there."""
-USAGE = "python -m pipelines.STAGE [--config FILE] [FIELD=VALUE ...] [--json]"
-EXIT_CODES = (
-    "exit codes: 0 done, 2 usage, 3 missing or corrupt input, 4 numerical failure, 130 interrupted"
-)
+LONGEST_LIST = 16
+"""Length of the longest list of a manifest's details that an outcome repeats."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a stage's work hands back: the files it wrote, what to note in the manifest, and one
-    line for the user.
+    """What the work of a stage returns.
+
+    Attributes:
+        outputs: Files that it wrote.
+        headline: One line for the user.
+        details: What the manifest records besides.
+        inputs: Files outside the run that it read, by role.
     """
 
-    outputs: list[Path]
+    outputs: Sequence[Path]
     headline: str
     details: Mapping[str, Any] = field(default_factory=dict)
-    inputs: Mapping[str, "FileRecord"] = field(default_factory=dict)
+    inputs: Mapping[str, FileRecord] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one stage in one directory.
+
+    Attributes:
+        stage: Name of the stage.
+        name: Name of the run or of the report.
+        path: Its directory.
+        status: `computed`, `cached`, `reused` (taken from another run), `not needed` or `planned`.
+        seconds: Seconds that the result took to compute, whenever that was; the predicted ones of
+            a plan; None where nothing was computed.
+        headline: One line on what was done.
+        details: What the manifest records besides.
+        outputs: Files of the result.
+    """
+
+    stage: str
+    name: str
+    path: Path
+    status: str
+    seconds: float | None = None
+    headline: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+    outputs: Sequence[Path] = ()
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a stage's work is given: its run, and a way to show progress."""
+    """What the work of a stage is given: its directory, and a way to show progress."""
 
     stage: str
-    run: "RunDir"
+    directory: ResultDir
     bar: "tqdm"
 
     @property
+    def run(self) -> RunDir:
+        """The directory, of a stage that works on one run."""
+        if not isinstance(self.directory, RunDir):
+            raise TypeError(f"stage {self.stage} works on several runs")
+        return self.directory
+
+    @property
     def config(self) -> Config:
-        """The run's configuration."""
+        """The configuration of the run."""
         return self.run.config
 
     @property
     def folder(self) -> Path:
-        """The run's directory."""
-        return self.run.path
+        """The directory's path."""
+        return self.directory.path
 
     def parts(self) -> "ShardSet":
-        """Where the stage keeps what it has finished until all of it can be gathered; removed when
-        the stage is done.
-        """
+        """The finished parts of the stage's work; they are removed when the stage is done."""
         from rmtgen.store.shards import ShardSet
 
-        return ShardSet(self.folder / f"{self.stage}.parts", self.run.basis(self.stage))
+        return ShardSet(self.folder / f"{self.stage}.parts", self.run.fingerprint(self.stage))
 
-    def progress(self, items: Iterable[T], total: int, unit: str, done: int = 0) -> Iterable[T]:
-        """`items`, with a bar on stderr that is shown only on a terminal; `done` of the `total`
-        were there before.
-        """
-        return progress(self.bar, items, total, unit, done)
-
-
-def run_stage(
-    stage: str,
-    description: str | None,
-    work: Callable[[Job], Result],
-    arguments: Sequence[str] | None = None,
-) -> int:
-    """Run one stage for every run of the experiment that the command line describes; the exit code."""
-
-    def run_all(words: Sequence[str], transcript: Transcript) -> None:
-        experiment = parse_experiment(description, words)
-        from rmtgen.runs.rundir import RunDir  # after --help, which needs no NumPy
-
-        transcript.align(config.run_name for config in experiment.runs)
-        for config in experiment.runs:
-            transcript.add(_run_one(stage, RunDir(config), work))
-        transcript.next_command = next_command(_following(stage, experiment), words)
-
-    return run_command(stage, run_all, arguments)
+    def progress(self, items: Iterable[T], total: int, unit: str, done: int = 0) -> Iterator[T]:
+        """Pass `items` on, and move the bar; `done` of the `total` were there before."""
+        self.bar.bar_format, self.bar.unit, self.bar.initial = None, unit, done
+        self.bar.reset(total)
+        self.bar.n = self.bar.last_print_n = done
+        self.bar.refresh()
+        for item in items:
+            yield item
+            self.bar.update()
 
 
-def _following(stage: str, experiment: Experiment) -> str:
-    """The stage after this one that any run needs."""
-    later = STAGES[STAGES.index(stage) + 1 :]
-    return next(name for name in later if any(config.needs(name) for config in experiment.runs))
+def directories(stage: str, experiment: Experiment) -> list[ResultDir]:
+    """The directories of an experiment that a stage works in: one per run, or one for all runs."""
+    runs = [RunDir(config) for config in experiment.runs]
+    if not STAGES[stage].joint:
+        return list(runs)
+    folder = Path(experiment.runs[0].output) / REPORTS / experiment.report_name
+    return [ReportDir(runs, folder, experiment.name)]
 
 
-def _run_one(stage: str, run: "RunDir", work: Callable[[Job], Result]) -> Outcome:
-    name = run.config.run_name
-    if not run.config.needs(stage):
-        return Outcome(name, run.path, "not needed", headline="not needed for features")
-    for upstream in run.config.reads(stage):
-        run.require(upstream)
-    if manifest := run.done(stage):
-        return _outcome(run, manifest, "cached")
-    with run.lock():
-        if manifest := run.done(
-            stage
-        ):  # another process may have finished it while the lock was sought
-            return _outcome(run, manifest, "cached")
-        if manifest := run.adopt(stage):
-            return _outcome(
-                run, manifest, "adopted", f"taken from {manifest.provenance['taken_from']}"
-            )
-        return _compute(stage, run, work)
+def run_stage(stage: str, directory: ResultDir) -> Outcome:
+    """Bring the result of one stage in one directory up to date.
+
+    Args:
+        stage: Name of the stage.
+        directory: Where its result belongs.
+
+    Returns:
+        What became of it.
+
+    Raises:
+        MissingInputError: A stage that it reads is not done.
+        StaleInputError, CorruptInputError: A result that is there must not be used.
+        BusyError: Another process holds the directory.
+    """
+    if not directory.needs(stage):
+        return _unneeded(stage, directory)
+    directory.require_upstream(stage)
+    if manifest := directory.done(stage):
+        return _outcome(directory, manifest, "cached")
+    with directory.lock():
+        # another process may have finished it while the lock was sought
+        if manifest := directory.done(stage):
+            return _outcome(directory, manifest, "cached")
+        if manifest := directory.reuse(stage):
+            origin = manifest.provenance["taken_from"]
+            return _outcome(directory, manifest, "reused", f"taken from {origin}")
+        return _compute(stage, directory)
 
 
-def _compute(stage: str, run: "RunDir", work: Callable[[Job], Result]) -> Outcome:
-    from rmtgen.runs.manifest import Manifest, provenance
+def _unneeded(stage: str, directory: ResultDir) -> Outcome:
+    """The outcome of a stage whose result no stage reads; one made earlier stays."""
+    if manifest := directory.state(stage).manifest:
+        return _outcome(directory, manifest, "cached")
+    said = "not needed: the later stages read the features"
+    return Outcome(stage, directory.path.name, directory.path, "not needed", headline=said)
 
-    config, started = run.config, time.perf_counter()
-    with open_bar(stage, config.run_name) as bar:
-        result = work(Job(stage, run, bar))
-    manifest = run.finish(
+
+def _compute(stage: str, directory: ResultDir) -> Outcome:
+    started = time.perf_counter()
+    work = importlib.import_module(f"rmtgen.stages.{stage}").work
+    with open_bar(stage, directory.path.name) as bar:
+        result = work(Job(stage, directory, bar))
+    manifest = directory.finish(
         Manifest(
             stage=stage,
-            spec=config.stage_fields(stage),
-            spec_hash=config.stage_hash(stage),
+            spec=directory.spec(stage),
+            spec_hash=directory.spec_hash(stage),
             inputs=result.inputs,
             upstream={},
             outputs={},
@@ -159,222 +180,24 @@ def _compute(stage: str, run: "RunDir", work: Callable[[Job], Result]) -> Outcom
         ),
         result.outputs,
     )
-    shutil.rmtree(run.path / f"{stage}.parts", ignore_errors=True)
-    return _outcome(run, manifest, "computed", result.headline)
+    shutil.rmtree(directory.path / f"{stage}.parts", ignore_errors=True)
+    return _outcome(directory, manifest, "computed", result.headline)
 
 
 def _outcome(
-    run: "RunDir", manifest: "Manifest", status: str, headline: str | None = None
+    directory: ResultDir, manifest: Manifest, status: str, headline: str | None = None
 ) -> Outcome:
-    """What a manifest tells of a run, without what is long: it stands in the manifest."""
-    outputs = [
-        run.path / name for name in manifest.outputs if "/" not in name
-    ]  # not the shards behind them
+    """What a manifest says of a result; what is long stays in the manifest."""
+    outputs = [directory.path / name for name in manifest.outputs if not _is_shard(name)]
     details = {
         key: value
         for key, value in manifest.details.items()
-        if not isinstance(value, list) or len(value) <= MOST_LISTED
+        if not isinstance(value, list) or len(value) <= LONGEST_LIST
     }
-    return Outcome(
-        run.config.run_name, run.path, status, manifest.seconds, headline, details, outputs
-    )
+    name, path = directory.path.name, directory.path
+    return Outcome(manifest.stage, name, path, status, manifest.seconds, headline, details, outputs)
 
 
-def next_command(target: str, words: Sequence[str], module: str | None = None) -> str | None:
-    """What to type for another target with the same arguments, in the form they were typed in.
-
-    Args:
-        target: of make.
-        words: the arguments of this command.
-        module: the stage that stands for the target where make is not used.
-
-    Returns:
-        `make TARGET …` for a command that make runs, None if make goes on by itself, else `python
-        -m pipelines.STAGE …`.
-    """
-    make = os.environ.get(
-        "RMTGEN_MAKE"
-    )  # set by the Makefile: `make` and its own variables, nothing where it goes on
-    if make is None:
-        return shlex.join([sys.orig_argv[0], "-m", f"pipelines.{module or target}", *words])
-    given = {
-        name: word for word in words for name in [word.partition("=")[0].lower()] if name in FIELDS
-    }
-    fields = [given[name] for name in FIELDS if name in given]  # make knows no order
-    return (
-        shlex.join([*shlex.split(make)[:1], target, *shlex.split(make)[1:], *fields])
-        if make
-        else None
-    )
-
-
-def parse_experiment(description: str | None, arguments: Sequence[str] | None = None) -> Experiment:
-    """The experiment that the flags and FIELD=VALUE words describe.
-
-    Raises:
-        UsageError: an unknown flag or field, or a value that does not parse.
-        MissingInputError: no such configuration file.
-    """
-    parser = experiment_parser(description)
-    return experiment_of(parser, arguments)
-
-
-class _Parser(argparse.ArgumentParser):
-    """Reports a mistake as every other mistake is reported: one line, exit code 2."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}. See --help.")
-
-
-def experiment_parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser with `--config`, a flag for each field of `Config`, and FIELD=VALUE words."""
-    parser = _Parser(usage=USAGE, description=description, epilog=EXIT_CODES, allow_abbrev=False)
-    parser.add_argument(
-        "--config", metavar="FILE", help="YAML file, or the name of one in pipelines/experiments"
-    )
-    parser.add_argument(
-        "--json", action="store_true", help="one line of JSON on stdout and nothing else there"
-    )
-    group = parser.add_argument_group(
-        "fields (each also as FIELD=VALUE, and as a key of the YAML file)"
-    )
-    for declared in FIELDS.values():
-        default = (
-            declared.default
-            if not isinstance(declared.default, tuple)
-            else ",".join(f"{x:g}" for x in declared.default)
-        )
-        shown = str(default) if len(str(default)) < 40 else f"{str(default)[:36]}…"
-        text = f"{declared.metadata['help']} [{shown}]".replace("%", "%%")
-        group.add_argument(
-            f"--{declared.name.replace('_', '-')}", dest=declared.name, metavar="VALUE", help=text
-        )
-    parser.add_argument(
-        "words",
-        nargs="*",
-        metavar="FIELD=VALUE",
-        help="the same as --field VALUE; FIELD in any case",
-    )
-    return parser
-
-
-def experiment_of(
-    parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None
-) -> Experiment:
-    """Parse the command line with a parser that `experiment_parser` made.
-
-    Raises:
-        UsageError: an unknown flag or field, or a value that does not parse.
-        MissingInputError: no such configuration file.
-    """
-    options, unknown = parser.parse_known_intermixed_args(arguments)
-    if unknown:
-        name = unknown[0].partition("=")[0].lstrip("-").replace("-", "_")
-        raise UsageError(
-            f"unknown flag {unknown[0]!r}. {did_you_mean(name, [*FIELDS, 'config', 'json'])}"
-        )
-    overrides = {
-        name: value for name, value in vars(options).items() if name in FIELDS and value is not None
-    }
-    for word in options.words:
-        name, equals, value = word.partition("=")
-        if not equals:
-            raise UsageError(f"expected FIELD=VALUE, got {word!r}.")
-        overrides[name.lower()] = value
-    return load_experiment(options.config or None, overrides)
-
-
-@contextlib.contextmanager
-def _warnings_noted() -> Iterator[None]:
-    """Warnings as lines of the log: of those that differ in their numbers alone the first, and at
-    the end how many followed.
-    """
-    seen: Counter[str] = Counter()
-
-    def show(message: Warning | str, _category: type[Warning], *_: Any) -> None:
-        kind = re.split(r"\d", str(message), maxsplit=1)[0]
-        seen[kind] += 1
-        if seen[kind] == 1:
-            note(str(message), "warning")
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", RmtgenWarning)
-        warnings.showwarning = show
-        try:
-            yield
-        finally:
-            for kind, count in seen.items():
-                if count > 1:
-                    note(f"{count - 1} more of the kind “{kind.strip()} …”", "warning")
-
-
-def run_command(
-    command: str,
-    work: Callable[[Sequence[str], Transcript], object],
-    arguments: Sequence[str] | None = None,
-) -> int:
-    """Run what a command does with its arguments (those of the command line unless given), tell how
-    it ended, return the exit code.
-    """
-    words = sys.argv[1:] if arguments is None else arguments
-    transcript = Transcript(command, as_json="--json" in words)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(
-            errors="replace"
-        )  # an encoding without × must not end a stage that is done
-    try:
-        failure = _attempt(lambda: work(words, transcript), transcript)
-        transcript.close(failure)
-    except BrokenPipeError:
-        with contextlib.suppress(OSError):
-            sys.stdout.close()  # so that the interpreter does not try again at its end
-        return RmtgenError.exit_code
-    return failure.code if failure else 0
-
-
-def _attempt(work: Callable[[], object], transcript: Transcript) -> Failure | None:
-    """Run `work`; what went wrong, if it is not a bug."""
-    try:
-        with transcript.redirected(), _warnings_noted():
-            work()
-    except BrokenPipeError:
-        raise
-    except (Exception, KeyboardInterrupt) as error:
-        failure = _explained(error)
-        if failure is None:
-            transcript.close(
-                Failure(
-                    1,
-                    f"{type(error).__name__}: {error}. This is a bug: report it with its"
-                    " traceback.",
-                )
-            )
-            raise
-        return failure
-    return None
-
-
-def _explained(error: BaseException) -> Failure | None:
-    """What the user is told of an error; None for what can only be a bug."""
-    match error:
-        case RmtgenError():
-            return Failure(error.exit_code, str(error))
-        case KeyboardInterrupt():
-            return Failure(
-                EXIT_INTERRUPTED, "interrupted. Run the same command again: it resumes.", kind=""
-            )
-        case OSError():
-            what = f"{error.filename or 'the operating system'}: {error.strerror or error}"
-            return Failure(RmtgenError.exit_code, f"{what}. Nothing was half-written.")
-        case MemoryError() | RuntimeError() if _is_out_of_memory(error):
-            why = str(error).splitlines()[0] if str(error) else "no more"
-            return Failure(
-                NumericalError.exit_code, f"out of memory ({why}). Lower batch_size, tile or train."
-            )
-    return None
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, MemoryError) or bool(
-        re.search("out of memory|can't allocate memory", str(error))
-    )
+def _is_shard(name: str) -> bool:
+    """Whether an output is one of many behind a view that has a name of its own."""
+    return name.endswith((".h5", ".jsonl")) and "/" in name

@@ -1,48 +1,45 @@
 """Stage `extract`: images, backbone -> features.h5; for a sketched entk, its rows."""
 
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
-from rmtgen.stages.engine import Job, Result, run_stage
-from rmtgen.stages.loading import open_backbone, open_images
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from rmtgen.datasets import Split
+from rmtgen.device import default_device
+from rmtgen.kernels.entk import Entk, Sketch, sketch_error
+from rmtgen.models.backbones import Backbone
+from rmtgen.models.features import TransformedImages, feature_batches, place
+from rmtgen.runs.config import Config
+from rmtgen.runs.inputs import local_inputs
+from rmtgen.runs.manifest import FileRecord
+from rmtgen.stages.cost import StageCost, Workload
+from rmtgen.stages.engine import Job, Result
+from rmtgen.stages.loading import joint_images, open_backbone, open_images, placeholder
 from rmtgen.store import durable
+from rmtgen.store.feature_store import FeatureLayout, FeatureStore
 
 _CHECKED = 128
-"""Training images on which a sketch is held against the exact kernel."""
+"""Number of training images on which a sketch is compared with the exact kernel."""
+PROBE_IMAGES = 16
+"""Number of images in the passes that are timed for the plan."""
+PROBE_SIDE = 32
+"""Side in pixels of the picture whose transform is timed for the plan."""
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from torch import Tensor
-
-    from rmtgen.datasets import Split
-    from rmtgen.models.backbones import Backbone
-    from rmtgen.runs.manifest import FileRecord
-    from rmtgen.store.feature_store import FeatureStore
-
-    Make = Callable[[str, Sequence[int]], Iterable[tuple[int, Tensor]]]
-    """From a split's name and numbers of batches to the rows of each."""
+Make = Callable[[str, Sequence[int]], Iterable[tuple[int, Tensor]]]
+"""From a split's name and numbers of batches to the rows of each."""
 
 
 def work(job: Job) -> Result:
-    """Load the backbone, draw the subsets, and store the features of every batch that is not there
-    yet.
-    """
-    from rmtgen.device import default_device
-    from rmtgen.runs.inputs import sources
-    from rmtgen.runs.manifest import FileRecord
-    from rmtgen.store.feature_store import FeatureLayout, FeatureStore
-
+    """Load the backbone, draw the subsets, and store the features that are not there yet."""
     config = job.config
-    device = default_device(
-        config.device
-    )  # what is checked in no time comes before what takes minutes
-    backbone, split = (
-        open_backbone(config, head="random" if config.projection else None),
-        open_images(config),
-    )
-    found = sources(config)
+    device = default_device(config.device)  # checked at once, before what takes minutes
+    backbone = open_backbone(config, head="random" if config.projection else None)
+    split = open_images(config)
+    found = local_inputs(config)
     inputs = {role: FileRecord.of(path) for role, path in found.items()}
     labels = split.train.labels, split.test.labels
     dim = config.projection or backbone.feature_dim
@@ -59,13 +56,11 @@ def work(job: Job) -> Result:
         "skipped": list(split.skipped),
         "duplicates": list(split.duplicates),
     }
-    store = FeatureStore.create(job.folder, layout, _basis(job, inputs, details))
+    store = FeatureStore.create(job.folder, layout, _fingerprint(job, inputs, details))
     _fill(job, store, (_sketches if config.projection else _features)(job, backbone, split, store))
     store.shards.seal()
-    headline = (
-        f"{sum(map(len, labels))} images × {dim}"
-        f" {'sketched gradients' if config.projection else 'features'}"
-    )
+    columns = "sketched gradients" if config.projection else "features"
+    headline = f"{sum(map(len, labels))} images × {dim} {columns}"
     if config.projection:
         error, bound = _sketch_error(job, backbone, split, store)
         details |= {"sketch_error": error, "sketch_error_bound": bound}
@@ -73,35 +68,29 @@ def work(job: Job) -> Result:
     return Result(store.files(), headline, details, inputs)
 
 
-def _basis(job: Job, inputs: "Mapping[str, FileRecord]", details: Mapping[str, object]) -> str:
-    """What the features are made from; shards of another basis are never mixed in."""
+def _fingerprint(job: Job, inputs: Mapping[str, FileRecord], details: Mapping[str, object]) -> str:
+    """What the features are made from; shards of anything else are never mixed in."""
     drawn = [details["train_indices"], details["test_indices"]]
     made_from = {
         "backbone": details["backbone_blake2b"],
         "drawn": durable.digest(durable.canonical_json(drawn).encode()),
     }
-    return job.run.basis(
-        "extract", {**made_from, **{role: record.blake2b for role, record in inputs.items()}}
-    )
+    files = {role: record.blake2b for role, record in inputs.items()}
+    return job.run.fingerprint("extract", made_from | files)
 
 
-def _fill(job: Job, store: "FeatureStore", make: "Make") -> None:
+def _fill(job: Job, store: FeatureStore, make: Make) -> None:
     """Make and store every batch that is not there yet, both splits under one bar."""
     splits = ("train", "test")
-    pending, total = (
-        {name: store.pending(name) for name in splits},
-        sum(len(store.layout.batches(n)) for n in splits),
-    )
+    pending = {name: store.pending(name) for name in splits}
+    total = sum(len(store.layout.batches(name)) for name in splits)
+    done = total - sum(map(len, pending.values()))
     made = ((name, *batch) for name in splits for batch in make(name, pending[name]))
-    for name, batch, rows in job.progress(
-        made, total, "batch", done=total - sum(map(len, pending.values()))
-    ):
+    for name, batch, rows in job.progress(made, total, "batch", done):
         store.write(name, batch, rows.numpy())
 
 
-def _features(job: Job, backbone: "Backbone", split: "Split", _store: "FeatureStore") -> "Make":
-    from rmtgen.models.features import feature_batches
-
+def _features(job: Job, backbone: Backbone, split: Split, _store: FeatureStore) -> Make:
     config = job.config
     settings = {
         "batch_size": config.batch_size,
@@ -114,24 +103,13 @@ def _features(job: Job, backbone: "Backbone", split: "Split", _store: "FeatureSt
     )
 
 
-def _sketches(job: Job, backbone: "Backbone", split: "Split", store: "FeatureStore") -> "Make":
-    from torch.utils.data import ConcatDataset
-
-    from rmtgen.kernels.entk import Sketch
-    from rmtgen.models.features import TransformedImages
-
+def _sketches(job: Job, backbone: Backbone, split: Split, store: FeatureStore) -> Make:
     config = job.config
-    images = ConcatDataset(
-        [TransformedImages(part, backbone) for part in (split.train, split.test)]
-    )
-    settings = {
-        "device": config.device,
-        "memory": config.memory,
-        "precision": config.fp32_precision,
-    }
-    sketch = Sketch(backbone.model, images, config.projection, seed=config.seed, **settings)
+    images = joint_images(backbone, split)
+    options = _kernel_options(config)
+    sketch = Sketch(backbone.model, images, config.projection, seed=config.seed, **options)
 
-    def make(name: str, batches: Sequence[int]) -> "Iterable[tuple[int, Tensor]]":
+    def make(name: str, batches: Sequence[int]) -> Iterable[tuple[int, Tensor]]:
         start = 0 if name == "train" else len(split.train)
         for batch in batches:
             span = store.layout.span(name, batch)
@@ -141,29 +119,63 @@ def _sketches(job: Job, backbone: "Backbone", split: "Split", store: "FeatureSto
 
 
 def _sketch_error(
-    job: Job, backbone: "Backbone", split: "Split", store: "FeatureStore"
+    job: Job, backbone: Backbone, split: Split, store: FeatureStore
 ) -> tuple[float, float]:
     """How far the sketch is from the exact kernel on the first training images."""
-    import torch
-
-    from rmtgen.kernels.entk import Entk, sketch_error
-    from rmtgen.models.features import TransformedImages
-
     config, count = job.config, min(_CHECKED, len(split.train))
     images = TransformedImages(split.train.subset(slice(count)), backbone)
-    settings = {
-        "device": config.device,
-        "memory": config.memory,
-        "precision": config.fp32_precision,
-    }
-    exact = Entk(backbone.model, images, **settings).block(range(count), range(count))
+    kernel = Entk(backbone.model, images, **_kernel_options(config))
+    exact = kernel.block(range(count), range(count))
     return sketch_error(exact, torch.from_numpy(store.read("train")[:count]))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the stage for the command line; the exit code."""
-    return run_stage("extract", __doc__, work, arguments)
+def _kernel_options(config: Config) -> dict[str, Any]:
+    options = {"device": config.device, "memory": config.memory}
+    return options | {"precision": config.fp32_precision}
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def cost(workload: Workload) -> StageCost:
+    """Forward passes of all images; of a sketch, backward passes and projections too."""
+    return _sketch_cost(workload) if workload.config.projection else _forward_cost(workload)
+
+
+def _forward_cost(workload: Workload) -> StageCost:
+    """Passes at the speed of a small batch, and the transform of a picture per image."""
+    config, backbone = workload.config, workload.backbone
+    count = min(config.batch_size, PROBE_IMAGES)
+    model = place(backbone.model, workload.device)
+    images = torch.zeros(count, *backbone.input_size, device=workload.device)
+    images = images.contiguous(memory_format=torch.channels_last)
+    picture = Image.new("RGB", (PROBE_SIDE, PROBE_SIDE))
+    with torch.inference_mode():
+        with FlopCounterMode(display=False) as counter:
+            model(images[:1])
+        passing = workload.rates.seconds(lambda: model(images)) / count
+    transforming = workload.rates.seconds(lambda: backbone.transform(picture))
+    weights = sum(tensor.nbytes for tensor in model.state_dict().values())
+    pixels = 4 * config.batch_size * backbone.input_size[1] * backbone.input_size[2]
+    # three live maps of about 64 channels at full resolution: generous for every timm stem
+    activations = pixels * 64 * 3
+    return StageCost(
+        flops=counter.get_total_flops() * workload.images,
+        ram=weights + activations,
+        disk=4 * workload.images * workload.dim,
+        seconds=(passing + transforming) * workload.images,
+    )
+
+
+def _sketch_cost(workload: Workload) -> StageCost:
+    config = workload.config
+    backbone, images = placeholder(config)
+    settings = {"device": config.device, "memory": config.memory}
+    sketch = Sketch(backbone.model, images, workload.dim, **settings)
+    count = min(sketch.batch, PROBE_IMAGES)
+    with FlopCounterMode(display=False) as counter:
+        sketch.rows(range(1))
+    passing = workload.rates.seconds(lambda: sketch.rows(range(count))) / count
+    return StageCost(
+        flops=counter.get_total_flops() * workload.images,
+        ram=sketch.bytes,
+        disk=4 * workload.images * workload.dim,
+        seconds=passing * workload.images,
+    )

@@ -1,19 +1,20 @@
 """What a configuration names outside its run: the backbone and the images."""
 
-from typing import TYPE_CHECKING
+import logging
 
+from torch.utils.data import ConcatDataset
+
+from rmtgen.datasets import Split, load_split
+from rmtgen.kernels.entk.plan import RandomImages
+from rmtgen.models.backbones import Backbone, load_backbone
+from rmtgen.models.features import TransformedImages
 from rmtgen.runs.config import Config
-from rmtgen.stages.engine import note
 
-if TYPE_CHECKING:
-    from rmtgen.datasets import Split
-    from rmtgen.models.backbones import Backbone
+log = logging.getLogger(__name__)
 
 
-def open_backbone(config: Config, head: str | None = None) -> "Backbone":
+def open_backbone(config: Config, head: str | None = None) -> Backbone:
     """The configured backbone, without a head or under a fresh one."""
-    from rmtgen.models.backbones import load_backbone
-
     return load_backbone(
         config.model,
         init=config.init,
@@ -27,10 +28,8 @@ def open_backbone(config: Config, head: str | None = None) -> "Backbone":
     )
 
 
-def open_images(config: Config) -> "Split":
+def open_images(config: Config) -> Split:
     """The configured subsets; damaged images that are left out are noted on stderr."""
-    from rmtgen.datasets import load_split
-
     split = load_split(
         config.dataset,
         train=config.train,
@@ -42,5 +41,22 @@ def open_images(config: Config) -> "Split":
         on_corrupt=config.on_corrupt,
     )
     for skipped in split.skipped:
-        note(f"skipped a damaged image: {skipped}")
+        log.warning(f"skipped a damaged image: {skipped}")
     return split
+
+
+def joint_images(backbone: Backbone, split: Split) -> ConcatDataset:
+    """The images as the backbone takes them, those of training first."""
+    return ConcatDataset([TransformedImages(part, backbone) for part in (split.train, split.test)])
+
+
+def placeholder(config: Config) -> tuple[Backbone, RandomImages]:
+    """The backbone under its heads with random weights, and images of noise: they cost the same."""
+    backbone = load_backbone(
+        config.model,
+        init="random",
+        head="random",
+        heads=config.heads or 1,
+        img_size=config.img_size,
+    )
+    return backbone, RandomImages(config.train + config.test, backbone.input_size)

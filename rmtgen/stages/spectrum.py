@@ -1,40 +1,36 @@
 """Stage `spectrum`: gram or features -> spectrum.h5."""
 
 import itertools
-import sys
-from collections.abc import Sequence
 
-from rmtgen.stages.engine import Job, Result, run_stage
+import numpy as np
+
+from rmtgen.device import default_device
+from rmtgen.linalg.spectrum import Spectra, Spectrum
+from rmtgen.ridge import SOLVERS
+from rmtgen.ridge.problem import Grid
+from rmtgen.stages.cost import StageCost, Workload
+from rmtgen.stages.engine import Job, Result
+from rmtgen.stages.pool import cells, load_pool
+from rmtgen.store import durable
+from rmtgen.store.shards import hdf5_image
 
 
 def work(job: Job) -> Result:
-    """Eigendecompose every (n, trial) that is not there yet, those of one size in batches, and
-    gather them in one file.
-    """
-    from rmtgen.device import default_device
-    from rmtgen.linalg.modes import target_spectrum
-    from rmtgen.stages.pool import Pool, cells
-    from rmtgen.store import durable
-    from rmtgen.store.shards import hdf5_image
-
+    """Solve every (n, trial) that is not there yet, one size at a time; gather them."""
     config, parts, wanted = job.config, job.parts(), cells(job.config)
-    pool = Pool.load(job.folder, config, default_device(config.device))
+    pool = load_pool(job.folder, config, default_device(config.device))
     pending = [cell for cell in wanted if cell.name not in parts]
     groups = [list(group) for _, group in itertools.groupby(pending, key=lambda cell: cell.n)]
     for group in job.progress(
         groups, len(config.sizes), "size", done=len(config.sizes) - len(groups)
     ):
-        orders = [cell.order(config) for cell in group]
+        orders = [cell.order(config.seed, config.train) for cell in group]
         for cell, order, modes in zip(
             group, orders, pool.modes(orders, config.memory), strict=True
         ):
-            parts.write(cell.name, target_spectrum(modes, pool.targets.values[order]).arrays())
-    arrays = {
-        f"{cell.name}/{key}": value
-        for cell in wanted
-        for key, value in parts.read(cell.name).items()
-    }
-    durable.write_bytes(job.folder / "spectrum.h5", hdf5_image(arrays))
+            parts.write(cell.name, Spectrum.of(modes, pool.targets.values[order]).save())
+    spectra = Spectra({cell: Spectrum.load(parts.read(cell.name)) for cell in wanted})
+    durable.write_bytes(job.folder / "spectrum.h5", hdf5_image(spectra.save()))
     kind = "Gram matrix" if pool.is_gram else "features"
     return Result(
         [job.folder / "spectrum.h5"],
@@ -43,10 +39,10 @@ def work(job: Job) -> Result:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the stage for the command line; the exit code."""
-    return run_stage("spectrum", __doc__, work, arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def cost(workload: Workload) -> StageCost:
+    """One eigensolve per (n, trial), without a ridge."""
+    todo, none = cells(workload.config), Grid(np.array(()), summed=False)
+    solve = SOLVERS["eigen"].cost
+    costs = [solve(workload.problem(n, tests=0), [n], none) for n, _ in todo]
+    disk = 8 * sum(workload.rank(n) * (workload.classes + 1) for n, _ in todo)
+    return workload.solves(costs, disk)

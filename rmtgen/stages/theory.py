@@ -1,26 +1,38 @@
 """Stage `theory`: spectrum, risk, and the pool itself -> theory.csv, theory.h5."""
 
-import sys
-from collections.abc import Sequence
+import logging
 
-from rmtgen.stages.engine import Job, Result, note, run_stage
+import numpy as np
+
+from rmtgen.device import default_device
+from rmtgen.errors import NumericalError, UsageError
+from rmtgen.ridge import SOLVERS
+from rmtgen.ridge.problem import Cost, Grid
+from rmtgen.runs.columns import write_table
+from rmtgen.stages.cost import StageCost, Workload
+from rmtgen.stages.engine import Job, Result
+from rmtgen.stages.pool import cells
+from rmtgen.stages.risk import ROW_BYTES
+from rmtgen.stages.study import load_study, to_arrays, to_frame
+from rmtgen.store import durable
+from rmtgen.store.shards import hdf5_image
+from rmtgen.theory.registry import PREDICTION_COLUMNS
+from rmtgen.theory.study import ANALYSES
+
+log = logging.getLogger(__name__)
 
 PREDICTIONS = "predictions"
+INFLUENCES = 60
+"""Number of auxiliary ridges of a study's influences, four per decade of the spectrum."""
 
 
 def work(job: Job) -> Result:
-    """Every analysis that is not there yet; one that the run is too small for is noted, with the
-    reason, and left out.
-    """
-    from rmtgen.device import default_device
-    from rmtgen.errors import NumericalError, UsageError
-    from rmtgen.runs.columns import write_table
-    from rmtgen.store import durable
-    from rmtgen.store.shards import hdf5_image
-    from rmtgen.theory.study import ANALYSES, PREDICTION_COLUMNS, Study, to_arrays, to_frame
+    """Make every analysis that is not there yet, and gather them.
 
+    An analysis that the run is too small for is left out, and the reason logged.
+    """
     parts, left_out = job.parts(), {}
-    study = Study.load(job.folder, job.config, default_device(job.config.device))
+    study = load_study(job.folder, job.config, default_device(job.config.device))
     pending = [name for name in ANALYSES if name not in parts]
     for name in job.progress(pending, len(ANALYSES), "analysis", done=len(ANALYSES) - len(pending)):
         try:
@@ -29,7 +41,7 @@ def work(job: Job) -> Result:
             if name == PREDICTIONS:
                 raise
             left_out[name] = str(error)
-            note(f"{job.config.run_name}: {name} left out: {error}")
+            log.info(f"{job.config.run_name}: {name} left out: {error}")
             continue
         parts.write(name, to_arrays(table))
     made = [name for name in ANALYSES if name in parts]
@@ -48,10 +60,12 @@ def work(job: Job) -> Result:
     return Result([*tables, job.folder / "theory.h5"], headline, {"left_out": left_out})
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the stage for the command line; the exit code."""
-    return run_stage("theory", __doc__, work, arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def cost(workload: Workload) -> StageCost:
+    """One eigensolve of the pool, and two products of modes and coefficients per influence."""
+    config, n = workload.config, workload.config.train
+    none = Grid(np.array(()), summed=False)
+    whole = SOLVERS["eigen"].cost(workload.problem(n, tests=0), [n], none)
+    products = 4.0 * INFLUENCES * n * workload.rank(n) * workload.classes
+    kept = 8 * (3 * INFLUENCES * n + n * workload.rank(n))
+    rows = len(cells(config)) * len(config.ridges)
+    return workload.solves([Cost(whole.flops + products, whole.bytes + kept)], ROW_BYTES * rows)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rmtgen.errors import StorageError
+from rmtgen.errors import CorruptInputError, StorageError
 
 PARTIAL_SUFFIX = ".partial"
 """Suffix of a file that is being written."""
@@ -33,6 +33,32 @@ def file_digest(path: Path) -> str:
         while block := file.read(4 << 20):
             hasher.update(block)
     return hasher.hexdigest()
+
+
+def read_verified(path: Path, size: int, blake2b: str, remedy: str) -> bytes:
+    """The content of a file, after its digest was compared.
+
+    Args:
+        path: The file.
+        size: Its size in bytes when it was written.
+        blake2b: Its `digest` when it was written.
+        remedy: What the error says to do.
+
+    Raises:
+        CorruptInputError: The content is not what was written.
+    """
+    data = path.read_bytes()
+    if digest(data) != blake2b:
+        raise altered(path, size, blake2b, remedy)
+    return data
+
+
+def altered(path: Path, size: int, blake2b: str, remedy: str) -> CorruptInputError:
+    """The error for a file whose content is not what was written."""
+    return CorruptInputError(
+        f"{path} is not what was written: expected {size} bytes with BLAKE2b {blake2b}, got"
+        f" {path.stat().st_size} bytes with {file_digest(path)}. {remedy}"
+    )
 
 
 @contextlib.contextmanager

@@ -189,6 +189,15 @@ class GramStore:
         """Number of rows and columns, (N+M, N)."""
         return self.layout.shape
 
+    @property
+    def dtype(self) -> str:
+        """Type of the entries, `float32` or `float64`."""
+        return self.layout.dtype
+
+    def tiles(self) -> list[Tile]:
+        """Every tile, in order, written or not."""
+        return self.layout.tiles()
+
     def pending(self) -> list[Tile]:
         """The tiles that are not written yet, in order."""
         return [tile for tile in self.layout.tiles() if tile.name not in self.shards]

@@ -159,15 +159,9 @@ class ShardSet:
             durable.write_text(self.journal, content)
 
     def _verified_bytes(self, name: str) -> bytes:
-        record, path = self.record(name), self.path(name)
-        data = path.read_bytes()
-        if durable.digest(data) != record.blake2b:
-            raise CorruptInputError(
-                f"{path} is damaged: expected {record.size} bytes with BLAKE2b {record.blake2b},"
-                f" got {len(data)} bytes with {durable.digest(data)}. Delete the file and run the"
-                " stage again: only this shard is computed again."
-            )
-        return data
+        record = self.record(name)
+        remedy = "Delete the file and run the stage again: only this shard is made anew."
+        return durable.read_verified(self.path(name), record.size, record.blake2b, remedy)
 
     def _read_journal(self) -> None:
         if not self.journal.exists():

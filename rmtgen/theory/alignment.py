@@ -1,5 +1,4 @@
-"""Pretrained against random: how a spectrum decays, how the targets lie along it, and which of the
-two makes the gap in risk.
+"""Spectral decay and target alignment, and which of the two makes the gap between two risks.
 
 Notation: eigenvalues σ_1 ≥ σ_2 ≥ … of a covariance (or s_i = Nσ_i of a Gram matrix K of N samples),
 v_i² target power in mode i, c_i² = ‖u_iᵀY‖² the energy of the targets on the pool's mode i, κ the
@@ -11,47 +10,50 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import torch
 from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from rmtgen.checks import target_matrix
 from rmtgen.errors import NumericalError, UsageError
-from rmtgen.linalg.modes import Spectrum
+from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.theory.arguments import finite_values, noise_value, power_values, spectrum_values
 from rmtgen.theory.effective_ridge import omniscient_risk
-from rmtgen.theory.transport import PoolSpectrum, at_delta
+from rmtgen.theory.transport import at_delta
 
 RELATIVE_RIDGES = np.geomspace(1e-10, 1e2, 49)
-"""λ/tr Σ over which a best ridge is looked for."""
+"""Ridges λ/tr Σ over which the best ridge is searched for."""
 REFINEMENTS = 5
-"""Times that the two intervals about the best ridge are cut into `CUTS`."""
+"""Number of times that the two intervals about the best ridge are cut into `CUTS`."""
 CUTS = 8
+"""Number of points in each of these intervals."""
 LARGEST_SHARE = 1 / 4
-"""The share of a pool up to which its own eigenvalues are put in place of the population's."""
+"""Largest n/N at which a pool's own eigenvalues are put in place of the population's."""
 ROUNDING = 1e-12
-"""The share of the targets' energy at or below which what lies outside the modes is rounding."""
+"""Share of the targets' energy at or below which what lies outside the modes is rounding."""
 SAME = 1e-6
-"""Relative difference up to which targets count as those of a spectrum: a float32 copy of them
-passes."""
+"""Relative difference up to which targets count as those of a spectrum: a float32 copy passes."""
 
 
 @dataclass(frozen=True, eq=False)
 class Population:
-    """What a pool says of the population, by plug-in: σ_i, v_i² and the noise."""
+    """Plug-in estimate of a population from a pool: σ_i, v_i² and the noise."""
 
     eigenvalues: Float64[np.ndarray, " p"]
     power: Float64[np.ndarray, " p"]
     noise: float
 
     @classmethod
-    def of(cls, pool: PoolSpectrum) -> "Population":
-        """σ_i = s_i/N; noise = null energy / null dimension, 0 without a null space; v_i² =
-        max(c_i² − noise, 0)/N.
+    def of(cls, pool: Spectrum) -> "Population":
+        """σ_i = s_i/N, v_i² = max(c_i² − noise, 0)/N, noise = null energy / null dimension.
+
+        With Y = XB + E and noise E of variance `noise` (summed over outputs), u_iᵀY has the mean
+        square N·v_i² + noise on every mode, and `noise` alone on each direction of the null space:
+        the null space estimates the noise, and its share of c_i² is taken off. Without a null space
+        nothing separates the two, and the noise counts as 0.
         """
         noise = pool.null_energy / pool.null_dim if pool.null_dim else 0.0
-        return cls(pool.values / pool.n, np.maximum(pool.power - noise, 0) / pool.n, noise)
+        return cls(pool.eigenvalues / pool.n, np.maximum(pool.power - noise, 0) / pool.n, noise)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,15 +77,18 @@ class Swap:
 
     @property
     def gap(self) -> float:
-        """The log of R[0, 0]/R[1, 1], spectrum_share + alignment_share: negative where the first
-        pool generalises better.
+        """Log R[0, 0]/R[1, 1] = spectrum_share + alignment_share.
+
+        It is negative where the first pool generalises better.
         """
         return float(np.log(self.risk[0, 0]) - np.log(self.risk[1, 1]))
 
 
 def participation_ratio(eigenvalues: ArrayLike | Tensor) -> float:
-    """(Σσ_i)²/Σσ_i², the number of modes that share the trace: from 1 to p. The same for K and for
-    the covariance.
+    """Participation ratio (Σσ_i)²/Σσ_i²: the number of modes that share the trace, from 1 to p.
+
+    It is the same for K and for the covariance. The eigenvalues are divided by the largest first,
+    so that no square overflows.
 
     Raises:
         UsageError: A negative eigenvalue, or no vector.
@@ -99,9 +104,12 @@ def effective_ranks(
 ) -> tuple[Float64[np.ndarray, " p"], Float64[np.ndarray, " p"]]:
     """r_k = Σ_{i>k} σ_i/σ_{k+1} and R_k = (Σ_{i>k} σ_i)²/Σ_{i>k} σ_i² over k = 0, …, p − 1.
 
-    They are summed from the small end, each tail in units of its first term: r_k = 1 +
-    (σ_{k+2}/σ_{k+1})·r_{k+1}, so that neither a large head nor a spectrum over many decades costs
-    digits.
+    Each tail is summed from the small end in units of its first term, with ρ = σ_{k+2}/σ_{k+1}:
+
+        r_k = Σ_{i>k} σ_i/σ_{k+1} = 1 + ρ·r_{k+1},
+        q_k = Σ_{i>k} (σ_i/σ_{k+1})² = 1 + ρ²·q_{k+1},      R_k = r_k²/q_k,
+
+    so that neither a large head nor a spectrum over many decades costs digits.
 
     Args:
         eigenvalues: σ_i ≥ 0, in any order.
@@ -131,15 +139,15 @@ def effective_ranks(
 def cumulative_power(
     power: ArrayLike | Tensor, null_energy: float = 0.0
 ) -> Float64[np.ndarray, " r"]:
-    """C(m) = Σ_{i≤m} v_i²/(Σ v_i² + null energy) over m = 1, …, r.
+    """Cumulative power C(m) = Σ_{i≤m} v_i²/(Σ v_i² + null energy) over m = 1, …, r.
 
     Args:
         power: v_i² or c_i² ≥ 0, the leading mode first.
-        null_energy: What no mode explains, in the same unit; with c_i² of a pool its `null_energy`.
+        null_energy: Power that no mode explains, in the same unit; with c_i² of a pool its
+            `null_energy`.
 
     Returns:
-        C, ascending, up to 1 without null energy. Of a pool with noisy targets it counts the noise
-        in every mode along.
+        C, ascending, up to 1 without null energy. Noise of the targets counts in every mode.
 
     Raises:
         UsageError: A negative power or energy, or no vector.
@@ -162,13 +170,15 @@ def kernel_target_alignment(
 ) -> float:
     """⟨K, YYᵀ⟩/(‖K‖_F ‖YYᵀ‖_F) = Σ s_i c_i² / (√Σ s_i² · ‖YᵀY‖_F).
 
-    ‖YᵀY‖_F = ‖CᵀC + ZᵀZ‖_F with C = UᵀY and Z the part of Y outside the modes. A spectrum keeps of
-    Z its energy alone, which is ZᵀZ for a single output. With several outputs and a null space the
+    With K = Σ s_i u_iu_iᵀ the inner product is Σ s_i ‖u_iᵀY‖² = Σ s_i c_i², and ‖YYᵀ‖_F = ‖YᵀY‖_F.
+    Since Y = UC + Z with C = UᵀY and UᵀZ = 0, the latter is ‖CᵀC + ZᵀZ‖_F. A spectrum keeps of Z
+    its energy alone, which is ZᵀZ for a single output. With several outputs and a null space the
     targets must be given too.
 
     Args:
-        spectrum: Of the Gram matrix; with an intercept K and Y are centred.
-        targets: Y (n,) or (n, c) that the spectrum was made with, where it does not say enough.
+        spectrum: Spectrum of the Gram matrix; with an intercept K and Y are centred.
+        targets: Y (n,) or (n, c) that the spectrum was made with, where the spectrum does not
+            suffice.
 
     Returns:
         The alignment, in [0, 1].
@@ -181,22 +191,20 @@ def kernel_target_alignment(
         Cristianini, Shawe-Taylor, Elisseeff, Kandola 2001; centred (intercept): Cortes, Mohri,
         Rostamizadeh 2012.
     """
-    values, coefficients = spectrum.eigenvalues, spectrum.coefficients
-    energy = coefficients.square().sum().item() + spectrum.null_energy
+    values, energy = spectrum.eigenvalues, spectrum.energy
     if not len(values) or not energy > 0:
         raise NumericalError(
             f"an alignment needs modes and targets of some power: got {len(values)} modes, target"
             f" power {energy:.3g}. Check for all-zero features, or a single class."
         )
     relative = values / values[0]
-    overlap = (relative @ coefficients.square()).sum()
-    norm = torch.linalg.vector_norm(_target_covariance(spectrum, targets, energy))
-    return (overlap / torch.linalg.vector_norm(relative) / norm).item()
+    norm = np.linalg.norm(_target_covariance(spectrum, targets, energy))
+    return float(relative @ spectrum.power / np.linalg.norm(relative) / norm)
 
 
 def _target_covariance(
     spectrum: Spectrum, targets: np.ndarray | Tensor | None, energy: float
-) -> Float64[Tensor, "c c"]:
+) -> Float64[np.ndarray, "c c"]:
     """YᵀY."""
     coefficients, outputs = spectrum.coefficients, spectrum.coefficients.shape[1]
     if targets is None:
@@ -206,27 +214,30 @@ def _target_covariance(
                 f" modes, got {spectrum.null_energy:.3g} of {energy:.3g}. Pass the targets that the"
                 " spectrum was made with."
             )
-        return coefficients.mT @ coefficients + spectrum.null_energy * (outputs == 1)
-    targets = target_matrix(targets)
+        return coefficients.T @ coefficients + spectrum.null_energy * (outputs == 1)
+    targets = target_matrix(targets).cpu().numpy()
     if targets.shape != (spectrum.n, outputs):
         raise UsageError(
             f"targets must be those of the spectrum: expected shape ({spectrum.n}, {outputs}), got"
             f" {tuple(targets.shape)}."
         )
-    targets = targets - targets.mean(dim=0) if spectrum.intercept else targets
-    covariance = targets.mT @ targets
-    if not abs(covariance.trace().item() - energy) <= SAME * energy:
+    targets = targets - targets.mean(axis=0) if spectrum.intercept else targets
+    covariance = targets.T @ targets
+    if not abs(covariance.trace() - energy) <= SAME * energy:
         raise UsageError(
             f"targets must be those of the spectrum: expected energy {energy:.6g}, got"
-            f" {covariance.trace().item():.6g}. Pass the same samples in the same coding."
+            f" {covariance.trace():.6g}. Pass the same samples in the same coding."
         )
-    return covariance.to(coefficients.device)
+    return covariance
 
 
 def learnability(
     eigenvalues: ArrayLike | Tensor, target_power: ArrayLike | Tensor, kappa: ArrayLike
-) -> Float64[np.ndarray, "..."]:
-    """Σ v_i² σ_i/(σ_i + κ) / Σ v_i², the share of the target that is learnt at an effective ridge.
+) -> Float64[np.ndarray | np.float64, "..."]:
+    """Learnability Σ v_i² σ_i/(σ_i + κ) / Σ v_i² of the targets at an effective ridge.
+
+    Ridge regression shrinks the coefficient of mode i by σ_i/(σ_i + κ) in the mean, its
+    learnability; this is their mean over the targets' power.
 
     Args:
         eigenvalues: σ_i ≥ 0, in the order of the powers.
@@ -255,17 +266,18 @@ def learnability(
     return np.minimum(learnt, 1.0).reshape(kappa.shape)[()]
 
 
-def bias_against_df(pool: PoolSpectrum, deltas: ArrayLike) -> pd.DataFrame:
-    """B(κ) + noise against df1(κ), both de-biased as in transport: what stays unlearnt, by the
-    degrees of freedom it takes.
+def bias_against_df(pool: Spectrum, deltas: ArrayLike) -> pd.DataFrame:
+    """B(κ) + noise against df1(κ), both unbiased as in transport.
+
+    It is the part of the risk that stays unlearnt, by the degrees of freedom that the fit takes.
 
     Args:
         pool: A pool of N samples.
         deltas: Auxiliary sum ridges δ ≥ 0 of the pool.
 
     Returns:
-        One row a δ: `delta kappa relative_kappa df1 df2 floor`. relative_kappa = κ/(tr K/N) is the
-        unit in which two backbones are compared; floor = E/S2 = B(κ) + noise.
+        One row per δ: `delta kappa relative_kappa df1 df2 floor`. relative_kappa = κ/(tr K/N) is
+        the unit in which two backbones are compared; floor = E/S2 = B(κ) + noise.
 
     Raises:
         UsageError: A δ that is negative or not finite.
@@ -278,7 +290,7 @@ def bias_against_df(pool: PoolSpectrum, deltas: ArrayLike) -> pd.DataFrame:
             " pool."
         )
     seen = at_delta(pool, deltas, np.full(len(deltas), pool.n), deltas.shape)
-    relative = seen.kappa * pool.n / pool.values.sum()
+    relative = seen.kappa * pool.n / pool.trace
     columns = {
         "delta": deltas,
         "kappa": seen.kappa,
@@ -289,30 +301,27 @@ def bias_against_df(pool: PoolSpectrum, deltas: ArrayLike) -> pd.DataFrame:
     return pd.DataFrame(columns | {"floor": seen.floor})
 
 
-def swap(
-    first: PoolSpectrum, second: PoolSpectrum, n: int, ridges: ArrayLike | None = None
-) -> Swap:
-    """Spectrum of one pool with the target power of the other: how much of the gap in risk is
-    spectrum, how much alignment.
+def swap(first: Spectrum, second: Spectrum, n: int, ridges: ArrayLike | None = None) -> Swap:
+    """Shares of spectrum and alignment in the gap between the risks of two pools.
 
-    Each of the four combinations is a population, modes matched by index and the shorter list
-    padded with zeros, of which the omniscient risk is taken at its best ridge. Noise goes with the
-    targets. log R_AA − log R_BB is divided by Shapley's rule, the mean over the two
-    orders of swapping:
+    R_ij is the omniscient risk, at its best ridge, of the population with the spectrum of pool i
+    and the target power and noise of pool j. Modes are matched by index, the shorter list padded
+    with zeros. The gap log R_AA − log R_BB can be closed in two orders, spectrum first or targets
+    first; Shapley's rule takes the mean of the two for each share:
 
         spectrum:   ½[(log R_AA − log R_BA) + (log R_AB − log R_BB)]
         alignment:  ½[(log R_AA − log R_AB) + (log R_BA − log R_BB)]
 
-    Populations are plug-in estimates (`Population`), which understate risks as n nears N: with N =
-    800 a ridgeless risk of .191 was read as .167 at n = 100, one of .122 as .063 at n = 400. So n
-    is held to N/4, and smaller is better.
+    The two add up to the gap. Populations are plug-in estimates (`Population`), which understate
+    risks as n nears N: with N = 800 a ridgeless risk of .191 was estimated as .167 at n = 100, one
+    of .122 as .063 at n = 400. So n is limited to N/4, and smaller is better.
 
     Args:
-        first: PoolSpectrum A.
-        second: PoolSpectrum B, of the same targets on another representation.
+        first: Pool A.
+        second: Pool B, of the same targets on another representation.
         n: Samples, at most a quarter of the smaller pool.
-        ridges: λ/tr Σ > 0 over which to look for the best, each spectrum in its own unit; it is
-            refined between neighbours.
+        ridges: λ/tr Σ > 0 over which to search for the best, each spectrum in its own unit; the
+            search is refined between neighbours.
 
     Returns:
         Risks, best ridges and the two shares.
@@ -337,7 +346,7 @@ def swap(
     ]
     best, risk = np.array(found).T.reshape(2, 2, 2)
     logs = np.log(risk)
-    across, along = logs[0] - logs[1], logs[:, 0] - logs[:, 1]
+    across, along = logs[0] - logs[1], logs[:, 0] - logs[:, 1]  # another spectrum; other targets
     return Swap(risk, best, float(across.mean()), float(along.mean()), int(n))
 
 
@@ -366,7 +375,7 @@ def _best(
     n: int,
     grid: Float64[np.ndarray, " l"],
 ) -> tuple[float, float]:
-    """λ and the risk there, the smallest over the grid and its refinements."""
+    """The ridge of the smallest risk over the grid and its refinements, and that risk."""
     trace = eigenvalues.sum()
     noise = noise_value(target.noise)
 
@@ -380,6 +389,7 @@ def _best(
 def _minimum(
     function: Callable[[np.ndarray], np.ndarray], grid: Float64[np.ndarray, " l"]
 ) -> tuple[float, float]:
+    """Place and value of the minimum: the intervals beside the best point are cut again."""
     for _ in range(REFINEMENTS):
         place = int(np.argmin(function(grid)))
         low, high = grid[max(0, place - 1)], grid[min(len(grid) - 1, place + 1)]

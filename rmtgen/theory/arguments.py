@@ -1,4 +1,4 @@
-"""What the theory takes: spectra, target power, ridges, sizes and noise, checked once and by name."""
+"""Checks of what the theory takes: spectra, target power, ridges, sizes and noise."""
 
 import numpy as np
 from jaxtyping import Float64
@@ -45,7 +45,7 @@ def spectrum_values(eigenvalues: ArrayLike | Tensor) -> Float64[np.ndarray, " p"
 
 
 def power_values(target_power: ArrayLike | Tensor, count: int) -> Float64[np.ndarray, " p"]:
-    """Target power v_i² ≥ 0, one a mode.
+    """Target power v_i² ≥ 0, one value per mode.
 
     Raises:
         UsageError: Another number than of eigenvalues, or as `finite_values`.
@@ -58,14 +58,14 @@ def power_values(target_power: ArrayLike | Tensor, count: int) -> Float64[np.nda
     )
     if len(power) != count:
         raise UsageError(
-            f"target_power needs one value a mode: expected {count}, got {len(power)}."
+            f"target_power needs one value per mode: expected {count}, got {len(power)}."
         )
     return power
 
 
 def ridge_and_size(
     ridge: ArrayLike | Tensor, n: ArrayLike | Tensor
-) -> tuple[Float64[np.ndarray, "..."], Float64[np.ndarray, "..."]]:
+) -> tuple[Float64[np.ndarray | np.float64, "..."], Float64[np.ndarray | np.float64, "..."]]:
     """λ ∈ [0, ∞] and n > 0, broadcast against each other.
 
     Raises:

@@ -1,5 +1,4 @@
-"""The effective ridge κ and the omniscient risk: what random matrix theory says of ridge regression
-with a known spectrum.
+"""The effective ridge κ and the omniscient risk of ridge regression with a known spectrum.
 
 Notation: σ_i eigenvalues of the population covariance Σ, v_i² = σ_iβ_i² target power in mode i, n
 samples, λ the ridge of the mean objective, df_k(κ) = Σ (σ_i/(σ_i + κ))^k. κ solves κ = λ + (κ/n) Σ
@@ -22,38 +21,38 @@ from rmtgen.theory.arguments import noise_value, power_values, ridge_and_size, s
 from rmtgen.theory.roots import largest_roots
 
 BLOCK = 2**22
-"""Numbers that a step over modes × grid points holds at a time."""
+"""Largest number of entries (modes × grid points) per step."""
 
 
 @dataclass(frozen=True, eq=False)
 class RiskParts:
-    """The omniscient risk κ'[B(κ) + noise] and what it is made of, each of the shape of the grid.
+    """The omniscient risk κ'[B(κ) + noise] and its parts, each of the shape of the grid.
 
     Attributes:
-        bias: B(κ) = Σ (κ/(κ + σ_i))² v_i², squared bias.
-        variance: (κ' − 1)·B, from the draw of the samples.
-        noise_variance: (κ' − 1)·noise, from noise in the training targets.
-        noise: noise of the test targets, which nothing removes.
+        bias: Squared bias B(κ) = Σ (κ/(κ + σ_i))² v_i².
+        variance: Variance (κ' − 1)·B from the draw of the samples.
+        noise_variance: Variance (κ' − 1)·noise from noise in the training targets.
+        noise: Noise of the test targets, which is irreducible.
         kappa: κ.
         kappa_prime: κ', ∞ at the interpolation peak.
     """
 
-    bias: Float64[np.ndarray, "..."]
-    variance: Float64[np.ndarray, "..."]
-    noise_variance: Float64[np.ndarray, "..."]
+    bias: Float64[np.ndarray | np.float64, "..."]
+    variance: Float64[np.ndarray | np.float64, "..."]
+    noise_variance: Float64[np.ndarray | np.float64, "..."]
     noise: float
-    kappa: Float64[np.ndarray, "..."]
-    kappa_prime: Float64[np.ndarray, "..."]
+    kappa: Float64[np.ndarray | np.float64, "..."]
+    kappa_prime: Float64[np.ndarray | np.float64, "..."]
 
     @property
-    def risk(self) -> Float64[np.ndarray, "..."]:
+    def risk(self) -> Float64[np.ndarray | np.float64, "..."]:
         """E‖y − f(x)‖², the noise of the test targets included."""
         return self.bias + self.variance + self.noise_variance + self.noise
 
 
 def effective_ridge(
     eigenvalues: ArrayLike | Tensor, ridge: ArrayLike, n: ArrayLike
-) -> tuple[Float64[np.ndarray, "..."], Float64[np.ndarray, "..."]]:
+) -> tuple[Float64[np.ndarray | np.float64, "..."], Float64[np.ndarray | np.float64, "..."]]:
     """κ = λ + (κ/n) Σ σ_i/(σ_i + κ) and κ' = dκ/dλ = 1/(1 − df2(κ)/n).
 
     Args:
@@ -92,13 +91,12 @@ def omniscient_risk(
     ridge: ArrayLike,
     n: ArrayLike,
     noise: float = 0.0,
-) -> Float64[np.ndarray, "..."]:
-    """R = κ'·[Σ (κ/(κ + σ_i))² v_i² + noise]: the test risk of ridge regression, from a spectrum
-    that is known.
+) -> Float64[np.ndarray | np.float64, "..."]:
+    """Test risk R = κ'·[Σ (κ/(κ + σ_i))² v_i² + noise] of ridge regression, of a known spectrum.
 
     Args:
         eigenvalues: As `effective_ridge`.
-        target_power: v_i² = σ_iβ_i² ≥ 0, one a mode, summed over outputs.
+        target_power: v_i² = σ_iβ_i² ≥ 0, one value per mode, summed over outputs.
         ridge: As `effective_ridge`.
         n: As `effective_ridge`.
         noise: Variance of the targets beyond the modes.
@@ -124,16 +122,13 @@ def risk_parts(
     n: ArrayLike,
     noise: float = 0.0,
 ) -> RiskParts:
-    """Bias, variance and noise of `omniscient_risk`, which takes the same arguments and raises the
-    same.
-    """
+    """Bias, variance and noise of `omniscient_risk`, which has the same arguments and errors."""
     sigma = spectrum_values(eigenvalues)
     power, noise = power_values(target_power, len(sigma)), noise_value(noise)
     kappa, kappa_prime = effective_ridge(sigma, ridge, n)
     bias = target_bias(sigma, power, kappa)
-    with np.errstate(
-        invalid="ignore"
-    ):  # at κ' = ∞ nothing is amplified where there is nothing: B falls as κ², κ' grows as 1/κ
+    # at κ' = ∞ zero bias gives zero variance: B falls as κ², κ' grows as 1/κ
+    with np.errstate(invalid="ignore"):
         variance = np.where(bias > 0, (kappa_prime - 1) * bias, 0.0)
         noisy = np.where(noise > 0, (kappa_prime - 1) * noise, 0.0)
     return RiskParts(bias, variance[()], noisy[()], noise, kappa, kappa_prime)
@@ -141,7 +136,7 @@ def risk_parts(
 
 def target_bias(
     sigma: Float64[np.ndarray, " p"], power: Float64[np.ndarray, " p"], kappa: ArrayLike
-) -> Float64[np.ndarray, "..."]:
+) -> Float64[np.ndarray | np.float64, "..."]:
     """B(κ) = Σ (κ/(κ + σ_i))² v_i²; a mode with σ_i = 0 is never learnt, not even at κ = 0."""
     kappa = np.asarray(kappa, dtype=np.float64)
     blocks = _blocks(sigma, kappa.ravel(), kappa.ravel())
@@ -152,7 +147,7 @@ def target_bias(
 
 def degrees_of_freedom(
     eigenvalues: ArrayLike | Tensor, kappa: ArrayLike, order: int = 1
-) -> Float64[np.ndarray, "..."]:
+) -> Float64[np.ndarray | np.float64, "..."]:
     """df_k(κ) = Σ (σ_i/(σ_i + κ))^k, for κ of any shape."""
     sigma, kappa = spectrum_values(eigenvalues), np.asarray(kappa, dtype=np.float64)
     blocks = _blocks(sigma, kappa.ravel(), kappa.ravel())
@@ -203,7 +198,7 @@ def _unlearnt(
 
 
 def _blocks(sigma: np.ndarray, *columns: np.ndarray) -> list[tuple[np.ndarray, ...]]:
-    """The grid in blocks that keep modes × points within `BLOCK`; one empty block of an empty grid."""
+    """The grid in blocks of at most `BLOCK` modes × points; an empty grid is one empty block."""
     step = max(1, BLOCK // len(sigma))
     return [
         tuple(column[low : low + step] for column in columns)

@@ -1,14 +1,15 @@
-"""Forecast: the risk at sample sizes beyond the pool, and the labels that a risk will take.
+"""Forecast: the risk at sample sizes beyond the pool, and the labels that a risk needs.
 
 At one effective ridge κ the omniscient risk of n samples is [B(κ) + noise]/(1 − df2(κ)/n) at λ =
-κ(1 − df1(κ)/n), for n of any size: a pool that tells df1, df2 and B + noise at every κ
-(`transport`) foretells every n. A pool of N samples tells them for κ ≥ κ̂_N(0). That is all there
-is where it resolves every mode (rank < N, so κ̂_N(0) = 0). Else what lies below is extrapolated
-from power laws:
+κ(1 − df1(κ)/n), for n of any size: df1, df2 and B + noise at every κ predict every n. A pool of N
+samples estimates them for κ ≥ κ̂_N(0) (`transport`). That is the whole range where the pool
+resolves every mode (rank < N, so κ̂_N(0) = 0). Otherwise what lies below is extrapolated from power
+laws:
 
     df1 ∝ κ^(−1/a),      B + noise = floor + c·df1^(−s),
 
-joined to the pool at df1 = N/2, since beyond it fewer than half of its directions say what is left.
+joined to the pool at df1 = N/2, since beyond it fewer than half of its directions determine the
+rest.
 There 1/a = 1 − df2/df1, because dlog df1/dlog κ = −(1 − df2/df1), and df2 = (1 − 1/a)·df1 in the
 tail; s is fitted over N/16 ≤ df1 ≤ N/2. With an intercept n samples fit n − 1 directions.
 
@@ -26,41 +27,43 @@ from torch import Tensor
 
 from rmtgen.checks import target_matrix
 from rmtgen.errors import NumericalError, UsageError
-from rmtgen.linalg.modes import Modes, target_spectrum
+from rmtgen.linalg.modes import Modes
+from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.theory.influence import Influence
-from rmtgen.theory.transport import PoolSpectrum, PoolSums
+from rmtgen.theory.transport import PoolSums, pool_sums, require_power
 
 TRUSTED = 1 / 2
-"""The share of the pool's directions that the trusted range of df1 takes at most."""
+"""Largest df1 of the trusted range, relative to the pool's directions."""
 FITTED = 1 / 16
-"""The share from which the tail is fitted on: three doublings of df1."""
+"""Smallest df1 that the tail is fitted to, relative to the pool's directions: three doublings."""
 POINTS = 1_500
-"""Points of a curve in κ."""
+"""Number of points of a curve in κ."""
 DRAWS = 200
-"""Resampled pools of an interval."""
+"""Number of resampled pools of an interval."""
 QUANTILES = (0.025, 0.975)
+"""Ends of an interval."""
 FEWEST = 2
-"""The smallest sample that a forecast is made for."""
+"""Smallest sample that a forecast is made for."""
 PRECISION = 1e-3
-"""Of the number of labels."""
+"""Relative precision of the number of labels."""
 BEYOND = 1e-6
-"""How far below the trusted range the tail goes, as a share of its κ."""
+"""Smallest κ of the tail, relative to the smallest κ of the trusted range."""
 EXPONENTS = np.geomspace(0.05, 4, 200)
-"""The exponents s that a tail is tried with."""
+"""Candidate exponents s of a tail."""
 
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """What is known of the population at effective ridges κ, ascending: g points.
+    """Quantities of the population at effective ridges κ, ascending: g points.
 
     Attributes:
         kappa: κ.
         df1: df1(κ), descending.
         df2: df2(κ).
         floor: B(κ) + noise.
-        trusted: The smallest κ that was measured; below it the tail is extrapolated. 0 where every
+        trusted: Smallest κ of the trusted range; below it the tail is extrapolated. 0 where every
             mode was resolved.
-        taken: The directions that an intercept takes of n samples, 0 or 1.
+        taken: Number of directions that an intercept takes of n samples, 0 or 1.
     """
 
     kappa: Float64[np.ndarray, " g"]
@@ -73,8 +76,9 @@ class Curves:
     def surface(
         self, n: float
     ) -> tuple[Float64[np.ndarray, " k"], Float64[np.ndarray, " k"], Float64[np.ndarray, " k"]]:
-        """λ, R(n, λ) and κ at every point that n samples reach, λ ascending; the first is λ = 0
-        where df1 crosses n on the curves.
+        """λ, R(n, λ) and κ at every point that n samples reach, λ ascending.
+
+        The first is λ = 0 where df1 crosses n on the curves.
         """
         fitted = n - self.taken
         first = int(np.argmax(self.df1 < fitted)) if self.df1[-1] < fitted else len(self.df1)
@@ -98,7 +102,7 @@ class Curves:
         """λ, R and κ at the smallest risk of n samples.
 
         Raises:
-            NumericalError: No point of the curves is within the reach of n.
+            NumericalError: n samples reach no point of the curves.
         """
         ridge, risk, kappa = self.surface(n)
         if not risk.size:
@@ -110,8 +114,9 @@ class Curves:
         return ridge[place], risk[place], kappa[place]
 
     def risk(self, n: float, ridge: float) -> float:
-        """R(n, λ), log-linear between the points; below the smallest λ its limit where every mode
-        was resolved, else NaN.
+        """R(n, λ), log-linear between the points.
+
+        Below the smallest λ it is its limit where every mode was resolved, else NaN.
         """
         ridges, risks, _ = self.surface(n)
         left = None if self.trusted == 0 else np.nan
@@ -119,11 +124,10 @@ class Curves:
 
 
 def pool_influence(modes: Modes, targets: np.ndarray | Tensor) -> Influence:
-    """What forecasts are made from: the influence of every sample of a pool, over the whole grid of
-    its sum ridge.
+    """Influence of every sample of a pool over the whole grid of its sum ridge, for forecasts.
 
     Args:
-        modes: Of the pool, from `spectrum.gram_modes` or `spectrum.feature_modes`.
+        modes: Modes of the pool, from `gram_modes` or `feature_modes`.
         targets: (n,) or (n, c), of the same samples.
 
     Raises:
@@ -131,24 +135,24 @@ def pool_influence(modes: Modes, targets: np.ndarray | Tensor) -> Influence:
         NumericalError: A pool without any mode, or targets without any power.
     """
     targets = target_matrix(targets).to(modes.vectors.device)
-    pool = PoolSpectrum.of(target_spectrum(modes, targets))
+    pool = require_power(Spectrum.of(modes, targets))
     return Influence.of(pool, modes, targets, deltas(pool))
 
 
-def curves(pool: PoolSpectrum) -> Curves:
-    """Everything the pool tells, and the tail below it where it does not resolve every mode.
+def curves(pool: Spectrum) -> Curves:
+    """Curves of the pool, with a tail below them where it does not resolve every mode.
 
     Raises:
         NumericalError: Too few points in the range that the tail is fitted on.
     """
-    sums = pool.sums(deltas(pool))
+    sums = pool_sums(pool, deltas(pool))
     return _curves(pool, sums, sums.s1, sums.s2, sums.energy)
 
 
 def _curves(
-    pool: PoolSpectrum, sums: PoolSums, s1: np.ndarray, s2: np.ndarray, energy: np.ndarray
+    pool: Spectrum, sums: PoolSums, s1: np.ndarray, s2: np.ndarray, energy: np.ndarray
 ) -> Curves:
-    """The curves of S1, S2 and E at the δ of `sums`, the pool's own or those of a resampled one."""
+    """Curves from S1, S2 and E at the δ of `sums`, of the pool itself or of a resampled one."""
     whole = Curves(
         kappa=sums.delta / s1,
         df1=pool.directions - s1,
@@ -160,11 +164,9 @@ def _curves(
     return whole if pool.null_dim else _with_tail(whole, pool.directions)
 
 
-def deltas(pool: PoolSpectrum) -> Float64[np.ndarray, " g"]:
-    """The grid of the pool's auxiliary sum ridge: from where it shrinks nothing to where it shrinks
-    everything.
-    """
-    return np.geomspace(pool.values[-1] * 1e-3, pool.values[0] * 1e4, POINTS)
+def deltas(pool: Spectrum) -> Float64[np.ndarray, " g"]:
+    """Grid of the pool's auxiliary sum ridge, from no shrinkage to full shrinkage."""
+    return np.geomspace(pool.eigenvalues[-1] * 1e-3, pool.eigenvalues[0] * 1e4, POINTS)
 
 
 def _with_tail(whole: Curves, directions: int) -> Curves:
@@ -202,11 +204,10 @@ def _with_tail(whole: Curves, directions: int) -> Curves:
 def floor_law(
     df1: Float64[np.ndarray, " k"], floor: Float64[np.ndarray, " k"]
 ) -> tuple[float, float, float]:
-    """(T, c, s) of floor = T + c·df1^(−s), T and c ≥ 0, by least squares in the ratio, for every s
-    of `EXPONENTS`.
+    """(T, c, s) of floor = T + c·df1^(−s), T and c ≥ 0, by least squares in the ratio to floor.
 
-    With two terms the least squares are closed: both, where both come out positive, else the better
-    one alone.
+    For each s of `EXPONENTS` the two coefficients follow from the normal equations: both, where
+    both come out positive, else the better one alone.
     """
     flat, falling = 1 / floor, np.power(df1, -EXPONENTS[:, None]) / floor
     aa, bb, ab = flat @ flat, np.square(falling).sum(axis=1), falling @ flat
@@ -226,13 +227,12 @@ def floor_law(
 
 
 def resampled_curves(influence: Influence, draws: int = DRAWS, seed: int = 0) -> list[Curves]:
-    """The curves of resampled pools: N samples drawn with replacement, to first order in how often
-    each is drawn.
+    """Curves of resampled pools: N samples drawn with replacement, to first order in the counts.
 
     Draws whose tail cannot be fitted are left out.
     """
     pool = influence.pool
-    sums = pool.sums(deltas(pool))
+    sums = pool_sums(pool, deltas(pool))
     grid, whole = np.log(sums.delta), (sums.s1, sums.s2, sums.energy)
     extra = (
         np.random.default_rng(seed).multinomial(pool.n, np.full(pool.n, 1 / pool.n), size=draws)
@@ -256,17 +256,16 @@ def resampled_curves(influence: Influence, draws: int = DRAWS, seed: int = 0) ->
 def forecast(
     influence: Influence, sizes: ArrayLike, *, ridges: ArrayLike | None = None
 ) -> pd.DataFrame:
-    """Test risk at sizes of any magnitude, at the best ridge of each or at given ones, with 95 %
-    intervals over pools.
+    """Test risk at sizes of any magnitude, with 95 % intervals over pools.
 
     Args:
-        influence: Of the pool, from `pool_influence`.
+        influence: Influence of the pool, from `pool_influence`.
         sizes: Sample sizes n ≥ 2.
         ridges: λ ≥ 0, or None for the ridge of smallest risk at each size.
 
     Returns:
-        One row a (n, λ): `n ridge predicted_risk low high extrapolated`; `extrapolated` says that
-        it rests on the tail. NaN where the curves do not reach λ.
+        One row per (n, λ): `n ridge predicted_risk low high extrapolated`; `extrapolated` marks
+        rows that rest on the tail. NaN where the curves do not reach λ.
 
     Raises:
         UsageError: n < 2, or a negative ridge.
@@ -311,17 +310,17 @@ def _as_row(
 
 
 def labels_needed(influence: Influence, risks: ArrayLike, *, most: float = 1e9) -> pd.DataFrame:
-    """How many labels a risk will take: the smallest n whose best ridge reaches it, with its 95 %
-    interval over pools.
+    """Number of labels that a risk needs: the smallest n whose best ridge reaches it.
 
     Args:
-        influence: Of the pool, from `pool_influence`.
-        risks: Test risks that are wanted, in the unit of the targets.
-        most: Where the search ends.
+        influence: Influence of the pool, from `pool_influence`.
+        risks: Wanted test risks, in the squared unit of the targets.
+        most: Largest number of the search.
 
     Returns:
-        One row a risk: `risk labels low high extrapolated`, labels to a thousandth, ∞ where n =
-        `most` does not reach it; `extrapolated` says that they are more than the pool has.
+        One row per risk: `risk labels low high extrapolated`, labels to a thousandth, ∞ where n =
+        `most` does not reach it, with a 95 % interval over pools; `extrapolated` marks numbers
+        beyond the pool.
 
     Raises:
         UsageError: No risk, one that is not positive, or a search without an end.
@@ -346,7 +345,7 @@ def labels_needed(influence: Influence, risks: ArrayLike, *, most: float = 1e9) 
 
 
 def _first_size(one: Curves, risk: float, most: float) -> float:
-    """By bisection over whole n: the best risk falls with n."""
+    """Bisection over whole n: the best risk falls with n."""
     low, high = FEWEST - 1, int(most)
     if one.best(high)[1] > risk:
         return np.inf

@@ -1,8 +1,8 @@
-"""How much each sample of a pool moves a transported risk: standard errors and resampled curves
-without another eigensolve.
+"""Influence of each sample of a pool on a transported risk, without another eigensolve.
 
-Take sample j out of the pool. At fixed δ what transport reads (S1, S2, E) changes in closed form,
-since the inverse of a matrix without a row and a column is a Schur complement. With u_i the
+It gives standard errors and resampled curves. Take sample j out of the pool. At fixed δ the sums of
+transport (S1, S2, E) change in closed form, since the inverse of a matrix without a row and a
+column is a Schur complement. With u_i the
 eigenvectors of K, w_i = δ/(s_i + δ) over all directions, g_k = Σ_i u_ij² w_i^k (g_1 = δG_jj),
 residuals r = δGY and r' = δ²G²Y, the pool without j has
 
@@ -26,19 +26,26 @@ from torch import Tensor
 
 from rmtgen.errors import UsageError
 from rmtgen.linalg.modes import Modes
-from rmtgen.theory.transport import PoolSpectrum, Transported
+from rmtgen.linalg.spectrum import Spectrum
+from rmtgen.theory.transport import Transported, pool_sums
 
 PER_DECADE = 4
-"""Points of the grid of δ."""
+"""Number of points per decade of the grid of δ."""
 
 
 @dataclass(frozen=True, eq=False)
 class Influence:
-    """The relative changes of S1, S2 and E when each of the N samples leaves, at g values of log δ,
-    with the pool they belong to.
+    """Relative changes of S1, S2 and E when each of the N samples of a pool leaves.
+
+    Attributes:
+        pool: Spectrum of the pool.
+        log_delta: Grid of log δ, ascending.
+        s1: Relative changes of S1 at each δ, per sample.
+        s2: Relative changes of S2.
+        energy: Relative changes of E.
     """
 
-    pool: PoolSpectrum
+    pool: Spectrum
     log_delta: Float64[np.ndarray, " g"]
     s1: Float64[np.ndarray, "g n"]
     s2: Float64[np.ndarray, "g n"]
@@ -47,12 +54,12 @@ class Influence:
     @classmethod
     def of(
         cls,
-        pool: PoolSpectrum,
+        pool: Spectrum,
         modes: Modes,
         targets: Float64[Tensor, "n c"],
-        deltas: Float64[np.ndarray, " l"],
+        deltas: Float64[np.ndarray, "..."],
     ) -> "Influence":
-        """Over the range of the positive `deltas`; a δ outside it is taken at its end.
+        """The influence over the range of the positive `deltas`; beyond it, its values at the end.
 
         Raises:
             UsageError: No positive δ.
@@ -67,7 +74,7 @@ class Influence:
         grid = np.logspace(low, high, max(2, int(np.ceil((high - low) * PER_DECADE)) + 1))
         changes = _Changes(modes, targets)
         parts = zip(*(changes.at(delta) for delta in grid), strict=True)
-        sums = pool.sums(grid)
+        sums = pool_sums(pool, grid)
         whole = (sums.s1, sums.s2, sums.energy)
         relative = (
             torch.stack(part).cpu().numpy() / value[:, None]
@@ -88,11 +95,9 @@ class Influence:
         )
 
     def log_risk(self, ridge: float, n: float, delta: float) -> Float64[np.ndarray, " n"]:
-        """Change of log R(n, λ) when each sample leaves: of the pool it less that of the whole, to
-        first order in the move of δ.
-        """
+        """Change of log R(n, λ) when each sample leaves, to first order in the move of δ."""
         pool, floor = self.pool, np.exp(self.log_delta[0])
-        sums, missing = pool.sums(np.array([max(delta, floor)])), pool.n - n
+        sums, missing = pool_sums(pool, np.array([max(delta, floor)])), pool.n - n
         s1, s2, energy = (
             value[0] * (1 + change)
             for value, change in zip(
@@ -111,9 +116,10 @@ class Influence:
 
     def standard_errors(
         self, predicted: Transported, ridge: np.ndarray, n: np.ndarray
-    ) -> Float64[np.ndarray, "..."]:
-        """Relative standard error of each predicted risk, from the draw of the pool; NaN where the
-        risk is ∞.
+    ) -> Float64[np.ndarray | np.float64, "..."]:
+        """Relative standard error of each predicted risk from the draw of the pool.
+
+        It is NaN where the risk is ∞.
         """
         points = zip(np.ravel(ridge), np.ravel(n), np.ravel(predicted.delta), strict=True)
         changes = (self.log_risk(*point) for point in points)
@@ -124,7 +130,7 @@ class Influence:
     def _slope(self, delta: float, missing: float) -> float:
         """Slope dlog R/dlog δ of the whole pool."""
         pool = self.pool
-        weights, sums = 1 / (1 + pool.values / delta), pool.sums(np.array([delta]))
+        weights, sums = 1 / (1 + pool.eigenvalues / delta), pool_sums(pool, np.array([delta]))
         squares = np.square(weights) * (1 - weights)
         energy = 2 * (pool.power @ squares) / sums.energy[0]
         s1, s2 = sums.s1[0], sums.s2[0]
@@ -134,7 +140,7 @@ class Influence:
 
 
 class _Changes:
-    """How S1, S2 and E change at fixed δ when each sample leaves."""
+    """Changes of S1, S2 and E at fixed δ when each sample leaves."""
 
     def __init__(self, modes: Modes, targets: Float64[Tensor, "n c"]):
         self.vectors, self.values = modes.vectors, modes.values

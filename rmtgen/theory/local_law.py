@@ -1,7 +1,7 @@
-"""The local random matrix law, tested on data: the deviations whose fall with n says that GCV
-converges to the risk.
+"""The local random matrix law, tested on data: its deviations should fall with n as n^(−1/2).
 
-The leverage ratio, which says for which samples it holds, is a detector of `trust`.
+Where they do, GCV converges to the risk. The leverage ratio, a related test of the samples, is a
+detector of `diagnostics`.
 
 Notation: a pool of N samples, K = XXᵀ with eigenvalues s_k and eigenvectors u_k, Λ_k = s_k/N, r
 modes; a random subset S of n samples, δ = nλ its sum ridge, G = (K + δI)⁻¹, Σ the population
@@ -11,7 +11,7 @@ covariance. The law says λ(Σ̂ + λ)⁻¹ ≈ κ(Σ + κ)⁻¹ on fixed vector
     M_ij = δ_ij − √(s_i s_j) u_i[S]ᵀ(K_SS + nλI)⁻¹u_j[S] = nλ [(BᵀB + nλI)⁻¹]_ij,    B = U_S
     diag(√s), K_SS = BBᵀ.
 
-What the right side is on the pool's own directions follows from transport. K_SS is a compression of
+The right side on the pool's own directions follows from transport. K_SS is a compression of
 K, and where the rows of U lie in general position (asymptotic freeness) M_ij ≈ δ_ij ℓ/(ℓ + Λ_i),
 with Nℓ the pool's auxiliary sum ridge at (n, λ): Σ(1 − M_ii) over all modes is df1 on both sides.
 As κ = ℓ/(1 − df1/N), it is δ_ij κ/(κ + Λ_i) of the population for n ≪ N; for n near N/4 that would
@@ -25,7 +25,6 @@ holds; Knowles & Yin 2017 for the law itself.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -36,36 +35,23 @@ from torch import Tensor
 
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.modes import Modes
-from rmtgen.theory.transport import PoolSpectrum, transported
+from rmtgen.linalg.spectrum import Spectrum
+from rmtgen.theory.line_fit import PowerLaw
+from rmtgen.theory.transport import transported
 
 BLOCK = 2**24
-"""Numbers that a step over samples × modes copies at a time."""
+"""Largest number of entries (samples × modes) per step."""
 LARGEST_SHARE = 1 / 4
-"""The share of the pool up to which a subset counts as a draw from it."""
+"""Largest n/N of a subset that counts as a draw from the pool."""
 FEWEST_SIZES = 3
-"""A line through two sizes always fits, so it says nothing of its error."""
-
-
-@dataclass(frozen=True)
-class Rate:
-    """deviation ≈ constant · n^slope, by least squares on logarithms over sizes.
-
-    Attributes:
-        slope: The exponent: −1/2 or below where the law holds.
-        standard_error: Of the slope, from the residuals of the line; with three sizes it has one
-            degree of freedom.
-        constant: The line at n = 1.
-        sizes: How many sizes it was fitted to.
-        smallest: The smallest n.
-        largest: The largest n.
-    """
-
-    slope: float
-    standard_error: float
-    constant: float
-    sizes: int
-    smallest: int
-    largest: int
+"""Smallest number of sizes of a rate: a line through two sizes always fits, so has no error."""
+TESTED_SHARES = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4)
+"""Sizes of `law_tests` relative to N: nested halvings, well below the pool that stands for the
+population."""
+TESTED_RIDGES = (1e-4, 1e-2)
+"""Ridges of `law_tests`, relative to tr K/N."""
+TESTED_SIZES = (8, 2_048)
+"""Smallest and largest size of `law_tests`."""
 
 
 def quadratic_forms(
@@ -79,21 +65,21 @@ def quadratic_forms(
 ) -> pd.DataFrame:
     """RMS deviation of M_ij from δ_ij ℓ/(ℓ + Λ_i), for random subsets of every size.
 
-    One Cholesky factor of side min(n, r) a (n, trial, ridge), where the modes lie. Beside them it
-    holds about three such squares.
+    It takes one Cholesky factor of side min(n, r) per (n, trial, ridge), on the device of the
+    modes, and holds about three such squares beside them.
 
     Args:
         modes: Modes of the pool, from its Gram matrix or its features. K is what they make; with an
             intercept it is centred by the mean of the pool, not of the subset.
         sizes: Subset sizes n, 2 ≤ n ≤ N/4.
         ridges: λ > 0 of the mean objective.
-        directions: Modes i to look at, spread geometrically from the first to the last; a few less
+        directions: Number of modes i, spread geometrically from the first to the last; a few fewer
             where they would coincide.
-        trials: Independent subsets a size.
-        seed: Of the subsets.
+        trials: Number of independent subsets per size.
+        seed: Seed of the subsets.
 
     Returns:
-        One row a (n, trial, ridge): `n ridge trial diagonal_rms off_diagonal_rms`, as measured,
+        One row per (n, trial, ridge): `n ridge trial diagonal_rms off_diagonal_rms`, as measured,
         without the correction for a finite pool. Subsets are independent over sizes and trials.
 
     Raises:
@@ -105,7 +91,7 @@ def quadratic_forms(
     chosen = spread_modes(len(modes.values), directions)
     if trials < 1:
         raise UsageError(f"trials must be at least 1: got {trials}.")
-    pool, rows = _bare_pool(modes), []
+    pool, rows = bare_pool(modes), []
     for n in sizes:
         limits = _limits(pool, ridges, int(n), chosen)
         for trial in range(trials):
@@ -126,8 +112,9 @@ def subset_forms(
     ridges: Float64[np.ndarray, " l"],
     chosen: Int64[Tensor, " k"],
 ) -> Iterator[Float64[Tensor, "k k"]]:
-    """M_ij = δ_ij − √(s_i s_j) u_i[S]ᵀ(K_SS + nλI)⁻¹u_j[S] of one subset, for one λ after the
-    other.
+    """M_ij = δ_ij − √(s_i s_j) u_i[S]ᵀ(K_SS + nλI)⁻¹u_j[S] of one subset, for each λ in turn.
+
+    With r < n modes it is nλ[(BᵀB + nλI)⁻¹]_ij, B = U_S diag(√s), a smaller system.
 
     Args:
         modes: Modes of the pool.
@@ -176,17 +163,18 @@ def spread_modes(rank: int, directions: int) -> Int64[Tensor, " k"]:
     )
 
 
-def trace_deviation(risk: pd.DataFrame, pool: PoolSpectrum) -> pd.DataFrame:
-    """κ̂_n = 1/tr G of a sample against κ by transport from a pool, κ̂_n/κ − 1.
+def trace_deviation(risk: pd.DataFrame, pool: Spectrum) -> pd.DataFrame:
+    """Deviation κ̂_n/κ − 1 of κ̂_n = 1/tr G of a sample from κ by transport from a pool.
 
     Args:
-        risk: A risk table, with the columns n, trial, ridge, kappa. Rows with n beyond the pool are
-            left out.
-        pool: The pool.
+        risk: Table of fits, with the columns n, trial, ridge, kappa. Rows with n beyond the pool
+            are left out.
+        pool: Spectrum of the pool.
 
     Returns:
-        `n trial ridge kappa pool_kappa deviation`, a row a row with n ≤ N. It is exactly 0 at n = N
-        of the same samples, so leave that out of a rate; NaN where κ = 0, ridgeless above the rank.
+        `n trial ridge kappa pool_kappa deviation`, one row per row with n ≤ N. It is exactly 0 at n
+        = N of the same samples, so leave that out of a rate; NaN where κ = 0, ridgeless above the
+        rank.
 
     Raises:
         UsageError: A column is missing.
@@ -200,17 +188,16 @@ def trace_deviation(risk: pd.DataFrame, pool: PoolSpectrum) -> pd.DataFrame:
 
 
 def gcv_deviation(risk: pd.DataFrame) -> pd.DataFrame:
-    """RMS of d = log(GCV/R_test) over the rows of each n, net of what the size of the test set
-    explains.
+    """RMS of d = log(GCV/R_test) over the rows of each n, net of the error of the test risk.
 
     Args:
-        risk: A risk table, with the columns n, gcv, test_risk, test_risk_se.
+        risk: Table of fits, with the columns n, gcv, test_risk, test_risk_se.
 
     Returns:
         `n rms noise net points`: √mean d², √mean (se/R_test)², net = √max(0, mean d² − mean
         (se/R_test)²), and how many rows had all three numbers positive and finite; the others, as
-        at the interpolation peak, are left out. net = 0 says that the test set is too small to see
-        a deviation.
+        at the interpolation peak, are left out. net = 0: the test set is too small to show a
+        deviation.
 
     Raises:
         UsageError: A column is missing, or no row is left.
@@ -235,12 +222,50 @@ def gcv_deviation(risk: pd.DataFrame) -> pd.DataFrame:
     return np.sqrt(means.assign(net=net)).assign(points=squares.groupby("n").size()).reset_index()
 
 
-def rate(n: ArrayLike, deviation: ArrayLike) -> Rate:
-    """The exponent at which a deviation falls: slope of log RMS deviation against log n, one point
-    a size.
+def law_tests(modes: Modes, pool: Spectrum, risk: pd.DataFrame) -> pd.DataFrame:
+    """All tests of the local law on a pool and the fits of its subsets.
 
     Args:
-        n: Sizes, one a deviation; those of one size are combined to their root mean square first.
+        modes: Modes of the pool.
+        pool: Spectrum of the pool.
+        risk: Table of fits, with the columns n, trial, ridge, kappa, gcv, test_risk, test_risk_se.
+
+    Returns:
+        One row per measurement: `test n relative_ridge deviation`. The tests are `diagonal_rms` and
+        `off_diagonal_rms` (`quadratic_forms`, corrected for a finite pool), `trace`
+        (`trace_deviation`) and `gcv` (`gcv_deviation`, net, NaN where the test set is too small to
+        show one); fits without a test risk have no test `gcv`.
+    """
+    scale, (least, most) = pool.trace / pool.n, TESTED_SIZES
+    sizes = [n for n in (int(share * pool.n) for share in TESTED_SHARES) if least <= n <= most]
+    forms = quadratic_forms(modes, sizes, np.array(TESTED_RIDGES) * scale)
+    depleted = np.sqrt(1 - forms["n"] / pool.n)  # drawn without replacement from a finite pool
+    traces = trace_deviation(risk[risk["n"] < pool.n], pool)
+    parts = [
+        *(
+            _tests(name, forms["n"], forms["ridge"] / scale, forms[name] / depleted)
+            for name in ("diagonal_rms", "off_diagonal_rms")
+        ),
+        _tests("trace", traces["n"], traces["ridge"] / scale, traces["deviation"]),
+    ]
+    if risk["test_risk"].notna().any():
+        gaps = gcv_deviation(risk)
+        parts.append(_tests("gcv", gaps["n"], np.nan, gaps["net"].where(gaps["net"] > 0)))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _tests(
+    name: str, n: pd.Series, relative_ridge: pd.Series | float, deviation: pd.Series
+) -> pd.DataFrame:
+    columns = {"test": name, "n": n, "relative_ridge": relative_ridge, "deviation": deviation}
+    return pd.DataFrame(columns)
+
+
+def rate(n: ArrayLike, deviation: ArrayLike) -> PowerLaw:
+    """Exponent at which a deviation falls: slope of log RMS deviation against log n.
+
+    Args:
+        n: Sizes, one per deviation; those of one size are combined to their root mean square first.
         deviation: Deviations of either sign, finite.
 
     Returns:
@@ -256,7 +281,7 @@ def rate(n: ArrayLike, deviation: ArrayLike) -> Rate:
     )
     if len(n) != len(deviation):
         raise UsageError(
-            f"a rate needs one n a deviation: got {len(n)} sizes and {len(deviation)} deviations."
+            f"a rate needs one n per deviation: got {len(n)} sizes and {len(deviation)} deviations."
         )
     sizes, places = np.unique(n, return_inverse=True)
     if len(sizes) < FEWEST_SIZES:
@@ -274,30 +299,20 @@ def rate(n: ArrayLike, deviation: ArrayLike) -> Rate:
             f"a rate needs a deviation above 0 at every size: got 0 at n = {sizes[rms == 0][0]:g}."
             " Leave that size out."
         )
-    return _fitted(sizes, rms)
+    return PowerLaw.of(sizes, rms)
 
 
-def _fitted(sizes: Float64[np.ndarray, " k"], rms: Float64[np.ndarray, " k"]) -> Rate:
-    x, y = np.log(sizes), np.log(rms)
-    centred = x - x.mean()
-    slope = centred @ y / (centred @ centred)
-    residuals = y - y.mean() - slope * centred
-    error = np.sqrt(residuals @ residuals / (len(x) - 2) / (centred @ centred))
-    constant = np.exp(y.mean() - slope * x.mean())
-    return Rate(float(slope), float(error), float(constant), len(x), int(sizes[0]), int(sizes[-1]))
-
-
-def _bare_pool(modes: Modes) -> PoolSpectrum:
-    """The pool that tells κ and δ alone: its target power is not read."""
+def bare_pool(modes: Modes) -> Spectrum:
+    """The pool for κ and δ alone: its target power is not read."""
     values = modes.values.cpu().numpy()
-    return PoolSpectrum(values, np.ones_like(values), 0.0, modes.n, modes.null_dim)
+    return Spectrum.of_power(values, np.ones_like(values), 0.0, modes.n, intercept=modes.intercept)
 
 
 def _limits(
-    pool: PoolSpectrum, ridges: Float64[np.ndarray, " l"], n: int, chosen: Int64[Tensor, " k"]
+    pool: Spectrum, ridges: Float64[np.ndarray, " l"], n: int, chosen: Int64[Tensor, " k"]
 ) -> Float64[np.ndarray, "l k"]:
     """ℓ/(ℓ + Λ_i)."""
-    return 1 / (1 + pool.values[chosen.numpy()] / transported(pool, ridges, n).delta[:, None])
+    return 1 / (1 + pool.eigenvalues[chosen.numpy()] / transported(pool, ridges, n).delta[:, None])
 
 
 def _deviations(

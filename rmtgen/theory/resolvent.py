@@ -1,8 +1,7 @@
-"""One inverse and what it says of samples left out: fits without one sample, without a block, and
-beside test samples.
+"""One inverse, and fits without a sample, without a block and beside test samples from it.
 
-Notation: n train samples, m test samples, k blocks of b samples, δ the sum ridge, G = (K + δI)⁻¹,
-with an intercept P = G − wwᵀ/(1ᵀw), w = G1.
+Notation: n training samples, m test samples, k blocks of b samples, δ the sum ridge, G = (K +
+δI)⁻¹, with an intercept P = G − wwᵀ/(1ᵀw), w = G1.
 """
 
 from dataclasses import dataclass
@@ -14,14 +13,20 @@ from torch import Tensor
 from rmtgen.errors import NumericalError
 
 GRAIN = 1e-10
-"""Of what is subtracted: a difference below that is rounding."""
+"""Rounding of a difference, relative to its terms."""
 ROWS = 256
-"""Test samples that are looked at at a time."""
+"""Number of test samples per step."""
 
 
 @dataclass(frozen=True, eq=False)
 class Resolvent:
-    """P = G − rrᵀ at δ: r = G1/√(1ᵀG1) with an intercept, and r = 0, P = G without."""
+    """P = G − rrᵀ at δ: r = G1/√(1ᵀG1) with an intercept, and r = 0, P = G without.
+
+    Attributes:
+        inverse: G.
+        removed: r.
+        sum_ridge: δ.
+    """
 
     inverse: Float64[Tensor, "n n"]
     removed: Float64[Tensor, " n"]
@@ -48,7 +53,7 @@ class Resolvent:
         return max(1.0, (self.directions * square / self.diagonal.sum().square()).item())
 
     def times(self, columns: Float64[Tensor, "n c"]) -> Float64[Tensor, "n c"]:
-        """P times some columns."""
+        """P times columns."""
         return self.inverse @ columns - torch.outer(self.removed, self.removed @ columns)
 
     def blocks(self, index: Int64[Tensor, "k b"]) -> Float64[Tensor, "k b b"]:
@@ -58,7 +63,7 @@ class Resolvent:
 
 
 def resolvents(matrix: Float64[Tensor, "n n"], sum_ridge: float) -> tuple[Resolvent, Resolvent]:
-    """Without and with an intercept; they share G.
+    """The resolvents without and with an intercept; they share G.
 
     Raises:
         NumericalError: K + δI is not positive definite.
@@ -84,22 +89,30 @@ def resolvents(matrix: Float64[Tensor, "n n"], sum_ridge: float) -> tuple[Resolv
 def left_out(
     resolvent: Resolvent, dual: Float64[Tensor, "n c"], blocks: Int64[Tensor, "k b"]
 ) -> Float64[Tensor, "k b c"]:
-    """Residuals Y_B − f_{−B}(X_B) of fits without the block at the same δ: (G_BB)⁻¹(GY)_B."""
+    """Residuals Y_B − f_{−B}(X_B) of fits without each block at the same δ: (P_BB)⁻¹(PY)_B.
+
+    With M = K + δI in blocks B and the rest C, G_BB = (M_BB − M_BC M_CC⁻¹ M_CB)⁻¹ is a Schur
+    complement, and (GY)_B = G_BB(Y_B − M_BC M_CC⁻¹ Y_C), where the product is the prediction of the
+    fit to C. With an intercept the same holds for the inverse of the bordered system, of which P is
+    a block.
+    """
     return torch.linalg.solve(resolvent.blocks(blocks), dual[blocks])
 
 
 def explained(
     matrix: Float64[Tensor, "n n"], centred: Resolvent, tests: Float[Tensor, "m n"]
 ) -> tuple[Float64[Tensor, " n"], Float64[Tensor, " m"]]:
-    """k(x)ᵀPk(x), k centred on the fit's own samples: what a fit explains of each train sample left
-    out, and of each test sample.
+    """What a fit explains, k(x)ᵀPk(x), of each left-out training sample and each test sample.
 
-    With h_i = (HKH)_ii, H = I − 11ᵀ/n, a left-out sample has (n/(n − 1))²h_i + δn/(n − 1) − 1/P_ii.
-    A test sample has the mean over the n fits that leave a train sample j out, of n − 1 samples
-    like those: k(x)ᵀPk(x) − Σ_j(α_j + 1/n)²/(nP_jj) + Σ_j h_j/(n(n − 1)²) + δ/(n(n − 1)), α =
-    Pk(x). Both have the same expectation under i.i.d. samples, whether or not the regression has an
-    intercept. Both are rounded, to `GRAIN` of what they are differences of, since a rank compares
-    even the last digit.
+    k is centred on the fit's own samples. With h_i = (HKH)_ii, H = I − 11ᵀ/n, a left-out sample
+    lies at the squared distance (n/(n − 1))²h_i from the mean of the others, and 1/P_ii, a Schur
+    complement, is that distance less what the fit explains of it, plus δ for the sample and
+    δ/(n − 1) for the mean. So the fit explains (n/(n − 1))²h_i + δn/(n − 1) − 1/P_ii.
+
+    A test sample has the mean over the n fits that leave a training sample j out, each of n − 1
+    samples: k(x)ᵀPk(x) − Σ_j(α_j + 1/n)²/(nP_jj) + Σ_j h_j/(n(n − 1)²) + δ/(n(n − 1)), α = Pk(x).
+    Under i.i.d. samples both have the same expectation, whether or not the regression has an
+    intercept. Both are rounded to `GRAIN` of their terms, since ranks compare even the last digit.
 
     Args:
         matrix: K.
@@ -107,7 +120,7 @@ def explained(
         tests: k(test, train).
 
     Returns:
-        One value a train sample, and one a test sample.
+        One value per training sample, and one per test sample.
     """
     n, sum_ridge, diagonal, means = (
         len(matrix),

@@ -6,19 +6,19 @@ import numpy as np
 from jaxtyping import Float64
 
 STEPS = 2_200
-"""A double root is halved in each step, and 2,200 halvings cross the whole range of float64."""
+"""Largest number of steps: a double root is halved in each, and 2,200 halvings cross the range of
+float64."""
 
 
 def largest_roots(
     tangent_root: Callable[[Float64[np.ndarray, " k"], np.ndarray], Float64[np.ndarray, " k"]],
     start: Float64[np.ndarray, " l"],
 ) -> Float64[np.ndarray, " l"]:
-    """Newton's method from the right: on a convex function it descends to the largest root without
-    ever passing it.
+    """Newton's method from the right: on a convex function it descends to the largest root.
 
     Args:
         tangent_root: (x, which) ↦ where the tangents at x of the functions numbered `which` cross
-            0, one x a function. It is asked for the place and not the step, which would lose the
+            0, one x per function. It returns the place and not the step, which would lose the
             digits of a root many decades below.
         start: Points at or to the right of the roots, ≥ 0.
 

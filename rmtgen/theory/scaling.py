@@ -1,65 +1,49 @@
-"""Scaling laws: the exponents of a kernel's spectrum and of its targets, and the slopes of the risk
-that follow from them.
+"""Scaling laws: exponents of a kernel's spectrum and of its targets, and slopes of the risk.
 
 σ_i ∝ i^(−a), v_i² ∝ i^(−b), s = min(b − 1, 2a). Seen through effective ridges: κ(0, n) ∝ n^(−a),
 and B(κ) ∝ df1(κ)^(−s). Slopes of the risk in n beyond its noise: ridgeless −s (with noise a
 plateau), best ridge −s/(1 + s) with noise, fixed sum ridge nλ −s/a, fixed ridge λ 0 (a plateau).
 
-The decay a is estimated twice, and the two must agree or the law is not quoted without a word: from
-κ̂'(0, n), which is −dlog κ/dlog n, on the pool, and from κ̂_n(0) = 1/tr K_n⁻¹ of subsets that were
-solved on their own.
+The decay a is estimated twice: from κ̂'(0, n), which is −dlog κ/dlog n, on the pool, and from κ̂_n(0)
+= 1/tr K_n⁻¹ of subsets that were solved on their own. A warning says where the two do not agree.
 
-The range of a fit is a rule, not a choice: from 30 samples, below which a sample is not yet a law
-of large numbers, to a quarter of what the pool resolves, min(N, rank)/4, beyond which slopes
-steepen by themselves.
+The range of a fit is fixed by a rule: from 30 samples, below which averages fluctuate too much, to
+a quarter of what the pool resolves, min(N, rank)/4, beyond which slopes steepen by themselves.
 """
 
-from dataclasses import dataclass
+import dataclasses
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float64
 
-from rmtgen.errors import UsageError
+from rmtgen.errors import UsageError, warn
 from rmtgen.theory.forecast import EXPONENTS, QUANTILES, Curves, curves, floor_law, resampled_curves
 from rmtgen.theory.influence import Influence
+from rmtgen.theory.line_fit import PowerLaw
 
-LEAST, SHARE = 30, 1 / 4
+LEAST = 30
+"""Smallest size that exponents are fitted to."""
+SHARE = 1 / 4
+"""Largest size that exponents are fitted to, relative to min(N, rank)."""
 POINTS = 12
+"""Number of sizes of a fit."""
 AMPLE = 4.0
+"""Ratio of `ample_ridge` to the largest κ̂(0, n) of the fitted range."""
 SPAN = 4.0
-"""The factor that a range of sizes spans at least, for a slope to be quoted."""
+"""Smallest factor that a range of sizes spans for a slope to be quoted."""
 AGREE = 0.1
-"""How far two estimates of a may differ beyond their intervals: finite-n curvature is about that
+"""Largest difference of two estimates of a beyond their intervals: finite-n curvature is about that
 large (theory of a = 1.5)."""
 
 
-@dataclass(frozen=True)
-class PowerLaw:
-    """y ∝ x^slope by least squares in logarithms.
-
-    Attributes:
-        slope: The exponent.
-        standard_error: Of the exponent, from the scatter about the line.
-        points: Points that were fitted.
-        first: Smallest x.
-        last: Largest x.
-    """
-
-    slope: float
-    standard_error: float
-    points: int
-    first: float
-    last: float
-
-
 def power_law(x: Float64[np.ndarray, " k"], y: Float64[np.ndarray, " k"], name: str) -> PowerLaw:
-    """The exponent of y in x, refused where there is none to quote.
+    """Exponent of y in x, refused where the data has none to quote.
 
     Args:
         x: Ascending, positive.
         y: Positive, rising or falling throughout.
-        name: What y is, for the message.
+        name: Name of y in the message.
 
     Raises:
         UsageError: Fewer than three points, a range below a factor of 4, values that are not finite
@@ -83,14 +67,11 @@ def power_law(x: Float64[np.ndarray, " k"], y: Float64[np.ndarray, " k"], name: 
             f"an exponent of {name} needs values that rise or fall throughout: got {y[place]:.4g}"
             f" at {x[place]:g}, then {y[place + 1]:.4g}."
         )
-    fit, residuals, *_ = np.polyfit(np.log(x), np.log(y), 1, full=True)
-    spread = np.square(np.log(x) - np.log(x).mean()).sum()
-    error = np.sqrt(residuals[0] / (len(x) - 2) / spread) if residuals.size else 0.0
-    return PowerLaw(float(fit[0]), float(error), len(x), float(x[0]), float(x[-1]))
+    return PowerLaw.of(x, y)
 
 
 def fit_range(pool_size: int, rank: int) -> tuple[float, float]:
-    """The sizes that exponents are fitted over.
+    """Smallest and largest size that exponents are fitted over.
 
     Raises:
         UsageError: They span less than a factor of 4.
@@ -106,25 +87,22 @@ def fit_range(pool_size: int, rank: int) -> tuple[float, float]:
 
 
 def ample_ridge(influence: Influence) -> float:
-    """λ far above every κ̂(0, n) of the range that exponents are fitted over, so that it rules the
-    fit.
-    """
+    """λ far above every κ̂(0, n) of the range that exponents are fitted over."""
     first, _ = fit_range(influence.pool.n, influence.pool.rank)
     one = curves(influence.pool)
-    return AMPLE * float(_at_freedom(one, np.array([first]))[0][0])
+    return AMPLE * float(_at_freedom(one, np.array([first], dtype=float))[0][0])
 
 
 def scaling_laws(influence: Influence, ridge: float | None = None) -> pd.DataFrame:
-    """Exponents and slopes of a pool, found and predicted from a and s, with 95 % intervals over
-    pools.
+    """Exponents and slopes of a pool, fitted and predicted from a and s, with 95 % intervals.
 
     Args:
-        influence: Of the pool.
-        ridge: λ > 0 of the slope at a fixed ridge, and at the range's smallest n of that at a fixed
-            sum ridge; None: `ample_ridge`.
+        influence: Influence of the pool.
+        ridge: λ > 0 of the slope at a fixed ridge; the slope at a fixed sum ridge has the same λ at
+            the smallest n of the range. None: `ample_ridge`.
 
     Returns:
-        One row a quantity: `quantity exponent low high predicted first last`. `noise` is the part
+        One row per quantity: `quantity exponent low high predicted first last`. `noise` is the part
         of the risk that no mode explains, not an exponent; `decay` a, `alignment` s and `power` b =
         1 + s (if s < 2a); then slopes in n: of `kappa`, of the risk beyond its noise `ridgeless`,
         `best_ridge` and `fixed_sum_ridge`, and of the risk itself `fixed_ridge`. A slope that
@@ -140,8 +118,8 @@ def scaling_laws(influence: Influence, ridge: float | None = None) -> pd.DataFra
         np.geomspace(first, last, POINTS),
         ample_ridge(influence) if ridge is None else ridge,
     )
-    found = _exponents(curves(pool), sizes, ridge)
-    drawn = pd.DataFrame([_exponents(one, sizes, ridge) for one in resampled_curves(influence)])
+    found = exponents(curves(pool), sizes, ridge)
+    drawn = pd.DataFrame([exponents(one, sizes, ridge) for one in resampled_curves(influence)])
     rows = [
         {
             "quantity": name,
@@ -158,12 +136,11 @@ def scaling_laws(influence: Influence, ridge: float | None = None) -> pd.DataFra
 
 
 def subset_decay(risk: pd.DataFrame, rank: int, pool_size: int) -> PowerLaw:
-    """Decay a from the ridgeless κ̂_n(0) of subsets that were solved on their own: minus the slope
-    of its mean in n.
+    """Decay a from subsets solved on their own: minus the slope in n of the mean κ̂_n(0).
 
     Args:
-        risk: A risk table with `n ridge kappa`, ridge 0 among the ridges.
-        rank: Of the pool.
+        risk: Table of fits with `n ridge kappa`, ridge 0 among the ridges.
+        rank: Rank of the pool.
         pool_size: N.
 
     Raises:
@@ -173,21 +150,20 @@ def subset_decay(risk: pd.DataFrame, rank: int, pool_size: int) -> PowerLaw:
     rows = risk[(risk["ridge"] == 0) & risk["n"].between(first, last)]
     means = rows.groupby("n")["kappa"].mean()
     law = power_law(means.index.to_numpy(float), means.to_numpy(), "κ̂(0, n) of subsets")
-    return PowerLaw(-law.slope, law.standard_error, law.points, law.first, law.last)
+    return dataclasses.replace(law, slope=-law.slope, constant=1 / law.constant)
 
 
 def measured_slopes(
     risk: pd.DataFrame, laws: pd.DataFrame, ridge: float, curve: pd.DataFrame | None = None
 ) -> pd.DataFrame:
-    """Slopes of the measured test risk beside those of a pool: what `scaling_laws` found must be
-    seen in fits that never met it.
+    """Slopes of the measured test risk beside those of a pool.
 
     Args:
-        risk: A risk table with `n trial ridge test_risk`.
-        laws: What `scaling_laws` returned; its noise is taken off, its range of n kept.
-        ridge: λ > 0 that the slope at a fixed ridge is taken at, one of the table's.
-        curve: A dense curve `n relative_sum_ridge ridge test_risk` at fixed sum ridges, of which
-            the one next to that of `scaling_laws` is taken. None: no such slope.
+        risk: Table of fits with `n trial ridge test_risk`.
+        laws: Table of `scaling_laws`; its noise is subtracted, its range of n kept.
+        ridge: λ > 0 of the slope at a fixed ridge, one of the table's.
+        curve: Dense curve `n relative_sum_ridge ridge test_risk` at fixed sum ridges, of which the
+            one closest to that of `scaling_laws` is taken. None: no such slope.
 
     Returns:
         `laws` with columns `measured measured_low measured_high`, two standard errors of the line
@@ -228,9 +204,7 @@ def measured_slopes(
 
 
 def _thinned(dense: pd.Series) -> pd.Series:
-    """`POINTS` values evenly spread over the logarithm of n: neighbours differ by less than the
-    noise of the test set.
-    """
+    """`POINTS` values evenly spread over log n: closer ones differ by less than their noise."""
     if len(dense) <= POINTS:
         return dense
     wanted = np.geomspace(dense.index[0], dense.index[-1], POINTS)
@@ -245,12 +219,61 @@ def _measured(values: pd.Series) -> tuple[float, float, float]:
     return law.slope, law.slope - 2 * law.standard_error, law.slope + 2 * law.standard_error
 
 
+def scaling_table(
+    influence: Influence, risk: pd.DataFrame, curve: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """Exponents and slopes of a pool (`scaling_laws`), beside those of measured risks.
+
+    Args:
+        influence: Influence of the pool.
+        risk: Table of fits of its subsets, as `measured_slopes` takes it. The slope at a fixed
+            ridge is taken at the ridge of the table that is closest to `ample_ridge`.
+        curve: Learning curve dense in n, as `measured_slopes` takes it.
+
+    Returns:
+        As `measured_slopes`. A last row `subset_decay` has the estimate of a from subsets, where
+        the table has ridge 0 and sizes enough.
+
+    Raises:
+        UsageError: A pool too small for the range of the fit.
+
+    Warns:
+        RmtgenWarning: The two estimates of a do not agree.
+    """
+    grid = np.unique(risk.loc[risk["ridge"] > 0, "ridge"])
+    wanted = ample_ridge(influence)
+    ridge = grid[np.argmin(np.abs(np.log(grid / wanted)))] if grid.size else wanted
+    table = measured_slopes(risk, scaling_laws(influence, ridge), ridge, curve)
+    try:
+        law = subset_decay(risk, influence.pool.rank, influence.pool.n)
+    except UsageError:
+        return table
+    decay = table.set_index("quantity").loc["decay", ["exponent", "low", "high"]].tolist()
+    if not agree(decay, law):
+        warn(
+            f"two estimates of the decay a must agree: got {decay[0]:.3f} from the pool and"
+            f" {law.slope:.3f} from subsets of {law.first:g} to {law.last:g} samples. The"
+            " spectrum is no power law there; do not quote one."
+        )
+    reach = 2 * law.standard_error
+    row = {
+        "quantity": "subset_decay",
+        "exponent": law.slope,
+        "low": law.slope - reach,
+        "high": law.slope + reach,
+        "predicted": decay[0],
+        "first": law.first,
+        "last": law.last,
+    }
+    return pd.concat([table, pd.DataFrame([row])], ignore_index=True)
+
+
 def agree(pool_decay: tuple[float, float, float], subsets: PowerLaw) -> bool:
     """Whether two estimates of a differ by no more than their intervals and `AGREE` allow.
 
     Args:
-        pool_decay: a of the pool, and the ends of its interval.
-        subsets: a of subsets.
+        pool_decay: Estimate of a from the pool, and the ends of its interval.
+        subsets: Estimate of a from subsets.
     """
     value, low, high = pool_decay
     allowed = AGREE + (high - low) / 2 + 2 * subsets.standard_error
@@ -260,9 +283,7 @@ def agree(pool_decay: tuple[float, float, float], subsets: PowerLaw) -> bool:
 def _at_freedom(
     one: Curves, df1: Float64[np.ndarray, " t"]
 ) -> tuple[Float64[np.ndarray, " t"], ...]:
-    """κ, df2 and B + noise where the curve spends df1 degrees of freedom, which is where κ(0, n) is
-    for n = df1.
-    """
+    """κ, df2 and B + noise at df1 degrees of freedom: κ is κ(0, n) for n = df1."""
     order = np.argsort(one.df1)
     log_df1 = np.log(np.maximum(one.df1[order], np.finfo(float).tiny))
     return tuple(
@@ -271,7 +292,8 @@ def _at_freedom(
     )
 
 
-def _exponents(one: Curves, sizes: Float64[np.ndarray, " t"], ridge: float) -> dict[str, float]:
+def exponents(one: Curves, sizes: Float64[np.ndarray, " t"], ridge: float) -> dict[str, float]:
+    """The quantities of `scaling_laws` by name, of one pair of curves; NaN where none is found."""
     kappa, df2, floor = _at_freedom(one, sizes)
     noise, _, exponent = floor_law(sizes, floor)
     if not EXPONENTS[0] < exponent < EXPONENTS[-1]:

@@ -1,40 +1,45 @@
-"""How well a theory ranks and scales: predicted against measured risk over sizes, ridges and
-representations.
+"""Scores of a theory: predicted against measured risk over sizes, ridges and representations.
 
-Three figures, each with an interval. Kendall's τ says whether a theory puts fits in the right
-order; the median |log(predicted/measured)| how far it is off; the same after one factor, the median
-ratio, is taken out, how far its shape is off, which is fair to bounds.
+A score has three figures, each with an interval. Kendall's τ measures whether a theory puts fits in
+the right order; the median |log(predicted/measured)| measures its error; the same after division by
+the median ratio measures the error of its shape, which is fair to bounds.
 
-The fits of one (run, n) share their samples, so that intervals come from drawing such blocks with
+The fits of one (run, n) share their samples, so intervals come from drawing such blocks with
 replacement.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
+from numpy.typing import ArrayLike
 from scipy.stats import kendalltau
 
 from rmtgen.errors import UsageError
 
 DRAWS = 200
+"""Number of bootstrap draws of an interval."""
 QUANTILES = (0.025, 0.975)
+"""Ends of an interval."""
+FEWEST = 3
+"""Smallest number of finite, positive pairs that a score is taken over."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """How one theory does; each interval is 95 %.
+    """Score of one theory; each interval is 95 %.
 
     Attributes:
         kendall: Kendall's τ of predicted and measured risk.
         kendall_interval: Its interval.
         log_error: Median |log(predicted/measured)|.
         log_error_interval: Its interval.
-        shape_error: The same after the median ratio is taken out.
+        shape_error: The same after division by the median ratio.
         shape_error_interval: Its interval.
-        fits: Pairs it is taken over.
-        skipped: Pairs left out, because one of the two is not finite and positive.
+        fits: Number of pairs that it is taken over.
+        skipped: Number of pairs left out, because one of the two is not finite and positive.
     """
 
     kendall: float
@@ -48,19 +53,19 @@ class Score:
 
 
 def score(
-    predicted: Float64[np.ndarray, " l"],
-    measured: Float64[np.ndarray, " l"],
-    blocks: np.ndarray,
+    predicted: ArrayLike,
+    measured: ArrayLike,
+    blocks: ArrayLike,
     *,
     seed: int = 0,
 ) -> Score:
     """Rank correlation and log-error of predictions, with intervals over blocks.
 
     Args:
-        predicted: What a theory says, one value a fit.
+        predicted: Predictions of a theory, one per fit.
         measured: Test risks of the same fits.
         blocks: (l,) labels; fits of one label are drawn together.
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Raises:
         UsageError: Arrays of different lengths, or fewer than three pairs that are finite and
@@ -73,14 +78,14 @@ def score(
     )
     if not len(predicted) == len(measured) == len(blocks):
         raise UsageError(
-            f"a score needs one block a pair: got {len(predicted)} predicted, {len(measured)}"
+            f"a score needs one block per pair: got {len(predicted)} predicted, {len(measured)}"
             f" measured, {len(blocks)} blocks."
         )
-    with np.errstate(invalid="ignore"):
-        usable = np.isfinite(predicted) & np.isfinite(measured) & (predicted > 0) & (measured > 0)
-    if usable.sum() < 3:
+    usable = _usable(predicted, measured)
+    if usable.sum() < FEWEST:
         raise UsageError(
-            f"a score needs at least 3 finite, positive pairs: got {usable.sum()} of {len(usable)}."
+            f"a score needs at least {FEWEST} finite, positive pairs: got {usable.sum()} of"
+            f" {len(usable)}."
         )
     ratio, rest = (
         np.log(predicted[usable] / measured[usable]),
@@ -106,6 +111,34 @@ def score(
         for value in (trio[0], (trio[1], trio[2]))
     )
     return Score(*fields, fits=int(usable.sum()), skipped=int((~usable).sum()))
+
+
+def score_table(fits: pd.DataFrame, theories: Sequence[str], blocks: np.ndarray) -> pd.DataFrame:
+    """The score of each theory over a table of predictions.
+
+    Args:
+        fits: One row per fit, with the column `test_risk` and one per theory.
+        theories: Columns of the predictions.
+        blocks: (l,) labels; fits of one label are drawn together.
+
+    Returns:
+        One row per theory with at least `FEWEST` usable pairs: `theory` and the fields of `Score`.
+    """
+    measured = fits["test_risk"].to_numpy(dtype=float)
+    columns = {name: fits[name].to_numpy(dtype=float) for name in theories}
+    rows = [
+        {"theory": name, **vars(score(predicted, measured, blocks))}
+        for name, predicted in columns.items()
+        if _usable(predicted, measured).sum() >= FEWEST
+    ]
+    return pd.DataFrame(rows, columns=["theory", *(field.name for field in fields(Score))])
+
+
+def _usable(
+    predicted: Float64[np.ndarray, " l"], measured: Float64[np.ndarray, " l"]
+) -> Bool[np.ndarray, " l"]:
+    with np.errstate(invalid="ignore"):
+        return np.isfinite(predicted) & np.isfinite(measured) & (predicted > 0) & (measured > 0)
 
 
 def _figures(

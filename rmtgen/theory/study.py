@@ -1,388 +1,304 @@
-"""What theory says of one finished run: each analysis a table, from one eigendecomposition of the
-whole pool.
+"""The study of a pool: every theory of its test risk, and every analysis, each one a table.
+
+`study` makes one from a Gram matrix. A method of `Study` with an entry in `ANALYSES` is an
+analysis; the stage `theory` stores them all by name.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
-import h5py
 import numpy as np
 import pandas as pd
-import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from rmtgen.errors import UsageError, warn
-from rmtgen.linalg.modes import Modes, Spectrum, target_spectrum
-from rmtgen.runs.config import Config
-from rmtgen.stages.pool import Cell, Pool
-from rmtgen.theory import baselines
-from rmtgen.theory.alignment import (
-    Population,
-    bias_against_df,
-    cumulative_power,
-    effective_ranks,
-    kernel_target_alignment,
-    learnability,
-    participation_ratio,
-)
-from rmtgen.theory.effective_ridge import omniscient_risk
-from rmtgen.theory.forecast import curves, deltas, forecast, labels_needed, pool_influence
+from rmtgen.errors import NumericalError, UsageError, warn
+from rmtgen.linalg.cells import Cell
+from rmtgen.linalg.modes import MEMORY, Modes
+from rmtgen.linalg.spectrum import Spectra, Spectrum
+from rmtgen.ridge.columns import RISK_COLUMNS
+from rmtgen.ridge.kernel import GramKernel
+from rmtgen.ridge.pool import CURVE_RIDGES, Pool, dense_sizes
+from rmtgen.ridge.problem import Problem, ridge_values
+from rmtgen.ridge.targets import Targets
+from rmtgen.theory import registry, representation
+from rmtgen.theory.diagnostics import trust_report
+from rmtgen.theory.forecast import curves, forecast, labels_needed, pool_influence
 from rmtgen.theory.influence import Influence
-from rmtgen.theory.local_law import gcv_deviation, quadratic_forms, trace_deviation
-from rmtgen.theory.scaling import agree, ample_ridge, measured_slopes, scaling_laws, subset_decay
-from rmtgen.theory.transport import PoolSpectrum, transported
-from rmtgen.theory.trust import trust_report
+from rmtgen.theory.local_law import law_tests
+from rmtgen.theory.registry import THEORIES, Fits
+from rmtgen.theory.scaling import scaling_table
+from rmtgen.theory.scores import score_table
 
-RIVALS = (
-    *("gcv", "loo", "transport", "naive", "train_risk", "fixed_design", "mallows_cp", "akaike"),
-    *("isotropic", "norm_proxy", "rademacher", "arora", "benign"),
-)
-"""The theories, by their columns."""
-PREDICTION_COLUMNS = (
-    "n",
-    "trial",
-    "ridge",
-    "relative_ridge",
-    "test_risk",
-    "test_risk_se",
-    *RIVALS,
-    "transport_se",
-)
-"""Columns of theory.csv. `transport_se` is the relative standard error of `transport` from the draw
-of the pool."""
-CURVE_POINTS = 200
+RELATIVE_RIDGES = (0.0, *(10.0**exponent for exponent in range(-6, 2)))
+"""Default of λ/(tr K/N)."""
+SIZES = 8
+"""Number of default sizes, in geometric steps up to N."""
 FEWEST = 100
-"""Samples below which nothing is forecast from."""
-MATCHED = (1e-1, 1e-3, 1e-5)
-"""Effective ridges, over tr Σ, at which representations are compared."""
-FORECAST_FACTORS = 2.0 ** np.arange(-6, 7)
-"""Sizes of the forecast, over N."""
-WANTED = (0.98, 0.95, 0.9, 0.8, 0.7, 0.5)
-"""Risks whose labels are counted, over the best risk of the pool."""
-MODES = 300
-"""Rows of the table of modes, evenly spread over the logarithm of the index."""
+"""Smallest number of samples that a hindcast starts from."""
 HIDDEN = 10
-"""The hindcast sees one sample in so many."""
-LAW_SHARES = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4)
-"""Sizes at which the local law is tested, over N: nested halvings, far enough below the pool that
-stands for the population."""
-LAW_RIDGES = (1e-4, 1e-2)
-"""Its ridges, relative to tr K/N."""
-LAW_LARGEST = 2_048
-"""The most samples of such a subset."""
-TRUST_SAMPLES = 2_000
-"""The first samples of the pool and of the test set that the detectors of `trust` look at: they
-need n×n matrices."""
+"""A hindcast sees one sample in so many."""
+FORECAST_FACTORS = 2.0 ** np.arange(-6, 7)
+"""Sizes of the forecast, relative to N."""
+WANTED = (0.98, 0.95, 0.9, 0.8, 0.7, 0.5)
+"""Risks whose labels are counted, relative to the best risk of the pool."""
+DIAGNOSED = 2_000
+"""Largest number of training and of test samples for the diagnostics, which need n×n matrices."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Study:
-    """A finished run as the analyses see it.
+    """A pool, the fits of its subsets, and what theory says of both.
+
+    Every analysis is a method that returns a table; the eigendecomposition of the pool that they
+    share is made when the first of them needs it. An analysis that the data is too small for raises
+    a `UsageError` or a `NumericalError` that says what it needs.
+
+    Without a test set the columns of measured risks are NaN, `local_law` lacks the test `gcv`,
+    `trust` lacks `covariate_shift` and `mean_shift`, and `scores` has no rows.
 
     Attributes:
-        config: its configuration.
-        data: the pool and the test set.
-        risk: risk.csv.
-        spectra: eigensolve of each (n, trial), as spectrum.h5 holds it.
-        curve: curve.csv, dense in n at fixed sum ridges; None for a run without it.
+        pool: N training samples, and M test samples if there are any.
+        risk: Fits: one row per n, trial and ridge, with the columns `RISK_COLUMNS`.
+        spectra: Spectrum of each (n, trial) of `risk`.
+        curve: Learning curve of the first trial, dense in n at fixed sum ridges, with the columns
+            `CURVE_COLUMNS`; None without one.
+        seed: Seed of the shuffles that subsets are the first samples of.
+        memory: Bytes that the eigensolve of the pool may take beside it, on CUDA.
     """
 
-    config: Config
-    data: Pool
+    pool: Pool
     risk: pd.DataFrame
-    spectra: Mapping[str, PoolSpectrum]
+    spectra: Spectra
     curve: pd.DataFrame | None = None
+    seed: int = 0
+    memory: int = MEMORY
 
-    @classmethod
-    def load(cls, folder: Path, config: Config, device: torch.device) -> "Study":
-        """Read a run whose stages up to `risk` are done."""
-        with h5py.File(folder / "spectrum.h5", "r") as file:
-            spectra = {name: PoolSpectrum.of(_stored(group)) for name, group in file.items()}
-        dense = folder / "curve.csv"
-        curve = pd.read_csv(dense) if dense.exists() else None
-        return cls(
-            config,
-            Pool.load(folder, config, device),
-            pd.read_csv(folder / "risk.csv"),
-            spectra,
-            curve,
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{n:,}" for n in self.risk["n"].unique())
+        tests = "no test set" if self.pool.test is None else f"{len(self.pool.test):,} test samples"
+        return (
+            f"Study({len(self.pool):,} samples, {tests}, {self.pool.targets.values.shape[1]}"
+            f" outputs; {len(self.risk):,} fits at n = {sizes}; analyses: {', '.join(ANALYSES)})"
         )
 
     @cached_property
-    def modes(self) -> Modes:
-        """Of the whole pool, in the order it is stored in."""
-        return next(self.data.modes([np.arange(self.config.train)], self.config.memory))
+    def eigenmodes(self) -> Modes:
+        """Modes of the whole pool, in its order."""
+        return self._modes(np.arange(len(self.pool)))
 
     @cached_property
     def influence(self) -> Influence:
-        """How each sample of the pool moves what it predicts."""
-        return pool_influence(self.modes, self.data.targets.values)
+        """Influence of each sample of the pool on its predictions."""
+        return pool_influence(self.eigenmodes, self.pool.targets.values)
 
     @property
-    def pool(self) -> PoolSpectrum:
-        """The pool's eigenvalues with the targets' energy."""
+    def spectrum(self) -> Spectrum:
+        """Spectrum of the whole pool."""
         return self.influence.pool
 
-    def predictions(self) -> pd.DataFrame:
-        """Every theory at every (n, trial, ridge) of the run, beside the measured risk:
-        `PREDICTION_COLUMNS`.
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Every analysis that the data is large enough for, by name.
+
+        Warns:
+            RmtgenWarning: An analysis is left out, with the reason.
         """
-        largest = self.data.largest_diagonal
-        cells = (
-            self._cell(Cell(*key), rows, largest)
-            for key, rows in self.risk.groupby(["n", "trial"], sort=False)
-        )
-        table = pd.concat(cells, ignore_index=True)
-        grid = table[["n", "ridge"]].drop_duplicates()
-        n, ridge = grid["n"].to_numpy(float), grid["ridge"].to_numpy()
-        moved = transported(self.pool, ridge, n)
-        grid = grid.assign(
-            transport=moved.risk,
-            transport_se=self.influence.standard_errors(moved, ridge, n),
-            naive=self._naive(ridge, n),
-            fixed_design=baselines.fixed_design(self.pool, ridge),
-            benign=[
-                baselines.benign_variance(self.pool.values / self.pool.n, *point)
-                for point in zip(ridge, n, strict=True)
-            ],
-        )
-        return table.merge(grid, on=["n", "ridge"])[list(PREDICTION_COLUMNS)]
+        found = {}
+        for name, analyse in ANALYSES.items():
+            try:
+                found[name] = analyse(self)
+            except (UsageError, NumericalError) as error:
+                warn(f"analysis {name} is left out: {error}")
+        return found
 
-    def _cell(self, cell: Cell, rows: pd.DataFrame, largest: float) -> pd.DataFrame:
-        sample, n = self.spectra[cell.name], cell.n
-        train, df, norm2 = (rows[name].to_numpy() for name in ("train_risk", "df", "norm2"))
-        trace = sample.values.sum()
-        return rows.assign(
-            mallows_cp=baselines.mallows_cp(train, df, n),
-            akaike=baselines.akaike(train, df, n),
-            isotropic=baselines.isotropic_risk(sample, rows["ridge"].to_numpy()),
-            norm_proxy=baselines.norm_proxy(norm2, trace, n),
-            rademacher=baselines.rademacher(norm2, trace, n),
-            arora=baselines.arora(norm2, largest, n),
-        )
+    def predictions(self) -> pd.DataFrame:
+        """Every theory for every fit, beside the measured risk: `registry.PREDICTION_COLUMNS`."""
+        return registry.predictions(self._fits())
 
-    def _naive(self, ridge: np.ndarray, n: np.ndarray) -> np.ndarray:
-        """The omniscient risk with the pool's own eigenvalues in place of the population's."""
-        pool = self.pool
-        values, power = np.append(pool.values, 0.0), np.append(pool.power, pool.null_energy)
-        return omniscient_risk(values / pool.n, power / pool.n, ridge, n)
+    def scores(self) -> pd.DataFrame:
+        """Rank correlation and error of each theory over all fits (`scores.score_table`)."""
+        fits = self.predictions()
+        return score_table(fits, tuple(THEORIES), fits["n"].to_numpy())
 
     def curves(self) -> pd.DataFrame:
         """κ, df1, df2 and B + noise of the pool (`alignment.bias_against_df`)."""
-        grid = deltas(self.pool)
-        return bias_against_df(self.pool, grid[:: max(1, len(grid) // CURVE_POINTS)])
+        return representation.curve_table(self.spectrum)
+
+    def modes(self) -> pd.DataFrame:
+        """Eigenvalue, power and learnability of the pool's modes (`representation.mode_table`)."""
+        return representation.mode_table(self.spectrum)
+
+    def representation(self) -> pd.DataFrame:
+        """Numbers that describe the representation (`representation.summary_table`)."""
+        return representation.summary_table(self.spectrum, self.pool.targets.values)
 
     def forecast(self) -> pd.DataFrame:
         """The risk at the best ridge for sizes from N/64 to 64 N (`forecast.forecast`)."""
-        sizes = np.unique(np.round(self.pool.n * FORECAST_FACTORS))
+        sizes = np.unique(np.round(self.spectrum.n * FORECAST_FACTORS))
         return forecast(self.influence, sizes[sizes >= 2])
 
     def labels(self) -> pd.DataFrame:
-        """The labels that smaller risks than the pool's best will take (`forecast.labels_needed`),
-        from 2 % below it to half of it.
-        """
-        _, best, _ = curves(self.pool).best(self.pool.n)
+        """Labels for risks from 2 % below the pool's best to half of it (`labels_needed`)."""
+        _, best, _ = curves(self.spectrum).best(self.spectrum.n)
         return labels_needed(self.influence, best * np.array(WANTED))
 
     def hindcast(self) -> pd.DataFrame:
-        """A forecast with the truth at hand: from N/10 samples alone, the risk at the best ridge of
-        the run's larger sizes.
+        """A forecast from N/10 samples alone, of the risk at the larger sizes of the study.
 
         Returns:
             The columns of `forecast` and `test_risk test_risk_se`, measured at the ridge that is
-            best there, and `seen`, the samples.
+            best there, and `seen`, the number of samples that the forecast is made from.
 
         Raises:
-            UsageError: No size of the run is larger, or so few samples that there is nothing to
-                see.
+            UsageError: No size of the study is larger, or N/10 is too small to forecast from.
         """
-        order = Cell(self.config.train // HIDDEN, 0).order(self.config)
-        means = self.risk.groupby(["n", "ridge"], as_index=False)[
-            ["test_risk", "test_risk_se"]
-        ].mean()
-        truth = means.loc[means.groupby("n")["test_risk"].idxmin()]
-        truth = truth[truth["n"] > len(order)].drop(columns="ridge")
+        order = Cell(len(self.pool) // HIDDEN, 0).order(self.seed, len(self.pool))
+        truth = self._best_risks()
+        truth = truth[truth["n"] > len(order)]
         if truth.empty or len(order) < FEWEST:
             raise UsageError(
                 f"a hindcast sees N/{HIDDEN} samples, at least {FEWEST}, and needs larger sizes to"
-                f" foretell: got N = {self.config.train}, sizes up to {max(self.config.sizes)}."
-                " Raise train."
+                f" predict: got N = {len(self.pool)}, sizes up to {self.risk['n'].max()}. Take a"
+                " larger pool."
             )
-        modes = next(self.data.modes([order], self.config.memory))
-        told = forecast(pool_influence(modes, self.data.targets.values[order]), truth["n"])
-        return told.merge(truth, on="n").assign(seen=len(order))
-
-    def representation(self) -> pd.DataFrame:
-        """What one representation is beside another: `quantity value`, each without a unit.
-
-        `participation_ratio` (tr K)²/‖K‖_F², `effective_rank` tr K/‖K‖, `kernel_target_alignment`,
-        and at effective ridges κ of 10⁻¹, 10⁻³ and 10⁻⁵ tr Σ the degrees of freedom `df1`, the
-        share of the targets' power `unlearnt` there, B + noise over E‖y‖², and the `learnability`
-        of what the modes explain.
-        """
-        spectrum = target_spectrum(self.modes, self.data.targets.values)
-        curve = self.curves().sort_values("relative_kappa")
-        energy = (self.pool.power.sum() + self.pool.null_energy) / self.pool.n
-        population = Population.of(self.pool)
-        rows = {
-            "participation_ratio": participation_ratio(self.pool.values),
-            "effective_rank": effective_ranks(self.pool.values)[0][0],
-            "kernel_target_alignment": kernel_target_alignment(spectrum, self.data.targets.values),
-        }
-        for level in MATCHED:
-            at = {
-                name: np.interp(np.log(level), np.log(curve["relative_kappa"]), curve[name])
-                for name in ("df1", "floor")
-            }
-            rows |= {f"df1 at {level:g}": at["df1"], f"unlearnt at {level:g}": at["floor"] / energy}
-            learnt = learnability(
-                population.eigenvalues, population.power, level * population.eigenvalues.sum()
-            )
-            rows[f"learnability at {level:g}"] = learnt
-        return pd.DataFrame({"quantity": list(rows), "value": list(rows.values())})
-
-    def modes_table(self) -> pd.DataFrame:
-        """`MODES` of the pool's modes: `mode eigenvalue power cumulative_power r R learnability`.
-
-        eigenvalue σ_i = s_i/N; power c_i²/N; r and R the effective ranks of what lies beyond the
-        modes before; learnability σ_i/(σ_i + κ) at the best ridge of all N samples.
-        """
-        pool, place = self.pool, np.unique(np.geomspace(1, self.pool.rank, MODES).astype(int)) - 1
-        sums, spreads = effective_ranks(pool.values)
-        _, _, kappa = curves(pool).best(pool.n)
-        sigma = pool.values / pool.n
-        columns = {
-            "eigenvalue": sigma,
-            "power": pool.power / pool.n,
-            "cumulative_power": cumulative_power(pool.power, pool.null_energy),
-            "r": sums,
-            "R": spreads,
-            "learnability": sigma / (sigma + kappa),
-        }
-        return pd.DataFrame(
-            {"mode": place + 1} | {name: values[place] for name, values in columns.items()}
-        )
+        seen = pool_influence(self._modes(order), self.pool.targets.values[order])
+        predicted = forecast(seen, truth["n"])
+        return predicted.merge(truth, on="n").assign(seen=len(order))
 
     def scaling(self) -> pd.DataFrame:
-        """Exponents and slopes (`scaling.scaling_laws`), beside those of the measured risk
-        (`scaling.measured_slopes`).
-
-        A last row `subset_decay` has the estimate of a from subsets, if the run has ridge 0.
-        """
-        grid = np.unique(self.risk.loc[self.risk["ridge"] > 0, "ridge"])
-        wanted = ample_ridge(self.influence)
-        ridge = grid[np.argmin(np.abs(np.log(grid / wanted)))] if grid.size else wanted
-        table = measured_slopes(self.risk, scaling_laws(self.influence, ridge), ridge, self.curve)
-        try:
-            law = subset_decay(self.risk, self.pool.rank, self.pool.n)
-        except UsageError:
-            return table
-        decay = table.set_index("quantity").loc["decay", ["exponent", "low", "high"]].tolist()
-        if not agree(decay, law):
-            warn(
-                f"two estimates of the decay a must agree: got {decay[0]:.3f} from the pool and"
-                f" {law.slope:.3f} from subsets of {law.first:g} to {law.last:g} samples. The"
-                " spectrum is no power law there; do not quote one."
-            )
-        reach = 2 * law.standard_error
-        row = {
-            "quantity": "subset_decay",
-            "exponent": law.slope,
-            "low": law.slope - reach,
-            "high": law.slope + reach,
-        }
-        ends = {"predicted": decay[0], "first": law.first, "last": law.last}
-        return pd.concat([table, pd.DataFrame([row | ends])], ignore_index=True)
+        """Exponents, and slopes of predicted and measured risks (`scaling.scaling_table`)."""
+        return scaling_table(self.influence, self.risk, self.curve)
 
     def local_law(self) -> pd.DataFrame:
-        """Tests 1 to 4 of the local law: `test n relative_ridge deviation`, one row a measurement."""
-        sizes = [int(share * self.pool.n) for share in LAW_SHARES]
-        sizes = [n for n in sizes if 8 <= n <= LAW_LARGEST]
-        scale = self.pool.values.sum() / self.pool.n
-        forms = quadratic_forms(self.modes, sizes, np.array(LAW_RIDGES) * scale)
-        depleted = np.sqrt(
-            1 - forms["n"] / self.pool.n
-        )  # drawn without replacement from a finite pool
-        parts = [
-            pd.DataFrame(
-                {
-                    "test": name,
-                    "n": forms["n"],
-                    "relative_ridge": forms["ridge"] / scale,
-                    "deviation": forms[name] / depleted,
-                }
-            )
-            for name in ("diagonal_rms", "off_diagonal_rms")
-        ]
-        traces = trace_deviation(self.risk[self.risk["n"] < self.pool.n], self.pool)
-        relative = {
-            "test": "trace",
-            "n": traces["n"],
-            "relative_ridge": traces["ridge"] / scale,
-            "deviation": traces["deviation"],
-        }
-        gaps = gcv_deviation(self.risk)
-        gap = {
-            "test": "gcv",
-            "n": gaps["n"],
-            "relative_ridge": np.nan,
-            "deviation": gaps["net"].where(gaps["net"] > 0),
-        }
-        return pd.concat([*parts, pd.DataFrame(relative), pd.DataFrame(gap)], ignore_index=True)
+        """Tests of the local law (`local_law.law_tests`)."""
+        return law_tests(self.eigenmodes, self.spectrum, self.risk)
 
     def trust(self) -> pd.DataFrame:
-        """The detectors of situations in which GCV must not be trusted (`trust.trust_report`)."""
-        gram, tests = self.data.block(TRUST_SAMPLES)
-        targets = self.data.targets
+        """Diagnostics of GCV on the first samples of the pool (`diagnostics.trust_report`)."""
+        gram, tests = self.pool.block(DIAGNOSED)
+        targets = self.pool.targets
         report = trust_report(
             gram, targets.values[: len(gram)], test_gram=tests, intercept=targets.intercept
         )
         return report.frame()
 
+    def _fits(self) -> Iterator[Fits]:
+        largest = self.pool.largest_diagonal
+        for key, rows in self.risk.groupby(["n", "trial"], sort=False):
+            yield Fits(rows, self.spectra[Cell(*key)], self.influence, largest)
+
+    def _best_risks(self) -> pd.DataFrame:
+        """`n test_risk test_risk_se` at the best ridge of each size, means over trials."""
+        measured = ["test_risk", "test_risk_se"]
+        means = self.risk.groupby(["n", "ridge"], as_index=False)[measured].mean()
+        ordered = means.sort_values("test_risk", kind="stable").drop_duplicates("n")
+        return ordered.sort_values("n")[["n", *measured]]
+
+    def _modes(self, order: np.ndarray) -> Modes:
+        return next(self.pool.modes([order], self.memory))
+
 
 ANALYSES: Mapping[str, Callable[[Study], pd.DataFrame]] = {
-    "predictions": Study.predictions,
-    "curves": Study.curves,
-    "modes": Study.modes_table,
-    "representation": Study.representation,
-    "forecast": Study.forecast,
-    "labels": Study.labels,
-    "hindcast": Study.hindcast,
-    "scaling": Study.scaling,
-    "local_law": Study.local_law,
-    "trust": Study.trust,
+    analysis.__name__: analysis
+    for analysis in (
+        Study.predictions,
+        Study.curves,
+        Study.modes,
+        Study.representation,
+        Study.forecast,
+        Study.labels,
+        Study.hindcast,
+        Study.scaling,
+        Study.local_law,
+        Study.trust,
+    )
 }
-"""The analyses by name, in the order that they run in."""
+"""The analyses by name, in the order in which the stage runs and stores them."""
 
 
-def to_arrays(frame: pd.DataFrame) -> dict[str, np.ndarray]:
-    """The columns of a table as arrays that HDF5 takes; text as UTF-8."""
-    return {name: _array(frame[name]) for name in frame}
+def study(  # noqa: PLR0913 - one public function for one question; the test set is optional
+    gram: np.ndarray | Tensor,
+    targets: np.ndarray | Tensor,
+    *,
+    test_gram: np.ndarray | Tensor | None = None,
+    test_targets: np.ndarray | Tensor | None = None,
+    sizes: ArrayLike | None = None,
+    ridges: ArrayLike | None = None,
+    trials: int = 1,
+    intercept: bool = False,
+    seed: int = 0,
+) -> Study:
+    """Fit random subsets of a pool at several ridges, and study what theory says of the fits.
 
+    Costs one eigendecomposition per size and trial and, once an analysis is asked for, one of the
+    whole pool and one inverse of at most 2,000 samples.
 
-def to_frame(arrays: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """The table that `to_arrays` took apart."""
-    return pd.DataFrame(
-        {
-            name: np.char.decode(a, "utf-8") if a.dtype.kind == "S" else a
-            for name, a in arrays.items()
-        }
+    Args:
+        gram: K of the pool (N, N), symmetric and positive semidefinite, float32 or float64, NumPy
+            or torch; the work runs where it lies.
+        targets: (N,) or (N, c), centred or one-hot for classes; risks are summed over outputs.
+        test_gram: k(test, pool) (M, N).
+        test_targets: (M,) or (M, c).
+        sizes: Sample sizes n ≤ N; default 8 in geometric steps from min(100, N/8) to N.
+        ridges: λ ≥ 0 of the mean objective, the same at every size; default 0 and 10⁻⁶ to 10 times
+            tr K/N.
+        trials: Number of random subsets per size below N; all subsets of a trial are nested.
+        intercept: Add an unpenalised intercept.
+        seed: Seed of the random subsets.
+
+    Returns:
+        The study; its methods return the tables, `predictions()` first of all. It works without a
+        test set, where columns of measured risks are NaN.
+
+    Raises:
+        UsageError: Shapes, sizes, ridges or trials that make no sense, or half a test set.
+        NumericalError: Non-finite input, an asymmetric, indefinite or zero Gram matrix, or a failed
+            eigensolve.
+
+    Warns:
+        RmtgenWarning: As `ridge_path`, for a float32 Gram matrix.
+
+    References:
+        Wei, Hu, Steinhardt 2022 (arXiv 2203.06176).
+    """
+    kernel = GramKernel.checked(gram, test_gram)
+    problem = Problem.checked(kernel, targets, test_targets, loo=True, intercept=intercept)
+    if trials < 1:
+        raise UsageError(f"trials must be at least 1: got {trials}.")
+    tests = None if problem.test_targets is None else Targets(problem.test_targets, intercept)
+    pool = Pool(kernel.train, kernel.test, True, Targets(problem.targets, intercept), tests)
+    if not pool.trace > 0:
+        raise NumericalError(
+            f"gram must have a positive trace: got tr K = {pool.trace:.3g}. Check for all-zero"
+            " features."
+        )
+    wanted = dict.fromkeys(problem.sizes(_default_sizes(len(pool)) if sizes is None else sizes))
+    cells = [Cell(n, trial) for n in wanted for trial in range(trials if n < len(pool) else 1)]
+    unit = pool.trace / len(pool)
+    ridges = unit * np.array(RELATIVE_RIDGES) if ridges is None else ridge_values(ridges, "ridges")
+    dense = dense_sizes(min(wanted), len(pool), is_gram=True)
+    return Study(
+        pool,
+        risk=pd.concat([_risk(pool, cell, ridges, seed) for cell in cells], ignore_index=True),
+        spectra=Spectra({cell: _spectrum(pool, cell, seed) for cell in cells}),
+        curve=pool.curve(dense, CURVE_RIDGES, seed=seed),
+        seed=seed,
     )
 
 
-def _array(column: pd.Series) -> np.ndarray:
-    return (
-        column.to_numpy()
-        if column.dtype.kind in "iufb"
-        else np.char.encode(column.to_numpy(str), "utf-8")
-    )
+def _default_sizes(pool_size: int) -> np.ndarray:
+    least = max(2, min(100, pool_size // 8))
+    return np.unique(np.geomspace(min(least, pool_size), pool_size, SIZES).round().astype(int))
 
 
-def _stored(group: h5py.Group) -> Spectrum:
-    fields = {name: dataset[()] for name, dataset in group.items()}
-    arrays: dict[str, Tensor] = {
-        name: torch.from_numpy(fields.pop(name)) for name in ("eigenvalues", "coefficients")
-    }
-    return Spectrum(**arrays, **{name: value.item() for name, value in fields.items()})
+def _risk(pool: Pool, cell: Cell, ridges: np.ndarray, seed: int) -> pd.DataFrame:
+    path = pool.path(cell.order(seed, len(pool)), ridges=ridges)
+    relative, outputs = ridges / (pool.trace / len(pool)), path.attrs["outputs"]
+    columns = path.assign(trial=cell.trial, relative_ridge=relative, outputs=outputs)
+    return columns[list(RISK_COLUMNS)]
+
+
+def _spectrum(pool: Pool, cell: Cell, seed: int) -> Spectrum:
+    order = cell.order(seed, len(pool))
+    return Spectrum.of(next(pool.modes([order], MEMORY)), pool.targets.values[order])

@@ -1,12 +1,11 @@
-"""Same-κ transport: one eigendecomposition of a pool predicts the test risk at every sample size
-and ridge.
+"""Same-κ transport: one eigendecomposition of a pool predicts the risk at every size and ridge.
 
 Notation: a pool of N samples, K = XXᵀ with eigenvalues s_i, c_i² = ‖u_iᵀY‖² the targets' energy in
 mode i, δ = Nℓ an auxiliary sum ridge of the pool, w_i = δ/(s_i + δ) over all N directions (1 in the
 null space), S1 = Σ w_i, S2 = Σ w_i², E = Σ c_i² w_i².
 
-What the pool says of the population at one effective ridge, κ = δ/S1, is df1(κ) = N − S1, df2(κ) =
-N − S1²/S2 and B(κ) + noise = E/S2; the omniscient risk of n samples is [B + noise]/(1 − df2/n) at λ
+The pool's estimates at one effective ridge, κ = δ/S1, are df1(κ) = N − S1, df2(κ) = N − S1²/S2
+and B(κ) + noise = E/S2; the omniscient risk of n samples is [B + noise]/(1 − df2/n) at λ
 = κ(1 − df1/n) (`effective_ridge`). Together:
 
     nλ = δ·(1 − (N − n)/S1),      R(n, λ) = n·E / (S1² − (N − n)·S2).
@@ -29,17 +28,19 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from rmtgen.errors import NumericalError, UsageError
-from rmtgen.linalg.modes import Spectrum, gram_modes, target_spectrum
+from rmtgen.linalg.modes import gram_modes
+from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.theory.arguments import ridge_and_size
 from rmtgen.theory.effective_ridge import BLOCK
 from rmtgen.theory.roots import largest_roots
 
 COLUMNS = ("n", "ridge", "predicted_risk", "kappa", "df1", "df2")
+"""Columns of `transport`."""
 
 
 @dataclass(frozen=True, eq=False)
 class PoolSums:
-    """What a pool says at auxiliary sum ridges δ; every field has their shape.
+    """Sums over the directions of a pool at auxiliary sum ridges δ; every field has their shape.
 
     Attributes:
         delta: δ of the pool, 0 for its ridgeless limit.
@@ -58,99 +59,70 @@ class PoolSums:
     between: Float64[np.ndarray, " l"]
 
 
-@dataclass(frozen=True, eq=False)
-class PoolSpectrum:
-    """The part of a pool's eigensolve that transport needs.
+def require_power(pool: Spectrum) -> Spectrum:
+    """`pool` itself, where there is something to predict from.
 
-    Attributes:
-        values: s_i > 0 descending, the r modes above the rank tolerance.
-        power: c_i², summed over outputs.
-        null_energy: Energy of the targets outside the span of the modes.
-        n: N, samples in the pool.
-        null_dim: N − r, less one for an intercept.
+    Raises:
+        NumericalError: A pool without any mode, or targets without any power.
     """
-
-    values: Float64[np.ndarray, " r"]
-    power: Float64[np.ndarray, " r"]
-    null_energy: float
-    n: int
-    null_dim: int
-
-    @classmethod
-    def of(cls, spectrum: Spectrum) -> "PoolSpectrum":
-        """From an eigensolve of the pool.
-
-        Raises:
-            NumericalError: A pool without any mode, or targets without any power.
-        """
-        values, coefficients = (
-            spectrum.eigenvalues.cpu().numpy(),
-            spectrum.coefficients.cpu().numpy(),
+    if not pool.rank or not pool.energy > 0:
+        raise NumericalError(
+            f"a pool needs modes and targets of some power: got {pool.rank} modes above the rank"
+            f" tolerance, target power {pool.energy:.3g}. Check for all-zero features, or a single"
+            " class."
         )
-        power = np.square(coefficients).sum(axis=1)
-        if not values.size or not power.sum() + spectrum.null_energy > 0:
-            raise NumericalError(
-                f"a pool needs modes and targets of some power: got {values.size} modes above the"
-                f" rank tolerance, target power {power.sum() + spectrum.null_energy:.3g}. Check for"
-                " all-zero features, or a single class."
+    return pool
+
+
+def fitted_directions(pool: Spectrum, n: ArrayLike) -> Float64[np.ndarray | np.float64, "..."]:
+    """Directions that n samples fit: n, less one for an intercept."""
+    return np.asarray(n, dtype=float) - pool.intercept
+
+
+def pool_sums(pool: Spectrum, delta: Float64[np.ndarray, " l"]) -> PoolSums:
+    """S1, S2, E and κ at δ ≥ 0, a block of the grid at a time."""
+    step = max(1, BLOCK // pool.rank)
+    blocks = (delta[low : low + step] for low in range(0, max(1, len(delta)), step))
+    parts = [_sums(pool, block) for block in blocks]
+    return PoolSums(delta, *(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+def _sums(
+    pool: Spectrum, delta: Float64[np.ndarray, " k"]
+) -> tuple[Float64[np.ndarray, " k"], ...]:
+    values = pool.eigenvalues
+    limit = (delta == 0) & (pool.null_dim == 0)  # w/δ → 1/s, finite, takes the place of w
+    with np.errstate(divide="ignore", over="ignore"):
+        weights = np.where(limit[:, None], 1 / values, 1 / (1 + values / delta[:, None]))
+    squares, kept = np.square(weights), values / (values + delta[:, None])
+    kept[np.isinf(delta)] = 0.0
+    s1, s2 = weights.sum(axis=1) + pool.null_dim, squares.sum(axis=1) + pool.null_dim
+    kappa = np.where(limit, 1, delta) / s1
+    return s1, s2, squares @ pool.power + pool.null_energy, kappa, (weights * kept).sum(axis=1)
+
+
+def auxiliary_ridge(
+    pool: Spectrum, ridge: Float64[np.ndarray, " l"], n: Float64[np.ndarray, " l"]
+) -> Float64[np.ndarray, " l"]:
+    """δ of the pool at which n ≤ N samples have the sum ridge nλ.
+
+    It is 0 where λ = 0 and n fits every mode.
+    """
+    delta, fitted = pool.n * ridge, fitted_directions(pool, n)
+    open_ = np.flatnonzero(np.isfinite(ridge) & (n < pool.n) & ((ridge > 0) | (fitted < pool.rank)))
+
+    def tangent_root(x: np.ndarray, which: np.ndarray) -> np.ndarray:
+        sums, size = pool_sums(pool, x), n[open_[which]]
+        share = (pool.n - size) / np.square(sums.s1)
+        slope = 1 - share * sums.s2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(
+                slope > 0, (size * ridge[open_[which]] + share * x * sums.between) / slope, x
             )
-        return cls(values, power, float(spectrum.null_energy), spectrum.n, spectrum.null_dim)
 
-    @property
-    def rank(self) -> int:
-        """r, the modes it resolves."""
-        return len(self.values)
-
-    @property
-    def directions(self) -> int:
-        """N, less one for an intercept."""
-        return self.rank + self.null_dim
-
-    def fitted(self, n: ArrayLike) -> Float64[np.ndarray, "..."]:
-        """The directions that n samples fit: n, less one for an intercept."""
-        return np.asarray(n, dtype=float) - (self.n - self.directions)
-
-    def sums(self, delta: Float64[np.ndarray, " l"]) -> PoolSums:
-        """S1, S2, E and κ at δ ≥ 0, a block of the grid at a time."""
-        step = max(1, BLOCK // self.rank)
-        parts = [self._sums(delta[low : low + step]) for low in range(0, max(1, len(delta)), step)]
-        return PoolSums(delta, *(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-
-    def _sums(self, delta: Float64[np.ndarray, " k"]) -> tuple[np.ndarray, ...]:
-        limit = (delta == 0) & (self.null_dim == 0)  # w/δ → 1/s, finite, takes the place of w
-        with np.errstate(divide="ignore", over="ignore"):
-            weights = np.where(
-                limit[:, None], 1 / self.values, 1 / (1 + self.values / delta[:, None])
-            )
-        squares, kept = np.square(weights), self.values / (self.values + delta[:, None])
-        kept[np.isinf(delta)] = 0.0
-        s1, s2 = weights.sum(axis=1) + self.null_dim, squares.sum(axis=1) + self.null_dim
-        kappa = np.where(limit, 1, delta) / s1
-        return s1, s2, squares @ self.power + self.null_energy, kappa, (weights * kept).sum(axis=1)
-
-    def delta(
-        self, ridge: Float64[np.ndarray, " l"], n: Float64[np.ndarray, " l"]
-    ) -> Float64[np.ndarray, " l"]:
-        """δ of the pool at which n samples have the sum ridge nλ, for n ≤ N; 0 where λ = 0 and n
-        fits every mode.
-        """
-        delta, fitted = self.n * ridge, self.fitted(n)
-        open_ = np.flatnonzero(
-            np.isfinite(ridge) & (n < self.n) & ((ridge > 0) | (fitted < self.rank))
-        )
-
-        def tangent_root(x: np.ndarray, which: np.ndarray) -> np.ndarray:
-            sums, size = self.sums(x), n[open_[which]]
-            share = (self.n - size) / np.square(sums.s1)
-            slope = 1 - share * sums.s2
-            with np.errstate(divide="ignore", invalid="ignore"):
-                return np.where(
-                    slope > 0, (size * ridge[open_[which]] + share * x * sums.between) / slope, x
-                )
-
-        start = (self.directions * n[open_] * ridge[open_] + self.values.sum()) / fitted[open_]
-        delta[open_] = largest_roots(tangent_root, start)
-        return delta
+    start = (pool.directions * n[open_] * ridge[open_] + pool.trace) / fitted[open_]
+    delta[open_] = largest_roots(tangent_root, start)
+    return delta
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,29 +132,29 @@ class Transported:
     Attributes:
         risk: R(n, λ), noise included; ∞ where the fit begins to interpolate all that the kernel can
             express (n = rank, λ = 0).
-        floor: B(κ) + noise, what stays of the risk as n grows at this κ.
+        floor: B(κ) + noise, the limit of the risk as n grows at this κ.
         kappa: κ.
         df1: df1(κ).
         df2: df2(κ).
         delta: The pool's auxiliary sum ridge.
     """
 
-    risk: Float64[np.ndarray, "..."]
-    floor: Float64[np.ndarray, "..."]
-    kappa: Float64[np.ndarray, "..."]
-    df1: Float64[np.ndarray, "..."]
-    df2: Float64[np.ndarray, "..."]
-    delta: Float64[np.ndarray, "..."]
+    risk: Float64[np.ndarray | np.float64, "..."]
+    floor: Float64[np.ndarray | np.float64, "..."]
+    kappa: Float64[np.ndarray | np.float64, "..."]
+    df1: Float64[np.ndarray | np.float64, "..."]
+    df2: Float64[np.ndarray | np.float64, "..."]
+    delta: Float64[np.ndarray | np.float64, "..."]
 
 
-def transported(pool: PoolSpectrum, ridge: ArrayLike, n: ArrayLike) -> Transported:
+def transported(pool: Spectrum, ridge: ArrayLike, n: ArrayLike) -> Transported:
     """R(n, λ) from a pool of N ≥ n samples, for broadcast λ and n.
 
     Raises:
         UsageError: n larger than the pool, n ≤ 0 (≤ 1 with an intercept), or a negative ridge.
     """
     ridge, n = ridge_and_size(ridge, n)
-    if n.size and pool.fitted(n.min()) <= 0:
+    if n.size and fitted_directions(pool, n.min()) <= 0:
         raise UsageError(
             f"transport with an intercept needs n >= 2: got n = {n.min():g}. One sample is its own"
             " intercept."
@@ -192,14 +164,14 @@ def transported(pool: PoolSpectrum, ridge: ArrayLike, n: ArrayLike) -> Transport
             f"transport needs a pool of at least n samples: got n = {n.max():g}, a pool of"
             f" {pool.n}. Take a larger pool, or `forecast`."
         )
-    return at_delta(pool, pool.delta(ridge.ravel(), n.ravel()), n.ravel(), n.shape)
+    return at_delta(pool, auxiliary_ridge(pool, ridge.ravel(), n.ravel()), n.ravel(), n.shape)
 
 
 def at_delta(
-    pool: PoolSpectrum, delta: np.ndarray, n: np.ndarray, shape: tuple[int, ...]
+    pool: Spectrum, delta: np.ndarray, n: np.ndarray, shape: tuple[int, ...]
 ) -> Transported:
-    """What a pool says of n samples at its sum ridge δ, for n of any size."""
-    sums = pool.sums(delta)
+    """The prediction of a pool at its sum ridge δ, for n of any size."""
+    sums = pool_sums(pool, delta)
     s1, s2, missing = sums.s1, sums.s2, pool.n - n
     with np.errstate(divide="ignore"):
         risk = n * sums.energy / np.maximum(np.square(s1) - missing * s2, 0.0)
@@ -216,19 +188,18 @@ def transport(
     ridges: ArrayLike,
     intercept: bool = False,
 ) -> pd.DataFrame:
-    """Test risk of ridge regression on n ≤ N samples, for every n and λ, from one
-    eigendecomposition of a pool of N.
+    """Test risk of ridge regression on n ≤ N samples from one eigendecomposition of a pool of N.
 
     Args:
         gram: K (N, N) of the pool, symmetric and positive semidefinite, float32 or float64.
         targets: (N,) or (N, c); risks are summed over outputs.
         sizes: Sample sizes n, 1 ≤ n ≤ N.
         ridges: λ ≥ 0 of the mean objective.
-        intercept: The regression has an unpenalised intercept.
+        intercept: Whether the regression has an unpenalised intercept.
 
     Returns:
-        One row a (n, λ), sizes outer: `n ridge predicted_risk kappa df1 df2`. At n = N
-        `predicted_risk` is GCV. It is ∞ at λ = 0 and n = rank < N, and nearby the least certain.
+        One row per (n, λ), sizes outer: `n ridge predicted_risk kappa df1 df2`. At n = N
+        `predicted_risk` is GCV. It is ∞ at λ = 0 and n = rank < N, and least certain nearby.
 
     Raises:
         UsageError: Sizes beyond the pool, a negative ridge, another number of targets than of
@@ -239,7 +210,7 @@ def transport(
         The omniscient risk of Wei, Hu, Steinhardt 2022 (arXiv 2203.06176), its population
         quantities taken from the pool at equal κ.
     """
-    pool = PoolSpectrum.of(target_spectrum(gram_modes(gram, intercept=intercept), targets))
+    pool = require_power(Spectrum.of(gram_modes(gram, intercept=intercept), targets))
     sizes, ridges = (np.asarray(grid, dtype=np.float64).ravel() for grid in (sizes, ridges))
     if (sizes != np.round(sizes)).any():
         raise UsageError(

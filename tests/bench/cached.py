@@ -1,7 +1,7 @@
-"""A cached stage: seconds in addition to the start of the interpreter, median of five.
+"""A cached run of the size of the demo: seconds in addition to the start of the interpreter.
 
-The run has the size of the demo. It consists of random pictures and an untrained network, so that
-only timm is needed.
+The seconds are the median of five, for all stages in one process and for each stage alone. The run
+consists of random pictures and an untrained network, so that only timm is needed.
 """
 
 import statistics
@@ -10,33 +10,26 @@ import sys
 import tempfile
 import time
 
-STAGES = ("extract", "gram", "spectrum", "risk", "theory", "report")
+from rmtgen.runs.graph import STAGES
+
 WORDS = (
-    "dataset=mnist5k",
-    "train=4000",
-    "test=1000",
-    "model=test_resnet",
-    "init=random",
-    "img_size=32",
-    "trials=1",
+    *("dataset=mnist5k", "train=4000", "test=1000", "model=test_resnet", "init=random"),
+    *("img_size=32", "trials=1"),
 )
 
 
 def main() -> None:
-    """Make the run once, then time each stage saying `cached`."""
+    """Make the run once, then time what says `cached`."""
     with tempfile.TemporaryDirectory() as output:
         words = [*WORDS, f"output={output}"]
-        for stage in STAGES:
-            subprocess.run(
-                [sys.executable, "-m", f"pipelines.{stage}", *words],
-                check=True,
-                stdout=subprocess.DEVNULL,
-            )
+        program = [sys.executable, "-m", "rmtgen"]
+        subprocess.run([*program, "run", *words], check=True, stdout=subprocess.DEVNULL)
         empty = _seconds([sys.executable, "-c", "pass"])
         print(f"{'interpreter':<12}{empty:6.2f} s")
-        for stage in STAGES:
-            seconds = _seconds([sys.executable, "-m", f"pipelines.{stage}", *words])
-            print(f"{stage:<12}{seconds - empty:6.2f} s above it")
+        print(f"{'--help':<12}{_seconds([*program, '--help']) - empty:6.2f} s above it")
+        for command in ("run", *STAGES):
+            seconds = _seconds([*program, command, *words])
+            print(f"{command:<12}{seconds - empty:6.2f} s above it")
 
 
 def _seconds(command: list[str]) -> float:

@@ -3,15 +3,11 @@
 import time
 
 import numpy as np
-import pandas as pd
 import torch
 
-from rmtgen.linalg.modes import gram_modes, target_spectrum
+from rmtgen.linalg.modes import gram_modes
 from rmtgen.ridge.targets import encode_targets
-from rmtgen.runs.config import Config
-from rmtgen.stages.pool import Cell, Pool, cells
-from rmtgen.theory.study import ANALYSES, Study
-from rmtgen.theory.transport import PoolSpectrum
+from rmtgen.theory.study import ANALYSES, study
 
 N, M, DIM, CLASSES = 6_000, 2_000, 8_000, 100
 SIZES = (100, 400, 1_500)
@@ -24,7 +20,7 @@ def seconds(work):
 
 
 def prepared():
-    """A run up to the stage: its pool, risk table and spectra, on made-up features."""
+    """The study of made-up features."""
     rng = np.random.default_rng(0)
     features = rng.standard_normal((N + M, DIM)) * np.arange(1, DIM + 1) ** -0.6
     scores = features[:, :200] @ rng.standard_normal((200, CLASSES)) + rng.standard_normal(
@@ -34,27 +30,23 @@ def prepared():
         encode_targets(part, CLASSES, "centered") for part in np.split(scores.argmax(axis=1), [N])
     ]
     rows, tests = (torch.from_numpy(part) for part in np.split(features, [N]))
-    config = Config(train=N, test=M, sizes=SIZES, trials=1)
-    pool = Pool(rows @ rows.mT, tests @ rows.mT, True, *encoded)
-    risk = pd.concat([pool.risk(cell, config) for cell in cells(config)], ignore_index=True)
-    orders = {cell.name: cell.order(config) for cell in cells(config)}
-    modes = {name: next(pool.modes([order], config.memory)) for name, order in orders.items()}
-    spectra = {
-        name: PoolSpectrum.of(target_spectrum(modes[name], pool.targets.values[order]))
-        for name, order in orders.items()
-    }
-    return Study(config, pool, risk, spectra)
+    return study(
+        rows @ rows.mT,
+        encoded[0].values,
+        test_gram=tests @ rows.mT,
+        test_targets=encoded[1].values,
+        sizes=SIZES,
+    )
 
 
 def main():
     """Print the seconds of the eigendecomposition and of every analysis, and their ratio."""
-    study = prepared()
-    order = Cell(N, 0).order(study.config)
-    _, alone = seconds(lambda: gram_modes(study.data.train[order][:, order]))
+    made = prepared()
+    _, alone = seconds(lambda: gram_modes(made.pool.train))
     print(f"eigendecomposition of {N:,} samples  {alone:8.1f} s")
     total = 0.0
     for name, analyse in ANALYSES.items():
-        table, took = seconds(lambda analyse=analyse: analyse(study))
+        table, took = seconds(lambda analyse=analyse: analyse(made))
         total += took
         print(f"  {name:<20} {len(table):6,} rows  {took:8.1f} s")
     print(

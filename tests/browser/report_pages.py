@@ -1,5 +1,4 @@
-"""Pages of real ridge problems on made-up features: three runs with all that theory says of them,
-or many small ones."""
+"""Pages of ridge problems on made-up features: three runs with theory, or many small ones."""
 
 import dataclasses
 import functools
@@ -9,15 +8,16 @@ import pandas as pd
 import torch
 
 from rmtgen.errors import NumericalError, UsageError
-from rmtgen.linalg.modes import target_spectrum
-from rmtgen.report.charts import charts
+from rmtgen.linalg.spectrum import Spectra, Spectrum
+from rmtgen.report.charts import make_charts
 from rmtgen.report.page import render_page
-from rmtgen.report.results import RunResult
+from rmtgen.report.run_result import RunResult
+from rmtgen.report.run_set import RunSet
+from rmtgen.ridge.pool import Pool
 from rmtgen.ridge.targets import encode_targets
 from rmtgen.runs.config import Config
-from rmtgen.stages.pool import Pool, cells
+from rmtgen.stages.pool import cells
 from rmtgen.theory.study import ANALYSES, Study
-from rmtgen.theory.transport import PoolSpectrum
 
 HOSTILE = "<script>window.harmed=1</script><img src=x onerror=window.harmed=1>\"'&"
 N, M, CLASSES, DIM = 1000, 300, 4, 120
@@ -42,13 +42,15 @@ def study(decay, seed):
     )
     pool = Pool(*(torch.from_numpy(features[part]) for part in parts), False, *encoded)
     wanted = cells(config)
-    risk = pd.concat([pool.risk(cell, config) for cell in wanted], ignore_index=True)
+    orders = {cell: cell.order(config.seed, config.train) for cell in wanted}
+    risk = pd.concat(
+        [pool.risk(cell, config.ridges, seed=config.seed) for cell in wanted], ignore_index=True
+    )
     spectra = {
-        cell.name: PoolSpectrum.of(target_spectrum(modes, encoded[0].values[cell.order(config)]))
-        for cell in wanted
-        for modes in pool.modes([cell.order(config)], config.memory)
+        cell: Spectrum.of(next(pool.modes([order], config.memory)), encoded[0].values[order])
+        for cell, order in orders.items()
     }
-    return Study(config, pool, risk, spectra)
+    return Study(pool, risk, Spectra(spectra))
 
 
 def tables(made):
@@ -73,10 +75,7 @@ def result(name, init, decay, seed, theory):
         kernel="features",
         config={"model": "tiny_net", "targets": "centered"},
         risk=made.risk,
-        eigenvalues=made.pool.values / N,
-        target_power=made.pool.power,
-        null_energy=made.pool.null_energy,
-        spectrum_n=N,
+        spectrum=made.spectrum,
         theory=tables(made) if theory else None,
         provenance={"risk": {"seconds": 1.25, "made": "2026-11-24", "taken_from": "another-run"}},
     )
@@ -110,5 +109,6 @@ def many_runs(count):
     ]
 
 
-def page_of(runs, title="comparison"):
-    return render_page(runs, charts(runs), title, {"half-done": "not finished"})
+def page_of(results, title="comparison"):
+    runs = RunSet.of(results)
+    return render_page(runs, make_charts(runs), title, {"half-done": "not finished"})

@@ -12,7 +12,6 @@ from rmtgen.linalg.modes import (
     gram_modes,
     gram_modes_batch,
     symmetric_eigh,
-    target_spectrum,
 )
 
 cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -143,26 +142,6 @@ def test_split_and_null_leverage_against_the_projector(case, intercept):
     np.testing.assert_allclose(null_part, projector @ targets, atol=1e-12)
     np.testing.assert_allclose(modes.null_leverage(), projector.diagonal(), atol=1e-12)
     np.testing.assert_allclose(modes.vectors @ coefficients + null_part, targets, atol=1e-12)
-
-
-@cases
-@intercepts
-def test_target_spectrum_keeps_all_the_energy(case, intercept):
-    modes = feature_modes(case.features, intercept=intercept)
-    kept = target_spectrum(modes, torch.from_numpy(case.targets))
-    energy = (centred(case.targets, intercept) ** 2).sum()
-    assert kept.coefficients.square().sum().item() + kept.null_energy == pytest.approx(
-        energy, rel=1e-12
-    )
-    assert (kept.n, kept.intercept) == (len(case.features), intercept)
-    assert (kept.null_energy == 0) == (modes.null_dim == 0)
-
-
-def test_target_spectrum_takes_a_vector_and_refuses_another_length():
-    modes = gram_modes(WIDE.gram)
-    assert target_spectrum(modes, torch.ones(16)).coefficients.shape == (16, 1)
-    with pytest.raises(UsageError, match="targets must match the modes: expected 16 rows, got 15"):
-        target_spectrum(modes, torch.ones(15))
 
 
 @settings(max_examples=40, deadline=None)

@@ -73,13 +73,19 @@ def test_what_lies_above_the_diagonal_is_never_read():
     n = BLOCK + 40
     clean, dirty = positive(n, garbage=False)[1], positive(n)[1]
     for matrix in (clean, dirty):
-        corner = slice(0, BLOCK)  # the diagonal blocks are LAPACK's, which reads one triangle
-        matrix[corner, corner] = matrix[corner, corner].tril() + matrix[corner, corner].tril(-1).T
-        tail = slice(BLOCK, n)
-        matrix[tail, tail] = matrix[tail, tail].tril() + matrix[tail, tail].tril(-1).T
         assert cholesky_(matrix)
+    dirty[np.triu_indices(n, 1)] = np.nan
+    for matrix in (clean, dirty):
         inverted(matrix)
     assert torch.equal(clean.tril(), dirty.tril())
+
+
+def test_a_part_of_a_matrix_is_factored_in_its_place():
+    matrix, whole = positive(50, garbage=False)
+    part = whole[1:, 1:]
+    assert cholesky_(part)
+    np.testing.assert_allclose(np.tril(part), np.linalg.cholesky(matrix[1:, 1:]), rtol=1e-11)
+    np.testing.assert_array_equal(whole[:, 0], matrix[:, 0])
 
 
 @pytest.mark.parametrize("place", [0, 3, BLOCK + 7])

@@ -1,5 +1,4 @@
-"""Made-up runs: real ridge problems by plain NumPy, and tables of theory whose every number is
-known."""
+"""Made-up runs: ridge problems solved by plain NumPy, and theory tables of known numbers."""
 
 import dataclasses
 import itertools
@@ -7,8 +6,9 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from rmtgen.report.results import RunResult
-from rmtgen.theory.study import RIVALS
+from rmtgen.linalg.spectrum import Spectrum
+from rmtgen.report.run_result import RunResult
+from rmtgen.theory.registry import THEORIES
 
 CLASSES, FEATURES = 3, 20
 LAW_TESTS = ("diagonal_rms", "off_diagonal_rms", "trace", "gcv")
@@ -16,8 +16,7 @@ SIZES, RIDGES, TRIALS = (15, 60, 600), (1e-6, 1e-3, 1e-1, 1e1), 3
 
 
 def ridge_fits(decay, rng, sizes=SIZES, ridges=RIDGES, trials=TRIALS):
-    """Rows of a real ridge problem, every number from its definition; kappa, kappa_prime and norm2
-    are not looked at here."""
+    """Rows of a ridge problem by definition, and its spectrum. No test reads kappa or norm2."""
     scales = np.arange(1.0, FEATURES + 1) ** -decay
     directions = rng.standard_normal((FEATURES, CLASSES))
 
@@ -59,7 +58,8 @@ def ridge_fits(decay, rng, sizes=SIZES, ridges=RIDGES, trials=TRIALS):
         )
     left, singular, _ = np.linalg.svd(pool, full_matrices=False)
     power = ((left.T @ targets) ** 2).sum(axis=1)
-    return pd.DataFrame(rows), singular**2 / len(pool), power, (targets**2).sum() - power.sum()
+    null_energy = (targets**2).sum() - power.sum()
+    return pd.DataFrame(rows), Spectrum.of_power(singular**2, power, null_energy, len(pool))
 
 
 def wrong(predicted, targets):
@@ -67,7 +67,7 @@ def wrong(predicted, targets):
 
 
 def make_run(name, init, decay=0.5, seed=0, **grid):
-    risk, eigenvalues, power, null_energy = ridge_fits(decay, np.random.default_rng(seed), **grid)
+    risk, spectrum = ridge_fits(decay, np.random.default_rng(seed), **grid)
     return RunResult(
         name=name,
         model="tiny_net",
@@ -76,10 +76,7 @@ def make_run(name, init, decay=0.5, seed=0, **grid):
         kernel="features",
         config={"model": "tiny_net", "ridges": list(RIDGES)},
         risk=risk,
-        eigenvalues=eigenvalues,
-        target_power=power,
-        null_energy=null_energy,
-        spectrum_n=max(risk["n"]),
+        spectrum=spectrum,
         provenance={"risk": {"seconds": 1.25, "made": "2026-11-24"}},
     )
 
@@ -97,8 +94,7 @@ def with_risk(run, **columns):
 
 
 def leveraged(run, **worst):
-    """`run` with the first of its fits at n = 600 replaced, as where a few samples carry a
-    ridgeless fit."""
+    """`run` with its first fit at n = 600 replaced, as if a few samples carried the fit."""
     risk = run.risk.copy()
     for name, value in worst.items():
         risk.loc[risk.index[risk["n"] == 600][0], name] = value
@@ -106,15 +102,14 @@ def leveraged(run, **worst):
 
 
 def studied_run(name, init, *, dataset="digits", bend=1.0, theory=True):
-    """A run whose GCV is exact, whose training risk is upside down, and whose tables of theory are
-    power laws."""
+    """A run with exact GCV, inverted training risk, and theory tables that are power laws."""
     keys = [(n, trial, ridge) for n in (100, 400) for trial in (0, 1) for ridge in (0.0, 0.1, 1.0)]
     fits = pd.DataFrame(keys, columns=["n", "trial", "ridge"])
     truth = bend * (0.5 + 0.1 * fits["ridge"] + 10 / fits["n"])
     predictions = fits.assign(
         relative_ridge=fits["ridge"], test_risk=truth, test_risk_se=0.01, transport_se=0.01
     )
-    predictions = predictions.assign(**dict.fromkeys(RIVALS, 3 * truth))
+    predictions = predictions.assign(**dict.fromkeys(THEORIES, 3 * truth))
     predictions = predictions.assign(gcv=truth, transport=1.02 * truth, train_risk=1 / truth)
     blank = dict.fromkeys(
         ("train_risk", "df", "kappa_prime", "norm2", "train_error", "loo_error", "test_error"), 0.5
@@ -132,18 +127,14 @@ def studied_run(name, init, *, dataset="digits", bend=1.0, theory=True):
             "features",
             {"targets": "centered"},
             risk,
-            values,
-            power,
-            0.0,
-            400,
+            Spectrum.of_power(400 * values, power, 0.0, 400),
         ),
         theory=tables,
     )
 
 
 def theory_tables(values, bend):
-    """What the `theory` stage says beside its predictions: κ(0, n) = tr K/N · n⁻¹·⁵, and a risk of
-    n^−0.25."""
+    """The other tables of the `theory` stage: κ(0, n) = tr K/N · n⁻¹·⁵, and a risk n^−0.25."""
     n, modes = np.geomspace(1, 300, 40), np.array([1, 20, 400])
     sizes = np.array([100, 200, 400, 800, 1600])
     risk = bend * sizes**-0.25

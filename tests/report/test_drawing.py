@@ -17,24 +17,25 @@ from matplotlib.colors import to_hex
 
 from rmtgen import report
 from rmtgen.report.chart import Axis, Chart, Line, Panel
-from rmtgen.report.charts import charts
-from rmtgen.report.draw import MANY_POINTS, STACKED, WIDE, draw
-from rmtgen.report.figure_style import COLORS, GREY, MARKERS, STYLE
-from rmtgen.report.figures import save_figures
+from rmtgen.report.charts import make_charts
+from rmtgen.report.figure_files import save_figures
+from rmtgen.report.matplotlib_figure import MANY_POINTS, STACKED, WIDE, draw
+from rmtgen.report.run_set import RunSet
+from rmtgen.report.style import LIGHT, MARKERS, MATPLOTLIB, SERIES, STYLE
 
 FILES = ("svg", "narrow_svg", "png", "pdf")
 
 
 @pytest.fixture(autouse=True, scope="module")
 def styled():
-    with matplotlib.style.context(STYLE, after_reset=True):
+    with matplotlib.style.context(MATPLOTLIB, after_reset=True):
         yield
 
 
 @pytest.fixture(scope="module")
 def files(runs, tmp_path_factory):
     before = dict(matplotlib.rcParams)
-    made = save_figures(runs, tmp_path_factory.mktemp("figures"))
+    made = save_figures(make_charts(RunSet.of(runs)), tmp_path_factory.mktemp("figures"))
     assert dict(matplotlib.rcParams) == before  # drawing leaves matplotlib as it was
     return made
 
@@ -91,8 +92,9 @@ def test_fonts_of_a_pdf_are_true_type_and_in_it(files):
 
 def test_same_results_give_same_bytes_in_another_process(files, tmp_path):
     code = (
-        "import sys; from pathlib import Path; from made_runs import both_runs; from"
-        " rmtgen.report.figures import save_figures;save_figures(both_runs(), Path(sys.argv[1]))"
+        "import sys; from pathlib import Path; from made_runs import both_runs;"
+        "from rmtgen.report import RunSet, make_charts, save_figures;"
+        "save_figures(make_charts(RunSet.of(both_runs())), Path(sys.argv[1]))"
     )
     environment = os.environ | {"PYTHONHASHSEED": "7", "PYTHONPATH": str(Path(__file__).parent)}
     again = tmp_path / "new" / "folder"
@@ -105,7 +107,8 @@ def test_same_results_give_same_bytes_in_another_process(files, tmp_path):
 
 
 def test_charts_of_theory_are_drawn_without_a_warning():
-    made = charts([studied_run("a", "random"), studied_run("b", "pretrained", bend=0.7)])
+    runs = RunSet.of([studied_run("a", "random"), studied_run("b", "pretrained", bend=0.7)])
+    made = make_charts(runs)
     for chart in made[4:]:
         assert [axes.get_title("left") for axes in draw(chart, STACKED).axes] == [
             panel.title for panel in chart.panels
@@ -114,12 +117,8 @@ def test_charts_of_theory_are_drawn_without_a_warning():
 
 def test_data_needs_no_matplotlib_and_drawing_no_pyplot():
     for code in (
-        "import sys, rmtgen.report.figures; sys.exit('matplotlib.pyplot' in sys.modules)",
+        "import sys, rmtgen.report.figure_files; sys.exit('matplotlib.pyplot' in sys.modules)",
         "import sys, rmtgen.report.charts; sys.exit('matplotlib' in sys.modules)",
-        (
-            "import sys; from rmtgen.report import format_table; sys.exit('matplotlib' in"
-            " sys.modules or 'jinja2' in sys.modules)"
-        ),
     ):
         assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0, code
 
@@ -148,24 +147,24 @@ def test_a_line_has_the_colour_and_marker_of_its_group_and_the_dash_of_its_kind(
         first.get_linestyle(),
         first.get_markersize(),
     ) == (
-        COLORS[1],
+        SERIES[1],
         "s",
         "--",
         7,
     )
     assert (second.get_color(), second.get_marker(), second.get_linestyle()) == (
-        COLORS[0],
+        SERIES[0],
         "o",
         "None",
     )
-    assert (second.get_markerfacecolor(), second.get_markeredgewidth()) == ("none", 1)
-    assert (own.get_color(), own.get_marker()) == (GREY, "none")
+    assert (second.get_markerfacecolor(), second.get_markeredgewidth()) == ("none", 1.2)
+    assert (own.get_color(), own.get_marker()) == (LIGHT["neutral"], "none")
 
 
 def test_groups_keep_their_looks_where_others_are_absent():
     (line,) = drawn_lines(chart_of(Line("nine", "", table()), groups=[*"abcdefgh", "nine"]))
-    assert (line.get_color(), line.get_marker()) == (COLORS[8 % 7], MARKERS[0])
-    looks = {(place % len(COLORS), place % len(MARKERS)) for place in range(56)}
+    assert (line.get_color(), line.get_marker()) == (SERIES[8 % 7], MARKERS[0])
+    looks = {(place % len(SERIES), place % len(MARKERS)) for place in range(56)}
     assert len(looks) == 56
 
 
@@ -183,7 +182,8 @@ def test_a_dense_line_has_few_markers_and_a_cloud_is_translucent():
         chart_of(Line("one", "", table(x, x / 20)), Line("two", "", table(x, x / 20), dash=""))
     )
     assert dense.get_markevery() is not None and dense.get_alpha() is None
-    assert cloud.get_markevery() is None and cloud.get_alpha() == 0.6 and not cloud.get_rasterized()
+    assert cloud.get_markevery() is None and not cloud.get_rasterized()
+    assert cloud.get_alpha() == STYLE["opacity"]["cloud"]
     x = np.linspace(1, 100, MANY_POINTS + 1)
     dense, cloud = drawn_lines(
         chart_of(Line("one", "", table(x, x / 20)), Line("two", "", table(x, x / 20), dash=""))
@@ -223,7 +223,7 @@ def test_intervals_are_bars_with_caps_or_bands_and_end_at_the_edge():
     ]
     band = Line("one", "", table(low=(0.5, 1, 2), high=(2, 4, 6)), band=True)
     axes = draw(chart_of(band), WIDE).axes[0]
-    assert axes.collections[0].get_alpha() == 0.18 and len(axes.lines) == 1
+    assert axes.collections[0].get_alpha() == STYLE["opacity"]["band"] and len(axes.lines) == 1
 
 
 # -------------------------------------------------------------------------------------------------
@@ -238,13 +238,13 @@ def test_legends_name_the_groups_that_are_there_and_the_kinds_of_each_panel():
     figure = draw(
         chart_of(
             Line("two", "risk", table()),
-            Line("two", "foretold", table(), dash=""),
+            Line("two", "predicted", table(), dash=""),
             Line("", "exact", table(), dash=":"),
         ),
         WIDE,
     )
     assert texts(figure.legends[0]) == ["two"]
-    assert texts(figure.axes[0].get_legend()) == ["risk", "foretold", "exact"]
+    assert texts(figure.axes[0].get_legend()) == ["risk", "predicted", "exact"]
     assert figure.axes[1].get_legend() is None
     assert [axes.get_title("left") for axes in figure.axes] == ["Left", "Right"]
     assert [axes.get_ylabel() for axes in figure.axes] == ["up", "share"]

@@ -10,15 +10,16 @@ import pandas as pd
 import pytest
 from made_runs import RIDGES, SIZES, leveraged, make_run, with_risk
 
-from rmtgen.report import page, results
+from rmtgen.report.best_fits import best_fits_table, wide_gap_notes
 from rmtgen.report.chart import Axis, Chart, Line, Panel, as_json
-from rmtgen.report.charts import charts
-from rmtgen.report.fits import trial_means
-from rmtgen.report.results import format_table, summary_notes, summary_table
+from rmtgen.report.charts import make_charts
+from rmtgen.report.page import render_page
+from rmtgen.report.risk_statistics import trial_means
+from rmtgen.report.run_set import RunSet
 
 
 class Reader(HTMLParser):
-    """What a browser would find in the page: elements with their attributes, and the visible text."""
+    """Elements of the page with their attributes, and its visible text."""
 
     def __init__(self, html):
         super().__init__()
@@ -44,9 +45,18 @@ class Reader(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
+def charts(results):
+    return make_charts(RunSet.of(results))
+
+
+def page_of(results, title):
+    runs = RunSet.of(results)
+    return render_page(runs, make_charts(runs), title)
+
+
 @pytest.fixture(scope="module")
 def html(runs):
-    return page.render_page(runs, charts(runs), "Blobs & <b>bold</b>")
+    return page_of(runs, "Blobs & <b>bold</b>")
 
 
 def data_of(html):
@@ -83,20 +93,19 @@ def test_ids_are_unique_and_every_reference_is_kept(html):
 def test_charts_stand_in_the_page_as_data_with_their_words(html, runs):
     drawn, reader = charts(runs), Reader(html)
     assert [chart["stem"] for chart in data_of(html)["charts"]] == [chart.stem for chart in drawn]
-    for chart, told in zip(drawn, data_of(html)["charts"], strict=True):
+    for chart, stored in zip(drawn, data_of(html)["charts"], strict=True):
         assert " ".join(chart.caption.split()) in reader.text
         assert " ".join(chart.alt.split()) in reader.text
-        for panel, panel_told in zip(chart.panels, told["panels"], strict=True):
-            for line, line_told in zip(panel.lines, panel_told["lines"], strict=True):
+        for panel, stored_panel in zip(chart.panels, stored["panels"], strict=True):
+            for line, stored_line in zip(panel.lines, stored_panel["lines"], strict=True):
                 known = line.table["y"].replace([np.inf, -np.inf], np.nan).to_numpy(float)
                 found = np.array(
-                    [np.nan if value is None else value for value in line_told["columns"]["y"]],
+                    [np.nan if value is None else value for value in stored_line["columns"]["y"]],
                     dtype=float,
                 )
                 np.testing.assert_allclose(found, known, rtol=1e-4)
-                assert (
-                    told["groups"][line_told["group"]] if line.group else line_told["group"]
-                ) == (line.group or -1)
+                group = stored_line["group"]
+                assert (stored["groups"][group] if line.group else group) == (line.group or -1)
 
 
 def test_text_columns_are_coded_and_numbers_are_short():
@@ -116,15 +125,16 @@ def test_text_columns_are_coded_and_numbers_are_short():
 
 def test_page_shows_the_table_and_all_numbers(html, runs):
     reader = Reader(html)
-    for row in results.summary_cells(summary_table(runs)):
-        assert all(cell in reader.text for cell in row.values())
+    prepared = RunSet.of(runs)
+    for row in best_fits_table(prepared.best_fits, prepared.labels).rows:
+        assert all(cell in reader.text for cell in row)
     said = (
         "2 runs of tiny_net (pretrained and random) on blobs, features kernel: ridge regression at"
         " 3 sample sizes"
     )
     assert said in reader.text
     assert "(15 to 600 training images), 4 ridges and 3 random subsets of each size" in reader.text
-    assert "with 3 balanced classes, predicting nothing costs about 0.67" in reader.text
+    assert "with 3 balanced classes, predicting zero costs about 0.67" in reader.text
     assert (
         reader.text.count("tiny-random-3c4d") == 1
         and "ridges: [1e-06, 0.001, 0.1, 10.0]" in reader.text
@@ -140,9 +150,10 @@ def test_page_shows_the_table_and_all_numbers(html, runs):
 
 def test_page_shows_the_notes_beside_the_table(runs):
     wild = [leveraged(runs[0], gcv=0.375, loo=57139.0, test_risk=616584.0), runs[1]]
-    text = Reader(page.render_page(wild, charts(wild), "notes")).text
-    (note,) = summary_notes(summary_table(wild))
-    assert text.index("n ≥ 500") < text.index(note) < text.index("Every fit: each strong point")
+    text = Reader(page_of(wild, "notes")).text
+    prepared = RunSet.of(wild)
+    (note,) = wide_gap_notes(prepared.best_fits, prepared.labels)
+    assert text.index("n ≥ 500") < text.index(note) < text.index("First panel: each strong point")
 
 
 def test_runs_left_out_and_warnings_are_shown_as_such(runs):
@@ -150,7 +161,7 @@ def test_runs_left_out_and_warnings_are_shown_as_such(runs):
         charts(runs)[0], warnings=("tiny: the samples <i>are</i> copies.",)
     )
     text = Reader(
-        page.render_page(runs, [doubtful], "half", {"half-1a2b": "not <b>finished</b>"})
+        render_page(RunSet.of(runs), [doubtful], "half", {"half-1a2b": "not <b>finished</b>"})
     ).text
     assert "Not reported: half-1a2b: not <b>finished</b>" in text
     assert "Doubtful: tiny: the samples <i>are</i> copies." in text
@@ -168,7 +179,7 @@ def test_names_are_text_in_the_page(runs):
         dataclasses.replace(runs[0], name=f"{name}!", model=name, config={"</pre>": name})
         for name in nasty
     ]
-    html = page.render_page(odd, charts(odd), nasty[0])
+    html = page_of(odd, nasty[0])
     reader = Reader(html)
     assert len(reader.all("script")) == 2 and not reader.all("img")
     assert "<!--" not in html
@@ -181,13 +192,14 @@ def test_one_fit_and_no_finite_fit_still_make_a_report():
     blank = dataclasses.replace(
         with_risk(run, gcv=np.nan, test_risk=np.nan), name="blank", init="unknown"
     )
-    html = page.render_page([run, blank], charts([run, blank]), "few")
+    html = page_of([run, blank], "few")
     text = Reader(html).text
     assert "at 1 sample size (40 training images), 1 ridge and 1 random subset of each size" in text
     assert text.count("GCV and test risk: 1 fit.") >= 2
     assert "NaN" not in json.dumps(data_of(html))
-    assert "gap %" in format_table(summary_table([blank]))
-    assert format_table(summary_table([blank])).split("\n")[2].split()[2:] == ["40"] + ["–"] * 7
+    prepared = RunSet.of([blank])
+    (row,) = best_fits_table(prepared.best_fits, prepared.labels).rows
+    assert row[1:] == ("40", *["–"] * 7)
 
 
 def test_table_of_many_runs_names_counts_not_lists(runs):
@@ -195,5 +207,9 @@ def test_table_of_many_runs_names_counts_not_lists(runs):
         dataclasses.replace(runs[0], name=f"run-{place}", model=f"net_{place}")
         for place in range(5)
     ]
-    assert "5 runs of 5 backbones (pretrained) on blobs" in page._what_was_run(many)
-    assert page._shared_outputs([runs[0], with_risk(runs[1], outputs=7)]) == 0
+    assert "5 runs of 5 backbones (pretrained) on blobs" in Reader(page_of(many, "many")).text
+
+
+def test_runs_of_different_outputs_share_no_cost_of_predicting_zero(runs):
+    text = Reader(page_of([runs[0], with_risk(runs[1], outputs=7)], "outputs")).text
+    assert "squared error summed over the outputs. Ridges are" in text

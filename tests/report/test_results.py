@@ -1,4 +1,4 @@
-"""What the report is told and what it says in numbers, against plain NumPy."""
+"""Checks of a run's results, and statistics of its risk table against plain NumPy."""
 
 import dataclasses
 
@@ -7,12 +7,9 @@ import pytest
 from made_runs import RIDGES, TRIALS, with_risk
 
 from rmtgen.errors import CorruptInputError, UsageError
-from rmtgen.report import fits
-from rmtgen.report.charts import charts
-from rmtgen.report.figures import save_figures
-from rmtgen.report.fits import agreement, best, loo_warns, regrets
-from rmtgen.report.results import summary_table
-from rmtgen.stages.pool import RISK_COLUMNS
+from rmtgen.report.best_fits import best_fits
+from rmtgen.report.risk_statistics import agreement, best, loo_warns, regrets
+from rmtgen.report.run_set import RunSet
 
 # --------------------------------------------------------------------------------------------------
 # ---------- the input
@@ -24,10 +21,6 @@ def test_missing_columns_are_named_with_the_run(runs):
         match=r"needs 17 columns of numbers: gcv, loo missing.*\(run tiny-pretrained-1a2b\)",
     ):
         dataclasses.replace(runs[0], risk=runs[0].risk.drop(columns=["gcv", "loo"]))
-
-
-def test_the_risk_stage_writes_what_the_report_needs():
-    assert set(fits.RISK_COLUMNS) <= set(RISK_COLUMNS)
 
 
 def test_text_in_a_number_column_is_refused(runs):
@@ -45,25 +38,21 @@ def test_risk_without_rows_or_with_broken_keys_is_refused(runs):
         with_risk(runs[0], relative_ridge=broken)
 
 
-def test_spectrum_must_fit_together(runs):
-    with pytest.raises(CorruptInputError, match="expected 20, got 19 .run tiny-pretrained-1a2b"):
-        dataclasses.replace(runs[0], target_power=runs[0].target_power[1:])
-    with pytest.raises(CorruptInputError, match="got sums 0 and"):
-        dataclasses.replace(runs[0], eigenvalues=np.zeros(20))
+def test_a_spectrum_needs_finite_sums(runs):
+    spectrum = runs[0].spectrum
+    with pytest.raises(CorruptInputError, match="got sums 0 and .*run tiny-pretrained-1a2b"):
+        dataclasses.replace(
+            runs[0], spectrum=dataclasses.replace(spectrum, eigenvalues=np.zeros(20))
+        )
     with pytest.raises(CorruptInputError, match="and nan"):
-        dataclasses.replace(runs[0], null_energy=np.nan)
+        dataclasses.replace(runs[0], spectrum=dataclasses.replace(spectrum, null_energy=np.nan))
 
 
-@pytest.mark.parametrize(
-    "build",
-    [summary_table, charts, lambda runs: save_figures(runs, None)],
-    ids=["summary", "charts", "figures"],
-)
-def test_no_runs_and_repeated_runs_are_refused(build, runs):
+def test_no_runs_and_repeated_runs_are_refused(runs):
     with pytest.raises(UsageError, match="at least one run: got none"):
-        build([])
+        RunSet.of([])
     with pytest.raises(UsageError, match="got tiny-random-3c4d more than once among 3 runs"):
-        build([*runs, runs[1]])
+        RunSet.of([*runs, runs[1]])
 
 
 # --------------------------------------------------------------------------------------------------
@@ -187,7 +176,7 @@ def test_regret_of_one_ridge_is_zero_and_of_none_has_no_row(runs):
 
 
 def test_summary_has_one_row_a_run_at_its_largest_size(runs):
-    table = summary_table(runs)
+    table = best_fits(runs)
     assert list(table["run"]) == [run.name for run in runs]
     for row, run in zip(table.itertuples(), runs, strict=True):
         top, gap = best(run.risk, 600), agreement(run.risk)

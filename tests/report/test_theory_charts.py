@@ -8,8 +8,9 @@ import pytest
 from made_runs import studied_run
 
 from rmtgen.report.chart import as_json
-from rmtgen.report.charts import charts
-from rmtgen.report.theories import NAMES, swapped
+from rmtgen.report.charts import make_charts
+from rmtgen.report.run_set import RunSet
+from rmtgen.report.theory_scores import NAMES
 
 RANDOM, PRETRAINED = "resnet18, random", "resnet18, pretrained"
 
@@ -22,6 +23,10 @@ def pair():
 @pytest.fixture(scope="module")
 def drawn(pair):
     return {chart.stem: chart for chart in charts(pair)}
+
+
+def charts(results):
+    return make_charts(RunSet.of(results))
 
 
 def of(panel, kind, group=RANDOM):
@@ -44,7 +49,7 @@ def test_every_chart_stands_in_its_order(drawn):
     json.dumps([as_json(chart) for chart in drawn.values()], allow_nan=False)
 
 
-def test_what_makes_gcv_doubtful_is_told_where_gcv_is_shown(drawn):
+def test_doubts_about_gcv_stand_where_gcv_is_shown(drawn):
     doubts = (f"{RANDOM}: H is 9 against 3", f"{PRETRAINED}: H is 9 against 3")
     shown = {stem for stem, chart in drawn.items() if chart.warnings == doubts}
     assert shown == {"predicted-vs-measured", "learning-curves", "ridges", "forecast"}
@@ -53,9 +58,9 @@ def test_what_makes_gcv_doubtful_is_told_where_gcv_is_shown(drawn):
 
 def test_transport_stands_beside_the_best_risk(drawn):
     at_best = drawn["learning-curves"].panels[0]
-    measured, told = of(at_best, "test risk ± s.e."), of(at_best, "same-κ transport")
-    np.testing.assert_allclose(told["y"], 1.02 * measured["y"])
-    assert "same-κ transport foretold it" in drawn["learning-curves"].caption
+    measured, predicted = of(at_best, "test risk ± s.e."), of(at_best, "same-κ transport")
+    np.testing.assert_allclose(predicted["y"], 1.02 * measured["y"])
+    assert "Same-κ transport predicts the risk" in drawn["learning-curves"].caption
 
 
 def test_modes_have_their_learnability(drawn):
@@ -104,7 +109,8 @@ def test_alignment_and_the_swap_of_a_pair(pair, drawn):
     floors, swaps = drawn["alignment"].panels
     curve = of(floors, "")
     np.testing.assert_allclose(curve["y"], curve["x"] ** -0.8)
-    found = swapped(*pair)
+    ((swapped,)) = RunSet.of(pair).swaps
+    found = swapped.swap
     table = of(swaps, "", PRETRAINED)
     assert table["x"].tolist() == [
         found.risk[1, 1],
@@ -113,7 +119,9 @@ def test_alignment_and_the_swap_of_a_pair(pair, drawn):
         found.risk[0, 0],
     ]
     assert swaps.y.names == ("pretrained", "alignment swapped in", "spectrum swapped in", "random")
-    assert "alignment makes 100% of the gap" in drawn["alignment"].alt  # the spectra are equal
+    assert (
+        "alignment accounts for 100% of the gap" in drawn["alignment"].alt
+    )  # the spectra are equal
 
 
 def test_without_a_pair_the_effective_dimension_stands_in_the_place_of_the_swap(pair):
@@ -121,17 +129,17 @@ def test_without_a_pair_the_effective_dimension_stands_in_the_place_of_the_swap(
     table = of(chart.panels[1], "")
     np.testing.assert_allclose(table["y"], table["x"] ** (-1 / 1.5))
     assert (
-        "is left at 300 degrees of freedom" in chart.alt
-        and "Right: the degrees of freedom" in chart.caption
+        "remains at 300 degrees of freedom" in chart.alt
+        and "Second panel: the degrees of freedom" in chart.caption
     )
 
 
 def test_forecast_parts_at_the_end_of_the_pools_reach(drawn):
     by_size = drawn["forecast"].panels[0]
-    known, tail = of(by_size, "foretold, 95 %"), of(by_size, "from the fitted tail")
+    known, tail = of(by_size, "predicted, 95 %"), of(by_size, "from the fitted tail")
     assert known["x"].tolist() == [100, 200, 400] and tail["x"].tolist() == [400, 800, 1600]
     np.testing.assert_allclose(tail["low"], 0.9 * tail["x"] ** -0.25)
-    assert of(by_size, "from a tenth of it")[["x", "y", "seen"]].to_numpy().tolist() == [
+    assert of(by_size, "from a tenth of the pool")[["x", "y", "seen"]].to_numpy().tolist() == [
         [400, 0.5, 40]
     ]
     assert of(by_size, "measured")[["x", "y"]].to_numpy() == pytest.approx(
@@ -151,7 +159,7 @@ def test_labels_out_of_reach_are_gaps_and_endless_intervals_end_at_the_edge(draw
     assert "2 of 6 such risks are out of reach" in drawn["forecast"].caption
     assert "2 intervals have no upper end and stop at the edge." in drawn["forecast"].caption
     assert (
-        f"{RANDOM}: risk 0.158 (0.142 to 0.174) at n = 1,600, 0.4 takes 900 labels"
+        f"{RANDOM}: risk 0.158 (0.142 to 0.174) at n = 1,600, 0.4 needs 900 labels"
         in drawn["forecast"].alt
     )
 
@@ -185,19 +193,17 @@ def test_power_laws_go_through_the_curves_they_were_fitted_to(drawn):
 def test_exponents_of_pool_measured_and_predicted_stand_in_their_rows(drawn):
     chart = drawn["scaling"]
     panel = chart.panels[1]
-    pool, measured, told = (
+    pool, measured, predicted = (
         of(panel, kind).set_index("quantity")
         for kind in ("pool, 95 %", "measured, ± 2 s.e.", "predicted")
     )
     assert pool.loc["decay a", ["x", "left", "right"]].tolist() == pytest.approx([1.5, 1.4, 1.6])
     assert measured.loc["decay a", "x"] == 1.4  # of subsets
     assert measured.loc["risk at best λ", ["x", "left", "right"]].tolist() == [-0.3, -0.35, -0.2]
-    assert told.loc["κ(0, n)", "x"] == -1.5 and np.isnan(told.loc["decay a", "x"])
+    assert predicted.loc["κ(0, n)", "x"] == -1.5 and np.isnan(predicted.loc["decay a", "x"])
     names = dict(zip(panel.y.ticks, panel.y.names, strict=True))
     assert all(names[np.rint(row.y)] == row.Index for row in pool.itertuples())
-    assert (
-        "4 exponents are not quoted" in chart.caption
-    )  # ridgeless and fixed sum ridge, of two runs
+    assert "4 exponents are missing" in chart.caption  # ridgeless and fixed sum ridge, of two runs
     assert (
         f"{RANDOM}: decay a 1.50, measured 1.40, alignment s 0.80, slope of the risk at the best"
         " ridge -0.25, measured -0.30" in chart.alt

@@ -17,7 +17,8 @@ from rmtgen.errors import (
 )
 from rmtgen.linalg.krylov import Krylov
 from rmtgen.ridge import COLUMNS, ridge_path, ridge_path_stored
-from rmtgen.ridge.matrix_free import ERROR_COLUMNS, TOLERANCE
+from rmtgen.ridge.columns import ERROR_COLUMNS
+from rmtgen.ridge.matrix_free import TOLERANCE
 from rmtgen.ridge.targets import encode_targets
 from rmtgen.store.gram_store import GramLayout, GramStore
 
@@ -65,8 +66,8 @@ def test_a_space_that_is_whole_solves_exactly(n, b, p, seed):
     space = Krylov(lambda block: matrix @ block, columns, n)
     while space.grow():
         pass
-    basis = space.basis[: space.count]
-    np.testing.assert_allclose(basis @ basis.mT, np.eye(space.count), atol=1e-12)
+    basis = space.basis[: space.dimension]
+    np.testing.assert_allclose(basis @ basis.mT, np.eye(space.dimension), atol=1e-12)
     np.testing.assert_allclose(
         space.matrix(), basis @ matrix @ basis.mT, atol=1e-11 * matrix.norm()
     )
@@ -83,7 +84,7 @@ def test_residuals_are_those_of_the_solution():
     while space.grow():
         pass
     solution, residuals = space.solve(0.01)
-    dual = space.basis[: space.count].mT @ solution
+    dual = space.basis[: space.dimension].mT @ solution
     known = torch.linalg.vector_norm(columns - matrix @ dual - 0.01 * dual, dim=0)
     assert known.max() > 1e-8
     np.testing.assert_allclose(residuals, known, rtol=1e-6)

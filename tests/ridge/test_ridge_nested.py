@@ -1,4 +1,4 @@
-"""The nested Cholesky solver against the plain reference and the eigen solver, and what it shares."""
+"""The nested Cholesky solver against the plain reference and the eigen solver."""
 
 import numpy as np
 import pytest

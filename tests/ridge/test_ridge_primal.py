@@ -97,7 +97,7 @@ def test_a_file_of_float32_features(tmp_path, never_eigen):
 
 
 def test_no_second_pass_where_no_column_needs_it(monkeypatch):
-    monkeypatch.setattr(primal._Fit, "_blocks", None)
+    monkeypatch.setattr(primal.Reduced, "blocks", None)
     found = ridge_path_features(
         TALL.features, TALL.features[:, :2], ridges=[0.1], loo=False, solver="primal"
     )

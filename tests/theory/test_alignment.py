@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rmtgen.errors import NumericalError, UsageError
-from rmtgen.linalg.modes import feature_modes, gram_modes, target_spectrum
+from rmtgen.linalg.modes import feature_modes, gram_modes
+from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.theory.alignment import (
     Population,
     bias_against_df,
@@ -18,7 +19,7 @@ from rmtgen.theory.alignment import (
     swap,
 )
 from rmtgen.theory.effective_ridge import degrees_of_freedom, omniscient_risk
-from rmtgen.theory.transport import PoolSpectrum, transported
+from rmtgen.theory.transport import transported
 
 cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 intercepts = pytest.mark.parametrize("intercept", [False, True], ids=["plain", "intercept"])
@@ -31,15 +32,14 @@ def power_pool(decay, alignment, *, n=800, modes=120, null_energy=0.0):
     index = np.arange(1.0, modes + 1)
     null_dim = n - modes
     power = n * index**-alignment + null_energy / null_dim
-    return PoolSpectrum(n * index**-decay, power, null_energy, n, null_dim)
+    return Spectrum.of_power(n * index**-decay, power, null_energy, n)
 
 
 def spectrum_of(case, intercept=False):
-    return target_spectrum(gram_modes(case.gram, intercept=intercept), case.targets)
+    return Spectrum.of(gram_modes(case.gram, intercept=intercept), case.targets)
 
 
-# --- decay ----------------------------------------------------------------------------------------
-# -----------------------------
+# --- decay
 
 
 def test_a_flat_spectrum_has_all_its_modes():
@@ -110,8 +110,7 @@ def test_participation_ratio_is_that_of_the_gram_matrix(case):
     assert participation_ratio(gram_modes(case.gram).values) == pytest.approx(expected)
 
 
-# --- alignment ------------------------------------------------------------------------------------
-# -----------------------------
+# --- alignment
 
 
 def test_cumulative_power_counts_what_no_mode_explains():
@@ -138,7 +137,7 @@ def test_kernel_target_alignment_equals_its_definition(case, intercept):
     for targets in (case.targets, case.targets[:, :1], case.features[:, :3]):
         outer = centring @ targets @ targets.T @ centring
         expected = (gram * outer).sum() / np.linalg.norm(gram) / np.linalg.norm(outer)
-        spectrum = target_spectrum(gram_modes(case.gram, intercept=intercept), targets)
+        spectrum = Spectrum.of(gram_modes(case.gram, intercept=intercept), targets)
         assert kernel_target_alignment(spectrum, targets) == pytest.approx(expected, rel=1e-9)
         if targets.shape[1] == 1 or not spectrum.null_dim:
             assert kernel_target_alignment(spectrum) == pytest.approx(expected, rel=1e-9)
@@ -146,7 +145,7 @@ def test_kernel_target_alignment_equals_its_definition(case, intercept):
 
 def test_targets_in_the_span_need_not_be_given():
     targets = TALL.features[:, :2]
-    spectrum = target_spectrum(feature_modes(TALL.features), targets)
+    spectrum = Spectrum.of(feature_modes(TALL.features), targets)
     assert spectrum.null_dim
     assert kernel_target_alignment(spectrum) == pytest.approx(
         kernel_target_alignment(spectrum, targets)
@@ -156,7 +155,7 @@ def test_targets_in_the_span_need_not_be_given():
 def test_a_kernel_made_of_the_targets_is_aligned():
     targets = np.random.default_rng(0).standard_normal((10, 3))
     for scale in (1e-9, 1.0, 1e9):
-        spectrum = target_spectrum(gram_modes(scale * targets @ targets.T), targets)
+        spectrum = Spectrum.of(gram_modes(scale * targets @ targets.T), targets)
         assert kernel_target_alignment(spectrum) == pytest.approx(1)
 
 
@@ -182,14 +181,14 @@ def test_learnability_is_a_share_and_does_not_see_the_scale(sigma, scale, kappa)
 @cases
 @intercepts
 def test_the_floor_against_df_is_that_of_transport(case, intercept):
-    pool = PoolSpectrum.of(spectrum_of(case, intercept))
+    pool = spectrum_of(case, intercept)
     n = np.array([2.0, 5.0, len(case.features)])
     seen = transported(pool, case.ridges((1e-2,))[0], n)
     frame = bias_against_df(pool, seen.delta)
     for column in ("kappa", "df1", "df2", "floor", "delta"):
         np.testing.assert_allclose(frame[column], getattr(seen, column))
     np.testing.assert_allclose(
-        frame["relative_kappa"], frame["kappa"] / (pool.values.sum() / pool.n)
+        frame["relative_kappa"], frame["kappa"] / (pool.eigenvalues.sum() / pool.n)
     )
 
 
@@ -197,9 +196,7 @@ def test_the_floor_of_a_gaussian_pool_is_that_of_its_population():
     rng = np.random.default_rng(0)
     sigma, beta = np.arange(1, 101) ** -1.3, np.arange(1, 101) ** -0.5
     features = rng.standard_normal((800, 100)) * np.sqrt(sigma)
-    pool = PoolSpectrum.of(
-        target_spectrum(feature_modes(features), features @ beta + 0.1 * rng.standard_normal(800))
-    )
+    pool = Spectrum.of(feature_modes(features), features @ beta + 0.1 * rng.standard_normal(800))
     frame = bias_against_df(pool, 800 * np.geomspace(1e-3, 1e-1, 5))
     for row in frame.itertuples():
         floor = ((row.kappa / (row.kappa + sigma)) ** 2 * sigma * beta**2).sum() + 0.01
@@ -215,17 +212,16 @@ def test_no_ridge_of_a_pool_with_a_null_space_leaves_the_noise():
     assert row["floor"] == pytest.approx(0.1)
 
 
-# --- swap -----------------------------------------------------------------------------------------
-# -----------------------------
+# --- swap
 
 
 def test_the_population_of_a_pool_is_its_modes_without_their_noise():
-    pool = PoolSpectrum(np.array([8.0, 4.0]), np.array([5.0, 1.0]), 12.0, 8, 6)
+    pool = Spectrum.of_power(np.array([8.0, 4.0]), np.array([5.0, 1.0]), 12.0, 8)
     population = Population.of(pool)
     np.testing.assert_allclose(population.eigenvalues, [1.0, 0.5])
     np.testing.assert_allclose(population.power, [3 / 8, 0])
     assert population.noise == 2
-    full = Population.of(PoolSpectrum(np.array([2.0, 1.0]), np.array([5.0, 1.0]), 0.0, 2, 0))
+    full = Population.of(Spectrum.of_power(np.array([2.0, 1.0]), np.array([5.0, 1.0]), 0.0, 2))
     np.testing.assert_allclose(full.power, [2.5, 0.5])
     assert full.noise == 0
 
@@ -299,7 +295,7 @@ def test_each_risk_is_the_smallest_over_ridges_of_its_combination():
 
 def test_the_scale_of_a_representation_makes_no_gap():
     pool = power_pool(1.2, 1.5, null_energy=40.0)
-    scaled = PoolSpectrum(1e6 * pool.values, pool.power, pool.null_energy, pool.n, pool.null_dim)
+    scaled = Spectrum.of_power(1e6 * pool.eigenvalues, pool.power, pool.null_energy, pool.n)
     found = swap(pool, scaled, 100)
     np.testing.assert_allclose(found.risk, found.risk[0, 0], rtol=1e-9)
     np.testing.assert_allclose(found.ridges[1], 1e6 * found.ridges[0], rtol=1e-9)
@@ -307,12 +303,12 @@ def test_the_scale_of_a_representation_makes_no_gap():
 
 def test_a_grid_of_the_caller_holds_the_search():
     pool = power_pool(1.2, 1.5, null_energy=400.0)
-    trace = pool.values.sum() / pool.n
+    trace = pool.eigenvalues.sum() / pool.n
     free, single = swap(pool, pool, 100), swap(pool, pool, 100, ridges=[1e-6])
     assert single.ridges[0, 0] == pytest.approx(1e-6 * trace)
     assert single.risk[0, 0] == pytest.approx(
         omniscient_risk(
-            pool.values / pool.n,
+            pool.eigenvalues / pool.n,
             Population.of(pool).power,
             1e-6 * trace,
             100,
@@ -323,7 +319,7 @@ def test_a_grid_of_the_caller_holds_the_search():
     assert swap(pool, pool, 100, ridges=[1e-9, 1e-7]).ridges[0, 0] == pytest.approx(1e-7 * trace)
 
 
-def test_a_gaussian_pool_tells_spectrum_from_alignment():
+def test_a_gaussian_pool_separates_spectrum_from_alignment():
     """Two representations of the same inputs: the same decay, targets on the leading or on the
     trailing half of the modes."""
     rng = np.random.default_rng(0)
@@ -331,7 +327,7 @@ def test_a_gaussian_pool_tells_spectrum_from_alignment():
     leading, trailing = np.repeat([1.0, 0.0], 30), np.repeat([0.0, 1.0], 30)
     spread = features.std(axis=0)
     pools = [
-        PoolSpectrum.of(target_spectrum(feature_modes(features), (features / spread) @ share))
+        Spectrum.of(feature_modes(features), (features / spread) @ share)
         for share in (leading, trailing)
     ]
     found = swap(*pools, 100)
@@ -339,8 +335,7 @@ def test_a_gaussian_pool_tells_spectrum_from_alignment():
     assert found.alignment_share < -0.3
 
 
-# --- refusals -------------------------------------------------------------------------------------
-# -----------------------------
+# --- refusals
 
 
 def test_swap_refuses_sizes_at_which_plug_in_is_biased_and_grids_without_meaning():
@@ -354,7 +349,7 @@ def test_swap_refuses_sizes_at_which_plug_in_is_biased_and_grids_without_meaning
     for ridges in ([], [0.0, 1.0], [np.inf]):
         with pytest.raises(UsageError, match="ridges must be positive and finite"):
             swap(large, small, 10, ridges=ridges)
-    noise = PoolSpectrum(np.array([8.0, 4.0]), np.array([0.0, 1.0]), 12.0, 8, 6)
+    noise = Spectrum.of_power(np.array([8.0, 4.0]), np.array([0.0, 1.0]), 12.0, 8)
     with pytest.raises(NumericalError, match="target_power must not all be zero"):
         swap(noise, noise, 2)
 
@@ -368,7 +363,7 @@ def test_kernel_target_alignment_refuses_what_a_spectrum_does_not_say():
     with pytest.raises(UsageError, match="expected energy 24, got 96"):
         kernel_target_alignment(spectrum, 2 * TALL.targets)
     with pytest.raises(NumericalError, match="got 22 modes, target power 0"):
-        kernel_target_alignment(target_spectrum(gram_modes(POWER_LAW.gram), np.zeros(22)))
+        kernel_target_alignment(Spectrum.of(gram_modes(POWER_LAW.gram), np.zeros(22)))
 
 
 def test_curves_refuse_negative_numbers():

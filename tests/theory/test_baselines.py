@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rmtgen.errors import NumericalError, UsageError
-from rmtgen.linalg.modes import gram_modes, target_spectrum
+from rmtgen.linalg.modes import gram_modes
+from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.ridge import ridge_path
 from rmtgen.theory.baselines import (
     akaike,
@@ -19,7 +20,7 @@ from rmtgen.theory.baselines import (
     rademacher,
 )
 from rmtgen.theory.effective_ridge import effective_ridge, omniscient_risk
-from rmtgen.theory.transport import PoolSpectrum, transported
+from rmtgen.theory.transport import transported
 
 cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 full_rank = pytest.mark.parametrize(
@@ -30,9 +31,7 @@ RELATIVE = (1e-3, 1e-1, 1.0, 10.0)
 
 
 def pool_of(case, intercept=False, scale=1.0, factor=1.0):
-    return PoolSpectrum.of(
-        target_spectrum(gram_modes(scale * case.gram, intercept=intercept), factor * case.targets)
-    )
+    return Spectrum.of(gram_modes(scale * case.gram, intercept=intercept), factor * case.targets)
 
 
 def decades(low, high):
@@ -42,8 +41,7 @@ def decades(low, high):
 spectra = st.lists(decades(-6, 0), min_size=1, max_size=40).map(np.array)
 
 
-# --- norm-based -----------------------------------------------------------------------------------
-# ----------------------
+# --- norm-based
 
 
 def test_two_samples_by_hand():
@@ -104,8 +102,7 @@ def test_norm_based_figures_do_not_depend_on_the_unit_of_the_kernel(scale):
     )
 
 
-# --- spectrum-only --------------------------------------------------------------------------------
-# ----------------------
+# --- spectrum-only
 
 
 def test_ridgeless_and_at_the_best_ridge_the_omniscient_risk_of_isotropic_targets_is_n_tau2_kappa():
@@ -142,7 +139,7 @@ def test_the_isotropic_risk_is_gcv_of_the_expected_targets(case, intercept, shar
 @intercepts
 def test_ridgeless_the_data_form_is_n_tau2_kappa(case, intercept):
     pool, n = pool_of(case, intercept), len(case.features)
-    tau2 = pool.power.sum() / pool.values.sum()
+    tau2 = pool.power.sum() / pool.eigenvalues.sum()
     known = n * tau2 * transported(pool, 0.0, n).kappa
     assert isotropic_risk(pool, 0.0).tolist() == pytest.approx([known], rel=1e-11)
     assert isotropic_risk(pool, case.ridges([1e-9])).tolist() == pytest.approx([known], rel=1e-5)
@@ -155,7 +152,7 @@ def test_at_the_best_ridge_the_data_form_is_n_tau2_kappa(case, intercept):
     pool, n = pool_of(case, intercept), len(case.features)
     energy = pool.power.sum() + pool.null_energy
     noise = 0.4 * energy / n
-    tau2 = 0.6 * energy / pool.values.sum()
+    tau2 = 0.6 * energy / pool.eigenvalues.sum()
     best = noise / (n * tau2)
     known = n * tau2 * transported(pool, best, n).kappa
     assert isotropic_risk(pool, best, noise).tolist() == pytest.approx([known], rel=1e-11)
@@ -163,11 +160,11 @@ def test_at_the_best_ridge_the_data_form_is_n_tau2_kappa(case, intercept):
 
 def test_the_isotropic_risk_does_not_see_how_the_targets_lie():
     """Only the targets' energy counts, so it mis-ranks aligned against random targets, which GCV
-    tells apart."""
-    aligned = PoolSpectrum(
-        np.array([8.0, 4.0, 2.0, 1.0]), np.array([4.0, 3.0, 2.0, 1.0]), 0.0, 4, 0
+    distinguishes."""
+    aligned = Spectrum.of_power(
+        np.array([8.0, 4.0, 2.0, 1.0]), np.array([4.0, 3.0, 2.0, 1.0]), 0.0, 4
     )
-    reverse = PoolSpectrum(aligned.values, aligned.power[::-1], 0.0, 4, 0)
+    reverse = Spectrum.of_power(aligned.eigenvalues, aligned.power[::-1], 0.0, 4)
     assert isotropic_risk(aligned, 0.1, 0.2) == pytest.approx(
         isotropic_risk(reverse, 0.1, 0.2), rel=1e-14
     )
@@ -198,7 +195,6 @@ def test_a_wrong_isotropic_prior_is_refused(ridge, noise, message):
 
 
 # --- benign overfitting
-# -------------------------------------------------------------------------------------------------
 
 
 def plain_benign(sigma, ridge, n, b):
@@ -283,8 +279,7 @@ def test_a_wrong_spectrum_is_refused(sigma, ridge, n, error, message):
         benign_variance(sigma, ridge, n)
 
 
-# --- classical ------------------------------------------------------------------------------------
-# ----------------------
+# --- classical
 
 
 @cases
@@ -362,5 +357,5 @@ def test_at_the_peak_an_isotropic_problem_without_noise_has_no_risk():
     assert omniscient_risk([1.0], [1.0], 0.0, 1) == 0
 
 
-def test_a_single_fit_that_interpolates_tells_no_noise():
+def test_a_single_fit_that_interpolates_has_no_noise_estimate():
     assert np.isnan(mallows_cp(np.zeros(1), np.array([10.0]), 10)).all()

@@ -4,9 +4,10 @@ import torch
 from cases import CASES, DEFICIENT_WIDE, REPEATED, TALL, WIDE
 
 from rmtgen.errors import UsageError
-from rmtgen.linalg.modes import gram_modes, target_spectrum
+from rmtgen.linalg.modes import gram_modes
+from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.theory.influence import PER_DECADE, Influence
-from rmtgen.theory.transport import PoolSpectrum, transported
+from rmtgen.theory.transport import pool_sums, transported
 
 intercepts = pytest.mark.parametrize("intercept", [False, True], ids=["plain", "intercept"])
 SMALL = 1e-7
@@ -16,7 +17,7 @@ SMALL = 1e-7
 def solved(features, targets, intercept=False):
     targets = targets[:, None] if targets.ndim == 1 else targets
     modes = gram_modes(features @ features.T, intercept=intercept)
-    return PoolSpectrum.of(target_spectrum(modes, targets)), modes, torch.from_numpy(targets)
+    return Spectrum.of(modes, targets), modes, torch.from_numpy(targets)
 
 
 def influence_at(features, targets, ridge, n, intercept=False, spread=(1.0, 10.0)):
@@ -60,7 +61,6 @@ def gaussian(size, p, outputs=2, seed=0):
 
 
 # --- the pool without a sample
-# ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -87,7 +87,7 @@ def test_the_sums_without_a_sample_are_those_of_the_smaller_pool(case, intercept
 
 
 def test_two_samples_of_which_one_leaves():
-    """K = diag(1, 3), δ = 1: w = (1/2, 1/4). Without the second, S1 = S2 = 1/2, 1/4 and E = y²/4."""
+    """K = diag(1, 3), δ = 1: w = (1/2, 1/4). Without the second, S1 = 1/2, S2 = 1/4, E = y²/4."""
     pool, modes, targets = solved(np.diag([1.0, 3**0.5]), np.array([1.0, 2.0]))
     s1, s2, energy = Influence.of(pool, modes, targets, np.array([1.0, 2.0])).at(1.0)
     assert 0.75 * (1 + s1[1]) == pytest.approx(0.5, rel=1e-13)
@@ -142,7 +142,7 @@ def test_the_move_of_delta_is_part_of_the_change():
     features, targets = gaussian(60, 160)
     found, influence = influence_at(features, targets, 0.0, 30)
     pool, delta = influence.pool, float(found.delta)
-    sums = pool.sums(np.array([delta]))
+    sums = pool_sums(pool, np.array([delta]))
     s1, s2, energy = (
         value[0] * (1 + part)
         for value, part in zip((sums.s1, sums.s2, sums.energy), influence.at(delta), strict=True)
@@ -154,8 +154,7 @@ def test_the_move_of_delta_is_part_of_the_change():
     assert np.linalg.norm(moved - fixed) > 0.1 * np.linalg.norm(fixed)
 
 
-# --- invariances ----------------------------------------------------------------------------------
-# ----------------------
+# --- invariances
 
 
 @intercepts
@@ -190,8 +189,7 @@ def test_twins_have_the_same_influence():
     assert found.std() > 0.01
 
 
-# --- the grid -------------------------------------------------------------------------------------
-# ----------------------
+# --- the grid
 
 
 @pytest.mark.parametrize("case", [WIDE, TALL, REPEATED, DEFICIENT_WIDE], ids=lambda case: case.name)
@@ -249,8 +247,7 @@ def test_no_positive_ridge_is_refused():
         Influence.of(pool, modes, targets, np.zeros(3))
 
 
-# --- standard errors ------------------------------------------------------------------------------
-# ----------------------
+# --- standard errors
 
 
 def test_standard_errors_have_the_shape_of_the_grid():
@@ -317,7 +314,7 @@ def test_at_the_peak_there_is_no_standard_error():
     rng = np.random.default_rng(0)
     features, targets = rng.standard_normal((20, 5)), torch.from_numpy(rng.standard_normal((20, 1)))
     modes = gram_modes(features @ features.T)
-    pool = PoolSpectrum.of(target_spectrum(modes, targets))
+    pool = Spectrum.of(modes, targets)
     predicted = transported(pool, [0.0, 0.1], 5)
     errors = Influence.of(pool, modes, targets, np.array([1e-20, 10.0])).standard_errors(
         predicted, [0.0, 0.1], [5, 5]

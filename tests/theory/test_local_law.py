@@ -5,7 +5,8 @@ import torch
 from cases import CASES, POWER_LAW, REPEATED, TALL, orthonormal
 
 from rmtgen.errors import NumericalError, UsageError
-from rmtgen.linalg.modes import feature_modes, gram_modes, target_spectrum
+from rmtgen.linalg.modes import feature_modes, gram_modes
+from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.ridge import ridge_path, ridge_path_features
 from rmtgen.theory import local_law
 from rmtgen.theory.local_law import (
@@ -16,7 +17,7 @@ from rmtgen.theory.local_law import (
     subset_forms,
     trace_deviation,
 )
-from rmtgen.theory.transport import PoolSpectrum, transported
+from rmtgen.theory.transport import transported
 
 cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 intercepts = pytest.mark.parametrize("intercept", [False, True], ids=["plain", "intercept"])
@@ -73,7 +74,6 @@ def gaussian_forms(gaussian):
 
 
 # --- quadratic forms against their definition
-# ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [3, 8, 14])
@@ -119,7 +119,7 @@ def test_a_frame_holds_the_rms_deviations_of_one_subset():
     subset = np.random.default_rng([7, 1, n]).choice(40, n, replace=False)
     form = plain_forms(gram, subset, ridge, chosen)
     values = np.linalg.eigvalsh(gram)[::-1]
-    delta = transported(PoolSpectrum(values, values, 0.0, 40, 0), ridge, n).delta
+    delta = transported(Spectrum.of_power(values, values, 0.0, 40), ridge, n).delta
     deviation = form - np.diag(delta / (delta + values[chosen]))
     off = deviation[~np.eye(5, dtype=bool)]
     assert frame["diagonal_rms"][1] == pytest.approx(np.sqrt(np.mean(np.diag(deviation) ** 2)))
@@ -138,8 +138,7 @@ def test_one_row_a_size_trial_and_ridge_the_same_for_the_same_seed():
     assert not np.allclose(frame["diagonal_rms"], other["diagonal_rms"])
 
 
-# --- invariance -----------------------------------------------------------------------------------
-# -----------------------------
+# --- invariance
 
 
 @pytest.mark.parametrize("scale", [1e-8, 3.7, 1e8])
@@ -179,13 +178,12 @@ def test_forms_do_not_see_a_rotation_of_the_features():
 
 
 # --- rates on Gaussian features
-# --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("column", ["diagonal_rms", "off_diagonal_rms"])
 def test_forms_of_gaussian_features_approach_the_law_at_the_rate_of_a_root(gaussian_forms, column):
-    """The slope is −1/2 once the finite pool is corrected for; six subsets a size leave about ±0.05
-    of chance (eight seeds)."""
+    """The slope is −1/2 once the finite pool is corrected for; six subsets per size leave about
+    ±0.05 of chance (eight seeds)."""
     n = gaussian_forms["n"]
     fall = rate(n, gaussian_forms[column] / np.sqrt(1 - n / POOL))
     assert fall.slope == pytest.approx(-0.55, abs=0.12)
@@ -198,7 +196,7 @@ def test_the_limit_of_a_pool_has_no_bias_where_that_of_the_population_has(gaussi
     modes, n = feature_modes(gaussian), POOL // 4
     ridge = 1e-3 * np.square(gaussian).sum() / POOL
     chosen = spread_modes(len(modes.values), 32).numpy()
-    seen = transported(local_law._bare_pool(modes), ridge, n)
+    seen = transported(local_law.bare_pool(modes), ridge, n)
     values = modes.values.numpy()[chosen] / POOL
     draws = [np.random.default_rng(trial).choice(POOL, n, replace=False) for trial in range(10)]
     mean = np.mean([np.diag(forms(modes, subset, ridge, chosen)) for subset in draws], axis=0)
@@ -224,7 +222,7 @@ def test_the_trace_of_gaussian_features_approaches_transport_faster_than_the_for
     """Eight seeds gave slopes of −1.1 to −1.8 and at most 0.003 at N/4: the trace fluctuates as
     1/n."""
     ridge = 1e-3 * np.square(gaussian).sum() / POOL
-    pool = PoolSpectrum.of(target_spectrum(feature_modes(gaussian), gaussian[:, 0]))
+    pool = Spectrum.of(feature_modes(gaussian), gaussian[:, 0])
     table = trace_deviation(
         shuffled_table(gaussian, gaussian[:, 0], SIZES, [ridge], trials=10), pool
     )
@@ -233,8 +231,7 @@ def test_the_trace_of_gaussian_features_approaches_transport_faster_than_the_for
     assert (table.loc[table["n"] == SIZES[-1], "deviation"].abs() < 0.006).all()
 
 
-# --- trace ----------------------------------------------------------------------------------------
-# -----------------------------
+# --- trace
 
 
 @cases
@@ -244,7 +241,7 @@ def test_the_trace_of_the_pool_itself_does_not_deviate(case, intercept):
     path = ridge_path(
         case.gram, targets, ridges=ridges, sizes=[3, size], intercept=intercept
     ).assign(trial=0)
-    pool = PoolSpectrum.of(target_spectrum(gram_modes(case.gram, intercept=intercept), targets))
+    pool = Spectrum.of(gram_modes(case.gram, intercept=intercept), targets)
     table = trace_deviation(path, pool)
     np.testing.assert_allclose(table.loc[table["n"] == size, "deviation"], 0, atol=1e-9)
     expected = path["kappa"] / transported(pool, path["ridge"], path["n"]).kappa - 1
@@ -252,7 +249,7 @@ def test_the_trace_of_the_pool_itself_does_not_deviate(case, intercept):
 
 
 def test_sizes_beyond_the_pool_are_left_out_and_a_vanishing_kappa_says_nothing():
-    pool = PoolSpectrum.of(target_spectrum(gram_modes(TALL.gram), TALL.targets))
+    pool = Spectrum.of(gram_modes(TALL.gram), TALL.targets)
     risk = pd.DataFrame(
         {"n": [20, 30, 20], "trial": 0, "ridge": [0.0, 0.1, 0.1], "kappa": [0.0, 1.0, 0.2]}
     )
@@ -263,8 +260,7 @@ def test_sizes_beyond_the_pool_are_left_out_and_a_vanishing_kappa_says_nothing()
     assert trace_deviation(risk[risk["n"] == 30], pool).empty
 
 
-# --- gcv ------------------------------------------------------------------------------------------
-# ----------------------------
+# --- gcv
 
 
 def test_gcv_deviation_takes_the_standard_error_of_the_test_risk_off():
@@ -317,8 +313,7 @@ def test_gcv_of_gaussian_features_approaches_the_risk():
     assert rate(frame["n"], frame["net"]).slope == pytest.approx(-0.5, abs=0.3)
 
 
-# --- rate -----------------------------------------------------------------------------------------
-# -------------------------
+# --- rate
 
 
 def test_rate_of_a_power_law_is_its_exponent():
@@ -327,7 +322,7 @@ def test_rate_of_a_power_law_is_its_exponent():
     assert fall.slope == pytest.approx(-0.5)
     assert fall.constant == pytest.approx(3)
     assert fall.standard_error == pytest.approx(0, abs=1e-12)
-    assert (fall.sizes, fall.smallest, fall.largest) == (4, 100, 800)
+    assert (fall.points, fall.first, fall.last) == (4, 100, 800)
 
 
 def test_rate_has_the_standard_error_of_least_squares():
@@ -343,8 +338,7 @@ def test_trials_of_a_size_count_once_by_their_root_mean_square():
     assert many == rate([10, 20, 40], [np.sqrt(5), 2.0, 1.0])
 
 
-# --- refusals -------------------------------------------------------------------------------------
-# ---------------------------
+# --- refusals
 
 
 @pytest.mark.parametrize(
@@ -375,7 +369,7 @@ def test_forms_refuse_too_few_directions_or_trials_and_a_ridge_below_rounding():
 
 
 def test_tables_refuse_missing_columns_and_empty_rows():
-    pool = PoolSpectrum.of(target_spectrum(gram_modes(TALL.gram), TALL.targets))
+    pool = Spectrum.of(gram_modes(TALL.gram), TALL.targets)
     with pytest.raises(UsageError, match="got none named trial, kappa"):
         trace_deviation(pd.DataFrame({"n": [1], "ridge": [0.1]}), pool)
     with pytest.raises(UsageError, match="got none named test_risk_se"):

@@ -83,7 +83,7 @@ def test_the_figures_are_their_definitions(pairs):
 @settings(max_examples=6, deadline=None)
 @given(st.integers(0, 1000), st.floats(-3, 3))
 def test_units_and_factors(seed, exponent):
-    """One unit for both changes nothing; a factor on the prediction leaves its order and its shape."""
+    """One unit for both changes nothing; a factor on the prediction keeps its order and shape."""
     predicted, measured, blocks = risks(12, seed), risks(12, seed + 1), np.arange(12) // 2
     known = score(predicted, measured, blocks)
     unit = score(10**exponent * predicted, 10**exponent * measured, blocks)
@@ -97,12 +97,11 @@ def test_units_and_factors(seed, exponent):
     assert factor.shape_error_interval == pytest.approx(known.shape_error_interval, abs=1e-9)
 
 
-# --- intervals ------------------------------------------------------------------------------------
-# ----------------------
+# --- intervals
 
 
 def test_noise_has_no_rank_correlation():
-    """τ of 200 independent pairs has the standard deviation sqrt(2(2·200 + 5)/(9·200·199)) = .048."""
+    """τ of 200 independent pairs has the standard deviation √(2(2·200 + 5)/(9·200·199)) = .048."""
     found = score(risks(200, 1), risks(200, 2), np.arange(200))
     assert abs(found.kendall) < 4 * 0.048
     low, high = found.kendall_interval
@@ -187,7 +186,6 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
 
 
 # --- what is left out, and what is refused
-# ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 0.0, -1.0])
@@ -214,7 +212,7 @@ def test_a_pair_that_is_wrong_on_both_sides_counts_once():
 @pytest.mark.parametrize(
     ("lengths", "message"),
     [
-        ((5, 4, 5), "a score needs one block a pair: got 5 predicted, 4 measured, 5 blocks"),
+        ((5, 4, 5), "a score needs one block per pair: got 5 predicted, 4 measured, 5 blocks"),
         ((5, 5, 6), "got 5 predicted, 5 measured, 6 blocks"),
         ((2, 2, 2), "at least 3 finite, positive pairs: got 2 of 2"),
         ((0, 0, 0), "at least 3 finite, positive pairs: got 0 of 0"),

@@ -6,36 +6,43 @@ import pytest
 import torch
 
 from rmtgen.errors import UsageError
-from rmtgen.linalg.modes import target_spectrum
+from rmtgen.linalg.cells import Cell
+from rmtgen.linalg.modes import MEMORY
+from rmtgen.linalg.spectrum import Spectra, Spectrum
+from rmtgen.ridge.pool import Pool
 from rmtgen.ridge.targets import encode_targets
-from rmtgen.runs.config import Config
-from rmtgen.stages.pool import Pool, cells
 from rmtgen.theory.forecast import forecast
-from rmtgen.theory.study import ANALYSES, PREDICTION_COLUMNS, Study, to_arrays, to_frame
-from rmtgen.theory.transport import PoolSpectrum
+from rmtgen.theory.registry import PREDICTION_COLUMNS
+from rmtgen.theory.study import Study
 
 N, M, CLASSES = 1200, 300, 4
 
 
-def study_of(dim, *, train=N, as_gram=False, targets="centered", **fields):
+RELATIVE = (0.0, 1e-3, 1e-2, 1e-1)
+
+
+def drawn(dim, train, targets="centered"):
     """Classes follow noisy linear scores of features with a power-law covariance."""
     rng = np.random.default_rng(3)
     mix = rng.standard_normal((dim, CLASSES))
     features = rng.standard_normal((train + M, dim)) * np.arange(1, dim + 1) ** -0.75
     labels = np.argmax(features @ mix + 0.3 * rng.standard_normal((train + M, CLASSES)), axis=1)
-    encoded = [encode_targets(part, CLASSES, targets) for part in (labels[:train], labels[train:])]
-    rows, tests = (torch.from_numpy(part) for part in (features[:train], features[train:]))
-    held = (rows @ rows.mT, tests @ rows.mT) if as_gram else (rows, tests)
-    config = Config(train=train, test=M, ridges=(0.0, 1e-3, 1e-2, 1e-1), targets=targets, **fields)
-    pool = Pool(*held, as_gram, *encoded)
-    wanted = cells(config)
-    risk = pd.concat([pool.risk(cell, config) for cell in wanted], ignore_index=True)
+    rows = (torch.from_numpy(part) for part in (features[:train], features[train:]))
+    encoded = (encode_targets(part, CLASSES, targets) for part in (labels[:train], labels[train:]))
+    return *rows, *encoded
+
+
+def study_of(dim, *, sizes, trials, train=N):
+    """A study of features, put together by hand."""
+    pool = Pool(*drawn(dim, train)[:2], False, *drawn(dim, train)[2:])
+    cells = [Cell(n, trial) for n in sizes for trial in range(trials if n < train else 1)]
+    orders = {cell: cell.order(0, train) for cell in cells}
+    risk = pd.concat([pool.risk(cell, RELATIVE, seed=0) for cell in cells], ignore_index=True)
     spectra = {
-        cell.name: PoolSpectrum.of(target_spectrum(modes, encoded[0].values[cell.order(config)]))
-        for cell in wanted
-        for modes in pool.modes([cell.order(config)], config.memory)
+        cell: Spectrum.of(next(pool.modes([order], MEMORY)), pool.targets.values[order])
+        for cell, order in orders.items()
     }
-    return Study(config, pool, risk, spectra)
+    return Study(pool, risk, Spectra(spectra))
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +72,8 @@ def test_at_the_size_of_the_pool_transport_is_gcv(predictions):
 
 def test_the_rivals_are_what_plain_numpy_says(study, predictions):
     row = predictions.query("n == 150 and trial == 1 and relative_ridge == 1e-3").iloc[0]
-    order = np.random.default_rng([study.config.seed, 1]).permutation(N)[:150]
-    features, targets = study.data.train[order].numpy(), study.data.targets.values[order].numpy()
+    order = np.random.default_rng([study.seed, 1]).permutation(N)[:150]
+    features, targets = study.pool.train[order].numpy(), study.pool.targets.values[order].numpy()
     gram, n, ridge = features @ features.T, 150, row["ridge"]
     inverse = np.linalg.inv(gram + n * ridge * np.eye(n))
     dual = inverse @ targets
@@ -75,7 +82,7 @@ def test_the_rivals_are_what_plain_numpy_says(study, predictions):
         n * ridge**2 * np.square(dual).sum(),
         np.trace(gram @ inverse),
     )
-    largest = np.square(study.data.train.numpy()).sum(axis=1).max()
+    largest = np.square(study.pool.train.numpy()).sum(axis=1).max()
     prior = np.square(targets).sum() / np.trace(gram)
     expected = {
         "norm_proxy": norm2 * np.trace(gram) / n**2,
@@ -97,26 +104,25 @@ def test_transport_is_near_the_test_risk_where_the_rivals_are_not(predictions):
     assert off["transport"] < 0.05 < min(off["isotropic"], off["train_risk"])
 
 
-def test_a_hindcast_sees_a_tenth_and_foretells_the_rest(study):
-    told = study.hindcast()
-    assert list(told["n"]) == [150, 300, N]
-    assert set(told["seen"]) == {N // 10}
+def test_a_hindcast_sees_a_tenth_and_predicts_the_rest(study):
+    found = study.hindcast()
+    assert list(found["n"]) == [150, 300, N]
+    assert set(found["seen"]) == {N // 10}
     best = study.risk.groupby(["n", "ridge"])["test_risk"].mean().groupby("n").min()
-    np.testing.assert_allclose(told["test_risk"], best[told["n"]])
-    assert (np.log(told["predicted_risk"] / told["test_risk"]).abs() < 0.1).all()
+    np.testing.assert_allclose(found["test_risk"], best[found["n"]])
+    assert (np.log(found["predicted_risk"] / found["test_risk"]).abs() < 0.1).all()
 
 
 def test_a_hindcast_does_not_look_at_the_samples_it_hides(study):
     hidden = np.setdiff1d(
-        np.arange(N), np.random.default_rng([study.config.seed, 0]).permutation(N)[: N // 10]
+        np.arange(N), np.random.default_rng([study.seed, 0]).permutation(N)[: N // 10]
     )
-    features = study.data.train.clone()
+    features = study.pool.train.clone()
     features[hidden] = 7.0
     other = Study(
-        study.config,
-        Pool(features, study.data.test, False, study.data.targets, study.data.test_targets),
+        Pool(features, study.pool.test, False, study.pool.targets, study.pool.test_targets),
         study.risk,
-        {},
+        Spectra(),
     )
     pd.testing.assert_frame_equal(other.hindcast(), study.hindcast())
 
@@ -131,8 +137,8 @@ def test_a_run_too_small_for_a_hindcast_says_so():
 
 def test_a_representation_is_described_by_plain_sums(study):
     found = study.representation().set_index("quantity")["value"]
-    gram = (study.data.train @ study.data.train.mT).numpy()
-    outer = (study.data.targets.values @ study.data.targets.values.mT).numpy()
+    gram = (study.pool.train @ study.pool.train.mT).numpy()
+    outer = (study.pool.targets.values @ study.pool.targets.values.mT).numpy()
     assert found["participation_ratio"] == pytest.approx(
         np.trace(gram) ** 2 / np.square(gram).sum()
     )
@@ -143,15 +149,15 @@ def test_a_representation_is_described_by_plain_sums(study):
 
 
 def test_modes_are_described_by_plain_sums(study):
-    values, vectors = np.linalg.eigh((study.data.train @ study.data.train.mT).numpy())
+    values, vectors = np.linalg.eigh((study.pool.train @ study.pool.train.mT).numpy())
     values, vectors = values[::-1][:80], vectors[:, ::-1][:, :80]
-    energy = np.square(vectors.T @ study.data.targets.values.numpy()).sum(axis=1)
-    table = study.modes_table()
+    energy = np.square(vectors.T @ study.pool.targets.values.numpy()).sum(axis=1)
+    table = study.modes()
     assert table["mode"].tolist()[:3] == [1, 2, 3]
     assert table["mode"].iloc[-1] == 80
     np.testing.assert_allclose(table["eigenvalue"], values[table["mode"] - 1] / N, rtol=1e-9)
     np.testing.assert_allclose(table["power"], energy[table["mode"] - 1] / N, rtol=1e-6, atol=1e-12)
-    total = np.square(study.data.targets.values.numpy()).sum()
+    total = np.square(study.pool.targets.values.numpy()).sum()
     np.testing.assert_allclose(
         table["cumulative_power"], energy.cumsum()[table["mode"] - 1] / total, rtol=1e-9
     )
@@ -172,20 +178,6 @@ def test_labels_lie_on_the_forecast(study):
         )
         assert row.low <= row.labels <= row.high
     assert table["extrapolated"].all()
-
-
-@pytest.mark.parametrize("targets", ["centered", "intercept"])
-def test_every_analysis_of_a_gram_matrix_is_a_table_that_hdf5_keeps(targets):
-    study = study_of(
-        1500, train=1000, as_gram=True, targets=targets, sizes=(40, 80, 160, 240, 1000), trials=1
-    )
-    for name, analyse in ANALYSES.items():
-        table = analyse(study)
-        assert len(table), name
-        again = to_frame(to_arrays(table))
-        pd.testing.assert_frame_equal(again, table.reset_index(drop=True), check_dtype=False)
-    scaling = study.scaling().set_index("quantity")["exponent"]
-    assert scaling["subset_decay"] == pytest.approx(scaling["decay"], abs=0.2)
 
 
 def test_the_local_law_is_tested_below_a_quarter_of_the_pool(study):

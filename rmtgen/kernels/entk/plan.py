@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from rmtgen.kernels.entk.kernel import By, Entk
 from rmtgen.kernels.entk.rules import Instantiate
 from rmtgen.kernels.entk.tiles import BlockCache, tile_order
+from rmtgen.tables import Table
 from rmtgen.units import readable_bytes
 
 _MATERIALISED = "materialised"
@@ -96,32 +97,33 @@ class Plan:
         return self.images * image_seconds + self.kernel_flops / flops_per_second
 
     def __str__(self) -> str:
-        """A table with one line per weight, and the totals."""
-        width = min(48, max(len(weight.name) for weight in self.weights))
-        lines = [
-            f"{'weight':<{width}} "
-            f" {'rule':<11}{'parameters':>12}{'stored':>10}{'pass FLOPs':>12}{'kernel FLOPs':>14}"
-        ]
-        for one in (*self.weights, self._total()):
-            name = one.name if len(one.name) <= width else f"…{one.name[1 - width :]}"
-            lines.append(
-                f"{name:<{width}} "
-                f" {one.rule:<11}{one.parameters:>12,}{one.entries:>10,}{one.capture_flops:>12.2e}{one.kernel_flops:>14.2e}"
+        """The table as text."""
+        return self.table().text()
+
+    def table(self) -> Table:
+        """One row per weight, then the totals; the memory in the notes."""
+        rows = [
+            (
+                weight.name,
+                weight.rule,
+                f"{weight.parameters:,}",
+                f"{weight.entries:,}",
+                f"{weight.capture_flops:.2e}",
+                f"{weight.kernel_flops:.2e}",
             )
-        lines += [
-            (
-                f"{self.what}: {self.pairs:,} entries, {100 * self.kernel_flops / self.flops:.0f} %"
-                " of the FLOPs in products between samples"
-            ),
-            f"tiles of {self.edge:,}, {self.images:,} image passes {self.batch} at a time",
-            (
-                f"memory {readable_bytes(self.memory_bytes)}: factors"
-                f" {readable_bytes(self.stored_bytes)}, work space"
-                f" {readable_bytes(self.work_bytes)}, passes {readable_bytes(self.pass_bytes)}; the"
-                f" result takes {readable_bytes(self.result_bytes)}"
-            ),
+            for weight in (*self.weights, self._total())
         ]
-        return "\n".join(lines)
+        notes = (
+            f"{self.what}: {self.pairs:,} entries, {100 * self.kernel_flops / self.flops:.0f} %"
+            " of the FLOPs in products between samples",
+            f"tiles of {self.edge:,}, {self.images:,} image passes {self.batch} at a time",
+            f"memory {readable_bytes(self.memory_bytes)}: factors"
+            f" {readable_bytes(self.stored_bytes)}, work space {readable_bytes(self.work_bytes)},"
+            f" passes {readable_bytes(self.pass_bytes)}; the result takes"
+            f" {readable_bytes(self.result_bytes)}",
+        )
+        headings = ("weight", "rule", "parameters", "stored", "pass FLOPs", "kernel FLOPs")
+        return Table(headings, tuple(rows), "<<>>>>", notes)
 
     def _total(self) -> WeightPlan:
         sums = [

@@ -1,0 +1,85 @@
+"""Scores of the theories: how each ranks and scales the fits of all runs on one data set."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+
+import pandas as pd
+
+from rmtgen.report.run_result import RunResult
+from rmtgen.report.wording import dataset_names, number, percentage
+from rmtgen.tables import Table
+from rmtgen.theory.registry import THEORIES
+from rmtgen.theory.scores import Score, score_table
+
+NAMES = {name: theory.label for name, theory in THEORIES.items()}
+"""Names of the theories for readers, in the order of the table."""
+HEADINGS = ("data set", "theory", "Kendall τ", "log-error, %", "shape error, %")
+READING = (
+    "every (n, ridge, subset) of every run; 95 % intervals over (run, n). Kendall τ: 1 is the right"
+    " order of all fits. log-error: median 100 |log(predicted / test risk)|; shape error: the same"
+    " after the best factor, since bounds leave one free"
+)
+
+
+def theory_scores(results: Sequence[RunResult]) -> pd.DataFrame:
+    """Scores of every theory on every data set (`theory.scores`), in the order of the runs.
+
+    Args:
+        results: Runs. Those without the `theory` stage are left out.
+
+    Returns:
+        Columns `dataset runs theory` and the fields of `Score`. No rows where no run has theory.
+    """
+    rows = []
+    for dataset in dict.fromkeys(result.dataset for result in results):
+        tables = [
+            result.theory["predictions"].assign(run=result.name)
+            for result in results
+            if result.dataset == dataset and result.theory
+        ]
+        if tables:
+            rows += _scored(dataset, pd.concat(tables, ignore_index=True))
+    columns = ["dataset", "runs", "theory", *(field.name for field in fields(Score))]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _scored(dataset: str, fits: pd.DataFrame) -> list[dict[str, object]]:
+    blocks = (fits["run"] + " " + fits["n"].astype(str)).to_numpy()
+    table = score_table(fits, tuple(NAMES), blocks)
+    runs = fits["run"].nunique()
+    return [{"dataset": dataset, "runs": runs, **row} for row in table.to_dict("records")]
+
+
+def flat_scores(table: pd.DataFrame) -> pd.DataFrame:
+    """The scores with the ends of an interval in columns `NAME_low` and `NAME_high`, for a CSV."""
+    columns = {}
+    for name in table:
+        stem = name.removesuffix("_interval")
+        ends = [table[name].str[0], table[name].str[1]] if name != stem else [table[name]]
+        columns |= dict(
+            zip([f"{stem}_low", f"{stem}_high"] if name != stem else [name], ends, strict=True)
+        )
+    return pd.DataFrame(columns)
+
+
+def scores_table(scores: pd.DataFrame) -> Table:
+    """The scores as a table of text."""
+    names = dataset_names(scores["dataset"])
+    rows = tuple(
+        (
+            names[row.dataset],
+            NAMES[row.theory],
+            _with_interval(row.kendall, row.kendall_interval, lambda value: number(value, ".2f")),
+            _with_interval(row.log_error, row.log_error_interval, percentage),
+            _with_interval(row.shape_error, row.shape_error_interval, percentage),
+        )
+        for row in scores.itertuples()
+    )
+    return Table(HEADINGS, rows, "<<<<<", notes=(READING,))
+
+
+def _with_interval(
+    value: float, interval: tuple[float, float], form: Callable[[float], str]
+) -> str:
+    low, high = (form(end) for end in interval)
+    return f"{form(value)} [{low}, {high}]"

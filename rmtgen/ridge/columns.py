@@ -1,0 +1,14 @@
+"""Columns of a ridge path and of the tables made from it; importing this does not import torch."""
+
+COLUMNS = (
+    *("n", "ridge", "train_risk", "gcv", "loo", "df", "kappa", "kappa_prime", "norm2"),
+    *("train_error", "loo_error", "test_risk", "test_risk_se", "test_error"),
+)
+"""Columns of a ridge path, in this order."""
+ERROR_COLUMNS = ("gcv_se", "df_se", "kappa_se", "kappa_prime_se", "residual")
+"""Columns that a path of estimates has beyond `COLUMNS`."""
+RISK_COLUMNS = ("n", "trial", "ridge", "relative_ridge", *COLUMNS[2:], "outputs")
+"""Columns of `Pool.risk` and risk.csv. Risks are sums over the outputs; divide by `outputs` for
+means."""
+CURVE_COLUMNS = ("n", "relative_sum_ridge", *COLUMNS[1:], "outputs")
+"""Columns of `Pool.curve` and curve.csv. `relative_sum_ridge` is δ = nλ over tr K of the pool."""

@@ -1,0 +1,57 @@
+"""The study of a run: read from the files of its stages, and its tables as arrays for HDF5."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import torch
+
+from rmtgen.linalg.spectrum import Spectra
+from rmtgen.runs.config import Config
+from rmtgen.stages.pool import load_pool
+from rmtgen.theory.study import Study
+
+
+def load_study(folder: Path, config: Config, device: torch.device) -> Study:
+    """Read a run whose stages up to `risk` are done.
+
+    Raises:
+        MissingInputError, CorruptInputError: From the stores, by name.
+        NumericalError: Every feature of the pool is zero.
+    """
+    with h5py.File(folder / "spectrum.h5", "r") as file:
+        spectra = Spectra.load(file)
+    dense = folder / "curve.csv"
+    return Study(
+        load_pool(folder, config, device),
+        risk=pd.read_csv(folder / "risk.csv"),
+        spectra=spectra,
+        curve=pd.read_csv(dense) if dense.exists() else None,
+        seed=config.seed,
+        memory=config.memory,
+    )
+
+
+def to_arrays(frame: pd.DataFrame) -> dict[str, np.ndarray]:
+    """The columns of a table as arrays that HDF5 takes; text as UTF-8."""
+    return {name: _array(frame[name]) for name in frame}
+
+
+def to_frame(arrays: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """The table that `to_arrays` took apart."""
+    return pd.DataFrame(
+        {
+            name: np.char.decode(a, "utf-8") if a.dtype.kind == "S" else a
+            for name, a in arrays.items()
+        }
+    )
+
+
+def _array(column: pd.Series) -> np.ndarray:
+    return (
+        column.to_numpy()
+        if column.dtype.kind in "iufb"
+        else np.char.encode(column.to_numpy(str), "utf-8")
+    )

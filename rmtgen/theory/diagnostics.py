@@ -1,0 +1,323 @@
+"""Diagnostics of GCV: samples that are not alike, not independent, not those of the test, or few.
+
+`DETECTORS` is the registry. A detector is a function that measures a quantity (`detectors`) and one
+entry here, which says when it applies, what its quantity is, and what to do where it trips.
+
+Notation: n training samples, m test samples, c outputs, λ the ridge of the mean objective, δ = nλ.
+"""
+
+import operator
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from rmtgen.checks import finite_matrix, target_matrix
+from rmtgen.errors import NumericalError, UsageError
+from rmtgen.linalg.modes import symmetrised
+from rmtgen.ridge.targets import ClassCode
+from rmtgen.theory import detectors
+from rmtgen.theory.detectors import Measurement
+from rmtgen.theory.resolvent import Resolvent, explained, resolvents
+
+RELATIVE_RIDGE = 1e-3
+"""Default of λ/(tr K/n)."""
+ENOUGH = 20
+"""Number of training or test samples from which on a comparison is possible."""
+SILENT = 1e-20
+"""Share of the targets' energy below which the leave-one-out residuals are rounding."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """One ridge fit as the detectors see it.
+
+    Attributes:
+        matrix: K, symmetric.
+        targets: Y.
+        tests: k(test, train), None without test samples.
+        resolvent: P of the regression.
+        centred: P with an intercept, whether the regression has one or not.
+        single: Whether K was given in float32.
+    """
+
+    matrix: Float64[Tensor, "n n"]
+    targets: Float64[Tensor, "n c"]
+    tests: Float[Tensor, "m n"] | None
+    resolvent: Resolvent
+    centred: Resolvent
+    single: bool
+
+    @cached_property
+    def dual(self) -> Float64[Tensor, "n c"]:
+        """α = PY."""
+        return self.resolvent.times(self.targets)
+
+    @cached_property
+    def code(self) -> ClassCode | None:
+        """The classes behind the targets, None where they encode none."""
+        return ClassCode.of(self.targets)
+
+    @property
+    def enough(self) -> bool:
+        """Whether there are training samples enough to compare."""
+        return len(self.matrix) >= ENOUGH
+
+    @property
+    def misses(self) -> bool:
+        """Whether the left-out samples are predicted with an error beyond rounding."""
+        missed = (self.dual / self.resolvent.diagonal[:, None]).square().sum()
+        return self.enough and bool(missed > SILENT * self.targets.square().sum())
+
+    @property
+    def classified(self) -> bool:
+        """Whether the targets encode classes."""
+        return self.enough and self.code is not None
+
+    @property
+    def tested(self) -> bool:
+        """Whether there are test samples enough to compare."""
+        return self.enough and self.tests is not None and len(self.tests) >= ENOUGH
+
+
+@dataclass(frozen=True)
+class Detector:
+    """One detector of a situation in which GCV fails.
+
+    Attributes:
+        name: Name in a report and in theory.h5.
+        quantity: Description of the quantity; `{}` fields take the `numbers` of the measurement.
+        advice: What to do where it trips.
+        measure: The quantity of a fit, and its threshold.
+        applies: Whether a fit has what `measure` needs.
+        trips: Comparison of the value with the threshold.
+    """
+
+    name: str
+    quantity: str
+    advice: str
+    measure: Callable[[Fit], Measurement]
+    applies: Callable[[Fit], bool] = lambda fit: fit.enough
+    trips: Callable[[float, float], bool] = operator.gt
+
+    def finding(self, fit: Fit) -> "Finding":
+        """What it sees in a fit."""
+        seen = self.measure(fit)
+        tripped = bool(self.trips(seen.value, seen.threshold))
+        statement = (
+            f"{self.quantity.format(**seen.numbers)} is {seen.value:.4g} against a threshold of"
+            f" {seen.threshold:.4g}"
+        )
+        message = f"{statement}: {self.advice}." if tripped else f"{statement}."
+        return Finding(self.name, seen.value, seen.threshold, tripped, message)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one detector saw: value, threshold, and a sentence with both and what to do."""
+
+    detector: str
+    value: float
+    threshold: float
+    tripped: bool
+    message: str
+
+
+@dataclass(frozen=True, eq=False)
+class TrustReport:
+    """The findings of the detectors that apply."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Messages of the detectors that tripped."""
+        return tuple(finding.message for finding in self.findings if finding.tripped)
+
+    @property
+    def trusted(self) -> bool:
+        """Whether none tripped."""
+        return not self.warnings
+
+    def frame(self) -> pd.DataFrame:
+        """One row per finding: `detector value threshold tripped message`."""
+        return pd.DataFrame([asdict(finding) for finding in self.findings])
+
+
+DETECTORS = (
+    Detector(
+        "small_sample",
+        "the number of samples n",
+        "the fluctuations of GCV are large at this size, so take more samples or average over"
+        " draws",
+        lambda fit: detectors.small_sample(len(fit.matrix)),
+        applies=lambda fit: True,
+        trips=operator.lt,
+    ),
+    Detector(
+        "leverage",
+        "the leverage ratio H = CV(diag G)/sqrt(2(κ̂' - 1)/n)",
+        "the samples differ in scale, so trust LOO and not GCV",
+        lambda fit: detectors.leverage(fit.resolvent),
+    ),
+    Detector(
+        "near_duplicates",
+        "the share of samples with a near-copy among the others",
+        "a left-out sample is predicted from its copy, so remove the copies or leave each group out"
+        " as a whole",
+        lambda fit: detectors.near_duplicates(fit.matrix),
+    ),
+    Detector(
+        "gcv_loo_gap",
+        "the gap |log(GCV/LOO)|",
+        "a few samples of large leverage carry the difference, so trust LOO and not GCV",
+        lambda fit: detectors.leave_one_out_gap(fit.resolvent, fit.dual),
+        applies=lambda fit: fit.misses,
+    ),
+    Detector(
+        "correlated_samples",
+        "the log-ratio of the risk on left-out runs of {size} neighbours to that on {size} random"
+        " samples",
+        "samples near each other in the order given are alike, so trust blocked cross-validation"
+        " and neither GCV nor LOO",
+        lambda fit: detectors.correlated_samples(fit.resolvent, fit.dual),
+        applies=lambda fit: fit.misses,
+    ),
+    Detector(
+        "ordered_classes",
+        "the z-score of {pairs} pairs of neighbours of equal class, where a shuffle gives"
+        " {mean:.0f},",
+        "the order carries the class, so shuffle before the first n samples are taken",
+        lambda fit: detectors.ordered_classes(fit.code.decode(fit.targets)),
+        applies=lambda fit: fit.classified,
+    ),
+    Detector(
+        "covariate_shift",
+        "the Kolmogorov-Smirnov distance between what fits explain of left-out train samples and of"
+        " test samples",
+        "GCV describes samples like the train samples, so look for copies among these, or measure"
+        " the risk on labelled test samples",
+        lambda fit: detectors.covariate_shift(*explained(fit.matrix, fit.centred, fit.tests)),
+        applies=lambda fit: fit.tested,
+    ),
+    Detector(
+        "mean_shift",
+        "the squared distance between the mean train and the mean test sample over that of random"
+        " splits",
+        "GCV describes samples like the train samples, so measure the risk on labelled test"
+        " samples",
+        lambda fit: detectors.mean_shift(fit.matrix, fit.tests),
+        applies=lambda fit: fit.tested,
+    ),
+    Detector(
+        "float32_df",
+        "df/n of a float32 Gram matrix",
+        "float32 does not resolve what is left of it, so compute the Gram matrix in float64 or take"
+        " a larger ridge",
+        lambda fit: detectors.float32_df(fit.resolvent),
+        applies=lambda fit: fit.single,
+    ),
+    Detector(
+        "float32_ridge",
+        "nλ of a float32 Gram matrix (rounding 10·eps32·s_max)",
+        "float32 does not resolve the eigenvalues there, so compute the Gram matrix in float64 or"
+        " take a larger ridge",
+        lambda fit: detectors.float32_ridge(fit.resolvent, fit.matrix),
+        applies=lambda fit: fit.single,
+        trips=operator.le,
+    ),
+)
+"""The detectors, in the order of a report."""
+
+
+def trust_report(
+    gram: np.ndarray | Tensor,
+    targets: np.ndarray | Tensor,
+    *,
+    ridge: float | None = None,
+    test_gram: np.ndarray | Tensor | None = None,
+    intercept: bool = False,
+) -> TrustReport:
+    """Search for what makes GCV(λ) = n‖GY‖²/(tr G)² differ from the test risk.
+
+    The order of the samples matters: correlation and sorting are searched for in it. One
+    factorisation and inverse, O(n³) in float64 where `gram` lies, and a peak memory of about three
+    and a half float64 matrices n×n beside the arguments.
+
+    Args:
+        gram: K (n, n), symmetric and positive semidefinite up to rounding, float32 or float64.
+        targets: (n,) or (n, c).
+        ridge: λ > 0 of the mean objective; default 1e-3·tr K/n.
+        test_gram: k(test, train) (m, n); k(test, test) is never needed.
+        intercept: Whether the regression has an unpenalised intercept.
+
+    Returns:
+        One finding per detector of `DETECTORS` that applies: `small_sample` always; from 20 samples
+        on `leverage` and `near_duplicates`, with targets that the fit does not predict to rounding
+        `gcv_loo_gap` and `correlated_samples`, with targets that encode classes `ordered_classes`,
+        and with 20 test samples `covariate_shift` and `mean_shift`; of a float32 Gram matrix
+        `float32_df` and `float32_ridge`.
+
+    Raises:
+        UsageError: A ridge that is not positive, shapes that do not fit, or a matrix of another
+            type.
+        NumericalError: Non-finite input, a K that is zero, asymmetric or indefinite beyond the
+            ridge.
+
+    References:
+        Golub, Heath & Wahba 1979 (GCV and LOO); Roberts et al. 2017 (blocked cross-validation);
+        Wei, Hu, Steinhardt 2022 (arXiv 2203.06176).
+    """
+    gram = finite_matrix(gram, "gram")
+    matrix, targets, tests = _checked(gram, targets, test_gram)
+    plain, centred = resolvents(matrix, _sum_ridge(ridge, matrix))
+    single = gram.dtype == torch.float32
+    fit = Fit(matrix, targets, tests, centred if intercept else plain, centred, single)
+    applicable = (detector for detector in DETECTORS if detector.applies(fit))
+    return TrustReport(tuple(detector.finding(fit) for detector in applicable))
+
+
+def _checked(
+    gram: Float[Tensor, "n k"], targets: np.ndarray | Tensor, test_gram: np.ndarray | Tensor | None
+) -> tuple[Float64[Tensor, "n n"], Float64[Tensor, "n c"], Float[Tensor, "m n"] | None]:
+    n = len(gram)
+    if gram.shape != (n, n):
+        raise UsageError(
+            f"gram must be square: expected ({n}, {n}), got {tuple(gram.shape)}. Pass the train"
+            " block alone."
+        )
+    targets = target_matrix(targets).to(gram.device)
+    if len(targets) != n:
+        raise UsageError(
+            f"targets need one row per training sample: expected {n}, got {len(targets)}. Take both"
+            " from one split."
+        )
+    tests = None if test_gram is None else finite_matrix(test_gram, "test_gram").to(gram.device)
+    if tests is not None and tests.shape[1] != n:
+        raise UsageError(
+            f"test_gram needs one column per training sample: expected (m, {n}), got"
+            f" {tuple(tests.shape)}. Build both blocks from one split."
+        )
+    return symmetrised(gram), targets, tests
+
+
+def _sum_ridge(ridge: float | None, matrix: Float64[Tensor, "n n"]) -> float:
+    """δ = nλ, of a Gram matrix that is not zero."""
+    n, trace = len(matrix), matrix.trace().item()
+    if not trace > 0:
+        raise NumericalError(
+            f"gram must have a positive trace: got tr K = {trace:.3g}. Check for all-zero features."
+        )
+    default = RELATIVE_RIDGE * trace / n
+    ridge = default if ridge is None else float(ridge)
+    if not 0 < ridge < np.inf:
+        raise UsageError(
+            f"ridge must be positive and finite: got {ridge:.4g}. Leave it out for {default:.4g},"
+            " 1e-3·tr K/n."
+        )
+    return n * ridge

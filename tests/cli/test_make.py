@@ -1,0 +1,138 @@
+"""Make: the words that it passes on, its help, and its exit code."""
+
+import os
+import re
+import shlex
+import shutil
+import stat
+import subprocess
+
+import pytest
+from terminals import ROOT
+
+from rmtgen.runs.config import EXPERIMENTS, FIELDS
+from rmtgen.runs.graph import STAGES
+
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+
+
+@pytest.fixture
+def venv(tmp_path):
+    """A virtual environment in which `rmtgen` shows what it was given, a line per call: RMTGEN_MAKE
+    and the arguments. Its exit code is that in the variable CODE."""
+    program = tmp_path / "venv" / "bin" / "rmtgen"
+    program.parent.mkdir(parents=True)
+    program.write_text(
+        '#!/bin/sh\nprintf "%s|" "${RMTGEN_MAKE-unset}" "$@"\necho\nexit ${CODE-0}\n'
+    )
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    for name in (".installed", ".installed-dev"):
+        mark = tmp_path / "venv" / name
+        mark.touch()
+        os.utime(mark, (2**32, 2**32))  # newer than setup.cfg, so that nothing is installed
+    return tmp_path / "venv"
+
+
+@pytest.fixture
+def make(venv):
+    """Run make; what `rmtgen` was given, by call."""
+
+    def run(*arguments):
+        command = ["make", *arguments, f"VENV={venv}"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        return [line.split("|")[:-1] for line in done.stdout.splitlines()]
+
+    return run
+
+
+def test_a_target_is_one_process_and_knows_how_make_was_called(make, venv):
+    (call,) = make("spectrum", "CONFIG=demo", "TRAIN=5")
+    assert call[1:] == ["run", "--stage", "spectrum", "demo", "TRAIN=5"]
+    assert shlex.split(call[0]) == ["make", "CONFIG=demo", f"VENV={venv}"]
+    for target, words in {
+        "all": ["run"],
+        "demo": ["run", "demo"],
+        "plan": ["plan"],
+        **{stage: ["run", "--stage", stage] for stage in STAGES},
+    }.items():
+        (call,) = make(target)
+        assert call[1:] == words
+        assert shlex.split(call[0])[0] == "make"
+
+
+def test_values_are_passed_on_as_they_are(make):
+    value = "folder:my $PICTURES, it's (them)"
+    (call,) = make("extract", f"DATASET={value.replace('$', '$$')}", "CONFIG=my file.yaml")
+    assert call[1:] == ["run", "--stage", "extract", "my file.yaml", f"DATASET={value}"]
+    assert shlex.split(call[0])[1] == "CONFIG=my file.yaml"
+
+
+def test_commands_on_results_get_names_and_output(make):
+    assert make("compare", "RUNS=one two")[0][1:] == ["compare", "one", "two"]
+    assert make("compare", "OUTPUT=my data")[0][1:] == ["compare", "OUTPUT=my data"]
+    assert make("clean", "OUTPUT=there")[0] == ["unset", "clean", "OUTPUT=there"]
+
+
+def test_json_is_passed_on(make):
+    for target in ("all", "plan", "compare", *STAGES):
+        assert make(target, "JSON=1")[0][-1] == "--json"
+    for off in ("", "0", "false"):
+        assert "--json" not in make("extract", f"JSON={off}")[0]
+
+
+@pytest.mark.parametrize("code", [2, 3, 4, 130])
+def test_every_failure_is_exit_code_2_of_make(venv, code):
+    done = subprocess.run(
+        ["make", "extract", f"VENV={venv}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "CODE": str(code)},
+    )
+    assert done.returncode == 2
+    assert f"Error {code}" in done.stderr
+
+
+def test_an_unknown_target_is_named_with_those_there_are():
+    done = subprocess.run(
+        ["make", "extarct"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "no target 'extarct'" in done.stderr
+    assert set(STAGES) <= set(re.search("Targets: (.*)", done.stderr)[1].split())
+
+
+@pytest.fixture(scope="module")
+def help_text():
+    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_help_explains_every_target_and_every_variable(help_text):
+    text = (ROOT / "Makefile").read_text()
+    explained = set(re.findall(r"^  ([A-Za-z-]+) +\S", help_text, re.MULTILINE))
+    phony = set(re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)[1].split()) - {"$(STAGES)"}
+    assert phony == set(re.findall(r"^([a-z-]+):.* ## ", text, re.MULTILINE))
+    assert phony | set(STAGES) <= explained
+    variables = re.findall(r"^([A-Z]+) \?=", text, re.MULTILINE)
+    assert set(variables) == set(re.search(r"^OWN := (.*)$", text, re.MULTILINE)[1].split())
+    assert {*variables, "FIELD"} <= explained
+    assert {name.upper() for name in FIELDS} <= set(help_text.split())
+
+
+def test_help_describes_the_stages_in_their_order(help_text):
+    shown = dict(re.findall(r"^  ([a-z]+) +(\S.*)$", help_text, re.MULTILINE))
+    assert [name for name in shown if name in STAGES] == list(STAGES)
+    assert {name: shown[name] for name in STAGES} == {
+        name: stage.summary for name, stage in STAGES.items()
+    }
+
+
+def test_help_names_configurations_and_benchmarks_in_eighty_columns(help_text):
+    assert {path.stem for path in EXPERIMENTS.glob("*.yaml")} <= set(help_text.split())
+    text = (ROOT / "tests/bench/__main__.py").read_text()
+    benchmarks = re.search(r"^ALL = \((.*?)\)$", text, re.MULTILINE | re.DOTALL)[1]
+    assert set(re.findall(r"[a-z_]+", benchmarks)) <= set(help_text.split())
+    assert max(map(len, help_text.splitlines())) <= 80
+    assert {"start", "upkeep", "variables", "examples"} <= set(help_text.splitlines())

@@ -1,0 +1,56 @@
+"""A folder with what the pages speak of, and the small demo in it."""
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import tarfile
+
+import pytest
+import timm
+import torch
+from pages import blocks
+from safetensors.torch import save_file
+from workspace import DEMO_SIZES, SMALL, planned, rmtgen
+
+
+@contextlib.contextmanager
+def alone(folder):
+    """One process at a time: the workers of pytest-xdist share the workspace."""
+    with (folder / ".docs-lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory, image_folder):
+    """A folder with the files that the pages name: pictures, weights, configurations."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = base / "docs"
+    with alone(base):
+        if not (folder / "ready").exists():
+            shutil.copytree(image_folder, folder / "my" / "pictures", dirs_exist_ok=True)
+            with tarfile.open(folder / "cifar100.tar", "w") as archive:
+                for split in ("train", "test"):
+                    archive.add(image_folder / split, split)
+            weights = timm.create_model("resnet18").half().state_dict()
+            torch.save(weights, folder / "my" / "weights.pth")
+            weights = timm.create_model("resnet50").half().state_dict()
+            save_file(weights, folder / "resnet50.safetensors")
+            for block in blocks("yaml"):
+                name = re.match(r"# (\S+\.yaml)", block.text)[1]
+                (folder / name).write_text(block.text, encoding="utf-8")
+            (folder / "ready").touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def demo(workspace):
+    """The workspace with the small demo's runs and report under data/, where the pages look."""
+    with alone(workspace), pytest.MonkeyPatch.context() as patch:
+        patch.chdir(workspace)
+        for words in planned(("make", "demo")):
+            rmtgen([*words, *SMALL, *DEMO_SIZES])
+    return workspace

@@ -1,0 +1,204 @@
+"""The plan: counted operations, rates measured beside other work, and what it shows."""
+
+import itertools
+import json
+import re
+
+import pytest
+import torch
+
+from rmtgen.cli.main import main
+from rmtgen.cli.terminal import duration
+from rmtgen.runs.config import load_experiment
+from rmtgen.runs.graph import RUN_STAGES
+from rmtgen.stages import cost
+from rmtgen.stages.cost import Estimate, Rates, StageCost, estimate
+
+TIME = r"\d+\.\d (?:s|min|h)"
+PLANNED = (
+    *("model=test_resnet", "init=random", "dataset=cifar100", "img_size=32"),
+    *("train=100", "test=20"),
+)
+
+
+def config(**fields):
+    (run,) = load_experiment(None, {"model": "test_resnet", "init": "random", **fields}).runs
+    return run
+
+
+class Machine:
+    """A machine with a clock of its own, whose threads get a share of the processors.
+
+    A piece of work takes `seconds` of processor time. On `threads` threads of a quiet machine it
+    takes that divided by `threads`, and `load` times as long where others compute too.
+    """
+
+    def __init__(self, monkeypatch, *, load, threads=4):
+        self.wall = self.processor = 0.0
+        self.load, self.threads, self.most = load, threads, threads
+        monkeypatch.setattr(cost.time, "perf_counter", lambda: self.wall)
+        monkeypatch.setattr(cost.time, "thread_time", lambda: self.processor)
+        monkeypatch.setattr(cost.torch, "get_num_threads", lambda: self.threads)
+        monkeypatch.setattr(cost.torch, "set_num_threads", self.use)
+
+    def use(self, threads):
+        self.threads = threads
+
+    def work(self, seconds):
+        def run():
+            self.wall += seconds / self.threads * self.load
+            self.processor += seconds / self.threads
+
+        return run
+
+
+@pytest.fixture
+def rates():
+    return Rates(torch.device("cpu"))
+
+
+def test_on_a_quiet_machine_the_wall_time_of_all_threads_counts(monkeypatch, rates):
+    machine = Machine(monkeypatch, load=1.0)
+    assert rates.seconds(machine.work(2.0)) == pytest.approx(0.5)
+    assert rates.load == 1
+    assert machine.threads == machine.most  # put back after the measurement in one thread
+
+
+@pytest.mark.parametrize("load", [1.3, 2.0, 15.0, 400.0])
+def test_on_a_busy_machine_the_processor_time_counts(monkeypatch, rates, load):
+    """The estimate is the quiet one within the share that threads are assumed to reach."""
+    machine = Machine(monkeypatch, load=load)
+    quiet = 2.0 / machine.most
+    assert quiet <= rates.seconds(machine.work(2.0)) <= quiet / cost.THREADED * (1 + 1e-9)
+    assert rates.load == pytest.approx(load)
+
+
+@pytest.mark.parametrize("load", [1.0, 30.0])
+def test_one_thread_shares_its_work_with_none(monkeypatch, rates, load):
+    machine = Machine(monkeypatch, load=load, threads=1)
+    assert rates.seconds(machine.work(2.0)) == pytest.approx(2.0)
+
+
+def test_work_too_short_to_be_timed_is_repeated(monkeypatch, rates):
+    machine, calls = Machine(monkeypatch, load=3.0), itertools.count()
+    work = machine.work(0.001)
+    assert rates.seconds(lambda: (next(calls), work())) == pytest.approx(
+        0.001 / (machine.most * cost.THREADED)
+    )
+    assert next(calls) >= cost.SHORTEST / 0.001
+
+
+def test_a_failing_work_leaves_the_number_of_threads(monkeypatch, rates):
+    machine, calls = Machine(monkeypatch, load=1.0), itertools.count()
+
+    def fail():
+        if next(calls) == 3:  # the first in one thread
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        rates.seconds(fail)
+    assert machine.threads == machine.most
+
+
+def test_a_product_is_measured_once_per_type(monkeypatch, rates):
+    measured = []
+    monkeypatch.setattr(rates, "seconds", lambda work: measured.append(work().dtype) or 0.5)
+    for _ in range(2):
+        for dtype in (torch.float64, torch.float32):
+            assert rates.product(dtype) == pytest.approx(4 * cost.PROBE**3)
+    assert measured == [torch.float64, torch.float32]
+
+
+def test_nothing_measured_is_no_load(rates):
+    assert rates.load == 1
+
+
+def test_the_time_of_a_run_is_that_of_its_stages():
+    stages = {"extract": StageCost(1e9, 1, 1, 2.0), "risk": StageCost(1e9, 1, 1, 3.5)}
+    assert Estimate(stages, load=4.0).seconds == 5.5
+
+
+def test_an_estimate_has_the_load_that_was_measured(monkeypatch):
+    monkeypatch.setattr(Rates, "seconds", lambda *_: 1e-3)
+    monkeypatch.setattr(Rates, "load", property(lambda _: 7.0))
+    found = estimate(config(img_size=32, train=100, test=20))
+    assert found.load == 7
+    assert list(found.stages) == [stage for stage in RUN_STAGES if stage != "gram"]  # p = 96 < 100
+
+
+def test_an_estimate_takes_the_gram_matrix_where_the_run_does(monkeypatch):
+    monkeypatch.setattr(Rates, "seconds", lambda *_: 1e-3)
+    for fields, needed in (
+        ({"train": 90}, True),
+        ({"train": 97}, False),
+        ({"train": 97, "solve_from": "gram"}, True),
+        ({"train": 90, "solve_from": "features"}, False),
+    ):
+        found = estimate(config(img_size=32, test=20, **fields))
+        assert ("gram" in found.stages) is needed
+
+
+def test_features_need_neither_a_gram_matrix_nor_an_eigensolve_in_n(monkeypatch):
+    monkeypatch.setattr(Rates, "seconds", lambda *_: 1e-3)
+    fields = {"img_size": 32, "solve_from": "features", "test": 20, "sizes": [200]}
+    small, large = (estimate(config(train=n, **fields)).stages for n in (2_000, 200_000))
+    assert set(large) == {"extract", "spectrum", "risk", "theory"}
+    assert large["spectrum"].flops == small["spectrum"].flops  # of the same 200 samples
+    assert large["risk"].flops < 200 * small["risk"].flops
+    assert large["risk"].ram < 200 * small["risk"].ram
+
+
+def test_a_plan_costs_nothing_and_needs_no_data(capsys, tmp_path):
+    assert main(["plan", *PLANNED, f"output={tmp_path}"]) == 0
+    shown = capsys.readouterr().out
+    stages = re.findall(r"^  ([a-z]+) ", shown, re.MULTILINE)
+    assert stages == ["stage", "extract", "spectrum", "risk", "theory", "total"]
+    assert "100 + 20 images" in shown
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("load", "shown"), [(1.0, False), (1.4, False), (20.0, True)])
+def test_a_plan_names_the_load_where_there_is_one(monkeypatch, capsys, load, shown):
+    stages = {"extract": StageCost(1e9, 1, 1, 30.0)}
+    monkeypatch.setattr(cost, "estimate", lambda _: Estimate(stages, load))
+    assert main(["plan", *PLANNED]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert "about 30.0 s on this machine with nothing else to do" in line
+    assert (f"{duration(30 * load)} as it is loaded now" in line) is shown
+
+
+def test_a_plan_of_several_runs_adds_them_up(monkeypatch, capsys):
+    stages = {"extract": StageCost(1e9, 1, 1, 30.0)}
+    monkeypatch.setattr(cost, "estimate", lambda _: Estimate(stages, 1.0))
+    assert main(["plan", *PLANNED, "model=test_resnet,test_vit"]) == 0
+    assert "2 run(s), about 1.0 min" in capsys.readouterr().out
+
+
+def test_a_plan_shows_the_entk_weight_by_weight(capsys):
+    assert main(["plan", *PLANNED, "kernel=entk"]) == 0
+    shown = capsys.readouterr().out
+    assert "(100 + 20) × 100: 7,050 entries" in shown
+    assert "head.weight" in shown
+
+
+def test_a_plan_knows_heads_and_sketches(tiny_images, tmp_path, capsys):
+    words = [*tiny_images, "train=40", "test=20", "sizes=40", "kernel=entk", f"output={tmp_path}"]
+    assert main(["plan", *words, "heads=3"]) == 0
+    assert "head.weight" in capsys.readouterr().out
+    assert main(["plan", *words, "projection=64"]) == 0
+    assert not re.search(r"^  gram ", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_a_plan_shows_what_a_finished_stage_took(finished, capsys):
+    output, words = finished
+    (run,) = (output / "runs").iterdir()
+    assert main(["plan", *words]) == 0
+    rows = dict(re.findall(r"^  (\w+) .*? +(\S+ (?:s|min|h))$", capsys.readouterr().out, re.M))
+    for stage in RUN_STAGES:
+        seconds = json.loads((run / f"{stage}.json").read_text())["seconds"]
+        assert rows[stage].endswith(duration(seconds))
+    assert main(["plan", *words, "img_size=40"]) == 0
+    table = re.findall(r"^  (?:extract|risk) .*", capsys.readouterr().out, re.MULTILINE)
+    assert all(re.search(rf"{TIME} +–$", row) for row in table)
+
+

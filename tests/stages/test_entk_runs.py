@@ -1,0 +1,126 @@
+"""Runs with an empirical NTK end to end: exact, averaged over heads, sketched."""
+
+import dataclasses
+import json
+import re
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from trees import but, tree
+
+from rmtgen import entk_gram
+from rmtgen.cli.main import main
+from rmtgen.models.features import TransformedImages
+from rmtgen.runs.config import load_experiment
+from rmtgen.stages import gram
+from rmtgen.stages.loading import open_backbone, open_images
+
+
+@pytest.fixture
+def words(tiny_images, tmp_path):
+    return [
+        *tiny_images,
+        *("train=40", "test=20", "sizes=8,40", "ridges=1e-2,1", "kernel=entk"),
+        f"output={tmp_path}",
+    ]
+
+
+def finish(words, capsys):
+    """Run every stage but the report; what was shown."""
+    assert main(["run", "--stage", "theory", *words]) == 0
+    return capsys.readouterr().out
+
+
+def config_of(words):
+    (config,) = load_experiment(None, dict(word.split("=", 1) for word in words)).runs
+    return config
+
+
+def kernels(config, **changes):
+    """The Gram matrices of the training images, and of the test against the training images, from
+    one call of `entk_gram` each."""
+    backbone = open_backbone(dataclasses.replace(config, **changes), head="random")
+    split = open_images(config)
+    train, test = (TransformedImages(images, backbone) for images in (split.train, split.test))
+    return entk_gram(backbone.model, train), entk_gram(backbone.model, test, train)
+
+
+def test_an_entk_run_ends_to_end_and_resumes_tile_by_tile(words, tmp_path, capsys):
+    finish(words, capsys)
+    (run,) = (tmp_path / "runs").iterdir()
+    assert run.name.startswith("test_resnet-random-entk-trees-")
+    with h5py.File(run / "gram.h5") as file:
+        stored = file["gram"][()]
+    assert stored.dtype == np.float32
+    train, test = kernels(config_of(words))
+    np.testing.assert_allclose(stored[:40], train, rtol=2e-6)
+    np.testing.assert_allclose(stored[40:], test, rtol=2e-6)
+    before = tree(run)
+    (run / "gram.json").unlink()
+    next(run.glob("gram/tile-*.h5")).unlink()
+    assert finish(words, capsys).count("cached") == 4
+    assert but(tree(run), "gram.json") == but(before, "gram.json")
+
+
+def test_an_entk_is_averaged_over_heads_and_says_how_far_they_differ(words, tmp_path, capsys):
+    shown = finish([*words, "heads=3"], capsys)
+    (run,) = (tmp_path / "runs").iterdir()
+    config = config_of([*words, "heads=3"])
+    seeds = range(config.head_seed, config.head_seed + 3)
+    single = torch.stack([kernels(config, heads=None, head_seed=seed)[0] for seed in seeds])
+    with h5py.File(run / "gram.h5") as file:
+        np.testing.assert_allclose(file["gram"][:40], single.mean(dim=0), rtol=2e-6)
+    details = json.loads((run / "gram.json").read_text())["details"]
+    spread = single.std(dim=0).norm() / single.mean(dim=0).norm()
+    assert details["spread_of_heads"] == pytest.approx(float(spread), rel=1e-4)
+    assert re.search(r"Gram matrix in \d+ tiles, spread of heads \d+\.\d%", shown)
+
+
+def test_a_sketched_entk_is_solved_from_its_rows_and_says_how_far_off_it_is(
+    words, tmp_path, capsys
+):
+    words = [*words, "projection=512"]
+    shown = finish(words, capsys)
+    done = r"60 images × 512 sketched gradients; kernel off by \d+\.\d% \(bound \d+\.\d%\)"
+    assert re.search(done, shown)
+    assert re.search(
+        r"^gram .*  –  not needed: the later stages read the features$", shown, re.MULTILINE
+    )
+    (run,) = (tmp_path / "runs").iterdir()
+    assert not (run / "gram.h5").exists()
+    exact = kernels(config_of(words))[0].numpy()
+    with h5py.File(run / "features.h5") as file:
+        rows = file["train"][()]
+    error = np.linalg.norm(rows @ rows.T - exact) / np.linalg.norm(exact)
+    details = json.loads((run / "extract.json").read_text())["details"]
+    assert details["sketch_error"] == pytest.approx(error, rel=1e-3)
+    assert 0 < error < 0.2
+
+
+def test_a_sketch_is_resumed_to_the_same_bytes_and_named_in_the_report(
+    words, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("rmtgen.stages.report.save_figures", lambda *_: [])
+    words = [*words, "projection=512"]
+    finish(words, capsys)
+    (run,) = (tmp_path / "runs").iterdir()
+    before = tree(run)
+    (run / "extract.json").unlink()
+    next(run.glob("features/train-*.h5")).unlink()
+    assert main(["run", *words]) == 0
+    assert but(tree(run), "extract.json") == but(before, "extract.json")
+    assert "test_resnet, random, entk sketch 512" in capsys.readouterr().out
+    (page,) = (tmp_path / "reports").glob("*/report.html")
+    assert "entk sketch 512" in page.read_text()
+
+
+def test_an_entk_of_other_images_than_the_features_is_refused(words, capsys, monkeypatch):
+    assert main(["extract", *words]) == 0
+    honest = gram.open_images
+    monkeypatch.setattr(
+        gram, "open_images", lambda config: honest(dataclasses.replace(config, seed=5))
+    )
+    assert main(["gram", *words]) == 3
+    assert "the train images must be those of" in capsys.readouterr().err

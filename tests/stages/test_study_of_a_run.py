@@ -1,0 +1,94 @@
+"""A run's study, read from its directory: the tables of `rmtgen.study` on the same arrays."""
+
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import rmtgen
+from rmtgen.errors import NumericalError, UsageError
+from rmtgen.runs.config import Config
+from rmtgen.runs.run import load_run
+from rmtgen.stages.study import load_study, to_arrays, to_frame
+from rmtgen.theory.registry import KEYS, THEORIES
+from rmtgen.theory.study import ANALYSES
+
+RUNS = Path(__file__).parent.parent / "data" / "runs-0.1.0.tar.xz"
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Runs of version 0.1.0: of features, of their Gram matrix, of an empirical NTK."""
+    root = tmp_path_factory.mktemp("stored")
+    with tarfile.open(RUNS) as archive:
+        archive.extractall(root, filter="data")
+    return [path.parent for path in sorted(root.glob("**/theory.csv"))]
+
+
+def configuration(folder):
+    stored = load_run(folder).config
+    return Config(**{name: tuple(v) if isinstance(v, list) else v for name, v in stored.items()})
+
+
+def loaded(folder):
+    return load_study(folder, configuration(folder), torch.device("cpu"))
+
+
+def tables(made):
+    found = {}
+    for name, analyse in ANALYSES.items():
+        try:
+            found[name] = analyse(made)
+        except (UsageError, NumericalError) as error:
+            found[name] = str(error)
+    return found
+
+
+@pytest.mark.filterwarnings("ignore::rmtgen.errors.RmtgenWarning")
+def test_the_tables_of_a_run_are_those_of_its_gram_matrix(folders):
+    compared = 0
+    for folder in folders:
+        config, made = configuration(folder), loaded(folder)
+        if not made.pool.is_gram:
+            continue
+        ridges = np.unique(made.risk["ridge"])
+        assert len(ridges) == len(config.ridges)
+        other = rmtgen.study(
+            made.pool.train,
+            made.pool.targets.values,
+            test_gram=made.pool.test,
+            test_targets=made.pool.test_targets.values,
+            sizes=config.sizes,
+            ridges=ridges,
+            trials=config.trials,
+            intercept=made.pool.targets.intercept,
+            seed=config.seed,
+        )
+        for name, table in tables(made).items():
+            again = tables(other)[name]
+            if isinstance(table, str):
+                assert again == table
+            else:
+                pd.testing.assert_frame_equal(again, table, rtol=1e-9, obj=f"{folder.name} {name}")
+        compared += 1
+    assert compared >= 2
+
+
+def test_a_run_made_by_version_0_1_0_has_the_same_predictions(folders):
+    """The stored table rests on another computer's arithmetic, so the last digits may differ."""
+    for folder in folders:
+        stored, found = pd.read_csv(folder / "theory.csv"), loaded(folder).predictions()
+        assert list(found) == list(stored)
+        pd.testing.assert_frame_equal(found[list(KEYS)], stored[list(KEYS)])
+        for name in (*THEORIES, "transport_se"):
+            np.testing.assert_allclose(found[name], stored[name], rtol=1e-9, err_msg=name)
+
+
+def test_every_table_is_one_that_hdf5_keeps(folders):
+    for table in tables(loaded(folders[0])).values():
+        if not isinstance(table, str):
+            again = to_frame(to_arrays(table))
+            pd.testing.assert_frame_equal(again, table.reset_index(drop=True), check_dtype=False)

@@ -1,0 +1,219 @@
+"""The trust report: invariances, degenerate kernels, bad input, and its registry of detectors."""
+
+import numpy as np
+import pytest
+import torch
+from trust_cases import (
+    TESTS,
+    N,
+    elliptical,
+    gaussian,
+    intercepts,
+    linear,
+    report,
+    slow_decay,
+    tripped,
+    values,
+)
+
+from rmtgen.errors import NumericalError, UsageError
+from rmtgen.theory.diagnostics import DETECTORS, Finding, TrustReport, trust_report
+
+
+@intercepts
+def test_units_do_not_matter(intercept):
+    rng = np.random.default_rng(14)
+    features = slow_decay(N + 50, rng)
+    targets = linear(features, rng)
+    base = values(report(features, targets, intercept=intercept))
+    np.testing.assert_allclose(
+        values(report(100 * features, targets, intercept=intercept)), base, rtol=1e-6, atol=1e-9
+    )
+    np.testing.assert_allclose(
+        values(report(features, -7 * targets, intercept=intercept)), base, rtol=1e-6, atol=1e-9
+    )
+
+
+def test_only_detectors_of_order_see_the_order():
+    rng = np.random.default_rng(15)
+    features = slow_decay(N, rng)
+    targets = linear(features, rng)
+    first, second = report(features, targets), report(features[::-1], targets[::-1])
+    for one, other in zip(first.findings, second.findings, strict=True):
+        if one.detector != "correlated_samples":
+            assert other.value == pytest.approx(one.value, rel=1e-9), one.detector
+
+
+def test_numpy_and_torch_float32_and_float64_agree_and_reports_repeat():
+    rng = np.random.default_rng(16)
+    features = gaussian(N + 50, rng)
+    targets, gram = linear(features, rng)[:N], features @ features[:N].T
+    found = trust_report(gram[:N], targets, test_gram=gram[N:])
+    tensors = (
+        torch.from_numpy(gram[:N].copy()),
+        torch.from_numpy(targets),
+        torch.from_numpy(gram[N:].copy()),
+    )
+    again = trust_report(tensors[0], tensors[1], test_gram=tensors[2])
+    assert found.frame().equals(again.frame())
+    single = trust_report(tensors[0].float(), tensors[1], test_gram=tensors[2].float())
+    np.testing.assert_allclose(
+        values(single)[: len(values(found))], values(found), rtol=0.02, atol=0.02
+    )
+
+
+def test_the_ridge_is_a_thousandth_of_the_mean_trace():
+    rng = np.random.default_rng(17)
+    features = gaussian(N, rng)
+    gram, targets = features @ features.T, linear(features, rng)
+    chosen = trust_report(gram, targets, ridge=1e-3 * np.trace(gram) / N)
+    np.testing.assert_allclose(values(trust_report(gram, targets)), values(chosen), rtol=1e-9)
+
+
+def test_a_report_is_a_table_with_its_warnings():
+    rng = np.random.default_rng(18)
+    found = report(*elliptical(rng), relative=1e-3)
+    frame = found.frame()
+    assert list(frame.columns) == ["detector", "value", "threshold", "tripped", "message"]
+    assert found.warnings == tuple(frame.message[frame.tripped])
+    assert not found.trusted
+    assert all("trust LOO and not GCV." in message for message in found.warnings)
+    assert TRUSTED.trusted and TRUSTED.warnings == ()
+
+
+TRUSTED = TrustReport((Finding("small_sample", 100, 100, False, "n is 100"),))
+
+
+@intercepts
+@pytest.mark.parametrize("kind", ["identity", "constant", "rank_one", "deficient"])
+def test_degenerate_kernels_give_numbers(kind, intercept):
+    rng = np.random.default_rng(19)
+    features = {
+        "identity": np.eye(50),
+        "constant": np.ones((50, 1)),
+        "rank_one": rng.standard_normal((50, 1)),
+        "deficient": rng.standard_normal((50, 10)),
+    }[kind]
+    tests = features[rng.permutation(50)[:25]]
+    found = trust_report(
+        features @ features.T,
+        rng.standard_normal(50),
+        test_gram=tests @ features.T,
+        intercept=intercept,
+    )
+    assert np.isfinite(values(found)).all()
+    assert ("near_duplicates" in tripped(found)) == (kind == "constant")
+
+
+@pytest.mark.parametrize("targets", [np.zeros(N), np.full((N, 2), 3.0)], ids=["zero", "constant"])
+def test_targets_that_an_intercept_fits_have_nothing_to_compare(targets):
+    features = gaussian(N, np.random.default_rng(20))
+    found = trust_report(features @ features.T, targets, intercept=True)
+    assert not {finding.detector for finding in found.findings} & {
+        "gcv_loo_gap",
+        "correlated_samples",
+    }
+    assert np.isfinite(values(found)).all()
+
+
+def test_one_sample_is_few():
+    assert tripped(trust_report(np.ones((1, 1)), np.ones(1), intercept=True)) == {"small_sample"}
+
+
+def test_few_test_samples_are_not_compared():
+    rng = np.random.default_rng(22)
+    features = gaussian(N + 19, rng)
+    found = report(features, linear(features, rng))
+    assert not {finding.detector for finding in found.findings} & {"covariate_shift", "mean_shift"}
+
+
+GOOD = np.eye(30) + 0.1
+
+
+def with_nan(shape):
+    matrix = np.ones(shape)
+    matrix.flat[0] = np.nan
+    return matrix
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "error", "message"),
+    [
+        (
+            (with_nan((30, 30)), np.ones(30)),
+            {},
+            NumericalError,
+            "gram must be finite: got 1 NaN .*row 0, column 0",
+        ),
+        ((GOOD, with_nan(30)), {}, NumericalError, "targets must be finite: got 1 NaN"),
+        (
+            (GOOD, np.ones(30)),
+            {"test_gram": with_nan((25, 30))},
+            NumericalError,
+            "test_gram must be finite: got 1 NaN",
+        ),
+        (
+            (GOOD + np.triu(GOOD), np.ones(30)),
+            {},
+            NumericalError,
+            "gram must be symmetric: .* got 0.1",
+        ),
+        (
+            (GOOD[:20], np.ones(20)),
+            {},
+            UsageError,
+            r"gram must be square: expected \(20, 20\), got \(20, 30\)",
+        ),
+        (
+            (GOOD, np.ones(29)),
+            {},
+            UsageError,
+            "targets need one row per training sample: expected 30, got 29",
+        ),
+        (
+            (GOOD, np.ones(30)),
+            {"test_gram": np.ones((25, 29))},
+            UsageError,
+            r"expected \(m, 30\), got \(25, 29\)",
+        ),
+        (
+            (GOOD, np.ones(30)),
+            {"ridge": 0.0},
+            UsageError,
+            "ridge must be positive and finite: got 0. .*1e-3·tr K/n",
+        ),
+        (
+            (GOOD, np.ones(30)),
+            {"ridge": -1.0},
+            UsageError,
+            "ridge must be positive and finite: got -1",
+        ),
+        (
+            (GOOD, np.ones(30)),
+            {"ridge": np.nan},
+            UsageError,
+            "ridge must be positive and finite: got nan",
+        ),
+        ((0 * GOOD, np.ones(30)), {"ridge": 1.0}, NumericalError, "positive trace: got tr K = 0"),
+        ((GOOD.astype(np.float16), np.ones(30)), {}, UsageError, "gram must be float32 or float64"),
+        (
+            (np.diag([*np.ones(29), -2.0]), np.ones(30)),
+            {"ridge": 0.01},
+            NumericalError,
+            "row 29 with nλ = 0.3",
+        ),
+    ],
+)
+def test_bad_input_is_refused_by_name(arguments, options, error, message):
+    with pytest.raises(error, match=message):
+        trust_report(*arguments, **options)
+
+
+def test_every_detector_is_in_the_report_that_has_all_it_needs_once():
+    rng = np.random.default_rng(24)
+    features = gaussian(N + TESTS, rng)
+    gram = (features @ features[:N].T).astype(np.float32)
+    found = trust_report(gram[:N], np.sign(linear(features, rng))[:N], test_gram=gram[N:])
+    names = [finding.detector for finding in found.findings]
+    assert names == [detector.name for detector in DETECTORS]
+    assert len(set(names)) == len(names)
