@@ -160,7 +160,7 @@ class ShardSet:
 
     def _verified_bytes(self, name: str) -> bytes:
         record = self.record(name)
-        remedy = "Delete the file and run the stage again: only this shard is made anew."
+        remedy = "Delete the file and run the stage again: only this shard is computed again."
         return durable.read_verified(self.path(name), record.size, record.blake2b, remedy)
 
     def _read_journal(self) -> None:

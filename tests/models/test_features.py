@@ -4,7 +4,6 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Sequence
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from PIL import Image
 from torch import nn
 from torchvision.transforms.functional import to_tensor
 
+from rmtgen.datasets import ArrayImages, LabelledImages
 from rmtgen.device import default_device
 from rmtgen.errors import CorruptInputError, NumericalError, UsageError
 from rmtgen.models.backbones import Backbone, load_backbone
@@ -78,7 +78,9 @@ def test_a_convolution_equals_its_formula():
 
 
 def test_labelled_images_and_plain_sequences_are_the_same(backbone):
-    labelled = SimpleNamespace(images=tuple(IMAGES), labels=np.zeros(23))
+    source = ArrayImages(np.stack([np.asarray(image) for image in IMAGES]))
+    labels = np.zeros(23, np.int64)
+    labelled = LabelledImages("planted", "train", source, labels, ("a",), np.arange(23))
     first, second = (
         extract_features(backbone, images, device="cpu") for images in (labelled, IMAGES)
     )

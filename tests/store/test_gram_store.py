@@ -116,9 +116,9 @@ def test_a_flipped_byte_is_found_and_named(tmp_path):
     data = bytearray(victim.read_bytes())
     data[len(data) // 2] ^= 64
     victim.write_bytes(data)
-    with pytest.raises(CorruptInputError, match=rf"{victim.name} is damaged"):
+    with pytest.raises(CorruptInputError, match=rf"{victim.name} is not what was written"):
         GramStore.open(tmp_path).read()
-    with pytest.raises(CorruptInputError, match=rf"{victim.name} is damaged"):
+    with pytest.raises(CorruptInputError, match=rf"{victim.name} is not what was written"):
         GramStore.open(tmp_path).verify()
 
 

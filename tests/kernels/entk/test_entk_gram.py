@@ -135,8 +135,7 @@ def test_parts_by_parameters_are_those_of_the_parameters_alone_and_add_up(
 
 
 class ThreeHeads(torch.nn.Module):
-    """A network with three outputs, with parameters that every operation, torch.func and the sites
-    serve."""
+    """Three outputs, with parameters that operations of each kind and torch.func serve."""
 
     def __init__(self, body, dim):
         super().__init__()
@@ -343,7 +342,7 @@ def test_the_plan_counts_passes_of_a_tight_budget(model, images):
 
 
 def test_the_budget_holds():
-    """Peak resident set above the model, the images and the result, in a process of its own."""
+    """Peak resident set without model, images and result, in a process of its own."""
     code = Path(__file__).with_name("peak_memory.py")
     done = subprocess.run(
         [sys.executable, code, "192MiB"], capture_output=True, text=True, check=True

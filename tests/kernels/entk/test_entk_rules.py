@@ -121,7 +121,7 @@ def test_a_tap_that_only_meets_padding_is_left_out():
 def test_the_cheapest_rule_is_chosen(site, rule):
     assert isinstance(choose(site, 512, "cpu"), rule)
     costs = {
-        one.name: one.cost(site).equivalent(512, 512 * 513 / 2, BALANCE["cpu"])
+        one.name: one.cost(site).equivalent(512, 512 * 513 // 2, BALANCE["cpu"])
         for one in RULES
         if one.applies(site)
     }
@@ -131,8 +131,7 @@ def test_the_cheapest_rule_is_chosen(site, rule):
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 @pytest.mark.parametrize("n", [3, 5])
 def test_the_stated_flops_are_those_that_torch_counts(rule, n):
-    """Rows against other columns, in one block: the matrix products that run are those that the
-    cost says."""
+    """The matrix products of rows with other columns, in one block, are those of the cost."""
     from torch.utils.flop_counter import FlopCounterMode
 
     site = Site(Window((6, 5), (3, 3), (1, 1), (0, 0)), 8, 7, 1, (7, 8, 3, 3))
