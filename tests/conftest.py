@@ -12,7 +12,10 @@ from pathlib import Path  # noqa: E402
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+import shapes  # noqa: E402
 from PIL import Image  # noqa: E402
+
+shapes.check()
 
 from rmtgen.cli.main import main  # noqa: E402
 

@@ -233,7 +233,7 @@ def _target_covariance(
 
 def learnability(
     eigenvalues: ArrayLike | Tensor, target_power: ArrayLike | Tensor, kappa: ArrayLike
-) -> Float64[np.ndarray, "..."]:
+) -> Float64[np.ndarray | np.float64, "..."]:
     """Learnability Σ v_i² σ_i/(σ_i + κ) / Σ v_i² of the targets at an effective ridge.
 
     Ridge regression shrinks the coefficient of mode i by σ_i/(σ_i + κ) in the mean, its

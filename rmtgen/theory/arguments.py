@@ -65,7 +65,7 @@ def power_values(target_power: ArrayLike | Tensor, count: int) -> Float64[np.nda
 
 def ridge_and_size(
     ridge: ArrayLike | Tensor, n: ArrayLike | Tensor
-) -> tuple[Float64[np.ndarray, "..."], Float64[np.ndarray, "..."]]:
+) -> tuple[Float64[np.ndarray | np.float64, "..."], Float64[np.ndarray | np.float64, "..."]]:
     """λ ∈ [0, ∞] and n > 0, broadcast against each other.
 
     Raises:

@@ -22,7 +22,9 @@ AMPLE = 1 / 2
 """Largest df/n of the fit that Mallows' noise is estimated from."""
 
 
-def rademacher(norm2: ArrayLike, trace: ArrayLike, n: ArrayLike) -> Float64[np.ndarray, "..."]:
+def rademacher(
+    norm2: ArrayLike, trace: ArrayLike, n: ArrayLike
+) -> Float64[np.ndarray | np.float64, "..."]:
     """Rademacher complexity B·sqrt(tr K)/n of the ball of norm B.
 
     References: Bartlett & Mendelson 2002, Lemma 22.
@@ -30,7 +32,9 @@ def rademacher(norm2: ArrayLike, trace: ArrayLike, n: ArrayLike) -> Float64[np.n
     return np.sqrt(np.asarray(norm2) * trace) / n
 
 
-def arora(norm2: ArrayLike, largest: ArrayLike, n: ArrayLike) -> Float64[np.ndarray, "..."]:
+def arora(
+    norm2: ArrayLike, largest: ArrayLike, n: ArrayLike
+) -> Float64[np.ndarray | np.float64, "..."]:
     """sqrt(2B²·max K_ii/n), which is sqrt(2YᵀK⁻¹Y/n) of a ridgeless fit with K_ii ≤ 1.
 
     References: Arora et al. 2019, Theorem 5.1.
@@ -38,7 +42,9 @@ def arora(norm2: ArrayLike, largest: ArrayLike, n: ArrayLike) -> Float64[np.ndar
     return np.sqrt(2 * np.asarray(norm2) * largest / n)
 
 
-def norm_proxy(norm2: ArrayLike, trace: ArrayLike, n: ArrayLike) -> Float64[np.ndarray, "..."]:
+def norm_proxy(
+    norm2: ArrayLike, trace: ArrayLike, n: ArrayLike
+) -> Float64[np.ndarray | np.float64, "..."]:
     """B²·tr K/n², the square of `rademacher`, which has the unit of the risk."""
     return np.asarray(norm2) * trace / np.square(n)
 
@@ -116,7 +122,9 @@ def benign_path(
     return np.array([benign_variance(pool.eigenvalues / pool.n, one, n) for one in ridge])
 
 
-def naive_plug_in(pool: Spectrum, ridge: ArrayLike, n: ArrayLike) -> Float64[np.ndarray, "..."]:
+def naive_plug_in(
+    pool: Spectrum, ridge: ArrayLike, n: ArrayLike
+) -> Float64[np.ndarray | np.float64, "..."]:
     """Omniscient risk with the pool's own eigenvalues in place of the population's.
 
     The null energy takes the place of the power of one more mode, with σ = 0. Biased unless n ≪ N.
@@ -143,7 +151,9 @@ def mallows_cp(
     return train_risk + 2 * noise * df / n
 
 
-def akaike(train_risk: ArrayLike, df: ArrayLike, n: ArrayLike) -> Float64[np.ndarray, "..."]:
+def akaike(
+    train_risk: ArrayLike, df: ArrayLike, n: ArrayLike
+) -> Float64[np.ndarray | np.float64, "..."]:
     """exp(AIC/n) = R_train·exp(2df/n), with AIC = n log R_train + 2df.
 
     It orders fits as AIC does and has the unit of the risk.

@@ -57,7 +57,7 @@ class Influence:
         pool: Spectrum,
         modes: Modes,
         targets: Float64[Tensor, "n c"],
-        deltas: Float64[np.ndarray, " l"],
+        deltas: Float64[np.ndarray, "..."],
     ) -> "Influence":
         """The influence over the range of the positive `deltas`; beyond it, its values at the end.
 
@@ -116,7 +116,7 @@ class Influence:
 
     def standard_errors(
         self, predicted: Transported, ridge: np.ndarray, n: np.ndarray
-    ) -> Float64[np.ndarray, "..."]:
+    ) -> Float64[np.ndarray | np.float64, "..."]:
         """Relative standard error of each predicted risk from the draw of the pool.
 
         It is NaN where the risk is ∞.

@@ -74,7 +74,7 @@ def require_power(pool: Spectrum) -> Spectrum:
     return pool
 
 
-def fitted_directions(pool: Spectrum, n: ArrayLike) -> Float64[np.ndarray, "..."]:
+def fitted_directions(pool: Spectrum, n: ArrayLike) -> Float64[np.ndarray | np.float64, "..."]:
     """Directions that n samples fit: n, less one for an intercept."""
     return np.asarray(n, dtype=float) - pool.intercept
 
@@ -139,12 +139,12 @@ class Transported:
         delta: The pool's auxiliary sum ridge.
     """
 
-    risk: Float64[np.ndarray, "..."]
-    floor: Float64[np.ndarray, "..."]
-    kappa: Float64[np.ndarray, "..."]
-    df1: Float64[np.ndarray, "..."]
-    df2: Float64[np.ndarray, "..."]
-    delta: Float64[np.ndarray, "..."]
+    risk: Float64[np.ndarray | np.float64, "..."]
+    floor: Float64[np.ndarray | np.float64, "..."]
+    kappa: Float64[np.ndarray | np.float64, "..."]
+    df1: Float64[np.ndarray | np.float64, "..."]
+    df2: Float64[np.ndarray | np.float64, "..."]
+    delta: Float64[np.ndarray | np.float64, "..."]
 
 
 def transported(pool: Spectrum, ridge: ArrayLike, n: ArrayLike) -> Transported:

@@ -263,7 +263,15 @@ def test_the_cost_is_that_of_the_choice_and_takes_shapes_alone(options):
         Grid.checked(options.get("ridges"), options.get("sum_ridges")),
         options.get("loo", True),
     )
-    problem = Problem(shapes, torch.empty(3000, 1, device="meta"), None, loo, False, None, None)
+    problem = Problem(
+        shapes,
+        torch.empty(3000, 1, dtype=torch.float64, device="meta"),
+        None,
+        loo,
+        False,
+        None,
+        None,
+    )
     sizes = list(options["sizes"])
     expected = SOLVERS[chosen(kernel, options)].cost(problem, sizes, grid)
     assert path.path_cost(problem, sizes, grid, 2**40) == expected

@@ -85,8 +85,9 @@ def test_a_tar_member_that_escapes_is_refused(tmp_path, capsys):
         for name in ("train/a/1.png", "../escaped.png"):
             file.addfile(tarfile.TarInfo(name), io.BytesIO())
     assert (
-        extract.main(
+        main(
             [
+                "extract",
                 f"dataset=folder:{archive}",
                 f"output={tmp_path / 'out'}",
                 "model=test_resnet",

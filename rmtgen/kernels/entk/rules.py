@@ -46,7 +46,7 @@ BALANCE = {"cpu": 2.0, "cuda": 20.0}
 BLOCK = {"cpu": 2**20, "cuda": 2**27}
 """Entries of an elementwise work array, which should fit into the cache of a CPU."""
 
-Factors = tuple[Float[Tensor, "n t_in c_in"], Float[Tensor, "n t c_out"]]
+Factors = tuple[Float[Tensor, "_n _t_in _c_in"], Float[Tensor, "_n _t _c_out"]]
 """Inputs a and output gradients g of a block of samples at a site."""
 
 
