@@ -8,7 +8,7 @@ RUNS ?=
 #: BENCH     of bench, some of: cached memory entk entk_zoo entk_growth ridge
 #:           ridge_large theory page cuda
 BENCH ?=
-#: JSON      1: a stage, plan or compare prints one line of JSON on stdout, no more
+#: JSON      1: print one line of JSON on stdout, and nothing else there
 JSON ?=
 #: VENV      the virtual environment [.venv]
 VENV ?= .venv

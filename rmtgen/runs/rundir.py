@@ -334,9 +334,16 @@ class ReportDir(ResultDir):
                 run.require(name)
 
     def state(self, stage: str) -> State:
-        """The state of the report; one of other results, or a damaged one, counts as absent."""
+        """The state of the report.
+
+        A report of other results, a damaged one, and one of a version that left fewer files count
+        as absent.
+        """
         state = super().state(stage)
-        return State() if state.problem else state
+        if state.problem or not state.manifest:
+            return State()
+        files = {name for name in STAGES[stage].files if not name.endswith("/")}
+        return state if files <= state.manifest.outputs.keys() else State()
 
 
 def stored_dim(extracted: Manifest) -> int:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from rmtgen.cli.terminal import Transcript, duration, fit, shorten
+from rmtgen.cli.terminal import Transcript
 from rmtgen.stages.engine import Outcome
+from rmtgen.units import duration
 
 NAME = "tf_efficientnet_lite0-pretrained-cifar100-n49990-64px-4b3311b3"
 
@@ -64,50 +65,9 @@ def test_a_pipe_gets_whole_names_and_one_line_per_run(capsys):
     assert capsys.readouterr().out == f"extract  {NAME}    12.3 s  {'x' * 100}\n"
 
 
-def test_names_are_shortened_in_the_middle():
-    assert shorten("abcdefgh", 8) == "abcdefgh"
-    assert shorten("abcdefgh", 7) == "abc…fgh"
-    assert shorten(NAME, 24, 8) == "tf_efficientnet…4b3311b3"
-
-
 def test_durations_have_a_unit_of_their_size():
     seconds = (0.04, 59.9, 90, 5399, 5400)
     assert list(map(duration, seconds)) == ["0.0 s", "59.9 s", "1.5 min", "90.0 min", "1.5 h"]
-
-
-SUMMARY = """\
-run                                n       test risk  gap %  max %
----------------------------------  -  --------------  -----  -----
-tf_efficientnet_lite0, pretrained  9  0.8834 ±0.0035   0.42     30
-tf_efficientnet_lite0, random      9  0.9826 ±0.0006  0.068     52"""
-NOTES = (
-    "a note of many words that goes on for a while, and then goes on\n  and ends in its second"
-    " line\nanother note"
-)
-
-
-def test_a_summary_that_fits_is_left_alone():
-    assert fit(f"{SUMMARY}\n{NOTES}", None) == f"{SUMMARY}\n{NOTES}"
-    assert fit(f"{SUMMARY}\n{NOTES}", 100).splitlines()[:4] == SUMMARY.splitlines()
-
-
-@pytest.mark.parametrize("columns", [30, 36, 40, 50, 60])
-def test_a_summary_gives_up_gaps_then_its_first_column_then_its_last_ones(columns):
-    lines = fit(f"{SUMMARY}\n{NOTES}\n\n{NOTES}", columns).splitlines()
-    assert max(map(len, lines)) <= columns
-    heading, rule, first, second = lines[:4]
-    assert set(rule) == {"-", " "}
-    assert first.startswith("tf_ef")
-    assert first != second
-    assert "0.8834 ±0.0035" in first
-    left_out = [line for line in lines if line.startswith("no room for ")]
-    assert left_out == (
-        []
-        if "max %" in heading
-        else [f"no room for {'max %' if 'gap %' in heading else 'gap %, max %'}"]
-    )
-    assert bool(left_out) == (columns < 50)
-    assert "\n".join(lines).replace("\n  ", " ").count(NOTES.replace("\n  ", " ")) == 2
 
 
 @pytest.mark.parametrize("status", ["cached", "reused", "not needed", "verified", "deleted"])

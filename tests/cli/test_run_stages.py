@@ -11,6 +11,7 @@ import pytest
 from terminals import ROOT, made, replace_work
 
 from rmtgen.cli.main import main
+from rmtgen.report.summary import SUMMARY
 from rmtgen.runs.graph import RUN_STAGES, STAGES
 from rmtgen.stages.engine import Result
 
@@ -27,9 +28,10 @@ def works(monkeypatch):
 
     def work(job):
         seen.append((job.stage, os.getpid()))
-        names = ["report.html", "summary.txt"] if STAGES[job.stage].joint else [job.stage]
+        names = [name for name in STAGES[job.stage].files if not name.endswith("/")]
         for name in names:
-            (job.directory.path / name).write_text(name)
+            summary = json.dumps({"tables": [], "notes": []})
+            (job.directory.path / name).write_text(summary if name == SUMMARY else name)
         paths = [job.directory.path / name for name in names]
         return Result(paths, "done", {"feature_dim": 20000} if job.stage == "extract" else {})
 

@@ -120,7 +120,7 @@ def test_a_changed_sidecar_is_refused_and_a_missing_one_made_again(copy, tiny_im
     content = sidecar.read_bytes()
     flip(sidecar)
     assert main(["risk", *words]) == 3
-    assert f"{sidecar.name} is not what stage risk wrote" in capsys.readouterr().err
+    assert f"{sidecar.name} is not what was written" in capsys.readouterr().err
     sidecar.unlink()
     assert main(["risk", *words]) == 0
     assert sidecar.read_bytes() == content

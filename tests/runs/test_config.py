@@ -1,16 +1,18 @@
-"""Configuration: every mistake named at once, and hashes that change exactly when a result would."""
+"""Configuration: every mistake named at once; hashes that change exactly when a result would."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rmtgen.errors import MissingInputError, UsageError
-from rmtgen.runs.config import FIELDS, Config, load_experiment, parse_grid
+from rmtgen.runs.config import EXPERIMENTS, FIELDS, Config, load_experiment, parse_grid
+from rmtgen.runs.graph import STAGES, solves_gram
 from rmtgen.units import parse_bytes
 
-STAGES = ("extract", "gram", "spectrum", "risk")
+WITH_FIELDS = ("extract", "gram", "spectrum", "risk")
 
 
 def test_flags_override_yaml_which_overrides_defaults(tmp_path):
@@ -54,7 +56,8 @@ def test_the_whole_of_cifar100_is_solved_from_features():
         ("pretrained", 49990, 49990),
         ("random", 49990, 49990),
     ]
-    assert not any(run.needs("gram") for run in runs)  # 20 GB that nothing would read
+    # 20 GB that nothing would read
+    assert not any(solves_gram(run, None) for run in runs)
 
 
 def test_all_mistakes_are_named_in_one_message(tmp_path):
@@ -142,9 +145,9 @@ CHANGES = {
     "trials": (5, {"spectrum", "risk"}),
     "targets": ("onehot", {"spectrum", "risk"}),
     "tile": (512, {"gram", "spectrum", "risk"}),
-    "img_size": (64, set(STAGES)),
-    "init": ("random", set(STAGES)),
-    "dataset": ("mnist5k", set(STAGES)),
+    "img_size": (64, set(WITH_FIELDS)),
+    "init": ("random", set(WITH_FIELDS)),
+    "dataset": ("mnist5k", set(WITH_FIELDS)),
     "device": ("cuda:1", set()),
     "output": ("elsewhere", set()),
     "workers": (3, set()),
@@ -158,13 +161,13 @@ def test_a_field_changes_the_hash_of_exactly_the_stages_it_affects(field):
     base = Config()
     changed = dataclasses.replace(base, **{field: value})
     assert {
-        stage for stage in STAGES if base.stage_hash(stage) != changed.stage_hash(stage)
+        stage for stage in WITH_FIELDS if base.stage_hash(stage) != changed.stage_hash(stage)
     } == affected
     assert (base.run_name != changed.run_name) == bool(affected)
 
 
 def test_solving_from_features_does_not_depend_on_the_gram_matrix():
-    assert Config(solve_from="features").reads("risk") == ("extract",)
+    assert STAGES["risk"].reads(Config(solve_from="features")) == ("extract",)
     assert Config(solve_from="features", tile=512).stage_hash("risk") == Config(
         solve_from="features"
     ).stage_hash("risk")
@@ -251,19 +254,15 @@ def test_an_option_that_is_off_leaves_every_hash_alone():
 
 def test_a_sketch_is_made_where_features_are_and_solved_from_as_they_are():
     sketch, plain = Config(kernel="entk", projection=4096), Config(kernel="entk")
-    assert (sketch.solve_from, sketch.gram_dtype, sketch.needs("gram"), plain.needs("gram")) == (
-        "features",
-        "float64",
-        False,
-        True,
-    )
+    assert (sketch.solve_from, sketch.gram_dtype) == ("features", "float64")
+    assert (solves_gram(sketch, 4096), solves_gram(plain, 4096)) == (False, True)
     assert "-entksketch4096-" in sketch.run_name
     assert {"kernel", "head_seed", "projection"} <= set(sketch.stage_fields("extract"))
     assert sketch.stage_hash("extract") != Config(
         kernel="entk", projection=4096, head_seed=1
     ).stage_hash("extract")
     assert Config(projection=4096) == Config()
-    assert Config(kernel="entk", projection=64, solve_from="gram").needs("gram")
+    assert solves_gram(Config(kernel="entk", projection=64, solve_from="gram"), 64)
     with pytest.raises(
         UsageError, match="projection sketches the gradients of one head, got heads=2"
     ):
@@ -295,13 +294,27 @@ def test_each_document_must_be_a_mapping(tmp_path):
 def test_the_theories_experiment_sets_six_representations_of_two_data_sets_beside_each_other():
     runs = load_experiment("theories", {}).runs
     assert len(runs) == 12
-    assert {run.dataset for run in runs} == {"folder:../shared/data/cifar100.tar", "mnist5k"}
+    assert {run.dataset for run in runs} == {"cifar100", "mnist5k"}
     assert sum(run.tangent for run in runs) == 2
     assert len({run.run_name for run in runs}) == 12
 
 
 def test_theory_reads_every_stage_before_it_and_names_nothing_anew():
     config = Config(solve_from="features")
-    assert config.reads("theory") == ("extract", "spectrum", "risk")
-    assert Config(kernel="entk").reads("theory") == ("extract", "gram", "spectrum", "risk")
+    assert STAGES["theory"].reads(config) == ("extract", "spectrum", "risk")
+    assert STAGES["theory"].reads(Config(kernel="entk")) == ("extract", "gram", "spectrum", "risk")
     assert "ridges" in config.stage_fields("theory")
+
+
+def test_no_experiment_that_is_shipped_reads_beside_itself():
+    """They hold wherever the package is installed."""
+    for path in EXPERIMENTS.glob("*.yaml"):
+        runs = load_experiment(path.stem, {}).runs
+        assert not any(run.dataset.startswith("folder:") for run in runs)
+        assert not any(Path(run.weights or "").is_absolute() for run in runs)
+        assert not any(".." in (run.weights or "") for run in runs)
+
+
+def test_a_default_is_parsed_as_a_value_is():
+    assert Config().ridges == parse_grid("0,1e-8:1e2:21", integers=False)
+    assert Config().memory == 4 * 2**30

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from rmtgen.cli.main import main
-from rmtgen.cli.terminal import duration
 from rmtgen.runs.config import load_experiment
 from rmtgen.runs.graph import RUN_STAGES
 from rmtgen.stages import cost
 from rmtgen.stages.cost import Estimate, Rates, StageCost, estimate
+from rmtgen.units import duration
 
 TIME = r"\d+\.\d (?:s|min|h)"
 PLANNED = (
@@ -200,5 +200,3 @@ def test_a_plan_shows_what_a_finished_stage_took(finished, capsys):
     assert main(["plan", *words, "img_size=40"]) == 0
     table = re.findall(r"^  (?:extract|risk) .*", capsys.readouterr().out, re.MULTILINE)
     assert all(re.search(rf"{TIME} +–$", row) for row in table)
-
-

@@ -84,18 +84,8 @@ def test_a_tar_member_that_escapes_is_refused(tmp_path, capsys):
     with tarfile.open(archive, "w") as file:
         for name in ("train/a/1.png", "../escaped.png"):
             file.addfile(tarfile.TarInfo(name), io.BytesIO())
-    assert (
-        main(
-            [
-                "extract",
-                f"dataset=folder:{archive}",
-                f"output={tmp_path / 'out'}",
-                "model=test_resnet",
-                "init=random",
-            ]
-        )
-        == 3
-    )
+    words = [f"dataset=folder:{archive}", f"output={tmp_path / 'out'}"]
+    assert main(["extract", *words, "model=test_resnet", "init=random"]) == 3
     assert "../escaped.png" in capsys.readouterr().err
     assert not (tmp_path.parent / "escaped.png").exists()
 
