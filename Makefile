@@ -78,9 +78,10 @@ $(STAGES): $(VENV)/.installed
 ## upkeep
 test: $(VENV)/.installed-dev ## the tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal
-lint: $(VENV)/.installed-dev ## ruff, and the import contract
+lint: $(VENV)/.installed-dev ## ruff, mypy, and the import contract
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/lint-imports
 docs: $(VENV)/.installed-docs ## the documentation, under build/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
