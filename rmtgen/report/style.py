@@ -10,7 +10,8 @@ properties (`css_properties`), and the page's script as data (`page_style`). Its
   seven colours: 56 groups before a pair repeats.
 - `dashes`, `stroke` (widths) and `chart_text`: points in the files, pixels of the same number on
   the page, but text is in points on both.
-- `opacity`: of bands, pale lines and clouds, a cloud having more than `cloud_points` points.
+- `opacity`: of bands, pale lines and clouds. Points without a line are a cloud beyond
+  `cloud_points`, and a line beyond `dense_points` has markers at even distances only.
 - `page_text`: text sizes of the page, in multiples of the body text.
 """
 
@@ -81,7 +82,7 @@ def css_properties() -> str:
 
 def page_style() -> dict[str, object]:
     """Return what the page's script needs of the style."""
-    shared = ("dashes", "marker_scale", "cloud_points", "chart_text")
+    shared = ("dashes", "marker_scale", "cloud_points", "dense_points", "chart_text")
     return {
         "colours": len(SERIES),
         "markers": [marker["outline"] for marker in STYLE["markers"]],

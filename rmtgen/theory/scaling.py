@@ -118,8 +118,8 @@ def scaling_laws(influence: Influence, ridge: float | None = None) -> pd.DataFra
         np.geomspace(first, last, POINTS),
         ample_ridge(influence) if ridge is None else ridge,
     )
-    found = _exponents(curves(pool), sizes, ridge)
-    drawn = pd.DataFrame([_exponents(one, sizes, ridge) for one in resampled_curves(influence)])
+    found = exponents(curves(pool), sizes, ridge)
+    drawn = pd.DataFrame([exponents(one, sizes, ridge) for one in resampled_curves(influence)])
     rows = [
         {
             "quantity": name,
@@ -292,7 +292,8 @@ def _at_freedom(
     )
 
 
-def _exponents(one: Curves, sizes: Float64[np.ndarray, " t"], ridge: float) -> dict[str, float]:
+def exponents(one: Curves, sizes: Float64[np.ndarray, " t"], ridge: float) -> dict[str, float]:
+    """The quantities of `scaling_laws` by name, of one pair of curves; NaN where none is found."""
     kappa, df2, floor = _at_freedom(one, sizes)
     noise, _, exponent = floor_law(sizes, floor)
     if not EXPONENTS[0] < exponent < EXPONENTS[-1]:

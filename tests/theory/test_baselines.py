@@ -41,8 +41,7 @@ def decades(low, high):
 spectra = st.lists(decades(-6, 0), min_size=1, max_size=40).map(np.array)
 
 
-# --- norm-based -----------------------------------------------------------------------------------
-# ----------------------
+# --- norm-based
 
 
 def test_two_samples_by_hand():
@@ -103,8 +102,7 @@ def test_norm_based_figures_do_not_depend_on_the_unit_of_the_kernel(scale):
     )
 
 
-# --- spectrum-only --------------------------------------------------------------------------------
-# ----------------------
+# --- spectrum-only
 
 
 def test_ridgeless_and_at_the_best_ridge_the_omniscient_risk_of_isotropic_targets_is_n_tau2_kappa():
@@ -197,7 +195,6 @@ def test_a_wrong_isotropic_prior_is_refused(ridge, noise, message):
 
 
 # --- benign overfitting
-# -------------------------------------------------------------------------------------------------
 
 
 def plain_benign(sigma, ridge, n, b):
@@ -282,8 +279,7 @@ def test_a_wrong_spectrum_is_refused(sigma, ridge, n, error, message):
         benign_variance(sigma, ridge, n)
 
 
-# --- classical ------------------------------------------------------------------------------------
-# ----------------------
+# --- classical
 
 
 @cases

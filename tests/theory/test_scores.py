@@ -97,8 +97,7 @@ def test_units_and_factors(seed, exponent):
     assert factor.shape_error_interval == pytest.approx(known.shape_error_interval, abs=1e-9)
 
 
-# --- intervals ------------------------------------------------------------------------------------
-# ----------------------
+# --- intervals
 
 
 def test_noise_has_no_rank_correlation():
@@ -187,7 +186,6 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
 
 
 # --- what is left out, and what is refused
-# ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 0.0, -1.0])
