@@ -81,7 +81,9 @@ def test_cached_they_need_no_torch(old_runs):
 def test_they_are_listed_and_sound(old_runs, capsys):
     assert main(["ls"]) == main(["verify"]) == 0
     shown = capsys.readouterr().out
-    assert all(shown.count(folder.name) == 1 + sound_stages(folder) for folder in old_runs.iterdir())
+    assert all(
+        shown.count(folder.name) == 1 + sound_stages(folder) for folder in old_runs.iterdir()
+    )
 
 
 def sound_stages(folder):
@@ -93,7 +95,9 @@ def test_they_are_read_as_they_were_written(old_runs, end):
     folder = folder_of(old_runs, end)
     run = rmtgen.load_run(folder)
     n = config_of(end).train
-    assert list(run.stages) == [stage for stage in RUN_STAGES if (folder / f"{stage}.json").exists()]
+    assert list(run.stages) == [
+        stage for stage in RUN_STAGES if (folder / f"{stage}.json").exists()
+    ]
     pd.testing.assert_frame_equal(run.risk, pd.read_csv(folder / "risk.csv"))
     pd.testing.assert_frame_equal(run.curve, pd.read_csv(folder / "curve.csv"))
     predictions = pd.read_csv(folder / "theory.csv")

@@ -49,7 +49,8 @@ def test_a_stage_is_done_when_its_manifest_and_outputs_are_whole(run):
 
 def test_require_names_the_command_that_makes_a_missing_stage(run):
     with pytest.raises(
-        MissingInputError, match=r"stage extract is not done for resnet50-.*Run `rmtgen run --stage extract` with the same"
+        MissingInputError,
+        match=r"stage extract is not done for resnet50-.*Run `rmtgen run --stage extract` with the same",
     ):
         run.require("extract")
 
@@ -140,7 +141,10 @@ def test_results_made_from_other_upstream_results_are_refused_not_overwritten(ru
     finish(run, "gram")
     assert run.done("gram")
     finish(run, "extract", b"two")
-    with pytest.raises(StaleInputError, match=r"gram\.json must be made from the results that are there now: got other.* extract"):
+    with pytest.raises(
+        StaleInputError,
+        match=r"gram\.json must be made from the results that are there now: got other.* extract",
+    ):
         run.done("gram")
 
 
@@ -148,7 +152,8 @@ def test_a_manifest_of_other_settings_under_the_same_name_is_not_overwritten(run
     written = finish(run, "extract")
     dataclasses.replace(written, spec_hash="0" * 32).write(run.path)
     with pytest.raises(
-        StaleInputError, match=r"must be of these settings: expected hash \w{8}, got 00000000\. .* move"
+        StaleInputError,
+        match=r"must be of these settings: expected hash \w{8}, got 00000000\. .* move",
     ):
         run.done("extract")
 

@@ -59,7 +59,9 @@ def test_settings_that_are_the_defaults_need_not_be_stored(other):
     """No stage of this run knows of the tile, and the name of the run shows that it is the default."""
     run = rmtgen.load_run(other)
     assert "tile" not in run.config
-    with pytest.raises(MissingInputError, match=r"Run `rmtgen run --stage theory .* loo=False output=\S*`\.$"):
+    with pytest.raises(
+        MissingInputError, match=r"Run `rmtgen run --stage theory .* loo=False output=\S*`\.$"
+    ):
         _ = run.theory
     assert run.risk["loo"].isna().all() and run.risk["loo"].dtype == float
 

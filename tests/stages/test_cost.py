@@ -200,5 +200,3 @@ def test_a_plan_shows_what_a_finished_stage_took(finished, capsys):
     assert main(["plan", *words, "img_size=40"]) == 0
     table = re.findall(r"^  (?:extract|risk) .*", capsys.readouterr().out, re.MULTILINE)
     assert all(re.search(rf"{TIME} +–$", row) for row in table)
-
-

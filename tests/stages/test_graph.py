@@ -89,7 +89,10 @@ def test_summaries_fit_a_line_of_the_help():
 @pytest.mark.parametrize(
     ("solve_from", "train", "dim", "expected"),
     [
-        *(("auto", 100, dim, expected) for dim, expected in ((None, True), (100, True), (99, False))),
+        *(
+            ("auto", 100, dim, expected)
+            for dim, expected in ((None, True), (100, True), (99, False))
+        ),
         *(("gram", 100, dim, True) for dim in (None, 1, 1000)),
         *(("features", 100, dim, False) for dim in (None, 1, 1000)),
     ],
