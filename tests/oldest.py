@@ -3,17 +3,21 @@
 Usage: python tests/oldest.py > constraints.txt; see `make test-oldest`.
 """
 
+import re
 from configparser import ConfigParser
 from pathlib import Path
 
+BOUND = re.compile(r"^([\w.-]+)(?:\[.*\])?>=([\w.]+)", re.MULTILINE)
+
 
 def lower_bounds(path):
-    """Return `name==version` for every `name>=version` in the requirements and the extras."""
+    """Return `name==version` for every `name>=version` of the requirements and the extras."""
     declared = ConfigParser()
     declared.read(path)
     blocks = (declared["options"]["install_requires"], *declared["options.extras_require"].values())
-    lines = {line.strip() for block in blocks for line in block.splitlines()}
-    return sorted(line.replace(">=", "==") for line in lines if ">=" in line)
+    return sorted(
+        {f"{name}=={version}" for block in blocks for name, version in BOUND.findall(block)}
+    )
 
 
 if __name__ == "__main__":

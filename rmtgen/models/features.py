@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float32
@@ -55,12 +56,16 @@ def extract_features(
     """
     images = _sequence(images)
     _check_sizes(len(images), batch_size)
-    out = None
+    out = torch.empty(0)
     with tqdm(total=len(images), unit="img", disable=None if progress else True) as bar:
         batches = range(-(-len(images) // batch_size))
-        settings = {"batch_size": batch_size, "device": device, "fp32_precision": fp32_precision}
+        settings: dict[str, Any] = {
+            "batch_size": batch_size,
+            "device": device,
+            "fp32_precision": fp32_precision,
+        }
         for batch, features in feature_batches(backbone, images, batches=batches, **settings):
-            if out is None:
+            if batch == 0:
                 out = torch.empty(len(images), features.shape[1])
             out[batch * batch_size :][: len(features)] = features
             bar.update(len(features))

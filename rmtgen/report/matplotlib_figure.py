@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import XAxis, YAxis
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -209,7 +210,7 @@ def _draw_interval(
 
 def _kinds(lines: Sequence[Line]) -> dict[str, Line]:
     """The kinds of a panel in their order, each with its first line."""
-    kinds = {}
+    kinds: dict[str, Line] = {}
     for line in lines:
         if line.kind:
             kinds.setdefault(line.kind, line)
@@ -284,7 +285,7 @@ def _named_ticks(axes: Axes, which: str, axis: Axis) -> None:
     side.set_minor_formatter(NullFormatter())
 
 
-def _log_ticks(side: object, ends: tuple[float, float]) -> None:
+def _log_ticks(side: XAxis | YAxis, ends: tuple[float, float]) -> None:
     """Place few and readable ticks, over a tenth of a decade or over twelve decades."""
     side.set_minor_locator(NullLocator())
     decades = np.log10(ends[1] / ends[0])

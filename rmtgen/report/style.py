@@ -18,6 +18,7 @@ properties (`css_properties`), and the page's script as data (`page_style`). Its
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 STYLE = json.loads(Path(__file__).with_name("style.json").read_text("utf-8"))
 LIGHT = STYLE["light"]
@@ -89,7 +90,7 @@ def page_style() -> dict[str, object]:
     }
 
 
-def _colours(theme: Mapping[str, object]) -> dict[str, object]:
+def _colours(theme: Mapping[str, Any]) -> dict[str, object]:
     named = {name: colour for name, colour in theme.items() if name != "series"}
     series = {f"series-{place}": colour for place, colour in enumerate(theme["series"])}
     return _custom(named | series)

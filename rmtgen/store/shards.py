@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -170,7 +171,8 @@ class ShardSet:
         if torn:
             durable.write_bytes(self.journal, b"".join(line + b"\n" for line in lines))
         try:
-            head, *entries = map(json.loads, lines) if lines else [{_FINGERPRINT: None}]
+            read: list[dict[str, Any]] = [json.loads(line) for line in lines]
+            head, *entries = read or [{_FINGERPRINT: None}]
             found = head[_FINGERPRINT]
             self._records = {entry["name"]: ShardRecord(**entry) for entry in entries}
         except (ValueError, TypeError, KeyError) as error:

@@ -58,6 +58,7 @@ def open_page(browser, page_file):
     def opened(width=1024, path=page_file, **options):
         contexts.append(browser.new_context(viewport={"width": width, "height": 900}, **options))
         page = contexts[-1].new_page()
+        page.set_default_timeout(0)
         page.on("console", lambda message: trouble.append(message.text))
         page.on("pageerror", lambda error: trouble.append(str(error)))
         page.on("request", lambda request: asked.append(request.url))

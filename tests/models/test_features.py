@@ -95,7 +95,7 @@ def test_a_random_head_gives_one_column():
 # --- batches --------------------------------------------------------------------------------------
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(count=st.integers(1, 23), batch_size=st.integers(1, 25), data=st.data())
 def test_a_batch_holds_the_same_bits_wherever_a_run_starts(count, batch_size, data):
     backbone, images, total = tiny(), IMAGES[:count], -(-count // batch_size)

@@ -67,7 +67,7 @@ def test_a_moved_store_still_reads(tmp_path):
     np.testing.assert_array_equal(GramStore.open(tmp_path / "new").as_dataset()[()], matrix)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_read_equals_numpy_indexing(tmp_path_factory, data):
     store = _shared_store(tmp_path_factory)

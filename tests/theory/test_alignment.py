@@ -247,7 +247,7 @@ def test_pools_that_differ_in_spectrum_alone_have_a_gap_of_spectrum_alone():
     assert found.gap != 0
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     decays=st.tuples(st.floats(1.05, 2), st.floats(1.05, 2)),
     alignments=st.tuples(st.floats(1.05, 2), st.floats(1.05, 2)),

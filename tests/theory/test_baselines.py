@@ -206,7 +206,7 @@ def plain_benign(sigma, ridge, n, b):
     return min(1.0, len(sigma) / n)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     spectra,
     st.one_of(st.just(0.0), decades(-6, 0)),
@@ -248,7 +248,7 @@ def test_fewer_modes_than_samples_keep_the_share_of_least_squares():
     assert benign_variance(np.ones(5), 1e-3, 100) == 0.05
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(spectra, st.integers(1, 30), decades(-6, 6), st.randoms(use_true_random=False))
 def test_the_benign_variance_does_not_depend_on_the_unit_or_the_order(sigma, n, scale, random):
     known = benign_variance(sigma, 0.1, n, b=1.013)

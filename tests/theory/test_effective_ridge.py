@@ -79,7 +79,7 @@ def exact_excess(sigma, kappa, n):
     return kappa * (1 - sum(Fraction(s) / (Fraction(s) + kappa) for s in sigma) / Fraction(n))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(spectra, ridges, st.integers(1, 40), st.sampled_from([0, 0.25]))
 def test_the_root_is_enclosed_to_twelve_digits_by_exact_arithmetic(sigma, ridge, whole, part):
     """κ(1 − df1/n) − λ is convex in κ, so that a change of sign from − to + encloses its largest
@@ -96,7 +96,7 @@ def test_the_root_is_enclosed_to_twelve_digits_by_exact_arithmetic(sigma, ridge,
     assert kappa_prime == (np.inf if free == 0 else pytest.approx(float(1 / free), rel=1e-11))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(moderate, decades(-4, 1), st.floats(0.5, 40))
 def test_kappa_solves_the_fixed_point_equation(sigma, ridge, n):
     kappa, _ = effective_ridge(sigma, ridge, n)
@@ -111,7 +111,7 @@ def test_kappa_solves_the_fixed_point_equation(sigma, ridge, n):
     assert ridge <= kappa <= (ridge + sigma.sum() / n) * (1 + 1e-14)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(moderate, decades(-2, 1), st.floats(0.5, 40))
 def test_kappa_prime_is_the_slope_in_the_ridge(sigma, ridge, n):
     step = 1e-5 * ridge
@@ -120,7 +120,7 @@ def test_kappa_prime_is_the_slope_in_the_ridge(sigma, ridge, n):
     assert kappa_prime == pytest.approx((high - low) / (2 * step), rel=1e-6)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(moderate, decades(-2, 1), st.floats(1, 40))
 def test_the_slope_in_the_sample_size(sigma, ridge, n):
     """dκ/dn = −(κ − λ)κ'/n."""
@@ -130,7 +130,7 @@ def test_the_slope_in_the_sample_size(sigma, ridge, n):
     assert (high - low) / (2e-5 * n) == pytest.approx(slope, rel=1e-5, abs=1e-10 * kappa / n)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(spectra, ridges, st.integers(1, 40), decades(-6, 6))
 def test_a_rescaled_kernel_with_a_rescaled_ridge_has_the_same_risk(sigma, ridge, n, scale):
     power = np.linspace(1, 2, len(sigma))
@@ -140,7 +140,7 @@ def test_a_rescaled_kernel_with_a_rescaled_ridge_has_the_same_risk(sigma, ridge,
     np.testing.assert_allclose(scaled.risk, found.risk, rtol=1e-10)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(moderate, ridges, st.integers(1, 40))
 def test_learnabilities_sum_to_df1_at_most_the_sample_size(sigma, ridge, n):
     kappa, kappa_prime = effective_ridge(sigma, ridge, n)
@@ -226,7 +226,7 @@ def test_unresolved_modes_act_as_a_ridge():
     assert whole > 1.2 * effective_ridge(head, 0.01, 20)[0]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(spectra, st.randoms(use_true_random=False))
 def test_the_order_of_the_modes_does_not_matter(sigma, random):
     power, order = (

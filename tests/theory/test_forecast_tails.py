@@ -84,7 +84,7 @@ def test_the_measured_part_is_what_the_pool_says(wide):
 sizes_of_curve = st.integers(20, 2000)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(sizes_of_curve, st.floats(0.05, 5), st.floats(0.05, 5), st.integers(60, 199))
 def test_a_planted_floor_is_recovered(size, constant, factor, place):
     """floor = T + c·(df1/df1_min)^−s over three doublings, s ≥ .19 of the tried ones."""
@@ -94,7 +94,7 @@ def test_a_planted_floor_is_recovered(size, constant, factor, place):
     assert found == pytest.approx((constant, scaled, EXPONENTS[place]), rel=1e-4)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(sizes_of_curve, st.floats(0.3, 3.5), st.sampled_from([0.0, 0.5, 2.0]))
 def test_between_the_tried_exponents_the_nearest_is_found(size, exponent, constant):
     df1 = np.geomspace(1 / 16, 1 / 2, 60) * size
@@ -104,7 +104,7 @@ def test_between_the_tried_exponents_the_nearest_is_found(size, exponent, consta
     np.testing.assert_allclose(t + c * df1**-s, floor, rtol=0.03)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.floats(-3, 3), min_size=3, max_size=12), st.floats(1, 1000))
 def test_no_floor_gives_a_negative_part(logs, start):
     df1 = np.geomspace(start, 8 * start, len(logs))

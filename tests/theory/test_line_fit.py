@@ -11,7 +11,7 @@ from rmtgen.theory.scaling import (
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.floats(-3, 3).filter(lambda a: abs(a) > 0.01),
     st.floats(-3, 3),

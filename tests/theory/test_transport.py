@@ -40,7 +40,7 @@ def problems(draw):
     return features, rng.standard_normal((n, 2))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(problems(), st.booleans(), st.floats(-2, 2))
 def test_at_the_size_of_the_pool_it_is_gcv(problem, intercept, exponent):
     features, targets = problem
@@ -98,7 +98,7 @@ def test_two_samples_predict_one():
 
 @cases
 @intercepts
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.data())
 def test_the_prediction_is_the_omniscient_risk_of_what_the_pool_says(case, intercept, data):
     """κ = λ/(1 − df1/n) and R = (B + noise)/(1 − df2/n), with the direction of an intercept

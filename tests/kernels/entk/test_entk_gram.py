@@ -56,7 +56,7 @@ def test_symmetric_to_the_bit_and_positive_semidefinite(model, images):
         assert values[0] >= -10 * torch.finfo(dtype).eps * values[-1]
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     edge=st.integers(1, 13),
     batch=st.integers(1, 13),
@@ -77,7 +77,7 @@ def test_the_same_for_every_batch_tile_and_budget(
     close(entk.block(range(2, 7), range(5, 13)), kernel[2:7, 5:13])
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(st.permutations(range(13)))
 def test_permuting_samples_permutes_the_kernel(model, images, kernel, order):
     close(entk_gram(model, images[list(order)]), kernel[order][:, order])

@@ -57,7 +57,7 @@ def weight_gradients(site, a, g):
     return torch.stack(found)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(sites(groups=True), st.integers(1, 4))
 def test_materialised_gradients_are_those_of_the_convolution(site, n):
     a, g = factors(site, n, 0)
@@ -76,7 +76,7 @@ def test_materialised_gradients_are_those_of_the_convolution(site, n):
     torch.testing.assert_close(site.as_weight(site.instantiate(a, g)), weight_gradients(site, a, g))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     sites(),
     st.integers(1, 5),
