@@ -29,7 +29,7 @@ CLASSES = ("ash", "birch", "cedar")
 
 @pytest.fixture(scope="session")
 def image_folder(tmp_path_factory):
-    """train/ and test/ with three classes of 16×16 pictures: a class is a hue, the rest is noise."""
+    """train/ and test/ with three classes of 16×16 pictures: a hue per class, and noise."""
     root, rng = tmp_path_factory.mktemp("images") / "trees", np.random.default_rng(0)
     for split, count in (("train", 40), ("test", 20)):
         for channel, name in enumerate(CLASSES):

@@ -19,7 +19,7 @@ FEW = ("sizes=20,60,120", "trials=2", "ridges=0,1e-6:10:5")
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """The wheel, built from a copy, since a build writes beside its sources; without the network."""
+    """The wheel, built without the network from a copy: a build writes beside its sources."""
     folder = tmp_path_factory.mktemp("wheel")
     copy = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "rmtgen", folder / "source" / "rmtgen", ignore=copy)

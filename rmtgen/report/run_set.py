@@ -77,7 +77,7 @@ class RunSet:
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """Warnings that GCV or transport is unreliable (`theory.diagnostics`), one sentence each."""
+        """Warnings that GCV or transport is unreliable, one sentence each."""
         return tuple(
             f"{run.label}: {message}"
             for run in self.having("trust")
