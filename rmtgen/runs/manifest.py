@@ -1,4 +1,4 @@
-"""Manifests: what a stage made, from what, and how to tell whether that still holds.
+"""Manifests: what a stage made, from what, and whether that still holds.
 
 A stage's manifest `STAGE.json` is written last, durably; without it the stage is unfinished. It
 records the hash of the fields that matter to the stage, the files outside the run it read, the
