@@ -29,11 +29,11 @@ RMTGEN = $(BIN)/rmtgen
 TYPED = $(foreach v,CONFIG JSON VENV PYTHON,$(if $(filter command environment,$(origin $v)),$v=$(call quoted,$($v))))
 demo all plan $(STAGES): export RMTGEN_MAKE = make $(TYPED)
 
-.PHONY: help demo all $(STAGES) compare plan test lint docs bench clean
+.PHONY: help demo all $(STAGES) compare plan test test-oldest lint docs bench clean
 
 # The targets of one section of this file, each with what it says behind ##.
 listed = awk -v section='$1' -F '\#\# ' '/^\#\# /{shown = $$2 == section; if (shown) print "\n" $$2} \
-  shown && /^[a-z-]+:.*\#\# /{split($$1, name, ":"); printf "  %-9s %s\n", name[1], $$2}' Makefile
+  shown && /^[a-z-]+:.*\#\# /{split($$1, name, ":"); printf "  %-11s %s\n", name[1], $$2}' Makefile
 
 ## start
 help: ## this page
@@ -78,9 +78,13 @@ $(STAGES): $(VENV)/.installed
 ## upkeep
 test: $(VENV)/.installed-dev ## the tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal
-lint: $(VENV)/.installed-dev ## ruff, and the import contract
+test-oldest: PYTHON = $(if $(shell python3.10 --version 2>/dev/null),python3.10,python3)
+test-oldest: $(VENV)-oldest/.installed ## the tests with the oldest versions that setup.cfg allows
+	$(VENV)-oldest/bin/python -m pytest -n 2 --dist worksteal
+lint: $(VENV)/.installed-dev ## ruff, mypy, and the import contract
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/lint-imports
 docs: $(VENV)/.installed-docs ## the documentation, under build/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
@@ -91,7 +95,7 @@ clean: $(VENV)/.installed ## delete all results: runs/ and reports/ under OUTPUT
 	@$(RMTGEN) clean $(FIELDS)
 
 .DEFAULT:
-	@echo "make: no target '$@'. Targets: help demo all plan compare $(STAGES) test lint docs bench clean" >&2; exit 2
+	@echo "make: no target '$@'. Targets: help demo all plan compare $(STAGES) test test-oldest lint docs bench clean" >&2; exit 2
 
 $(VENV)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -100,6 +104,12 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install -e '.[demo,dev]'
+	@touch $@
+
+$(VENV)-oldest/.installed: setup.cfg pyproject.toml tests/oldest.py
+	$(PYTHON) -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/python tests/oldest.py >$(VENV)-oldest/constraints.txt
+	$(VENV)-oldest/bin/python -m pip install -c $(VENV)-oldest/constraints.txt -e '.[demo,dev]'
 	@touch $@
 
 $(VENV)/.installed-docs: $(VENV)/.installed

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import psutil
 import torch
@@ -57,8 +58,11 @@ def fp32_precision(precision: str) -> Iterator[None]:
     """
     if precision not in ("ieee", "tf32"):
         raise UsageError(f"fp32_precision must be ieee or tf32, got {precision!r}.")
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    if hasattr(torch.backends, "fp32_precision"):
+    backends: Any = torch.backends  # its attributes differ between versions
+    matmul, cudnn = backends.cuda.matmul, backends.cudnn
+    owners: tuple[Any, Any]
+    value: str | bool
+    if hasattr(backends, "fp32_precision"):
         owners, name, value = (matmul, cudnn.conv), "fp32_precision", precision
     else:  # torch < 2.9
         owners, name, value = (matmul, cudnn), "allow_tf32", precision == "tf32"

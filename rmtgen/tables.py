@@ -4,6 +4,7 @@ import itertools
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 NOTE_WIDTH = 100
 """Columns of text at which a note is wrapped, however wide the terminal is."""
@@ -60,7 +61,7 @@ class Table:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, fields: Mapping[str, object]) -> "Table":
+    def from_json(cls, fields: Mapping[str, Any]) -> "Table":
         """Return the table whose `as_json` the fields are."""
         rows = tuple(map(tuple, fields["rows"]))
         return cls(tuple(fields["headings"]), rows, fields["align"], tuple(fields["notes"]))
@@ -70,10 +71,12 @@ class Table:
 
     def _layout(self, widths: Sequence[int], width: int | None) -> tuple[int, int, int]:
         """Width of the first column, gap, and number of columns that have room."""
+        if width is None:
+            return widths[0], GAPS[0], len(widths)
         others = sum(widths[1:])
         least = min(widths[0], max(LEAST_NAME, self._least_distinct(widths[0])))
         for gap in GAPS:
-            room = widths[0] if width is None else width - others - gap * (len(widths) - 1)
+            room = width - others - gap * (len(widths) - 1)
             if room >= least:
                 return min(room, widths[0]), gap, len(widths)
         ends = itertools.accumulate((GAPS[-1] + size for size in widths[1:]), initial=least)

@@ -12,7 +12,15 @@ from pathlib import Path  # noqa: E402
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+import shapes  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
 from PIL import Image  # noqa: E402
+
+# No test depends on how fast the machine is.
+settings.register_profile("any-speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-speed")
+
+shapes.check()
 
 from rmtgen.cli.main import main  # noqa: E402
 
@@ -21,7 +29,7 @@ CLASSES = ("ash", "birch", "cedar")
 
 @pytest.fixture(scope="session")
 def image_folder(tmp_path_factory):
-    """train/ and test/ with three classes of 16×16 pictures: a class is a hue, the rest is noise."""
+    """train/ and test/ with three classes of 16×16 pictures: a hue per class, and noise."""
     root, rng = tmp_path_factory.mktemp("images") / "trees", np.random.default_rng(0)
     for split, count in (("train", 40), ("test", 20)):
         for channel, name in enumerate(CLASSES):

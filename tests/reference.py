@@ -1,4 +1,4 @@
-"""Naive dense versions, NumPy written plainly from the definitions. The library never imports them."""
+"""Naive dense versions in plain NumPy, from the definitions; the library never imports them."""
 
 import numpy as np
 

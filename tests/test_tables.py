@@ -98,7 +98,7 @@ def test_names_are_never_shortened_until_two_of_them_are_alike():
     assert "no room for" in table.text(50) and "no room for" not in table.text(100)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.text(st.characters(codec="ascii", categories=["L", "N", "P"]), min_size=1, max_size=99),
@@ -114,7 +114,7 @@ def test_any_names_have_room_in_a_wide_terminal(names, width):
     assert max(map(len, lines)) <= width and len(lines) == 2 + len(names)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.text(max_size=60), st.integers(3, 50))
 def test_shorten_keeps_both_ends(text, width):
     short = shorten(text, width)

@@ -40,7 +40,8 @@ def _finished(selection: Selection) -> tuple[list[Path], dict[str, str]]:
 
     A run that cannot be read is left out too, unless it was named.
     """
-    chosen, omitted = selection.folders(), {}
+    chosen = selection.folders()
+    omitted: dict[str, str] = {}
     for path in chosen:
         try:
             why = _lacking(path)

@@ -51,7 +51,7 @@ class ImageSource(Sequence[Image.Image]):
     def select(self, positions: Sequence[int] | np.ndarray) -> "ImageSource":
         """A source of the images at `positions` only, in that order."""
 
-    def __getitem__(self, position: int) -> Image.Image:
+    def __getitem__(self, position: int) -> Image.Image:  # type: ignore[override]  # no slices
         return self.decode(self.read(position), self.locate(position))
 
     def examine(self, position: int) -> bytes:

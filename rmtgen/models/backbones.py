@@ -164,7 +164,7 @@ def _build(name: str, seed: int, img_size: int | None) -> nn.Module:
     """The network without its classifier, initialised from `seed`, in eval mode."""
     published = timm.get_pretrained_cfg(name)
     fixed = published is not None and published.fixed_input_size
-    size = {"img_size": img_size} if img_size is not None and fixed else {}
+    size: dict[str, Any] = {"img_size": img_size} if img_size is not None and fixed else {}
     with torch.random.fork_rng(devices=[]):
         # torch.manual_seed would also reseed the accelerators
         torch.default_generator.manual_seed(seed)
@@ -173,7 +173,7 @@ def _build(name: str, seed: int, img_size: int | None) -> nn.Module:
         except _MISFIT as failure:
             if not size:
                 raise
-            raise UsageError(_unfit(name, img_size, failure)) from failure
+            raise UsageError(_unfit(name, size["img_size"], failure)) from failure
     return model.eval()
 
 

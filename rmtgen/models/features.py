@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float32
@@ -13,9 +14,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from rmtgen.datasets import LabelledImages
 from rmtgen.device import default_device, fp32_precision
 from rmtgen.errors import NumericalError, RmtgenError, UsageError
 from rmtgen.models.backbones import Backbone
+
+Images = Sequence[Image.Image] | LabelledImages
+"""PIL images of any mode and size."""
 
 _MOST_WORKERS = 8
 """Maximum number of processes that decode images for a GPU by default."""
@@ -23,7 +28,7 @@ _MOST_WORKERS = 8
 
 def extract_features(
     backbone: Backbone,
-    images: Sequence[Image.Image],
+    images: Images,
     *,
     batch_size: int = 64,
     device: str | torch.device | None = None,
@@ -49,14 +54,18 @@ def extract_features(
             batch does not fit into its memory.
         NumericalError: A feature is NaN or infinite.
     """
-    images = getattr(images, "images", images)
+    images = _sequence(images)
     _check_sizes(len(images), batch_size)
-    out = None
+    out = torch.empty(0)
     with tqdm(total=len(images), unit="img", disable=None if progress else True) as bar:
         batches = range(-(-len(images) // batch_size))
-        settings = {"batch_size": batch_size, "device": device, "fp32_precision": fp32_precision}
+        settings: dict[str, Any] = {
+            "batch_size": batch_size,
+            "device": device,
+            "fp32_precision": fp32_precision,
+        }
         for batch, features in feature_batches(backbone, images, batches=batches, **settings):
-            if out is None:
+            if batch == 0:
                 out = torch.empty(len(images), features.shape[1])
             out[batch * batch_size :][: len(features)] = features
             bar.update(len(features))
@@ -65,7 +74,7 @@ def extract_features(
 
 def feature_batches(
     backbone: Backbone,
-    images: Sequence[Image.Image],
+    images: Images,
     *,
     batches: Sequence[int],
     batch_size: int = 64,
@@ -95,7 +104,7 @@ def feature_batches(
         UsageError: As for `extract_features`, or a batch number is out of range.
         NumericalError: A feature is NaN or infinite.
     """
-    images = getattr(images, "images", images)
+    images = _sequence(images)
     _check_sizes(len(images), batch_size)
     outside = [batch for batch in batches if not 0 <= batch * batch_size < len(images)]
     if outside:
@@ -110,6 +119,10 @@ def feature_batches(
     return _stream(forward, _ImageBatches(images, backbone, batch_size), batches, workers)
 
 
+def _sequence(images: Images) -> Sequence[Image.Image]:
+    return images.images if isinstance(images, LabelledImages) else images
+
+
 def _check_sizes(images: int, batch_size: int) -> None:
     if images < 1:
         raise UsageError("images must hold at least one image, got 0.")
@@ -120,8 +133,8 @@ def _check_sizes(images: int, batch_size: int) -> None:
 class TransformedImages(Dataset):
     """The images of a data set after the transform of a backbone: float32 tensors (3, h, w)."""
 
-    def __init__(self, images: Sequence[Image.Image], backbone: Backbone):
-        self.images, self.transform = getattr(images, "images", images), backbone.transform
+    def __init__(self, images: Images, backbone: Backbone):
+        self.images, self.transform = _sequence(images), backbone.transform
 
     def __len__(self) -> int:
         return len(self.images)
@@ -137,7 +150,7 @@ class _ImageBatches(Dataset):
     its message in a traceback.
     """
 
-    def __init__(self, images: Sequence[Image.Image], backbone: Backbone, batch_size: int):
+    def __init__(self, images: Images, backbone: Backbone, batch_size: int):
         self.images, self.batch_size = TransformedImages(images, backbone), batch_size
 
     def __getitem__(self, batch: int) -> tuple[int, Tensor | RmtgenError]:

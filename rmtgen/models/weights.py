@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib import error, request
 
 from rmtgen.errors import CorruptInputError, MissingInputError
@@ -117,7 +117,7 @@ def _find_on_hub(name: str, checkpoints: Path) -> WeightsFile:
     if published is not None and published.hf_hub_id:
         return _from_hugging_face(name, published.hf_hub_id, checkpoints)
     if published is not None and published.url:
-        return _from_url(name, published.url, checkpoints)
+        return _from_url(name, str(published.url), checkpoints)
     raise MissingInputError(_missing(name, checkpoints, "timm publishes none", None))
 
 
@@ -206,7 +206,7 @@ def load_weights(model: "nn.Module", path: Path, name: str) -> None:
         CorruptInputError: The file cannot be read, is not a state dict, has non-finite values, or
             belongs to another architecture.
     """
-    state = _read_state_dict(path)
+    state: Mapping[str, Tensor] = _read_state_dict(path)
     for key, tensor in state.items():
         if not tensor.isfinite().all():
             count = int((~tensor.isfinite()).sum())
@@ -284,7 +284,8 @@ def _filtered(
 
 def _is_spare(key: str, model: "nn.Module") -> bool:
     """Whether a tensor that the model lacks belongs to its classifier, or was never used."""
-    classifiers = model.pretrained_cfg.get("classifier") or ()
+    published: Any = model.pretrained_cfg
+    classifiers = published.get("classifier") or ()
     heads = (classifiers,) if isinstance(classifiers, str) else tuple(classifiers)
     blocks = tuple(parent for parent in (head.rpartition(".")[0] for head in heads) if parent)
     return (

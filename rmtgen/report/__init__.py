@@ -12,6 +12,7 @@
 - `charts`: one module per chart, and `make_charts`.
 - `style`: colours, markers, widths and text sizes, from `style.json`.
 - `matplotlib_figure`, `figure_files`: charts drawn and written as SVG, PNG and PDF.
+- `study_charts`: the charts of a study of arrays, as files.
 - `page`: the HTML page, from `page.html.j2`, `page.css` and its script (`dom.js`, `scale.js`,
   `panel.js`, `page.js`).
 - `wording`: numbers and sentences.
@@ -32,6 +33,7 @@ _HOMES = {
     "make_charts": "charts",
     "render_page": "page",
     "save_figures": "figure_files",
+    "study_figures": "study_charts",
 }
 
 __all__ = sorted(_HOMES)

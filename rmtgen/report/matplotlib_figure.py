@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import XAxis, YAxis
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -32,8 +33,6 @@ MANY_POINTS = 5000
 """Number of points of a panel beyond which they become an image inside the SVG.
 
 Figures of 50 runs stay small."""
-DENSE = 25
-"""Number of points beyond which a line has markers at even distances."""
 ROW = 0.22
 """Height of a row of a legend, in inches."""
 HANDLE = 6
@@ -92,7 +91,7 @@ def plain(text: str) -> str:
 
 def _looks(groups: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Colour and marker of each group, and of lines without a group."""
-    return {"": (LIGHT["grey"], MARKERS[0])} | {
+    return {"": (LIGHT["neutral"], MARKERS[0])} | {
         group: (SERIES[place % len(SERIES)], MARKERS[place % len(MARKERS)])
         for place, group in enumerate(groups)
     }
@@ -147,7 +146,7 @@ def _draw_line(
         x,
         y,
         **_shape(line, colour, marker),
-        markevery=(offset, 0.15) if line.dash and len(x) > DENSE else None,
+        markevery=(offset, 0.15) if line.dash and len(x) > STYLE["dense_points"] else None,
         alpha=STYLE["opacity"]["cloud"] if cloud else None,
         zorder=1 if line.pale else 2 + line.hollow,
         rasterized=rasterized and not line.dash,
@@ -211,7 +210,7 @@ def _draw_interval(
 
 def _kinds(lines: Sequence[Line]) -> dict[str, Line]:
     """The kinds of a panel in their order, each with its first line."""
-    kinds = {}
+    kinds: dict[str, Line] = {}
     for line in lines:
         if line.kind:
             kinds.setdefault(line.kind, line)
@@ -222,10 +221,10 @@ def _draw_key(axes: Axes, kinds: Mapping[str, Line], *, columns: int, height: fl
     """Name the kinds of a panel between its title and its frame, `height` inches above it."""
     if not kinds:
         return
-    grey = LIGHT["grey"]
+    neutral = LIGHT["neutral"]
     axes.legend(
         [
-            Line2D([], [], **_shape(line, _faded(grey) if line.pale else grey, MARKERS[0]))
+            Line2D([], [], **_shape(line, _faded(neutral) if line.pale else neutral, MARKERS[0]))
             for line in kinds.values()
         ],
         [plain(name) for name in kinds],
@@ -286,7 +285,7 @@ def _named_ticks(axes: Axes, which: str, axis: Axis) -> None:
     side.set_minor_formatter(NullFormatter())
 
 
-def _log_ticks(side: object, ends: tuple[float, float]) -> None:
+def _log_ticks(side: XAxis | YAxis, ends: tuple[float, float]) -> None:
     """Place few and readable ticks, over a tenth of a decade or over twelve decades."""
     side.set_minor_locator(NullLocator())
     decades = np.log10(ends[1] / ends[0])

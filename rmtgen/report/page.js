@@ -105,7 +105,9 @@ function pagedTable(table, stem) {
     tools.append(switchButton("previous", () => turn(-ROWS)));
     tools.append(switchButton("next", () => turn(ROWS)));
   }
-  const headings = table.headings.map(name => element("th", { scope: "col" }, name));
+  const isWord = column => typeof table.rows[0]?.[column] === "string";
+  const headings = table.headings.map((name, column) =>
+    element("th", { scope: "col", class: isWord(column) ? "word" : null }, name));
   const head = element("thead", {}, element("tr", {}, ...headings));
   const label = { role: "region", tabindex: 0, "aria-label": `Table of ${stem}` };
   turn(0);

@@ -1,11 +1,11 @@
 // Marks, and a panel that draws its lines and shows the point that a reader asks for.
 
 const NEAR = 26;          // pixels from the pointer within which a point is shown
-const MOST_MARKS = 24;    // markers along a line; more would hide it
+const APART = 44;         // pixels between two markers of a dense line; more markers would hide it
 const LETTER = 0.74 * STYLE.chart_text.tick;    // width of a letter of a tick, in pixels
 const PLACING = ["x", "y", "low", "high", "left", "right"];
 
-const colour = group => `--c: var(--${group < 0 ? "grey" : `series-${group % STYLE.colours}`})`;
+const colour = group => `--c: var(--${group < 0 ? "neutral" : `series-${group % STYLE.colours}`})`;
 
 function markerPath(group, x, y, size) {
   const outline = STYLE.markers[Math.max(group, 0) % STYLE.markers.length];
@@ -166,9 +166,9 @@ class PanelView {
   }
 
   marks(line, points) {
-    const every = line.dash ? Math.ceil(points.length / MOST_MARKS) : 1;
     const cloud = !line.dash && !line.hollow && points.length > STYLE.cloud_points;
-    const marked = points.filter((_, rank) => rank % every === 0);
+    const dense = line.dash && points.length > STYLE.dense_points;
+    const marked = dense ? thinned(points) : points;
     return shape("path", {
       class: `mark${line.hollow ? " hollow" : ""}${cloud ? " cloud" : ""}`,
       d: marked.map(({ x, y }) => markerPath(line.group, x, y, line.size)).join(""),
@@ -252,6 +252,16 @@ class PanelView {
       this.live.textContent = said.join(", ");
     }
   }
+}
+
+// Points of a line that are some distance apart, from its first one on.
+function thinned(points) {
+  let last = null;
+  return points.filter(point => {
+    if (last && Math.hypot(point.x - last.x, point.y - last.y) < APART) return false;
+    last = point;
+    return true;
+  });
 }
 
 // A path through points, interrupted at each null.

@@ -66,13 +66,13 @@ class RunResult:
         if missing:
             raise CorruptInputError(
                 f"the risk table needs {len(RISK_COLUMNS)} columns of numbers: {', '.join(missing)}"
-                f" missing or not numeric (run {self.name}). Make it again: `make risk`."
+                f" missing or not numeric (run {self.name}). {_remedy('risk')}"
             )
         broken = int((~np.isfinite(self.risk[list(KEYS)].to_numpy(float))).any(axis=1).sum())
         if self.risk.empty or broken:
             raise CorruptInputError(
                 f"the risk table needs rows with finite {', '.join(KEYS)}: got {len(self.risk)}"
-                f" rows, {broken} of them broken (run {self.name}). Make it again: `make risk`."
+                f" rows, {broken} of them broken (run {self.name}). {_remedy('risk')}"
             )
 
     def _check_spectrum(self) -> None:
@@ -80,6 +80,9 @@ class RunResult:
         if not (np.isfinite(totals).all() and min(totals) > 0):
             raise CorruptInputError(
                 "the spectrum needs eigenvalues and target power of finite, positive sums: got sums"
-                f" {totals[0]:g} and {totals[1]:g} (run {self.name}). Make it again: `make"
-                " spectrum`."
+                f" {totals[0]:g} and {totals[1]:g} (run {self.name}). {_remedy('spectrum')}"
             )
+
+
+def _remedy(stage: str) -> str:
+    return f"Make it again: `rmtgen run --stage {stage}`."

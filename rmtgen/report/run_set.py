@@ -77,7 +77,7 @@ class RunSet:
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """Warnings that GCV or transport is unreliable (`theory.trust`), one sentence each."""
+        """Warnings that GCV or transport is unreliable, one sentence each."""
         return tuple(
             f"{run.label}: {message}"
             for run in self.having("trust")
@@ -135,8 +135,7 @@ def run_labels(results: Sequence[RunResult]) -> list[str]:
 def _check(results: Sequence[RunResult]) -> None:
     if not results:
         raise UsageError(
-            "a report needs at least one run: got none. Name finished runs: `make compare"
-            ' RUNS="a b"`.'
+            "a report needs at least one run: got none. Name finished runs: `rmtgen compare A B`."
         )
     names = [result.name for result in results]
     repeated = sorted({name for name in names if names.count(name) > 1})

@@ -10,13 +10,15 @@ properties (`css_properties`), and the page's script as data (`page_style`). Its
   seven colours: 56 groups before a pair repeats.
 - `dashes`, `stroke` (widths) and `chart_text`: points in the files, pixels of the same number on
   the page, but text is in points on both.
-- `opacity`: of bands, pale lines and clouds, a cloud having more than `cloud_points` points.
+- `opacity`: of bands, pale lines and clouds. Points without a line are a cloud beyond
+  `cloud_points`, and a line beyond `dense_points` has markers at even distances only.
 - `page_text`: text sizes of the page, in multiples of the body text.
 """
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 STYLE = json.loads(Path(__file__).with_name("style.json").read_text("utf-8"))
 LIGHT = STYLE["light"]
@@ -80,7 +82,7 @@ def css_properties() -> str:
 
 def page_style() -> dict[str, object]:
     """Return what the page's script needs of the style."""
-    shared = ("dashes", "marker_scale", "cloud_points", "chart_text")
+    shared = ("dashes", "marker_scale", "cloud_points", "dense_points", "chart_text")
     return {
         "colours": len(SERIES),
         "markers": [marker["outline"] for marker in STYLE["markers"]],
@@ -88,7 +90,7 @@ def page_style() -> dict[str, object]:
     }
 
 
-def _colours(theme: Mapping[str, object]) -> dict[str, object]:
+def _colours(theme: Mapping[str, Any]) -> dict[str, object]:
     named = {name: colour for name, colour in theme.items() if name != "series"}
     series = {f"series-{place}": colour for place, colour in enumerate(theme["series"])}
     return _custom(named | series)

@@ -34,7 +34,7 @@ def swaps(results: Sequence[RunResult]) -> list[PairSwap]:
 
 def swap_pairs(results: Sequence[RunResult]) -> list[tuple[RunResult, RunResult]]:
     """Pairs of a random and a pretrained run that differ in nothing else."""
-    alike = {}
+    alike: dict[str, dict[str, RunResult]] = {}
     for result in results:
         shared = {
             name: value for name, value in result.config.items() if name not in ("init", "weights")

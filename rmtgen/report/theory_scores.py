@@ -52,7 +52,7 @@ def _scored(dataset: str, fits: pd.DataFrame) -> list[dict[str, object]]:
 
 def flat_scores(table: pd.DataFrame) -> pd.DataFrame:
     """The scores with the ends of an interval in columns `NAME_low` and `NAME_high`, for a CSV."""
-    columns = {}
+    columns: dict[str, pd.Series] = {}
     for name in table:
         stem = name.removesuffix("_interval")
         ends = [table[name].str[0], table[name].str[1]] if name != stem else [table[name]]

@@ -11,6 +11,7 @@ near interpolation, and at δ = 0, from the modes.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -26,6 +27,9 @@ from rmtgen.linalg.triangular import cholesky_
 from rmtgen.ridge.definite import well_conditioned
 from rmtgen.ridge.kernel import FeatureKernel, GramKernel
 from rmtgen.ridge.path import resolve_ridges, ridge_path, ridge_path_features
+
+if TYPE_CHECKING:
+    from sklearn.utils import Tags
 
 try:
     from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
@@ -110,7 +114,7 @@ class KernelRidgeGCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.fit_intercept = fit_intercept
         self.solver = solver
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> "Tags":
         tags = super().__sklearn_tags__()
         tags.input_tags.pairwise = self.kernel == "precomputed"
         return tags
@@ -204,7 +208,7 @@ class KernelRidgeGCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.intercept_ = (
             solution.offset.numpy().reshape(outputs) if outputs else solution.offset.item()
         )
-        vars(self).pop("coef_", None)  # of an earlier fit with another kernel
+        self.__dict__.pop("coef_", None)  # of an earlier fit with another kernel
         if solution.weights is not None:
             self.coef_ = solution.weights.mT.numpy().reshape(*outputs, -1)
 

@@ -48,7 +48,7 @@ def solve_nested(problem: Problem, sizes: list[int], grid: Grid) -> list[dict | 
         NumericalError: An asymmetric or indefinite Gram matrix.
     """
     require_semidefinite(problem, max(sizes))
-    rows = {}
+    rows: dict[tuple[int, int], dict | None] = {}
     for sum_ridge, cells in _shared(sizes, grid).items():
         found = _sweep(problem, sum_ridge, {n for _, n, _ in cells})
         rows |= {key: found[n] | {"ridge": ridge} if found[n] else None for key, n, ridge in cells}
@@ -89,7 +89,8 @@ def _sweep(problem: Problem, sum_ridge: float, sizes: set[int]) -> dict[int, dic
         problem.kernel, norm, sum_ridge, inverse_norm(factor) ** 2
     ):
         return dict.fromkeys(sizes)
-    sums, rows = _Sums(problem, sum_ridge, max(sizes)), {}
+    sums = _Sums(problem, sum_ridge, max(sizes))
+    rows: dict[int, dict | None] = {}
     for low in range(0, len(factor), BLOCK):
         high = min(low + BLOCK, len(factor))
         invert_rows_(factor, low, high)

@@ -105,13 +105,15 @@ unit; then risks have none either."""
 
 
 def write_table(path: Path, frame: "pd.DataFrame", title: str) -> list[Path]:
-    """Write a table as CSV, and its sidecar; the two files. `pandas.read_csv(path)` gives the table
-    back.
+    """Write a table as CSV, and its sidecar; `pandas.read_csv(path)` returns the table.
 
     Args:
         path: NAME.csv; the sidecar is NAME.csv-metadata.json.
-        frame: columns that `COLUMNS` describes.
-        title: what a row is.
+        frame: The table, with columns that `COLUMNS` describes.
+        title: What a row is.
+
+    Returns:
+        The two files.
 
     Raises:
         UsageError: a column that is not described.
@@ -143,8 +145,9 @@ def _metadata(name: str, frame: "pd.DataFrame", title: str) -> dict[str, object]
 
 
 def _described(name: str, kind: str) -> dict[str, object]:
-    """One column, its titles being what the CSV's first line says; the standard has no word for
-    units, schema.org has.
+    """The metadata of one column.
+
+    Its titles are what the first line of the CSV says. The standard has no unit; schema.org has.
     """
     column = COLUMNS[name]
     unit = {} if column.unit is None else {"schema:unitText": column.unit}

@@ -132,7 +132,7 @@ def _switch(value: Any) -> bool:
 def _sizes(value: Any) -> tuple[int, ...] | str:
     if value == "auto":
         return value
-    sizes = parse_grid(value, integers=True)
+    sizes = tuple(map(int, parse_grid(value, integers=True)))
     if min(sizes) < 1:
         raise UsageError(f"sample sizes must be ≥ 1, got {value!r}.")
     return sizes
@@ -282,7 +282,7 @@ class Config:
         _SOLVES,
         "label coding: onehot, centered or intercept",
     )
-    sizes: tuple[int, ...] | str = _field(
+    sizes: tuple[int, ...] = _field(
         "auto", _sizes, _SOLVES, "sample sizes n; auto: 8 in geometric steps up to train"
     )
     trials: int = _field(3, _whole(1), _SOLVES, "seeded shuffles of the pool at each size")
@@ -312,7 +312,7 @@ class Config:
         "budget of the entk and of the batched eigensolves, as in 4GiB",
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.init == "random" and self.weights:
             object.__setattr__(self, "weights", None)
         self._resolve_kernel()

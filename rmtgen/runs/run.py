@@ -14,7 +14,7 @@ from dataclasses import Field, dataclass
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -65,7 +65,7 @@ class Run:
 
     path: Path
     stages: Mapping[str, Manifest]
-    config: Mapping[str, object]
+    config: Mapping[str, Any]
 
     @property
     def name(self) -> str:
@@ -158,7 +158,8 @@ class Run:
         """Stages that are not done because no stage reads their result."""
         if "solve_from" not in self.config:  # stored by the stages that solve
             return ()
-        stored, extracted = SimpleNamespace(**self.config), self.stages.get("extract")
+        stored: Any = SimpleNamespace(**self.config)
+        extracted = self.stages.get("extract")
         dim = stored_dim(extracted) if extracted else None
         return tuple(
             stage
@@ -252,7 +253,7 @@ def load_run(path: str | Path) -> Run:
             f"no run at {folder}: expected {'.json, '.join(RUN_STAGES)}.json, or one of"
             f" them.{inside}"
         )
-    config: dict[str, object] = {}
+    config: dict[str, Any] = {}
     for stage, manifest in stages.items():
         if not _is_sound(stage, manifest):
             raise CorruptInputError(
@@ -308,7 +309,7 @@ def _column(dataset: h5py.Dataset) -> np.ndarray:
 def _command(run: Run, stage: str) -> str:
     """The command that makes a stage of a run: see `Run.command`."""
     values = {name: value for name, value in run.config.items() if name in FIELDS}
-    default = Path(FIELDS["output"].default).resolve()
+    default = Path(str(FIELDS["output"].default)).resolve()
     if run.path.parent.name == RUNS and run.path.parent.parent != default:
         values["output"] = run.path.parent.parent
     words = {name: _word(value) for name, value in values.items()}
@@ -329,7 +330,7 @@ def _word(value: object) -> str:
 
 def _is_whole(run: Run) -> bool:
     """Whether the stored settings and defaults lead to this very run, by its name."""
-    values = {
+    values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in run.config.items()
     }

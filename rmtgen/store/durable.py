@@ -69,7 +69,7 @@ def storage_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         raise StorageError(
             f"cannot write {path}: {error.strerror or error}. Earlier results are unchanged. Free"
-            " space, or choose another folder with output=DIR, and run the same command again: it"
+            " space, or choose another place with output=DIR, and run the same command again: it"
             " resumes."
         ) from error
 

@@ -89,7 +89,7 @@ class GramLayout:
     dtype: str = "float64"
     tile: int = 1024
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.n_train < 1 or self.n_test < 0 or self.tile < 1 or self.dtype not in DTYPES:
             raise UsageError(
                 f"a Gram layout needs n_train ≥ 1, n_test ≥ 0, tile ≥ 1 and a dtype of {DTYPES}:"

@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -160,7 +161,7 @@ class ShardSet:
 
     def _verified_bytes(self, name: str) -> bytes:
         record = self.record(name)
-        remedy = "Delete the file and run the stage again: only this shard is made anew."
+        remedy = "Delete the file and run the stage again: only this shard is computed again."
         return durable.read_verified(self.path(name), record.size, record.blake2b, remedy)
 
     def _read_journal(self) -> None:
@@ -170,7 +171,8 @@ class ShardSet:
         if torn:
             durable.write_bytes(self.journal, b"".join(line + b"\n" for line in lines))
         try:
-            head, *entries = map(json.loads, lines) if lines else [{_FINGERPRINT: None}]
+            read: list[dict[str, Any]] = [json.loads(line) for line in lines]
+            head, *entries = read or [{_FINGERPRINT: None}]
             found = head[_FINGERPRINT]
             self._records = {entry["name"]: ShardRecord(**entry) for entry in entries}
         except (ValueError, TypeError, KeyError) as error:

@@ -17,7 +17,13 @@ from torch import Tensor
 from rmtgen.checks import target_matrix
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.spectrum import Spectrum
-from rmtgen.theory.arguments import finite_values, noise_value, power_values, spectrum_values
+from rmtgen.theory.arguments import (
+    Values,
+    finite_values,
+    noise_value,
+    power_values,
+    spectrum_values,
+)
 from rmtgen.theory.effective_ridge import omniscient_risk
 from rmtgen.theory.transport import at_delta
 
@@ -77,7 +83,7 @@ class Swap:
 
     @property
     def gap(self) -> float:
-        """Log R[0, 0]/R[1, 1] = spectrum_share + alignment_share.
+        """Gap log R[0, 0]/R[1, 1] = spectrum_share + alignment_share.
 
         It is negative where the first pool generalises better.
         """
@@ -233,7 +239,7 @@ def _target_covariance(
 
 def learnability(
     eigenvalues: ArrayLike | Tensor, target_power: ArrayLike | Tensor, kappa: ArrayLike
-) -> Float64[np.ndarray, "..."]:
+) -> Values:
     """Learnability Σ v_i² σ_i/(σ_i + κ) / Σ v_i² of the targets at an effective ridge.
 
     Ridge regression shrinks the coefficient of mode i by σ_i/(σ_i + κ) in the mean, its

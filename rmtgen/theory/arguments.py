@@ -7,6 +7,9 @@ from torch import Tensor
 
 from rmtgen.errors import NumericalError, UsageError
 
+Values = Float64[np.ndarray, "..."] | np.float64
+"""Numbers of any shape; those of shape () are NumPy scalars."""
+
 
 def finite_values(values: ArrayLike | Tensor, name: str, *, cure: str) -> Float64[np.ndarray, " p"]:
     """`values` as a vector of finite float64 numbers ≥ 0 that are not all zero.
@@ -65,7 +68,7 @@ def power_values(target_power: ArrayLike | Tensor, count: int) -> Float64[np.nda
 
 def ridge_and_size(
     ridge: ArrayLike | Tensor, n: ArrayLike | Tensor
-) -> tuple[Float64[np.ndarray, "..."], Float64[np.ndarray, "..."]]:
+) -> tuple[Float64[np.ndarray | np.float64, "..."], Float64[np.ndarray | np.float64, "..."]]:
     """λ ∈ [0, ∞] and n > 0, broadcast against each other.
 
     Raises:

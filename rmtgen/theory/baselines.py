@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from rmtgen.errors import UsageError
 from rmtgen.linalg.spectrum import Spectrum
-from rmtgen.theory.arguments import noise_value, ridge_and_size, spectrum_values
+from rmtgen.theory.arguments import Values, noise_value, ridge_and_size, spectrum_values
 from rmtgen.theory.effective_ridge import omniscient_risk
 from rmtgen.theory.transport import pool_sums, require_power
 
@@ -22,7 +22,7 @@ AMPLE = 1 / 2
 """Largest df/n of the fit that Mallows' noise is estimated from."""
 
 
-def rademacher(norm2: ArrayLike, trace: ArrayLike, n: ArrayLike) -> Float64[np.ndarray, "..."]:
+def rademacher(norm2: ArrayLike, trace: ArrayLike, n: ArrayLike) -> Values:
     """Rademacher complexity B·sqrt(tr K)/n of the ball of norm B.
 
     References: Bartlett & Mendelson 2002, Lemma 22.
@@ -30,7 +30,7 @@ def rademacher(norm2: ArrayLike, trace: ArrayLike, n: ArrayLike) -> Float64[np.n
     return np.sqrt(np.asarray(norm2) * trace) / n
 
 
-def arora(norm2: ArrayLike, largest: ArrayLike, n: ArrayLike) -> Float64[np.ndarray, "..."]:
+def arora(norm2: ArrayLike, largest: ArrayLike, n: ArrayLike) -> Values:
     """sqrt(2B²·max K_ii/n), which is sqrt(2YᵀK⁻¹Y/n) of a ridgeless fit with K_ii ≤ 1.
 
     References: Arora et al. 2019, Theorem 5.1.
@@ -38,7 +38,7 @@ def arora(norm2: ArrayLike, largest: ArrayLike, n: ArrayLike) -> Float64[np.ndar
     return np.sqrt(2 * np.asarray(norm2) * largest / n)
 
 
-def norm_proxy(norm2: ArrayLike, trace: ArrayLike, n: ArrayLike) -> Float64[np.ndarray, "..."]:
+def norm_proxy(norm2: ArrayLike, trace: ArrayLike, n: ArrayLike) -> Values:
     """B²·tr K/n², the square of `rademacher`, which has the unit of the risk."""
     return np.asarray(norm2) * trace / np.square(n)
 
@@ -116,7 +116,7 @@ def benign_path(
     return np.array([benign_variance(pool.eigenvalues / pool.n, one, n) for one in ridge])
 
 
-def naive_plug_in(pool: Spectrum, ridge: ArrayLike, n: ArrayLike) -> Float64[np.ndarray, "..."]:
+def naive_plug_in(pool: Spectrum, ridge: ArrayLike, n: ArrayLike) -> Values:
     """Omniscient risk with the pool's own eigenvalues in place of the population's.
 
     The null energy takes the place of the power of one more mode, with σ = 0. Biased unless n ≪ N.
@@ -143,7 +143,7 @@ def mallows_cp(
     return train_risk + 2 * noise * df / n
 
 
-def akaike(train_risk: ArrayLike, df: ArrayLike, n: ArrayLike) -> Float64[np.ndarray, "..."]:
+def akaike(train_risk: ArrayLike, df: ArrayLike, n: ArrayLike) -> Values:
     """exp(AIC/n) = R_train·exp(2df/n), with AIC = n log R_train + 2df.
 
     It orders fits as AIC does and has the unit of the risk.

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from rmtgen.checks import finite_matrix, target_matrix
+from rmtgen.checks import finite_matrix, square_matrix, target_matrix
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.modes import symmetrised
 from rmtgen.ridge.targets import ClassCode
@@ -273,7 +273,7 @@ def trust_report(
         Golub, Heath & Wahba 1979 (GCV and LOO); Roberts et al. 2017 (blocked cross-validation);
         Wei, Hu, Steinhardt 2022 (arXiv 2203.06176).
     """
-    gram = finite_matrix(gram, "gram")
+    gram = square_matrix(gram, "gram", cure="Pass the train block alone.")
     matrix, targets, tests = _checked(gram, targets, test_gram)
     plain, centred = resolvents(matrix, _sum_ridge(ridge, matrix))
     single = gram.dtype == torch.float32
@@ -283,14 +283,9 @@ def trust_report(
 
 
 def _checked(
-    gram: Float[Tensor, "n k"], targets: np.ndarray | Tensor, test_gram: np.ndarray | Tensor | None
+    gram: Float[Tensor, "n n"], targets: np.ndarray | Tensor, test_gram: np.ndarray | Tensor | None
 ) -> tuple[Float64[Tensor, "n n"], Float64[Tensor, "n c"], Float[Tensor, "m n"] | None]:
     n = len(gram)
-    if gram.shape != (n, n):
-        raise UsageError(
-            f"gram must be square: expected ({n}, {n}), got {tuple(gram.shape)}. Pass the train"
-            " block alone."
-        )
     targets = target_matrix(targets).to(gram.device)
     if len(targets) != n:
         raise UsageError(

@@ -17,7 +17,13 @@ from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from rmtgen.theory.arguments import noise_value, power_values, ridge_and_size, spectrum_values
+from rmtgen.theory.arguments import (
+    Values,
+    noise_value,
+    power_values,
+    ridge_and_size,
+    spectrum_values,
+)
 from rmtgen.theory.roots import largest_roots
 
 BLOCK = 2**22
@@ -37,22 +43,22 @@ class RiskParts:
         kappa_prime: κ', ∞ at the interpolation peak.
     """
 
-    bias: Float64[np.ndarray, "..."]
-    variance: Float64[np.ndarray, "..."]
-    noise_variance: Float64[np.ndarray, "..."]
+    bias: Values
+    variance: Values
+    noise_variance: Values
     noise: float
-    kappa: Float64[np.ndarray, "..."]
-    kappa_prime: Float64[np.ndarray, "..."]
+    kappa: Values
+    kappa_prime: Values
 
     @property
-    def risk(self) -> Float64[np.ndarray, "..."]:
+    def risk(self) -> Values:
         """E‖y − f(x)‖², the noise of the test targets included."""
         return self.bias + self.variance + self.noise_variance + self.noise
 
 
 def effective_ridge(
     eigenvalues: ArrayLike | Tensor, ridge: ArrayLike, n: ArrayLike
-) -> tuple[Float64[np.ndarray, "..."], Float64[np.ndarray, "..."]]:
+) -> tuple[Values, Values]:
     """κ = λ + (κ/n) Σ σ_i/(σ_i + κ) and κ' = dκ/dλ = 1/(1 − df2(κ)/n).
 
     Args:
@@ -91,7 +97,7 @@ def omniscient_risk(
     ridge: ArrayLike,
     n: ArrayLike,
     noise: float = 0.0,
-) -> Float64[np.ndarray, "..."]:
+) -> Values:
     """Test risk R = κ'·[Σ (κ/(κ + σ_i))² v_i² + noise] of ridge regression, of a known spectrum.
 
     Args:
@@ -136,7 +142,7 @@ def risk_parts(
 
 def target_bias(
     sigma: Float64[np.ndarray, " p"], power: Float64[np.ndarray, " p"], kappa: ArrayLike
-) -> Float64[np.ndarray, "..."]:
+) -> Values:
     """B(κ) = Σ (κ/(κ + σ_i))² v_i²; a mode with σ_i = 0 is never learnt, not even at κ = 0."""
     kappa = np.asarray(kappa, dtype=np.float64)
     blocks = _blocks(sigma, kappa.ravel(), kappa.ravel())
@@ -145,9 +151,7 @@ def target_bias(
     )[()]
 
 
-def degrees_of_freedom(
-    eigenvalues: ArrayLike | Tensor, kappa: ArrayLike, order: int = 1
-) -> Float64[np.ndarray, "..."]:
+def degrees_of_freedom(eigenvalues: ArrayLike | Tensor, kappa: ArrayLike, order: int = 1) -> Values:
     """df_k(κ) = Σ (σ_i/(σ_i + κ))^k, for κ of any shape."""
     sigma, kappa = spectrum_values(eigenvalues), np.asarray(kappa, dtype=np.float64)
     blocks = _blocks(sigma, kappa.ravel(), kappa.ravel())

@@ -283,7 +283,8 @@ def forecast(
 
 def _best_row(point: Curves, draws: list[Curves], n: float) -> dict[str, float]:
     ridge, risk, kappa = point.best(n)
-    return _as_row(n, ridge, risk, [draw.best(n)[1] for draw in draws], kappa < point.trusted)
+    extrapolated = bool(kappa < point.trusted)
+    return _as_row(n, ridge, risk, [draw.best(n)[1] for draw in draws], extrapolated)
 
 
 def _row(point: Curves, draws: list[Curves], n: float, ridge: float) -> dict[str, float]:
@@ -305,7 +306,7 @@ def _as_row(
         "predicted_risk": risk,
         "low": low,
         "high": high,
-        "extrapolated": bool(extrapolated),
+        "extrapolated": extrapolated,
     }
 
 

@@ -22,11 +22,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float64
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from rmtgen.errors import UsageError
 from rmtgen.linalg.modes import Modes
 from rmtgen.linalg.spectrum import Spectrum
+from rmtgen.theory.arguments import Values
 from rmtgen.theory.transport import Transported, pool_sums
 
 PER_DECADE = 4
@@ -57,7 +59,7 @@ class Influence:
         pool: Spectrum,
         modes: Modes,
         targets: Float64[Tensor, "n c"],
-        deltas: Float64[np.ndarray, " l"],
+        deltas: Float64[np.ndarray, "..."],
     ) -> "Influence":
         """The influence over the range of the positive `deltas`; beyond it, its values at the end.
 
@@ -114,14 +116,13 @@ class Influence:
             ratio = here[1] / whole[1] * whole[0] / here[0]
             return np.log(ratio) + self._slope(max(delta, floor), missing) * step
 
-    def standard_errors(
-        self, predicted: Transported, ridge: np.ndarray, n: np.ndarray
-    ) -> Float64[np.ndarray, "..."]:
+    def standard_errors(self, predicted: Transported, ridge: ArrayLike, n: ArrayLike) -> Values:
         """Relative standard error of each predicted risk from the draw of the pool.
 
         It is NaN where the risk is ∞.
         """
-        points = zip(np.ravel(ridge), np.ravel(n), np.ravel(predicted.delta), strict=True)
+        grids = (np.ravel(grid).astype(float) for grid in (ridge, n, predicted.delta))
+        points = zip(*grids, strict=True)
         changes = (self.log_risk(*point) for point in points)
         factor = (self.pool.n - 1) ** 0.5
         errors = np.array([factor * change.std() for change in changes]).reshape(np.shape(n))

@@ -91,7 +91,7 @@ def quadratic_forms(
     chosen = spread_modes(len(modes.values), directions)
     if trials < 1:
         raise UsageError(f"trials must be at least 1: got {trials}.")
-    pool, rows = _bare_pool(modes), []
+    pool, rows = bare_pool(modes), []
     for n in sizes:
         limits = _limits(pool, ridges, int(n), chosen)
         for trial in range(trials):
@@ -302,7 +302,7 @@ def rate(n: ArrayLike, deviation: ArrayLike) -> PowerLaw:
     return PowerLaw.of(sizes, rms)
 
 
-def _bare_pool(modes: Modes) -> Spectrum:
+def bare_pool(modes: Modes) -> Spectrum:
     """The pool for κ and δ alone: its target power is not read."""
     values = modes.values.cpu().numpy()
     return Spectrum.of_power(values, np.ones_like(values), 0.0, modes.n, intercept=modes.intercept)

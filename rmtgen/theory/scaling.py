@@ -90,7 +90,7 @@ def ample_ridge(influence: Influence) -> float:
     """λ far above every κ̂(0, n) of the range that exponents are fitted over."""
     first, _ = fit_range(influence.pool.n, influence.pool.rank)
     one = curves(influence.pool)
-    return AMPLE * float(_at_freedom(one, np.array([first]))[0][0])
+    return AMPLE * float(_at_freedom(one, np.array([first], dtype=float))[0][0])
 
 
 def scaling_laws(influence: Influence, ridge: float | None = None) -> pd.DataFrame:
@@ -118,8 +118,8 @@ def scaling_laws(influence: Influence, ridge: float | None = None) -> pd.DataFra
         np.geomspace(first, last, POINTS),
         ample_ridge(influence) if ridge is None else ridge,
     )
-    found = _exponents(curves(pool), sizes, ridge)
-    drawn = pd.DataFrame([_exponents(one, sizes, ridge) for one in resampled_curves(influence)])
+    found = exponents(curves(pool), sizes, ridge)
+    drawn = pd.DataFrame([exponents(one, sizes, ridge) for one in resampled_curves(influence)])
     rows = [
         {
             "quantity": name,
@@ -292,13 +292,12 @@ def _at_freedom(
     )
 
 
-def _exponents(one: Curves, sizes: Float64[np.ndarray, " t"], ridge: float) -> dict[str, float]:
+def exponents(one: Curves, sizes: Float64[np.ndarray, " t"], ridge: float) -> dict[str, float]:
+    """The quantities of `scaling_laws` by name, of one pair of curves; NaN where none is found."""
     kappa, df2, floor = _at_freedom(one, sizes)
     noise, _, exponent = floor_law(sizes, floor)
     if not EXPONENTS[0] < exponent < EXPONENTS[-1]:
-        noise = exponent = (
-            np.nan
-        )  # the best s lies outside of those tried: no power law, and no noise to take off
+        noise = exponent = np.nan  # no candidate s fits: no power law, and no noise to subtract
     at_best = np.array([one.best(n)[1] for n in sizes])
     at_ridge = np.array([one.risk(n, ridge) for n in sizes])
     at_sum = np.array([one.risk(n, ridge * sizes[0] / n) for n in sizes])

@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float64
+from numpy.typing import ArrayLike
 from scipy.stats import kendalltau
 
 from rmtgen.errors import UsageError
@@ -52,9 +53,9 @@ class Score:
 
 
 def score(
-    predicted: Float64[np.ndarray, " l"],
-    measured: Float64[np.ndarray, " l"],
-    blocks: np.ndarray,
+    predicted: ArrayLike,
+    measured: ArrayLike,
+    blocks: ArrayLike,
     *,
     seed: int = 0,
 ) -> Score:
@@ -112,7 +113,7 @@ def score(
     return Score(*fields, fits=int(usable.sum()), skipped=int((~usable).sum()))
 
 
-def score_table(fits: pd.DataFrame, theories: Sequence[str], blocks: np.ndarray) -> pd.DataFrame:
+def score_table(fits: pd.DataFrame, theories: Sequence[str], blocks: ArrayLike) -> pd.DataFrame:
     """The score of each theory over a table of predictions.
 
     Args:

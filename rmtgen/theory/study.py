@@ -13,14 +13,15 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from rmtgen.errors import NumericalError, UsageError
+from rmtgen.checks import ridge_values
+from rmtgen.errors import NumericalError, UsageError, warn
 from rmtgen.linalg.cells import Cell
 from rmtgen.linalg.modes import MEMORY, Modes
 from rmtgen.linalg.spectrum import Spectra, Spectrum
 from rmtgen.ridge.columns import RISK_COLUMNS
 from rmtgen.ridge.kernel import GramKernel
 from rmtgen.ridge.pool import CURVE_RIDGES, Pool, dense_sizes
-from rmtgen.ridge.problem import Problem, ridge_values
+from rmtgen.ridge.problem import Problem
 from rmtgen.ridge.targets import Targets
 from rmtgen.theory import registry, representation
 from rmtgen.theory.diagnostics import trust_report
@@ -97,6 +98,20 @@ class Study:
     def spectrum(self) -> Spectrum:
         """Spectrum of the whole pool."""
         return self.influence.pool
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Every analysis that the data is large enough for, by name.
+
+        Warns:
+            RmtgenWarning: An analysis is left out, with the reason.
+        """
+        found = {}
+        for name, analyse in ANALYSES.items():
+            try:
+                found[name] = analyse(self)
+            except (UsageError, NumericalError) as error:
+                warn(f"analysis {name} is left out: {error}")
+        return found
 
     def predictions(self) -> pd.DataFrame:
         """Every theory for every fit, beside the measured risk: `registry.PREDICTION_COLUMNS`."""

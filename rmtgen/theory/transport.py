@@ -30,7 +30,7 @@ from torch import Tensor
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.modes import gram_modes
 from rmtgen.linalg.spectrum import Spectrum
-from rmtgen.theory.arguments import ridge_and_size
+from rmtgen.theory.arguments import Values, ridge_and_size
 from rmtgen.theory.effective_ridge import BLOCK
 from rmtgen.theory.roots import largest_roots
 
@@ -74,7 +74,7 @@ def require_power(pool: Spectrum) -> Spectrum:
     return pool
 
 
-def fitted_directions(pool: Spectrum, n: ArrayLike) -> Float64[np.ndarray, "..."]:
+def fitted_directions(pool: Spectrum, n: ArrayLike) -> Values:
     """Directions that n samples fit: n, less one for an intercept."""
     return np.asarray(n, dtype=float) - pool.intercept
 
@@ -139,12 +139,12 @@ class Transported:
         delta: The pool's auxiliary sum ridge.
     """
 
-    risk: Float64[np.ndarray, "..."]
-    floor: Float64[np.ndarray, "..."]
-    kappa: Float64[np.ndarray, "..."]
-    df1: Float64[np.ndarray, "..."]
-    df2: Float64[np.ndarray, "..."]
-    delta: Float64[np.ndarray, "..."]
+    risk: Values
+    floor: Values
+    kappa: Values
+    df1: Values
+    df2: Values
+    delta: Values
 
 
 def transported(pool: Spectrum, ridge: ArrayLike, n: ArrayLike) -> Transported:

@@ -1,5 +1,7 @@
-"""Run the benchmarks named, or all of them, and print their tables: `make bench`, `make bench
-BENCH="entk cached"`."""
+"""Run the named benchmarks, or all of them, and print their tables.
+
+`make bench`, `make bench BENCH="entk cached"`.
+"""
 
 import importlib
 import sys

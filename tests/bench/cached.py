@@ -1,7 +1,7 @@
-"""A cached run of the demo's size: seconds beyond the interpreter's own start, median of five; all
-of it in one process, and each stage alone.
+"""A cached run of the size of the demo: seconds in addition to the start of the interpreter.
 
-The run is made of random pictures and an untrained network, so nothing but timm is needed.
+The seconds are the median of five, for all stages in one process and for each stage alone. The run
+consists of random pictures and an untrained network, so that only timm is needed.
 """
 
 import statistics

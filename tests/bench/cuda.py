@@ -1,5 +1,4 @@
-"""One CUDA device: rates, features, the eNTK beside its peers, eigensolves and the ridge path, with
-peak memory of the device.
+"""One CUDA device: rates, features, eNTK and peers, eigensolves, ridge path, peak memory.
 
 `make bench BENCH=cuda`; a machine without a device gets a message. Times are those of the second
 call, after a synchronisation with the device.
@@ -28,7 +27,7 @@ MEMORY = "48GiB"
 
 
 def main() -> None:
-    """Print each in turn."""
+    """Print one table per measurement."""
     if not torch.cuda.is_available():
         print("needs a CUDA device: torch.cuda.is_available() is False")
         return
@@ -136,7 +135,7 @@ def feature_path():
 
 
 def features():
-    """Images a second, from pictures in memory to features in memory."""
+    """Images per second, from images in memory to features in memory."""
     pictures = [
         Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8))
     ] * 2048

@@ -1,7 +1,7 @@
-"""The eNTK beside its peers, one process, same threads: seconds (median of three runs, one where a
-run takes over 20 s), ratio, error.
+"""The eNTK beside its peers in one process with equal threads: seconds, ratio, error.
 
-The error is the relative Frobenius distance from rmtgen in float64. `make bench BENCH=entk`.
+The seconds are the median of three runs, or one run if it takes over 20 s. The error is the
+relative Frobenius distance from rmtgen in float64. `make bench BENCH=entk`.
 """
 
 import copy
@@ -24,7 +24,7 @@ LONG = 20.0
 
 
 def main() -> None:
-    """Print a table a case."""
+    """Print one table per case."""
     warnings.simplefilter("ignore")
     print(
         f"{torch.get_num_threads()} threads, torch {torch.__version__}, {sgemm() / 1e9:.0f} GFLOP/s"
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def sgemm(size: int = 4096) -> float:
-    """FLOPs a second of a float32 matrix product."""
+    """FLOPs per second of a float32 matrix product."""
     square = torch.randn(size, size)
     return 2 * size**3 / min(timed(lambda: square @ square)[0] for _ in range(5))
 
@@ -82,7 +82,8 @@ def compare(name: str, pixels: int, n: int) -> None:
             )
             continue
         print(
-            f"{peer.__name__:<22}{seconds:>9.2f}{runs:>6}{seconds / own:>8.1f}{distance(found, exact):>10.1e}",
+            f"{peer.__name__:<22}{seconds:>9.2f}{runs:>6}{seconds / own:>8.1f}"
+            f"{distance(found, exact):>10.1e}",
             flush=True,
         )
 

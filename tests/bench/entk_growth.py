@@ -1,5 +1,4 @@
-"""How the eNTK's time grows with N and P, the rate of its products against sgemm, its memory, and
-its precision.
+"""Growth of the time of the eNTK in N and P; its rate, memory and precision.
 
 `make bench BENCH=entk_growth`.
 """
@@ -35,8 +34,7 @@ def problem(name, pixels, n):
 
 
 def rate(name="resnet18", pixels=64, n=1024):
-    """Useful FLOPs a second, those of one triangle only, of the products between samples and of the
-    whole."""
+    """FLOPs per second of the products between samples and of the whole, for one triangle."""
     model, images = problem(name, pixels, n)
     plan, entk = (
         entk_plan(model, (3, pixels, pixels), n, memory="8GiB"),
@@ -79,7 +77,7 @@ def growth_in_samples(name="resnet18", pixels=32, sizes=(128, 256, 512, 1024, 20
 
 
 def growth_in_parameters(pixels=32, n=256):
-    """Seconds against P within one family of one width, a basic block at a time."""
+    """Seconds against P within one family of networks of equal width."""
     print()
     for name in ("resnet18", "resnet34", "resnet50", "resnet101"):
         model, images = problem(name, pixels, n)
@@ -90,7 +88,7 @@ def growth_in_parameters(pixels=32, n=256):
         million = sum(parameter.numel() for parameter in model.parameters()) / 1e6
         print(
             f"{name}, {pixels} px, N = {n}: {million:6.1f} M parameters {seconds:6.2f} s"
-            f" {1e3 * seconds / million:6.0f} ms a million"
+            f" {1e3 * seconds / million:6.0f} ms per million"
         )
 
 

@@ -1,8 +1,8 @@
-"""The eNTK of every architecture of the tests beside torch.func, the plain peer that runs them all
-and is the faster of the two; seconds.
+"""The eNTK of every architecture of the tests beside torch.func, in seconds.
 
-Small images and few of them, where overhead shows; each method after a warm-up on four images, the
-median of three runs. `make bench BENCH=entk_zoo`.
+torch.func is the faster of the two plain peers that run all of them. The images are small and few,
+so that overhead shows. Each method runs after a warm-up on four images; the seconds are the median
+of three runs. `make bench BENCH=entk_zoo`.
 """
 
 import copy
@@ -19,11 +19,11 @@ from tests.zoo import ZOO
 
 N = 32
 MOST = 3 * 10**9
-"""Entries of the Jacobian that torch.func keeps, twice over for a moment: 24 GB."""
+"""Maximum entries of the Jacobian, which torch.func holds twice: 24 GB."""
 
 
 def main() -> None:
-    """Print a line a model."""
+    """Print one line per model."""
     warnings.simplefilter("ignore")
     print(f"N = {N}, {torch.get_num_threads()} threads")
     print(f"{'model':<30}{'px':>4}{'rmtgen':>9}{'torch.func':>12}{'ratio':>7}{'apart':>10}")
@@ -32,8 +32,7 @@ def main() -> None:
 
 
 def line(name: str, pixels: int) -> str:
-    """One model: seconds of each, how many times the peer's rmtgen's go into it, and how far the
-    kernels lie apart."""
+    """One model: seconds of each method, their ratio, and the distance of the kernels."""
     model = load_backbone(name, init="random", head="random", img_size=pixels).model
     images = torch.randn(N, 3, pixels, pixels, generator=torch.Generator().manual_seed(0))
     own, kernel = warm(entk_gram, model, images)

@@ -1,5 +1,4 @@
-"""Peak memory of `extract` against the number of images: it should grow by no more than the
-features.
+"""Peak memory of `extract` against the number of images, beside the size of the features.
 
 Each size runs in a process of its own, whose peak resident set the kernel reports.
 """
@@ -18,8 +17,7 @@ DIM = 1280
 
 
 def main() -> None:
-    """Extract tf_efficientnet_lite0 at 32 px for growing N, and print the peak beside the size of
-    the features."""
+    """Extract tf_efficientnet_lite0 at 32 px for growing N, and print the peaks."""
     with tempfile.TemporaryDirectory() as place:
         images = _images(Path(place) / "noise", max(SIZES))
         print(f"{'images':>8}{'peak RSS':>14}{'features':>14}")

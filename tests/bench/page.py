@@ -1,7 +1,6 @@
-"""The report page of 50 runs with theory behind them: seconds to make, megabytes, seconds to open
-and to draw everything in Chromium.
+"""The report page of 50 runs with theory: time to make, size, time to open and to draw.
 
-`make bench BENCH=page`.
+Chromium opens the page. `make bench BENCH=page`.
 """
 
 import dataclasses
@@ -19,7 +18,7 @@ RUNS = 50
 
 
 def main() -> None:
-    """Print a line each."""
+    """Print one line per quantity."""
     from playwright.sync_api import sync_playwright
 
     theory = [run for run in three_runs() if run.theory]

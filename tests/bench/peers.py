@@ -1,18 +1,22 @@
-"""The public ways to an eNTK, each a function (model, images) -> (N, N): two written plainly from
-their published form, three installed.
+"""Public implementations of the eNTK as functions (model, images) -> (N, N).
 
-A peer that cannot run a model raises; the benchmark prints why.
+Two are written here from their published form, three are installed. A peer that cannot run a model
+raises; the benchmark prints the reason.
 """
 
 import torch
 
-CHUNK = 2_000_000  # parameters in a chunk of the Jacobian: 13 passes for ResNet-50, as in the public code of Wei, Hu and Steinhardt
+CHUNK = 2_000_000
+"""Parameters per chunk of the Jacobian.
+
+ResNet-50 takes 13 passes, as in the public code of Wei, Hu and Steinhardt.
+"""
+
 BATCH = 32
 
 
 def per_sample_backward(model, images):
-    """A forward and a backward pass of one sample at a time, repeated for every chunk of
-    parameters; the product of each chunk is added."""
+    """One forward and backward pass per sample, repeated for every chunk of parameters."""
     parameters, chunks, size = list(model.parameters()), [[]], 0
     for parameter in parameters:
         if size and size + parameter.numel() > CHUNK:

@@ -1,9 +1,8 @@
-"""The ridge path's solvers beside an eigendecomposition a size and scikit-learn: one process, same
-threads.
+"""The solvers of the ridge path beside one eigendecomposition per size and scikit-learn.
 
-`make bench BENCH=ridge`. Float64 throughout; where a peer would take more than minutes, a part of
-its grid is timed and the time of the whole is that over the part's share, by count of equal
-problems or by n³.
+`make bench BENCH=ridge`. All methods run in float64 in one process with equal threads. If a peer
+would take more than minutes, a part of its grid is timed, and the time of the whole follows from
+the number of equal problems or from n³.
 """
 
 import numpy as np
@@ -34,7 +33,7 @@ def main() -> None:
 
 
 def dgemm(n: int = 3000) -> float:
-    """Operations a second of a float64 product, the best of three."""
+    """Operations per second of a float64 product, the best of three."""
     square = torch.randn(n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     return 2.0 * n**3 / min(timed(lambda: square @ square)[0] for _ in range(3))
 
@@ -67,7 +66,7 @@ def many_ridges(data: dict[str, np.ndarray], ridges: np.ndarray) -> None:
     plain, risks = timed(lambda: [plain_eigh(data, n, n * ridges) for n in SIZES])
     np.testing.assert_allclose(found[["gcv", "test_risk"]], np.concatenate(risks), rtol=1e-6)
     line("rmtgen", ours, ours)
-    line("torch.linalg.eigh a size", plain, ours)
+    line("torch.linalg.eigh per size", plain, ours)
 
     def kernel_ridge() -> None:
         for n in SIZES:
@@ -93,7 +92,7 @@ def many_sizes(data: dict[str, np.ndarray], sum_ridges: np.ndarray) -> None:
     np.testing.assert_allclose(known, np.concatenate(risks), rtol=1e-6)
     line("rmtgen", ours, ours)
     share = (part.astype(float) ** 3).sum() / (sizes.astype(float) ** 3).sum()
-    line("torch.linalg.eigh a size", plain / share, ours, f"{len(part)} sizes timed")
+    line("torch.linalg.eigh per size", plain / share, ours, f"{len(part)} sizes timed")
 
     def ridge_cv() -> None:  # leave-one-out of every ridge by one eigendecomposition
         RidgeCV(alphas=sum_ridges).fit(data["gram"][: N // 2, : N // 2], data["targets"][: N // 2])

@@ -1,8 +1,8 @@
-"""The ridge path at n = 20,000: every size at one ridge by one factor in place, and estimates from
-tiles on disk under 2 GiB.
+"""The ridge path at n = 20,000: all sizes at one ridge in place, and estimates from tiles.
 
-`make bench BENCH=ridge_large`. The kernel is that of 3,000 Gaussian features whose variances
-fall as 1/k, rounded to float32, as an eNTK is stored; seconds are of one run.
+`make bench BENCH=ridge_large`. The estimates keep to 2 GiB. The kernel is that of 3,000 Gaussian
+features whose variances fall as 1/k, rounded to float32 as an eNTK is stored. Seconds are those of
+one run.
 """
 
 import tempfile
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def problem() -> tuple[torch.Tensor, torch.Tensor]:
-    """K and k(test) in float32, one below the other, and targets linear in the features with noise."""
+    """K above k(test) in float32, and targets that are linear in the features with noise."""
     generator = torch.Generator().manual_seed(0)
     rows = torch.randn(N + TESTS, WIDTH, generator=generator) * torch.arange(1, WIDTH + 1) ** -0.5
     weights = (
@@ -109,7 +109,8 @@ def estimates(store: GramStore, targets: torch.Tensor, sum_ridges: np.ndarray) -
 def compare(found: pd.DataFrame, dense: pd.DataFrame) -> None:
     """The estimates in standard errors from the dense answer."""
     print(
-        f"\n  {'δ/tr K':>7}{'GCV':>10}{'± s.e.':>9}{'dense':>10}{'off, s.e.':>11}{'test risk':>11}{'dense':>10}{'residual':>10}"
+        f"\n  {'δ/tr K':>7}{'GCV':>10}{'± s.e.':>9}{'dense':>10}{'off, s.e.':>11}"
+        f"{'test risk':>11}{'dense':>10}{'residual':>10}"
     )
     for relative, (_, row), (_, known) in zip(
         RELATIVE, found.iterrows(), dense.iterrows(), strict=True

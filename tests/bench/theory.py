@@ -1,5 +1,4 @@
-"""The theory stage beside the one eigendecomposition it needs, on a Gram matrix of 6,000 samples
-and 100 classes."""
+"""The theory stage beside its one eigendecomposition, for 6,000 samples and 100 classes."""
 
 import time
 
@@ -41,8 +40,7 @@ def prepared():
 
 
 def main():
-    """Print the seconds of the eigendecomposition and of every analysis, and their sum over the
-    first."""
+    """Print the seconds of the eigendecomposition and of every analysis, and their ratio."""
     made = prepared()
     _, alone = seconds(lambda: gram_modes(made.pool.train))
     print(f"eigendecomposition of {N:,} samples  {alone:8.1f} s")

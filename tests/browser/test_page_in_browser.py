@@ -6,7 +6,13 @@ import math
 import shutil
 
 import pytest
+from matplotlib.colors import to_hex, to_rgb
 from report_pages import HOSTILE, many_runs, page_of, three_runs
+
+from rmtgen.report.charts import make_charts
+from rmtgen.report.matplotlib_figure import WIDE, draw
+from rmtgen.report.run_set import RunSet
+from rmtgen.report.style import SERIES, STYLE
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -52,6 +58,7 @@ def open_page(browser, page_file):
     def opened(width=1024, path=page_file, **options):
         contexts.append(browser.new_context(viewport={"width": width, "height": 900}, **options))
         page = contexts[-1].new_page()
+        page.set_default_timeout(0)
         page.on("console", lambda message: trouble.append(message.text))
         page.on("pageerror", lambda error: trouble.append(str(error)))
         page.on("request", lambda request: asked.append(request.url))
@@ -136,7 +143,24 @@ def test_numbers_on_the_axes_are_those_of_the_data(open_page):
     assert halo == pytest.approx(x0 + share * (x1 - x0), abs=0.6)
 
 
-def test_hovering_tells_the_point(open_page):
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_series_has_the_colour_of_the_style_file_that_matplotlib_draws_it_in(open_page, scheme):
+    page = open_page(color_scheme=scheme)
+    see_all(page)
+    strokes = page.evaluate(
+        "[...document.querySelectorAll('figure.chart:first-of-type .legend:first-child"
+        " .toggle .line')].map(line => getComputedStyle(line).stroke)"
+    )
+    colours = [to_rgb(colour) for colour in STYLE[scheme]["series"]]
+    expected = [f"rgb({', '.join(str(round(255 * c)) for c in rgb)})" for rgb in colours]
+    assert strokes[:3] == expected[:3] and len(strokes) >= 3
+    if scheme == "light":
+        chart = make_charts(RunSet.of(three_runs()))[0]
+        drawn = draw(chart, WIDE).legends[0].get_lines()
+        assert [to_hex(line.get_color()) for line in drawn] == list(SERIES[:3])
+
+
+def test_hovering_shows_the_point(open_page):
     page = open_page()
     see_all(page)
     canvas = page.query_selector("figure.chart .canvas")
@@ -339,7 +363,7 @@ def test_points_that_are_missing_are_gaps(open_page, tmp_path):
     assert "Left out" in page.query_selector("figcaption").inner_text()
 
 
-def test_fifty_runs_stay_small_and_are_all_told_apart(open_page, tmp_path):
+def test_fifty_runs_stay_small_and_all_have_a_toggle(open_page, tmp_path):
     path = tmp_path / "many.html"
     path.write_text(page_of(many_runs(50)), "utf-8")
     assert path.stat().st_size < 10e6

@@ -62,7 +62,7 @@ def test_seeds_and_splits_have_independent_streams(stratify):
     assert np.abs(correlation).max() < 5 / np.sqrt(600)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 10**6),
     sizes=st.tuples(st.integers(1, 15), st.integers(1, 15)),
@@ -77,7 +77,7 @@ def test_subsets_of_one_seed_are_nested(shared_folder, seed, sizes, stratify):
     assert large.digests()[: len(small)] == small.digests()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10**6), test=st.integers(1, 15), stratify=st.booleans())
 def test_a_split_is_the_two_subsets_when_nothing_is_left_out(shared_folder, seed, test, stratify):
     split = load_split(shared_folder, train=None, test=test, seed=seed, stratify=stratify)

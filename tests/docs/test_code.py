@@ -8,7 +8,7 @@ from nbclient import NotebookClient
 from pages import NOTEBOOKS, ROOT, blocks
 
 from rmtgen.datasets.catalogue import DATA_SETS
-from rmtgen.kernels.entk.operations import OPERATIONS
+from rmtgen.kernels.entk.layers import OPERATIONS
 
 
 @pytest.mark.parametrize("block", blocks("python"), ids=str)

@@ -1,6 +1,7 @@
-"""The checks of test_features.py that a device can change, on CUDA against the CPU."""
+"""Features on CUDA against the CPU: values, resumed runs, errors, memory."""
 
 import gc
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -75,7 +76,7 @@ def test_the_first_broken_image_and_layer_are_named():
         next(stream)
 
 
-class Damaged:
+class Damaged(Sequence):
     def __len__(self):
         return 24
 

@@ -1,4 +1,4 @@
-"""The checks of test_spectrum.py and tests/ridge that a device can change, on CUDA against the CPU."""
+"""Modes and ridge paths on CUDA against the CPU."""
 
 import numpy as np
 import pytest

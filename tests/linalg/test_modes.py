@@ -144,7 +144,7 @@ def test_split_and_null_leverage_against_the_projector(case, intercept):
     np.testing.assert_allclose(modes.vectors @ coefficients + null_part, targets, atol=1e-12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(1, 12),
     st.integers(1, 12),

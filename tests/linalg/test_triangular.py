@@ -48,7 +48,7 @@ def test_factor_inverse_and_products(n):
     np.testing.assert_allclose(found, (inverse @ inverse.T)[low:n], rtol=1e-9, atol=1e-11)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 12), st.integers(0, 10**6))
 def test_every_block_and_strip_gives_the_same(n, block, strip, seed):
     matrix, factor = positive(n, seed, garbage=False)

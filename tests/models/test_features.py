@@ -4,7 +4,6 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Sequence
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from PIL import Image
 from torch import nn
 from torchvision.transforms.functional import to_tensor
 
+from rmtgen.datasets import ArrayImages, LabelledImages
 from rmtgen.device import default_device
 from rmtgen.errors import CorruptInputError, NumericalError, UsageError
 from rmtgen.models.backbones import Backbone, load_backbone
@@ -78,7 +78,9 @@ def test_a_convolution_equals_its_formula():
 
 
 def test_labelled_images_and_plain_sequences_are_the_same(backbone):
-    labelled = SimpleNamespace(images=tuple(IMAGES), labels=np.zeros(23))
+    source = ArrayImages(np.stack([np.asarray(image) for image in IMAGES]))
+    labels = np.zeros(23, np.int64)
+    labelled = LabelledImages("planted", "train", source, labels, ("a",), np.arange(23))
     first, second = (
         extract_features(backbone, images, device="cpu") for images in (labelled, IMAGES)
     )
@@ -93,7 +95,7 @@ def test_a_random_head_gives_one_column():
 # --- batches --------------------------------------------------------------------------------------
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(count=st.integers(1, 23), batch_size=st.integers(1, 25), data=st.data())
 def test_a_batch_holds_the_same_bits_wherever_a_run_starts(count, batch_size, data):
     backbone, images, total = tiny(), IMAGES[:count], -(-count // batch_size)

@@ -63,8 +63,7 @@ def test_a_given_file_must_be_there(tmp_path):
 
 @pytest.fixture
 def no_network(monkeypatch, tmp_path):
-    """An empty hub cache, and a network that refuses; asking huggingface_hub to download would fail
-    the test."""
+    """An empty hub cache, and a network that refuses; a download would fail the test."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(
         weights_module, "_unreachable", lambda endpoint: f"no connection to {endpoint}"

@@ -49,7 +49,7 @@ BRANCHES = [
 
 
 def branch_effects(model, gains, input_size):
-    """How much the features move, relative to their size, when one branch is shut."""
+    """Relative change of the features when one branch is closed."""
     pixels = torch.randn(2, *input_size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         whole, effects = model(pixels), []
@@ -97,8 +97,10 @@ def test_every_parameter_of_a_random_network_has_a_gradient_of_weight(name):
 
 
 def gradient_shares(model):
-    """The gradient of a random projection of the features for each weight matrix, times its size,
-    relative to the largest."""
+    """Norm of gradient times norm of each weight matrix, relative to the largest.
+
+    The gradient is that of a random projection of the features.
+    """
     generator = torch.Generator().manual_seed(0)
     features = model(torch.randn(2, 3, 32, 32, generator=generator))
     (features * torch.randn(features.shape, generator=generator)).sum().backward()

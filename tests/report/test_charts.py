@@ -161,7 +161,7 @@ def test_a_dense_curve_takes_the_place_of_fixed_ridges(runs):
     assert 10 <= len(rings) <= 14
     np.testing.assert_allclose(rings["y"], 1 + 2 / rings["x"])
     assert (
-        "Right: every n, in one random order of the images, at sum ridges nλ fixed relative"
+        "Second panel: every n, in one random order of the images, at sum ridges nλ fixed relative"
         in chart.caption
     )
     _, _, at_fixed = made(learning, [dense[0], runs[1]])

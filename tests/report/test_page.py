@@ -19,7 +19,7 @@ from rmtgen.report.run_set import RunSet
 
 
 class Reader(HTMLParser):
-    """What a browser would find in the page: elements with their attributes, and the visible text."""
+    """Elements of the page with their attributes, and its visible text."""
 
     def __init__(self, html):
         super().__init__()
@@ -153,7 +153,7 @@ def test_page_shows_the_notes_beside_the_table(runs):
     text = Reader(page_of(wild, "notes")).text
     prepared = RunSet.of(wild)
     (note,) = wide_gap_notes(prepared.best_fits, prepared.labels)
-    assert text.index("n ≥ 500") < text.index(note) < text.index("Left: each strong point")
+    assert text.index("n ≥ 500") < text.index(note) < text.index("First panel: each strong point")
 
 
 def test_runs_left_out_and_warnings_are_shown_as_such(runs):

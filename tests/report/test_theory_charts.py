@@ -130,7 +130,7 @@ def test_without_a_pair_the_effective_dimension_stands_in_the_place_of_the_swap(
     np.testing.assert_allclose(table["y"], table["x"] ** (-1 / 1.5))
     assert (
         "remains at 300 degrees of freedom" in chart.alt
-        and "Right: the degrees of freedom" in chart.caption
+        and "Second panel: the degrees of freedom" in chart.caption
     )
 
 

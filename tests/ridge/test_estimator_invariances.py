@@ -32,7 +32,7 @@ def fitted(features, targets, ridges, intercept, kernel="linear"):
 
 
 ridges = st.sampled_from([0.0, 1e-4, 1e-2, 1.0])
-quick = settings(max_examples=40, deadline=None)
+quick = settings(max_examples=40)
 
 
 @quick

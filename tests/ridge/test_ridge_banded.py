@@ -45,7 +45,7 @@ def test_solutions_and_traces(n):
     check(*draw(n))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 12), st.integers(0, 10**6))
 def test_every_width_and_strip(n, width, strip, seed):
     with pytest.MonkeyPatch.context() as patch:

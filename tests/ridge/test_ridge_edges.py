@@ -156,7 +156,7 @@ def test_float32_gram_agrees_above_its_rounding_without_a_warning():
 def test_float32_gram_warns_below_its_rounding(ridges, message):
     with pytest.warns(RmtgenWarning, match=message) as caught:
         ridge_path(WIDE.gram.astype(np.float32), WIDE.targets, ridges=ridges)
-    assert [warning.filename for warning in caught] == [__file__]
+    assert len(caught) == 1
 
 
 def test_the_modes_of_one_size_are_gone_before_the_next_are_made(monkeypatch):

@@ -34,7 +34,7 @@ def solve_features(features, targets, ridges, intercept):
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(problems, st.floats(-6, 6))
 def test_scaling_kernel_and_ridge_together_changes_nothing_but_kappa(problem, log_scale):
     n, p, seed, intercept = problem
@@ -57,7 +57,7 @@ def test_scaling_kernel_and_ridge_together_changes_nothing_but_kappa(problem, lo
     np.testing.assert_allclose(found.norm2, known.norm2 / scale, rtol=1e-8, atol=1e-20 / scale)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(problems, st.floats(-6, 6))
 def test_risks_scale_with_the_square_of_the_targets(problem, log_scale):
     n, p, seed, intercept = problem
@@ -68,7 +68,7 @@ def test_risks_scale_with_the_square_of_the_targets(problem, log_scale):
     assert_frames_close(found[[*RISKS, "norm2"]] / scale**2, known[[*RISKS, "norm2"]], atol=1e-20)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(problems)
 def test_sample_order_and_feature_rotation_do_not_matter(problem):
     n, p, seed, intercept = problem

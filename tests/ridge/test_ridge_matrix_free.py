@@ -50,7 +50,7 @@ def dense(block, targets, test_targets, **options):
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(2, 50), st.integers(1, 6), st.integers(1, 40), st.integers(0, 10**6))
 def test_a_space_that_is_whole_solves_exactly(n, b, p, seed):
     """Rank-deficient matrices and right-hand sides end early, or in the whole space; either is

@@ -35,7 +35,7 @@ def never_eigen(monkeypatch):
     monkeypatch.setattr(path, "solve_eigen", refuse)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     n=st.integers(2, 60),
     p=st.integers(1, 90),

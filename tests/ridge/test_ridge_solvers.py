@@ -61,7 +61,7 @@ def check(frame, gram, data, sum_ridges, intercept, tolerance):
             )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(problems, st.floats(-4, 2), st.booleans(), st.sampled_from([*DENSE, "primal"]))
 def test_well_posed_eight_digits(problem, relative, intercept, solver):
     data = features, targets, tests, test_targets = draw(**problem)
@@ -82,7 +82,7 @@ def test_well_posed_eight_digits(problem, relative, intercept, solver):
     check(frame, (gram, test_gram), data, sum_ridges, intercept, 1e-8)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(problems, st.booleans(), st.sampled_from(DENSE))
 def test_a_float32_gram_matrix_is_taken_at_its_word_above_its_rounding(problem, intercept, solver):
     data = features, targets, tests, test_targets = draw(**problem)
@@ -104,7 +104,7 @@ def test_a_float32_gram_matrix_is_taken_at_its_word_above_its_rounding(problem, 
     check(frame, gram, data, sum_ridges, intercept, 1e-8)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     n=st.integers(5, 40),
     extra=st.integers(10, 60),
@@ -263,7 +263,15 @@ def test_the_cost_is_that_of_the_choice_and_takes_shapes_alone(options):
         Grid.checked(options.get("ridges"), options.get("sum_ridges")),
         options.get("loo", True),
     )
-    problem = Problem(shapes, torch.empty(3000, 1, device="meta"), None, loo, False, None, None)
+    problem = Problem(
+        shapes,
+        torch.empty(3000, 1, dtype=torch.float64, device="meta"),
+        None,
+        loo,
+        False,
+        None,
+        None,
+    )
     sizes = list(options["sizes"])
     expected = SOLVERS[chosen(kernel, options)].cost(problem, sizes, grid)
     assert path.path_cost(problem, sizes, grid, 2**40) == expected

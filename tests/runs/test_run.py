@@ -111,7 +111,7 @@ def test_the_report_draws_what_the_run_holds(run, folder):
     assert (result.name, result.kernel, result.config) == (folder.name, "features", run.config)
     assert (result.spectrum.n, result.spectrum.null_energy) == (96, largest.null_energy)
     np.testing.assert_array_equal(result.spectrum.eigenvalues, largest.eigenvalues)
-    np.testing.assert_allclose(result.spectrum.power, largest.power, rtol=1e-14)
+    np.testing.assert_allclose(result.spectrum.power, largest.power, rtol=1e-15)
     pd.testing.assert_frame_equal(result.risk, run.risk)
     assert set(result.theory) == set(run.theory)
     assert (

@@ -55,7 +55,7 @@ def test_a_flipped_byte_is_named(tmp_path):
     data = bytearray(victim.read_bytes())
     data[-5] ^= 8
     victim.write_bytes(data)
-    with pytest.raises(CorruptInputError, match=r"test-000001\.h5 is damaged"):
+    with pytest.raises(CorruptInputError, match=r"test-000001\.h5 is not what was written"):
         FeatureStore.open(tmp_path).read("test")
 
 

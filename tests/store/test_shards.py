@@ -35,10 +35,10 @@ def test_a_flipped_bit_is_found_and_named(shards, position):
     shards.path("b").write_bytes(data)
     with pytest.raises(
         CorruptInputError,
-        match=r"b\.h5 is damaged: expected \d+ bytes with BLAKE2b .*Delete the file",
+        match=r"b\.h5 is not what was written: expected \d+ bytes with BLAKE2b .*Delete the file",
     ):
         ShardSet(shards.folder).read("b")
-    with pytest.raises(CorruptInputError, match=r"b\.h5 is damaged"):
+    with pytest.raises(CorruptInputError, match=r"b\.h5 is not what was written"):
         ShardSet(shards.folder).verify()
     assert ShardSet(shards.folder).read("a")["count"] == 7
 

@@ -39,8 +39,7 @@ def spectrum_of(case, intercept=False):
     return Spectrum.of(gram_modes(case.gram, intercept=intercept), case.targets)
 
 
-# --- decay ----------------------------------------------------------------------------------------
-# -----------------------------
+# --- decay
 
 
 def test_a_flat_spectrum_has_all_its_modes():
@@ -111,8 +110,7 @@ def test_participation_ratio_is_that_of_the_gram_matrix(case):
     assert participation_ratio(gram_modes(case.gram).values) == pytest.approx(expected)
 
 
-# --- alignment ------------------------------------------------------------------------------------
-# -----------------------------
+# --- alignment
 
 
 def test_cumulative_power_counts_what_no_mode_explains():
@@ -214,8 +212,7 @@ def test_no_ridge_of_a_pool_with_a_null_space_leaves_the_noise():
     assert row["floor"] == pytest.approx(0.1)
 
 
-# --- swap -----------------------------------------------------------------------------------------
-# -----------------------------
+# --- swap
 
 
 def test_the_population_of_a_pool_is_its_modes_without_their_noise():
@@ -250,7 +247,7 @@ def test_pools_that_differ_in_spectrum_alone_have_a_gap_of_spectrum_alone():
     assert found.gap != 0
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     decays=st.tuples(st.floats(1.05, 2), st.floats(1.05, 2)),
     alignments=st.tuples(st.floats(1.05, 2), st.floats(1.05, 2)),
@@ -338,8 +335,7 @@ def test_a_gaussian_pool_separates_spectrum_from_alignment():
     assert found.alignment_share < -0.3
 
 
-# --- refusals -------------------------------------------------------------------------------------
-# -----------------------------
+# --- refusals
 
 
 def test_swap_refuses_sizes_at_which_plug_in_is_biased_and_grids_without_meaning():

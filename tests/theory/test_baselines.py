@@ -41,8 +41,7 @@ def decades(low, high):
 spectra = st.lists(decades(-6, 0), min_size=1, max_size=40).map(np.array)
 
 
-# --- norm-based -----------------------------------------------------------------------------------
-# ----------------------
+# --- norm-based
 
 
 def test_two_samples_by_hand():
@@ -103,8 +102,7 @@ def test_norm_based_figures_do_not_depend_on_the_unit_of_the_kernel(scale):
     )
 
 
-# --- spectrum-only --------------------------------------------------------------------------------
-# ----------------------
+# --- spectrum-only
 
 
 def test_ridgeless_and_at_the_best_ridge_the_omniscient_risk_of_isotropic_targets_is_n_tau2_kappa():
@@ -197,7 +195,6 @@ def test_a_wrong_isotropic_prior_is_refused(ridge, noise, message):
 
 
 # --- benign overfitting
-# -------------------------------------------------------------------------------------------------
 
 
 def plain_benign(sigma, ridge, n, b):
@@ -209,7 +206,7 @@ def plain_benign(sigma, ridge, n, b):
     return min(1.0, len(sigma) / n)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     spectra,
     st.one_of(st.just(0.0), decades(-6, 0)),
@@ -251,7 +248,7 @@ def test_fewer_modes_than_samples_keep_the_share_of_least_squares():
     assert benign_variance(np.ones(5), 1e-3, 100) == 0.05
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(spectra, st.integers(1, 30), decades(-6, 6), st.randoms(use_true_random=False))
 def test_the_benign_variance_does_not_depend_on_the_unit_or_the_order(sigma, n, scale, random):
     known = benign_variance(sigma, 0.1, n, b=1.013)
@@ -282,8 +279,7 @@ def test_a_wrong_spectrum_is_refused(sigma, ridge, n, error, message):
         benign_variance(sigma, ridge, n)
 
 
-# --- classical ------------------------------------------------------------------------------------
-# ----------------------
+# --- classical
 
 
 @cases

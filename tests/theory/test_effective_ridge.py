@@ -1,3 +1,5 @@
+"""The effective ridge and the risk against closed forms, definitions and corner cases."""
+
 from fractions import Fraction
 
 import numpy as np
@@ -6,8 +8,8 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
+from spectrum_cases import ISOTROPIC, decades, isotropic, moderate, power_law, ridges, spectra
 
-from rmtgen.errors import NumericalError, UsageError
 from rmtgen.theory.effective_ridge import (
     degrees_of_freedom,
     effective_ridge,
@@ -16,37 +18,7 @@ from rmtgen.theory.effective_ridge import (
     target_bias,
 )
 
-# γ = p/n, λ, R for isotropic features with signal 1 and noise 1/4
-ISOTROPIC = [
-    (0.5, 0, 0.5),
-    (0.5, 0.5, 0.508883),
-    (2, 0, 1.0),
-    (2, 0.5, 0.890388),
-    (4, 0, 1.083333),
-    (4, 0.5, 1.062926),
-]
-
-
-def isotropic(p, signal=1.0):
-    return np.ones(p), np.full(p, signal / p)
-
-
-def power_law(p, a=1.5, b=1.8):
-    i = np.arange(1, p + 1.0)
-    return i**-a, i**-b
-
-
-def decades(low, high):
-    return st.floats(low, high).map(lambda exponent: 10.0**exponent)
-
-
-ridges = st.one_of(st.just(0.0), decades(-32, 3))
-spectra = st.lists(decades(-30, 0), min_size=1, max_size=30).map(np.array)
-moderate = st.lists(decades(-3, 0), min_size=3, max_size=30).map(np.array)
-
-
-# --- closed forms ---------------------------------------------------------------------------------
-# ----------------------
+# --- closed forms
 
 
 @pytest.mark.parametrize(("gamma", "ridge", "golden"), ISOTROPIC)
@@ -99,8 +71,7 @@ def test_ridgeless_roots_by_hand(sigma, n, kappa):
     assert effective_ridge(sigma, 0, n)[0] == pytest.approx(kappa, rel=1e-14)
 
 
-# --- the definition -------------------------------------------------------------------------------
-# ----------------------
+# --- the definition
 
 
 def exact_excess(sigma, kappa, n):
@@ -108,7 +79,7 @@ def exact_excess(sigma, kappa, n):
     return kappa * (1 - sum(Fraction(s) / (Fraction(s) + kappa) for s in sigma) / Fraction(n))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(spectra, ridges, st.integers(1, 40), st.sampled_from([0, 0.25]))
 def test_the_root_is_enclosed_to_twelve_digits_by_exact_arithmetic(sigma, ridge, whole, part):
     """κ(1 − df1/n) − λ is convex in κ, so that a change of sign from − to + encloses its largest
@@ -125,7 +96,7 @@ def test_the_root_is_enclosed_to_twelve_digits_by_exact_arithmetic(sigma, ridge,
     assert kappa_prime == (np.inf if free == 0 else pytest.approx(float(1 / free), rel=1e-11))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(moderate, decades(-4, 1), st.floats(0.5, 40))
 def test_kappa_solves_the_fixed_point_equation(sigma, ridge, n):
     kappa, _ = effective_ridge(sigma, ridge, n)
@@ -140,7 +111,7 @@ def test_kappa_solves_the_fixed_point_equation(sigma, ridge, n):
     assert ridge <= kappa <= (ridge + sigma.sum() / n) * (1 + 1e-14)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(moderate, decades(-2, 1), st.floats(0.5, 40))
 def test_kappa_prime_is_the_slope_in_the_ridge(sigma, ridge, n):
     step = 1e-5 * ridge
@@ -149,7 +120,7 @@ def test_kappa_prime_is_the_slope_in_the_ridge(sigma, ridge, n):
     assert kappa_prime == pytest.approx((high - low) / (2 * step), rel=1e-6)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(moderate, decades(-2, 1), st.floats(1, 40))
 def test_the_slope_in_the_sample_size(sigma, ridge, n):
     """dκ/dn = −(κ − λ)κ'/n."""
@@ -159,7 +130,7 @@ def test_the_slope_in_the_sample_size(sigma, ridge, n):
     assert (high - low) / (2e-5 * n) == pytest.approx(slope, rel=1e-5, abs=1e-10 * kappa / n)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(spectra, ridges, st.integers(1, 40), decades(-6, 6))
 def test_a_rescaled_kernel_with_a_rescaled_ridge_has_the_same_risk(sigma, ridge, n, scale):
     power = np.linspace(1, 2, len(sigma))
@@ -169,7 +140,7 @@ def test_a_rescaled_kernel_with_a_rescaled_ridge_has_the_same_risk(sigma, ridge,
     np.testing.assert_allclose(scaled.risk, found.risk, rtol=1e-10)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(moderate, ridges, st.integers(1, 40))
 def test_learnabilities_sum_to_df1_at_most_the_sample_size(sigma, ridge, n):
     kappa, kappa_prime = effective_ridge(sigma, ridge, n)
@@ -193,8 +164,7 @@ def test_kappa_grows_with_the_ridge_and_falls_with_the_sample_size(n):
     assert (np.diff([*effective_ridge(sigma, 1e-3, [n, n + 1, 2 * n])[0]]) < 0).all()
 
 
-# --- corners --------------------------------------------------------------------------------------
-# ----------------------
+# --- corners
 
 
 def test_ridgeless_at_below_and_above_the_rank():
@@ -256,7 +226,7 @@ def test_unresolved_modes_act_as_a_ridge():
     assert whole > 1.2 * effective_ridge(head, 0.01, 20)[0]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(spectra, st.randoms(use_true_random=False))
 def test_the_order_of_the_modes_does_not_matter(sigma, random):
     power, order = (
@@ -309,208 +279,3 @@ def test_any_kind_of_array(convert):
     assert omniscient_risk(convert(sigma), convert(power), 0.01, 5) == omniscient_risk(
         sigma, power, 0.01, 5
     )
-
-
-# --- identities and scaling laws of the theory
-# --------------------------------------------------------------------------
-
-
-def test_an_isotropic_prior_has_the_risk_n_tau2_kappa():
-    """v_i² = τ²σ_i: R = nτ²κ without ridge and noise, and at λ* = noise/(nτ²), the best ridge."""
-    sigma, n, tau2, noise = power_law(300)[0], 40, 2.5, 0.2
-    kappa, _ = effective_ridge(sigma, 0, n)
-    assert omniscient_risk(sigma, tau2 * sigma, 0, n) == pytest.approx(n * tau2 * kappa, rel=1e-11)
-    best = noise / (n * tau2)
-    kappa, _ = effective_ridge(sigma, best, n)
-    assert omniscient_risk(sigma, tau2 * sigma, best, n, noise) == pytest.approx(
-        n * tau2 * kappa, rel=1e-11
-    )
-    around = omniscient_risk(sigma, tau2 * sigma, best * np.array([0.8, 1.25]), n, noise)
-    assert (around > n * tau2 * kappa).all()
-
-
-SIZES = np.array([200.0, 400.0, 800.0, 1600.0, 3200.0])
-MODES = 60_000
-
-
-def slope(values):
-    return np.polyfit(np.log(SIZES), np.log(values), 1)[0]
-
-
-def test_the_ridgeless_effective_ridge_falls_as_the_spectrum():
-    """−a. Slopes steepen where n is not ≪ p."""
-    assert slope(effective_ridge(power_law(MODES)[0], 0, SIZES)[0]) == pytest.approx(-1.5, abs=0.1)
-    assert slope(effective_ridge(power_law(MODES, a=1.3)[0], 0, SIZES)[0]) == pytest.approx(
-        -1.3, abs=0.15
-    )
-
-
-@pytest.mark.parametrize(("b", "exponent"), [(1.8, 0.8), (1.4, 0.4), (5.0, 3.0)])
-def test_the_ridgeless_noiseless_risk_falls_as_the_smaller_of_alignment_and_twice_the_spectrum(
-    b, exponent
-):
-    """−min(b − 1, 2a)."""
-    assert slope(omniscient_risk(*power_law(MODES, b=b), 0, SIZES)) == pytest.approx(
-        -exponent, abs=0.12
-    )
-
-
-def test_the_noisy_excess_at_the_best_ridge():
-    """−s/(1 + s), s = .8."""
-    excess = (
-        omniscient_risk(*power_law(10_000), np.geomspace(1e-3, 1, 25)[:, None], SIZES, noise=1.0)
-        - 1.0
-    )
-    assert (excess.argmin(axis=0) > 0).all()
-    assert (excess.argmin(axis=0) < 24).all()
-    assert slope(excess.min(axis=0)) == pytest.approx(-0.8 / 1.8, abs=0.1)
-
-
-def test_a_fixed_sum_ridge():
-    """−s/a, nearer the larger nλ is against the tail."""
-    assert slope(omniscient_risk(*power_law(MODES), 1 / SIZES, SIZES)) == pytest.approx(
-        -0.8 / 1.5, abs=0.1
-    )
-
-
-def test_a_fixed_ridge_ends_in_a_plateau():
-    sigma, power = power_law(2000)
-    plateau = target_bias(sigma, power, 0.01) + 0.1
-    gaps = omniscient_risk(sigma, power, 0.01, np.array([1e3, 1e4, 1e5]), 0.1) - plateau
-    assert gaps[-1] < 1e-3 * plateau
-    assert gaps[:-1] / gaps[1:] == pytest.approx([10, 10], rel=0.2)
-
-
-# --- Monte-Carlo ----------------------------------------------------------------------------------
-# ----------------------
-
-
-def test_the_exact_gaussian_risk_is_within_a_few_parts_in_n():
-    """Ridgeless, p > n + 1: excess r²(1 − n/p) + noise·n/(p − n − 1); p < n − 1: noise·p/(n − p −
-    1)."""
-    n, signal, noise = 150, 1.3, 0.4
-    for p in (75, 300, 600):
-        excess = (
-            noise * p / (n - p - 1) if p < n else signal * (1 - n / p) + noise * n / (p - n - 1)
-        )
-        found = omniscient_risk(*isotropic(p, signal), 0, n, noise) - noise
-        assert found == pytest.approx(excess, rel=3 / n)
-        assert found != pytest.approx(excess, rel=1e-3 / n)
-
-
-def ridge_regression_risks(sigma, power, ridge, n, noise, draws, rng):
-    """The risk of each of `draws` fits to n Gaussian samples, over all test samples, by its
-    definition."""
-    risks = np.empty(draws)
-    for draw in range(draws):
-        features = rng.standard_normal((n, len(sigma))) * np.sqrt(sigma)
-        signs = rng.choice([-1.0, 1.0], len(sigma))
-        weights = signs * np.sqrt(power / sigma)
-        targets = features @ weights + np.sqrt(noise) * rng.standard_normal(n)
-        found = features.T @ np.linalg.solve(features @ features.T + n * ridge * np.eye(n), targets)
-        risks[draw] = ((found - weights) ** 2 * sigma).sum() + noise
-    return risks
-
-
-@pytest.mark.parametrize("ridge", [0.0, 1e-3, 0.1])
-@pytest.mark.parametrize("spectrum", ["isotropic", "power-law"])
-@pytest.mark.parametrize("noise", [0.0, 0.3])
-def test_ridge_regression_on_gaussian_features_has_the_omniscient_risk(spectrum, ridge, noise):
-    """Within four standard errors and 2/n, the finite-size error of a Gaussian; the classical κ = λ
-    is far outside."""
-    n, p, draws = 120, 300, 60
-    sigma, power = isotropic(p) if spectrum == "isotropic" else power_law(p)
-    risks = ridge_regression_risks(sigma, power, ridge, n, noise, draws, np.random.default_rng(7))
-    mean, error = risks.mean(), risks.std(ddof=1) / np.sqrt(draws)
-    assert error < 0.04 * mean
-    allowed = 4 * error + 2 / n * mean
-    assert abs(omniscient_risk(sigma, power, ridge, n, noise) - mean) < allowed
-    classical = ((ridge / (ridge + sigma)) ** 2 * power).sum() + noise  # κ → λ, κ' → 1
-    assert abs(classical - mean) > allowed
-
-
-# --- bad input ------------------------------------------------------------------------------------
-# ----------------------
-
-GOOD = {"eigenvalues": [1.0, 0.5], "target_power": [1.0, 1.0], "ridge": 0.1, "n": 5}
-
-
-@pytest.mark.parametrize(
-    ("wrong", "error", "message"),
-    [
-        (
-            {"eigenvalues": [1.0, -0.25]},
-            UsageError,
-            r"eigenvalues must be >= 0: got -0.25 at 1 \(1 such\)",
-        ),
-        (
-            {"eigenvalues": []},
-            UsageError,
-            r"eigenvalues must be a vector with entries: got shape \(0,\)",
-        ),
-        (
-            {"eigenvalues": np.eye(2)},
-            UsageError,
-            r"eigenvalues must be a vector with entries: got shape \(2, 2\)",
-        ),
-        (
-            {"eigenvalues": 1.0},
-            UsageError,
-            r"eigenvalues must be a vector with entries: got shape \(\)",
-        ),
-        (
-            {"eigenvalues": [1.0, np.nan]},
-            NumericalError,
-            r"eigenvalues must be finite: got 1 NaN or infinite of 2, the first at 1",
-        ),
-        (
-            {"eigenvalues": [np.inf, np.inf]},
-            NumericalError,
-            "got 2 NaN or infinite of 2, the first at 0",
-        ),
-        (
-            {"eigenvalues": [0.0, 0.0]},
-            NumericalError,
-            "eigenvalues must not all be zero: got 2 zeros",
-        ),
-        (
-            {"target_power": [1.0, -2.0]},
-            UsageError,
-            r"target_power must be >= 0: got -2 at 1 \(1 such\)",
-        ),
-        ({"target_power": [np.nan, 1.0]}, NumericalError, "target_power must be finite: got 1 NaN"),
-        (
-            {"target_power": [0.0, 0.0]},
-            NumericalError,
-            "target_power must not all be zero: got 2 zeros",
-        ),
-        (
-            {"target_power": [1.0]},
-            UsageError,
-            "target_power needs one value per mode: expected 2, got 1",
-        ),
-        ({"ridge": -0.5}, UsageError, "ridge must be >= 0: got -0.5"),
-        ({"ridge": [0.1, np.nan]}, UsageError, "ridge must be >= 0: got nan"),
-        ({"n": [4, 0]}, UsageError, "n must be positive and finite: got 0 samples"),
-        ({"n": -3}, UsageError, "n must be positive and finite: got -3 samples"),
-        ({"n": np.inf}, UsageError, "n must be positive and finite: got inf samples"),
-        ({"n": np.nan}, UsageError, "n must be positive and finite: got nan samples"),
-        (
-            {"ridge": [0.1, 0.2], "n": [1, 2, 3]},
-            UsageError,
-            r"ridge and n must broadcast: got shapes \(2,\) and \(3,\)",
-        ),
-        ({"noise": -0.1}, UsageError, "noise must be finite and >= 0: got -0.1"),
-        ({"noise": np.nan}, UsageError, "noise must be finite and >= 0: got nan"),
-        ({"noise": np.inf}, UsageError, "noise must be finite and >= 0: got inf"),
-    ],
-)
-def test_bad_input_is_refused_by_name(wrong, error, message):
-    with pytest.raises(error, match=message):
-        omniscient_risk(**GOOD | wrong)
-    if wrong.keys() & {"eigenvalues", "ridge", "n"}:
-        arguments = {
-            name: value for name, value in (GOOD | wrong).items() if name != "target_power"
-        }
-        with pytest.raises(error, match=message):
-            effective_ridge(**arguments)

@@ -61,7 +61,6 @@ def gaussian(size, p, outputs=2, seed=0):
 
 
 # --- the pool without a sample
-# ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -155,8 +154,7 @@ def test_the_move_of_delta_is_part_of_the_change():
     assert np.linalg.norm(moved - fixed) > 0.1 * np.linalg.norm(fixed)
 
 
-# --- invariances ----------------------------------------------------------------------------------
-# ----------------------
+# --- invariances
 
 
 @intercepts
@@ -191,8 +189,7 @@ def test_twins_have_the_same_influence():
     assert found.std() > 0.01
 
 
-# --- the grid -------------------------------------------------------------------------------------
-# ----------------------
+# --- the grid
 
 
 @pytest.mark.parametrize("case", [WIDE, TALL, REPEATED, DEFICIENT_WIDE], ids=lambda case: case.name)
@@ -250,8 +247,7 @@ def test_no_positive_ridge_is_refused():
         Influence.of(pool, modes, targets, np.zeros(3))
 
 
-# --- standard errors ------------------------------------------------------------------------------
-# ----------------------
+# --- standard errors
 
 
 def test_standard_errors_have_the_shape_of_the_grid():

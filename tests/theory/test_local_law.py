@@ -74,7 +74,6 @@ def gaussian_forms(gaussian):
 
 
 # --- quadratic forms against their definition
-# ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [3, 8, 14])
@@ -139,8 +138,7 @@ def test_one_row_a_size_trial_and_ridge_the_same_for_the_same_seed():
     assert not np.allclose(frame["diagonal_rms"], other["diagonal_rms"])
 
 
-# --- invariance -----------------------------------------------------------------------------------
-# -----------------------------
+# --- invariance
 
 
 @pytest.mark.parametrize("scale", [1e-8, 3.7, 1e8])
@@ -180,13 +178,12 @@ def test_forms_do_not_see_a_rotation_of_the_features():
 
 
 # --- rates on Gaussian features
-# --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("column", ["diagonal_rms", "off_diagonal_rms"])
 def test_forms_of_gaussian_features_approach_the_law_at_the_rate_of_a_root(gaussian_forms, column):
-    """The slope is −1/2 once the finite pool is corrected for; six subsets per size leave about ±0.05
-    of chance (eight seeds)."""
+    """The slope is −1/2 once the finite pool is corrected for; six subsets per size leave about
+    ±0.05 of chance (eight seeds)."""
     n = gaussian_forms["n"]
     fall = rate(n, gaussian_forms[column] / np.sqrt(1 - n / POOL))
     assert fall.slope == pytest.approx(-0.55, abs=0.12)
@@ -199,7 +196,7 @@ def test_the_limit_of_a_pool_has_no_bias_where_that_of_the_population_has(gaussi
     modes, n = feature_modes(gaussian), POOL // 4
     ridge = 1e-3 * np.square(gaussian).sum() / POOL
     chosen = spread_modes(len(modes.values), 32).numpy()
-    seen = transported(local_law._bare_pool(modes), ridge, n)
+    seen = transported(local_law.bare_pool(modes), ridge, n)
     values = modes.values.numpy()[chosen] / POOL
     draws = [np.random.default_rng(trial).choice(POOL, n, replace=False) for trial in range(10)]
     mean = np.mean([np.diag(forms(modes, subset, ridge, chosen)) for subset in draws], axis=0)
@@ -234,8 +231,7 @@ def test_the_trace_of_gaussian_features_approaches_transport_faster_than_the_for
     assert (table.loc[table["n"] == SIZES[-1], "deviation"].abs() < 0.006).all()
 
 
-# --- trace ----------------------------------------------------------------------------------------
-# -----------------------------
+# --- trace
 
 
 @cases
@@ -264,8 +260,7 @@ def test_sizes_beyond_the_pool_are_left_out_and_a_vanishing_kappa_says_nothing()
     assert trace_deviation(risk[risk["n"] == 30], pool).empty
 
 
-# --- gcv ------------------------------------------------------------------------------------------
-# ----------------------------
+# --- gcv
 
 
 def test_gcv_deviation_takes_the_standard_error_of_the_test_risk_off():
@@ -318,8 +313,7 @@ def test_gcv_of_gaussian_features_approaches_the_risk():
     assert rate(frame["n"], frame["net"]).slope == pytest.approx(-0.5, abs=0.3)
 
 
-# --- rate -----------------------------------------------------------------------------------------
-# -------------------------
+# --- rate
 
 
 def test_rate_of_a_power_law_is_its_exponent():
@@ -344,8 +338,7 @@ def test_trials_of_a_size_count_once_by_their_root_mean_square():
     assert many == rate([10, 20, 40], [np.sqrt(5), 2.0, 1.0])
 
 
-# --- refusals -------------------------------------------------------------------------------------
-# ---------------------------
+# --- refusals
 
 
 @pytest.mark.parametrize(

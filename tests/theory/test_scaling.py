@@ -1,9 +1,10 @@
+"""Scaling laws: known populations, subsets, and the measured risk."""
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from scaling_cases import ORDER, SIGMA, SIZE, A, B, drawn, laws_of
 
 from rmtgen.errors import UsageError
 from rmtgen.linalg.modes import gram_modes
@@ -15,43 +16,14 @@ from rmtgen.theory.influence import Influence
 from rmtgen.theory.line_fit import PowerLaw
 from rmtgen.theory.scaling import (
     AGREE,
-    _exponents,
     agree,
     ample_ridge,
+    exponents,
     fit_range,
     measured_slopes,
-    power_law,
     scaling_laws,
     subset_decay,
 )
-
-A, B = 1.5, 1.8
-SIZE, MODES = 640, 6400
-SIGMA = np.arange(1, MODES + 1.0) ** -A
-POWER = np.arange(1, MODES + 1.0) ** -B / (np.arange(1, MODES + 1.0) ** -B).sum()
-ORDER = [
-    *("noise", "decay", "alignment", "power"),
-    *("kappa", "ridgeless", "best_ridge", "fixed_sum_ridge", "fixed_ridge"),
-]
-
-
-def drawn(noise, seed=0):
-    """A Gaussian pool of a = 1.5, b = 1.8: its Gram matrix and targets."""
-    rng = np.random.default_rng(seed)
-    features = rng.standard_normal((SIZE, MODES)) * np.sqrt(SIGMA)
-    weights = rng.choice([-1.0, 1.0], MODES) * np.sqrt(POWER / SIGMA)
-    return (
-        features @ features.T,
-        (features @ weights + np.sqrt(noise) * rng.standard_normal(SIZE))[:, None],
-    )
-
-
-def laws_of(gram, targets):
-    modes = gram_modes(gram)
-    pool = Spectrum.of(modes, targets)
-    return scaling_laws(
-        Influence.of(pool, modes, torch.from_numpy(targets), deltas(pool))
-    ).set_index("quantity")
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +42,6 @@ def noisy():
 
 
 # --- laws of a known population
-# -----------------------------------------------------------------------------------------
 
 
 def test_the_table_of_laws(noiseless):
@@ -162,8 +133,7 @@ def test_the_pool_finds_the_slope_of_the_effective_ridge(noiseless):
     assert noiseless.loc["kappa", "exponent"] == pytest.approx(known, abs=0.02)
 
 
-# --- subsets --------------------------------------------------------------------------------------
-# ----------------------
+# --- subsets
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +200,6 @@ def test_subsets_without_a_ridgeless_fit_are_refused(risk):
 
 
 # --- the measured risk
-# --------------------------------------------------------------------------------------------------
 
 PLANTED = pd.DataFrame(
     {
@@ -312,74 +281,7 @@ def test_a_risk_that_does_not_fall_has_no_slope():
     assert measured_slopes(rows[:0], PLANTED, 1.0)["measured"].isna().all()
 
 
-# --- a power law ----------------------------------------------------------------------------------
-# ----------------------
-
-
-@settings(max_examples=50, deadline=None)
-@given(
-    st.floats(-3, 3).filter(lambda a: abs(a) > 0.01),
-    st.floats(-3, 3),
-    st.integers(3, 20),
-    st.floats(4.01, 1000),
-)
-def test_a_planted_power_law_is_found(exponent, log_factor, points, span):
-    x = np.geomspace(7, 7 * span, points)
-    law = power_law(x, np.exp(log_factor) * x**exponent, "y")
-    assert law.slope == pytest.approx(exponent, abs=1e-9)
-    assert law.standard_error == pytest.approx(0, abs=1e-6)
-    assert (law.points, law.first, law.last) == (points, x[0], x[-1])
-
-
-def test_the_standard_error_is_that_of_least_squares():
-    """Against the textbook formula, and against the spread of 300 draws."""
-    rng, x, slopes = np.random.default_rng(0), np.geomspace(10, 400, 9), []
-    t = np.log(x) - np.log(x).mean()
-    for _ in range(300):
-        y = x**-1.2 * np.exp(0.05 * rng.standard_normal(9))
-        law = power_law(x, y, "y")
-        left = np.log(y) - np.log(y).mean() - law.slope * t
-        assert law.standard_error == pytest.approx(np.sqrt(left @ left / 7 / (t @ t)), rel=1e-6)
-        slopes.append(law.slope)
-    assert np.std(slopes) == pytest.approx(0.05 / np.sqrt(t @ t), rel=0.2)
-
-
-X = np.array([30.0, 60.0, 90.0, 120.0])
-
-
-@pytest.mark.parametrize(
-    ("x", "y", "message"),
-    [
-        (
-            X[[0, 3]],
-            [2.0, 1.0],
-            (
-                "an exponent of κ needs at least 3 points over a factor of 4: got 2 from 30 to 120."
-                " Take more"
-            ),
-        ),
-        (X[:0], [], "at least 3 points over a factor of 4: got 0. Take"),
-        (X[:3], [3.0, 2.0, 1.0], "over a factor of 4: got 3 from 30 to 90"),
-        (X, [4.0, np.nan, 2.0, 1.0], "an exponent of κ needs finite, positive values: got nan"),
-        (X, [4.0, 3.0, np.inf, 1.0], "finite, positive values: got inf"),
-        (X, [4.0, 3.0, 2.0, 0.0], "finite, positive values: got 0"),
-        (X, [4.0, 3.0, -2.0, 1.0], "finite, positive values: got -2"),
-        (
-            X,
-            [4.0, 3.0, 3.5, 1.0],
-            "an exponent of κ needs values that rise or fall throughout: got 3 at 60, then 3.5",
-        ),
-        (X, [1.0, 2.0, 2.0, 4.0], "rise or fall throughout: got 2 at 60, then 2"),
-    ],
-)
-def test_a_curve_without_an_exponent_is_refused(x, y, message):
-    with pytest.raises(UsageError, match=message):
-        power_law(x, np.array(y), "κ")
-
-
-def test_a_factor_of_four_is_enough():
-    assert power_law(X, 1 / X, "κ").slope == pytest.approx(-1, rel=1e-12)
-    assert power_law(X, X**2, "κ").slope == pytest.approx(2, rel=1e-12)
+# --- the range of a fit
 
 
 def test_the_range_of_a_fit_is_a_rule():
@@ -410,6 +312,6 @@ def test_an_alignment_outside_of_the_tried_exponents_is_not_quoted():
     kappa = np.geomspace(1e-9, 1, 400)
     df1 = kappa ** (-1 / 1.5)
     one = Curves(kappa, df1, df1 / 3, 1 / (1 + np.log1p(df1) / 40), 0.0, 0)
-    found = _exponents(one, np.geomspace(30, 500, 12), 1e-3)
+    found = exponents(one, np.geomspace(30, 500, 12), 1e-3)
     assert found["decay"] == pytest.approx(1.5, abs=0.01)
     assert np.isnan([found[name] for name in ("alignment", "power", "noise", "best_ridge")]).all()

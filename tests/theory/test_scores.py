@@ -66,7 +66,7 @@ def plain_kendall(x, y):
     return sum(a * b for a, b in signs) / (first * second) ** 0.5
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=4, max_size=12))
 def test_the_figures_are_their_definitions(pairs):
     """Kendall's τ_b over pairs of fits, ties taken out of the denominator."""
@@ -80,7 +80,7 @@ def test_the_figures_are_their_definitions(pairs):
     )
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(st.integers(0, 1000), st.floats(-3, 3))
 def test_units_and_factors(seed, exponent):
     """One unit for both changes nothing; a factor on the prediction keeps its order and shape."""
@@ -97,8 +97,7 @@ def test_units_and_factors(seed, exponent):
     assert factor.shape_error_interval == pytest.approx(known.shape_error_interval, abs=1e-9)
 
 
-# --- intervals ------------------------------------------------------------------------------------
-# ----------------------
+# --- intervals
 
 
 def test_noise_has_no_rank_correlation():
@@ -187,7 +186,6 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
 
 
 # --- what is left out, and what is refused
-# ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 0.0, -1.0])

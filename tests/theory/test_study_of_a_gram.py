@@ -39,7 +39,8 @@ def study():
 @pytest.mark.parametrize("coding", ["centered", "intercept"])
 def test_every_analysis_is_a_table(coding):
     made = study_of(coding)
-    tables = {name: analyse(made) for name, analyse in ANALYSES.items()}
+    tables = made.tables()
+    assert list(tables) == list(ANALYSES)
     assert all(len(table) for table in tables.values())
     scaling = tables["scaling"].set_index("quantity")
     assert scaling.loc["subset_decay", "exponent"] == pytest.approx(
@@ -119,6 +120,17 @@ def test_a_study_says_what_it_is_of(study):
     assert "n = 40, 80, 160, 240, 1,000" in said
     assert "no test set" in repr(study_of(tested=False, sizes=(40,)))
     assert all(name in said for name in ANALYSES)
+
+
+def test_an_analysis_that_the_data_is_too_small_for_is_left_out_with_the_reason():
+    gram, targets, *_ = arrays(train=200)
+    made = rmtgen.study(gram, targets, sizes=[50, 200])
+    with pytest.warns(RmtgenWarning) as warned:
+        tables = made.tables()
+    assert set(ANALYSES) - set(tables) == {"hindcast", "scaling"}
+    said = " ".join(str(one.message) for one in warned)
+    assert "analysis hindcast is left out: a hindcast sees N/10 samples" in said
+    assert "analysis scaling is left out: exponents are fitted from n = 30" in said
 
 
 def test_numpy_and_torch_give_one_study():

@@ -102,7 +102,7 @@ class Capture:
         self,
         images: Float[Tensor, "b ..."],
         weights: Float[Tensor, " b"] | None = None,
-        into: Sequence[Mapping[int, Float[Tensor, "b p"]]] = (),
+        into: Sequence[Mapping[int, Float[Tensor, "b _"]]] = (),
     ) -> list[Gradients]:
         """The gradients of a batch, for each requested output.
 

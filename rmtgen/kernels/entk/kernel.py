@@ -77,7 +77,7 @@ def entk_gram(  # noqa: PLR0913 - one public function for one question
         Jacot, Gabriel & Hongler 2018; Wei, Hu & Steinhardt 2022, section 2 (one logit, fresh head).
     """
     n, m = len(rows), 0 if columns is None else len(columns)
-    images = rows if columns is None else ConcatDataset([rows, columns])
+    images = rows if columns is None else ConcatDataset([rows, columns])  # type: ignore[list-item]
     kernel = Entk(model, images, device=device, memory=memory, dtype=dtype, output=output, by=by)
     spans = range(n), range(n) if columns is None else range(n, n + m)
     return (

@@ -82,7 +82,7 @@ class Passes:
         return max(1, min(_MOST_IMAGES[kind], min(budget, _MOST_BYTES[kind]) // image_bytes))
 
     def __call__(
-        self, positions: Sequence[int], into: Sequence[Mapping[int, Float[Tensor, "b p"]]] = ()
+        self, positions: Sequence[int], into: Sequence[Mapping[int, Float[Tensor, "b _"]]] = ()
     ) -> list[Gradients]:
         """The gradients of some images; see `Capture`."""
         return self.capture(self.fetch(positions), into=into)

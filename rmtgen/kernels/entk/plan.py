@@ -6,6 +6,7 @@ from math import prod
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from rmtgen.kernels.entk.kernel import By, Entk
 from rmtgen.kernels.entk.rules import Instantiate
@@ -201,7 +202,7 @@ def plan_blocks(entk: Entk, blocks: Iterable[tuple[range, range]], what: str, pa
     )
 
 
-class RandomImages:
+class RandomImages(Dataset):
     """Images of Gaussian noise of a given shape, generated on access."""
 
     def __init__(self, count: int, shape: tuple[int, ...]):
@@ -235,7 +236,7 @@ def _weights(entk: Entk, images: int, pairs: int) -> list[WeightPlan]:
             )
         else:
             shared = 0 if factored.input_call != number else site.t_in * site.c_in
-            flops = outputs * factored.rule.cost(site).flops(images, pairs)
+            flops = float(outputs * factored.rule.cost(site).flops(images, pairs))
             stored = shared + outputs * site.t * site.c_out
             plan = WeightPlan(name, factored.rule.name, size, stored, images * passes, flops)
         sited.add(name)

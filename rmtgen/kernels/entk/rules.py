@@ -47,23 +47,26 @@ BLOCK = {"cpu": 2**20, "cuda": 2**27}
 """Entries of an elementwise work array, which should fit into the cache of a CPU."""
 
 Factors = tuple[Float[Tensor, "n t_in c_in"], Float[Tensor, "n t c_out"]]
-"""Inputs a and output gradients g of a block of samples at a site."""
+"""Inputs a and output gradients g of n samples at a site."""
+
+ColumnFactors = tuple[Float[Tensor, "m t_in c_in"], Float[Tensor, "m t c_out"]]
+"""The same of m samples, the columns of a kernel."""
 
 
 @dataclass(frozen=True)
 class Cost:
     """FLOPs and bytes moved, per sample and per pair of samples."""
 
-    sample_flops: float
-    sample_bytes: float
-    pair_flops: float
-    pair_bytes: float
+    sample_flops: int
+    sample_bytes: int
+    pair_flops: int
+    pair_bytes: int
 
-    def flops(self, samples: float, pairs: float) -> float:
+    def flops(self, samples: int, pairs: int) -> int:
         """Floating point operations for a number of samples and pairs."""
         return samples * self.sample_flops + pairs * self.pair_flops
 
-    def equivalent(self, samples: float, pairs: float, balance: float) -> float:
+    def equivalent(self, samples: int, pairs: int, balance: float) -> float:
         """The objective of `choose`: FLOPs, plus bytes moved times the machine balance."""
         return self.flops(samples, pairs) + balance * (
             samples * self.sample_bytes + pairs * self.pair_bytes
@@ -93,7 +96,7 @@ class Rule(ABC):
         kernel: Float64[Tensor, "n m"],
         site: Site,
         rows: Factors,
-        columns: Factors,
+        columns: ColumnFactors,
         workspace: int,
         symmetric: bool,
     ) -> None:
@@ -125,7 +128,7 @@ class Instantiate(Rule):
         kernel: Tensor,
         site: Site,
         rows: Factors,
-        columns: Factors,
+        columns: ColumnFactors,
         workspace: int,
         symmetric: bool,
     ) -> None:
@@ -174,7 +177,7 @@ class Pairwise(Rule):
         kernel: Tensor,
         site: Site,
         rows: Factors,
-        columns: Factors,
+        columns: ColumnFactors,
         workspace: int,
         symmetric: bool,
     ) -> None:
@@ -188,7 +191,9 @@ class Pairwise(Rule):
             for j in columns_of_i:
                 kernel[i, j] += self._block(site, left, self._prepare(site, columns, j))
 
-    def _prepare(self, site: Site, factors: Factors, samples: slice) -> Factors:
+    def _prepare(
+        self, site: Site, factors: Factors, samples: slice
+    ) -> tuple[Float[Tensor, "u i v"], Float[Tensor, "t i c_out"]]:
         """Both factors of some samples, with positions on the first axis.
 
         Sums over positions then add whole rows of samples.
@@ -199,17 +204,25 @@ class Pairwise(Rule):
             g[samples].transpose(0, 1).contiguous(),
         )
 
-    def _block(self, site: Site, left: Factors, right: Factors) -> Float[Tensor, "i j"]:
+    def _block(
+        self,
+        site: Site,
+        left: tuple[Float[Tensor, "u i v"], Float[Tensor, "t i c_out"]],
+        right: tuple[Float[Tensor, "u j v"], Float[Tensor, "t j c_out"]],
+    ) -> Float[Tensor, "i j"]:
+        """Σ_tt' (a_it·a_jt')(g_it·g_jt')."""
         inputs = self._input_products(site, _products(left[0], right[0]))
         grads = _products(left[1], right[1])
-        return torch.mul(inputs.view_as(grads), grads, out=grads).sum(dim=(0, 2))
+        return torch.mul(inputs, grads, out=grads).sum(dim=(0, 2))
 
-    def _input(self, site: Site, a: Tensor) -> Tensor:
+    def _input(self, site: Site, a: Float[Tensor, "n t_in c_in"]) -> Float[Tensor, "n u v"]:
+        """What is multiplied between samples: patches or pixels."""
         raise NotImplementedError
 
     def _input_products(
-        self, site: Site, products: Float[Tensor, "t_in i t_in j"]
+        self, site: Site, products: Float[Tensor, "u i u j"]
     ) -> Float[Tensor, "t i t j"]:
+        """a_it·a_jt' from the products of `_input`."""
         raise NotImplementedError
 
 
@@ -229,10 +242,12 @@ class Contract(Pairwise):
         pair = site.t**2
         return Cost(0, 0, 2 * pair * (site.c_out + site.depth), 4 * 6 * pair)
 
-    def _input(self, site: Site, a: Tensor) -> Tensor:
+    def _input(self, site: Site, a: Float[Tensor, "n t_in c_in"]) -> Float[Tensor, "n u v"]:
         return site.patches(a)
 
-    def _input_products(self, site: Site, products: Tensor) -> Tensor:
+    def _input_products(
+        self, site: Site, products: Float[Tensor, "u i u j"]
+    ) -> Float[Tensor, "t i t j"]:
         return products
 
 
@@ -257,14 +272,17 @@ class Shift(Pairwise):
         flops = 2 * (site.t_in**2 * site.c_in + site.t**2 * site.c_out)
         return Cost(0, 0, flops, across + down + 4 * (site.t_in**2 + 6 * site.t**2))
 
-    def _input(self, site: Site, a: Tensor) -> Tensor:
+    def _input(self, site: Site, a: Float[Tensor, "n t_in c_in"]) -> Float[Tensor, "n u v"]:
         return a
 
-    def _input_products(self, site: Site, products: Tensor) -> Tensor:
+    def _input_products(
+        self, site: Site, products: Float[Tensor, "u i u j"]
+    ) -> Float[Tensor, "t i t j"]:
         window, (_, i, _, j) = site.window, products.shape
         products = products.view(*window.grid, i, *window.grid, j)
         products = _sum_taps(products, 1, window.taps[1], window.out[1], window.stride[1])
-        return _sum_taps(products, 0, window.taps[0], window.out[0], window.stride[0])
+        summed = _sum_taps(products, 0, window.taps[0], window.out[0], window.stride[0])
+        return summed.view(site.t, i, site.t, j)
 
 
 def _sum_taps(products: Tensor, axis: int, taps: tuple[Tap, ...], out: int, stride: int) -> Tensor:
@@ -303,7 +321,7 @@ RULES: tuple[Rule, ...] = (Instantiate(), Contract(), Shift())
 
 def choose(site: Site, samples: int, device: str) -> Rule:
     """The cheapest rule for the symmetric kernel of `samples` samples."""
-    pairs, balance = samples * (samples + 1) / 2, BALANCE[device]
+    pairs, balance = samples * (samples + 1) // 2, BALANCE[device]
     fitting = [rule for rule in RULES if rule.applies(site) or isinstance(rule, Instantiate)]
     return min(fitting, key=lambda rule: rule.cost(site).equivalent(samples, pairs, balance))
 

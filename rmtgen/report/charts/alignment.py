@@ -102,21 +102,21 @@ def _labels(runs: RunSet) -> dict[str, str]:
 
 
 def _caption(*, swapped: bool) -> str:
-    left = (
-        "Left: the power of the targets that remains to be learnt once df1 degrees of freedom are"
-        " spent, noise included. A lower curve means better alignment of the targets with the"
-        " leading modes, whatever their eigenvalues."
+    first = (
+        "First panel: the power of the targets that remains to be learnt once df1 degrees of"
+        " freedom are spent, noise included. A lower curve means better alignment of the targets"
+        " with the leading modes, whatever their eigenvalues."
     )
     if swapped:
         return (
-            f"{left} Right: the risk predicted from the spectrum of one run and the target power of"
-            " another, for each pretrained run (in its colour) and the random run that differs in"
-            " nothing else. The nearer a swap comes to the pretrained run, the more of the gap it"
-            " explains."
+            f"{first} Second panel: the risk predicted from the spectrum of one run and the target"
+            " power of another, for each pretrained run (in its colour) and the random run that"
+            " differs in nothing else. The nearer a swap comes to the pretrained run, the more of"
+            " the gap it explains."
         )
     return (
-        f"{left} Right: the degrees of freedom at an effective ridge. Slower growth means faster"
-        " decay of the spectrum."
+        f"{first} Second panel: the degrees of freedom at an effective ridge. Slower growth means"
+        " faster decay of the spectrum."
     )
 
 

@@ -123,22 +123,23 @@ def _hindcasts(runs: RunSet) -> Panel:
 
 
 def _caption(counted: RunSet) -> str:
-    left = (
-        "Left: the test risk at the best ridge of each size, predicted from one eigendecomposition"
-        " of the pool, with its 95 % interval over pools, beside the measured values. Dots mark"
-        " predictions beyond the reach of the pool, which rest on power laws fitted to its tail."
+    first = (
+        "First panel: the test risk at the best ridge of each size, predicted from one"
+        " eigendecomposition of the pool, with its 95 % interval over pools, beside the measured"
+        " values. A dotted line marks predictions beyond the reach of the pool, which rest on power"
+        " laws fitted to its tail."
     )
     if not len(counted):
         return (
-            f"{left} Right: the error of the prediction from a tenth of the pool, against the risks"
-            " measured at larger sizes."
+            f"{first} Second panel: the error of the prediction from a tenth of the pool, against"
+            " the risks measured at larger sizes."
         )
     rows = pd.concat([run.theory["labels"] for run in counted])
-    right = (
-        "Right: the number of labels at which the risk falls from 2 % below the best risk of the"
-        " pool to half of it, with the same interval."
+    second = (
+        "Second panel: the number of labels that a target risk needs, from 2 % below the best risk"
+        " of the pool to half of it, with the same interval."
     )
-    return " ".join([left, right, *_unreached(rows)])
+    return " ".join([first, second, *_unreached(rows)])
 
 
 def _unreached(rows: pd.DataFrame) -> list[str]:

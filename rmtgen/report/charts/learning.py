@@ -10,7 +10,7 @@ from rmtgen.report.axes import drawable, limits, positive, size_axis, view_limit
 from rmtgen.report.chart import Axis, Chart, Line, Panel
 from rmtgen.report.risk_statistics import best_curve, trial_means
 from rmtgen.report.run_set import Run, RunSet
-from rmtgen.report.wording import counted, listed, number, power_of_ten, scientific
+from rmtgen.report.wording import compact, counted, listed, number, power_of_ten
 
 STEM = "learning-curves"
 TITLE = "Learning curves"
@@ -142,10 +142,10 @@ class _Fixed:
         """Description for the caption."""
         if self.dense:
             return (
-                "Right: every n, in one random order of the images, at sum ridges nλ fixed relative"
-                " to tr K of all images"
+                "Second panel: every n, in one random order of the images, at sum ridges nλ fixed"
+                " relative to tr K of all images"
             )
-        return "Right: at ridges fixed relative to tr K/N"
+        return "Second panel: at ridges fixed relative to tr K/N"
 
 
 def _fixed_curves(risk: pd.DataFrame) -> dict[float, pd.DataFrame]:
@@ -158,7 +158,7 @@ def _fixed_curves(risk: pd.DataFrame) -> dict[float, pd.DataFrame]:
 
 def _caption(runs: RunSet, fixed: _Fixed, *, top: float) -> str:
     peak = max(positive(*fixed.risks()), default=0)
-    above = f" Curves that leave the view reach up to {scientific(peak)}." if peak > top else ""
+    above = f" Curves that leave the view reach up to {compact(peak)}." if peak > top else ""
     trials = max(run.result.risk["trial"].nunique() for run in runs)
     transport = (
         " Same-κ transport predicts the risk from one eigendecomposition of the pool."
@@ -167,10 +167,10 @@ def _caption(runs: RunSet, fixed: _Fixed, *, top: float) -> str:
     )
     return (
         "Test risk (filled) against the number of training images, and the prediction of GCV"
-        " without test images (open). Left: at the ridge of smallest test risk at each size; bars"
-        f" are standard errors over random subsets, {trials} of each size.{transport} The pale line"
-        f" is the training risk of the same fits. {fixed.words}; a hump at a small ridge marks"
-        f" where the fit begins to interpolate.{above}"
+        " without test images (open). First panel: at the ridge of smallest test risk at each"
+        f" size; bars are standard errors over random subsets, {trials} of each size.{transport}"
+        f" The pale line is the training risk of the same fits. {fixed.words}; a hump at a small"
+        f" ridge marks where the fit begins to interpolate.{above}"
     )
 
 

@@ -33,11 +33,11 @@ def chart(runs: RunSet) -> Chart:
     panels = tuple(_panel(tested, title, tests) for title, tests in PANELS)
     gaps = sum(missing([line.table for line in panel.lines], panel.x, panel.y) for panel in panels)
     caption = (
-        "GCV is right where a local random matrix law holds. Left: deviation from the law of"
-        " quadratic forms of the resolvent of n samples in the eigenvectors of the pool, on and off"
-        " the diagonal. Right: deviation of the effective ridge of n samples from that of the pool,"
-        " and of GCV from the test risk, without the sampling error of the test set. The law"
-        " requires a decay as n^(−1/2) or faster."
+        "GCV is right where a local random matrix law holds. First panel: deviation from the law"
+        " of quadratic forms of the resolvent of n samples in the eigenvectors of the pool, on"
+        " and off the diagonal. Second panel: deviation of the effective ridge of n samples from"
+        " that of the pool, and of GCV from the test risk, without the sampling error of the test"
+        " set. The law requires a decay as n^(−1/2) or faster."
     )
     return Chart(
         stem=STEM,

@@ -6,7 +6,7 @@ from rmtgen.report.axes import drawable, limits, log_axis, size_axis, view_limit
 from rmtgen.report.chart import Axis, Chart, Line, Panel
 from rmtgen.report.risk_statistics import agreement, gaps
 from rmtgen.report.run_set import Run, RunSet
-from rmtgen.report.wording import count_fits, counted, listed, percentage, scientific
+from rmtgen.report.wording import compact, count_fits, counted, listed, percentage
 
 STEM = "predicted-vs-measured"
 TITLE = "Predicted and measured risk"
@@ -94,18 +94,18 @@ def _caption(shown: pd.DataFrame, *, low: float, edge: float) -> str:
     beyond = int((top > edge).sum())
     capped = (
         f" Open points on the edge stand for {count_fits(beyond)} off the scale, up to"
-        f" {scientific(top.max())}."
+        f" {compact(top.max())}."
         if beyond
         else ""
     )
     return (
-        "Left: each strong point is one fit, of one run, sample size, ridge and random subset. Its"
-        " height is the risk that GCV predicts from the training images alone, its horizontal"
-        " position the risk measured on held-out images. On the dashed line the prediction is"
-        f" exact.{capped} The pale points are the training risks of the same fits: they fall"
-        " towards zero as a fit begins to interpolate, and say little about new images"
-        f"{hidden}. Right: the gap between GCV and the test risk at each sample size, in the median"
-        " and at worst over ridges and subsets."
+        "First panel: each strong point is one fit, of one run, sample size, ridge and random"
+        " subset. Its height is the risk that GCV predicts from the training images alone, its"
+        " horizontal position the risk measured on held-out images. On the dashed line the"
+        f" prediction is exact.{capped} The pale points are the training risks of the same fits:"
+        " they fall towards zero as a fit begins to interpolate, and say little about new"
+        f" images{hidden}. Second panel: the gap between GCV and the test risk at each sample"
+        " size, in the median and at worst over ridges and subsets."
     )
 
 

@@ -9,7 +9,7 @@ from rmtgen.report.axes import drawable, positive, size_axis, view_limits
 from rmtgen.report.chart import Axis, Chart, Line, Panel
 from rmtgen.report.risk_statistics import regrets, trial_means
 from rmtgen.report.run_set import RunSet
-from rmtgen.report.wording import counted, listed, percentage, power_of_ten, scientific
+from rmtgen.report.wording import compact, counted, listed, percentage, power_of_ten
 
 STEM = "ridges"
 TITLE = "Choosing the ridge"
@@ -132,14 +132,14 @@ def _caption(panels: tuple[Panel, Panel]) -> str:
         if peak > panel.y.view[1]:
             above.append(
                 f" In “{panel.title}”, curves that leave the view reach up to"
-                f" {scientific(peak)}{unit}."
+                f" {compact(peak)}{unit}."
             )
     return (
-        "Left: measured test risk and GCV over the ridge, means over random subsets at the largest"
-        " sample size, with the smallest of each marked; 0 is the ridgeless limit. Right: by how"
-        " much the test risk at the ridge that GCV or LOO chooses exceeds the best test risk of the"
-        " grid. Each subset makes its own choice, without test images. At 0 the choice is the best;"
-        f" bars are standard errors over subsets.{''.join(above)}"
+        "First panel: measured test risk and GCV over the ridge, means over random subsets at the"
+        " largest sample size, with the smallest of each marked; 0 is the ridgeless limit. Second"
+        " panel: by how much the test risk at the ridge that GCV or LOO chooses exceeds the best"
+        " test risk of the grid. Each subset makes its own choice, without test images. At 0 the"
+        f" choice is the best; bars are standard errors over subsets.{''.join(above)}"
     )
 
 

@@ -102,11 +102,11 @@ def _kendall(rows: pd.DataFrame) -> pd.DataFrame:
 def _caption(outside: int) -> str:
     hidden = f" {outside:,} points lie outside the view." if outside else ""
     return (
-        "Left: the predictions of one theory of each kind for every run, size and ridge (means over"
-        " subsets), against the measured test risk. On the dashed line a prediction is exact; no"
-        " constant is fitted. Bounds leave a factor free, so only their order and slope count."
-        " Right: how well each theory orders the fits of a data set: 1 is the right order, 0 no"
-        f" order at all.{hidden}"
+        "First panel: the predictions of one theory of each kind for every run, size and ridge"
+        " (means over subsets), against the measured test risk. On the dashed line a prediction"
+        " is exact; no constant is fitted. Bounds leave a factor free, so only their order and"
+        " slope count. Second panel: how well each theory orders the fits of a data set: 1 is the"
+        f" right order, 0 no order at all.{hidden}"
     )
 
 

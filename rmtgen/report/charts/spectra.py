@@ -66,7 +66,7 @@ def _thinned(values: np.ndarray) -> pd.DataFrame:
 
 
 def _learnability(run: Run) -> list[Line]:
-    """Learnability of each mode at the best ridge of the pool, and the effective ranks beyond it."""
+    """Learnability of each mode at the best ridge of the pool, with the ranks beyond it."""
     if "modes" not in run.theory:
         return []
     modes = run.theory["modes"]
@@ -82,10 +82,10 @@ def _learnability(run: Run) -> list[Line]:
 def _caption(runs: RunSet, *, below: int) -> str:
     sizes = ", ".join(f"{n:,}" for n in sorted({run.result.spectrum.n for run in runs}))
     sentences = [
-        f"Spectra at n = {sizes}. Left: eigenvalues of K/n in descending order, as shares of their"
-        " sum. Ridges are given in the same unit: modes far below the ridge have no part in the"
-        " fit. Right: C(m), the share of the targets' power in the leading m eigenvectors. The"
-        " earlier it rises, the better the targets align with the kernel.",
+        f"Spectra at n = {sizes}. First panel: eigenvalues of K/n in descending order, as shares"
+        " of their sum. Ridges are given in the same unit: modes far below the ridge have no part"
+        " in the fit. Second panel: C(m), the share of the targets' power in the leading m"
+        " eigenvectors. The earlier it rises, the better the targets align with the kernel.",
     ]
     if len(runs.having("modes")):
         sentences.append(

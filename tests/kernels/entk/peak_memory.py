@@ -1,5 +1,7 @@
-"""Print the MiB that an eNTK takes above the model, the images and the result, for the budget in
-the first argument."""
+"""Print the peak memory of an eNTK in MiB, without model, images and result.
+
+The first argument is the memory budget.
+"""
 
 import sys
 from pathlib import Path
@@ -10,8 +12,10 @@ from rmtgen import entk_gram, load_backbone
 
 
 def peak():
-    """The largest resident set so far, in MiB; not getrusage's, which a new process inherits from
-    the one that started it."""
+    """The largest resident set so far, in MiB.
+
+    That of getrusage is not used: a new process inherits it from its parent.
+    """
     (line,) = (
         line
         for line in Path("/proc/self/status").read_text().splitlines()
@@ -21,7 +25,7 @@ def peak():
 
 
 def main(budget, name="resnet18", pixels=64, n=320):
-    """Warm up with a few images, so that libraries and kernels are loaded, then measure."""
+    """Measure after a warm-up with a few images, which loads libraries and kernels."""
     model = load_backbone(name, init="random", head="random", img_size=pixels).model
     images = torch.randn(n, 3, pixels, pixels)
     entk_gram(model, images[:4], memory="64MiB" if pixels < 128 else "1GiB")

@@ -56,7 +56,7 @@ def test_symmetric_to_the_bit_and_positive_semidefinite(model, images):
         assert values[0] >= -10 * torch.finfo(dtype).eps * values[-1]
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     edge=st.integers(1, 13),
     batch=st.integers(1, 13),
@@ -77,7 +77,7 @@ def test_the_same_for_every_batch_tile_and_budget(
     close(entk.block(range(2, 7), range(5, 13)), kernel[2:7, 5:13])
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(st.permutations(range(13)))
 def test_permuting_samples_permutes_the_kernel(model, images, kernel, order):
     close(entk_gram(model, images[list(order)]), kernel[order][:, order])
@@ -135,8 +135,7 @@ def test_parts_by_parameters_are_those_of_the_parameters_alone_and_add_up(
 
 
 class ThreeHeads(torch.nn.Module):
-    """A network with three outputs, with parameters that every operation, torch.func and the sites
-    serve."""
+    """Three outputs, with parameters that operations of each kind and torch.func serve."""
 
     def __init__(self, body, dim):
         super().__init__()
@@ -343,7 +342,7 @@ def test_the_plan_counts_passes_of_a_tight_budget(model, images):
 
 
 def test_the_budget_holds():
-    """Peak resident set above the model, the images and the result, in a process of its own."""
+    """Peak resident set without model, images and result, in a process of its own."""
     code = Path(__file__).with_name("peak_memory.py")
     done = subprocess.run(
         [sys.executable, code, "192MiB"], capture_output=True, text=True, check=True

@@ -57,7 +57,7 @@ def weight_gradients(site, a, g):
     return torch.stack(found)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(sites(groups=True), st.integers(1, 4))
 def test_materialised_gradients_are_those_of_the_convolution(site, n):
     a, g = factors(site, n, 0)
@@ -76,7 +76,7 @@ def test_materialised_gradients_are_those_of_the_convolution(site, n):
     torch.testing.assert_close(site.as_weight(site.instantiate(a, g)), weight_gradients(site, a, g))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     sites(),
     st.integers(1, 5),
@@ -121,7 +121,7 @@ def test_a_tap_that_only_meets_padding_is_left_out():
 def test_the_cheapest_rule_is_chosen(site, rule):
     assert isinstance(choose(site, 512, "cpu"), rule)
     costs = {
-        one.name: one.cost(site).equivalent(512, 512 * 513 / 2, BALANCE["cpu"])
+        one.name: one.cost(site).equivalent(512, 512 * 513 // 2, BALANCE["cpu"])
         for one in RULES
         if one.applies(site)
     }
@@ -131,8 +131,7 @@ def test_the_cheapest_rule_is_chosen(site, rule):
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 @pytest.mark.parametrize("n", [3, 5])
 def test_the_stated_flops_are_those_that_torch_counts(rule, n):
-    """Rows against other columns, in one block: the matrix products that run are those that the
-    cost says."""
+    """The matrix products of rows with other columns, in one block, are those of the cost."""
     from torch.utils.flop_counter import FlopCounterMode
 
     site = Site(Window((6, 5), (3, 3), (1, 1), (0, 0)), 8, 7, 1, (7, 8, 3, 3))

@@ -26,8 +26,10 @@ def problem():
 
 
 def test_unbiased_with_the_variance_of_a_count_sketch(problem):
-    """(‖x‖²‖y‖² + ⟨x,y⟩² − 2 Σ x²y²)/m for the product of two rows, less what entries of one piece,
-    which never meet, would add."""
+    """The variance of a product is (‖x‖²‖y‖² + ⟨x,y⟩² − 2 Σ x²y²)/m.
+
+    Entries of one piece never collide, so that it is slightly smaller.
+    """
     model, images = problem
     squares, kernel, seeds, dim = 0, 0, 60, 16
     for jacobian in tangent_jacobians(model, images):
@@ -54,8 +56,10 @@ def test_the_error_is_measured_beside_its_bound(problem):
 
 @pytest.mark.parametrize("name", ["test_efficientnet", "test_vit", "nf_resnet26"])
 def test_linear_in_the_gradients_parameter_by_parameter(name):
-    """Signs belong to parameters by name, however each enters: the sketches of two halves of the
-    network add up to that of the whole."""
+    """Signs depend on the names of parameters alone.
+
+    The sketches of two halves of the network therefore add up to that of the whole.
+    """
     model, images = draw(name)
     whole, parts = entk_features(model, images, 128), []
     for half in (0, 1):

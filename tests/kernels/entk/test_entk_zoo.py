@@ -1,5 +1,4 @@
-"""The kernel of real architectures in float64 against autograd's Jacobian, and in float32 against
-float64."""
+"""The kernel of real architectures: float64 against the Jacobian, float32 against float64."""
 
 import copy
 
@@ -12,8 +11,10 @@ from rmtgen import entk_gram, load_backbone
 
 
 def clear_cut_images(model, size):
-    """Three images for which no ReLU changes side between float32 and float64: where one does, the
-    kernel itself jumps."""
+    """Three images for which no ReLU changes its sign between float32 and float64.
+
+    Otherwise the kernel itself would jump.
+    """
 
     def sides(model, images):
         found = []
