@@ -205,7 +205,7 @@ def test_a_held_directory_is_refused_with_the_pid_and_freed_by_the_holders_death
 
 def test_a_place_that_cannot_be_written_is_a_storage_error(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(StorageError, match="cannot write .*choose another folder"):
+    with pytest.raises(StorageError, match="cannot write .*choose another place with output=DIR"):
         RunDir(Config(output=str(tmp_path / "file"))).lock().__enter__()
 
 
