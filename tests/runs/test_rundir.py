@@ -180,9 +180,9 @@ def test_a_damaged_manifest_is_refused(run, text):
 def _hold(path, ready, release):
     with RunDir(Config(output=path)).lock():
         if os.fork() == 0:  # a worker, which outlives its parent by some seconds
+            ready.set()  # it has let go of the lock by now
             time.sleep(10)
             os._exit(0)
-        ready.set()
         release.wait(600)
 
 
@@ -205,7 +205,7 @@ def test_a_held_directory_is_refused_with_the_pid_and_freed_by_the_holders_death
 
 def test_a_place_that_cannot_be_written_is_a_storage_error(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(StorageError, match="cannot write .*choose another folder with output=DIR"):
+    with pytest.raises(StorageError, match="cannot write .*choose another folder"):
         RunDir(Config(output=str(tmp_path / "file"))).lock().__enter__()
 
 
