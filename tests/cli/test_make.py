@@ -35,11 +35,16 @@ def venv(tmp_path):
 
 @pytest.fixture
 def make(venv):
-    """Run make; what `rmtgen` was given, by call."""
+    """Run make; what `rmtgen` was given, by call. The variables of a make that runs the tests stay
+    out of it."""
+    passed_on = ("MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "PYTHON", "VENV")
+    environment = {name: value for name, value in os.environ.items() if name not in passed_on}
 
     def run(*arguments):
         command = ["make", *arguments, f"VENV={venv}"]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+        )
         return [line.split("|")[:-1] for line in done.stdout.splitlines()]
 
     return run
