@@ -25,7 +25,8 @@ from nbconvert import MarkdownExporter
 import rmtgen
 from rmtgen.datasets.vision import VISION_SETS
 from rmtgen.runs import columns
-from rmtgen.runs.config import EXPERIMENTS, FIELDS
+from rmtgen.runs.config import FIELDS
+from rmtgen.runs.experiment import EXPERIMENTS
 from rmtgen.runs.graph import STAGES
 
 ROOT = Path(__file__).resolve().parent.parent

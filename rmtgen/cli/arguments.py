@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from rmtgen.errors import UsageError, did_you_mean
-from rmtgen.runs.config import EXPERIMENTS, FIELDS, Experiment, load_experiment
+from rmtgen.runs.config import FIELDS
+from rmtgen.runs.experiment import EXPERIMENTS, Experiment, load_experiment
 
 WIDTH = 80
 """Columns of the help."""

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rmtgen.runs.config import Config, Experiment
+from rmtgen.runs.config import Config
+from rmtgen.runs.experiment import Experiment
 from rmtgen.runs.graph import STAGES
 from rmtgen.runs.manifest import FileRecord, Manifest, provenance
 from rmtgen.runs.rundir import REPORTS, ReportDir, ResultDir, RunDir

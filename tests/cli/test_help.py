@@ -11,7 +11,8 @@ from terminals import ROOT
 import rmtgen
 from rmtgen.cli.main import COMMANDS, main
 from rmtgen.errors import RmtgenError
-from rmtgen.runs.config import EXPERIMENTS, FIELDS
+from rmtgen.runs.config import FIELDS
+from rmtgen.runs.experiment import EXPERIMENTS
 from rmtgen.runs.graph import STAGES
 
 HEAVY = (

@@ -10,7 +10,8 @@ import subprocess
 import pytest
 from terminals import ROOT
 
-from rmtgen.runs.config import EXPERIMENTS, FIELDS
+from rmtgen.runs.config import FIELDS
+from rmtgen.runs.experiment import EXPERIMENTS
 from rmtgen.runs.graph import STAGES
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from rmtgen.errors import RmtgenError
 from rmtgen.models.weights import PACKAGES
-from rmtgen.runs.config import FIELDS, load_experiment
+from rmtgen.runs.config import FIELDS
+from rmtgen.runs.experiment import load_experiment
 from rmtgen.runs.graph import STAGES
 
 ROOT = Path(__file__).resolve().parents[2]

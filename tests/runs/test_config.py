@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rmtgen.errors import MissingInputError, UsageError
-from rmtgen.runs.config import EXPERIMENTS, FIELDS, Config, load_experiment, parse_grid
+from rmtgen.runs.config import FIELDS, Config
+from rmtgen.runs.experiment import EXPERIMENTS, load_experiment
 from rmtgen.runs.graph import STAGES, solves_gram
+from rmtgen.runs.parsers import parse_grid
 from rmtgen.units import parse_bytes
 
 WITH_FIELDS = ("extract", "gram", "spectrum", "risk")

@@ -14,7 +14,7 @@ from old import FEATURES, LARGE, SMALL, TANGENT, WORDS, contents
 
 import rmtgen
 from rmtgen.cli.main import main
-from rmtgen.runs.config import load_experiment
+from rmtgen.runs.experiment import load_experiment
 from rmtgen.runs.graph import RUN_STAGES
 from rmtgen.runs.manifest import Manifest
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rmtgen.cli.main import main
-from rmtgen.runs.config import load_experiment
+from rmtgen.runs.experiment import load_experiment
 from rmtgen.runs.graph import RUN_STAGES
 from rmtgen.stages import cost
 from rmtgen.stages.cost import Estimate, Rates, StageCost, estimate

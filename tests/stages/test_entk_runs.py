@@ -13,7 +13,7 @@ from trees import but, tree
 from rmtgen import entk_gram
 from rmtgen.cli.main import main
 from rmtgen.models.features import TransformedImages
-from rmtgen.runs.config import load_experiment
+from rmtgen.runs.experiment import load_experiment
 from rmtgen.stages import gram
 from rmtgen.stages.loading import open_backbone, open_images
 

@@ -1,0 +1,131 @@
+"""Parsers of configuration values: from what YAML or the command line gives to a checked value.
+
+Each parser raises `UsageError` with what it expected and the value it got.
+"""
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+from rmtgen.errors import UsageError, did_you_mean
+
+_MOST_IN_RANGE = 10_000
+
+
+def parse_grid(value: Any, *, integers: bool) -> tuple[float, ...]:
+    """Parse a grid of numbers, in the order given and without duplicates.
+
+    Args:
+        value: A list, or text such as "0,1e-8:1e2:21", where low:high:count is a geometric range.
+        integers: Round the numbers of a range to integers, and refuse other fractions.
+
+    Returns:
+        The numbers.
+
+    Raises:
+        UsageError: A term is neither a number ≥ 0 nor a range with 0 < low < high and count ≥ 2;
+            the grid is empty; or a number is not whole where it must be.
+    """
+    terms = value if isinstance(value, (list, tuple)) else str(value).split(",")
+    numbers = [number for term in terms for number in _grid_term(str(term).strip())]
+    if integers:
+        ranged = any(":" in str(term) for term in terms)
+        numbers = sorted(round(number) for number in numbers) if ranged else numbers
+        if any(number != int(number) for number in numbers):
+            raise UsageError(f"expected whole numbers, got {value!r}.")
+        numbers = [int(number) for number in numbers]
+    if not numbers:
+        raise UsageError(f"expected at least one number, got {value!r}.")
+    return tuple(dict.fromkeys(numbers))
+
+
+def _grid_term(term: str) -> list[float]:
+    try:
+        parts = [float(part) for part in term.split(":")]
+    except ValueError:
+        raise UsageError(f"expected a number or low:high:count, got {term!r}.") from None
+    if any(math.isnan(part) or math.isinf(part) or part < 0 for part in parts):
+        raise UsageError(f"grid values must be finite and ≥ 0, got {term!r}.")
+    if len(parts) == 1:
+        return parts
+    if (
+        len(parts) != 3
+        or not 0 < parts[0] < parts[1]
+        or parts[2] not in range(2, _MOST_IN_RANGE + 1)
+    ):
+        raise UsageError(
+            f"a range is low:high:count with 0 < low < high and count from 2 to {_MOST_IN_RANGE},"
+            f" got {term!r}."
+        )
+    low, high, count = parts[0], parts[1], int(parts[2])
+    step = (math.log(high) - math.log(low)) / (count - 1)
+    return [low, *(math.exp(math.log(low) + step * k) for k in range(1, count - 1)), high]
+
+
+def text(value: Any) -> str:
+    """The value, which must be text that is not empty."""
+    if not isinstance(value, str) or not value:
+        raise UsageError(f"expected text, got {value!r}.")
+    return value
+
+
+def optional(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A parser that takes `none`, `null` and the empty text for None, and else calls `parse`."""
+    return lambda value: None if value in (None, "", "none", "null") else parse(value)
+
+
+def one_of(*choices: str) -> Callable[[Any], str]:
+    """A parser of one of some words."""
+
+    def parse(value: Any) -> str:
+        if value not in choices:
+            raise UsageError(
+                f"expected one of {', '.join(choices)}, got {value!r}."
+                f" {did_you_mean(str(value), choices)}"
+            )
+        return value
+
+    return parse
+
+
+def whole(low: int, high: float = math.inf) -> Callable[[Any], int]:
+    """A parser of a whole number in [low, high]."""
+
+    def parse(value: Any) -> int:
+        number = value if isinstance(value, int) and not isinstance(value, bool) else None
+        if isinstance(value, str) and re.fullmatch(r"[+-]?\d+", value.strip()):
+            number = int(value)
+        if number is None or not low <= number <= high:
+            bounds = f"≥ {low}" if math.isinf(high) else f"from {low} to {high}"
+            raise UsageError(f"expected a whole number {bounds}, got {value!r}.")
+        return number
+
+    return parse
+
+
+def switch(value: Any) -> bool:
+    """A truth value from true, yes, on, 1 and their opposites, in any case."""
+    words = {
+        "true": True,
+        "yes": True,
+        "1": True,
+        "on": True,
+        "false": False,
+        "no": False,
+        "0": False,
+        "off": False,
+    }
+    if str(value).lower() not in words:
+        raise UsageError(f"expected true or false, got {value!r}.")
+    return words[str(value).lower()]
+
+
+def sample_sizes(value: Any) -> tuple[int, ...] | str:
+    """Sample sizes ≥ 1 as a grid, or `auto`."""
+    if value == "auto":
+        return value
+    sizes = tuple(map(int, parse_grid(value, integers=True)))
+    if min(sizes) < 1:
+        raise UsageError(f"sample sizes must be ≥ 1, got {value!r}.")
+    return sizes
