@@ -1,5 +1,7 @@
-# Every target sets up its own environment. Any field of the configuration is a variable: make all MODEL=resnet50 TRAIN=10000
-# Make's timestamps decide nothing: each stage reads its manifest and says `cached` when there is nothing to do.
+# Every target sets up its own environment. Any field of the configuration is a variable: make all
+# MODEL=resnet50 TRAIN=10000
+# Make's timestamps decide nothing: each stage reads its manifest and says `cached` when there is
+# nothing to do.
 
 #: CONFIG    a YAML file, or the name of one of the configurations below
 CONFIG ?=
@@ -21,18 +23,21 @@ BIN := $(VENV)/bin
 OWN := CONFIG RUNS BENCH JSON VENV PYTHON
 STAGES := $(shell sed -n 's/^    "\([a-z]*\)": Stage.*/\1/p' rmtgen/runs/graph.py)
 quoted = '$(subst ','\'',$1)'
-FIELDS = $(foreach v,$(filter-out $(OWN),$(.VARIABLES)),$(if $(filter command,$(origin $v)),$(call quoted,$v=$($v))))
+FIELDS = $(foreach v,$(filter-out $(OWN),$(.VARIABLES)),\
+  $(if $(filter command,$(origin $v)),$(call quoted,$v=$($v))))
 FLAGS = $(if $(filter-out 0 false no off,$(JSON)),--json)
 ARGUMENTS = $(if $(CONFIG),$(call quoted,$(CONFIG))) $(FIELDS) $(FLAGS)
 RMTGEN = $(BIN)/rmtgen
 # What a command begins with when it names what to type next.
-TYPED = $(foreach v,CONFIG JSON VENV PYTHON,$(if $(filter command environment,$(origin $v)),$v=$(call quoted,$($v))))
+TYPED = $(foreach v,CONFIG JSON VENV PYTHON,\
+  $(if $(filter command environment,$(origin $v)),$v=$(call quoted,$($v))))
 demo all plan $(STAGES): export RMTGEN_MAKE = make $(TYPED)
 
 .PHONY: help demo all $(STAGES) compare plan test test-oldest lint docs bench clean
 
 # The targets of one section of this file, each with what it says behind ##.
-listed = awk -v section='$1' -F '\#\# ' '/^\#\# /{shown = $$2 == section; if (shown) print "\n" $$2} \
+listed = awk -v section='$1' -F '\#\# ' \
+  '/^\#\# /{shown = $$2 == section; if (shown) print "\n" $$2} \
   shown && /^[a-z-]+:.*\#\# /{split($$1, name, ":"); printf "  %-11s %s\n", name[1], $$2}' Makefile
 
 ## start
@@ -46,7 +51,8 @@ help: ## this page
 	@echo
 	@echo variables
 	@sed -n 's/^#: /  /p' Makefile
-	@sed -n 's/^    \([a-z0-9_]*\): .* = _field(.*/\1/p' rmtgen/runs/config.py | tr 'a-z\n' 'A-Z ' | fold -s -w 68 | sed 's/^/            /'
+	@sed -n 's/^    \([a-z0-9_]*\): .* = _field(.*/\1/p' rmtgen/runs/config.py \
+	  | tr 'a-z\n' 'A-Z ' | fold -s -w 68 | sed 's/^/            /'
 	@echo
 	@echo
 	@echo examples
@@ -58,7 +64,8 @@ help: ## this page
 	@echo '  make report CONFIG=demo JSON=1               one line for programs'
 	@echo
 	@echo 'configurations'
-	@echo $(basename $(notdir $(wildcard rmtgen/runs/experiments/*.yaml))) | fold -s -w 78 | sed 's/^/  /'
+	@echo $(basename $(notdir $(wildcard rmtgen/runs/experiments/*.yaml))) \
+	  | fold -s -w 78 | sed 's/^/  /'
 	@echo
 	@echo 'exit codes of rmtgen: 0 done, 2 usage, 3 missing or corrupt input,'
 	@echo '4 numerical failure, 130 interrupted; make itself ends with 2 for all but 0'
@@ -95,7 +102,8 @@ clean: $(VENV)/.installed ## delete all results: runs/ and reports/ under OUTPUT
 	@$(RMTGEN) clean $(FIELDS)
 
 .DEFAULT:
-	@echo "make: no target '$@'. Targets: help demo all plan compare $(STAGES) test test-oldest lint docs bench clean" >&2; exit 2
+	@echo "make: no target '$@'. Targets: help demo all plan compare $(STAGES)" \
+	  "test test-oldest lint docs bench clean" >&2; exit 2
 
 $(VENV)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
