@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from rmtgen.device import default_device
+from rmtgen.linalg.modes import feature_modes, gram_modes
+from rmtgen.ridge import SOLVERS
 from rmtgen.ridge.kernel import FeatureKernel, GramKernel
-from rmtgen.ridge.problem import Cost, Problem
+from rmtgen.ridge.problem import Cost, Grid, Problem
 from rmtgen.runs.config import Config
 from rmtgen.runs.graph import RUN_STAGES, STAGES, solves_gram
 
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 
 PROBE = 1024
 """Edge of the matrices whose product is timed."""
+SOLVE_PROBE = 800
+"""Largest number of samples of the eigensolve that is timed."""
 SHORTEST = 0.1
 """Seconds of processor time that a measurement takes at least."""
 BUSY = 1.2
@@ -176,12 +181,29 @@ class Workload:
         return Problem(kernel, targets, test_targets, loo, intercept, None, None)
 
     def solves(self, costs: list[Cost], disk: int) -> StageCost:
-        """The cost of a stage that solves problems from the pool, one after another.
-
-        The solvers count in operations of a large product, so its rate is theirs.
-        """
+        """The cost of a stage that solves problems from the pool, one after another."""
         flops, largest = sum(cost.flops for cost in costs), max(cost.bytes for cost in costs)
-        return StageCost(flops, self.pool_bytes + largest, disk, flops / self.rates.product())
+        return StageCost(flops, self.pool_bytes + largest, disk, flops / self._solve_rate)
+
+    @cached_property
+    def _solve_rate(self) -> float:
+        """Counted operations per second of a small eigensolve from the same kind of pool.
+
+        The solvers count in operations of a large product, but use several threads less well.
+        """
+        n = min(self.config.train, SOLVE_PROBE)
+        counted = eigen_cost(self.problem(n, tests=0), n)
+        features = torch.randn(n, n if self.from_gram else self.dim, dtype=torch.float64)
+        features = features.to(self.device)
+        if not self.from_gram:
+            return counted.flops / self.rates.seconds(lambda: feature_modes(features))
+        gram = features @ features.mT
+        return counted.flops / self.rates.seconds(lambda: gram_modes(gram))
+
+
+def eigen_cost(problem: Problem, n: int) -> Cost:
+    """The cost of one eigensolve of n samples, without a ridge."""
+    return SOLVERS["eigen"].cost(problem, [n], Grid(np.array(()), summed=False))
 
 
 def _shape(*lengths: int) -> torch.Tensor:

@@ -2,13 +2,9 @@
 
 import itertools
 
-import numpy as np
-
 from rmtgen.device import default_device
 from rmtgen.linalg.spectrum import Spectra, Spectrum
-from rmtgen.ridge import SOLVERS
-from rmtgen.ridge.problem import Grid
-from rmtgen.stages.cost import StageCost, Workload
+from rmtgen.stages.cost import StageCost, Workload, eigen_cost
 from rmtgen.stages.engine import Job, Result
 from rmtgen.stages.pool import cells, load_pool
 from rmtgen.store import durable
@@ -41,8 +37,7 @@ def work(job: Job) -> Result:
 
 def cost(workload: Workload) -> StageCost:
     """One eigensolve per (n, trial), without a ridge."""
-    todo, none = cells(workload.config), Grid(np.array(()), summed=False)
-    solve = SOLVERS["eigen"].cost
-    costs = [solve(workload.problem(n, tests=0), [n], none) for n, _ in todo]
+    todo = cells(workload.config)
+    costs = [eigen_cost(workload.problem(n, tests=0), n) for n, _ in todo]
     disk = 8 * sum(workload.rank(n) * (workload.classes + 1) for n, _ in todo)
     return workload.solves(costs, disk)

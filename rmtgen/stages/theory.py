@@ -2,14 +2,11 @@
 
 import logging
 
-import numpy as np
-
 from rmtgen.device import default_device
 from rmtgen.errors import NumericalError, UsageError
-from rmtgen.ridge import SOLVERS
-from rmtgen.ridge.problem import Cost, Grid
+from rmtgen.ridge.problem import Cost
 from rmtgen.runs.columns import write_table
-from rmtgen.stages.cost import StageCost, Workload
+from rmtgen.stages.cost import StageCost, Workload, eigen_cost
 from rmtgen.stages.engine import Job, Result
 from rmtgen.stages.pool import cells
 from rmtgen.stages.risk import ROW_BYTES
@@ -63,8 +60,7 @@ def work(job: Job) -> Result:
 def cost(workload: Workload) -> StageCost:
     """One eigensolve of the pool, and two products of modes and coefficients per influence."""
     config, n = workload.config, workload.config.train
-    none = Grid(np.array(()), summed=False)
-    whole = SOLVERS["eigen"].cost(workload.problem(n, tests=0), [n], none)
+    whole = eigen_cost(workload.problem(n, tests=0), n)
     products = 4.0 * INFLUENCES * n * workload.rank(n) * workload.classes
     kept = 8 * (3 * INFLUENCES * n + n * workload.rank(n))
     rows = len(cells(config)) * len(config.ridges)
