@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from rmtgen.cli.outcome import run_command
+from rmtgen.cli.outcome import reported
 from rmtgen.cli.results import Selection, results_parser, select
 from rmtgen.cli.terminal import Transcript
 from rmtgen.runs.graph import STAGES
@@ -15,7 +15,9 @@ from rmtgen.store import durable
 
 def main(arguments: Sequence[str]) -> int:
     """Delete results; the exit code."""
-    return run_command("clean", _clean, arguments)
+    with reported("clean", arguments) as transcript:
+        _clean(arguments, transcript)
+    return transcript.exit_code
 
 
 def _clean(arguments: Sequence[str], transcript: Transcript) -> None:

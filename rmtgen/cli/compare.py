@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rmtgen.cli.outcome import run_command
+from rmtgen.cli.outcome import reported
 from rmtgen.cli.results import Selection, results_parser, select
 from rmtgen.cli.terminal import Transcript, note
 from rmtgen.errors import MissingInputError, RmtgenError
@@ -18,7 +18,9 @@ REPORTED = ("spectrum", "risk")
 
 def main(arguments: Sequence[str]) -> int:
     """Report finished runs; the exit code."""
-    return run_command("compare", _compare, arguments)
+    with reported("compare", arguments) as transcript:
+        _compare(arguments, transcript)
+    return transcript.exit_code
 
 
 def _compare(arguments: Sequence[str], transcript: Transcript) -> None:

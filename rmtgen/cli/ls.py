@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rmtgen.cli.outcome import run_command
+from rmtgen.cli.outcome import reported
 from rmtgen.cli.results import results_parser, select
 from rmtgen.cli.terminal import Transcript, note, terminal_columns
 from rmtgen.errors import RmtgenError
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str]) -> int:
     """List runs; the exit code."""
-    return run_command("ls", _list, arguments)
+    with reported("ls", arguments) as transcript:
+        _list(arguments, transcript)
+    return transcript.exit_code
 
 
 def _list(arguments: Sequence[str], transcript: Transcript) -> None:

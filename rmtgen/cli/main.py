@@ -89,11 +89,9 @@ def _described(summaries: Mapping[str, str]) -> str:
 
 
 def _refuse(command: str, words: Sequence[str]) -> int:
-    from rmtgen.cli.outcome import run_command
+    from rmtgen.cli.outcome import reported
 
     known = [*COMMANDS, *STAGES]
-
-    def refuse(*_: object) -> None:
+    with reported(command, words) as transcript:
         raise UsageError(f"unknown command {command!r}. {did_you_mean(command, known)}")
-
-    return run_command(command, refuse, words)
+    return transcript.exit_code

@@ -7,58 +7,55 @@ import re
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rmtgen.cli.terminal import Failure, Transcript, note
 from rmtgen.errors import EXIT_INTERRUPTED, NumericalError, RmtgenError, RmtgenWarning
 
-Work = Callable[[Sequence[str], Transcript], object]
-"""What a command does with its arguments."""
 
+@contextlib.contextmanager
+def reported(command: str, arguments: Sequence[str]) -> Iterator[Transcript]:
+    """A context in which a command works; it reports how the command ended.
 
-def run_command(command: str, work: Work, arguments: Sequence[str]) -> int:
-    """Run a command, report how it ended, and return its exit code.
+    The exit code is `Transcript.exit_code` afterwards. A bug is reported and raised.
 
     Args:
-        command: Its name.
-        work: What it does.
+        command: Name of the command.
         arguments: The words after its name.
 
-    Returns:
-        The exit code: 0 done, 2 usage, 3 missing or corrupt input, 4 numerical failure, 130
-        interrupted.
+    Yields:
+        The transcript, which the command adds its results to.
     """
     transcript = Transcript(command, as_json="--json" in arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # an encoding without × must not end a stage that is done
         sys.stdout.reconfigure(errors="replace")
     try:
-        failure = _attempt(lambda: work(arguments, transcript), transcript)
-        transcript.close(failure)
+        with _failures_closed(transcript), transcript.redirected(), _log_shown(), _warnings_shown():
+            yield transcript
+        if transcript.exit_code == 0:
+            transcript.close(None)
     except BrokenPipeError:
         with contextlib.suppress(OSError):
             sys.stdout.close()  # so that the interpreter does not try again at its end
-        return RmtgenError.exit_code
-    return failure.code if failure else 0
+        transcript.exit_code = RmtgenError.exit_code
 
 
-def _attempt(work: Callable[[], object], transcript: Transcript) -> Failure | None:
-    """Run `work`; the failure, if it is not a bug."""
+@contextlib.contextmanager
+def _failures_closed(transcript: Transcript) -> Iterator[None]:
+    """End the transcript with an error of the body; a bug is raised again."""
     try:
-        with transcript.redirected(), _log_shown(), _warnings_shown():
-            work()
+        yield
     except BrokenPipeError:
         raise
     except (Exception, KeyboardInterrupt) as error:
         failure = _failure(error)
         if failure is None:
             what = f"{type(error).__name__}: {error}"
-            bug = f"{what}. This is a bug: report it with its traceback."
-            transcript.close(Failure(1, bug))
+            transcript.close(Failure(1, f"{what}. This is a bug: report it with its traceback."))
             raise
-        return failure
-    return None
+        transcript.close(failure)
 
 
 class _Notes(logging.Handler):

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from rmtgen.cli.arguments import experiment_parser, next_command, parse
-from rmtgen.cli.outcome import run_command
+from rmtgen.cli.outcome import reported
 from rmtgen.cli.terminal import Transcript, terminal_columns
 from rmtgen.runs.config import Config
 from rmtgen.runs.manifest import Manifest
@@ -27,7 +27,9 @@ NOTABLE_LOAD = 1.5
 
 def main(arguments: Sequence[str]) -> int:
     """Show what runs will cost; the exit code."""
-    return run_command("plan", _plan, arguments)
+    with reported("plan", arguments) as transcript:
+        _plan(arguments, transcript)
+    return transcript.exit_code
 
 
 def _plan(arguments: Sequence[str], transcript: Transcript) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from rmtgen.cli.arguments import Request, experiment_parser, next_command, parse
-from rmtgen.cli.outcome import run_command
+from rmtgen.cli.outcome import reported
 from rmtgen.cli.terminal import Transcript
 from rmtgen.errors import UsageError, did_you_mean
 from rmtgen.runs.graph import STAGES, leading_to
@@ -14,7 +14,9 @@ LAST = tuple(STAGES)[-1]
 
 def main(arguments: Sequence[str]) -> int:
     """Run every stage, or those up to the one of `--stage`; the exit code."""
-    return run_command("run", _run, arguments)
+    with reported("run", arguments) as transcript:
+        _run(arguments, transcript)
+    return transcript.exit_code
 
 
 def _run(arguments: Sequence[str], transcript: Transcript) -> None:
@@ -36,15 +38,13 @@ def _run(arguments: Sequence[str], transcript: Transcript) -> None:
 
 def main_stage(stage: str, arguments: Sequence[str]) -> int:
     """Run one stage alone, on results of the earlier ones that are there; the exit code."""
-
-    def work(arguments: Sequence[str], transcript: Transcript) -> None:
+    with reported(stage, arguments) as transcript:
         request = parse(experiment_parser(stage, STAGES[stage].summary), arguments)
         run_stages((stage,), request, transcript)
         following = _following(stage, request)
         if following:
             transcript.next_command = next_command(request, [following], following)
-
-    return run_command(stage, work, arguments)
+    return transcript.exit_code
 
 
 def run_stages(stages: Sequence[str], request: Request, transcript: Transcript) -> None:

@@ -90,12 +90,14 @@ class Transcript:
 
     Attributes:
         command: Name of the command.
+        exit_code: The exit code of the command, once it is closed.
         next_command: The command to type next; None where there is none, or where make goes on by
             itself.
     """
 
     def __init__(self, command: str, *, as_json: bool = False):
         self.command, self._as_json = command, as_json
+        self.exit_code = 0
         self.next_command: str | None = None
         self._outcomes: list[Outcome] = []
         self._names: list[str] = []
@@ -139,6 +141,7 @@ class Transcript:
     def close(self, failure: Failure | None) -> None:
         """Show how the command ended: the line of JSON, the error, or what to type next."""
         if failure:
+            self.exit_code = failure.code
             note(failure.message, failure.kind)
         if self._as_json:
             print(self._line(failure), flush=True)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rmtgen.cli.outcome import run_command
+from rmtgen.cli.outcome import reported
 from rmtgen.cli.results import results_parser, select
 from rmtgen.cli.terminal import Transcript, note
 from rmtgen.errors import CorruptInputError, MissingInputError, RmtgenError
@@ -14,7 +14,9 @@ from rmtgen.stages.engine import Outcome
 
 def main(arguments: Sequence[str]) -> int:
     """Check the files of runs; the exit code."""
-    return run_command("verify", _verify, arguments)
+    with reported("verify", arguments) as transcript:
+        _verify(arguments, transcript)
+    return transcript.exit_code
 
 
 def _verify(arguments: Sequence[str], transcript: Transcript) -> None:

@@ -12,6 +12,7 @@ import termios
 import types
 from pathlib import Path
 
+from rmtgen.cli.outcome import reported
 from rmtgen.stages.engine import Result
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +24,7 @@ import sys, types
 from rmtgen.cli.main import main
 from rmtgen.errors import NumericalError
 from rmtgen.stages.engine import Result
+
 
 def work(job):
     for number in job.progress(range(8), 8, "batch"):
@@ -118,3 +120,10 @@ def replace_work(monkeypatch, stage, work):
     module = types.ModuleType(f"rmtgen.stages.{stage}")
     module.work = work
     monkeypatch.setitem(sys.modules, module.__name__, module)
+
+
+def exit_code(command, work, arguments):
+    """The exit code of a command that does `work`, a function of arguments and transcript."""
+    with reported(command, arguments) as transcript:
+        work(arguments, transcript)
+    return transcript.exit_code

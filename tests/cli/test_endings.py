@@ -5,8 +5,8 @@ import warnings
 
 import pytest
 import torch
+from terminals import exit_code
 
-from rmtgen.cli.outcome import run_command
 from rmtgen.errors import (
     BusyError,
     CapacityError,
@@ -43,19 +43,19 @@ def failing(error):
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else str(value),
 )
 def test_an_expected_failure_is_one_line(error, code, capsys):
-    assert run_command("risk", failing(error), []) == code
+    assert exit_code("risk", failing(error), []) == code
     assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_a_bug_keeps_its_traceback():
     with pytest.raises(RuntimeError, match="a bug"):
-        run_command("risk", failing(RuntimeError("a bug")), [])
+        exit_code("risk", failing(RuntimeError("a bug")), [])
 
 
 def test_warnings_become_lines_of_the_log(capsys):
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        assert run_command("risk", lambda *_: warnings.warn("look out", stacklevel=1), []) == 0
+        assert exit_code("risk", lambda *_: warnings.warn("look out", stacklevel=1), []) == 0
     assert capsys.readouterr().err == "rmtgen: warning: look out\n"
 
 
@@ -66,7 +66,7 @@ def test_of_warnings_that_differ_in_numbers_one_is_shown_and_the_others_are_coun
         warnings.warn("look out", RmtgenWarning, stacklevel=1)
         raise UsageError("stop")
 
-    assert run_command("risk", work, []) == 2
+    assert exit_code("risk", work, []) == 2
     assert capsys.readouterr().err.splitlines() == [
         "rmtgen: warning: n must be small, got 10",
         "rmtgen: warning: look out",
@@ -82,13 +82,13 @@ def test_the_log_of_the_package_is_shown_while_a_command_runs(capsys):
         log.warning("look out")
         log.debug("a detail")
 
-    assert run_command("theory", work, []) == 0
+    assert exit_code("theory", work, []) == 0
     assert capsys.readouterr().err == "rmtgen: by the way\nrmtgen: warning: look out\n"
     logger = logging.getLogger("rmtgen")
     assert (logger.handlers, logger.level, logger.propagate) == ([], logging.NOTSET, True)
 
 
 def test_a_command_that_fails_leaves_the_log_as_it_was():
-    run_command("theory", failing(UsageError("stop")), [])
+    exit_code("theory", failing(UsageError("stop")), [])
     logger = logging.getLogger("rmtgen")
     assert (logger.handlers, logger.level, logger.propagate) == ([], logging.NOTSET, True)

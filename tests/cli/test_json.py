@@ -7,10 +7,9 @@ import shlex
 from pathlib import Path
 
 import pytest
-from terminals import made, replace_work
+from terminals import exit_code, made, replace_work
 
 from rmtgen.cli.main import main
-from rmtgen.cli.outcome import run_command
 from rmtgen.cli.terminal import Transcript
 from rmtgen.errors import MissingInputError, NumericalError, UsageError
 from rmtgen.runs.graph import RUN_STAGES
@@ -91,7 +90,7 @@ def test_json_names_the_error_and_its_exit_code(capsys, line_of, error, code, me
     def fail(*_):
         raise error
 
-    assert run_command("risk", fail, ["--json"]) == code
+    assert exit_code("risk", fail, ["--json"]) == code
     shown = capsys.readouterr()
     line = json.loads(shown.out)
     assert (line["stage"], line["runs"], line["next"]) == ("risk", [], None)
@@ -102,7 +101,7 @@ def test_json_names_the_error_and_its_exit_code(capsys, line_of, error, code, me
 
 def test_json_names_a_bug_too_and_lets_it_pass(line_of):
     with pytest.raises(ZeroDivisionError):
-        run_command("risk", lambda *_: 1 / 0, ["--json"])
+        exit_code("risk", lambda *_: 1 / 0, ["--json"])
     assert line_of()["error"]["message"].startswith("ZeroDivisionError: division by zero")
 
 
