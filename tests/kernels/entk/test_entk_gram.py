@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from reference import tangent_kernel
 
@@ -61,8 +61,9 @@ def test_symmetric_to_the_bit_and_positive_semidefinite(model, images):
     edge=st.integers(1, 13),
     batch=st.integers(1, 13),
     capacity=st.integers(2, 30),
-    workspace=st.sampled_from([1, 10**4, 10**8]),
+    workspace=st.sampled_from([10**5, 10**8]),
 )
+@example(edge=7, batch=3, capacity=14, workspace=1)  # one channel at a time: the slowest by far
 def test_the_same_for_every_batch_tile_and_budget(
     model, images, kernel, edge, batch, capacity, workspace
 ):
