@@ -5,7 +5,7 @@
 
 #: CONFIG    a YAML file, or the name of one of the configurations below
 CONFIG ?=
-#: RUNS      of compare: names of finished runs, or the 8 characters each ends in
+#: RUNS      of compare, clean: names of runs, or the 8 characters each ends in
 RUNS ?=
 #: BENCH     of bench, some of: cached memory entk entk_zoo entk_growth ridge
 #:           ridge_large theory page cuda
@@ -69,8 +69,8 @@ help: ## this page
 	@echo
 	@echo 'exit codes of rmtgen: 0 done, 2 usage, 3 missing or corrupt input,'
 	@echo '4 numerical failure, 130 interrupted; make itself ends with 2 for all but 0'
-demo: CONFIG = demo
-demo: all ## real digits, pretrained and random: all of it in minutes, offline
+demo: $(VENV)/.installed ## real digits, pretrained and random: all of it in minutes, offline
+	@$(RMTGEN) run demo $(ARGUMENTS)
 all: $(VENV)/.installed ## every stage of every run in one process, then the report
 	@$(RMTGEN) run $(ARGUMENTS)
 plan: $(VENV)/.installed ## what a configuration will cost, before anything runs
@@ -99,7 +99,7 @@ bench: $(VENV)/.installed-dev ## benchmarks, those in BENCH or all of them
 	$(BIN)/python -m pip install -q -e '.[bench]'
 	$(BIN)/python -m tests.bench $(BENCH)
 clean: $(VENV)/.installed ## delete all results: runs/ and reports/ under OUTPUT [data]
-	@$(RMTGEN) clean $(FIELDS)
+	@$(RMTGEN) clean $(foreach r,$(RUNS),$(call quoted,$r)) $(FIELDS) $(FLAGS)
 
 .DEFAULT:
 	@echo "make: no target '$@'. Targets: help demo all plan compare $(STAGES)" \

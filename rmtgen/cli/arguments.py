@@ -102,13 +102,14 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Request:
     options, unknown = parser.parse_known_intermixed_args(arguments)
     if unknown:
         name = unknown[0].partition("=")[0].lstrip("-").replace("-", "_")
-        known = [*FIELDS, *vars(options)]
+        known = [option for option in vars(options) if option != "words"]
         raise UsageError(f"unknown flag {unknown[0]!r}. {did_you_mean(name, known)}")
     flags = {
         name: value for name, value in vars(options).items() if name in FIELDS and value is not None
     }
     given = [word.partition("=") for word in options.words]
-    overrides = flags | {name.lower(): value for name, equals, value in given if equals}
+    fields = {name.lower().replace("-", "_"): value for name, equals, value in given if equals}
+    overrides = flags | fields
     named = [name for name, equals, _ in given if name and not equals]
     configs = list(dict.fromkeys([*([options.config] if options.config else []), *named]))
     if len(configs) > 1:

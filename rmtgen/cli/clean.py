@@ -7,10 +7,10 @@ from pathlib import Path
 from rmtgen.cli.outcome import reported
 from rmtgen.cli.results import Selection, results_parser, select
 from rmtgen.cli.terminal import Transcript
-from rmtgen.runs.graph import STAGES
-from rmtgen.runs.rundir import LOCK, REPORTS, RUNS, locked
+from rmtgen.errors import StorageError
+from rmtgen.runs.lock import LOCK, locked
+from rmtgen.runs.rundir import REPORTS, RUNS, is_result_dir
 from rmtgen.stages.engine import Outcome
-from rmtgen.store import durable
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -26,8 +26,7 @@ def _clean(arguments: Sequence[str], transcript: Transcript) -> None:
     folders = selection.folders() if selection.names else _everything(selection)
     transcript.align(folder.name for folder in folders)
     for folder in folders:
-        with locked(folder), durable.storage_errors(folder):
-            shutil.rmtree(folder)
+        _delete(folder)
         transcript.add(Outcome("clean", folder.name, folder, "deleted"))
     if not folders:
         transcript.show(f"nothing to delete under {selection.root}")
@@ -35,10 +34,26 @@ def _clean(arguments: Sequence[str], transcript: Transcript) -> None:
 
 def _everything(selection: Selection) -> list[Path]:
     """Every directory that a stage works in or has worked in; others are left alone."""
-    marks = [LOCK, *(f"{stage}.json" for stage in STAGES)]
-    return sorted(
-        folder
-        for place in (RUNS, REPORTS)
-        for folder in (selection.root / place).glob("*")
-        if any((folder / mark).exists() for mark in marks)
-    )
+    places = (selection.root / place for place in (RUNS, REPORTS))
+    return sorted(folder for place in places for folder in place.glob("*") if is_result_dir(folder))
+
+
+def _delete(folder: Path) -> None:
+    """Delete a directory of results, its lock last: an interrupted deletion can be repeated.
+
+    Raises:
+        StorageError: The directory is a link, or a file of it cannot be deleted.
+        BusyError: Another process holds it.
+    """
+    if folder.is_symlink():
+        raise StorageError(f"{folder} must be a directory, not a link. Remove the link by hand.")
+    try:
+        with locked(folder):
+            for path in folder.iterdir():
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                elif path.name != LOCK:
+                    path.unlink()
+            shutil.rmtree(folder)
+    except OSError as error:
+        raise StorageError(f"cannot delete {folder}: {error.strerror or error}.") from error

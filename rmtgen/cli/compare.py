@@ -54,8 +54,9 @@ def _finished(selection: Selection) -> tuple[list[Path], dict[str, str]]:
         omitted |= {path.name: why} if why else {}
     finished = [path for path in chosen if path.name not in omitted]
     if not finished:
+        reasons = "".join(f" {name}: {why}" for name, why in omitted.items())
         raise MissingInputError(
-            f"no finished run under {selection.root / RUNS}. Make one: `rmtgen run`."
+            f"no finished run under {selection.root / RUNS}.{reasons} Make one: `rmtgen run`."
         )
     return finished, omitted
 

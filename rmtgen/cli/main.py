@@ -6,6 +6,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from rmtgen import __version__
 from rmtgen.errors import RmtgenError, UsageError, did_you_mean
@@ -16,7 +17,7 @@ COMMANDS: Mapping[str, str] = {
     "plan": "what a configuration will cost, before anything runs",
     "compare": "one report over finished runs",
     "ls": "the runs there are, and the stages that are done",
-    "verify": "every file of finished stages against its checksum",
+    "verify": "every file of finished runs and reports against its checksum",
     "clean": "delete runs and reports, and no data set",
 }
 """The commands beside the stages: `rmtgen.cli.NAME` holds `main(arguments)`."""
@@ -45,6 +46,7 @@ exit codes: 0 done, 2 usage, 3 missing or corrupt input, 4 numerical failure,
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command or the stage that the first word names; the exit code."""
+    _replace_closed_streams()
     # OpenMP threads that spin while they wait for one another lose the processor to other programs:
     # on a busy machine the passes of a network took 7 times as long. Read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -58,6 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command in ("-V", "--version"):
         return _show(f"rmtgen {__version__}")
     return _refuse(command, words)
+
+
+def _replace_closed_streams() -> None:
+    """Discard what is written to a stream that the caller closed, which Python sets to None."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
 
 
 def _show(text: str) -> int:

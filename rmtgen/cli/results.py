@@ -1,6 +1,5 @@
 """The results that a command is about: runs under OUTPUT, those named or all there are."""
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +18,10 @@ class Selection:
     Attributes:
         root: The folder OUTPUT, which holds `runs` and `reports`.
         names: Names of runs, or the 8 characters that each ends in; empty for all runs.
-        options: The options of the command itself.
     """
 
     root: Path
     names: tuple[str, ...]
-    options: argparse.Namespace
 
     def begun(self) -> dict[str, Path]:
         """Every run in which a stage is done, by name and in order of the names."""
@@ -90,5 +87,8 @@ def select(parser: Parser, arguments: Sequence[str]) -> Selection:
             output = value
         else:
             raise UsageError(f"expected names of runs and output=DIR, got {word!r}.")
-    root = Path(FIELDS["output"].metadata["parse"](output or FIELDS["output"].default))
-    return Selection(root, tuple(name for name in names if name), options)
+    if "" in names:
+        raise UsageError("the name of a run must not be empty: got ''. Leave it out for all runs.")
+    default = FIELDS["output"].default
+    root = Path(FIELDS["output"].metadata["parse"](default if output is None else output))
+    return Selection(root, tuple(names))

@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-COORDINATES = ("x", "y", "low", "high", "left", "right")
-"""Columns of a line's table that place it. The page shows every other column beside the point."""
 SIGNIFICANT = 5
 """Significant digits of a number on the page."""
 

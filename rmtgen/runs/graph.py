@@ -2,8 +2,8 @@
 
 This is the one list of stages, in the order that they run in. The work and the cost of a stage are
 in `rmtgen.stages.NAME`, which is imported only when the stage has something to do: this module
-imports nothing, so that a cached run stays light. A new stage is one module there and one entry
-here.
+imports none of them, so that a cached run stays light. A new stage is one module there and one
+entry here.
 """
 
 from collections.abc import Callable, Mapping

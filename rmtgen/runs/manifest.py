@@ -152,7 +152,7 @@ class Manifest:
                     name: FileRecord(**record) for name, record in content[group].items()
                 }
             return cls(**content)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise CorruptInputError(
                 f"{path} is not a manifest ({type(error).__name__}: {error}). Delete it and run the"
                 " stage again."

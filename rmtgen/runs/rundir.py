@@ -7,17 +7,15 @@ report over several runs.
 
 import contextlib
 import dataclasses
-import fcntl
-import os
+import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rmtgen.errors import (
-    BusyError,
     CorruptInputError,
     MissingInputError,
     RmtgenError,
@@ -25,26 +23,12 @@ from rmtgen.errors import (
 )
 from rmtgen.runs.config import Config
 from rmtgen.runs.graph import STAGES
+from rmtgen.runs.lock import LOCK, locked
 from rmtgen.runs.manifest import FileRecord, Manifest
 from rmtgen.store import durable
 
 RUNS = "runs"
 REPORTS = "reports"
-LOCK = ".lock"
-
-_held: set[int] = set()  # descriptors of the locks of this process
-
-
-def _close_inherited_locks() -> None:
-    """Close the copies of the locks in a forked child.
-
-    A worker that outlives a killed stage would go on holding its run.
-    """
-    while _held:
-        os.close(_held.pop())
-
-
-os.register_at_fork(after_in_child=_close_inherited_locks)
 
 
 @dataclass(frozen=True)
@@ -339,11 +323,38 @@ class ReportDir(ResultDir):
         A report of other results, a damaged one, and one of a version that left fewer files count
         as absent.
         """
-        state = super().state(stage)
+        try:
+            state = super().state(stage)
+        except (CorruptInputError, StaleInputError):
+            return State()
         if state.problem or not state.manifest:
             return State()
         files = {name for name in STAGES[stage].files if not name.endswith("/")}
         return state if files <= state.manifest.outputs.keys() else State()
+
+
+def is_result_dir(folder: Path) -> bool:
+    """Whether a stage works in a directory, or has worked in it; links are not followed."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    return _has_lock(folder) or any(_has_manifest(folder, stage) for stage in STAGES)
+
+
+def _has_lock(folder: Path) -> bool:
+    """Whether there is a lock file of `locked`, which holds the number of a process."""
+    try:
+        return (folder / LOCK).read_bytes().strip().isdigit()
+    except OSError:
+        return False
+
+
+def _has_manifest(folder: Path, stage: str) -> bool:
+    """Whether there is a manifest of the stage, of whatever version."""
+    try:
+        content = json.loads((folder / f"{stage}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("stage") == stage and "spec_hash" in content
 
 
 def stored_dim(extracted: Manifest) -> int:
@@ -367,34 +378,3 @@ def damaged_output(
         if path.exists() and not holds(record, path):
             return durable.altered(path, record.size, record.blake2b, remedy)
     return None
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a directory against other processes; it is made if absent.
-
-    The lock goes with the process, however that ends.
-
-    Raises:
-        BusyError: Another process holds it.
-        StorageError: The directory cannot be made or written.
-    """
-    durable.make_folder(folder)
-    with durable.storage_errors(folder / LOCK):
-        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        _held.add(handle)
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, str(os.getpid()).encode(), 0)
-        yield
-    except BlockingIOError:
-        holder = os.pread(handle, 64, 0).decode(errors="replace").strip() or "unknown"
-        raise BusyError(
-            f"{folder} is held by another process (pid {holder}). Wait for it, or stop it, and run"
-            " again."
-        ) from None
-    finally:
-        if handle in _held:  # not so in a child forked meanwhile
-            _held.remove(handle)
-            os.close(handle)

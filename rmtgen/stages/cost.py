@@ -1,4 +1,4 @@
-"""What a run costs before it runs: operations counted, rates measured, sizes exact.
+"""What a run costs before it runs: operations and bytes counted, rates measured.
 
 Each stage counts its own operations in `cost(workload)`, beside its work. Their time is that of a
 small problem of the same kind, measured for a few seconds on the device. Large dense problems run
@@ -125,7 +125,7 @@ class Workload:
 
     Attributes:
         config: The run.
-        classes: Number of classes c; an upper bound where the data set is not there.
+        classes: Number of classes c to count with.
         rates: Measured speed of the device that it runs on.
     """
 

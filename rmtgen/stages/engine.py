@@ -55,7 +55,8 @@ class Outcome:
         stage: Name of the stage.
         name: Name of the run or of the report.
         path: Its directory.
-        status: `computed`, `cached`, `reused` (taken from another run), `not needed` or `planned`.
+        status: `computed`, `cached`, `reused` (taken from another run), `not needed`, or what a
+            command did: `planned`, `listed`, `verified`, `deleted`.
         seconds: Seconds that the result took to compute, whenever that was; the predicted ones of
             a plan; None where nothing was computed.
         headline: One line on what was done.
@@ -138,6 +139,7 @@ def run_stage(stage: str, directory: ResultDir) -> Outcome:
         MissingInputError: A stage that it reads is not done.
         StaleInputError, CorruptInputError: A result that is there must not be used.
         BusyError: Another process holds the directory.
+        StorageError: The disk refuses.
     """
     if not directory.needs(stage):
         return _unneeded(stage, directory)

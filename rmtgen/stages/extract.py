@@ -64,7 +64,7 @@ def work(job: Job) -> Result:
     if config.projection:
         error, bound = _sketch_error(job, backbone, split, store)
         details |= {"sketch_error": error, "sketch_error_bound": bound}
-        headline += f"; kernel off by {error:.1%} (bound {bound:.1%})"
+        headline += f"; kernel off by {error:.1%} (root mean square at most {bound:.1%})"
     return Result(store.files(), headline, details, inputs)
 
 

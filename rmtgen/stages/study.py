@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pandas as pd
 import torch
 
-from rmtgen.linalg.spectrum import Spectra
 from rmtgen.runs.config import Config
+from rmtgen.runs.run import load_run
 from rmtgen.stages.pool import load_pool
 from rmtgen.theory.study import Study
 
@@ -18,17 +17,15 @@ def load_study(folder: Path, config: Config, device: torch.device) -> Study:
     """Read a run whose stages up to `risk` are done.
 
     Raises:
-        MissingInputError, CorruptInputError: From the stores, by name.
+        MissingInputError, CorruptInputError: A file is gone, or is not what its stage wrote.
         NumericalError: Every feature of the pool is zero.
     """
-    with h5py.File(folder / "spectrum.h5", "r") as file:
-        spectra = Spectra.load(file)
-    dense = folder / "curve.csv"
+    run = load_run(folder)
     return Study(
         load_pool(folder, config, device),
-        risk=pd.read_csv(folder / "risk.csv"),
-        spectra=spectra,
-        curve=pd.read_csv(dense) if dense.exists() else None,
+        risk=run.risk,
+        spectra=run.spectrum,
+        curve=run.curve,
         seed=config.seed,
         memory=config.memory,
     )

@@ -1,5 +1,6 @@
 """`rmtgen clean`: runs and reports go, everything else stays."""
 
+import json
 import shutil
 
 import pytest
@@ -20,10 +21,13 @@ def output(tmp_path):
         "runs/b-1a2b3c4e/risk",
         "reports/demo-1a2b3c4f/report",
     ):
-        (root / f"{manifest}.json").write_text("{}")
+        stage = manifest.rpartition("/")[2]
+        (root / f"{manifest}.json").write_text(json.dumps({"stage": stage, "spec_hash": "0"}))
     for stranger in ("runs/notes", "reports/mine", "cifar-100-python", "other"):
         (root / stranger).mkdir(parents=True)
         (root / stranger / "kept").write_text("kept")
+    (root / "runs" / "notes" / "report.json").write_text('{"title": "mine"}')
+    (root / "reports" / "mine" / ".lock").write_text("a word")
     (root / "runs" / "file").write_text("kept")
     return root
 
@@ -34,7 +38,9 @@ def left(root):
 
 STRANGERS = {
     "runs/notes/kept",
+    "runs/notes/report.json",
     "reports/mine/kept",
+    "reports/mine/.lock",
     "cifar-100-python/kept",
     "other/kept",
     "runs/file",
@@ -91,8 +97,32 @@ def test_a_link_to_a_run_elsewhere_is_not_followed(output, tmp_path, capsys):
     shutil.move(output / "runs" / "a-1a2b3c4d", elsewhere)
     (output / "runs" / "a-1a2b3c4d").symlink_to(elsewhere)
     assert main(["clean", f"output={output}", "a-1a2b3c4d"]) == 3
-    assert "Traceback" not in capsys.readouterr().err
+    assert "must be a directory, not a link" in capsys.readouterr().err
     assert (elsewhere / "inside" / "file").exists()
+    assert not (elsewhere / ".lock").exists()
+    assert main(["clean", f"output={output}"]) == 0
+    assert left(output) == STRANGERS
+
+
+def test_an_interrupted_deletion_is_finished_by_the_next(output, monkeypatch):
+    """The lock is deleted last, so that what is left is still known as a run."""
+
+    def interrupted(path):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", interrupted)
+        assert main(["clean", f"output={output}", "a-1a2b3c4d"]) == 130
+    assert main(["clean", f"output={output}"]) == 0
+    assert left(output) == STRANGERS
+
+
+@pytest.mark.parametrize("words", [["output="], [""], ["--run", ""]])
+def test_an_empty_word_deletes_nothing(output, monkeypatch, words):
+    monkeypatch.chdir(output.parent)
+    before = left(output)
+    assert main(["clean", *words]) == 2
+    assert left(output) == before
 
 
 def test_results_that_were_lent_stay_with_the_borrower(copied):

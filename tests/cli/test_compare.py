@@ -115,3 +115,12 @@ def test_a_run_without_theory_is_reported(one, capsys):
     assert main(["compare", output]) == 0
     assert "1 run(s)" in capsys.readouterr().out
     assert load_result(run).theory is None
+
+
+def test_without_a_finished_run_the_reasons_are_given(one, capsys):
+    run, output = one
+    (run / "risk.csv").unlink()
+    assert main(["compare", output]) == 3
+    shown = capsys.readouterr().err
+    assert "no finished run" in shown
+    assert f"{run.name}: {run / 'risk.csv'} is gone" in shown

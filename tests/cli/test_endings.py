@@ -1,11 +1,14 @@
 """How a command ends: warnings and log as lines, an error as one line with its exit code."""
 
 import logging
+import shlex
+import subprocess
+import sys
 import warnings
 
 import pytest
 import torch
-from terminals import exit_code
+from terminals import ROOT, exit_code
 
 from rmtgen.errors import (
     BusyError,
@@ -92,3 +95,9 @@ def test_a_command_that_fails_leaves_the_log_as_it_was():
     exit_code("theory", failing(UsageError("stop")), [])
     logger = logging.getLogger("rmtgen")
     assert (logger.handlers, logger.level, logger.propagate) == ([], logging.NOTSET, True)
+
+
+@pytest.mark.parametrize(("closed", "code"), [("1>&-", 2), ("2>&-", 2), ("1>&- 2>&-", 2)])
+def test_a_closed_stream_changes_no_exit_code(closed, code):
+    command = f"{shlex.quote(sys.executable)} -m rmtgen run trian=5 {closed}"
+    assert subprocess.run(["sh", "-c", command], capture_output=True, cwd=ROOT).returncode == code

@@ -24,7 +24,9 @@ def test_sound_runs_are_listed_stage_by_stage(copied, capsys):
     run, words = copied
     assert main(["verify", words[-1]]) == 0
     rows = capsys.readouterr().out.splitlines()
-    assert [row.split()[:3] for row in rows] == [[stage, run.name, "sound"] for stage in RUN_STAGES]
+    (report,) = (run.parents[1] / "reports").iterdir()
+    expected = [[stage, run.name, "sound"] for stage in RUN_STAGES]
+    assert [row.split()[:3] for row in rows] == [*expected, ["report", report.name, "sound"]]
     outputs = Manifest.read(run, "spectrum").outputs
     size = sum(record.size for record in outputs.values())
     assert rows[2].endswith(f"1 file, {size:,} bytes")
@@ -76,7 +78,7 @@ def test_json_holds_the_sound_stages_and_the_error(copied, line_of):
     flip(run / "risk.csv")
     assert main(["verify", words[-1], "--json"]) == 3
     line = line_of()
-    assert [entry["stage"] for entry in line["runs"]] == ["extract", "gram", "spectrum"]
+    assert [entry["stage"] for entry in line["runs"]] == ["extract", "gram", "spectrum", "report"]
     assert {entry["status"] for entry in line["runs"]} == {"verified"}
     assert line["error"]["code"] == 3
 
@@ -93,3 +95,12 @@ def test_an_unknown_run_is_named_with_one_like_it(command, copied, capsys):
     assert main([command, words[-1], run.name[:-1]]) == 3
     assert f"Did you mean {run.name}" in capsys.readouterr().err
     assert run.is_dir()
+
+
+def test_a_flipped_bit_of_a_report_is_found(copied, capsys):
+    run, words = copied
+    (page,) = (run.parents[1] / "reports").glob("*/report.html")
+    flip(page)
+    assert main(["verify", words[-1]]) == 3
+    assert f"{page} is not what was written" in capsys.readouterr().err
+    assert main(["verify", words[-1], run.name]) == 0  # a named run alone

@@ -1,5 +1,6 @@
 """A run's study, read from its directory: the tables of `rmtgen.study` on the same arrays."""
 
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 import rmtgen
-from rmtgen.errors import NumericalError, UsageError
+from rmtgen.errors import CorruptInputError, NumericalError, UsageError
 from rmtgen.runs.config import Config
 from rmtgen.runs.run import load_run
 from rmtgen.stages.study import load_study, to_arrays, to_frame
@@ -92,3 +93,15 @@ def test_every_table_is_one_that_hdf5_keeps(folders):
         if not isinstance(table, str):
             again = to_frame(to_arrays(table))
             pd.testing.assert_frame_equal(again, table.reset_index(drop=True), check_dtype=False)
+
+
+@pytest.mark.parametrize("name", ["risk.csv", "curve.csv", "spectrum.h5"])
+def test_a_changed_file_is_no_input_of_a_study(folders, tmp_path, name):
+    """Its size and its time are those of the manifest; its bytes are not."""
+    folder = tmp_path / folders[0].name
+    shutil.copytree(folders[0], folder)
+    content = bytearray((folder / name).read_bytes())
+    content[-2] ^= 1
+    (folder / name).write_bytes(content)
+    with pytest.raises(CorruptInputError, match=f"{name} is not what was written"):
+        loaded(folder)
