@@ -49,6 +49,9 @@ def _failures_closed(transcript: Transcript) -> Iterator[None]:
         yield
     except BrokenPipeError:
         raise
+    except SystemExit:  # after --help
+        sys.stdout.flush()  # here, and not at the interpreter's end, a closed pipe is handled
+        raise
     except (Exception, KeyboardInterrupt) as error:
         failure = _failure(error)
         if failure is None:

@@ -305,7 +305,7 @@ def test_tables_fold_turn_pages_and_download(open_page):
     fold.query_selector("text=next").click()
     assert fold.query_selector("tbody tr").inner_text() != first
     with page.expect_download() as download:
-        fold.query_selector("text=Download CSV").click()
+        fold.wait_for_selector("text=Download CSV").click()
     assert download.value.suggested_filename == f"{chart['stem']}.csv"
     with download.value.path().open(newline="") as file:
         rows = list(csv.DictReader(file))
