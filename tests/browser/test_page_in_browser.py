@@ -302,7 +302,7 @@ def test_tables_fold_turn_pages_and_download(open_page):
     assert len(fold.query_selector_all("tbody tr")) == min(100, points)
     assert f"of {points:,}" in fold.query_selector("[aria-live]").inner_text()
     first = fold.query_selector("tbody tr").inner_text()
-    fold.query_selector("text=next").click()
+    fold.wait_for_selector("text=next").click()
     assert fold.query_selector("tbody tr").inner_text() != first
     with page.expect_download() as download:
         fold.wait_for_selector("text=Download CSV").click()
@@ -320,7 +320,7 @@ def exported(page, stem):
     fold = page.query_selector(f"section[aria-labelledby={stem}] details.data")
     fold.query_selector("summary").click()
     with page.expect_download() as download:
-        fold.query_selector("text=Download CSV").click()
+        fold.wait_for_selector("text=Download CSV").click()
     with download.value.path().open(newline="") as file:
         return list(csv.DictReader(file))
 
