@@ -46,7 +46,7 @@ help: ## this page
 	@$(call listed,start)
 	@echo
 	@echo 'stages, each with those before it; one that is done says `cached`'
-	@awk -F '"' '/": Stage/{name=$$2} /summary=/{printf "  %-9s %s\n", name, $$2}' rmtgen/runs/graph.py
+	@awk -F '"' '/": Stage/{name=$$2} /summary=/{printf "  %-10s %s\n", name, $$2}' rmtgen/runs/graph.py
 	@$(call listed,upkeep)
 	@echo
 	@echo variables

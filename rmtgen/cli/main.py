@@ -86,11 +86,12 @@ def _summaries() -> dict[str, str]:
 
 def _described(summaries: Mapping[str, str]) -> str:
     """One entry per name, wrapped."""
+    column = max(map(len, (*COMMANDS, *STAGES))) + 2
     return "\n".join(
         textwrap.fill(
-            f"  {name:<10}{summary}",
+            f"  {name:<{column}}{summary}",
             WIDTH,
-            subsequent_indent=" " * 12,
+            subsequent_indent=" " * (column + 2),
             break_on_hyphens=False,
         )
         for name, summary in summaries.items()

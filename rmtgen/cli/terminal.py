@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TextIO
 
 from rmtgen.report.summary import SUMMARY, Summary
+from rmtgen.runs.graph import STAGES
 from rmtgen.runs.manifest import plain
 from rmtgen.stages.engine import Outcome
 from rmtgen.stages.progress import HASH, capable
@@ -33,7 +34,7 @@ STATUS_WORDS = {
     "deleted": "deleted",
 }
 """Words in the place of seconds, for a result that was not computed now."""
-STAGE_WIDTH = 9
+STAGE_WIDTH = max(map(len, STAGES)) + 1
 """Columns of text of the stage: the longest name and a space."""
 TIME_WIDTH = 8
 """Columns of text of the time."""

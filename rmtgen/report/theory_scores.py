@@ -45,7 +45,8 @@ def theory_scores(results: Sequence[RunResult]) -> pd.DataFrame:
 
 def _scored(dataset: str, fits: pd.DataFrame) -> list[dict[str, object]]:
     blocks = (fits["run"] + " " + fits["n"].astype(str)).to_numpy()
-    table = score_table(fits, tuple(NAMES), blocks)
+    present = tuple(name for name in NAMES if name in fits)  # a run may be older than a theory
+    table = score_table(fits, present, blocks)
     runs = fits["run"].nunique()
     return [{"dataset": dataset, "runs": runs, **row} for row in table.to_dict("records")]
 

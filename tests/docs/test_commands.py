@@ -12,6 +12,7 @@ A command of neither kind fails. Code within a line of prose is of the second ki
 
 import configparser
 import importlib.util
+import json
 import re
 import sys
 
@@ -32,7 +33,7 @@ def clone(command, workspace, folder):
         pytest.skip("there is no repository here: no .git")
     run("git", "clone", "-q", "--depth", "1", ROOT.as_uri(), "rmtgen", cwd=folder)
     said = run("make", "-n", "demo", cwd=folder / "rmtgen")
-    steps = ["-m venv .venv", "pip install", "rmtgen run 'demo'"]
+    steps = ["-m venv .venv", "pip install", "rmtgen run demo"]
     places = [said.index(step) for step in steps]
     assert places == sorted(places)
 
@@ -75,8 +76,9 @@ def clean(words, folder):
     output = folder / next(re.findall(r"OUTPUT=(\S+)", word)[0] for word in words if "=" in word)
     for name in ("runs/one", "reports/two", "cifar-100-python"):
         (output / name).mkdir(parents=True)
-    (output / "runs" / "one" / "extract.json").touch()
-    (output / "reports" / "two" / "report.json").touch()
+    for manifest in ("runs/one/extract", "reports/two/report"):
+        content = {"stage": manifest.rpartition("/")[2], "spec_hash": "0"}
+        (output / f"{manifest}.json").write_text(json.dumps(content))
     for line in planned(words):
         rmtgen([*line, f"OUTPUT={output}"])
     left = {path.relative_to(output).as_posix() for path in output.rglob("*")}

@@ -132,3 +132,11 @@ def test_a_pair_without_a_gap_and_a_theory_without_finite_values_still_make_a_re
     assert "arora" not in set(theory_scores([run])["theory"])
     table["test_risk"] = np.nan
     assert theory_scores([studied_run("d", "random"), run])["fits"].gt(0).all()
+
+
+def test_a_run_that_is_older_than_a_theory_is_scored_without_it():
+    run = studied_run()
+    theory = dict(run.theory)
+    theory["predictions"] = theory["predictions"].drop(columns="arora")
+    scores = theory_scores([dataclasses.replace(run, theory=theory)])
+    assert set(theory_scores([run])["theory"]) - set(scores["theory"]) == {"arora"}

@@ -83,7 +83,10 @@ def test_a_sketched_entk_is_solved_from_its_rows_and_says_how_far_off_it_is(
 ):
     words = [*words, "projection=512"]
     shown = finish(words, capsys)
-    done = r"60 images × 512 sketched gradients; kernel off by \d+\.\d% \(bound \d+\.\d%\)"
+    done = (
+        r"60 images × 512 sketched gradients; kernel off by \d+\.\d%"
+        r" \(root mean square at most \d+\.\d%\)"
+    )
     assert re.search(done, shown)
     assert re.search(
         r"^gram .*  –  not needed: the later stages read the features$", shown, re.MULTILINE
