@@ -135,7 +135,7 @@ def test_a_pair_without_a_gap_and_a_theory_without_finite_values_still_make_a_re
 
 
 def test_a_run_that_is_older_than_a_theory_is_scored_without_it():
-    run = studied_run()
+    run = studied_run("a", "random")
     theory = dict(run.theory)
     theory["predictions"] = theory["predictions"].drop(columns="arora")
     scores = theory_scores([dataclasses.replace(run, theory=theory)])
