@@ -5,7 +5,6 @@ what they are. A file of another kind is named for what it is.
 """
 
 import re
-import struct
 import warnings
 import zipfile
 from pathlib import Path
@@ -216,13 +215,9 @@ def _pickle_head(path: Path) -> bytes:
 
 
 def _is_safetensors(file: BinaryIO) -> bool:
-    """Whether a file begins with the length of a JSON header and its brace."""
-    file.seek(0)
-    head = file.read(9)
-    if head[8:] != b"{":
-        return False
-    (length,) = struct.unpack("<Q", head[:8])
-    return not _begins_a_pickle(head) or length < 1 << 32
+    """Whether the brace of a JSON header follows eight bytes, its length."""
+    file.seek(8)
+    return file.read(1) == b"{"
 
 
 def _other_kind(file: BinaryIO) -> str | None:

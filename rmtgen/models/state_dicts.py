@@ -45,8 +45,8 @@ _COUNTER = "num_batches_tracked"
 _DEEPEST = 6
 """Mappings inside one another, and parts of a prefix, that are looked into."""
 
-_MOST_REPEATED = 1 << 20
-"""Elements up to which a view may repeat what is stored (`expand`)."""
+_MOST_REPEATED = 1 << 26
+"""Elements up to which a tensor may have fewer values in the file (`expand`)."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,10 @@ def load_weights(model: nn.Module, path: Path, name: str) -> str:
             is not a float of 16 to 64 bits; or a tensor that is loaded has NaN or infinite values.
     """
     content = read_checkpoint(path)
-    fits = [_fit(found, model, name) for found in _sets(content, model)]
+    mappings = list(_mappings(content, set()))
+    for _, tensors in mappings:
+        _refuse_giants(tensors, path)
+    fits = [_fit(found, model, name) for found in _sets(mappings, model)]
     if not fits:
         raise CorruptInputError(
             f"{path} must be a state dict of names and tensors: got {_description(content)}. Save"
@@ -149,10 +152,9 @@ def _preference(fit: _Fit) -> int:
     return 0 if _AVERAGE.search(names) else 2 if _FOLLOWER.search(names) else 1
 
 
-def _sets(content: Any, model: nn.Module) -> Iterator[_Set]:
-    """The sets of a file that have at least half as many tensors as the model."""
+def _sets(found: list[tuple[str, dict[str, Tensor]]], model: nn.Module) -> Iterator[_Set]:
+    """The sets of a file that have at least half as many tensors as the model, or the largest."""
     fewest = (len(model.state_dict()) + 1) // 2
-    found = list(_mappings(content))
     for place, tensors in found:
         for prefix in _prefixes(tensors, fewest):
             yield _Set(
@@ -174,12 +176,12 @@ def _size(found: tuple[str, str, Mapping[str, Tensor]]) -> int:
 
 
 def _mappings(
-    content: Any, place: tuple[str, ...] = (), seen: frozenset[int] = frozenset()
+    content: Any, seen: set[int], place: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Each mapping of a file that has tensors, with the keys that lead to it."""
+    """Each mapping of a file that has tensors, once, with the keys that lead to it."""
     if len(place) > _DEEPEST or id(content) in seen:
         return
-    seen = seen | {id(content)}
+    seen.add(id(content))
     if isinstance(content, Mapping):
         tensors = {
             _WRAPPERS.sub("", key): value
@@ -195,7 +197,7 @@ def _mappings(
         return
     for key, value in entries:
         if isinstance(value, (Mapping, list, tuple)):
-            yield from _mappings(value, (*place, str(key)), seen)
+            yield from _mappings(value, seen, (*place, str(key)))
 
 
 def _prefixes(names: Mapping[str, Tensor], fewest: int) -> list[str]:
@@ -252,10 +254,16 @@ def _odd_kind(tensor: Tensor) -> str | None:
         return "quantised" if tensor.is_quantized else "without data (on the meta device)"
     if tensor.is_complex() or (tensor.is_floating_point() and tensor.dtype not in _FLOATS):
         return f"of type {tensor.dtype}"
-    stored = tensor.untyped_storage().nbytes()
-    if tensor.numel() > max(stored, _MOST_REPEATED):
-        return f"a view that repeats {stored} bytes in {tensor.numel()} elements"
     return None
+
+
+def _refuse_giants(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse a tensor of many more elements than are stored, before a filter copies it."""
+    for key, tensor in tensors.items():
+        stored = tensor.untyped_storage().nbytes() if _odd_kind(tensor) is None else 0
+        if not tensor.is_nested and tensor.numel() > max(stored, _MOST_REPEATED):
+            kind = f"of shape {tuple(tensor.shape)} with {stored} bytes of values"
+            raise CorruptInputError(_unloadable(key, path, kind))
 
 
 def _in_timm_order(state: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
