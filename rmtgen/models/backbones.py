@@ -20,7 +20,9 @@ from torchvision.transforms import Compose
 
 from rmtgen.datasets.images import to_rgb
 from rmtgen.errors import UsageError, did_you_mean
-from rmtgen.models.weights import find_weights, load_weights, local_weights
+from rmtgen.models.names import present_name
+from rmtgen.models.state_dicts import load_weights
+from rmtgen.models.weights import find_weights, local_weights
 
 __all__ = ["Backbone", "load_backbone", "local_weights"]
 
@@ -36,7 +38,7 @@ class Backbone:
     """A network in eval mode with its image transform.
 
     Attributes:
-        name: Name in timm, with its tag if one was given.
+        name: Present name in timm, with its tag if one was given.
         model: Module from images (b, 3, h, w) to features (b, feature_dim), or to (b, heads) with a
             random head. Its parameters require a gradient.
         transform: Function from a PIL image of any mode to a float32 tensor of `input_size`.
@@ -44,7 +46,7 @@ class Backbone:
         input_size: (channels, height, width) in pixels.
         init: "pretrained" or "random".
         source: Origin of the weights: a path, "package NAME", "hub REPOSITORY", or "random, seed
-            SEED".
+            SEED". After a path, the place in the file of the weights if several would fit.
     """
 
     name: str
@@ -75,6 +77,7 @@ def load_backbone(  # noqa: PLR0913 - one public function for one question
     init_seed: int = 438,
     img_size: int | None = None,
     checkpoints: str | Path = "checkpoints",
+    download: bool = True,
 ) -> Backbone:
     """A timm network without its classifier, with weights, and its image transform.
 
@@ -87,7 +90,8 @@ def load_backbone(  # noqa: PLR0913 - one public function for one question
     vanish.
 
     Args:
-        name: Name in timm, with or without a tag.
+        name: Name in timm, with or without a tag. A name that timm has deprecated is resolved to
+            the present one, and noted in the log.
         init: "pretrained" or "random".
         weights: File to load instead of a search; ignored for `init="random"`.
         head: None for features; "random" appends `nn.Linear(feature_dim, heads)` with the default
@@ -99,22 +103,29 @@ def load_backbone(  # noqa: PLR0913 - one public function for one question
             and the centre is cropped; a network with a fixed input size is built for it. None: the
             evaluation transform of the data config in timm, unchanged.
         checkpoints: Folder of files `NAME.safetensors` or `NAME.pth`.
+        download: Ask the hub of timm for weights that are not on this machine.
 
     Raises:
         UsageError: The name, `init` or `head` is unknown, or the network does not accept
             `img_size`.
         MissingInputError: No pretrained weights can be found.
-        CorruptInputError: The weights cannot be read, or belong to another architecture.
+        CorruptInputError: The weights cannot be read, are not finite floats, or belong to another
+            architecture.
     """
+    name = present_name(name)
     _check_choices(name, init, head, img_size)
     if heads < 1:
         raise UsageError(f"heads must be at least 1, got {heads}.")
-    file = find_weights(name, weights, checkpoints) if init == "pretrained" else None
+    file = None
+    if init == "pretrained":
+        file = find_weights(name, weights, checkpoints, download=download)
     model = _build(name, init_seed, img_size)
     if file is None:
         _open_branches(model)
+        source = f"random, seed {init_seed}"
     else:
-        load_weights(model, file.path, name)
+        place = load_weights(model, file.path, name)
+        source = f"{file.source}, {place}" if place else file.source
     transform, input_size = _transform(model, img_size)
     dim = _feature_dim(model, name, input_size)
     return Backbone(
@@ -128,7 +139,7 @@ def load_backbone(  # noqa: PLR0913 - one public function for one question
         feature_dim=dim,
         input_size=input_size,
         init=init,
-        source=file.source if file else f"random, seed {init_seed}",
+        source=source,
     )
 
 

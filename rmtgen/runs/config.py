@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rmtgen.errors import UsageError
+from rmtgen.models.names import present_name
 from rmtgen.runs.graph import STAGES
 from rmtgen.runs.parsers import (
     one_of,
@@ -184,7 +185,7 @@ class Config:
     )
     loo: bool = _field(True, switch, ("risk",), "leave-one-out columns")
     data_root: str = _field("data", text, (), "where data sets lie and are downloaded to")
-    download: bool = _field(False, switch, (), "fetch a missing data set")
+    download: bool = _field(False, switch, (), "fetch a data set or weights that are missing")
     checkpoints: str = _field(
         "checkpoints", text, (), "where local weights lie, as MODEL.safetensors or MODEL.pth"
     )
@@ -203,6 +204,7 @@ class Config:
     )
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "model", present_name(self.model))
         if self.init == "random" and self.weights:
             object.__setattr__(self, "weights", None)
         self._resolve_kernel()

@@ -25,6 +25,7 @@ def open_backbone(config: Config, head: str | None = None) -> Backbone:
         init_seed=config.init_seed,
         img_size=config.img_size,
         checkpoints=config.checkpoints,
+        download=config.download,
     )
 
 

@@ -1,6 +1,7 @@
 """The search for pretrained weights: order of the places, hub, cache, messages."""
 
 import http.server
+import os
 import re
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from safetensors.torch import save_file
 from rmtgen.errors import MissingInputError
 from rmtgen.models import weights as weights_module
 from rmtgen.models.backbones import load_backbone, local_weights
+from rmtgen.runs.config import Config
+from rmtgen.stages import loading
 
 
 def test_finding_a_file_imports_neither_torch_nor_timm(tmp_path):
@@ -59,6 +62,36 @@ def test_a_given_file_must_be_there(tmp_path):
         MissingInputError, match=re.escape(f"there is none at {tmp_path / 'gone.pth'}")
     ):
         load_backbone(NAME, weights=tmp_path / "gone.pth")
+
+
+def test_what_is_no_file_is_named_and_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    for path, what in (
+        (tmp_path, "is a folder"),
+        (tmp_path / "pipe", "is a pipe"),
+        ("/dev/zero", "is a device"),
+        (tmp_path / "loop", "cannot be reached"),
+        (tmp_path / ("a" * 300), "cannot be reached"),
+        ("a\0b", "cannot be reached"),
+    ):
+        with pytest.raises(MissingInputError, match=f"weights must name a file: .*{what}"):
+            local_weights(NAME, path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_says_so(tmp_path):
+    (tmp_path / "w.pth").touch(mode=0)
+    with pytest.raises(MissingInputError, match="may not be read by this user"):
+        local_weights(NAME, tmp_path / "w.pth")
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "w.pth").touch()
+    (tmp_path / f"{NAME}.pth").touch()
+    assert local_weights(NAME, "~/w.pth") == tmp_path / "w.pth"
+    assert local_weights(NAME, None, "~") == tmp_path / f"{NAME}.pth"
 
 
 @pytest.fixture
@@ -130,13 +163,31 @@ def test_offline_mode_is_respected(no_network, monkeypatch):
         load_backbone(NAME, checkpoints=no_network)
 
 
+@pytest.mark.parametrize("name", [NAME, "gcvit_xxtiny"])
+def test_without_download_the_network_is_not_asked(no_network, monkeypatch, name):
+    monkeypatch.setattr(weights_module, "_unreachable", lambda _: pytest.fail("asked the network"))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_, **__: pytest.fail("asked"))
+    with pytest.raises(
+        MissingInputError, match=r"download=false\)\. With a network: download=true"
+    ):
+        load_backbone(name, checkpoints=no_network, download=False)
+
+
+def test_a_run_downloads_weights_only_if_it_may(monkeypatch):
+    asked = []
+    monkeypatch.setattr(loading, "load_backbone", lambda _, **settings: asked.append(settings))
+    for download in (False, True):
+        loading.open_backbone(Config(model=NAME, download=download))
+    assert [settings["download"] for settings in asked] == [False, True]
+
+
 def test_the_hubs_cache_serves_without_a_network(no_network, trained):
     folder = no_network / "hub" / "models--timm--test_resnet.r160_in1k"
     (folder / "snapshots" / "abc").mkdir(parents=True)
     (folder / "refs").mkdir()
     (folder / "refs" / "main").write_text("abc")
     save_file(trained, folder / "snapshots" / "abc" / "model.safetensors")
-    backbone = load_backbone(NAME, img_size=32, checkpoints=no_network)
+    backbone = load_backbone(NAME, img_size=32, checkpoints=no_network, download=False)
     assert backbone.source == "hub timm/test_resnet.r160_in1k"
     assert_holds(backbone, headless(trained))
 
