@@ -34,6 +34,10 @@ class CorruptInputError(RmtgenError):
     """A file exists, but does not match its name, checksum or format."""
 
 
+class DamagedImageError(CorruptInputError):
+    """The bytes of an image are not a complete picture; `on_corrupt="skip"` leaves it out."""
+
+
 class StaleInputError(RmtgenError):
     """A stored result was made from other inputs, or by another version, than the current ones."""
 
@@ -43,7 +47,7 @@ class BusyError(RmtgenError):
 
 
 class StorageError(RmtgenError):
-    """The disk refused a write: it is full, read-only, or over a quota."""
+    """The disk refused a write or a read: it is full, read-only, over a quota, or failing."""
 
 
 class CapacityError(RmtgenError, MemoryError):

@@ -7,9 +7,9 @@ from rmtgen.datasets.folder import FolderSource
 from rmtgen.datasets.hub import HubSource
 from rmtgen.datasets.images import LabelledImages
 from rmtgen.datasets.mnist5k import Mnist5kSource
-from rmtgen.datasets.source import DataSource
+from rmtgen.datasets.source import Access, DataSource
 from rmtgen.datasets.vision import VISION_SETS
-from rmtgen.errors import UsageError, did_you_mean
+from rmtgen.errors import CorruptInputError, RmtgenError, UsageError, did_you_mean
 
 DATA_SETS: dict[str, DataSource] = {
     **VISION_SETS,
@@ -20,31 +20,70 @@ DATA_SETS: dict[str, DataSource] = {
 """Every data set by name. The key of a source with an `argument` is a prefix."""
 
 
-def open_splits(
-    name: str, splits: Sequence[str], *, root: str | Path, download: bool
-) -> dict[str, LabelledImages]:
+def open_splits(name: str, splits: Sequence[str], access: Access) -> dict[str, LabelledImages]:
     """The full splits of a data set, in the order of its source.
 
     Args:
         name: A name of `DATA_SETS`, such as `cifar10` or `folder:PATH`. A relative PATH starts at
             the working directory.
         splits: "train", "test", or both.
-        root: Folder of the data sets of torchvision.
-        download: Download a data set that is missing.
+        access: How it is opened.
 
     Raises:
-        UsageError: The name is unknown, or the data set has fewer than two classes.
+        UsageError: The name is unknown, the data set has fewer than two classes, or a share is
+            asked for that it cannot be divided by.
         MissingInputError: The data do not exist, or the download failed.
-        CorruptInputError: The data are damaged.
+        CorruptInputError: The data are damaged, or their labels do not fit.
     """
-    opened = _source(name).open(name, splits, root=Path(root).expanduser(), download=download)
+    source = _source(name)
+    if access.share is not None and not isinstance(source, FolderSource):
+        raise UsageError(
+            f"split={access.share} divides a folder of CLASS/IMAGE: {name} has a test set of its"
+            " own. Leave it out."
+        )
+    opened = source.open(name, splits, access)
     for data in opened.values():
-        if len(data.classes) < 2:
-            raise UsageError(
-                f"a data set needs at least 2 classes: {name} {data.split} has {len(data.classes)}"
-                f" ({', '.join(data.classes)})."
-            )
+        _check_labels(data)
     return opened
+
+
+def _check_labels(data: LabelledImages) -> None:
+    if len(data.labels) != len(data.images):
+        raise CorruptInputError(
+            f"every image needs one label: {data.name} {data.split} has {len(data.images)} images"
+            f" and {len(data.labels)} labels. Get the data again."
+        )
+    wrong = data.labels[(data.labels < 0) | (data.labels >= len(data.classes))]
+    if len(wrong):
+        raise CorruptInputError(
+            f"labels must be from 0 to {len(data.classes) - 1}: {data.name} {data.split} has"
+            f" {wrong[0]}. Get the data again."
+        )
+    if len(data.classes) < 2:
+        raise UsageError(
+            f"a data set needs at least 2 classes: {data.name} {data.split} has"
+            f" {len(data.classes)} ({', '.join(data.classes)})."
+        )
+
+
+def default_sizes(name: str, share: float | None, train: int, test: int) -> tuple[int, int]:
+    """The numbers of images that a data set has, up to a cap on each.
+
+    The function reads no image and imports no torch. Of a data set that is not there, or whose size
+    is not known without reading it, the caps are returned.
+
+    Args:
+        name: As for `load_dataset`.
+        share: Share of test images in a folder that is not divided; None: the default.
+        train: Cap on the training images.
+        test: Cap on the test images.
+    """
+    try:
+        sizes = _source(name).sizes(name, share)
+    except RmtgenError:  # it is raised again, with its reason, when the images are read
+        sizes = None
+    most_train, most_test = sizes or (train, test)
+    return min(train, most_train), min(test, most_test)
 
 
 def dataset_files(name: str, root: str | Path) -> tuple[Path, ...]:

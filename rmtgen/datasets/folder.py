@@ -1,98 +1,166 @@
-"""`folder:PATH`: train/CLASS/IMAGE and test/CLASS/IMAGE in a folder or an uncompressed tar.
+"""`folder:PATH`: class folders of images, in a folder or an uncompressed tar, split or not.
 
-A tar is read in place. Only files with an image suffix inside a class folder count; hidden files
-and folders, other files, and everything beside train/ and test/ are ignored. The images of a split
-are sorted by name, so that their order depends on neither the file system nor the archive.
+A tar is read in place. The images of a split are sorted by name, so that their order depends on
+neither the file system nor the archive. What is not read is counted, by reason, in one warning.
 """
 
-import os
-import tarfile
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from rmtgen.datasets.images import FileImages, ImageSource, LabelledImages, TarImages
-from rmtgen.datasets.source import DataSource
+from rmtgen.datasets import archive
+from rmtgen.datasets.images import FileImages, LabelledImages, TarImages
+from rmtgen.datasets.layout import LAYOUTS, Layout, Part, arrange
+from rmtgen.datasets.listing import Listing, PassedOver, folder_names, sort_out
+from rmtgen.datasets.names import printable
+from rmtgen.datasets.partition import check_share, divide, test_counts
+from rmtgen.datasets.source import Access, DataSource
 from rmtgen.datasets.subsets import SPLITS
-from rmtgen.errors import CorruptInputError, MissingInputError, UsageError
+from rmtgen.errors import CorruptInputError, MissingInputError, UsageError, warn
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-"""File name suffixes of images, in lower case."""
-
-_LAYOUT = "train/CLASS/IMAGE and test/CLASS/IMAGE"
+log = logging.getLogger(__name__)
 
 
 class FolderSource(DataSource):
-    """A folder or a `.tar` with one folder per class; labels number the sorted class folders."""
+    """A folder or a `.tar` with one folder per class; labels number the sorted class folders.
+
+    A folder with train/ and test/ is read as it is divided; without a test/, validation/ takes its
+    place. A folder of classes alone is divided by `divide`.
+    """
 
     argument = "PATH"
 
-    def open(
-        self, name: str, splits: Sequence[str], *, root: Path, download: bool
-    ) -> dict[str, LabelledImages]:
+    def open(self, name: str, splits: Sequence[str], access: Access) -> dict[str, LabelledImages]:
         """The requested splits, each in the order of its sorted file names.
 
         Raises:
             MissingInputError: The path, a split, or its images do not exist.
-            CorruptInputError: The archive is damaged or holds an unsafe member; or train/ and test/
-                have different classes.
-            UsageError: The path is a file but not a `.tar`.
+            CorruptInputError: The archive is damaged or holds an unsafe member; or the splits have
+                different classes.
+            UsageError: The path is a file but not a `.tar`; or a share is asked for, but the
+                folder is divided already.
         """
-        return _open(_path(name), name, splits)
+        share = check_share(access.share)
+        listing, layout = _read(_path(name), access.max_pixels)
+        parts = layout.parts
+        origin: dict[str, object] = {"passed_over": listing.passed_over.counts()}
+        if layout.is_split:
+            if access.share is not None:
+                raise UsageError(
+                    f"split={access.share} divides a folder of CLASS/IMAGE: {listing.shown} has"
+                    f" {' and '.join(f'{top}/' for top in layout.folders.values())} already. Leave"
+                    " it out, or give the folder inside."
+                )
+            origin |= {"folders": {key: printable(top) for key, top in layout.folders.items()}}
+        else:
+            parts = _divided(listing, layout.parts["all"], share, access.seed)
+            origin |= {"split": share, "split_seed": access.seed}
+        _check(listing, layout, parts, splits)
+        _tell(listing, layout, parts)
+        classes = sorted(set().union(*(part.classes.tolist() for part in parts.values())))
+        labels = {
+            split: np.searchsorted(classes, part.classes).astype(np.int64)
+            for split, part in parts.items()
+        }
+        return {
+            split: LabelledImages(
+                name,
+                split,
+                listing.images.select(parts[split].rows),
+                labels[split],
+                tuple(classes),
+                np.arange(len(labels[split])) if layout.is_split else parts[split].rows,
+                origin,
+            )
+            for split in splits
+        }
 
     def files(self, name: str, root: Path) -> list[Path]:
         """The folder or archive."""
         return [_path(name)]
+
+    def sizes(self, name: str, share: float | None) -> tuple[int, int]:
+        """The numbers of images, from their names."""
+        _, layout = _read(_path(name), 1)
+        if layout.is_split:
+            train, test = (len(layout.parts[split].rows) for split in SPLITS)
+            return train, test
+        classes = layout.parts["all"].classes
+        test = sum(test_counts(classes, check_share(share)).values())
+        return len(classes) - test, test
 
 
 def _path(name: str) -> Path:
     return Path(name.partition(":")[2]).expanduser()
 
 
-def _open(path: Path, name: str, splits: Sequence[str]) -> dict[str, LabelledImages]:
-    names, images = _list_folder(path) if path.is_dir() else _list_tar(path)
-    found = {
-        split: [row for row, listed in enumerate(names) if listed.startswith(f"{split}/")]
-        for split in SPLITS
-    }
-    for split in splits:
-        if not found[split]:
-            raise MissingInputError(
-                f"{path} must hold {_LAYOUT}, got no image under {split}/. Image files end in"
-                f" {' '.join(SUFFIXES)}."
-            )
-    folders = {
-        split: np.array([names[row].split("/")[1] for row in rows]) for split, rows in found.items()
-    }
-    _check_same_classes(path, folders)
+def _read(path: Path, max_pixels: int) -> tuple[Listing, Layout]:
+    """The images in a folder or a tar, and how they are arranged."""
+    listing = _listed(path, max_pixels)
+    layout = arrange(listing.names)
+    for name, reason in layout.stray:
+        listing.passed_over.add(name, reason)
+    return listing, layout
+
+
+def _listed(path: Path, max_pixels: int) -> Listing:
+    passed_over = PassedOver()
+    if path.is_dir():
+        names = folder_names(path, passed_over)
+        images = FileImages([f"{path}/{name}" for name in names], max_pixels)
+        return Listing(path, names, images, passed_over)
+    places = archive.read_places(path, LAYOUTS)
+    names = sort_out(places, passed_over)
+    found = np.array([places[name] for name in names], dtype=np.int64).reshape(-1, 2)
+    members = TarImages(str(path), names, found[:, 0], found[:, 1], max_pixels)
+    return Listing(path, names, members, passed_over)
+
+
+def _divided(listing: Listing, part: Part, share: float, seed: int) -> dict[str, Part]:
+    names = [listing.names[row] for row in part.rows]
+    images = listing.images.select(part.rows)
+    is_test = divide(images, names, part.classes, share=share, seed=seed)
     return {
-        split: _labelled(name, split, images.select(found[split]), folders[split])
-        for split in splits
+        "train": Part(part.rows[~is_test], part.classes[~is_test]),
+        "test": Part(part.rows[is_test], part.classes[is_test]),
     }
 
 
-def _labelled(name: str, split: str, images: ImageSource, folders: np.ndarray) -> LabelledImages:
-    classes, labels = np.unique(folders, return_inverse=True)
-    return LabelledImages(
-        name,
-        split,
-        images,
-        labels.astype(np.int64),
-        tuple(classes.tolist()),
-        np.arange(len(labels)),
-    )
+def _check(
+    listing: Listing, layout: Layout, parts: Mapping[str, Part], splits: Sequence[str]
+) -> None:
+    """Require images of every split, and of the same classes in both."""
+    for split in splits:
+        if not len(parts[split].rows):
+            raise MissingInputError(_missing(listing, layout, split))
+    if layout.is_split and all(len(part.rows) for part in parts.values()):
+        _check_same_classes(listing, layout, parts)
 
 
-def _check_same_classes(path: Path, folders: dict[str, np.ndarray]) -> None:
-    if not all(map(len, folders.values())):
-        return
-    train, test = (set(folders[split].tolist()) for split in SPLITS)
+def _missing(listing: Listing, layout: Layout, split: str) -> str:
+    found = f"{listing.shown} must hold {LAYOUTS}, got no image"
+    if layout.is_split:
+        other = next(folder for key, folder in layout.folders.items() if key != split)
+        top = layout.folders.get(split, split)
+        found += f" under {top}/. To divide {other}/ itself, give its path."
+    elif len(listing.names):
+        return (
+            f"{listing.shown} must hold two images of a class, one of them for the test, got no"
+            " class with more than one that differs. Add images, or a folder test/."
+        )
+    return f"{found}{'' if layout.is_split else '.'} {_left_out(listing, layout)}".strip()
+
+
+def _check_same_classes(listing: Listing, layout: Layout, parts: Mapping[str, Part]) -> None:
+    train, test = (set(parts[split].classes.tolist()) for split in SPLITS)
     if train != test:
         raise CorruptInputError(
-            f"train/ and test/ must hold images of the same classes: {path} has {len(train)} and"
-            f" {len(test)} (only in train/: {_few(train - test)}; only in test/:"
-            f" {_few(test - train)}). Rename, fill or remove those folders."
+            f"train/ and test/ must hold images of the same classes: {listing.shown} has"
+            f" {len(train)} and {len(test)} (only in {layout.folders['train']}/:"
+            f" {_few(train - test)}; only in {layout.folders['test']}/: {_few(test - train)})."
+            f" Rename, fill or remove those folders. {_left_out(listing, layout)}".rstrip()
         )
 
 
@@ -102,100 +170,25 @@ def _few(classes: set[str]) -> str:
     )
 
 
-def _is_hidden(part: str) -> bool:
-    return part.startswith(".")
+def _left_out(listing: Listing, layout: Layout) -> str:
+    """What was passed over, and the class folders of which nothing remains; empty if nothing."""
+    said = listing.passed_over.sentence()
+    barren = layout.barren(listing.names, listing.passed_over.names)
+    if barren:
+        shown = [f"{printable(folder)}/ ({reason})" for folder, reason in barren.items()]
+        said += f"; no image in {', '.join(shown[:5])}{', …' if len(shown) > 5 else ''}"
+    return f"{said}." if said else ""
 
 
-def _is_image(parts: Sequence[str]) -> bool:
-    return (
-        len(parts) > 2
-        and parts[0] in SPLITS
-        and not any(map(_is_hidden, parts))
-        and parts[-1].lower().endswith(SUFFIXES)
-    )
-
-
-def _list_folder(path: Path) -> tuple[list[str], FileImages]:
-    names = []
-    for split in SPLITS:
-        if not (path / split).is_dir():
-            continue
-        for parent, folders, files in os.walk(
-            path / split, onerror=_refuse_listing, followlinks=True
-        ):
-            folders[:] = [folder for folder in folders if not _is_hidden(folder)]
-            parts = Path(parent).relative_to(path).parts
-            names += ["/".join([*parts, file]) for file in files if _is_image([*parts, file])]
-    names.sort()
-    return names, FileImages([f"{path}/{name}" for name in names])
-
-
-def _refuse_listing(error: OSError) -> None:
-    raise MissingInputError(
-        f"{error.filename} cannot be listed: {error.strerror}. Make it readable."
-    ) from error
-
-
-def _list_tar(path: Path) -> tuple[list[str], TarImages]:
-    if not path.exists():
-        raise MissingInputError(
-            f"{path} does not exist. Expected a folder or a .tar with {_LAYOUT}."
-        )
-    if path.suffix != ".tar":
-        raise UsageError(
-            f"a folder data set must be a folder or an uncompressed .tar, got {path}. A compressed"
-            " archive has no random access: unpack it, or decompress it (gunzip)."
-        )
-    regular = {}  # of members with one name the last counts, as it would on extraction
-    for member in _read_members(path):
-        parts = _safe_parts(path, member)
-        if member.isreg() and _is_image(parts):
-            regular["/".join(parts)] = (member.offset_data, member.size)
-    names = sorted(regular)
-    places = np.array([regular[name] for name in names], dtype=np.int64).reshape(-1, 2)
-    return names, TarImages(str(path), names, places[:, 0], places[:, 1])
-
-
-def _read_members(path: Path) -> list[tarfile.TarInfo]:
-    """Every member of an archive, which must end with a block of zeros.
-
-    The end is checked because `tarfile` takes a damaged header for the end of the archive.
-    """
-    try:
-        with tarfile.open(path, "r:") as archive:
-            members, end = archive.getmembers(), archive.offset
-        with path.open("rb") as archive:
-            archive.seek(end)
-            closing = archive.read(tarfile.BLOCKSIZE)
-    except (tarfile.TarError, OSError, ValueError) as error:
-        raise CorruptInputError(
-            f"{path} is not a valid tar archive: {error}. Copy or pack it again."
-        ) from error
-    if closing != bytes(tarfile.BLOCKSIZE):
-        raise CorruptInputError(
-            f"{path} must end with a block of zeros: after {len(members)} members, got other bytes"
-            f" at byte {end} (truncated, or a damaged header). Copy or pack it again."
-        )
-    return members
-
-
-def _safe_parts(path: Path, member: tarfile.TarInfo) -> list[str]:
-    """The parts of the name of a member that is a plain file or folder inside the archive.
-
-    Raises:
-        CorruptInputError: The name leads, or a link could point, outside the archive.
-    """
-    parts = [part for part in member.name.split("/") if part not in ("", ".")]
-    if member.name.startswith("/") or ".." in parts:
-        reason = "its name leads out of the archive"
-    elif member.issym() or member.islnk():
-        reason = f"it is a link to {member.linkname!r}"
-    elif not (member.isdir() or member.isreg()) or member.issparse():
-        reason = "it is neither a plain file nor a folder"
-    else:
-        return parts
-    raise CorruptInputError(
-        f"every member must be a plain file or folder inside the archive: {path} holds"
-        f" {member.name!r}, but {reason}. Pack it again from inside the folder that holds train/"
-        " and test/, with links replaced by files (tar -ch --hard-dereference)."
-    )
+def _tell(listing: Listing, layout: Layout, parts: Mapping[str, Part]) -> None:
+    """Warn of what was left out; note how the images were divided."""
+    if said := _left_out(listing, layout):
+        warn(f"{listing.shown}: {said}")
+    for name, folders in layout.merged.items():
+        shown = " and ".join(map(printable, folders))
+        warn(f"{listing.shown}: the folders {shown} are one class, {name}.")
+    if not layout.is_split:
+        train, test = (len(parts[split].rows) for split in SPLITS)
+        log.info(f"{listing.shown} is divided: {train} images for training, {test} for the test")
+    elif layout.folders.get("test", "test").lower() not in ("test", "testing"):
+        log.info(f"{listing.shown}: {layout.folders['test']}/ is the test set")

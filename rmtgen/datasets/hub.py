@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from rmtgen.datasets.decoding import MAX_PIXELS, most_bytes
 from rmtgen.datasets.images import EncodedImages, LabelledImages, read_file
-from rmtgen.datasets.source import DataSource
+from rmtgen.datasets.source import Access, DataSource
 from rmtgen.errors import CorruptInputError, MissingInputError, UsageError
 
 _IMAGE_COLUMNS = ("image", "img")
@@ -18,8 +19,8 @@ _SPLIT_NAMES = {"train": ("train",), "test": ("test", "validation")}
 class HubImages(EncodedImages):
     """The image column of a `datasets.Dataset`, not decoded."""
 
-    def __init__(self, table: Any, column: str):
-        self.table, self.column = table, column
+    def __init__(self, table: Any, column: str, max_pixels: int = MAX_PIXELS):
+        self.table, self.column, self.max_pixels = table, column, max_pixels
 
     def __len__(self) -> int:
         return len(self.table)
@@ -27,7 +28,7 @@ class HubImages(EncodedImages):
     def read(self, position: int) -> bytes:
         """The encoded file, from the table or from the path in the table."""
         cell = self.table[int(position)][self.column]
-        return cell["bytes"] if cell["bytes"] is not None else read_file(cell["path"])
+        return cell["bytes"] if cell["bytes"] is not None else self._from_file(cell["path"])
 
     def locate(self, position: int) -> str:
         """The row number in the table."""
@@ -35,7 +36,10 @@ class HubImages(EncodedImages):
 
     def select(self, positions: Sequence[int] | np.ndarray) -> "HubImages":
         """The rows at `positions`."""
-        return HubImages(self.table.select(positions), self.column)
+        return HubImages(self.table.select(positions), self.column, self.max_pixels)
+
+    def _from_file(self, path: str) -> bytes:
+        return read_file(path, most_bytes(self.max_pixels))
 
 
 class HubSource(DataSource):
@@ -48,32 +52,33 @@ class HubSource(DataSource):
 
     argument = "NAME"
 
-    def open(
-        self, name: str, splits: Sequence[str], *, root: Path, download: bool
-    ) -> dict[str, LabelledImages]:
+    def open(self, name: str, splits: Sequence[str], access: Access) -> dict[str, LabelledImages]:
         """The requested splits, each in the order of its rows.
 
         Args:
             name: `hfds/NAME`, NAME as on the hub.
             splits: "train", "test", or both.
-            root: Not used; the package has a cache of its own.
-            download: Permission to contact the hub, which the package does even for a cached set
-                unless HF_HUB_OFFLINE=1.
+            access: `download` is permission to contact the hub, which the package does even for a
+                cached set unless HF_HUB_OFFLINE=1; `root` is not used, for the package has a cache
+                of its own.
 
         Raises:
             UsageError: `download` is False, or the set lacks a split or column.
             MissingInputError: The package is not installed, or the set cannot be loaded.
             CorruptInputError: A label is not a class number.
         """
-        return _open(name, splits, download)
+        return _open(name, splits, access)
 
     def files(self, name: str, root: Path) -> list[Path]:
         """No files: the cache belongs to the package."""
         return []
 
+    def sizes(self, name: str, share: float | None) -> None:
+        """Not known without asking the hub."""
 
-def _open(name: str, splits: Sequence[str], download: bool) -> dict[str, LabelledImages]:
-    if not download:
+
+def _open(name: str, splits: Sequence[str], access: Access) -> dict[str, LabelledImages]:
+    if not access.download:
         raise UsageError(
             f"{name} is read through the hub, which may download: expected download=True, got"
             " False. Set it; HF_HUB_OFFLINE=1 in the environment restricts it to the local cache."
@@ -92,10 +97,11 @@ def _open(name: str, splits: Sequence[str], download: bool) -> dict[str, Labelle
             f"{name} could not be loaded ({type(error).__name__}: {error}). Check the name and the"
             " network."
         ) from error
-    return {split: _labelled(name, split, tables, package.Image(decode=False)) for split in splits}
+    encoded = package.Image(decode=False)
+    return {split: _labelled(name, split, tables, encoded, access.max_pixels) for split in splits}
 
 
-def _labelled(name: str, split: str, tables: Any, encoded: Any) -> LabelledImages:
+def _labelled(name: str, split: str, tables: Any, encoded: Any, max_pixels: int) -> LabelledImages:
     table = tables[_first(_SPLIT_NAMES[split], tables, f"{name}: split")]
     image = _first(_IMAGE_COLUMNS, table.column_names, f"{name}: image column")
     label = _first(_LABEL_COLUMNS, table.column_names, f"{name}: label column")
@@ -107,7 +113,7 @@ def _labelled(name: str, split: str, tables: Any, encoded: Any) -> LabelledImage
             " Choose another data set."
         )
     classes = getattr(table.features[label], "names", range(int(labels.max()) + 1))
-    images = HubImages(table.cast_column(image, encoded), image)
+    images = HubImages(table.cast_column(image, encoded), image, max_pixels)
     return LabelledImages(
         name,
         split,

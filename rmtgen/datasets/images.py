@@ -1,20 +1,31 @@
 """Image sources (files, members of a tar, arrays) that decode on access, and their labels."""
 
+import errno
 import os
+import stat
 import weakref
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from hashlib import blake2b
-from io import BytesIO
-from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
 
-from rmtgen.errors import CorruptInputError
+from rmtgen.datasets import decoding
+from rmtgen.datasets.names import printable
+from rmtgen.errors import (
+    CapacityError,
+    CorruptInputError,
+    MissingInputError,
+    RmtgenError,
+    StorageError,
+    UsageError,
+)
+
+T = TypeVar("T")
 
 
 class ImageSource(Sequence[Image.Image]):
@@ -28,19 +39,22 @@ class ImageSource(Sequence[Image.Image]):
         """The bytes of one image: its encoded file, or its pixels.
 
         Raises:
-            CorruptInputError: The bytes cannot be read.
+            MissingInputError, StorageError, CapacityError: The bytes cannot be read.
+            CorruptInputError: They are not those that were listed.
         """
 
     @abstractmethod
     def decode(self, content: bytes, where: str) -> Image.Image:
-        """The RGB image encoded by the bytes that `read` returned.
+        """The upright RGB image encoded by the bytes that `read` returned.
 
         Args:
             content: The bytes.
             where: The name of the image in error messages.
 
         Raises:
-            CorruptInputError: The bytes are not a complete image.
+            DamagedImageError: The bytes are not a complete image.
+            UsageError: The image has more pixels than are allowed.
+            CapacityError: It does not fit into memory.
         """
 
     @abstractmethod
@@ -58,7 +72,7 @@ class ImageSource(Sequence[Image.Image]):
         """Decode one image to check it, and return the `content_digest` of its bytes.
 
         Raises:
-            CorruptInputError: The image is damaged.
+            RmtgenError: As `read` and `decode`; a `DamagedImageError` if the image is damaged.
         """
         content = self.read(position)
         self.decode(content, self.locate(position))
@@ -66,36 +80,50 @@ class ImageSource(Sequence[Image.Image]):
 
 
 class EncodedImages(ImageSource):
-    """Images stored as encoded files (PNG, JPEG, …), wherever the files are."""
+    """Images stored as encoded files (PNG, JPEG, …), wherever the files are.
+
+    Attributes:
+        max_pixels: The largest number of pixels of an image.
+    """
+
+    max_pixels: int = decoding.MAX_PIXELS
 
     def decode(self, content: bytes, where: str) -> Image.Image:
-        """The RGB image in an encoded file; images of more than 8 bits per channel are refused."""
-        with _naming_damage(where), Image.open(BytesIO(content)) as image:
-            if image.mode.startswith(("I", "F")):
-                raise ValueError(f"mode {image.mode} would be clipped to 8 bits; convert it first")
-            return to_rgb(image)
+        """The image in an encoded file; images of more than 8 bits per channel are refused."""
+        return decoding.decode(content, where, self.max_pixels)
+
+    def examine(self, position: int) -> bytes:
+        """As for every source; the picture is decoded in its own mode, which takes less memory."""
+        content = self.read(position)
+        decoding.examine(content, self.locate(position), self.max_pixels)
+        return content_digest(content)
 
 
 class FileImages(EncodedImages):
     """Images stored as one file each."""
 
-    def __init__(self, paths: Sequence[str]):
-        self.paths = tuple(paths)
+    def __init__(self, paths: Sequence[str], max_pixels: int = decoding.MAX_PIXELS):
+        self.paths, self.max_pixels = tuple(paths), max_pixels
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def read(self, position: int) -> bytes:
         """The content of the file."""
-        return read_file(self.paths[position])
+        return read_file(self.paths[position], decoding.most_bytes(self.max_pixels))
 
     def locate(self, position: int) -> str:
         """The path of the file."""
-        return self.paths[position]
+        return printable(self.paths[position])
+
+    def file_sizes(self) -> np.ndarray:
+        """The size of each file in bytes, int64."""
+        sizes = [_patiently(partial(os.stat, path), printable(path)).st_size for path in self.paths]
+        return np.array(sizes, dtype=np.int64)
 
     def select(self, positions: Sequence[int] | np.ndarray) -> "FileImages":
         """The files at `positions`."""
-        return FileImages([self.paths[position] for position in positions])
+        return FileImages([self.paths[position] for position in positions], self.max_pixels)
 
 
 class TarImages(EncodedImages):
@@ -105,11 +133,19 @@ class TarImages(EncodedImages):
     threads, and workers forked after the first read, do not interfere.
     """
 
-    def __init__(self, path: str, names: Sequence[str], offsets: np.ndarray, sizes: np.ndarray):
+    def __init__(
+        self,
+        path: str,
+        names: Sequence[str],
+        offsets: np.ndarray,
+        sizes: np.ndarray,
+        max_pixels: int = decoding.MAX_PIXELS,
+    ):
         self.path, self.names, self.offsets, self.sizes = path, tuple(names), offsets, sizes
+        self.max_pixels = max_pixels
 
     def __reduce__(self) -> tuple:
-        return TarImages, (self.path, self.names, self.offsets, self.sizes)
+        return TarImages, (self.path, self.names, self.offsets, self.sizes, self.max_pixels)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -123,27 +159,29 @@ class TarImages(EncodedImages):
     def read(self, position: int) -> bytes:
         """The content of the member."""
         offset, size = int(self.offsets[position]), int(self.sizes[position])
-        try:
-            content = os.pread(self._descriptor, size, offset)
-        except OSError as error:
-            raise CorruptInputError(
-                f"{self.locate(position)} cannot be read: {error.strerror}."
-            ) from error
+        where = self.locate(position)
+        _check_bytes(size, decoding.most_bytes(self.max_pixels), where)
+        content = _patiently(lambda: os.pread(self._descriptor, size, offset), where)
         if len(content) != size:
             raise CorruptInputError(
-                f"{self.locate(position)} must hold {size} bytes, got {len(content)}: the archive"
+                f"{where} must hold {size} bytes, got {len(content)}: the archive"
                 " was truncated. Copy or pack it again."
             )
         return content
 
     def locate(self, position: int) -> str:
         """The path of the archive, a colon, the name of the member."""
-        return f"{self.path}:{self.names[position]}"
+        return printable(f"{self.path}:{self.names[position]}")
+
+    def file_sizes(self) -> np.ndarray:
+        """The size of each member in bytes, int64."""
+        return self.sizes
 
     def select(self, positions: Sequence[int] | np.ndarray) -> "TarImages":
         """The members at `positions`."""
         names = [self.names[position] for position in positions]
-        return TarImages(self.path, names, self.offsets[positions], self.sizes[positions])
+        chosen = self.offsets[positions], self.sizes[positions]
+        return TarImages(self.path, names, *chosen, self.max_pixels)
 
 
 class ArrayImages(ImageSource):
@@ -186,7 +224,10 @@ class LabelledImages:
         labels: int64, (n,); 0 ≤ label < len(classes).
         classes: The name of each label.
         indices: int64, (n,); the position of each image in the full split, whose order is fixed
-            (sorted paths for a folder).
+            (sorted paths for a folder); in a folder without train/ and test/, the position among
+            all its images.
+        origin: How a folder was read: its layout, what was passed over, how it was split. Values
+            are those of JSON; empty for other data sets.
     """
 
     name: str
@@ -195,6 +236,7 @@ class LabelledImages:
     labels: np.ndarray
     classes: tuple[str, ...]
     indices: np.ndarray
+    origin: Mapping[str, object] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -220,45 +262,84 @@ class LabelledImages:
             labels=self.labels[positions],
             classes=self.classes,
             indices=self.indices[positions],
+            origin=self.origin,
         )
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """An RGB copy of an image of any mode."""
-    # Pillow warns if a palette with an alpha table is converted directly; the colours are the same.
-    if isinstance(image.info.get("transparency"), bytes):
-        image = image.convert("RGBA")
-    return image.convert("RGB")
+def read_file(path: str, most_bytes: int) -> bytes:
+    """The content of an image file, which must be a plain file: a pipe would be waited for.
 
-
-def read_file(path: str) -> bytes:
-    """The content of an image file.
+    Args:
+        path: The file.
+        most_bytes: The largest size that can hold an image.
 
     Raises:
-        CorruptInputError: The file cannot be read.
+        MissingInputError: There is no such file any more.
+        StorageError: The disk or the permissions refuse.
+        CapacityError: It does not fit into memory.
+        CorruptInputError: It is no plain file.
+        UsageError: It is larger than `most_bytes`.
     """
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise CorruptInputError(f"{path} cannot be read: {error.strerror}.") from error
+    where = printable(path)
+    return _patiently(lambda: _plain_content(path, most_bytes, where), where)
+
+
+def _plain_content(path: str, most_bytes: int, where: str) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise CorruptInputError(
+                f"{where} must be a plain file, got a folder, a pipe or a device. Remove it."
+            )
+        _check_bytes(status.st_size, most_bytes, where)
+        return file.read()
+
+
+def _check_bytes(size: int, most_bytes: int, where: str) -> None:
+    if size > most_bytes:
+        raise UsageError(
+            f"the file of a picture of max_pixels pixels has at most {most_bytes:,} bytes: {where}"
+            f" has {size:,}. Set max_pixels higher if it can be trusted, or leave it out."
+        )
+
+
+_PASSING = (errno.EIO, errno.EAGAIN, errno.ESTALE, errno.ETIMEDOUT, errno.ENOMEM)
+"""Errors of a read that network file systems and busy machines give once."""
+
+
+def _patiently(read: Callable[[], T], where: str) -> T:
+    """What `read` returns, at the second try if the first fails in passing."""
+    for last in (False, True):
+        try:
+            return read()
+        except FileNotFoundError as error:
+            raise MissingInputError(
+                f"{where} cannot be read: {error.strerror}. The data changed while they were read:"
+                " put it back, or start again."
+            ) from error
+        except OSError as error:
+            if last or error.errno not in _PASSING:
+                raise _refused(error, where) from error
+        except MemoryError as error:
+            if last:
+                raise CapacityError(f"{where} does not fit into memory. Free some.") from error
+    raise AssertionError  # the last try returns or raises
+
+
+def _refused(error: OSError, where: str) -> RmtgenError:
+    """The error of a read that the machine refuses; it says nothing about the image."""
+    if error.errno == errno.ENOMEM:
+        return CapacityError(f"{where} does not fit into memory. Free some.")
+    remedy = {
+        errno.EACCES: "Make it readable",
+        errno.EPERM: "Make it readable",
+        errno.EMFILE: "Raise the limit of open files (ulimit -n), or lower workers",
+        errno.ENFILE: "Raise the limit of open files (ulimit -n), or lower workers",
+    }.get(error.errno or 0, "Check the disk, then run again")
+    return StorageError(f"{where} cannot be read: {error.strerror}. {remedy}.")
 
 
 def content_digest(content: bytes) -> bytes:
     """The BLAKE2b-128 digest of the bytes of an image, by which duplicates are found."""
     return blake2b(content, digest_size=16).digest()
-
-
-@contextmanager
-def _naming_damage(where: str) -> Iterator[None]:
-    """Turn any failure of a decoder into a `CorruptInputError` that names the image.
-
-    Decoders have no common error class: on damaged bytes they fail in many ways.
-    """
-    try:
-        yield
-    except CorruptInputError:
-        raise
-    except Exception as error:
-        raise CorruptInputError(
-            f"{where} cannot be decoded: {type(error).__name__}: {error}."
-        ) from error

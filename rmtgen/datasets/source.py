@@ -2,9 +2,30 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from rmtgen.datasets.decoding import MAX_PIXELS
 from rmtgen.datasets.images import LabelledImages
+
+
+@dataclass(frozen=True)
+class Access:
+    """How a data set is opened.
+
+    Attributes:
+        root: Folder of the local copies of data sets that have no path of their own.
+        download: Download what is missing.
+        share: Share of test images in a folder without train/ and test/; None: the default.
+        seed: Seed of that division.
+        max_pixels: The largest number of pixels of an encoded image.
+    """
+
+    root: Path
+    download: bool = False
+    share: float | None = None
+    seed: int = 0
+    max_pixels: int = MAX_PIXELS
 
 
 class DataSource(ABC):
@@ -17,16 +38,13 @@ class DataSource(ABC):
     argument: str = ""
 
     @abstractmethod
-    def open(
-        self, name: str, splits: Sequence[str], *, root: Path, download: bool
-    ) -> dict[str, LabelledImages]:
+    def open(self, name: str, splits: Sequence[str], access: Access) -> dict[str, LabelledImages]:
         """At least the requested splits, in full, each in the order of its source.
 
         Args:
             name: The full name of the data set, as the user gave it.
             splits: "train", "test", or both.
-            root: Folder of the local copies of data sets that have no path of their own.
-            download: Download what is missing.
+            access: How it is opened.
 
         Raises:
             MissingInputError: The data do not exist, or the download failed.
@@ -38,4 +56,14 @@ class DataSource(ABC):
         """The local files and folders that the images are read from, whether they exist or not.
 
         The function reads no image and imports no torch: a cached stage calls it.
+        """
+
+    @abstractmethod
+    def sizes(self, name: str, share: float | None) -> tuple[int, int] | None:
+        """The numbers of training and test images, None if they cannot be known without reading.
+
+        The function reads no image and imports no torch.
+
+        Raises:
+            RmtgenError: As `open`.
         """

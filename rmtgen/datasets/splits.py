@@ -9,9 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from rmtgen.datasets.catalogue import open_splits
+from rmtgen.datasets.decoding import MAX_PIXELS, check_pixels
 from rmtgen.datasets.images import ImageSource, LabelledImages
-from rmtgen.datasets.subsets import SPLITS, check_every_class, check_size, shuffled_order
-from rmtgen.errors import CorruptInputError, UsageError, did_you_mean
+from rmtgen.datasets.source import Access
+from rmtgen.datasets.subsets import (
+    SPLITS,
+    check_every_class,
+    check_seed,
+    check_size,
+    shuffled_order,
+)
+from rmtgen.errors import CorruptInputError, DamagedImageError, UsageError, did_you_mean
 
 _POLICIES = ("refuse", "skip")
 _BATCH = 1024
@@ -36,7 +44,7 @@ class Split:
     duplicates: tuple[str, ...]
 
 
-def load_dataset(
+def load_dataset(  # noqa: PLR0913 - one public function for one question
     name: str,
     *,
     root: str | Path = "data",
@@ -45,6 +53,8 @@ def load_dataset(
     seed: int = 0,
     stratify: bool = False,
     download: bool = False,
+    share: float | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> LabelledImages:
     """A seeded subset of the training or test images of a data set, decoded on access.
 
@@ -56,20 +66,25 @@ def load_dataset(
         name: A name of `catalogue.DATA_SETS`: cifar10, cifar100, svhn, fashionmnist, food101,
             flowers102 (training: train and validation parts) and fgvcaircraft (training: trainval)
             through torchvision; mnist5k (extra `demo`); folder:PATH, a folder or .tar of
-            train/CLASS/IMAGE and test/CLASS/IMAGE; hfds/NAME from the hub (extra `hub`).
+            CLASS/IMAGE, or of train/CLASS/IMAGE and test/CLASS/IMAGE; hfds/NAME from the hub (extra
+            `hub`).
         root: Folder of the data sets of torchvision.
         split: "train" or "test".
         size: Number of images; None: all.
         seed: Seed ≥ 0. Each seed and split has its own random stream.
         stratify: Balance the classes of the first n images, for every n, as far as the data allow.
         download: Download a data set that is missing.
+        share: Share of the images of each class that are for the test, in a folder of CLASS/IMAGE;
+            None: 0.2. Equal files go to one side; `seed` is that of the division too.
+        max_pixels: The largest number of pixels of an image that is decoded.
 
     Returns:
-        The subset.
+        The subset. Images are upright, as their EXIF orientation says.
 
     Raises:
         UsageError: The name or split is unknown; the data have fewer images than `size`, a class
-            without a training image, or a single class.
+            without a training image, or a single class; or they are divided already, and a share
+            is given.
         MissingInputError: The data do not exist, or the download failed.
         CorruptInputError: The data are damaged.
     """
@@ -77,7 +92,9 @@ def load_dataset(
         raise UsageError(
             f"split must be train or test, got {split!r}. {did_you_mean(split, SPLITS)}"
         )
-    full = open_splits(name, (split,), root=root, download=download)[split]
+    check_seed(seed)
+    access = Access(Path(root).expanduser(), download, share, seed, check_pixels(max_pixels))
+    full = open_splits(name, (split,), access)[split]
     check_size(size, full)
     subset = full.subset(shuffled_order(full, seed=seed, stratify=stratify)[:size])
     if split == "train":
@@ -85,7 +102,7 @@ def load_dataset(
     return subset
 
 
-def load_split(
+def load_split(  # noqa: PLR0913 - one public function for one question
     name: str,
     *,
     train: int | None,
@@ -95,6 +112,8 @@ def load_split(
     stratify: bool = False,
     download: bool = False,
     on_corrupt: str = "refuse",
+    split: float | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Split:
     """A training and a test subset that share no image.
 
@@ -112,19 +131,26 @@ def load_split(
         stratify: Balance the classes of both subsets.
         download: Download a data set that is missing.
         on_corrupt: "refuse" damaged images, or "skip" them.
+        split: `share` of `load_dataset`: that of test images in a folder of CLASS/IMAGE.
+        max_pixels: As for `load_dataset`.
 
     Returns:
         Both subsets, and the names of the images that were left out.
 
     Raises:
-        UsageError: As for `load_dataset`; or too few images remain after some are left out.
+        UsageError: As for `load_dataset`; too few images remain after some are left out; or an
+            image has more pixels than are allowed.
         MissingInputError: The data do not exist, or the download failed.
+        StorageError, CapacityError: The disk, the permissions or the memory refuse an image; none
+            is taken for damaged because of that.
         CorruptInputError: The data are damaged; or images are damaged and `on_corrupt` is
             "refuse".
     """
     if on_corrupt not in _POLICIES:
         raise UsageError(f"on_corrupt must be refuse or skip, got {on_corrupt!r}.")
-    full = open_splits(name, SPLITS, root=root, download=download)
+    check_seed(seed)
+    access = Access(Path(root).expanduser(), download, split, seed, check_pixels(max_pixels))
+    full = open_splits(name, SPLITS, access)
     check_size(train, full["train"])
     check_size(test, full["test"])
     order = {split: shuffled_order(full[split], seed=seed, stratify=stratify) for split in SPLITS}
@@ -148,7 +174,7 @@ class _Drawn:
 
     positions: list[int] = field(default_factory=list)
     digests: set[bytes] = field(default_factory=set)
-    damage: list[tuple[str, CorruptInputError]] = field(default_factory=list)
+    damage: list[tuple[str, DamagedImageError]] = field(default_factory=list)
     duplicates: list[str] = field(default_factory=list)
 
 
@@ -164,7 +190,7 @@ def _draw(
             for position, outcome in zip(
                 batch, pool.map(partial(_examine, data.images), batch), strict=True
             ):
-                if isinstance(outcome, CorruptInputError):
+                if isinstance(outcome, DamagedImageError):
                     drawn.damage.append((data.images.locate(position), outcome))
                 elif outcome in excluded:
                     drawn.duplicates.append(data.images.locate(position))
@@ -174,14 +200,14 @@ def _draw(
     return drawn
 
 
-def _examine(images: ImageSource, position: int) -> bytes | CorruptInputError:
+def _examine(images: ImageSource, position: int) -> bytes | DamagedImageError:
     try:
         return images.examine(position)
-    except CorruptInputError as error:
+    except DamagedImageError as error:
         return error
 
 
-def _refusal(name: str, damage: Sequence[tuple[str, CorruptInputError]]) -> CorruptInputError:
+def _refusal(name: str, damage: Sequence[tuple[str, DamagedImageError]]) -> CorruptInputError:
     shown = " ".join(str(error) for _, error in damage[:3]) + (" …" if len(damage) > 3 else "")
     return CorruptInputError(
         f"every image must be intact: {len(damage)} chosen from {name} are damaged. {shown} "
@@ -195,6 +221,7 @@ def _enough(drawn: _Drawn, size: int | None, data: LabelledImages) -> list[int]:
         raise UsageError(
             f"{data.split} size must be at most the {found} images of {data.name} {data.split} that"
             f" remain, got {size}: of {len(data)}, {len(drawn.damage)} are damaged and"
-            f" {len(drawn.duplicates)} are also test images. Ask for fewer, or fewer test images."
+            f" {len(drawn.duplicates)} are also test images."
+            f"{f' Set {data.split}={found}.' if found else ' Repair or add some.'}"
         )
     return drawn.positions

@@ -26,12 +26,21 @@ def shuffled_order(data: LabelledImages, *, seed: int, stratify: bool) -> np.nda
     Raises:
         UsageError: `seed` is negative or not an integer.
     """
-    if not isinstance(seed, int | np.integer) or seed < 0:
-        raise UsageError(f"seed must be an integer ≥ 0, got {seed!r}.")
+    check_seed(seed)
     stream = np.random.SeedSequence(int(seed), spawn_key=(SPLITS.index(data.split),))
     rng = np.random.default_rng(stream)
     shuffle = rng.permutation(len(data))
     return shuffle[_dealt_in_turn(data.labels[shuffle], rng)] if stratify else shuffle
+
+
+def check_seed(seed: int) -> None:
+    """Require an integer ≥ 0.
+
+    Raises:
+        UsageError: It is not.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise UsageError(f"seed must be an integer ≥ 0, got {seed!r}.")
 
 
 def _dealt_in_turn(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -62,7 +71,7 @@ def check_size(size: int | None, data: LabelledImages) -> None:
     ):
         raise UsageError(
             f"{data.split} size must be between 1 and the {len(data)} images of {data.name}"
-            f" {data.split}, got {size!r}. Leave it out (None) for all of them."
+            f" {data.split}, got {size!r}. Ask for {len(data)} at most."
         )
 
 

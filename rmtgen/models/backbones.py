@@ -18,8 +18,9 @@ from timm.data import create_transform, resolve_model_data_config
 from torch import Tensor, nn
 from torchvision.transforms import Compose
 
-from rmtgen.datasets.images import to_rgb
+from rmtgen.datasets.decoding import to_rgb
 from rmtgen.errors import UsageError, did_you_mean
+from rmtgen.models.framing import middle_of_long
 from rmtgen.models.names import present_name
 from rmtgen.models.state_dicts import load_weights
 from rmtgen.models.weights import find_weights, local_weights
@@ -208,12 +209,14 @@ def _open_branches(model: nn.Module) -> None:
 def _transform(
     model: nn.Module, img_size: int | None
 ) -> tuple[Callable[[Image.Image], Tensor], tuple[int, int, int]]:
-    """The evaluation transform of timm after a conversion to RGB, and the input size."""
+    """The evaluation transform of timm on the upright RGB picture, and the input size."""
     config: dict[str, Any] = resolve_model_data_config(model)
     if img_size is not None:
         config |= {"input_size": (3, img_size, img_size), "crop_pct": 1.0, "crop_mode": "center"}
-    transform = Compose([to_rgb, create_transform(**config, is_training=False)])
-    return transform, tuple(config["input_size"])
+    steps = [to_rgb, create_transform(**config, is_training=False)]
+    if config["crop_mode"] == "center":  # the other modes see the whole picture
+        steps.insert(1, middle_of_long)
+    return Compose(steps), tuple(config["input_size"])
 
 
 def _feature_dim(model: nn.Module, name: str, input_size: tuple[int, int, int]) -> int:

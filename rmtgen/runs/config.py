@@ -17,10 +17,12 @@ from rmtgen.errors import UsageError
 from rmtgen.models.names import present_name
 from rmtgen.runs.graph import STAGES
 from rmtgen.runs.parsers import (
+    auto,
     one_of,
     optional,
     parse_grid,
     sample_sizes,
+    share,
     switch,
     text,
     whole,
@@ -64,6 +66,10 @@ def kernel_label(kernel: str, heads: int | None = None, projection: int | None =
     return f"{kernel}{head}{f' sketch {projection}' if projection else ''}"
 
 
+MOST_TRAIN = 10_000
+"""Training images that are taken by default from a data set that has more."""
+MOST_TEST = 2_000
+"""Test images likewise."""
 _SOLVES = ("spectrum", "risk")
 
 
@@ -77,8 +83,25 @@ class Config:
         ("extract",),
         "data set: a name, folder:PATH (a folder or .tar), or hfds/NAME",
     )
-    train: int = _field(10000, whole(2), ("extract",), "training images, the pool of N samples")
-    test: int = _field(2000, whole(1), ("extract",), "test images")
+    train: int = _field(
+        "auto",
+        auto(whole(2)),
+        ("extract",),
+        f"training images, the pool of N samples; auto: all there are, up to {MOST_TRAIN}",
+    )
+    test: int = _field(
+        "auto",
+        auto(whole(1)),
+        ("extract",),
+        f"test images; auto: all there are, up to {MOST_TEST}",
+    )
+    split: float | None = _field(
+        None,
+        optional(share),
+        ("extract",),
+        "share of test images in a folder of CLASS/IMAGE without train/ and test/; none: 0.2",
+        option=True,
+    )
     seed: int = _field(
         0, whole(0), ("extract", *_SOLVES), "seed of the subsets and of the trials' shuffles"
     )
@@ -93,6 +116,13 @@ class Config:
         one_of("refuse", "skip"),
         ("extract",),
         "what to do with damaged image files: refuse or skip",
+    )
+    max_pixels: int | None = _field(
+        None,
+        optional(whole(1)),
+        ("extract",),
+        "largest number of pixels of an image file; none: 250 million",
+        option=True,
     )
     model: str = _field(
         "resnet50",
@@ -207,6 +237,7 @@ class Config:
         object.__setattr__(self, "model", present_name(self.model))
         if self.init == "random" and self.weights:
             object.__setattr__(self, "weights", None)
+        self._resolve_sizes()
         self._resolve_kernel()
         if self.sizes == "auto":
             low = max(2, min(100, self.train // 8))
@@ -226,6 +257,19 @@ class Config:
                 f"sizes must be ≤ train: expected at most {self.train}, got {max(self.sizes)}."
                 " Raise train or lower sizes."
             )
+
+    def _resolve_sizes(self) -> None:
+        """Take as many images as the data set has, where no number is given."""
+        if "auto" not in (self.train, self.test):
+            return
+        # here, because it imports NumPy and Pillow, which `--help` does without
+        from rmtgen.datasets.catalogue import default_sizes
+
+        caps = {"train": MOST_TRAIN, "test": MOST_TEST}
+        sizes = default_sizes(self.dataset, self.split, *caps.values())
+        for name, size in zip(caps, sizes, strict=True):
+            if getattr(self, name) == "auto":
+                object.__setattr__(self, name, size)
 
     def _resolve_kernel(self) -> None:
         """Give fields that mean nothing for the kernel one value: equal runs, equal hashes."""

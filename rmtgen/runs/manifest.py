@@ -9,7 +9,6 @@ import dataclasses
 import importlib.metadata
 import json
 import math
-import os
 import platform
 import sys
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from typing import Any
 
 from rmtgen.errors import CorruptInputError, MissingInputError, StaleInputError
 from rmtgen.store import durable
+from rmtgen.store.tree import entries
 
 FORMAT = 1
 _PACKAGES = ("rmtgen", "torch", "torchvision", "timm", "h5py", "numpy", "scipy", "pandas")
@@ -185,14 +185,23 @@ def _folder_record(folder: Path) -> FileRecord:
     """The record of a folder's listing, links followed, hidden entries left out.
 
     The content is not read, so that a folder of a million images stays cheap.
+
+    Raises:
+        MissingInputError: a folder cannot be listed, or changes meanwhile.
     """
     listing, total, newest = [], 0, 0
-    for place, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for path in (Path(place) / name for name in names if not name.startswith(".")):
-            status = path.stat() if path.exists() else path.lstat()
+    try:
+        for entry in entries(folder):
+            if entry.kind in ("hidden", "empty folder", "folder met before"):
+                continue
+            path = folder / entry.name
+            status = path.lstat() if entry.kind == "broken link" else path.stat()
             total, newest = total + status.st_size, max(newest, status.st_mtime_ns)
-            listing.append([str(path.relative_to(folder)), status.st_size, status.st_mtime_ns])
+            listing.append([entry.name, status.st_size, status.st_mtime_ns])
+    except OSError as error:
+        raise MissingInputError(
+            f"{error.filename} cannot be listed: {error.strerror}. Make it readable."
+        ) from error
     return FileRecord(
         total, newest, durable.digest(durable.canonical_json(sorted(listing)).encode())
     )

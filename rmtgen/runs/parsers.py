@@ -75,6 +75,22 @@ def optional(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda value: None if value in (None, "", "none", "null") else parse(value)
 
 
+def auto(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A parser that leaves `auto` as it is, and else calls `parse`."""
+    return lambda value: value if value == "auto" else parse(value)
+
+
+def share(value: Any) -> float:
+    """A number between 0 and 1, both excluded."""
+    try:
+        number = float("nan") if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 < number < 1:
+        raise UsageError(f"expected a share between 0 and 1, got {value!r}.")
+    return number
+
+
 def one_of(*choices: str) -> Callable[[Any], str]:
     """A parser of one of some words."""
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from rmtgen.datasets import Split
+from rmtgen.datasets.decoding import DECODING
 from rmtgen.device import default_device
 from rmtgen.kernels.entk import Entk, Sketch, sketch_error
 from rmtgen.models.backbones import Backbone
@@ -55,6 +56,7 @@ def work(job: Job) -> Result:
         "test_indices": split.test.indices.tolist(),
         "skipped": list(split.skipped),
         "duplicates": list(split.duplicates),
+        "dataset": dict(split.train.origin),
     }
     store = FeatureStore.create(job.folder, layout, _fingerprint(job, inputs, details))
     _fill(job, store, (_sketches if config.projection else _features)(job, backbone, split, store))
@@ -73,6 +75,7 @@ def _fingerprint(job: Job, inputs: Mapping[str, FileRecord], details: Mapping[st
     drawn = [details["train_indices"], details["test_indices"]]
     made_from = {
         "backbone": details["backbone_blake2b"],
+        "decoding": DECODING,
         "drawn": durable.digest(durable.canonical_json(drawn).encode()),
     }
     files = {role: record.blake2b for role, record in inputs.items()}

@@ -5,6 +5,7 @@ import logging
 from torch.utils.data import ConcatDataset
 
 from rmtgen.datasets import Split, load_split
+from rmtgen.datasets.decoding import MAX_PIXELS
 from rmtgen.kernels.entk.plan import RandomImages
 from rmtgen.models.backbones import Backbone, load_backbone
 from rmtgen.models.features import TransformedImages
@@ -40,6 +41,8 @@ def open_images(config: Config) -> Split:
         stratify=config.stratify,
         download=config.download,
         on_corrupt=config.on_corrupt,
+        split=config.split,
+        max_pixels=config.max_pixels or MAX_PIXELS,
     )
     for skipped in split.skipped:
         log.warning(f"skipped a damaged image: {skipped}")

@@ -11,10 +11,12 @@ from rmtgen.datasets import (
     load_dataset,
     load_split,
 )
-from rmtgen.errors import CorruptInputError, MissingInputError, UsageError
+from rmtgen.errors import CorruptInputError, MissingInputError, RmtgenWarning, UsageError
 
 
-def test_strays_and_hidden_files_are_passed_over_and_deeper_images_count(folder, name, tmp_path):
+def test_strays_are_counted_by_reason_and_deeper_images_belong_to_their_class(
+    folder, name, tmp_path
+):
     before = load_dataset(name).digests()
     picture = encoded(noise(8, 8, 3, seed=77))
     for stray in (
@@ -30,12 +32,24 @@ def test_strays_and_hidden_files_are_passed_over_and_deeper_images_count(folder,
         (folder / stray).parent.mkdir(parents=True, exist_ok=True)
         (folder / stray).write_bytes(picture)
     (folder / "train/dog").mkdir()
-    for path in (folder, pack(folder, tmp_path / "strays.tar")):
-        data = load_dataset(f"folder:{path}")
+    told = (
+        r"{}: {} files passed over: 3 × hidden, 2 × outside a class folder,{} 1 × \.md, 1 × \.txt,"
+        r" 1 × under val/\.$"
+    )
+    packed = pack(folder, tmp_path / "strays.tar")
+    empty = r" 1 × empty folder \(train/dog\),"
+    for path, message in (
+        (folder, told.format(folder, 9, empty)),
+        (packed, told.format(packed, 8, "")),
+    ):
+        with pytest.warns(RmtgenWarning, match=message):
+            data = load_dataset(f"folder:{path}")
         assert (data.digests(), data.classes) == (before, CLASSES)
+        assert data.origin["passed_over"]["hidden"] == 3
     (folder / "train/ant/batch").mkdir()
     (folder / "train/ant/batch/1.JPEG").write_bytes(encoded(noise(8, 8, 3), "jpg"))
-    deeper = load_dataset(name)
+    with pytest.warns(RmtgenWarning, match="9 files passed over"):
+        deeper = load_dataset(name)
     assert len(deeper) == 37
     assert deeper.classes[deeper.labels[list(deeper.indices).index(12)]] == "ant"
 
@@ -47,18 +61,20 @@ def test_class_folders_may_be_links(folder, name, tmp_path):
 
 
 def test_a_missing_split_is_named(folder, name, tmp_path):
-    (folder / "test").rename(folder / "val")
+    (folder / "test").rename(folder / "held-out")
     packed = pack(folder, tmp_path / "half.tar")
     for half in (name, f"folder:{packed}"):
-        assert len(load_dataset(half)) == 36
+        with pytest.warns(RmtgenWarning, match=r"15 files passed over: 15 × under held-out/"):
+            assert len(load_dataset(half)) == 36
         with pytest.raises(
-            MissingInputError, match=r"must hold train/CLASS/IMAGE .*, got no image under test/"
+            MissingInputError,
+            match=r"must hold .*train/CLASS/IMAGE .*, got no image under test/.*15 × under held",
         ):
             load_split(half, train=None, test=None)
 
 
 def test_an_empty_folder_a_missing_path_and_a_file_are_named(tmp_path):
-    with pytest.raises(MissingInputError, match=r"got no image under train/"):
+    with pytest.raises(MissingInputError, match=r"must hold CLASS/IMAGE, .*, got no image\."):
         load_dataset(f"folder:{tmp_path}")
     with pytest.raises(MissingInputError, match=r"nowhere does not exist"):
         load_dataset(f"folder:{tmp_path / 'nowhere'}")

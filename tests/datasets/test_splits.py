@@ -9,12 +9,8 @@ import pytest
 from image_files import encoded, noise, pack, write_folder
 from PIL import Image
 
-from rmtgen.datasets import (
-    FileImages,
-    load_dataset,
-    load_split,
-)
-from rmtgen.errors import CorruptInputError, UsageError
+from rmtgen.datasets import decoding, load_dataset, load_split
+from rmtgen.errors import CorruptInputError, MissingInputError, UsageError
 
 
 def test_training_images_that_are_test_images_are_left_out_and_made_up_for(folder, name):
@@ -148,7 +144,7 @@ def test_a_set_of_damaged_images_gives_nothing(folder, name):
 def test_an_image_that_vanished_or_was_cut_off_is_named(folder, name, archive):
     files, members = load_dataset(name), load_dataset(f"folder:{archive}")
     (folder / "train/ant/00.png").unlink()
-    with pytest.raises(CorruptInputError, match=r"train/ant/00\.png cannot be read: No such file"):
+    with pytest.raises(MissingInputError, match=r"train/ant/00\.png cannot be read: No such file"):
         files[list(files.indices).index(0)]
     os.truncate(archive, int(members.images.offsets.max()) + 10)
     last = int(np.argmax(members.images.offsets))
@@ -158,22 +154,22 @@ def test_an_image_that_vanished_or_was_cut_off_is_named(folder, name, archive):
     ):
         members[last]
     archive.unlink()
-    with pytest.raises(CorruptInputError, match=r"cannot be read: No such file"):
+    with pytest.raises(MissingInputError, match=r"cannot be read: No such file"):
         members.subset([0])[0]
 
 
 def test_decoded_pictures_are_not_kept(tmp_path, monkeypatch):
     write_folder(tmp_path, train=60, test=20)
     pictures, alive = [], []
-    decode = FileImages.decode
+    opened = decoding._open
 
-    def watched(self, content, where):
-        picture = decode(self, content, where)
+    def watched(*arguments):
+        picture = opened(*arguments)
         pictures.append(weakref.ref(picture))
         alive.append(sum(reference() is not None for reference in list(pictures)))
         return picture
 
-    monkeypatch.setattr(FileImages, "decode", watched)
+    monkeypatch.setattr(decoding, "_open", watched)
     load_split(f"folder:{tmp_path}", train=None, test=None)
     assert len(pictures) == 240
     assert max(alive) <= 33, "at most one per thread, of which there are at most 32"

@@ -47,16 +47,18 @@ def test_pretrained_and_random_see_the_same_pixels(tmp_path, trained, picture):
     assert torch.equal(pretrained.transform(picture), random_backbone().transform(picture))
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK"])
 def test_images_of_any_mode_become_rgb(mode, picture):
-    image = (
-        picture.convert(mode)
-        if mode != "I;16"
-        else Image.fromarray(np.full((60, 90), 7, np.uint16))
-    )
+    image = picture.convert(mode)
     seen = random_backbone().transform(image)
     assert seen.shape == (3, 32, 32)
     assert torch.equal(seen, random_backbone().transform(image.convert("RGB")))
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16B", "I", "F"])
+def test_images_that_would_be_clipped_are_refused(mode):
+    with pytest.raises(UsageError, match=f"8 bits per channel: mode {mode} would be clipped"):
+        random_backbone().transform(Image.new(mode, (40, 40), 7))
 
 
 def test_a_palette_with_an_alpha_table_does_not_warn():
