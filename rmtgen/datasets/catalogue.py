@@ -9,6 +9,7 @@ from rmtgen.datasets.images import LabelledImages
 from rmtgen.datasets.mnist5k import Mnist5kSource
 from rmtgen.datasets.source import DataSource
 from rmtgen.datasets.vision import VISION_SETS
+from rmtgen.entrance import public
 from rmtgen.errors import UsageError, did_you_mean
 
 DATA_SETS: dict[str, DataSource] = {
@@ -47,6 +48,7 @@ def open_splits(
     return opened
 
 
+@public
 def dataset_files(name: str, root: str | Path) -> tuple[Path, ...]:
     """The local files and folders that a data set is read from; those that exist.
 

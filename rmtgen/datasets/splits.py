@@ -11,6 +11,7 @@ import numpy as np
 from rmtgen.datasets.catalogue import open_splits
 from rmtgen.datasets.images import ImageSource, LabelledImages
 from rmtgen.datasets.subsets import SPLITS, check_every_class, check_size, shuffled_order
+from rmtgen.entrance import public
 from rmtgen.errors import CorruptInputError, UsageError, did_you_mean
 
 _POLICIES = ("refuse", "skip")
@@ -36,6 +37,7 @@ class Split:
     duplicates: tuple[str, ...]
 
 
+@public
 def load_dataset(
     name: str,
     *,
@@ -85,6 +87,7 @@ def load_dataset(
     return subset
 
 
+@public
 def load_split(
     name: str,
     *,

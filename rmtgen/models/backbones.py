@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torchvision.transforms import Compose
 
 from rmtgen.datasets.images import to_rgb
+from rmtgen.entrance import public
 from rmtgen.errors import UsageError, did_you_mean
 from rmtgen.models.weights import find_weights, load_weights, local_weights
 
@@ -64,6 +65,7 @@ class Backbone:
         return hasher.hexdigest()
 
 
+@public
 def load_backbone(  # noqa: PLR0913 - one public function for one question
     name: str,
     *,
