@@ -8,8 +8,8 @@ from torch import Tensor
 
 from rmtgen.errors import NumericalError, UsageError
 
-ROWS = 4096
-"""Number of rows that are examined at a time."""
+ENTRIES = 2**20
+"""Number of entries that are examined at a time."""
 
 
 def as_tensor(values: ArrayLike | Tensor) -> Tensor:
@@ -56,8 +56,9 @@ def finite_matrix(values: ArrayLike | Tensor, name: str) -> Float[Tensor, "rows 
 def _require_finite(matrix: Float[Tensor, "rows columns"], name: str) -> None:
     """Refuse NaN and infinity, one block of rows at a time: the matrix may be a mapped file."""
     count, first = 0, None
-    for start in range(0, len(matrix), ROWS):
-        wrong = ~matrix[start : start + ROWS].isfinite()
+    rows = max(1, ENTRIES // matrix.shape[1])
+    for start in range(0, len(matrix), rows):
+        wrong = ~matrix[start : start + rows].isfinite()
         if wrong.any():
             count += int(wrong.sum())
             row, column = wrong.nonzero()[0].tolist()

@@ -4,10 +4,10 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-import psutil
 import torch
 
 from rmtgen.errors import UsageError
+from rmtgen.memory import tightest
 
 
 def default_device(device: str | torch.device | None = None) -> torch.device:
@@ -38,10 +38,13 @@ def default_device(device: str | torch.device | None = None) -> torch.device:
 
 
 def available(device: torch.device) -> int:
-    """Number of bytes that can be allocated on a device without swapping or failing."""
+    """Number of bytes that can be allocated on a device without swapping or failing.
+
+    On the CPU limits of the process, of its control groups and of its job count.
+    """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    return psutil.virtual_memory().available
+    return tightest().free
 
 
 @contextlib.contextmanager

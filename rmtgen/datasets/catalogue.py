@@ -9,6 +9,7 @@ from rmtgen.datasets.images import LabelledImages
 from rmtgen.datasets.mnist5k import Mnist5kSource
 from rmtgen.datasets.source import Access, DataSource
 from rmtgen.datasets.vision import VISION_SETS
+from rmtgen.entrance import public
 from rmtgen.errors import CorruptInputError, RmtgenError, UsageError, did_you_mean
 
 DATA_SETS: dict[str, DataSource] = {
@@ -86,6 +87,7 @@ def default_sizes(name: str, share: float | None, train: int, test: int) -> tupl
     return min(train, most_train), min(test, most_test)
 
 
+@public
 def dataset_files(name: str, root: str | Path) -> tuple[Path, ...]:
     """The local files and folders that a data set is read from; those that exist.
 

@@ -19,6 +19,7 @@ from rmtgen.datasets.subsets import (
     check_size,
     shuffled_order,
 )
+from rmtgen.entrance import public
 from rmtgen.errors import CorruptInputError, DamagedImageError, UsageError, did_you_mean
 
 _POLICIES = ("refuse", "skip")
@@ -44,6 +45,7 @@ class Split:
     duplicates: tuple[str, ...]
 
 
+@public
 def load_dataset(  # noqa: PLR0913 - one public function for one question
     name: str,
     *,
@@ -102,6 +104,7 @@ def load_dataset(  # noqa: PLR0913 - one public function for one question
     return subset
 
 
+@public
 def load_split(  # noqa: PLR0913 - one public function for one question
     name: str,
     *,

@@ -4,7 +4,10 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from rmtgen.entrance import public
 
+
+@public
 def linear_block(
     rows: Float[Tensor, "a p"], columns: Float[Tensor, "b p"]
 ) -> Float64[Tensor, "a b"]:

@@ -20,6 +20,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from rmtgen.checks import as_tensor, finite_matrix, square_matrix, target_matrix
+from rmtgen.entrance import public
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.centring import reduced_matrix_, restored
 
@@ -89,6 +90,7 @@ class Modes:
         """Dimension n_eff − r of the null space of K."""
         return self.n_eff - len(self.values)
 
+    @public
     def at(self, sum_ridge: float) -> "Modes":
         """The modes for a sum ridge δ: the untruncated ones above the tolerance.
 
@@ -100,6 +102,7 @@ class Modes:
             self, values=self.untruncated[0], vectors=self.untruncated[1], untruncated=None
         )
 
+    @public
     def split(
         self, targets: np.ndarray | Tensor
     ) -> tuple[Float64[Tensor, "r c"], Float64[Tensor, "n c"]]:
@@ -131,6 +134,7 @@ class Modes:
         )
         return coefficients, null_part
 
+    @public
     def null_leverage(self) -> Float64[Tensor, " n"]:
         """Diagonal of the projector on the null space, 1 − Σ_k U_ik².
 
@@ -144,6 +148,7 @@ class Modes:
         return leverage.where(leverage > 10 * self.n * EPS64, 0.0)
 
 
+@public
 def gram_modes(
     gram: np.ndarray | Tensor, *, intercept: bool = False, memory: int = MEMORY
 ) -> Modes:
@@ -170,6 +175,7 @@ def gram_modes(
     return _modes([as_tensor(gram)], intercept, memory)[0]
 
 
+@public
 def gram_modes_batch(
     grams: Float[Tensor, "b n n"], intercept: bool = False, *, memory: int = MEMORY
 ) -> list[Modes]:
@@ -347,6 +353,7 @@ def _accepted(residual: float, *bases: Float64[Tensor, "_ r"]) -> float:
     return orthogonality
 
 
+@public
 def feature_modes(features: np.ndarray | Tensor, *, intercept: bool = False) -> Modes:
     """Modes of K = XXᵀ from a thin SVD X = U diag(σ) Vᵀ, values s = σ².
 

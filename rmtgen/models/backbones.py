@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torchvision.transforms import Compose
 
 from rmtgen.datasets.decoding import to_rgb
+from rmtgen.entrance import public
 from rmtgen.errors import UsageError, did_you_mean
 from rmtgen.models.framing import middle_of_long
 from rmtgen.models.names import present_name
@@ -67,6 +68,7 @@ class Backbone:
         return hasher.hexdigest()
 
 
+@public
 def load_backbone(  # noqa: PLR0913 - one public function for one question
     name: str,
     *,

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from rmtgen.datasets import LabelledImages
 from rmtgen.device import default_device, fp32_precision
+from rmtgen.entrance import public
 from rmtgen.errors import NumericalError, RmtgenError, UsageError
 from rmtgen.models.backbones import Backbone
 
@@ -26,6 +27,7 @@ _MOST_WORKERS = 8
 """Maximum number of processes that decode images for a GPU by default."""
 
 
+@public
 def extract_features(
     backbone: Backbone,
     images: Images,

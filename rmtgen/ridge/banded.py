@@ -18,7 +18,7 @@ from rmtgen.linalg.modes import rounding
 from rmtgen.ridge.columns import COLUMNS
 from rmtgen.ridge.definite import require_semidefinite, well_conditioned
 from rmtgen.ridge.problem import Cost, Grid, Problem
-from rmtgen.ridge.traces import dual_columns
+from rmtgen.ridge.traces import digits_kept, dual_columns
 
 REDUCTION_COST = 2.1
 """Cost of a reduction to a band, in n³ operations of a matrix product: 4/3 n³ at two thirds of the
@@ -28,7 +28,10 @@ SHIFT_COST = 90
 
 
 def solve_banded(problem: Problem, sizes: list[int], grid: Grid) -> list[dict | None]:
-    """One row of `COLUMNS` per (size, ridge), sizes outer; None where K + δI is near-singular.
+    """One row of `COLUMNS` per (size, ridge), sizes outer.
+
+    A row is None where K + δI is near-singular, and where the differences of df or norm2 leave too
+    few digits.
 
     Raises:
         NumericalError: An asymmetric or indefinite Gram matrix.
@@ -62,7 +65,11 @@ def _solve_size(problem: Problem, n: int, grid: Grid) -> list[dict | None]:
     )
     positive, traces = solved.positive.tolist(), solved.trace.tolist()
     return [
-        row if definite and well_conditioned(problem.kernel, fit.norm, sum_ridge, trace) else None
+        row
+        if definite
+        and well_conditioned(problem.kernel, fit.norm, sum_ridge, trace)
+        and digits_kept(row, sum_ridge, fit.largest)
+        else None
         for row, definite, trace, (_, sum_ridge) in zip(
             fit.rows(pairs, solved), positive, traces, pairs, strict=True
         )
@@ -77,6 +84,7 @@ class _Fit:
         self.targets = problem.targets[:n]
         matrix, targets = problem.kernel.symmetric(n), self.targets
         self.norm = torch.linalg.matrix_norm(matrix).item()
+        self.largest = matrix.diagonal().max().item()
         self.means = matrix.mean(dim=0) if problem.intercept else None
         if problem.intercept:
             targets, matrix = reduced(targets), reduced_matrix_(matrix).contiguous()

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from rmtgen.checks import ridge_values, target_matrix
+from rmtgen.entrance import public
 from rmtgen.errors import MissingInputError, UsageError, warn
 from rmtgen.linalg.centring import reduced, reduced_matrix_, restored
 from rmtgen.linalg.modes import EPS64, Modes, rounding
@@ -119,6 +120,7 @@ class KernelRidgeGCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         tags.input_tags.pairwise = self.kernel == "precomputed"
         return tags
 
+    @public
     def fit(self, X: ArrayLike, y: ArrayLike) -> "KernelRidgeGCV":
         """Compute GCV at every ridge, choose the ridge, and fit.
 
@@ -159,6 +161,7 @@ class KernelRidgeGCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self._keep(_solution(kernel, targets, self.alpha_, intercept), outputs=y.shape[1:])
         return self
 
+    @public
     def predict(self, X: ArrayLike) -> np.ndarray:
         """f(X).
 

@@ -25,7 +25,7 @@ from rmtgen.linalg.triangular import BLOCK, cholesky_, inverse_norm, invert_rows
 from rmtgen.ridge.columns import COLUMNS
 from rmtgen.ridge.definite import require_semidefinite, well_conditioned
 from rmtgen.ridge.problem import Cost, Grid, Problem
-from rmtgen.ridge.traces import dual_columns
+from rmtgen.ridge.traces import digits_kept, dual_columns
 
 SWEEP_COST = 2.2
 """Cost of a δ, in n³ operations of a matrix product: 1/3 for L, 1/3 for R and 1/3 for tr G², at a
@@ -40,9 +40,9 @@ than seven of sixteen digits are lost."""
 def solve_nested(problem: Problem, sizes: list[int], grid: Grid) -> list[dict | None]:
     """One row of `COLUMNS` per (size, ridge), sizes outer; sizes that share a δ share a factor.
 
-    A row is None where K + δI is near-singular, as at δ = 0 for a singular K, and where an
-    intercept leaves too few digits of tr G². Beside the problem one float64 matrix n×n is held, n
-    the largest size, and blocks of `BLOCK` rows.
+    A row is None where K + δI is near-singular, as at δ = 0 for a singular K, where an intercept
+    leaves too few digits of tr G², and where the differences of df or norm2 do. Beside the problem
+    one float64 matrix n×n is held, n the largest size, and blocks of `BLOCK` rows.
 
     Raises:
         NumericalError: An asymmetric or indefinite Gram matrix.
@@ -84,12 +84,13 @@ def _sweep(problem: Problem, sum_ridge: float, sizes: set[int]) -> dict[int, dic
     """The columns at one δ for each of the sizes, without `ridge`; None as in `solve_nested`."""
     factor = problem.kernel.symmetric(max(sizes))
     norm = torch.linalg.matrix_norm(factor).item()
+    diagonal = factor.diagonal().max().item()
     factor.diagonal().add_(sum_ridge)
     if not cholesky_(factor) or not well_conditioned(
         problem.kernel, norm, sum_ridge, inverse_norm(factor) ** 2
     ):
         return dict.fromkeys(sizes)
-    sums = _Sums(problem, sum_ridge, max(sizes))
+    sums = _Sums(problem, sum_ridge, max(sizes), diagonal)
     rows: dict[int, dict | None] = {}
     for low in range(0, len(factor), BLOCK):
         high = min(low + BLOCK, len(factor))
@@ -101,8 +102,8 @@ def _sweep(problem: Problem, sum_ridge: float, sizes: set[int]) -> dict[int, dic
 class _Sums:
     """Running sums over the rows of R, and the columns of a fit from them."""
 
-    def __init__(self, problem: Problem, sum_ridge: float, n: int):
-        self.problem, self.sum_ridge = problem, sum_ridge
+    def __init__(self, problem: Problem, sum_ridge: float, n: int, largest: float):
+        self.problem, self.sum_ridge, self.largest = problem, sum_ridge, largest
         targets = problem.targets[:n]
         ones = targets.new_ones(n, 1)
         self.targets = torch.cat([targets, ones], dim=1) if problem.intercept else targets
@@ -145,7 +146,7 @@ class _Sums:
         return rows
 
     def _row(self, inverse: Tensor, n: int) -> dict | None:
-        """Every column but the ridge at one size; None where too few digits of tr G² are left.
+        """Every column but the ridge at one size; None where too few digits are left.
 
         With an intercept, w = G1, s = 1ᵀw and b = wᵀY/s, the definition of P gives
 
@@ -171,6 +172,8 @@ class _Sums:
         energy, overlap = dual.square().sum().item(), (dual * problem.targets[:n]).sum().item()
         row = dict.fromkeys(COLUMNS, np.nan) | problem.train_columns(self.sum_ridge * dual)
         row |= dual_columns(n, self.sum_ridge, energy, trace, trace_square, overlap)
+        if not digits_kept(row, self.sum_ridge, self.largest):
+            return None
         if problem.loo:
             row |= problem.loo_columns(dual / diagonal[:, None])
         if scores is not None:

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from rmtgen.checks import ridge_values
 from rmtgen.device import available
+from rmtgen.entrance import public
 from rmtgen.errors import CapacityError, UsageError, did_you_mean, warn
 from rmtgen.ridge.banded import cost_banded, solve_banded
 from rmtgen.ridge.columns import COLUMNS, ERROR_COLUMNS
@@ -74,6 +75,7 @@ SOLVERS = {
 }
 
 
+@public
 def ridge_path(  # noqa: PLR0913 - one public function; the two grids and the test set are alternatives
     gram: np.ndarray | Tensor,
     targets: np.ndarray | Tensor,
@@ -151,6 +153,7 @@ def ridge_path(  # noqa: PLR0913 - one public function; the two grids and the te
     return _path(problem, Grid.checked(ridges, sum_ridges), sizes, solver)
 
 
+@public
 def ridge_path_features(  # noqa: PLR0913 - the twin of ridge_path
     features: np.ndarray | Tensor,
     targets: np.ndarray | Tensor,
@@ -196,6 +199,7 @@ def ridge_path_features(  # noqa: PLR0913 - the twin of ridge_path
     return _path(problem, Grid.checked(ridges, sum_ridges), sizes, solver)
 
 
+@public
 def ridge_path_stored(  # noqa: PLR0913 - the twin of ridge_path
     store: StoredGram,
     targets: np.ndarray | Tensor,
@@ -257,6 +261,7 @@ def ridge_path_stored(  # noqa: PLR0913 - the twin of ridge_path
     return _path(problem, Grid.checked(ridges, sum_ridges), sizes, solver)
 
 
+@public
 def resolve_ridges(relative: ArrayLike, trace: float, n: int) -> Float64[np.ndarray, " l"]:
     """λ = r·tr(K)/N: ridges relative to the mean of K_ii over the pool, the same at every size.
 

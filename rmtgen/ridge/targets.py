@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from rmtgen.checks import as_tensor
+from rmtgen.entrance import public
 from rmtgen.errors import UsageError, did_you_mean
 
 CODINGS = ("onehot", "centered", "intercept")
@@ -34,6 +35,7 @@ class Targets:
     intercept: bool
 
 
+@public
 def encode_targets(labels: np.ndarray | Tensor, classes: int, coding: str) -> Targets:
     """Encode integer labels as c = `classes` regression outputs.
 

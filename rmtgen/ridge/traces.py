@@ -3,6 +3,12 @@
 Every solver ends here, with exact sums or with estimates. The notation is that of `rmtgen.ridge`.
 """
 
+from sys import float_info
+
+PRECISION = 2.5e-7
+"""Largest bound on the relative error of df and norm2 at which they count as known to six
+digits."""
+
 
 def ratio_columns(
     n: int, energy: float, trace: float, trace_square: float, *, scale: float = 1.0
@@ -45,3 +51,21 @@ def dual_columns(
         "df": n - sum_ridge * trace,
         "norm2": overlap - sum_ridge * energy,
     }
+
+
+def digits_kept(columns: dict[str, float], sum_ridge: float, diagonal: float) -> bool:
+    """Whether the differences of `dual_columns` leave six digits of df and norm2.
+
+    Rounding perturbs K by about ε·max K_ii an entry, and so YᵀGY by ε·max K_ii·‖GY‖²: much, where
+    most of Y lies in a null space and δ is small. Where δ is large, both differences are small
+    beside their terms.
+
+    Args:
+        columns: What `dual_columns` returns.
+        sum_ridge: δ.
+        diagonal: max K_ii.
+    """
+    n, norm2, kept = columns["n"], columns["norm2"], PRECISION / float_info.epsilon
+    energy = columns["gcv"] / (n * columns["kappa"] ** 2)  # ‖GY‖²
+    lost = (diagonal + 2 * sum_ridge) * energy + norm2
+    return lost <= kept * norm2 and 4 * n <= kept * columns["df"]

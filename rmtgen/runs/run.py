@@ -20,6 +20,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from rmtgen.entrance import public
 from rmtgen.errors import (
     CorruptInputError,
     MissingInputError,
@@ -223,6 +224,7 @@ class Run:
             self._verified(stage, name)
 
 
+@public
 def load_run(path: str | Path) -> Run:
     """Open a run, finished or not, by its directory; only its manifests are read.
 

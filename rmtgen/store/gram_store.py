@@ -14,6 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from rmtgen.entrance import public
 from rmtgen.errors import CorruptInputError, MissingInputError, UsageError
 from rmtgen.store import durable
 from rmtgen.store.shards import Piece, ShardSet, View, hdf5_image
@@ -140,6 +141,7 @@ class GramStore:
         self.shards = ShardSet(folder / TILES, fingerprint)
 
     @classmethod
+    @public
     def create(
         cls, folder: str | Path, layout: GramLayout, fingerprint: str | None = None
     ) -> "GramStore":
@@ -171,6 +173,7 @@ class GramStore:
         return cls(folder, layout, fingerprint)
 
     @classmethod
+    @public
     def open(cls, path: str | Path) -> "GramStore":
         """Open the store in a run directory, or by its `gram.h5`.
 
@@ -202,6 +205,7 @@ class GramStore:
         """The tiles that are not written yet, in order."""
         return [tile for tile in self.layout.tiles() if tile.name not in self.shards]
 
+    @public
     def write(self, tile: Tile, block: np.ndarray) -> None:
         """Store one tile, which is durable on return.
 
@@ -223,6 +227,7 @@ class GramStore:
         )
         self.shards.write(tile.name, arrays)
 
+    @public
     def read(
         self, rows: slice | np.ndarray = slice(None), columns: slice | np.ndarray = slice(None)
     ) -> np.ndarray:
@@ -248,6 +253,7 @@ class GramStore:
             self._copy_tile(tile, row_index, column_index, out)
         return out
 
+    @public
     def tile(self, tile: Tile) -> np.ndarray:
         """The entries of one tile; the checksum of HDF5 is verified, the digest is not.
 
@@ -257,6 +263,7 @@ class GramStore:
         """
         return self.shards.array(tile.name, "tile")
 
+    @public
     def verify(self) -> int:
         """Verify the digest of every tile, and return their number.
 
@@ -276,6 +283,7 @@ class GramStore:
             self.shards.journal,
         ]
 
+    @public
     def as_dataset(self) -> h5py.Dataset:
         """The view as an open, read-only h5py dataset, without verification of digests.
 

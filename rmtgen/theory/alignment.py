@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from rmtgen.checks import target_matrix
+from rmtgen.entrance import public
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.theory.arguments import (
@@ -90,6 +91,7 @@ class Swap:
         return float(np.log(self.risk[0, 0]) - np.log(self.risk[1, 1]))
 
 
+@public
 def participation_ratio(eigenvalues: ArrayLike | Tensor) -> float:
     """Participation ratio (Σσ_i)²/Σσ_i²: the number of modes that share the trace, from 1 to p.
 
@@ -105,6 +107,7 @@ def participation_ratio(eigenvalues: ArrayLike | Tensor) -> float:
     return float(np.square(sigma.sum()) / np.square(sigma).sum())
 
 
+@public
 def effective_ranks(
     eigenvalues: ArrayLike | Tensor,
 ) -> tuple[Float64[np.ndarray, " p"], Float64[np.ndarray, " p"]]:
@@ -142,6 +145,7 @@ def effective_ranks(
     return sums, np.square(sums) / squares
 
 
+@public
 def cumulative_power(
     power: ArrayLike | Tensor, null_energy: float = 0.0
 ) -> Float64[np.ndarray, " r"]:
@@ -171,6 +175,7 @@ def cumulative_power(
     return running / (running[-1] + null_energy)
 
 
+@public
 def kernel_target_alignment(
     spectrum: Spectrum, targets: np.ndarray | Tensor | None = None
 ) -> float:
@@ -237,6 +242,7 @@ def _target_covariance(
     return covariance
 
 
+@public
 def learnability(
     eigenvalues: ArrayLike | Tensor, target_power: ArrayLike | Tensor, kappa: ArrayLike
 ) -> Values:
@@ -272,6 +278,7 @@ def learnability(
     return np.minimum(learnt, 1.0).reshape(kappa.shape)[()]
 
 
+@public
 def bias_against_df(pool: Spectrum, deltas: ArrayLike) -> pd.DataFrame:
     """B(κ) + noise against df1(κ), both unbiased as in transport.
 
@@ -307,6 +314,7 @@ def bias_against_df(pool: Spectrum, deltas: ArrayLike) -> pd.DataFrame:
     return pd.DataFrame(columns | {"floor": seen.floor})
 
 
+@public
 def swap(first: Spectrum, second: Spectrum, n: int, ridges: ArrayLike | None = None) -> Swap:
     """Shares of spectrum and alignment in the gap between the risks of two pools.
 

@@ -18,6 +18,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from rmtgen.checks import finite_matrix, square_matrix, target_matrix
+from rmtgen.entrance import public
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.modes import symmetrised
 from rmtgen.ridge.targets import ClassCode
@@ -235,6 +236,7 @@ DETECTORS = (
 """The detectors, in the order of a report."""
 
 
+@public
 def trust_report(
     gram: np.ndarray | Tensor,
     targets: np.ndarray | Tensor,

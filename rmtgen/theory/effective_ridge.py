@@ -17,6 +17,7 @@ from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from rmtgen.entrance import public
 from rmtgen.theory.arguments import (
     Values,
     noise_value,
@@ -56,6 +57,7 @@ class RiskParts:
         return self.bias + self.variance + self.noise_variance + self.noise
 
 
+@public
 def effective_ridge(
     eigenvalues: ArrayLike | Tensor, ridge: ArrayLike, n: ArrayLike
 ) -> tuple[Values, Values]:
@@ -91,6 +93,7 @@ def effective_ridge(
     return kappa.reshape(n.shape)[()], kappa_prime.reshape(n.shape)[()]
 
 
+@public
 def omniscient_risk(
     eigenvalues: ArrayLike | Tensor,
     target_power: ArrayLike | Tensor,
@@ -121,6 +124,7 @@ def omniscient_risk(
     return risk_parts(eigenvalues, target_power, ridge, n, noise).risk
 
 
+@public
 def risk_parts(
     eigenvalues: ArrayLike | Tensor,
     target_power: ArrayLike | Tensor,
@@ -140,6 +144,7 @@ def risk_parts(
     return RiskParts(bias, variance[()], noisy[()], noise, kappa, kappa_prime)
 
 
+@public
 def target_bias(
     sigma: Float64[np.ndarray, " p"], power: Float64[np.ndarray, " p"], kappa: ArrayLike
 ) -> Values:
@@ -151,6 +156,7 @@ def target_bias(
     )[()]
 
 
+@public
 def degrees_of_freedom(eigenvalues: ArrayLike | Tensor, kappa: ArrayLike, order: int = 1) -> Values:
     """df_k(κ) = Σ (σ_i/(σ_i + κ))^k, for κ of any shape."""
     sigma, kappa = spectrum_values(eigenvalues), np.asarray(kappa, dtype=np.float64)

@@ -26,6 +26,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from rmtgen.checks import target_matrix
+from rmtgen.entrance import public
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.modes import Modes
 from rmtgen.linalg.spectrum import Spectrum
@@ -123,6 +124,7 @@ class Curves:
         return float(np.exp(np.interp(ridge, ridges, np.log(risks), left=left)))
 
 
+@public
 def pool_influence(modes: Modes, targets: np.ndarray | Tensor) -> Influence:
     """Influence of every sample of a pool over the whole grid of its sum ridge, for forecasts.
 
@@ -253,6 +255,7 @@ def resampled_curves(influence: Influence, draws: int = DRAWS, seed: int = 0) ->
     return result
 
 
+@public
 def forecast(
     influence: Influence, sizes: ArrayLike, *, ridges: ArrayLike | None = None
 ) -> pd.DataFrame:
@@ -310,6 +313,7 @@ def _as_row(
     }
 
 
+@public
 def labels_needed(influence: Influence, risks: ArrayLike, *, most: float = 1e9) -> pd.DataFrame:
     """Number of labels that a risk needs: the smallest n whose best ridge reaches it.
 

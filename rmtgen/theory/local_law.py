@@ -33,6 +33,7 @@ from jaxtyping import Float64, Int64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from rmtgen.entrance import public
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.modes import Modes
 from rmtgen.linalg.spectrum import Spectrum
@@ -54,6 +55,7 @@ TESTED_SIZES = (8, 2_048)
 """Smallest and largest size of `law_tests`."""
 
 
+@public
 def quadratic_forms(
     modes: Modes,
     sizes: ArrayLike,
@@ -222,6 +224,7 @@ def gcv_deviation(risk: pd.DataFrame) -> pd.DataFrame:
     return np.sqrt(means.assign(net=net)).assign(points=squares.groupby("n").size()).reset_index()
 
 
+@public
 def law_tests(modes: Modes, pool: Spectrum, risk: pd.DataFrame) -> pd.DataFrame:
     """All tests of the local law on a pool and the fits of its subsets.
 

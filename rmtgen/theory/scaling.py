@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float64
 
+from rmtgen.entrance import public
 from rmtgen.errors import UsageError, warn
 from rmtgen.theory.forecast import EXPONENTS, QUANTILES, Curves, curves, floor_law, resampled_curves
 from rmtgen.theory.influence import Influence
@@ -93,6 +94,7 @@ def ample_ridge(influence: Influence) -> float:
     return AMPLE * float(_at_freedom(one, np.array([first], dtype=float))[0][0])
 
 
+@public
 def scaling_laws(influence: Influence, ridge: float | None = None) -> pd.DataFrame:
     """Exponents and slopes of a pool, fitted and predicted from a and s, with 95 % intervals.
 

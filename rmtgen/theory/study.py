@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from rmtgen.checks import ridge_values
+from rmtgen.entrance import public
 from rmtgen.errors import NumericalError, UsageError, warn
 from rmtgen.linalg.cells import Cell
 from rmtgen.linalg.modes import MEMORY, Modes
@@ -218,6 +219,7 @@ ANALYSES: Mapping[str, Callable[[Study], pd.DataFrame]] = {
 """The analyses by name, in the order in which the stage runs and stores them."""
 
 
+@public
 def study(  # noqa: PLR0913 - one public function for one question; the test set is optional
     gram: np.ndarray | Tensor,
     targets: np.ndarray | Tensor,

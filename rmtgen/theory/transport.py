@@ -27,6 +27,7 @@ from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from rmtgen.entrance import public
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.modes import gram_modes
 from rmtgen.linalg.spectrum import Spectrum
@@ -180,6 +181,7 @@ def at_delta(
     return Transported(*(field.reshape(shape)[()] for field in fields))
 
 
+@public
 def transport(
     gram: np.ndarray | Tensor,
     targets: np.ndarray | Tensor,

@@ -10,6 +10,7 @@ from torch.utils.data import ConcatDataset
 from tqdm import tqdm
 
 from rmtgen.device import fp32_precision
+from rmtgen.entrance import public
 from rmtgen.errors import NumericalError, UsageError, warn
 from rmtgen.kernels.entk.capture import EACH
 from rmtgen.kernels.entk.factors import BlockGradients, Layout, Part, tile
@@ -26,6 +27,7 @@ By = str | Callable[[str], str] | None
 """How a kernel is split into parts; see `entk_gram`."""
 
 
+@public
 def entk_gram(  # noqa: PLR0913 - one public function for one question
     model: nn.Module,
     rows: Images,

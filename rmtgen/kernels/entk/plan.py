@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from rmtgen.entrance import public
 from rmtgen.kernels.entk.kernel import By, Entk
 from rmtgen.kernels.entk.rules import Instantiate
 from rmtgen.kernels.entk.tiles import BlockCache, tile_order
@@ -133,6 +134,7 @@ class Plan:
         return WeightPlan("total", "", *sums, self.capture_flops, self.kernel_flops)
 
 
+@public
 def entk_plan(  # noqa: PLR0913 - those of `entk_gram`
     model: nn.Module,
     image_shape: tuple[int, ...],

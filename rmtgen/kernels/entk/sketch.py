@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from rmtgen.device import fp32_precision
+from rmtgen.entrance import public
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.kernels.entk.factors import sole_uses
 from rmtgen.kernels.entk.passes import Images, Passes
@@ -35,6 +36,7 @@ The number is fixed because the sketch depends on it.
 """
 
 
+@public
 def entk_features(  # noqa: PLR0913 - one public function for one question
     model: nn.Module,
     images: Images,
@@ -83,6 +85,7 @@ def entk_features(  # noqa: PLR0913 - one public function for one question
     return out
 
 
+@public
 def sketch_error(
     kernel: Float[Tensor, "n n"], features: Float[Tensor, "n dim"]
 ) -> tuple[float, float]:
