@@ -90,7 +90,16 @@ HARMFUL = (
 @pytest.mark.parametrize(
     "value",
     [
-        *("my $PICTURES, it's (them)", "do$llar", "$$", "$(HOME)", "a\\ b\\", "50% #1", "a\nb\n", "a=b"),
+        *(
+            "my $PICTURES, it's (them)",
+            "do$llar",
+            "$$",
+            "$(HOME)",
+            "a\\ b\\",
+            "50% #1",
+            "a\nb\n",
+            "a=b",
+        ),
         *('"', "*", "~", "-n", "é\t", "a  b ", "!", "$@", "\\\n", *HARMFUL),
     ],
 )
@@ -211,7 +220,9 @@ def test_help_explains_every_target_and_every_variable(help_text):
     assert phony == set(re.findall(r"^([a-z-]+):.* ## ", text, re.MULTILINE))
     assert phony | set(STAGES) <= explained
     variables = re.findall(r"^([A-Z]+) \?=", text, re.MULTILINE)
-    assert set(variables) == set(re.search(r"^override OWN := (.*)$", text, re.MULTILINE)[1].split())
+    assert set(variables) == set(
+        re.search(r"^override OWN := (.*)$", text, re.MULTILINE)[1].split()
+    )
     assert {*variables, "FIELD"} <= explained
     assert {name.upper() for name in FIELDS} <= set(help_text.split())
 
