@@ -19,24 +19,46 @@ PYTHON ?= python3
 #: FIELD     any field of the configuration, over what CONFIG says of it;
 #:           .venv/bin/rmtgen run --help explains each:
 
-BIN := $(VENV)/bin
-OWN := CONFIG RUNS BENCH JSON VENV PYTHON
-STAGES := $(shell sed -n 's/^    "\([a-z]*\)": Stage.*/\1/p' rmtgen/runs/graph.py)
-quoted = '$(subst ','\'',$1)'
-FIELDS = $(foreach v,$(filter-out $(OWN),$(.VARIABLES)),\
-  $(if $(filter command,$(origin $v)),$(call quoted,$v=$($v))))
-FLAGS = $(if $(filter-out 0 false no off,$(JSON)),--json)
-ARGUMENTS = $(if $(CONFIG),$(call quoted,$(CONFIG))) $(FIELDS) $(FLAGS)
-RMTGEN = $(BIN)/rmtgen
+# Whatever the command line or the environment gives stays text. `value` takes it unexpanded, so that
+# `$(shell ...)` in it runs nothing, not even where make exports it; a shell sees it between quotes;
+# and `override` keeps it from taking the place of what is defined below.
+override OWN := CONFIG RUNS BENCH JSON VENV PYTHON
+override TYPED := $(foreach .v,$(OWN),$(if $(filter command environment,$(origin $(.v))),$(.v)))
+override GIVEN := $(foreach .v,$(.VARIABLES),$(if $(filter command,$(origin $(.v))),$(.v)))
+$(foreach .v,$(OWN) $(GIVEN),$(eval override $$(.v) := $$(value $$(.v))))
+override .v :=
+export $(GIVEN)
+$(if $(findstring =,$(MAKECMDGOALS)),$(error expected targets and NAME=VALUE with a name that is \
+  one word (such as IMG_SIZE=64), got: $(MAKECMDGOALS)))
+override SHELL := /bin/sh
+override .SHELLFLAGS := -c
+.SUFFIXES:
+
+override define NEWLINE
+
+
+endef
+export NEWLINE
+override quoted = '$(subst ','\'',$1)'
+# The same in a recipe, which a line break would end.
+override pasted = $(subst $(NEWLINE),'"$$NEWLINE"',$(quoted))
+override venv := $(call pasted,$(VENV))
+override BIN := $(venv)/bin
+override python_command := $(call pasted,$(PYTHON))
+override STAGES := $(shell sed -n 's/^    "\([a-z]*\)": Stage.*/\1/p' rmtgen/runs/graph.py)
+override FIELDS := $(foreach .v,$(filter-out $(OWN),$(GIVEN)),$(call pasted,$(.v)=$($(.v))))
+override FLAGS := $(if $(filter-out 0 false no off,$(JSON)),--json)
+override ARGUMENTS := $(if $(CONFIG),$(call pasted,$(CONFIG))) $(FIELDS) $(FLAGS)
+override NAMED := $(foreach .v,$(RUNS),$(call pasted,$(.v))) $(FIELDS) $(FLAGS)
+override RMTGEN := $(BIN)/rmtgen
 # What a command begins with when it names what to type next.
-TYPED = $(foreach v,CONFIG JSON VENV PYTHON,\
-  $(if $(filter command environment,$(origin $v)),$v=$(call quoted,$($v))))
-demo all plan $(STAGES): export RMTGEN_MAKE = make $(TYPED)
+demo all plan $(STAGES): export RMTGEN_MAKE = make $(foreach .v,$(filter-out RUNS BENCH,$(TYPED)),\
+  $(.v)=$(call quoted,$($(.v))))
 
 .PHONY: help demo all $(STAGES) compare plan test test-oldest lint docs bench clean
 
 # The targets of one section of this file, each with what it says behind ##.
-listed = awk -v section='$1' -F '\#\# ' \
+override listed = awk -v section='$1' -F '\#\# ' \
   '/^\#\# /{shown = $$2 == section; if (shown) print "\n" $$2} \
   shown && /^[a-z-]+:.*\#\# /{split($$1, name, ":"); printf "  %-11s %s\n", name[1], $$2}' Makefile
 
@@ -69,57 +91,60 @@ help: ## this page
 	@echo
 	@echo 'exit codes of rmtgen: 0 done, 2 usage, 3 missing or corrupt input,'
 	@echo '4 numerical failure, 130 interrupted; make itself ends with 2 for all but 0'
-demo: $(VENV)/.installed ## real digits, pretrained and random: all of it in minutes, offline
+demo: .installed ## real digits, pretrained and random: all of it in minutes, offline
 	@$(RMTGEN) run demo $(ARGUMENTS)
-all: $(VENV)/.installed ## every stage of every run in one process, then the report
+all: .installed ## every stage of every run in one process, then the report
 	@$(RMTGEN) run $(ARGUMENTS)
-plan: $(VENV)/.installed ## what a configuration will cost, before anything runs
+plan: .installed ## what a configuration will cost, before anything runs
 	@$(RMTGEN) plan $(ARGUMENTS)
-compare: $(VENV)/.installed ## one report over finished runs, those in RUNS or all of them
-	@$(RMTGEN) compare $(foreach r,$(RUNS),$(call quoted,$r)) $(FIELDS) $(FLAGS)
+compare: .installed ## one report over finished runs, those in RUNS or all of them
+	@$(RMTGEN) compare $(NAMED)
 
 ## stages
-$(STAGES): $(VENV)/.installed
+$(STAGES): .installed
 	@$(RMTGEN) run --stage $@ $(ARGUMENTS)
 
 ## upkeep
-test: $(VENV)/.installed-dev ## the tests
+test: .installed-dev ## the tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal
-test-oldest: PYTHON = $(if $(shell python3.10 --version 2>/dev/null),python3.10,python3)
-test-oldest: $(VENV)-oldest/.installed ## the tests with the oldest versions that setup.cfg allows
-	$(VENV)-oldest/bin/python -m pytest -n 2 --dist worksteal
-lint: $(VENV)/.installed-dev ## ruff, mypy, and the import contract
+test-oldest: .installed-oldest ## the tests with the oldest versions that setup.cfg allows
+	$(venv)-oldest/bin/python -m pytest -n 2 --dist worksteal
+lint: .installed-dev ## ruff, mypy, and the import contract
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-docs: $(VENV)/.installed-docs ## the documentation, under build/docs
+docs: .installed-docs ## the documentation, under build/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-bench: $(VENV)/.installed-dev ## benchmarks, those in BENCH or all of them
+bench: .installed-dev ## benchmarks, those in BENCH or all of them
 	$(BIN)/python -m pip install -q -e '.[bench]'
-	$(BIN)/python -m tests.bench $(BENCH)
-clean: $(VENV)/.installed ## delete all results: runs/ and reports/ under OUTPUT [data]
-	@$(RMTGEN) clean $(foreach r,$(RUNS),$(call quoted,$r)) $(FIELDS) $(FLAGS)
+	$(BIN)/python -m tests.bench $(foreach .v,$(BENCH),$(call pasted,$(.v)))
+clean: .installed ## delete all results: runs/ and reports/ under OUTPUT [data]
+	@$(RMTGEN) clean $(NAMED)
 
 .DEFAULT:
-	@echo "make: no target '$@'. Targets: help demo all plan compare $(STAGES)" \
-	  "test test-oldest lint docs bench clean" >&2; exit 2
+	@echo make: no target $(call pasted,'$@'). Targets: help demo all plan compare $(STAGES) \
+	  test test-oldest lint docs bench clean >&2; exit 2
 
-$(VENV)/.installed: setup.cfg pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -e '.[demo]'
-	@touch $@
+# What is installed, in a file that is newer than what says what to install. A name of a target
+# cannot hold what a path can, so it is a shell that compares.
+.PHONY: .installed .installed-dev .installed-oldest .installed-docs
+override fresh = [ -e $1 ] && [ -z "$$(find setup.cfg pyproject.toml $2 -newer $1)" ]
 
-$(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install -e '.[demo,dev]'
-	@touch $@
-
-$(VENV)-oldest/.installed: setup.cfg pyproject.toml tests/oldest.py
-	$(PYTHON) -m venv $(VENV)-oldest
-	$(VENV)-oldest/bin/python tests/oldest.py >$(VENV)-oldest/constraints.txt
-	$(VENV)-oldest/bin/python -m pip install -c $(VENV)-oldest/constraints.txt -e '.[demo,dev]'
-	@touch $@
-
-$(VENV)/.installed-docs: $(VENV)/.installed
-	$(BIN)/python -m pip install -e '.[demo,docs]'
-	@touch $@
+.installed:
+	@$(call fresh,$(venv)/$@) || { set -ex; $(python_command) -m venv $(venv); \
+	  $(BIN)/python -m pip install -e '.[demo]'; touch $(venv)/$@; }
+.installed-dev: .installed
+	@$(call fresh,$(venv)/$@) || { set -ex; \
+	  $(BIN)/python -m pip install -e '.[demo,dev]'; touch $(venv)/$@; }
+.installed-docs: .installed
+	@$(call fresh,$(venv)/$@) || { set -ex; \
+	  $(BIN)/python -m pip install -e '.[demo,docs]'; touch $(venv)/$@; }
+.installed-oldest: override venv := $(venv)-oldest
+.installed-oldest:
+	@$(call fresh,$(venv)/.installed,tests/oldest.py) || { set -ex; \
+	  $(if $(filter PYTHON,$(TYPED)),$(python_command),$$(command -v python3.10 || echo python3)) \
+	    -m venv $(venv); \
+	  $(venv)/bin/python tests/oldest.py >$(venv)/constraints.txt; \
+	  $(venv)/bin/python -m pip install -c $(venv)/constraints.txt -e '.[demo,dev]'; \
+	  touch $(venv)/.installed; }

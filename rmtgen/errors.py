@@ -84,7 +84,8 @@ def did_you_mean(name: str, known: Iterable[str], *, most: int = 3) -> str:
         most: Maximum number of suggestions.
     """
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=most, cutoff=0.6)
+    # a long text is compared for seconds, and is near to no name
+    near = difflib.get_close_matches(name[:200], known, n=most, cutoff=0.6)
     if near:
         return f"Did you mean {', '.join(near)}?"
     shown = ", ".join(known[:20])

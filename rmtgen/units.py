@@ -23,9 +23,9 @@ def parse_bytes(text: str | int) -> int:
     Raises:
         UsageError: The text is not a positive number with a known unit.
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", str(text))
+    match = re.fullmatch(r"\s*([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([A-Za-z]{0,9})\s*", str(text))
     if not match:
-        raise UsageError(f"expected an amount of memory such as 4GiB, got {str(text)!r}.")
+        raise UsageError(f"expected an amount of memory such as 4GiB, got {str(text)[:60]!r}.")
     number, unit = match.groups()
     if unit and unit not in _BYTES:
         raise UsageError(f"unknown unit {unit!r} in {str(text)!r}. {did_you_mean(unit, _BYTES)}")

@@ -17,10 +17,13 @@ from rmtgen.errors import UsageError
 from rmtgen.models.names import present_name
 from rmtgen.runs.graph import STAGES
 from rmtgen.runs.parsers import (
+    MOST_SEED,
     auto,
+    data_set,
     one_of,
     optional,
     parse_grid,
+    place,
     sample_sizes,
     share,
     switch,
@@ -79,7 +82,7 @@ class Config:
 
     dataset: str = _field(
         "cifar100",
-        text,
+        data_set,
         ("extract",),
         "data set: a name, folder:PATH (a folder or .tar), or hfds/NAME",
     )
@@ -103,7 +106,10 @@ class Config:
         option=True,
     )
     seed: int = _field(
-        0, whole(0), ("extract", *_SOLVES), "seed of the subsets and of the trials' shuffles"
+        0,
+        whole(0, MOST_SEED),
+        ("extract", *_SOLVES),
+        "seed of the subsets and of the trials' shuffles",
     )
     stratify: bool = _field(
         False,
@@ -138,11 +144,13 @@ class Config:
     )
     weights: str | None = _field(
         None,
-        optional(text),
+        optional(place),
         ("extract",),
         "file with pretrained weights, instead of looking for them",
     )
-    init_seed: int = _field(438, whole(0), ("extract",), "seed of the random initialisation")
+    init_seed: int = _field(
+        438, whole(0, MOST_SEED), ("extract",), "seed of the random initialisation"
+    )
     img_size: int | None = _field(
         224,
         optional(whole(1)),
@@ -168,7 +176,7 @@ class Config:
         "kernel: features, or entk, the empirical neural tangent kernel under a fresh head; several"
         " make several runs",
     )
-    head_seed: int = _field(438, whole(0), ("gram",), "seed of that head (entk)")
+    head_seed: int = _field(438, whole(0, MOST_SEED), ("gram",), "seed of that head (entk)")
     heads: int | None = _field(
         None,
         optional(whole(2)),
@@ -214,12 +222,12 @@ class Config:
         "ridges relative to tr K/N; low:high:count is a geometric range",
     )
     loo: bool = _field(True, switch, ("risk",), "leave-one-out columns")
-    data_root: str = _field("data", text, (), "where data sets lie and are downloaded to")
+    data_root: str = _field("data", place, (), "where data sets lie and are downloaded to")
     download: bool = _field(False, switch, (), "fetch a data set or weights that are missing")
     checkpoints: str = _field(
-        "checkpoints", text, (), "where local weights lie, as MODEL.safetensors or MODEL.pth"
+        "checkpoints", place, (), "where local weights lie, as MODEL.safetensors or MODEL.pth"
     )
-    output: str = _field("data", text, (), "where results go: runs/ and reports/ under it")
+    output: str = _field("data", place, (), "where results go: runs/ and reports/ under it")
     device: str | None = _field(
         None, optional(text), (), "torch device; none: CUDA where there is one"
     )

@@ -1,6 +1,8 @@
 """Experiments: from a YAML file and the command line to one `Config` per run."""
 
 import itertools
+import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +10,8 @@ from typing import Any
 
 from rmtgen.errors import MissingInputError, UsageError, did_you_mean
 from rmtgen.runs.config import FIELDS, Config
+from rmtgen.runs.documents import read_documents
+from rmtgen.runs.parsers import expanded, shown
 from rmtgen.store import durable
 
 EXPERIMENTS = Path(__file__).parent / "experiments"
@@ -15,6 +19,7 @@ EXPERIMENTS = Path(__file__).parent / "experiments"
 
 _LISTS = ("model", "init", "kernel")
 """Fields that may list several values; an experiment has one run per combination."""
+_MOST_RUNS = 1000
 
 
 @dataclass(frozen=True)
@@ -48,12 +53,14 @@ def load_experiment(config: str | None, overrides: Mapping[str, Any]) -> Experim
         MissingInputError: There is no such file.
         UsageError: Some keys are unknown or some values do not parse; all are in one message.
     """
-    name, documents = ("run", [{}]) if config is None else _read_yaml(_find(config))
-    first, *others = documents
+    file = None if config is None else _find(config)
+    first, *others = [{}] if file is None else read_documents(file)
     flags = {key.lower().replace("-", "_"): value for key, value in overrides.items()}
     groups = [first | flags, *(first | document | flags for document in others)]
     runs = dict.fromkeys(run for values in groups for run in _runs(values))
-    return Experiment(name, tuple(runs))
+    if len(runs) > _MOST_RUNS:
+        raise UsageError(f"an experiment has at most {_MOST_RUNS} runs, got {len(runs)}.")
+    return Experiment(file.stem if file else "run", tuple(runs))
 
 
 def _runs(values: Mapping[str, Any]) -> list[Config]:
@@ -66,9 +73,10 @@ def _runs(values: Mapping[str, Any]) -> list[Config]:
             problems.append(str(error))
     if problems:
         raise UsageError("; ".join(problems))
-    combinations = itertools.product(
-        *(parsed.pop(key, None) or [FIELDS[key].default] for key in _LISTS)
-    )
+    lists = [parsed.pop(key, [FIELDS[key].default]) for key in _LISTS]
+    if math.prod(map(len, lists)) > _MOST_RUNS:
+        raise UsageError(f"{', '.join(_LISTS)} must make at most {_MOST_RUNS} runs together.")
+    combinations = itertools.product(*lists)
     runs = [Config(**parsed, **dict(zip(_LISTS, chosen, strict=True))) for chosen in combinations]
     if len({run.model for run in runs}) > 1 and parsed.get("weights"):
         raise UsageError(
@@ -80,11 +88,13 @@ def _runs(values: Mapping[str, Any]) -> list[Config]:
 
 def _parse_field(key: str, value: Any) -> Any:
     if key not in FIELDS:
-        raise UsageError(f"unknown field {key!r}. {did_you_mean(key, FIELDS)}")
+        raise UsageError(f"unknown field {shown(key)}. {did_you_mean(key, FIELDS)}")
     parse = FIELDS[key].metadata["parse"]
     try:
         if key in _LISTS:
             items = value if isinstance(value, list) else str(value).split(",")
+            if not items:
+                raise UsageError("expected at least one value, got an empty list.")
             return list(
                 dict.fromkeys(
                     parse(item.strip() if isinstance(item, str) else item) for item in items
@@ -96,30 +106,14 @@ def _parse_field(key: str, value: Any) -> Any:
 
 
 def _find(config: str) -> Path:
-    path = Path(config)
+    path = expanded(config)
     shipped = EXPERIMENTS / f"{config}.yaml"
-    if path.suffix in (".yaml", ".yml") and path.is_file():
+    if path.suffix in (".yaml", ".yml") and os.path.lexists(path):
         return path
     if shipped.is_file():
         return shipped
     known = [file.stem for file in EXPERIMENTS.glob("*.yaml")]
     raise MissingInputError(
-        f"no configuration {config!r}: not a .yaml file, and not shipped."
+        f"no configuration {shown(config)}: not a .yaml file, and not shipped."
         f" {did_you_mean(config, known)}"
     )
-
-
-def _read_yaml(path: Path) -> tuple[str, list[dict[str, Any]]]:
-    import yaml
-
-    try:
-        # every scalar stays text, parsed as flags are: YAML's own reading makes 65 of 1:5 and text
-        # of 1e-8
-        documents = list(yaml.load_all(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        where = " ".join(str(error).split())
-        raise UsageError(f"{path} is not valid YAML: {where}") from None
-    for values in documents or [None]:
-        if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-            raise UsageError(f"{path} must map field names to values, got {type(values).__name__}.")
-    return path.stem, documents

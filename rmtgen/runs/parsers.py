@@ -6,11 +6,23 @@ Each parser raises `UsageError` with what it expected and the value it got.
 import math
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from rmtgen.errors import UsageError, did_you_mean
 
-_MOST_IN_RANGE = 10_000
+_MOST_IN_GRID = 10_000
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+MOST = 10**9
+"""Largest count that a field takes."""
+MOST_SEED = 2**62
+"""Largest seed, so that torch and NumPy take those that are counted up from it."""
+
+
+def shown(value: Any) -> str:
+    """A value for a message: its `repr`, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:60]}… ({len(text)} characters)"
 
 
 def parse_grid(value: Any, *, integers: bool) -> tuple[float, ...]:
@@ -28,35 +40,39 @@ def parse_grid(value: Any, *, integers: bool) -> tuple[float, ...]:
             the grid is empty; or a number is not whole where it must be.
     """
     terms = value if isinstance(value, (list, tuple)) else str(value).split(",")
-    numbers = [number for term in terms for number in _grid_term(str(term).strip())]
+    numbers: list[float] = []
+    for term in terms:
+        numbers += _grid_term(str(term).strip())
+        if len(numbers) > _MOST_IN_GRID:
+            raise UsageError(f"expected at most {_MOST_IN_GRID} numbers, got {shown(value)}.")
     if integers:
         ranged = any(":" in str(term) for term in terms)
         numbers = sorted(round(number) for number in numbers) if ranged else numbers
         if any(number != int(number) for number in numbers):
-            raise UsageError(f"expected whole numbers, got {value!r}.")
+            raise UsageError(f"expected whole numbers, got {shown(value)}.")
         numbers = [int(number) for number in numbers]
     if not numbers:
-        raise UsageError(f"expected at least one number, got {value!r}.")
+        raise UsageError(f"expected at least one number, got {shown(value)}.")
     return tuple(dict.fromkeys(numbers))
 
 
 def _grid_term(term: str) -> list[float]:
-    try:
-        parts = [float(part) for part in term.split(":")]
-    except ValueError:
-        raise UsageError(f"expected a number or low:high:count, got {term!r}.") from None
+    texts = [part.strip() for part in term.split(":")]
+    if not all(map(_NUMBER.fullmatch, texts)) and not {"nan", "inf", "-inf"} & set(texts):
+        raise UsageError(f"expected a number or low:high:count, got {shown(term)}.")
+    parts = [float(part) for part in texts]
     if any(math.isnan(part) or math.isinf(part) or part < 0 for part in parts):
-        raise UsageError(f"grid values must be finite and ≥ 0, got {term!r}.")
+        raise UsageError(f"grid values must be finite and ≥ 0, got {shown(term)}.")
     if len(parts) == 1:
         return parts
     if (
         len(parts) != 3
         or not 0 < parts[0] < parts[1]
-        or parts[2] not in range(2, _MOST_IN_RANGE + 1)
+        or parts[2] not in range(2, _MOST_IN_GRID + 1)
     ):
         raise UsageError(
-            f"a range is low:high:count with 0 < low < high and count from 2 to {_MOST_IN_RANGE},"
-            f" got {term!r}."
+            f"a range is low:high:count with 0 < low < high and count from 2 to {_MOST_IN_GRID},"
+            f" got {shown(term)}."
         )
     low, high, count = parts[0], parts[1], int(parts[2])
     step = (math.log(high) - math.log(low)) / (count - 1)
@@ -66,13 +82,45 @@ def _grid_term(term: str) -> list[float]:
 def text(value: Any) -> str:
     """The value, which must be text that is not empty."""
     if not isinstance(value, str) or not value:
-        raise UsageError(f"expected text, got {value!r}.")
+        raise UsageError(f"expected text, got {shown(value)}.")
     return value
 
 
 def optional(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """A parser that takes `none`, `null` and the empty text for None, and else calls `parse`."""
-    return lambda value: None if value in (None, "", "none", "null") else parse(value)
+    unset = ("", "none", "null")
+    return lambda value: None if value is None or str(value).lower() in unset else parse(value)
+
+
+def expanded(path: str) -> Path:
+    """A path, `~` and `~user` at its beginning replaced by the home folder; no other expansion.
+
+    Raises:
+        UsageError: There is no such user, or this one has no home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UsageError(
+            f"no home folder is known for {shown(Path(path).parts[0])}. Write the path in full, or"
+            f" ./{path[:80]} for a file of that name."
+        ) from None
+
+
+def place(value: Any) -> str:
+    """A path as text, with a home folder written out."""
+    if "\0" in text(value):
+        raise UsageError(f"a path has no null character, got {shown(value)}.")
+    return str(expanded(value)) if value.startswith("~") else value
+
+
+def data_set(value: Any) -> str:
+    """The name of a data set, as it is given; the path after a colon must be one."""
+    name, colon, path = text(value).partition(":")
+    if colon and not path:
+        raise UsageError(f"expected a path after {name}:, got nothing.")
+    place(path if colon else name)
+    return value
 
 
 def auto(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -97,7 +145,7 @@ def one_of(*choices: str) -> Callable[[Any], str]:
     def parse(value: Any) -> str:
         if value not in choices:
             raise UsageError(
-                f"expected one of {', '.join(choices)}, got {value!r}."
+                f"expected one of {', '.join(choices)}, got {shown(value)}."
                 f" {did_you_mean(str(value), choices)}"
             )
         return value
@@ -105,16 +153,16 @@ def one_of(*choices: str) -> Callable[[Any], str]:
     return parse
 
 
-def whole(low: int, high: float = math.inf) -> Callable[[Any], int]:
+def whole(low: int, high: int = MOST) -> Callable[[Any], int]:
     """A parser of a whole number in [low, high]."""
 
     def parse(value: Any) -> int:
         number = value if isinstance(value, int) and not isinstance(value, bool) else None
-        if isinstance(value, str) and re.fullmatch(r"[+-]?\d+", value.strip()):
+        if isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]{1,30}", value.strip()):
             number = int(value)
         if number is None or not low <= number <= high:
-            bounds = f"≥ {low}" if math.isinf(high) else f"from {low} to {high}"
-            raise UsageError(f"expected a whole number {bounds}, got {value!r}.")
+            bounds = f"≥ {low}" if number is None or number < low else f"from {low} to {high}"
+            raise UsageError(f"expected a whole number {bounds}, got {shown(value)}.")
         return number
 
     return parse
@@ -133,7 +181,7 @@ def switch(value: Any) -> bool:
         "off": False,
     }
     if str(value).lower() not in words:
-        raise UsageError(f"expected true or false, got {value!r}.")
+        raise UsageError(f"expected true or false, got {shown(value)}.")
     return words[str(value).lower()]
 
 
@@ -143,5 +191,5 @@ def sample_sizes(value: Any) -> tuple[int, ...] | str:
         return value
     sizes = tuple(map(int, parse_grid(value, integers=True)))
     if min(sizes) < 1:
-        raise UsageError(f"sample sizes must be ≥ 1, got {value!r}.")
+        raise UsageError(f"sample sizes must be ≥ 1, got {shown(value)}.")
     return sizes

@@ -19,12 +19,12 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make
 
 @pytest.fixture
 def venv(tmp_path):
-    """A virtual environment in which `rmtgen` shows what it was given, a line per call: RMTGEN_MAKE
+    """A virtual environment in which `rmtgen` shows what it was given, call by call: RMTGEN_MAKE
     and the arguments. Its exit code is that in the variable CODE."""
     program = tmp_path / "venv" / "bin" / "rmtgen"
     program.parent.mkdir(parents=True)
     program.write_text(
-        '#!/bin/sh\nprintf "%s|" "${RMTGEN_MAKE-unset}" "$@"\necho\nexit ${CODE-0}\n'
+        '#!/bin/sh\nprintf "%s\\1" "${RMTGEN_MAKE-unset}" "$@"\nprintf "\\2"\nexit ${CODE-0}\n'
     )
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     for name in (".installed", ".installed-dev"):
@@ -41,12 +41,16 @@ def make(venv):
     passed_on = ("MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "PYTHON", "VENV")
     environment = {name: value for name, value in os.environ.items() if name not in passed_on}
 
-    def run(*arguments):
-        command = ["make", *arguments, f"VENV={venv}"]
+    def run(*arguments, **variables):
+        command = ["make", f"VENV={venv}", *arguments]
         done = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+            command,
+            cwd=ROOT,
+            env=environment | variables,
+            capture_output=True,
+            check=True,
         )
-        return [line.split("|")[:-1] for line in done.stdout.splitlines()]
+        return [call.split("\1")[:-1] for call in done.stdout.decode().split("\2")[:-1]]
 
     return run
 
@@ -66,11 +70,103 @@ def test_a_target_is_one_process_and_knows_how_make_was_called(make, venv):
         assert shlex.split(call[0])[0] == "make"
 
 
-def test_values_are_passed_on_as_they_are(make):
-    value = "folder:my $PICTURES, it's (them)"
-    (call,) = make("extract", f"DATASET={value.replace('$', '$$')}", "CONFIG=my file.yaml")
-    assert call[1:] == ["run", "--stage", "extract", "my file.yaml", f"DATASET={value}"]
-    assert shlex.split(call[0])[1] == "CONFIG=my file.yaml"
+HARMFUL = (
+    "$(shell touch {mark})",
+    "${{shell touch {mark}}}",
+    "$(eval x := $(shell touch {mark}))",
+    "$$(shell touch {mark})",
+    "$(touch {mark})",
+    "`touch {mark}`",
+    "x'; touch {mark}; echo '",
+    'x"; touch {mark}; echo "',
+    "x; touch {mark} #",
+    "x\ntouch {mark}\n",
+    "x'\ntouch {mark}\n'",
+    "x & touch {mark} | cat",
+)
+"""Texts that a shell or make would run, if either read them."""
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(
+            "my $PICTURES, it's (them)",
+            "do$llar",
+            "$$",
+            "$(HOME)",
+            "a\\ b\\",
+            "50% #1",
+            "a\nb\n",
+            "a=b",
+        ),
+        *('"', "*", "~", "-n", "é\t", "a  b ", "!", "$@", "\\\n", *HARMFUL),
+    ],
+)
+def test_values_are_passed_on_as_they_are(make, tmp_path, value):
+    mark = tmp_path / "mark"
+    value = value.format(mark=mark) if value in HARMFUL else value
+    for given in ("CONFIG=", "WEIGHTS="):
+        (call,) = make("extract", f"{given}{value}")
+        assert call[1:] == ["run", "--stage", "extract", f"{given}{value}".removeprefix("CONFIG=")]
+        if given == "CONFIG=":
+            assert shlex.split(call[0])[1] == f"{given}{value}"
+    assert make("clean", f"OUTPUT={value}")[0][1:] == ["clean", f"OUTPUT={value}"]
+    assert make("compare", f"RUNS={value}")[0][1:] == ["compare", *value.split()]
+    assert not mark.exists()
+
+
+NAMES = ("MODEL", "VENV", "PYTHON", "BENCH", "STAGES", "quoted", "FIELDS", "v", ".v", "SHELL")
+
+
+@pytest.mark.parametrize("value", HARMFUL)
+def test_no_value_runs_where_it_is_not_used(tmp_path, value):
+    mark = tmp_path / "mark"
+    given = {name: value.format(mark=mark) for name in NAMES}
+    for words in ([f"{name}={text}" for name, text in given.items()], ["-e"]):
+        for environment in ({}, given):
+            done = subprocess.run(
+                ["make", "help", *words],
+                cwd=ROOT,
+                env={**os.environ, **environment},
+                capture_output=True,
+                check=False,
+            )
+            assert (done.returncode, mark.exists()) == (0, False), done.stderr
+
+
+@pytest.mark.parametrize("name", ["STAGES", "RMTGEN", "quoted", "FIELDS", "ARGUMENTS", "GIVEN"])
+def test_no_variable_takes_the_place_of_one_of_the_makefile(make, tmp_path, name):
+    (call,) = make("plan", f"{name}=touch {tmp_path / 'mark'};")
+    assert call[1] == "plan"
+    assert any(word.startswith(f"{name}=") for word in call)  # for the program to refuse
+    assert not (tmp_path / "mark").exists()
+
+
+def test_variables_of_the_environment_are_text_too(make, venv, tmp_path, monkeypatch):
+    value = f"$(shell touch {tmp_path / 'mark'})"
+    call = make("plan", CONFIG=value, MODEL=value)[0]
+    assert call[1:] == ["plan", value]
+    assert shlex.split(call[0]) == ["make", f"CONFIG={value}", f"VENV={venv}"]
+    assert not (tmp_path / "mark").exists()
+
+
+def test_a_place_of_the_environment_may_have_any_name(make, venv, tmp_path):
+    odd = venv.rename(tmp_path / "it's $(my) env: 50%;")
+    (call,) = make("plan", f"VENV={odd}")
+    assert (call[1:], shlex.split(call[0])) == (["plan"], ["make", f"VENV={odd}"])
+
+
+def test_a_variable_that_is_no_word_is_refused_before_anything_runs(venv):
+    done = subprocess.run(
+        ["make", "plan", "IMG SIZE=64", f"VENV={venv}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "got: plan IMG SIZE=64" in done.stderr
 
 
 def test_commands_on_results_get_names_and_output(make):
@@ -100,13 +196,15 @@ def test_every_failure_is_exit_code_2_of_make(venv, code):
     assert f"Error {code}" in done.stderr
 
 
-def test_an_unknown_target_is_named_with_those_there_are():
-    done = subprocess.run(
-        ["make", "extarct"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert "no target 'extarct'" in done.stderr
-    assert set(STAGES) <= set(re.search("Targets: (.*)", done.stderr)[1].split())
+@pytest.mark.parametrize("name", ["extarct", "a b", "%", "$$", "it's", "é", *HARMFUL])
+def test_an_unknown_target_is_named_with_those_there_are(tmp_path, name):
+    mark = tmp_path / "mark"
+    name = name.format(mark=mark)
+    done = subprocess.run(["make", name], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, mark.exists()) == (2, False)
+    if "=" not in name and name[-1] != ")":  # make reads X(Y) as a member of an archive
+        assert f"no target '{name}'" in done.stderr
+        assert set(STAGES) <= set(re.search("Targets: (.*)", done.stderr)[1].split())
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +220,9 @@ def test_help_explains_every_target_and_every_variable(help_text):
     assert phony == set(re.findall(r"^([a-z-]+):.* ## ", text, re.MULTILINE))
     assert phony | set(STAGES) <= explained
     variables = re.findall(r"^([A-Z]+) \?=", text, re.MULTILINE)
-    assert set(variables) == set(re.search(r"^OWN := (.*)$", text, re.MULTILINE)[1].split())
+    assert set(variables) == set(
+        re.search(r"^override OWN := (.*)$", text, re.MULTILINE)[1].split()
+    )
     assert {*variables, "FIELD"} <= explained
     assert {name.upper() for name in FIELDS} <= set(help_text.split())
 

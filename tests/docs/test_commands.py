@@ -33,7 +33,7 @@ def clone(command, workspace, folder):
         pytest.skip("there is no repository here: no .git")
     run("git", "clone", "-q", "--depth", "1", ROOT.as_uri(), "rmtgen", cwd=folder)
     said = run("make", "-n", "demo", cwd=folder / "rmtgen")
-    steps = ["-m venv .venv", "pip install", "rmtgen run demo"]
+    steps = ["-m venv '.venv'", "pip install", "rmtgen run demo"]
     places = [said.index(step) for step in steps]
     assert places == sorted(places)
 
