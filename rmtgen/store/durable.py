@@ -32,10 +32,12 @@ class Recorded(Protocol):
     """What was recorded of a file when it was written: its size in bytes and its `digest`."""
 
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """Size in bytes."""
 
     @property
-    def blake2b(self) -> str: ...
+    def blake2b(self) -> str:
+        """The `digest` in hexadecimal."""
 
 
 def file_digest(path: Path) -> str:

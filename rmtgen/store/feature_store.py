@@ -17,7 +17,7 @@ import numpy as np
 from rmtgen.errors import CorruptInputError, MissingInputError
 from rmtgen.store import durable, files
 from rmtgen.store.hdf5 import open_hdf5, scalar
-from rmtgen.store.shards import JOURNAL, Piece, ShardRecord, ShardSet, View, hdf5_image
+from rmtgen.store.shards import JOURNAL, Piece, ShardRecord, ShardSet, View, hdf5_image, required
 
 VIEW = "features.h5"
 """File name of the view."""
@@ -112,7 +112,7 @@ class FeatureStore:
         view = folder / VIEW
         if not files.is_there(view):
             raise MissingInputError(f"no features at {view}. Make them: `rmtgen extract`.")
-        known = recorded or {}
+        known = required(recorded, folder, VIEW, f"{PARTS}/{JOURNAL}")
         shards = ShardSet(folder / PARTS, journal=known.get(f"{PARTS}/{JOURNAL}"))
         record, remedy = known.get(VIEW, shards.view), "Delete it and run `rmtgen extract`."
         with open_hdf5(view, record, remedy, what="a feature store", shards=PARTS) as file:

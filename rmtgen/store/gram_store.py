@@ -19,7 +19,7 @@ from rmtgen.errors import CorruptInputError, MissingInputError, UsageError
 from rmtgen.store import durable, files
 from rmtgen.store.gram_layout import GramLayout, Tile
 from rmtgen.store.gram_view import TILES, VIEW, check_view, read_layout, view_of
-from rmtgen.store.shards import JOURNAL, ShardRecord, ShardSet, hdf5_image
+from rmtgen.store.shards import JOURNAL, ShardRecord, ShardSet, hdf5_image, required
 
 
 class GramStore:
@@ -91,7 +91,7 @@ class GramStore:
         view = path / VIEW if path.is_dir() else path
         if not files.is_there(view):
             raise MissingInputError(f"no Gram matrix at {view}. Make one: `rmtgen gram`.")
-        known = recorded or {}
+        known = required(recorded, view.parent, VIEW, f"{TILES}/{JOURNAL}")
         shards = ShardSet(view.parent / TILES, journal=known.get(f"{TILES}/{JOURNAL}"))
         record = known.get(VIEW, shards.view)
         return cls(view.parent, read_layout(view, record), shards, record)
@@ -155,7 +155,9 @@ class GramStore:
         """
         row_index = _as_index(rows, self.shape[0], "row")
         column_index = _as_index(columns, self.shape[1], "column")
-        self._check_sizes()
+        for tile in self.layout.tiles():
+            if _parts(tile, row_index, column_index):
+                self._check_size(tile)
         out = np.empty((len(row_index), len(column_index)), dtype=self.layout.dtype)
         for tile in self.layout.tiles():
             self._copy_tile(tile, row_index, column_index, out)
@@ -212,20 +214,16 @@ class GramStore:
                 self.tile(tile)
         return h5py.File(self.folder / VIEW, "r", locking="best-effort")["gram"]
 
-    def _check_sizes(self) -> None:
-        """Check that the files of the tiles can hold what the layout says, before memory is taken.
+    def _check_size(self, tile: Tile) -> None:
+        """Check that a tile is there and its file large enough, before memory is taken.
 
         Raises:
-            MissingInputError: No tile is finished; the message names the first.
-            CorruptInputError: A file is too small; the message names it.
+            MissingInputError: The tile was never finished; the message names it.
+            CorruptInputError: Its file is too small; the message names it.
         """
-        finished = [tile for tile in self.layout.tiles() if tile.name in self.shards]
-        if not finished:
-            self.shards.record(self.layout.tiles()[0].name)
-        width = np.dtype(self.dtype).itemsize
-        for tile in finished:
-            if self.shards.record(tile.name).size < math.prod(tile.shape) * width:
-                raise self._misshapen(tile.name, tile.shape)
+        least = math.prod(tile.shape) * np.dtype(self.dtype).itemsize
+        if self.shards.record(tile.name).size < least:
+            raise self._misshapen(tile.name, tile.shape)
 
     def _checked(self, name: str, array: np.ndarray | None, shape: tuple[int, int]) -> np.ndarray:
         if array is None or array.dtype != self.dtype or array.shape != shape:
@@ -242,19 +240,33 @@ class GramStore:
         self, tile: Tile, rows: np.ndarray, columns: np.ndarray, out: np.ndarray
     ) -> None:
         """Copy the entries of one tile, and of its transpose if it is mirrored, into `out`."""
-        spans = [("tile", tile.rows, tile.columns)]
-        if tile.mirrored:
-            spans.append(("mirror", tile.columns, tile.rows))
-        wanted = []
-        for name, row_span, column_span in spans:
-            row_at, column_at = _positions_in(rows, row_span), _positions_in(columns, column_span)
-            if len(row_at) and len(column_at):
-                entries = rows[row_at] - row_span.start, columns[column_at] - column_span.start
-                shape = row_span.stop - row_span.start, column_span.stop - column_span.start
-                wanted.append((name, shape, np.ix_(row_at, column_at), np.ix_(*entries)))
-        arrays = self.shards.read(tile.name) if wanted else {}
-        for name, shape, at, entries in wanted:
-            out[at] = self._checked(tile.name, arrays.get(name), shape)[entries]
+        parts = _parts(tile, rows, columns)
+        arrays = self.shards.read(tile.name) if parts else {}
+        for name, shape, at, entries in parts:
+            out[np.ix_(*at)] = self._checked(tile.name, arrays.get(name), shape)[np.ix_(*entries)]
+
+
+_Part = tuple[str, tuple[int, int], tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def _parts(tile: Tile, rows: np.ndarray, columns: np.ndarray) -> list[_Part]:
+    """The arrays of a tile that hold entries of a selection.
+
+    Returns:
+        For each array its name and shape, and the rows and columns of the selection and of the
+        array at which the entries are.
+    """
+    spans = [("tile", tile.rows, tile.columns)]
+    if tile.mirrored:
+        spans.append(("mirror", tile.columns, tile.rows))
+    found = []
+    for name, row_span, column_span in spans:
+        row_at, column_at = _positions_in(rows, row_span), _positions_in(columns, column_span)
+        if len(row_at) and len(column_at):
+            shape = row_span.stop - row_span.start, column_span.stop - column_span.start
+            entries = rows[row_at] - row_span.start, columns[column_at] - column_span.start
+            found.append((name, shape, (row_at, column_at), entries))
+    return found
 
 
 def _positions_in(index: np.ndarray, span: slice) -> np.ndarray:

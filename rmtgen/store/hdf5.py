@@ -86,9 +86,7 @@ def scalar(file: h5py.File, name: str) -> int | str:
 
 
 @contextlib.contextmanager
-def _opened(
-    path: Path, record: durable.Recorded | None, remedy: str
-) -> Iterator[BinaryIO]:
+def _opened(path: Path, record: durable.Recorded | None, remedy: str) -> Iterator[BinaryIO]:
     if record is None:
         with files.open_regular(path) as file:
             yield file

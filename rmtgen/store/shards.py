@@ -250,6 +250,23 @@ class ShardSet:
         self.fingerprint = self.fingerprint or found
 
 
+def required(
+    recorded: Mapping[str, durable.Recorded] | None, folder: Path, *names: str
+) -> Mapping[str, durable.Recorded]:
+    """The records of a store's files, those of these names among them, where there are any.
+
+    Raises:
+        CorruptInputError: A manifest does not list one.
+    """
+    lacking = [name for name in names if recorded is not None and name not in recorded]
+    if lacking:
+        raise CorruptInputError(
+            f"the manifest in {folder} must list {lacking[0]} among its outputs, and does not."
+            " Delete the manifest and run the stage again."
+        )
+    return recorded or {}
+
+
 @dataclass(frozen=True)
 class Piece:
     """The place of one array of one shard in a virtual dataset."""
