@@ -8,6 +8,7 @@ from rmtgen.cli.outcome import reported
 from rmtgen.cli.results import Selection, results_parser, select
 from rmtgen.cli.terminal import Transcript
 from rmtgen.errors import StorageError
+from rmtgen.runs.holder import HOLDER
 from rmtgen.runs.lock import LOCK, locked
 from rmtgen.runs.rundir import REPORTS, RUNS, is_result_dir
 from rmtgen.stages.engine import Outcome
@@ -52,7 +53,7 @@ def _delete(folder: Path) -> None:
             for path in folder.iterdir():
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
-                elif path.name != LOCK:
+                elif path.name not in (LOCK, HOLDER):
                     path.unlink()
             shutil.rmtree(folder)
     except OSError as error:

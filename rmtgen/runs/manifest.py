@@ -2,14 +2,14 @@
 
 A stage's manifest `STAGE.json` is written last, durably; without it the stage is unfinished. It
 records the hash of the fields that matter to the stage, the files outside the run it read, the
-outputs of the stages it read, and a checksum of each file it wrote.
+outputs of the stages it read, a checksum of each file it wrote, and one of itself.
 """
 
 import dataclasses
 import importlib.metadata
-import json
 import math
 import platform
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,10 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from rmtgen.errors import CorruptInputError, MissingInputError, StaleInputError
-from rmtgen.store import durable
+from rmtgen.runs.graph import STAGES
+from rmtgen.store import durable, files, sealed
 from rmtgen.store.tree import entries
 
-FORMAT = 1
+FORMAT = 2
+"""Format of the manifests that are written."""
+UNSEALED = 1
+"""Format of version 0.1.0, without a digest of the manifest itself."""
+_DIGEST = re.compile(r"[0-9a-f]{32}")
 _PACKAGES = ("rmtgen", "torch", "torchvision", "timm", "h5py", "numpy", "scipy", "pandas")
 
 
@@ -50,7 +55,21 @@ class FileRecord:
         if path.is_dir():
             return _folder_record(path)
         status = path.stat()
-        return cls(status.st_size, status.st_mtime_ns, durable.file_digest(path))
+        return cls(status.st_size, status.st_mtime_ns, durable.file_digest(path.resolve()))
+
+    @classmethod
+    def parse(cls, content: Any) -> "FileRecord":
+        """The record that JSON holds.
+
+        Raises:
+            TypeError, ValueError: It is none.
+        """
+        record = cls(**content)
+        if type(record.size) is not int or type(record.mtime_ns) is not int or record.size < 0:
+            raise ValueError("size and mtime_ns must be whole numbers")
+        if not isinstance(record.blake2b, str) or not _DIGEST.fullmatch(record.blake2b):
+            raise ValueError(f"blake2b must be a digest, got {record.blake2b!r}")
+        return record
 
     def still_describes(self, path: Path) -> bool:
         """Whether `path` is what it was; the content is read again only where its time changed."""
@@ -61,11 +80,11 @@ class FileRecord:
         status = path.stat()
         if status.st_size != self.size:
             return False
-        return status.st_mtime_ns == self.mtime_ns or durable.file_digest(path) == self.blake2b
+        return status.st_mtime_ns == self.mtime_ns or durable.holds(path.resolve(), self)
 
     def holds(self, path: Path) -> bool:
         """Whether the bytes of a file are those recorded, whatever its time says."""
-        return path.stat().st_size == self.size and durable.file_digest(path) == self.blake2b
+        return durable.holds(path, self)
 
 
 @dataclass(frozen=True)
@@ -124,39 +143,97 @@ class Manifest:
             StorageError: the disk refuses.
         """
         content = {"format": FORMAT, **dataclasses.asdict(self)}
-        durable.write_text(
-            folder / f"{self.stage}.json", json.dumps(content, indent=1, allow_nan=False) + "\n"
-        )
+        durable.write_bytes(folder / f"{self.stage}.json", sealed.seal(content))
 
     @classmethod
     def read(cls, folder: Path, stage: str) -> "Manifest | None":
         """The manifest of a stage, or None when the stage is unfinished.
 
         Raises:
-            StaleInputError: it has the format of another version of rmtgen.
-            CorruptInputError: it is not a manifest.
+            StaleInputError: It has the format of another version of rmtgen.
+            CorruptInputError: It is not a manifest, or not the one that was written.
         """
         path = folder / f"{stage}.json"
-        if not path.exists():
+        if not files.is_there(path):
             return None
+        data = files.read_json_bytes(path)
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            found = content.pop("format")
-            if found != FORMAT:
+            content = files.parse_json(data)
+            found = content["format"]
+            if found not in (FORMAT, UNSEALED):
                 raise StaleInputError(
-                    f"{path} has manifest format {found}; this version reads {FORMAT}. Use the"
-                    f" version that wrote it, or move {folder} away and run again."
+                    f"{path} has manifest format {found}; this version reads {UNSEALED} and"
+                    f" {FORMAT}. Use the version that wrote it, or move {folder} away and run"
+                    " again."
                 )
-            for group in ("inputs", "outputs"):
-                content[group] = {
-                    name: FileRecord(**record) for name, record in content[group].items()
-                }
-            return cls(**content)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            content = sealed.unseal(data, content) if found == FORMAT else content
+            del content["format"]
+            return cls._parse(stage, content)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise CorruptInputError(
                 f"{path} is not a manifest ({type(error).__name__}: {error}). Delete it and run the"
                 " stage again."
             ) from error
+
+    @classmethod
+    def _parse(cls, stage: str, content: dict[str, Any]) -> "Manifest":
+        """The manifest that JSON holds, every field of it of its type.
+
+        Raises:
+            TypeError, ValueError, LookupError: It is none.
+        """
+        for group in ("spec", "inputs", "upstream", "outputs", "details", "provenance"):
+            if not isinstance(content[group], dict):
+                raise TypeError(f"{group} must be an object, got {type(content[group]).__name__}")
+        for group in ("inputs", "outputs"):
+            content[group] = {
+                name: _parsed(f"{group}: {name}", record) for name, record in content[group].items()
+            }
+        for name in content["outputs"]:
+            _check_output(name)
+        for group in ("upstream", "provenance"):
+            _check_texts(group, content[group])
+        manifest = cls(**content)
+        if manifest.stage != stage:
+            raise ValueError(f"stage must be {stage}, got {manifest.stage!r}")
+        if not isinstance(manifest.spec_hash, str):
+            raise TypeError(f"spec_hash must be text, got {manifest.spec_hash!r}")
+        if type(manifest.seconds) not in (int, float) or not 0 <= manifest.seconds < math.inf:
+            raise ValueError(f"seconds must be a number of at least 0, got {manifest.seconds!r}")
+        return manifest
+
+
+def recorded(folder: Path, stage: str) -> Mapping[str, FileRecord] | None:
+    """What the manifest of a stage records of its files; None where there is no manifest.
+
+    Raises:
+        StaleInputError, CorruptInputError: As `Manifest.read`.
+    """
+    manifest = Manifest.read(folder, stage)
+    return manifest.outputs if manifest else None
+
+
+def _parsed(where: str, record: Any) -> FileRecord:
+    try:
+        return FileRecord.parse(record)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def _check_output(name: str) -> None:
+    """Refuse an output under a name that leads elsewhere, or that is a manifest's."""
+    files.check_name(name)
+    if name.lower() in {f"{stage}.json" for stage in STAGES}:
+        raise ValueError(f"{name!r} is a manifest and no output")
+
+
+def _check_texts(group: str, entries: Mapping[str, Any]) -> None:
+    """Refuse entries that are neither text nor, of the versions, an object of texts."""
+    for name, value in entries.items():
+        if name == "versions" and isinstance(value, dict):
+            _check_texts(f"{group}: {name}", value)
+        elif not isinstance(value, str):
+            raise TypeError(f"{group}: {name} must be text, got {type(value).__name__}")
 
 
 def provenance() -> dict[str, Any]:

@@ -7,9 +7,9 @@ access to a missing result raises an error that names the command that makes it.
 Notation: N train and M test samples, p features, c outputs, r modes.
 """
 
-import io
+import contextlib
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,13 +29,16 @@ from rmtgen.errors import (
     did_you_mean,
 )
 from rmtgen.linalg.spectrum import Spectra
+from rmtgen.ridge.columns import CURVE_COLUMNS, RISK_COLUMNS
 from rmtgen.runs.config import FIELDS, Config
 from rmtgen.runs.graph import RUN_STAGES, STAGES
-from rmtgen.runs.manifest import Manifest
+from rmtgen.runs.manifest import FileRecord, Manifest
 from rmtgen.runs.rundir import RUNS, stored_dim
-from rmtgen.store import durable
+from rmtgen.runs.stored import check_settings, read_table, stored_indices, stored_table
+from rmtgen.store import durable, files
 from rmtgen.store.feature_store import FeatureStore
 from rmtgen.store.gram_store import GramStore
+from rmtgen.store.hdf5 import open_hdf5
 from rmtgen.store.shards import JOURNAL
 
 
@@ -85,22 +88,19 @@ class Run:
     @cached_property
     def risk(self) -> pd.DataFrame:
         """risk.csv: one row per size, trial and ridge; `rmtgen.runs.columns` describes it."""
-        return self._table("risk", "risk.csv")
+        return self._table("risk", "risk.csv", RISK_COLUMNS)
 
     @cached_property
     def curve(self) -> pd.DataFrame | None:
         """curve.csv: the learning curve dense in n; None for a run made before there was one."""
         there = "curve.csv" in self._done("risk").outputs
-        return self._table("risk", "curve.csv") if there else None
+        return self._table("risk", "curve.csv", CURVE_COLUMNS) if there else None
 
     @cached_property
     def theory(self) -> Mapping[str, pd.DataFrame]:
         """The table of each analysis of `rmtgen.study`, by name; `predictions` is theory.csv."""
         with self._hdf5("theory", "theory.h5") as file:
-            return {
-                name: pd.DataFrame({key: _column(group[key]) for key in group})
-                for name, group in file.items()
-            }
+            return {name: stored_table(group) for name, group in file.items()}
 
     @cached_property
     def spectrum(self) -> Spectra:
@@ -116,29 +116,30 @@ class Run:
         """The Gram matrix, to be read in whole or in part; None where none was needed."""
         if "gram" in self.unneeded:
             return None
-        self._check_store("gram", "gram")
-        return GramStore.open(self.path)
+        return GramStore.open(self.path, self._check_store("gram", "gram"))
 
     @cached_property
     def features(self) -> TrainTest:
         """Features (N, p) and (M, p), float32; of a sketched eNTK the rows of its sketch."""
-        return TrainTest(*(self._features.read(split) for split in TrainTest._fields))
+        return TrainTest(*(self.feature_store.read(split) for split in TrainTest._fields))
 
     @property
     def labels(self) -> TrainTest:
         """Labels (N,) and (M,), int64: positions in `classes`."""
-        return TrainTest(*(self._features.layout.labels(split) for split in TrainTest._fields))
+        return TrainTest(*(self.feature_store.layout.labels(split) for split in TrainTest._fields))
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The names of the classes."""
-        return self._features.layout.classes
+        return self.feature_store.layout.classes
 
     @property
     def indices(self) -> TrainTest:
         """Which images of the data set's two splits the samples are, (N,) and (M,)."""
         details = self._done("extract").details
-        return TrainTest(*(np.array(details[f"{split}_indices"]) for split in TrainTest._fields))
+        return TrainTest(
+            *(stored_indices(self.path, details, split) for split in TrainTest._fields)
+        )
 
     @cached_property
     def targets(self) -> TrainTest:
@@ -169,9 +170,21 @@ class Run:
         )
 
     @cached_property
-    def _features(self) -> FeatureStore:
-        self._check_store("extract", "features")
-        return FeatureStore.open(self.path)
+    def feature_store(self) -> FeatureStore:
+        """The stored features, to be read split by split, with their labels and classes.
+
+        Raises:
+            CorruptInputError: They are not of as many images as the run.
+        """
+        store = FeatureStore.open(self.path, self._check_store("extract", "features"))
+        for split in TrainTest._fields:
+            found, expected = len(store.layout.labels(split)), self.config[split]
+            if found != expected:
+                raise CorruptInputError(
+                    f"{self.path}/features.h5 must hold {expected} {split} images, as the settings"
+                    f" say: got {found}. Delete it and run {_command(self, 'extract')}."
+                )
+        return store
 
     def command(self, stage: str) -> str:
         """The command that makes a stage of this run.
@@ -197,31 +210,42 @@ class Run:
             raise stale
         return manifest
 
-    def _verified(self, stage: str, name: str) -> bytes:
-        """The bytes of a file, after their checksum was compared with the manifest."""
-        path, record = self.path / name, self._done(stage).outputs.get(name)
+    def _recorded(self, stage: str, name: str) -> FileRecord:
+        """The record of a file of a stage, which is there."""
+        path, record = files.member(self.path, name), self._done(stage).outputs.get(name)
         if record is None:
             raise CorruptInputError(
                 f"{self.path}/{stage}.json must list {name} among its outputs, and does not. Delete"
                 f" it and run {_command(self, stage)}."
             )
-        if not path.is_file():
+        if not files.is_there(path):
             raise MissingInputError(
                 f"{path} is gone. Run {_command(self, stage)}: it makes just that again."
             )
-        remedy = f"Delete it and run {_command(self, stage)}."
-        return durable.read_verified(path, record.size, record.blake2b, remedy)
+        return record
 
-    def _table(self, stage: str, name: str) -> pd.DataFrame:
-        return pd.read_csv(io.BytesIO(self._verified(stage, name)))
+    def _remedy(self, stage: str) -> str:
+        return f"Delete it and run {_command(self, stage)}."
 
-    def _hdf5(self, stage: str, name: str) -> h5py.File:
-        return h5py.File(io.BytesIO(self._verified(stage, name)), "r")
+    def _table(self, stage: str, name: str, columns: Sequence[str]) -> pd.DataFrame:
+        record, remedy = self._recorded(stage, name), self._remedy(stage)
+        with durable.open_verified(self.path / name, record, remedy) as file:
+            return read_table(file, self.path / name, columns, remedy)
 
-    def _check_store(self, stage: str, store: str) -> None:
-        """Verify a store's view and its journal; the store verifies each shard as it reads."""
-        for name in (f"{store}.h5", f"{store}/{JOURNAL}"):
-            self._verified(stage, name)
+    def _hdf5(self, stage: str, name: str) -> contextlib.AbstractContextManager[h5py.File]:
+        record = self._recorded(stage, name)
+        return open_hdf5(self.path / name, record, self._remedy(stage))
+
+    def _check_store(self, stage: str, store: str) -> Mapping[str, FileRecord]:
+        """The records of a store's view and its journal, whose bytes are those that were written.
+
+        The store verifies each shard as it reads.
+        """
+        names = (f"{store}.h5", f"{store}/{JOURNAL}")
+        records = {name: self._recorded(stage, name) for name in names}
+        for name, record in records.items():
+            durable.read_verified(self.path / name, record, self._remedy(stage))
+        return records
 
 
 @public
@@ -243,8 +267,8 @@ def load_run(path: str | Path) -> Run:
             than each other.
     """
     folder = _existing(path)
-    stages = {stage: manifest for stage in RUN_STAGES if (manifest := Manifest.read(folder, stage))}
-    if not stages:
+    run = stages_of(folder, RUN_STAGES)
+    if not run.stages:
         runs = [found.parent.name for found in folder.glob("*/extract.json")]
         inside = (
             f" There are runs in it. {did_you_mean('', runs)}"
@@ -255,13 +279,19 @@ def load_run(path: str | Path) -> Run:
             f"no run at {folder}: expected {'.json, '.join(RUN_STAGES)}.json, or one of"
             f" them.{inside}"
         )
+    return run
+
+
+def stages_of(folder: Path, names: Sequence[str]) -> Run:
+    """The run in a directory as far as these stages have made it.
+
+    Raises:
+        CorruptInputError, StaleInputError: As `load_run`.
+    """
+    stages = {stage: manifest for stage in names if (manifest := Manifest.read(folder, stage))}
     config: dict[str, Any] = {}
     for stage, manifest in stages.items():
-        if not _is_sound(stage, manifest):
-            raise CorruptInputError(
-                f"{folder}/{stage}.json is not what the stage wrote: its settings must have the"
-                f" hash {manifest.spec_hash} that it states. Delete it and run the stage again."
-            )
+        check_settings(folder, manifest)
         other = [
             name for name, value in manifest.spec.items() if config.setdefault(name, value) != value
         ]
@@ -287,25 +317,6 @@ def _existing(path: str | Path) -> Path:
     runs = [found.parent.name for found in folder.parent.glob("*/extract.json")]
     near = did_you_mean(folder.name, runs) if runs else "Runs are made by `rmtgen run`."
     raise MissingInputError(f"no run at {folder}: no such directory. {near}")
-
-
-def _is_sound(stage: str, manifest: Manifest) -> bool:
-    """Whether the parts of a manifest have their types, and its settings the hash it states."""
-    parts = (manifest.spec, manifest.upstream, manifest.details, manifest.provenance)
-    if not all(isinstance(part, dict) for part in parts) or not isinstance(
-        manifest.seconds, (int, float)
-    ):
-        return False
-    try:
-        hashed = durable.canonical_json({"stage": stage, **manifest.spec})
-    except ValueError:  # NaN
-        return False
-    return durable.digest(hashed.encode()) == manifest.spec_hash
-
-
-def _column(dataset: h5py.Dataset) -> np.ndarray:
-    """A column of theory.h5; its text is stored as UTF-8."""
-    return dataset.asstr("utf-8")[()] if dataset.dtype.kind == "S" else dataset[()]
 
 
 def _command(run: Run, stage: str) -> str:

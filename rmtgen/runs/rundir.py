@@ -7,7 +7,6 @@ report over several runs.
 
 import contextlib
 import dataclasses
-import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +24,7 @@ from rmtgen.runs.config import Config
 from rmtgen.runs.graph import STAGES
 from rmtgen.runs.lock import LOCK, locked
 from rmtgen.runs.manifest import FileRecord, Manifest
-from rmtgen.store import durable
+from rmtgen.store import durable, files
 
 RUNS = "runs"
 REPORTS = "reports"
@@ -106,7 +105,7 @@ class ResultDir(ABC):
         )
         if problem:
             return State(problem=problem)
-        if not all((folder / name).exists() for name in manifest.outputs):
+        if not all(files.is_there(folder / name) for name in manifest.outputs):
             return State()
         problem = manifest.stale(folder, self.upstream(stage))
         return State(problem=problem) if problem else State(manifest)
@@ -230,8 +229,9 @@ class RunDir(ResultDir):
             if manifest is None:
                 continue
             for name in manifest.outputs:
-                durable.make_folder((self.path / name).parent)
-                durable.link_or_copy(donor / name, self.path / name)
+                target = files.member(self.path, name)
+                durable.make_folder(target.parent)
+                durable.link_or_copy(files.member(donor, name), target)
             origin = {"taken_from": donor.name, "taken": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
             reused = dataclasses.replace(manifest, provenance={**manifest.provenance, **origin})
             reused.write(self.path)
@@ -244,7 +244,7 @@ class RunDir(ResultDir):
             return None
         try:
             return self._state_in(donor, stage).manifest
-        except (StaleInputError, CorruptInputError, MissingInputError):
+        except (RmtgenError, OSError):
             return None
 
     def _changed_input(self, folder: Path, manifest: Manifest) -> StaleInputError | None:
@@ -343,23 +343,33 @@ def is_result_dir(folder: Path) -> bool:
 def _has_lock(folder: Path) -> bool:
     """Whether there is a lock file of `locked`, which holds the number of a process."""
     try:
-        return (folder / LOCK).read_bytes().strip().isdigit()
-    except OSError:
+        return files.read_bytes(folder / LOCK).strip().isdigit()
+    except (RmtgenError, OSError):
         return False
 
 
 def _has_manifest(folder: Path, stage: str) -> bool:
     """Whether there is a manifest of the stage, of whatever version."""
     try:
-        content = json.loads((folder / f"{stage}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = files.parse_json(files.read_json_bytes(folder / f"{stage}.json"))
+    except (RmtgenError, OSError, ValueError):
         return False
     return isinstance(content, dict) and content.get("stage") == stage and "spec_hash" in content
 
 
 def stored_dim(extracted: Manifest) -> int:
-    """Dimension p of the features that stage `extract` stored, or of the sketch in their place."""
-    return extracted.spec.get("projection") or extracted.details["feature_dim"]
+    """Dimension p of the features that stage `extract` stored, or of the sketch in their place.
+
+    Raises:
+        CorruptInputError: The manifest does not state it.
+    """
+    dim = extracted.spec.get("projection") or extracted.details.get("feature_dim")
+    if type(dim) is not int or dim < 1:
+        raise CorruptInputError(
+            f"the manifest of stage extract must state feature_dim, a positive integer: got {dim!r}"
+            " in details. Delete extract.json and run the stage again."
+        )
+    return dim
 
 
 def damaged_output(
@@ -371,10 +381,13 @@ def damaged_output(
         folder: The directory of the result.
         manifest: Its manifest.
         holds: The check of one file, a function of its record and its path.
+
+    Raises:
+        CorruptInputError: What is under the name of an output is a link, or no file.
     """
     remedy = f"Delete it and run `rmtgen run --stage {manifest.stage}` again."
     for name, record in manifest.outputs.items():
-        path = folder / name
-        if path.exists() and not holds(record, path):
-            return durable.altered(path, record.size, record.blake2b, remedy)
+        path = files.member(folder, name)
+        if files.is_there(path) and not holds(record, path):
+            return durable.altered(path, record, remedy)
     return None

@@ -10,6 +10,7 @@ from rmtgen.kernels.entk import Entk, Plan
 from rmtgen.kernels.entk.plan import plan_blocks
 from rmtgen.kernels.linear import linear_block
 from rmtgen.runs.config import Config
+from rmtgen.runs.manifest import recorded
 from rmtgen.stages.cost import StageCost, Workload
 from rmtgen.stages.engine import Job, Result
 from rmtgen.stages.loading import joint_images, open_backbone, open_images, placeholder
@@ -25,7 +26,7 @@ PROBE_IMAGES = 16
 def work(job: Job) -> Result:
     """Compute and store every tile of the Gram matrix that is not there yet."""
     config, device = job.config, default_device(job.config.device)
-    features = FeatureStore.open(job.folder)
+    features = FeatureStore.open(job.folder, recorded(job.folder, "extract"))
     layout = _layout(config)
     store = GramStore.create(job.folder, layout, job.run.fingerprint("gram"))
     pending, total = store.pending(), len(layout.tiles())

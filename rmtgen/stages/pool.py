@@ -5,13 +5,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rmtgen.errors import NumericalError
+from rmtgen.errors import CorruptInputError, NumericalError
 from rmtgen.linalg.cells import Cell
 from rmtgen.ridge.pool import Pool, dense_sizes
 from rmtgen.ridge.targets import Targets, encode_targets
 from rmtgen.runs.config import Config
 from rmtgen.runs.graph import solves_gram
+from rmtgen.runs.manifest import recorded
+from rmtgen.store.feature_store import VIEW as FEATURES
 from rmtgen.store.feature_store import FeatureStore
+from rmtgen.store.gram_store import VIEW as GRAM
 from rmtgen.store.gram_store import GramStore
 
 
@@ -22,11 +25,14 @@ def load_pool(folder: Path, config: Config, device: torch.device) -> Pool:
         MissingInputError, CorruptInputError: From the stores, by name.
         NumericalError: Every feature of the pool is zero.
     """
-    features = FeatureStore.open(folder)
+    features = FeatureStore.open(folder, recorded(folder, "extract"))
     layout = features.layout
+    _check_counts(folder / FEATURES, (len(layout.train_labels), len(layout.test_labels)), config)
     is_gram = solves_gram(config, layout.dim)
     if is_gram:
-        gram = torch.from_numpy(GramStore.open(folder).read())
+        store = GramStore.open(folder, recorded(folder, "gram"))
+        _check_counts(folder / GRAM, (store.layout.n_train, store.layout.n_test), config)
+        gram = torch.from_numpy(store.read())
         train, test = gram[: config.train], gram[config.train :]
     else:
         train, test = (
@@ -44,6 +50,14 @@ def load_pool(folder: Path, config: Config, device: torch.device) -> Pool:
             " backbone or img_size."
         )
     return pool
+
+
+def _check_counts(path: Path, found: tuple[int, int], config: Config) -> None:
+    if found != (config.train, config.test):
+        raise CorruptInputError(
+            f"{path} must be of {config.train} + {config.test} images, as the settings say: got"
+            f" {found[0]} + {found[1]}. Delete it and run its stage again."
+        )
 
 
 def cells(config: Config) -> list[Cell]:

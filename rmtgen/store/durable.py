@@ -6,13 +6,15 @@ or read-only disk is defined in one place.
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Protocol
 
 from rmtgen.errors import CorruptInputError, StorageError
+from rmtgen.store import files
 
 PARTIAL_SUFFIX = ".partial"
 """Suffix of a file that is being written."""
@@ -26,39 +28,99 @@ def digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
+class Recorded(Protocol):
+    """What was recorded of a file when it was written: its size in bytes and its `digest`."""
+
+    @property
+    def size(self) -> int:
+        """Size in bytes."""
+
+    @property
+    def blake2b(self) -> str:
+        """The `digest` in hexadecimal."""
+
+
 def file_digest(path: Path) -> str:
-    """The `digest` of the content of a file, read in blocks of 4 MiB."""
-    hasher = hashlib.blake2b(digest_size=16)
-    with path.open("rb") as file:
-        while block := file.read(4 << 20):
-            hasher.update(block)
-    return hasher.hexdigest()
+    """The `digest` of the content of a regular file, read in blocks of 4 MiB.
+
+    Raises:
+        MissingInputError: There is nothing at `path`.
+        CorruptInputError: It is no regular file.
+    """
+    with files.open_regular(path) as file:
+        return _stream_digest(file)
 
 
-def read_verified(path: Path, size: int, blake2b: str, remedy: str) -> bytes:
+def holds(path: Path, record: Recorded) -> bool:
+    """Whether the content of a regular file is the recorded one; no byte is read at another size.
+
+    Raises:
+        MissingInputError, CorruptInputError: As `file_digest`.
+    """
+    with files.open_regular(path) as file:
+        return files.size(file) == record.size and _stream_digest(file) == record.blake2b
+
+
+@contextlib.contextmanager
+def open_verified(path: Path, record: Recorded, remedy: str) -> Iterator[BinaryIO]:
+    """Open a file, after its digest was compared: no byte of another content gets to a reader.
+
+    Args:
+        path: The file.
+        record: What was recorded when it was written.
+        remedy: What the error says to do.
+
+    Yields:
+        The open file at its start.
+
+    Raises:
+        MissingInputError: There is nothing at `path`.
+        CorruptInputError: It is no regular file, or its content is not what was written.
+    """
+    with files.open_regular(path) as file:
+        if files.size(file) != record.size or _stream_digest(file) != record.blake2b:
+            raise altered(path, record, remedy)
+        file.seek(0)
+        yield file
+
+
+def read_verified(path: Path, record: Recorded, remedy: str) -> bytes:
     """The content of a file, after its digest was compared.
 
     Args:
         path: The file.
-        size: Its size in bytes when it was written.
-        blake2b: Its `digest` when it was written.
+        record: What was recorded when it was written.
         remedy: What the error says to do.
 
     Raises:
-        CorruptInputError: The content is not what was written.
+        MissingInputError: There is nothing at `path`.
+        CorruptInputError: It is no regular file, or its content is not what was written.
     """
-    data = path.read_bytes()
-    if digest(data) != blake2b:
-        raise altered(path, size, blake2b, remedy)
+    with files.open_regular(path) as file:
+        data = file.read() if files.size(file) == record.size else b""
+    if digest(data) != record.blake2b:
+        raise altered(path, record, remedy)
     return data
 
 
-def altered(path: Path, size: int, blake2b: str, remedy: str) -> CorruptInputError:
+def altered(path: Path, record: Recorded, remedy: str) -> CorruptInputError:
     """The error for a file whose content is not what was written."""
     return CorruptInputError(
-        f"{path} is not what was written: expected {size} bytes with BLAKE2b {blake2b}, got"
-        f" {path.stat().st_size} bytes with {file_digest(path)}. {remedy}"
+        f"{path} is not what was written: expected {record.size} bytes with BLAKE2b"
+        f" {record.blake2b}, got {path.lstat().st_size} bytes{_found(path, record)}. {remedy}"
     )
+
+
+def _found(path: Path, record: Recorded) -> str:
+    same_size = path.lstat().st_size == record.size
+    return f" with {file_digest(path)}" if same_size else ""
+
+
+def _stream_digest(file: BinaryIO) -> str:
+    hasher = hashlib.blake2b(digest_size=16)
+    while block := file.read(4 << 20):
+        hasher.update(block)
+    return hasher.hexdigest()
 
 
 @contextlib.contextmanager
@@ -88,6 +150,8 @@ def make_folder(path: Path) -> Path:
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a complete file under a temporary name, fsync it, and rename it to `path`.
 
+    A link at `path` or at the temporary name is replaced, not followed.
+
     Raises:
         StorageError: The disk refuses. The temporary file is removed, and an earlier file at `path`
             is unchanged.
@@ -95,7 +159,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     partial = path.with_name(path.name + PARTIAL_SUFFIX)
     with storage_errors(path):
         try:
-            with partial.open("wb") as file:
+            with os.fdopen(_new(partial), "wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
@@ -107,6 +171,14 @@ def write_bytes(path: Path, data: bytes) -> None:
             raise
 
 
+def _new(path: Path) -> int:
+    """A descriptor of a new file; what a kill or another has left under the name is removed."""
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.open(path, flags, 0o666)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file in UTF-8 by `write_bytes`."""
     write_bytes(path, text.encode())
@@ -115,13 +187,17 @@ def write_text(path: Path, text: str) -> None:
 def append_line(path: Path, line: str) -> None:
     """Append one line and fsync the file.
 
-    A crash can leave an incomplete last line, which readers must ignore.
+    A crash can leave an incomplete last line, which readers must ignore. A file that has a second
+    name is copied first, so that what the other name shows stays as it is.
 
     Raises:
         StorageError: The disk refuses; an incomplete line is removed if possible.
+        CorruptInputError: What is at `path` is no regular file.
     """
-    with storage_errors(path), path.open("ab", buffering=0) as file:
-        end, rest = file.tell(), memoryview(line.encode() + b"\n")
+    if files.is_there(path) and path.lstat().st_nlink > 1:
+        write_bytes(path, files.read_bytes(path))
+    with storage_errors(path), _open_to_append(path) as file:
+        end, rest = file.seek(0, os.SEEK_END), memoryview(line.encode() + b"\n")
         try:
             while rest:
                 rest = rest[file.write(rest) :]
@@ -132,20 +208,28 @@ def append_line(path: Path, line: str) -> None:
             raise
 
 
+def _open_to_append(path: Path) -> io.FileIO:
+    return io.FileIO(files.open_own(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab")
+
+
 def link_or_copy(source: Path, target: Path) -> None:
     """Link a finished file to a second name, or copy it.
 
     A journal is copied because `append_line` may still extend it; any other file is copied if the
     file system has no hard links.
+
+    Raises:
+        MissingInputError, CorruptInputError: There is nothing at `source`, or no regular file.
+        StorageError: The disk refuses.
     """
     if source.suffix == JOURNAL_SUFFIX:
-        write_bytes(target, source.read_bytes())
+        write_bytes(target, files.read_bytes(source))
         return
     try:
         target.unlink(missing_ok=True)
         os.link(source, target)
     except OSError:
-        write_bytes(target, source.read_bytes())
+        write_bytes(target, files.read_bytes(source))
 
 
 def canonical_json(value: Any) -> str:

@@ -6,6 +6,8 @@ exist yet reads as NaN through HDF5; `FeatureStore.read` refuses it.
 """
 
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +15,9 @@ import h5py
 import numpy as np
 
 from rmtgen.errors import CorruptInputError, MissingInputError
-from rmtgen.store import durable
-from rmtgen.store.shards import Piece, ShardSet, View, hdf5_image
+from rmtgen.store import durable, files
+from rmtgen.store.hdf5 import open_hdf5, scalar
+from rmtgen.store.shards import JOURNAL, Piece, ShardRecord, ShardSet, View, hdf5_image, required
 
 VIEW = "features.h5"
 """File name of the view."""
@@ -56,6 +59,11 @@ class FeatureLayout:
         start = batch * self.batch_size
         return slice(start, min(start + self.batch_size, len(self.labels(split))))
 
+    def shape(self, split: str, batch: int) -> tuple[int, int]:
+        """Number of rows and columns of one batch."""
+        span = self.span(split, batch)
+        return span.stop - span.start, self.dim
+
 
 class FeatureStore:
     """Features on disk: `create` a store to write to, or `open` an existing one.
@@ -63,9 +71,8 @@ class FeatureStore:
     Reading verifies the digest of every shard.
     """
 
-    def __init__(self, folder: Path, layout: FeatureLayout, fingerprint: str | None = None):
-        self.folder, self.layout = folder, layout
-        self.shards = ShardSet(folder / PARTS, fingerprint)
+    def __init__(self, folder: Path, layout: FeatureLayout, shards: ShardSet):
+        self.folder, self.layout, self.shards = folder, layout, shards
 
     @classmethod
     def create(cls, folder: Path, layout: FeatureLayout, fingerprint: str) -> "FeatureStore":
@@ -75,42 +82,42 @@ class FeatureStore:
             StaleInputError: The existing shards have another fingerprint.
             StorageError: The disk refuses.
         """
-        store = cls(durable.make_folder(folder), layout, fingerprint)
         labels = {f"{split}_labels": layout.labels(split) for split in _SPLITS}
-        views = {split: store._view(split) for split in _SPLITS}
+        views = {split: _view(layout, split) for split in _SPLITS}
         attributes = {
             "classes": json.dumps(layout.classes),
             "dim": layout.dim,
             "batch_size": layout.batch_size,
         }
-        durable.write_bytes(folder / VIEW, hdf5_image(labels, views, attributes))
-        return store
+        image = hdf5_image(labels, views, attributes)
+        shards = ShardSet(folder / PARTS, fingerprint, view=ShardRecord.of(PARTS, image))
+        durable.write_bytes(durable.make_folder(folder) / VIEW, image)
+        return cls(folder, layout, shards)
 
     @classmethod
-    def open(cls, folder: Path) -> "FeatureStore":
+    def open(
+        cls, folder: Path, recorded: Mapping[str, durable.Recorded] | None = None
+    ) -> "FeatureStore":
         """Open the store in a run directory.
+
+        Args:
+            folder: The run directory.
+            recorded: What the manifest of its stage records of its files, by name. None: what the
+                journal of the shards records of `features.h5`.
 
         Raises:
             MissingInputError: `features.h5` does not exist.
-            CorruptInputError: It is not a feature store.
+            CorruptInputError: It is not a feature store, or not what was written.
         """
         view = folder / VIEW
-        if not view.exists():
+        if not files.is_there(view):
             raise MissingInputError(f"no features at {view}. Make them: `rmtgen extract`.")
-        try:
-            with h5py.File(view, "r", locking="best-effort") as file:
-                layout = FeatureLayout(
-                    file["train_labels"][()],
-                    file["test_labels"][()],
-                    tuple(json.loads(file.attrs["classes"])),
-                    int(file.attrs["dim"]),
-                    int(file.attrs["batch_size"]),
-                )
-        except (OSError, KeyError, ValueError) as error:
-            raise CorruptInputError(
-                f"{view} is not a feature store ({error}). Delete it and run `rmtgen extract`."
-            ) from error
-        return cls(folder, layout)
+        known = required(recorded, folder, VIEW, f"{PARTS}/{JOURNAL}")
+        shards = ShardSet(folder / PARTS, journal=known.get(f"{PARTS}/{JOURNAL}"))
+        record, remedy = known.get(VIEW, shards.view), "Delete it and run `rmtgen extract`."
+        with open_hdf5(view, record, remedy, what="a feature store", shards=PARTS) as file:
+            layout = _read_layout(file)
+        return cls(folder, layout, shards)
 
     def pending(self, split: str) -> list[int]:
         """The numbers of the batches that are not written yet."""
@@ -137,10 +144,32 @@ class FeatureStore:
             MissingInputError: A shard does not exist; the message names the first.
             CorruptInputError: A shard is damaged; the message names the first.
         """
+        batches = self.layout.batches(split)
+        for batch in batches:
+            self._check_size(split, batch)
         out = np.empty((len(self.layout.labels(split)), self.layout.dim), dtype=np.float32)
-        for batch in self.layout.batches(split):
-            out[self.layout.span(split, batch)] = self.shards.read(_name(split, batch))["features"]
+        for batch in batches:
+            out[self.layout.span(split, batch)] = self._read_batch(split, batch)
         return out
+
+    def _check_size(self, split: str, batch: int) -> None:
+        """Check that a batch is there and its file large enough, before memory is taken."""
+        record = self.shards.record(_name(split, batch))
+        if record.size < 4 * math.prod(self.layout.shape(split, batch)):
+            raise self._misshapen(split, batch)
+
+    def _read_batch(self, split: str, batch: int) -> np.ndarray:
+        rows = self.shards.read(_name(split, batch)).get("features")
+        if rows is None or rows.dtype.kind != "f" or rows.shape != self.layout.shape(split, batch):
+            raise self._misshapen(split, batch)
+        return rows
+
+    def _misshapen(self, split: str, batch: int) -> CorruptInputError:
+        return CorruptInputError(
+            f"{self.shards.path(_name(split, batch))} must hold `features`, numbers of shape"
+            f" {self.layout.shape(split, batch)}, and does not. Delete {self.folder / PARTS} and"
+            " run `rmtgen extract`."
+        )
 
     def files(self) -> list[Path]:
         """Every file of the store."""
@@ -151,15 +180,40 @@ class FeatureStore:
             self.shards.journal,
         ]
 
-    def _view(self, split: str) -> View:
-        pieces = []
-        for batch in self.layout.batches(split):
-            span = self.layout.span(split, batch)
-            shape = (span.stop - span.start, self.layout.dim)
-            pieces.append(
-                Piece((span, slice(0, self.layout.dim)), _name(split, batch), "features", shape)
-            )
-        return View((len(self.layout.labels(split)), self.layout.dim), "float32", PARTS, pieces)
+
+def _view(layout: FeatureLayout, split: str) -> View:
+    pieces = []
+    for batch in layout.batches(split):
+        place = layout.span(split, batch), slice(0, layout.dim)
+        shape = layout.shape(split, batch)
+        pieces.append(Piece(place, _name(split, batch), "features", shape))
+    return View((len(layout.labels(split)), layout.dim), "float32", PARTS, pieces)
+
+
+def _read_layout(file: h5py.File) -> FeatureLayout:
+    """The layout that an open features.h5 states.
+
+    Raises:
+        KeyError, ValueError: It is none.
+    """
+    classes = files.parse_json(str(scalar(file, "classes")).encode())
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise ValueError("classes must be a list of names")
+    dim, batch_size = scalar(file, "dim"), scalar(file, "batch_size")
+    for name, value in (("dim", dim), ("batch_size", batch_size)):
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} must be a positive integer, got {value!r}")
+    labels = [_read_labels(file, f"{split}_labels", len(classes)) for split in _SPLITS]
+    return FeatureLayout(*labels, tuple(classes), dim, batch_size)
+
+
+def _read_labels(file: h5py.File, name: str, classes: int) -> np.ndarray:
+    labels = file[name][()]
+    if labels.ndim != 1 or labels.dtype != np.int64 or not len(labels):
+        raise ValueError(f"{name} must be integers, got {labels.dtype} of shape {labels.shape}")
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(f"{name} must be positions among {classes} classes")
+    return labels
 
 
 def _name(split: str, batch: int) -> str:

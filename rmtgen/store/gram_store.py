@@ -8,7 +8,8 @@ only the tiles on and below the diagonal are computed. A shard below the diagona
 transpose, because a virtual dataset cannot transpose.
 """
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
@@ -16,114 +17,10 @@ import numpy as np
 
 from rmtgen.entrance import public
 from rmtgen.errors import CorruptInputError, MissingInputError, UsageError
-from rmtgen.store import durable
-from rmtgen.store.shards import Piece, ShardSet, View, hdf5_image
-
-VIEW = "gram.h5"
-"""File name of the view."""
-
-TILES = "gram"
-"""Folder name of the tile shards."""
-
-DTYPES = ("float32", "float64")
-"""Types of the entries."""
-
-
-@dataclass(frozen=True)
-class Tile:
-    """One block of the Gram matrix.
-
-    Attributes:
-        row_start: First row in the (N+M)×N view.
-        row_stop: Row after the last.
-        column_start: First column.
-        column_stop: Column after the last.
-        mirrored: Whether the block is strictly below the diagonal of the training block, so that
-            its transpose is another block.
-    """
-
-    row_start: int
-    row_stop: int
-    column_start: int
-    column_stop: int
-    mirrored: bool
-
-    @property
-    def name(self) -> str:
-        """The name of the shard, which sorts by row, then by column."""
-        return f"tile-{self.row_start:08d}-{self.column_start:08d}"
-
-    @property
-    def rows(self) -> slice:
-        """The rows in the view."""
-        return slice(self.row_start, self.row_stop)
-
-    @property
-    def columns(self) -> slice:
-        """The columns in the view."""
-        return slice(self.column_start, self.column_stop)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Number of rows and columns."""
-        return self.row_stop - self.row_start, self.column_stop - self.column_start
-
-    @property
-    def symmetric(self) -> bool:
-        """Whether the block is on the diagonal of the training block."""
-        return self.row_start == self.column_start
-
-
-@dataclass(frozen=True)
-class GramLayout:
-    """The shape of a stored Gram matrix.
-
-    Attributes:
-        n_train: Number N of training samples.
-        n_test: Number M of test samples.
-        dtype: Type of the entries, one of `DTYPES`.
-        tile: Edge of a tile in samples.
-    """
-
-    n_train: int
-    n_test: int
-    dtype: str = "float64"
-    tile: int = 1024
-
-    def __post_init__(self) -> None:
-        if self.n_train < 1 or self.n_test < 0 or self.tile < 1 or self.dtype not in DTYPES:
-            raise UsageError(
-                f"a Gram layout needs n_train ≥ 1, n_test ≥ 0, tile ≥ 1 and a dtype of {DTYPES}:"
-                f" got n_train={self.n_train}, n_test={self.n_test}, tile={self.tile},"
-                f" dtype={self.dtype!r}."
-            )
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Number of rows and columns of the view, (N+M, N)."""
-        return self.n_train + self.n_test, self.n_train
-
-    def tiles(self) -> list[Tile]:
-        """Every tile to compute: the lower half of the training block, then the test rows.
-
-        No tile holds both training and test rows.
-        """
-        columns = _blocks(0, self.n_train, self.tile)
-        train = [
-            Tile(*rows, *cols, mirrored=rows[0] > cols[0])
-            for rows in columns
-            for cols in columns
-            if rows[0] >= cols[0]
-        ]
-        test_rows = _blocks(self.n_train, self.shape[0], self.tile)
-        return train + [
-            Tile(*rows, *cols, mirrored=False) for rows in test_rows for cols in columns
-        ]
-
-    @property
-    def bytes_on_disk(self) -> int:
-        """Number of bytes of all entries; a mirrored tile is stored with its transpose."""
-        return self.shape[0] * self.shape[1] * np.dtype(self.dtype).itemsize
+from rmtgen.store import durable, files
+from rmtgen.store.gram_layout import GramLayout, Tile
+from rmtgen.store.gram_view import TILES, VIEW, check_view, read_layout, view_of
+from rmtgen.store.shards import JOURNAL, ShardRecord, ShardSet, hdf5_image, required
 
 
 class GramStore:
@@ -136,9 +33,15 @@ class GramStore:
         folder: The directory that holds `gram.h5` and `gram/`.
     """
 
-    def __init__(self, folder: Path, layout: GramLayout, fingerprint: str | None = None):
-        self.folder, self.layout = folder, layout
-        self.shards = ShardSet(folder / TILES, fingerprint)
+    def __init__(
+        self,
+        folder: Path,
+        layout: GramLayout,
+        shards: ShardSet,
+        view: durable.Recorded | None = None,
+    ):
+        self.folder, self.layout, self.shards = folder, layout, shards
+        self._view = view
 
     @classmethod
     @public
@@ -158,34 +61,43 @@ class GramStore:
             CorruptInputError: The folder holds a store of another layout.
             StorageError: The disk refuses.
         """
-        folder = durable.make_folder(Path(folder))
-        if (folder / VIEW).exists():
-            found = _read_layout(folder / VIEW)
-            if found != layout:
-                raise CorruptInputError(
-                    f"{folder / VIEW} holds {found}, expected {layout}. Remove {folder / VIEW} and"
-                    f" {folder / TILES}/ to start again."
-                )
-        else:
-            durable.write_bytes(
-                folder / VIEW, hdf5_image({}, {"gram": _view(layout)}, layout.__dict__)
-            )
-        return cls(folder, layout, fingerprint)
+        folder = Path(folder)
+        view, image = folder / VIEW, hdf5_image({}, {"gram": view_of(layout)}, layout.__dict__)
+        record = ShardRecord.of(TILES, image)
+        if not files.is_there(view):
+            shards = ShardSet(folder / TILES, fingerprint, view=record)
+            durable.write_bytes(durable.make_folder(folder) / VIEW, image)
+            return cls(folder, layout, shards, record)
+        if not durable.holds(view, record):
+            record = _other_view(folder, layout)
+        shards = ShardSet(folder / TILES, fingerprint, view=record)
+        return cls(folder, layout, shards, record)
 
     @classmethod
     @public
-    def open(cls, path: str | Path) -> "GramStore":
+    def open(
+        cls, path: str | Path, recorded: Mapping[str, durable.Recorded] | None = None
+    ) -> "GramStore":
         """Open the store in a run directory, or by its `gram.h5`.
+
+        Args:
+            path: The directory or the file.
+            recorded: What the manifest of its stage records of its files, by name. None: what the
+                journal of the tiles records of `gram.h5`; a store of version 0.1.0 has no such
+                record.
 
         Raises:
             MissingInputError: `gram.h5` does not exist.
-            CorruptInputError: It is not a Gram store.
+            CorruptInputError: It is not a Gram store, or not what was written.
         """
         path = Path(path)
         view = path / VIEW if path.is_dir() else path
-        if not view.exists():
+        if not files.is_there(view):
             raise MissingInputError(f"no Gram matrix at {view}. Make one: `rmtgen gram`.")
-        return cls(view.parent, _read_layout(view))
+        known = required(recorded, view.parent, VIEW, f"{TILES}/{JOURNAL}")
+        shards = ShardSet(view.parent / TILES, journal=known.get(f"{TILES}/{JOURNAL}"))
+        record = known.get(VIEW, shards.view)
+        return cls(view.parent, read_layout(view, record), shards, record)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -248,6 +160,9 @@ class GramStore:
         """
         row_index = _as_index(rows, self.shape[0], "row")
         column_index = _as_index(columns, self.shape[1], "column")
+        for tile in self.layout.tiles():
+            if _parts(tile, row_index, column_index):
+                self._check_size(tile)
         out = np.empty((len(row_index), len(column_index)), dtype=self.layout.dtype)
         for tile in self.layout.tiles():
             self._copy_tile(tile, row_index, column_index, out)
@@ -255,22 +170,25 @@ class GramStore:
 
     @public
     def tile(self, tile: Tile) -> np.ndarray:
-        """The entries of one tile; the checksum of HDF5 is verified, the digest is not.
+        """The entries of one tile.
+
+        The digest of its file is verified the first time, later the checksum of HDF5 alone.
 
         Raises:
             MissingInputError: The tile was never finished; the message names it.
-            CorruptInputError: The tile cannot be read; the message names it.
+            CorruptInputError: The tile is damaged; the message names it.
         """
-        return self.shards.array(tile.name, "tile")
+        return self._checked(tile.name, self.shards.array(tile.name, "tile"), tile.shape)
 
     @public
     def verify(self) -> int:
-        """Verify the digest of every tile, and return their number.
+        """Verify `gram.h5` and the digest of every tile, and return the number of tiles.
 
         Raises:
             MissingInputError: A tile does not exist; the message names the first.
-            CorruptInputError: A tile is damaged; the message names the first.
+            CorruptInputError: `gram.h5` or a tile is damaged; the message names the first.
         """
+        check_view(self.folder / VIEW, self._view, self.layout)
         for tile in self.layout.tiles():
             self.shards.record(tile.name)
         return self.shards.verify()
@@ -285,32 +203,78 @@ class GramStore:
 
     @public
     def as_dataset(self) -> h5py.Dataset:
-        """The view as an open, read-only h5py dataset, without verification of digests.
+        """The view as an open, read-only h5py dataset, after every digest was verified once.
 
-        Close it with `dataset.file.close()`.
+        A tile that is not finished reads as NaN. Close it with `dataset.file.close()`.
+
+        Raises:
+            CorruptInputError: `gram.h5` or a tile is damaged, or a file stands in the place of a
+                tile that was never finished; the message names it.
         """
+        check_view(self.folder / VIEW, self._view, self.layout)
+        for tile in self.layout.tiles():
+            if tile.name not in self.shards and files.is_there(self.shards.path(tile.name)):
+                raise CorruptInputError(
+                    f"{self.shards.path(tile.name)} must be listed in {self.shards.journal}, and"
+                    " is not. Delete it and run `rmtgen gram`: only this tile is computed."
+                )
+            if tile.name in self.shards:
+                self.tile(tile)
         return h5py.File(self.folder / VIEW, "r", locking="best-effort")["gram"]
+
+    def _check_size(self, tile: Tile) -> None:
+        """Check that a tile is there and its file large enough, before memory is taken.
+
+        Raises:
+            MissingInputError: The tile was never finished; the message names it.
+            CorruptInputError: Its file is too small; the message names it.
+        """
+        least = math.prod(tile.shape) * np.dtype(self.dtype).itemsize
+        if self.shards.record(tile.name).size < least:
+            raise self._misshapen(tile.name, tile.shape)
+
+    def _checked(self, name: str, array: np.ndarray | None, shape: tuple[int, int]) -> np.ndarray:
+        if array is None or array.dtype != self.dtype or array.shape != shape:
+            raise self._misshapen(name, shape)
+        return array
+
+    def _misshapen(self, name: str, shape: tuple[int, int]) -> CorruptInputError:
+        return CorruptInputError(
+            f"{self.shards.path(name)} must hold {self.dtype} numbers of shape {shape}, and does"
+            " not. Delete the file and run the stage again: only this shard is computed again."
+        )
 
     def _copy_tile(
         self, tile: Tile, rows: np.ndarray, columns: np.ndarray, out: np.ndarray
     ) -> None:
         """Copy the entries of one tile, and of its transpose if it is mirrored, into `out`."""
-        spans = [("tile", tile.rows, tile.columns)]
-        if tile.mirrored:
-            spans.append(("mirror", tile.columns, tile.rows))
-        wanted = []
-        for name, row_span, column_span in spans:
-            row_at, column_at = _positions_in(rows, row_span), _positions_in(columns, column_span)
-            if len(row_at) and len(column_at):
-                entries = rows[row_at] - row_span.start, columns[column_at] - column_span.start
-                wanted.append((name, np.ix_(row_at, column_at), np.ix_(*entries)))
-        arrays = self.shards.read(tile.name) if wanted else {}
-        for name, at, entries in wanted:
-            out[at] = arrays[name][entries]
+        parts = _parts(tile, rows, columns)
+        arrays = self.shards.read(tile.name) if parts else {}
+        for name, shape, at, entries in parts:
+            out[np.ix_(*at)] = self._checked(tile.name, arrays.get(name), shape)[np.ix_(*entries)]
 
 
-def _blocks(start: int, stop: int, edge: int) -> list[tuple[int, int]]:
-    return [(at, min(at + edge, stop)) for at in range(start, stop, edge)]
+_Part = tuple[str, tuple[int, int], tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def _parts(tile: Tile, rows: np.ndarray, columns: np.ndarray) -> list[_Part]:
+    """The arrays of a tile that hold entries of a selection.
+
+    Returns:
+        For each array its name and shape, and the rows and columns of the selection and of the
+        array at which the entries are.
+    """
+    spans = [("tile", tile.rows, tile.columns)]
+    if tile.mirrored:
+        spans.append(("mirror", tile.columns, tile.rows))
+    found = []
+    for name, row_span, column_span in spans:
+        row_at, column_at = _positions_in(rows, row_span), _positions_in(columns, column_span)
+        if len(row_at) and len(column_at):
+            shape = row_span.stop - row_span.start, column_span.stop - column_span.start
+            entries = rows[row_at] - row_span.start, columns[column_at] - column_span.start
+            found.append((name, shape, (row_at, column_at), entries))
+    return found
 
 
 def _positions_in(index: np.ndarray, span: slice) -> np.ndarray:
@@ -335,53 +299,17 @@ def _as_index(selection: slice | np.ndarray, length: int, axis: str) -> np.ndarr
     return index
 
 
-class _Described(View):
-    """A view whose dataset has attributes that describe its rows and columns to other readers."""
+def _other_view(folder: Path, layout: GramLayout) -> ShardRecord:
+    """The record of a gram.h5 whose bytes another version of HDF5 wrote.
 
-    def create(self, file: h5py.File, name: str) -> None:
-        super().create(file, name)
-        n_test, n_train = self.shape[0] - self.shape[1], self.shape[1]
-        file[name].attrs.update(
-            {
-                "description": (
-                    "Gram matrix: entry (i, j) is the kernel k(x_i, x_j) of row i and column j; NaN"
-                    " in a tile not finished yet"
-                ),
-                "rows": (
-                    f"the {n_train} training samples, in the order of train_labels in features.h5,"
-                    f" then the {n_test} test samples"
-                ),
-                "columns": f"the {n_train} training samples, in the same order",
-                "units": (
-                    "squared unit of the features; of an empirical NTK, squared unit of the output"
-                    " over that of the parameters"
-                ),
-            }
-        )
-
-
-def _view(layout: GramLayout) -> View:
-    pieces = []
-    for tile in layout.tiles():
-        pieces.append(Piece((tile.rows, tile.columns), tile.name, "tile", tile.shape))
-        if tile.mirrored:
-            pieces.append(Piece((tile.columns, tile.rows), tile.name, "mirror", tile.shape[::-1]))
-    return _Described(layout.shape, layout.dtype, TILES, pieces)
-
-
-def _read_layout(view: Path) -> GramLayout:
-    try:
-        with h5py.File(view, "r", locking="best-effort") as file:
-            attributes = {key: file.attrs[key] for key in ("n_train", "n_test", "dtype", "tile")}
-            if file["gram"].is_virtual is False:
-                raise KeyError("gram is not a virtual dataset")
-    except (OSError, KeyError) as error:
+    Raises:
+        CorruptInputError: It has another layout, or is no Gram store.
+    """
+    view = folder / VIEW
+    found = GramStore.open(folder).layout
+    if found != layout:
         raise CorruptInputError(
-            f"{view} is not a Gram store of rmtgen ({error}). Remove it and run `rmtgen gram`."
-        ) from error
-    return GramLayout(
-        int(attributes["n_train"]),
-        int(attributes["n_test"]),
-        str(attributes["dtype"]),
-        int(attributes["tile"]),
-    )
+            f"{view} holds {found}, expected {layout}. Remove {view} and {folder / TILES}/ to start"
+            " again."
+        )
+    return ShardRecord(TILES, view.stat().st_size, durable.file_digest(view))

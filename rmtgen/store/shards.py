@@ -7,8 +7,8 @@ complete. HDF5 never writes to the disk itself, because its writers can lose an 
 disk is full.
 """
 
-import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,8 @@ import h5py
 import numpy as np
 
 from rmtgen.errors import CorruptInputError, MissingInputError, StaleInputError
-from rmtgen.store import durable
+from rmtgen.store import durable, files
+from rmtgen.store.hdf5 import open_hdf5
 
 JOURNAL = f"journal{durable.JOURNAL_SUFFIX}"
 """File name of the journal of a folder."""
@@ -27,15 +28,36 @@ CHUNK = 1024
 """Maximum length of an HDF5 chunk along each axis."""
 
 _FINGERPRINT = "basis"  # key of the fingerprint in the journals of version 0.1.0, and since
+_VIEW = "view"  # key of the record of the view over the shards, since version 0.2.0
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+_DIGEST = re.compile(r"[0-9a-f]{32}")
+_REMEDY = "Delete the file and run the stage again: only this shard is computed again."
 
 
 @dataclass(frozen=True)
 class ShardRecord:
-    """One line of the journal: name of a shard, size in bytes, and BLAKE2b digest of its file."""
+    """One line of the journal: name of a shard, size in bytes, and BLAKE2b digest of its file.
+
+    Raises:
+        ValueError: An attribute is not of its kind.
+    """
 
     name: str
     size: int
     blake2b: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            raise ValueError(f"{self.name!r} is no name of a shard")
+        if type(self.size) is not int or self.size < 0:
+            raise ValueError(f"{self.size!r} is no size of a file")
+        if not isinstance(self.blake2b, str) or not _DIGEST.fullmatch(self.blake2b):
+            raise ValueError(f"{self.blake2b!r} is no digest")
+
+    @classmethod
+    def of(cls, name: str, content: bytes) -> "ShardRecord":
+        """The record of a file of this content."""
+        return cls(name, len(content), durable.digest(content))
 
 
 class ShardSet:
@@ -49,26 +71,37 @@ class ShardSet:
             line of the journal.
     """
 
-    def __init__(self, folder: Path, fingerprint: str | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        fingerprint: str | None = None,
+        *,
+        view: ShardRecord | None = None,
+        journal: durable.Recorded | None = None,
+    ):
         """Read the journal, if there is one.
 
         Args:
             folder: Folder that need not exist yet.
             fingerprint: Fingerprint of the shards to be written; None to read any shards.
+            view: Record of the view over the shards to be written.
+            journal: Record of the journal of finished shards; None where there is none.
 
         Raises:
             StaleInputError: The existing shards have another fingerprint.
             CorruptInputError: A line of the journal, other than an incomplete last one, is not a
-                record.
+                record; the journal is not the recorded one; the folder or the journal is a link.
         """
-        self.folder = folder
+        self.folder = files.require_folder(folder)
         self.fingerprint = fingerprint
+        self.view = view
         self._records: dict[str, ShardRecord] = {}
-        self._read_journal()
+        self._verified: set[str] = set()
+        self._read_journal(journal)
 
     def __contains__(self, name: str) -> bool:
         """Whether the shard was finished and its file still exists."""
-        return name in self._records and self.path(name).exists()
+        return name in self._records and files.is_there(self.path(name))
 
     def path(self, name: str) -> Path:
         """The file of a shard."""
@@ -98,12 +131,10 @@ class ShardSet:
         Raises:
             StorageError: The disk refuses.
         """
-        durable.make_folder(self.folder)
-        if not self.journal.exists() or not self.journal.stat().st_size:
-            durable.append_line(self.journal, json.dumps({_FINGERPRINT: self.fingerprint}))
+        self._begin_journal()
         image = hdf5_image(arrays)
         durable.write_bytes(self.path(name), image)
-        record = ShardRecord(name, len(image), durable.digest(image))
+        record = ShardRecord.of(name, image)
         durable.append_line(self.journal, json.dumps(record.__dict__))
         self._records[name] = record
 
@@ -114,27 +145,24 @@ class ShardSet:
             MissingInputError: The shard does not exist.
             CorruptInputError: The bytes of the file are not those that were written.
         """
-        with h5py.File(io.BytesIO(self._verified_bytes(name)), "r") as file:
+        with open_hdf5(self.path(name), self.record(name), _REMEDY, what="a shard") as file:
             return {key: dataset[()] for key, dataset in file.items()}
 
     def array(self, name: str, key: str) -> np.ndarray:
         """One array of a shard, for repeated reading.
 
-        The checksum of HDF5 is verified, the digest of the file is not.
+        The digest of the file is verified the first time, later the checksum of HDF5 alone.
 
         Raises:
             MissingInputError: The shard does not exist.
-            CorruptInputError: HDF5 cannot read it.
+            CorruptInputError: The bytes of the file are not those that were written.
         """
-        self.record(name)
-        try:
-            with h5py.File(self.path(name), "r", locking="best-effort") as file:
-                return file[key][()]
-        except (OSError, KeyError) as error:
-            raise CorruptInputError(
-                f"{self.path(name)} is damaged ({error}). Delete the file and run the stage again:"
-                " only this shard is computed again."
-            ) from error
+        record = self.record(name)
+        known = None if name in self._verified else record
+        with open_hdf5(self.path(name), known, _REMEDY, what="a shard") as file:
+            array = file[key][()]
+        self._verified.add(name)
+        return array
 
     def verify(self) -> int:
         """Verify the digest of every finished shard, and return their number.
@@ -144,7 +172,8 @@ class ShardSet:
             CorruptInputError: A shard is damaged; the message names the first.
         """
         for name in self._records:
-            self._verified_bytes(name)
+            with durable.open_verified(self.path(name), self.record(name), _REMEDY):
+                self._verified.add(name)
         return len(self._records)
 
     def seal(self) -> None:
@@ -153,34 +182,62 @@ class ShardSet:
         Afterwards equal shards have equal journals, even if some were computed more than once.
         """
         self.verify()
-        records = (record.__dict__ for record in self._records.values())
-        lines = [{_FINGERPRINT: self.fingerprint}, *records]
-        content = "".join(json.dumps(line) + "\n" for line in lines)
-        if self.journal.read_text(encoding="utf-8") != content:
-            durable.write_text(self.journal, content)
+        content = self._content()
+        if files.read_bytes(self.journal) != content:
+            durable.write_bytes(self.journal, content)
 
-    def _verified_bytes(self, name: str) -> bytes:
-        record = self.record(name)
-        remedy = "Delete the file and run the stage again: only this shard is computed again."
-        return durable.read_verified(self.path(name), record.size, record.blake2b, remedy)
+    def _content(self) -> bytes:
+        """The journal of the shards, each once."""
+        records = [self._head(), *(record.__dict__ for record in self._records.values())]
+        return "".join(json.dumps(line) + "\n" for line in records).encode()
 
-    def _read_journal(self) -> None:
-        if not self.journal.exists():
+    def _head(self) -> dict[str, Any]:
+        view = {} if self.view is None else {_VIEW: self.view.__dict__}
+        return {_FINGERPRINT: self.fingerprint, **view}
+
+    def _begin_journal(self) -> None:
+        """Make a journal to append to; a new one replaces one that ends or begins otherwise."""
+        durable.make_folder(files.require_folder(self.folder))
+        if not files.is_there(self.journal) or self._torn:
+            durable.write_bytes(self.journal, self._content())
+            self._torn = False
+
+    def _read_journal(self, record: durable.Recorded | None) -> None:
+        self._torn = False
+        if not files.is_there(self.journal):
             return
-        *lines, torn = self.journal.read_bytes().split(b"\n")
-        if torn:
-            durable.write_bytes(self.journal, b"".join(line + b"\n" for line in lines))
+        remedy = f"Delete the folder {self.folder} and run the stage again."
+        data = (
+            durable.read_verified(self.journal, record, remedy)
+            if record
+            else files.read_bytes(self.journal)
+        )
+        *lines, torn = data.split(b"\n")
+        self._torn = bool(torn) or not lines
         try:
-            read: list[dict[str, Any]] = [json.loads(line) for line in lines]
+            read: list[dict[str, Any]] = [files.parse_json(line) for line in lines]
             head, *entries = read or [{_FINGERPRINT: None}]
             found = head[_FINGERPRINT]
+            if found is not None and not isinstance(found, str):
+                raise ValueError(f"{found!r} is no fingerprint")
             self._records = {entry["name"]: ShardRecord(**entry) for entry in entries}
-        except (ValueError, TypeError, KeyError) as error:
+            self._take_view(head.get(_VIEW))
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise CorruptInputError(
-                f"{self.journal} is damaged ({type(error).__name__}: {error}). Delete the folder"
-                f" {self.folder} and run the stage again."
+                f"{self.journal} is damaged ({type(error).__name__}: {error}). {remedy}"
             ) from error
         self._match_fingerprint(found)
+
+    def _take_view(self, stored: dict[str, Any] | None) -> None:
+        """Take over the record of the view, or replace it by that of a view written since.
+
+        A journal of version 0.1.0 has none and stays as it is: its digest is recorded elsewhere.
+        """
+        found = None if stored is None else ShardRecord(**stored)
+        if found is None or self.view is None:
+            self.view = found
+        elif found != self.view:
+            self._torn = True
 
     def _match_fingerprint(self, found: str | None) -> None:
         """Take over the fingerprint of the journal, or refuse it if it is another one."""
@@ -191,6 +248,23 @@ class ShardSet:
                 " again."
             )
         self.fingerprint = self.fingerprint or found
+
+
+def required(
+    recorded: Mapping[str, durable.Recorded] | None, folder: Path, *names: str
+) -> Mapping[str, durable.Recorded]:
+    """The records of a store's files, those of these names among them, where there are any.
+
+    Raises:
+        CorruptInputError: A manifest does not list one.
+    """
+    lacking = [name for name in names if recorded is not None and name not in recorded]
+    if lacking:
+        raise CorruptInputError(
+            f"the manifest in {folder} must list {lacking[0]} among its outputs, and does not."
+            " Delete the manifest and run the stage again."
+        )
+    return recorded or {}
 
 
 @dataclass(frozen=True)

@@ -55,9 +55,9 @@ def test_any_name_will_do(folder, tmp_path, name):
 
 
 def test_another_version_is_refused(copy):
-    edit(copy / "gram.json", format=2)
+    edit(copy / "gram.json", format=3)
     with pytest.raises(
-        StaleInputError, match="gram.json has manifest format 2; this version reads 1"
+        StaleInputError, match="gram.json has manifest format 3; this version reads 1 and 2"
     ):
         rmtgen.load_run(copy)
 

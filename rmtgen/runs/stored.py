@@ -1,0 +1,129 @@
+"""What a run directory states, checked by type before it is used: settings, indices and tables.
+
+A run may come from another version, another tool, or someone who means harm: what is not as a
+stage writes it is refused with the name of the file and of the field.
+"""
+
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, BinaryIO
+
+import h5py
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
+
+from rmtgen.errors import CorruptInputError
+from rmtgen.runs.config import Config
+from rmtgen.runs.manifest import Manifest
+from rmtgen.store import durable
+
+_LARGEST = 2**53
+"""Largest integer that a setting may be; a float holds no other above it."""
+
+
+def check_settings(folder: Path, manifest: Manifest) -> None:
+    """Check that the settings of a stage have the types of `Config`, and the hash it states.
+
+    A setting of another version, which `Config` does not have, is let pass.
+
+    Raises:
+        CorruptInputError: They do not.
+    """
+    path, kinds = folder / f"{manifest.stage}.json", typing.get_type_hints(Config)
+    wrong = [
+        name
+        for name, value in manifest.spec.items()
+        if name in kinds and not _is_of(value, kinds[name])
+    ]
+    try:
+        hashed = durable.canonical_json({"stage": manifest.stage, **manifest.spec})
+    except ValueError:  # NaN
+        hashed = ""
+    if wrong or durable.digest(hashed.encode()) != manifest.spec_hash:
+        why = (
+            f"{', '.join(wrong)} of its settings is of another type, got"
+            f" {str(manifest.spec[wrong[0]])[:80]!r}"
+            if wrong
+            else f"its settings must have the hash {manifest.spec_hash[:40]} that it states"
+        )
+        raise CorruptInputError(
+            f"{path} is not what the stage wrote: {why}. Delete it and run the stage again."
+        )
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    """Whether a value of JSON is of the type of a field."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin is UnionType:
+        return any(_is_of(value, one) for one in inner)
+    if origin is tuple:
+        return isinstance(value, list) and all(_is_of(item, inner[0]) for item in value)
+    if kind is NoneType:
+        return value is None
+    if kind is float:
+        return type(value) in (int, float)
+    return type(value) is kind and (kind is not int or 0 <= value <= _LARGEST)
+
+
+def stored_indices(folder: Path, details: Mapping[str, Any], split: str) -> np.ndarray:
+    """The positions of a split's images in its data set, int64.
+
+    Raises:
+        CorruptInputError: The manifest does not state them.
+    """
+    name = f"{split}_indices"
+    listed = details.get(name)
+    if not isinstance(listed, list) or any(type(i) is not int or abs(i) > _LARGEST for i in listed):
+        raise CorruptInputError(
+            f"{folder}/extract.json must list {name}, whole numbers, in details, and does not."
+            " Delete it and run the stage again."
+        )
+    return np.array(listed, dtype=np.int64)
+
+
+def stored_table(group: h5py.Group) -> pd.DataFrame:
+    """A table of theory.h5: a column per array; text is stored as UTF-8.
+
+    Raises:
+        ValueError: It is no table.
+    """
+    columns = {name: group[name] for name in group}
+    for name, column in columns.items():
+        if not isinstance(column, h5py.Dataset) or column.ndim != 1:
+            raise ValueError(f"{group.name}/{name} must be a column")
+    if len({len(column) for column in columns.values()}) > 1:
+        raise ValueError(f"the columns of {group.name} must have one length")
+    return pd.DataFrame({name: _column(column) for name, column in columns.items()})
+
+
+def _column(dataset: h5py.Dataset) -> np.ndarray:
+    return dataset.asstr("utf-8")[()] if dataset.dtype.kind == "S" else dataset[()]
+
+
+def read_table(file: BinaryIO, path: Path, columns: Sequence[str], remedy: str) -> pd.DataFrame:
+    """A CSV of numbers.
+
+    Args:
+        file: The open file.
+        path: Its path, for errors.
+        columns: The columns that it must have.
+        remedy: What an error says to do.
+
+    Raises:
+        CorruptInputError: It is no table, or lacks a column of numbers.
+    """
+    try:
+        frame = pd.read_csv(file, encoding="utf-8")
+    except (ValueError, OverflowError, MemoryError, pd.errors.ParserError) as error:
+        raise CorruptInputError(f"{path} is not a table ({error}). {remedy}") from error
+    wrong = [
+        name for name in columns if name not in frame or not is_numeric_dtype(frame[name].dtype)
+    ]
+    if wrong:
+        raise CorruptInputError(
+            f"{path} must have the columns {', '.join(wrong)} of numbers, and does not. {remedy}"
+        )
+    return frame
