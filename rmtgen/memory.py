@@ -156,8 +156,8 @@ def shortage_named(what: str) -> Iterator[None]:
         bound = tightest()
         raise CapacityError(
             f"{what} must fit into memory: {_reason(failure)}; {bound.name} leaves"
-            f" {readable_bytes(bound.free)} in all. Raise that limit, or take fewer samples, smaller"
-            " sizes or a smaller memory=."
+            f" {readable_bytes(bound.free)} in all. Raise that limit, or take fewer samples,"
+            " smaller sizes or a smaller memory=."
         ) from failure
 
 
