@@ -18,9 +18,9 @@ part() { # SECONDS ARGUMENTS...
     timeout "$limit" "$python" -m "$@" || failed=1
 }
 
-part 90 pytest -q --tb=short tests/gpu
-part 80 tests.bench products
+part 80 pytest -q --tb=short tests/gpu
+part 100 tests.bench products
 part 60 tests.bench pass_rates
 part 40 tests.bench solves
-part 90 tests.bench cuda
+part 150 tests.bench cuda
 exit $failed
