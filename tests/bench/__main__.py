@@ -17,6 +17,9 @@ ALL = (
     "theory",
     "page",
     "cuda",
+    "products",
+    "pass_rates",
+    "solves",
 )
 
 for name in sys.argv[1:] or ALL:

@@ -41,9 +41,12 @@ def main() -> None:
         kernels(*case)
 
 
-def waited(work):
-    """Seconds and result of a second call, and the device's peak in GiB above what lay there."""
-    work()
+def waited(work, warm=None):
+    """Seconds and result of a second call, and the device's peak in GiB above what lay there.
+
+    `warm` replaces the first call.
+    """
+    (warm or work)()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     lay = torch.cuda.memory_allocated()
@@ -171,7 +174,10 @@ def kernels(name, pixels, n):
             continue
         there = copy.deepcopy(model).cuda()
         try:
-            seconds, found, peak = waited(lambda peer=peer, there=there: peer(there, images.cuda()))
+            seconds, found, peak = waited(
+                lambda peer=peer, there=there: peer(there, images.cuda()),
+                lambda peer=peer, there=there: peer(there, images[:32].cuda()),
+            )
         except Exception as failure:  # noqa: BLE001 - why a peer cannot run a model is its result
             print(
                 f"  {peer.__name__}: cannot: {type(failure).__name__}:"
