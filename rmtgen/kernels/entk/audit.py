@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rmtgen.errors import NumericalError, UsageError, warn
-from rmtgen.kernels.entk.capture import Capture, Gradients
+from rmtgen.kernels.entk.capture import Capture
+from rmtgen.kernels.entk.gradients import Gradients
 from rmtgen.kernels.entk.operations import UnknownUseError
 from rmtgen.units import readable_bytes
 

@@ -9,7 +9,7 @@ parameters. The backward pass computes no gradients of weights.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from rmtgen.errors import UsageError
 from rmtgen.kernels.entk.alone import SoundBatchNorm, alone, leaf, only, plain_gradients
 from rmtgen.kernels.entk.dependence import mark_data, mark_static, parameter_names, unmark
 from rmtgen.kernels.entk.generic import batched
+from rmtgen.kernels.entk.gradients import Gradients
 from rmtgen.kernels.entk.operations import Operation
 from rmtgen.kernels.entk.tracer import Tracer
 from rmtgen.kernels.entk.trust import Watch, doubt
@@ -31,62 +32,6 @@ _OVERWRITES = (
 _RETURN_NEW = (
     "Make that operation return a new tensor; autograd itself has no gradient of such a model."
 )
-
-
-@dataclass(eq=False)
-class Gradients:
-    """The per-sample gradients of one output for a batch of b samples.
-
-    Attributes:
-        output: f(x), (b,).
-        calls: The operations of the forward pass, in order.
-        materialised: Per-sample gradients (b, *shape) by parameter name, summed over the uses of
-            the parameter.
-        factors: Input (b, t_in, c_in) and output gradient (b, t, c_out) of each call that is left
-            in factors, by the number of the call.
-        activations: Bytes of the data tensors of the forward pass.
-        epsilon: Rounding error of the least precise data tensor.
-    """
-
-    output: Tensor
-    calls: list[Operation]
-    materialised: dict[str, Tensor] = field(default_factory=dict)
-    factors: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
-    activations: int = 0
-    epsilon: float = 0.0
-
-    def add(self, name: str, gradient: Tensor) -> None:
-        """Add a contribution to the per-sample gradient of a parameter."""
-        self.materialised[name] = (
-            self.materialised[name] + gradient if name in self.materialised else gradient
-        )
-
-    def first(self, rows: int) -> "Gradients":
-        """The gradients of the first samples."""
-        return replace(
-            self,
-            output=self.output[:rows],
-            materialised={name: own[:rows] for name, own in self.materialised.items()},
-            factors={number: (a[:rows], g[:rows]) for number, (a, g) in self.factors.items()},
-        )
-
-    @classmethod
-    def joined(cls, parts: Sequence["Gradients"]) -> "Gradients":
-        """The gradients of the samples of all parts, which have the same calls."""
-        return replace(
-            parts[0],
-            output=torch.cat([part.output for part in parts]),
-            materialised={
-                name: torch.cat([part.materialised[name] for part in parts])
-                for name in parts[0].materialised
-            },
-            factors={
-                number: tuple(
-                    map(torch.cat, zip(*(part.factors[number] for part in parts), strict=True))
-                )
-                for number in parts[0].factors
-            },
-        )
 
 
 EACH = "each"
@@ -119,7 +64,8 @@ class Capture:
         }
         for name, parameter in self.parameters.items():
             mark_static(parameter, [name])
-        self.alone, self.fallback = False, ()
+        self.alone = False
+        self.fallback: tuple[str, ...] = ()
         self.order = torch.preserve_format
         self._strides = {name: own.stride() for name, own in self.parameters.items()}
         self.course: list | None = None
@@ -159,13 +105,11 @@ class Capture:
             UnknownUseError: A parameter enters in a way that no operation serves.
         """
         with self._settings(images):
-            if len(self.fallback) == len(self.parameters):
-                found = None
-            else:
-                found = self._traced(images, weights, into)
-            if self.fallback:
-                found = self._separate(images, weights, found)
-        return found
+            found = None
+            if len(self.fallback) < len(self.parameters):
+                with _sound(images), _not_overwritten():
+                    found = self._passes(images, weights, into)
+            return self._separate(images, weights, found) if self.fallback else found
 
     def go_alone(self) -> None:
         """Let plain autograd compute every gradient from now on, each sample in its own pass."""
@@ -203,12 +147,18 @@ class Capture:
 
         The result is the reference of `audit`: no operation is recorded.
         """
-        with self._settings(images), self._plain(self.parameters), _sound(images):
+        with (
+            self._settings(images),
+            self._plain(self.parameters),
+            _sound(images),
+            _not_overwritten(),
+        ):
             return plain_gradients(weights @ self.outputs(leaf(images)), self.parameters)
 
     def watch(self, images: Float[Tensor, "b ..."]) -> tuple[Watch, str | None]:
         """What two samples show of the operations, and why not to trust them in other batches."""
         with self._settings(images), self._plain(self.parameters):
+            images = leaf(images)
             with Watch(images) as watch:
                 self.outputs(images)
             return watch, doubt(self.outputs, images, watch)
@@ -235,7 +185,7 @@ class Capture:
     def _separate(
         self, images: Tensor, weights: Tensor | None, found: list[Gradients] | None
     ) -> list[Gradients]:
-        """Add the gradients of the parameters in `fallback`, which are all without a traced pass."""
+        """Add the gradients of the parameters in `fallback`: all, if there was no traced pass."""
         if self.alone:
             wanted = {name: self.parameters[name] for name in self.fallback}
             with self._plain(wanted):
@@ -247,19 +197,6 @@ class Capture:
             for name, gradient in own.items():
                 gradients.add(name, _summed(gradient, weights))
         return found
-
-    def _traced(
-        self, images: Tensor, weights: Tensor | None, into: Sequence[Mapping[int, Tensor]]
-    ) -> list[Gradients]:
-        try:
-            with _sound(images):
-                return self._passes(images, weights, into)
-        except RuntimeError as failure:
-            if "inplace operation" not in str(failure):
-                raise
-            raise UsageError(
-                f"{_OVERWRITES} ({str(failure).split(';')[0]}). {_RETURN_NEW}"
-            ) from failure
 
     def _passes(
         self, images: Tensor, weights: Tensor | None, into: Sequence[Mapping[int, Tensor]]
@@ -423,7 +360,7 @@ class _GradientCollector:
             yield operation.weight, operation.site.as_weight(operation.site.instantiate(*factors))
 
 
-def _summed(gradient: Float[Tensor, "b ..."], weights: Float[Tensor, " b"] | None) -> Tensor:
+def _summed(gradient: Tensor, weights: Float[Tensor, " b"] | None) -> Tensor:
     """The rows; with weights, one row that is their weighted sum."""
     if weights is None:
         return gradient
@@ -437,6 +374,19 @@ def _epsilon(dtype: torch.dtype) -> float:
 def _sound(images: Tensor) -> AbstractContextManager:
     """The mode in which torch's gradients are right for this number of samples."""
     return SoundBatchNorm() if len(images) == 1 else nullcontext()
+
+
+@contextmanager
+def _not_overwritten() -> Iterator[None]:
+    """Refuse a model that changes in place what its gradient needs."""
+    try:
+        yield
+    except RuntimeError as failure:
+        if "inplace operation" not in str(failure):
+            raise
+        raise UsageError(
+            f"{_OVERWRITES} ({str(failure).split(';')[0]}). {_RETURN_NEW}"
+        ) from failure
 
 
 class OtherCourseError(UsageError):

@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from rmtgen.kernels.entk.capture import Gradients
 from rmtgen.kernels.entk.dependence import parameter_names
+from rmtgen.kernels.entk.gradients import Gradients
 from rmtgen.kernels.entk.passes import Passes
 from rmtgen.kernels.entk.rules import Instantiate, Rule, choose, multiply
 from rmtgen.kernels.entk.sites import Site

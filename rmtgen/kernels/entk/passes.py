@@ -12,8 +12,9 @@ from torch.utils.data import Dataset
 from rmtgen.device import default_device, fp32_precision
 from rmtgen.errors import NumericalError, UsageError, warn
 from rmtgen.kernels.entk.audit import prove
-from rmtgen.kernels.entk.capture import Capture, Gradients, OtherCourseError
+from rmtgen.kernels.entk.capture import Capture, OtherCourseError
 from rmtgen.kernels.entk.dependence import tensors_in
+from rmtgen.kernels.entk.gradients import Gradients
 from rmtgen.kernels.entk.operations import UnknownUseError
 from rmtgen.models.features import first_nonfinite_layer
 
@@ -21,6 +22,15 @@ Images = Tensor | Dataset | Sequence[Tensor]
 """Images (n, c, h, w), or a data set of images or of pairs (image, label)."""
 
 _DTYPES = (torch.float32, torch.float64)
+
+_CHECKPOINTING = (
+    "grad_checkpointing",
+    "gradient_checkpointing",
+    "use_checkpoint",
+    "memory_efficient",
+    "with_cp",
+)
+"""Attributes by which modules of common libraries switch checkpoints of gradients on."""
 
 _MOST_IMAGES = {"cpu": 64, "cuda": 256}
 """Maximum number of images per pass; a larger batch is not faster."""
@@ -170,9 +180,10 @@ def _not_finite(what: str) -> str:
 
 
 def _prepared(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """A copy of the model on the device, without tensors that it cached in earlier passes.
+    """A copy of the model on the device, without cached tensors and without checkpoints.
 
-    Some models cache position biases together with their graph.
+    Some models cache position biases together with their graph. A checkpoint saves memory of a
+    backward pass to the weights, which does not take place here.
     """
     training = [
         name or type(model).__name__ for name, module in model.named_modules() if module.training
@@ -194,6 +205,10 @@ def _prepared(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.
         if not tensor.is_leaf
     ]
     prepared = copy.deepcopy(model, {id(tensor): tensor.detach() for tensor in cached}).to(dtype)
+    for module in prepared.modules():
+        for flag in _CHECKPOINTING:
+            if getattr(module, flag, None) is True:
+                setattr(module, flag, False)
     return prepared.train().eval().to(device)
 
 
