@@ -7,8 +7,11 @@
 | `operations` | how a call of torch uses parameters |
 | `layers` | the operations of linear layers, convolutions and normalisations; their registry |
 | `generic` | the operation of every other call, by torch.func |
+| `trust` | whether what is proven for two samples holds in every batch |
+| `alone` | gradients by plain autograd, sample by sample |
 | `tracer` | the operations of a forward pass |
-| `capture` | the per-sample gradients of a batch |
+| `gradients` | the per-sample gradients of a batch |
+| `capture` | the function from a batch to its gradients |
 | `audit` | a check of these gradients against autograd, on two samples |
 | `passes` | a checked network and its images |
 | `rules` | the exact ways to compute the kernel of one weight, and their cost |

@@ -8,6 +8,7 @@ parameters. The backward pass computes no gradients of weights.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,10 +17,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rmtgen.errors import UsageError
+from rmtgen.kernels.entk.alone import SoundBatchNorm, alone, leaf, only, plain_gradients
 from rmtgen.kernels.entk.dependence import mark_data, mark_static, parameter_names, unmark
 from rmtgen.kernels.entk.generic import batched
+from rmtgen.kernels.entk.gradients import Gradients
 from rmtgen.kernels.entk.operations import Operation
 from rmtgen.kernels.entk.tracer import Tracer
+from rmtgen.kernels.entk.trust import Watch, doubt
 
 _OVERWRITES = (
     "what a gradient needs must last until the backward pass: the model overwrites some of it in"
@@ -28,33 +32,6 @@ _OVERWRITES = (
 _RETURN_NEW = (
     "Make that operation return a new tensor; autograd itself has no gradient of such a model."
 )
-
-
-@dataclass(eq=False)
-class Gradients:
-    """The per-sample gradients of one output for a batch of b samples.
-
-    Attributes:
-        output: f(x), (b,).
-        calls: The operations of the forward pass, in order.
-        materialised: Per-sample gradients (b, *shape) by parameter name, summed over the uses of
-            the parameter.
-        factors: Input (b, t_in, c_in) and output gradient (b, t, c_out) of each call that is left
-            in factors, by the number of the call.
-        activations: Bytes of the data tensors of the forward pass.
-    """
-
-    output: Tensor
-    calls: list[Operation]
-    materialised: dict[str, Tensor] = field(default_factory=dict)
-    factors: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
-    activations: int = 0
-
-    def add(self, name: str, gradient: Tensor) -> None:
-        """Add a contribution to the per-sample gradient of a parameter."""
-        self.materialised[name] = (
-            self.materialised[name] + gradient if name in self.materialised else gradient
-        )
 
 
 EACH = "each"
@@ -69,7 +46,11 @@ class Capture:
         output: None for a model with one output; else the number of the output, "sum" for the sum
             of all, or `EACH`.
         parameters: The parameters that require a gradient, by name.
-        fallback: Names of the parameters whose gradients torch.func computes in a separate pass.
+        fallback: Names of the parameters whose gradients are computed in separate passes.
+        alone: Whether these passes are those of single samples by plain autograd, instead of one by
+            torch.func.
+        order: Order of the axes of images and four-dimensional parameters in memory.
+        course: The operations of the checked forward pass, as `Tracer.course`; None before.
         factored: Numbers of the calls whose weight gradients are left in factors; all others are
             materialised.
     """
@@ -83,11 +64,15 @@ class Capture:
         }
         for name, parameter in self.parameters.items():
             mark_static(parameter, [name])
+        self.alone = False
         self.fallback: tuple[str, ...] = ()
+        self.order = torch.preserve_format
+        self._strides = {name: own.stride() for name, own in self.parameters.items()}
+        self.course: list | None = None
         self.factored: Collection[int] = ()
 
     def fall_back(self, names: Sequence[str]) -> bool:
-        """Let torch.func compute the gradients of some parameters from now on.
+        """Let separate passes compute the gradients of some parameters from now on.
 
         Returns:
             Whether any of them was computed otherwise before.
@@ -95,6 +80,7 @@ class Capture:
         fresh = [name for name in names if name not in self.fallback]
         for name in fresh:
             unmark(self.parameters[name].requires_grad_(False))
+            self.course = None
         self.fallback += tuple(fresh)
         return bool(fresh)
 
@@ -118,19 +104,41 @@ class Capture:
                 an input.
             UnknownUseError: A parameter enters in a way that no operation serves.
         """
-        with torch.autocast(images.device.type, enabled=False), torch.enable_grad():
-            try:
-                found = self._passes(images, weights, into)
-            except RuntimeError as failure:
-                if "inplace operation" not in str(failure):
-                    raise
-                raise UsageError(
-                    f"{_OVERWRITES} ({str(failure).split(';')[0]}). {_RETURN_NEW}"
-                ) from failure
-            for number, gradients in enumerate(found if self.fallback else ()):
-                for name, gradient in self.by_vmap(images, number).items():
-                    gradients.add(name, _summed(gradient, weights))
-        return found
+        with self._settings(images):
+            found = None
+            if len(self.fallback) < len(self.parameters):
+                with _sound(images), _not_overwritten():
+                    found = self._passes(images, weights, into)
+            return self._separate(images, weights, found) if self.fallback else found
+
+    def go_alone(self) -> None:
+        """Let plain autograd compute every gradient from now on, each sample in its own pass."""
+        self.fall_back(list(self.parameters))
+        self.alone, self.factored = True, ()
+
+    def arrange(self, order: torch.memory_format) -> None:
+        """Put the axes of parameters and images into an order; `preserve_format` is that given.
+
+        Channels-last convolutions are about twice as fast, on the CPU and on the GPU.
+        """
+        self.order, self.course = order, None
+        for name, parameter in self.parameters.items():
+            if parameter.ndim == 4:
+                given = torch.empty_strided(
+                    parameter.shape,
+                    self._strides[name],
+                    dtype=parameter.dtype,
+                    device=parameter.device,
+                )
+                parameter.data = (
+                    given.copy_(parameter.data)
+                    if order == torch.preserve_format
+                    else parameter.data.contiguous(memory_format=order)
+                )
+
+    def outputs(self, images: Float[Tensor, "b ..."]) -> Float[Tensor, "b outputs"]:
+        """The requested outputs, by the model alone; no operation is recorded."""
+        return self._outputs(self.model(images), len(images))
 
     def weighted_gradients(
         self, images: Float[Tensor, "b ..."], weights: Float[Tensor, " b"]
@@ -139,35 +147,78 @@ class Capture:
 
         The result is the reference of `audit`: no operation is recorded.
         """
-        detached = {name: self.parameters[name].detach().requires_grad_() for name in self.fallback}
-        wanted = {**self.parameters, **detached}
-        with torch.autocast(images.device.type, enabled=False), torch.enable_grad():
-            out = torch.func.functional_call(self.model, detached, (images.clone(),))
-            values = weights @ self._outputs(out, len(images))
-            found = [
-                torch.autograd.grad(
-                    value, list(wanted.values()), retain_graph=True, materialize_grads=True
-                )
-                for value in values
-            ]
-        return [dict(zip(wanted, gradients, strict=True)) for gradients in found]
+        with (
+            self._settings(images),
+            self._plain(self.parameters),
+            _sound(images),
+            _not_overwritten(),
+        ):
+            return plain_gradients(weights @ self.outputs(leaf(images)), self.parameters)
+
+    def watch(self, images: Float[Tensor, "b ..."]) -> tuple[Watch, str | None]:
+        """What two samples show of the operations, and why not to trust them in other batches."""
+        with self._settings(images), self._plain(self.parameters):
+            images = leaf(images)
+            with Watch(images) as watch:
+                self.outputs(images)
+            return watch, doubt(self.outputs, images, watch)
+
+    def _settings(self, images: Tensor) -> ExitStack:
+        """The state of torch in a pass, whatever that of the caller."""
+        stack = ExitStack()
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.autocast(images.device.type, enabled=False))
+        stack.enter_context(torch.enable_grad())
+        return stack
+
+    @contextmanager
+    def _plain(self, wanted: Collection[str]) -> Iterator[None]:
+        """The model as a user runs it, with gradients of the wanted parameters alone.
+
+        Its caches are dropped: they may lack the graph of a parameter.
+        """
+        self.model.train().eval()
+        with only(self.parameters, wanted):
+            yield
+        self.model.train().eval()
+
+    def _separate(
+        self, images: Tensor, weights: Tensor | None, found: list[Gradients] | None
+    ) -> list[Gradients]:
+        """Add the gradients of the parameters in `fallback`: all, if there was no traced pass."""
+        if self.alone:
+            wanted = {name: self.parameters[name] for name in self.fallback}
+            with self._plain(wanted):
+                values, separate = alone(self.outputs, wanted, images)
+            found = found or [Gradients(value, []) for value in values.unbind(dim=1)]
+        else:
+            separate = [self.by_vmap(images, number) for number in range(len(found))]
+        for gradients, own in zip(found, separate, strict=True):
+            for name, gradient in own.items():
+                gradients.add(name, _summed(gradient, weights))
+        return found
 
     def _passes(
         self, images: Tensor, weights: Tensor | None, into: Sequence[Mapping[int, Tensor]]
     ) -> list[Gradients]:
         """One forward pass, and one backward pass per output."""
         tracer = Tracer(len(images))
-        images = (
-            images.clone(memory_format=torch.channels_last) if images.ndim == 4 else images.clone()
-        )
+        order = self.order if images.ndim == 4 else torch.preserve_format
+        images = images.clone(memory_format=order)
         mark_data(images)
         with tracer:
             out = self.model(images)
+        self._same_course(tracer.course(), len(images))
         values = self._outputs(out, len(images))
         found = []
         for number, value in enumerate(values.unbind(dim=1)):
             last = number + 1 == values.shape[1]
-            gradients = Gradients(value.detach(), tracer.calls, activations=tracer.activations)
+            gradients = Gradients(
+                value.detach(),
+                tracer.calls,
+                activations=tracer.activations,
+                epsilon=max(map(_epsilon, tracer.dtypes)),
+            )
             tracer.on_gradient = collector = _GradientCollector(
                 gradients, self.factored, weights, into[number] if into else {}, last
             )
@@ -184,6 +235,16 @@ class Capture:
             found.append(gradients)
         tracer.release()
         return found
+
+    def _same_course(self, course: list, batch: int) -> None:
+        """Keep the operations of the first pass; all other passes must have the same.
+
+        Raises:
+            OtherCourseError: The operations differ.
+        """
+        if self.course is not None and course != self.course:
+            raise OtherCourseError(f"a batch of {batch} passes through other operations")
+        self.course = course
 
     def by_vmap(self, images: Tensor, number: int = 0) -> dict[str, Tensor]:
         """The per-sample gradients of one output in the parameters of `fallback`, by torch.func."""
@@ -273,6 +334,7 @@ class _GradientCollector:
             self.overwritten.extend(operation.names())
             return
         for static, gradient in self._contributions(number, operation, grad.detach()):
+            gradient = gradient.to(static.dtype)
             part, before = _summed(gradient, self.weights), self.statics.get(id(static))
             self.statics[id(static)] = (static, part if before is None else before[1] + part)
         if self.last:
@@ -288,7 +350,8 @@ class _GradientCollector:
         yield from operation.per_sample(grad)
         if operation.site is None:
             return
-        factors = operation.factors(grad)
+        a, g = operation.factors(grad)
+        factors = a.to(operation.weight.dtype), g.to(operation.weight.dtype)
         if number in self.factored:
             self.found.factors[number] = factors
         elif number in self.into:
@@ -297,6 +360,34 @@ class _GradientCollector:
             yield operation.weight, operation.site.as_weight(operation.site.instantiate(*factors))
 
 
-def _summed(gradient: Float[Tensor, "b ..."], weights: Float[Tensor, " b"] | None) -> Tensor:
+def _summed(gradient: Tensor, weights: Float[Tensor, " b"] | None) -> Tensor:
     """The rows; with weights, one row that is their weighted sum."""
-    return gradient if weights is None else torch.tensordot(weights, gradient, dims=1)[None]
+    if weights is None:
+        return gradient
+    return torch.tensordot(weights.to(gradient.dtype), gradient, dims=1)[None]
+
+
+def _epsilon(dtype: torch.dtype) -> float:
+    return torch.finfo(dtype).eps if dtype.is_floating_point or dtype.is_complex else 0.0
+
+
+def _sound(images: Tensor) -> AbstractContextManager:
+    """The mode in which torch's gradients are right for this number of samples."""
+    return SoundBatchNorm() if len(images) == 1 else nullcontext()
+
+
+@contextmanager
+def _not_overwritten() -> Iterator[None]:
+    """Refuse a model that changes in place what its gradient needs."""
+    try:
+        yield
+    except RuntimeError as failure:
+        if "inplace operation" not in str(failure):
+            raise
+        raise UsageError(
+            f"{_OVERWRITES} ({str(failure).split(';')[0]}). {_RETURN_NEW}"
+        ) from failure
+
+
+class OtherCourseError(UsageError):
+    """A batch passes through other operations than those that were checked."""

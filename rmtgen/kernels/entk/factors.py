@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from rmtgen.kernels.entk.capture import Gradients
 from rmtgen.kernels.entk.dependence import parameter_names
+from rmtgen.kernels.entk.gradients import Gradients
 from rmtgen.kernels.entk.passes import Passes
 from rmtgen.kernels.entk.rules import Instantiate, Rule, choose, multiply
 from rmtgen.kernels.entk.sites import Site
@@ -214,7 +214,7 @@ class BlockGradients:
         for output, gradients in enumerate(captured):
             for name, place in self._columns(output, samples):
                 if name in gradients.materialised:
-                    place[:] = gradients.materialised[name].flatten(1)
+                    place[:] = gradients.materialised[name].reshape(place.shape)
             for number, (a, g) in gradients.factors.items():
                 # The output of some of the calls that share an input may be unused.
                 self.inputs[self.layout.factored[number].input_call][samples] = a

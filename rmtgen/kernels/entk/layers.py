@@ -12,9 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from rmtgen.errors import UsageError
 from rmtgen.kernels.entk.dependence import is_static
-from rmtgen.kernels.entk.operations import Operation, PerSample
+from rmtgen.kernels.entk.operations import BatchStatisticsError, Operation, PerSample
 from rmtgen.kernels.entk.sites import Site, Window
 
 
@@ -144,10 +143,7 @@ class BatchNorm(Normalisation):
     ):
         super().__init__(batch, input, weight, bias)
         if training or running_mean is None:
-            raise UsageError(
-                "batch normalisation must use running statistics, or samples depend on each other:"
-                " got batch statistics. Call model.eval(), with track_running_stats=True."
-            )
+            raise BatchStatisticsError
         self.statistics = running_mean, running_var, eps
 
     def normalised(self) -> Tensor:

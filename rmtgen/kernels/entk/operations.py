@@ -23,6 +23,16 @@ PerSample = Iterator[tuple[Tensor, Tensor]]
 """Static tensors, each with its gradient for every sample: (b, *shape of the static tensor)."""
 
 
+class BatchStatisticsError(UsageError):
+    """A normalisation by the statistics of a batch, whose samples then depend on each other."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "batch normalisation must use running statistics, or samples depend on each other: got"
+            " batch statistics. Call model.eval(), with track_running_stats=True."
+        )
+
+
 class UnknownUseError(UsageError):
     """Parameters enter in a way that does not separate the samples.
 

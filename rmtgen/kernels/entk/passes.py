@@ -10,16 +10,27 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from rmtgen.device import default_device, fp32_precision
-from rmtgen.errors import NumericalError, UsageError
-from rmtgen.kernels.entk.audit import audit_with_fallback
-from rmtgen.kernels.entk.capture import Capture, Gradients
+from rmtgen.errors import NumericalError, UsageError, warn
+from rmtgen.kernels.entk.audit import prove
+from rmtgen.kernels.entk.capture import Capture, OtherCourseError
 from rmtgen.kernels.entk.dependence import tensors_in
-from rmtgen.models.features import first_nonfinite_layer, place
+from rmtgen.kernels.entk.gradients import Gradients
+from rmtgen.kernels.entk.operations import UnknownUseError
+from rmtgen.models.features import first_nonfinite_layer
 
 Images = Tensor | Dataset | Sequence[Tensor]
 """Images (n, c, h, w), or a data set of images or of pairs (image, label)."""
 
 _DTYPES = (torch.float32, torch.float64)
+
+_CHECKPOINTING = (
+    "grad_checkpointing",
+    "gradient_checkpointing",
+    "use_checkpoint",
+    "memory_efficient",
+    "with_cp",
+)
+"""Attributes by which modules of common libraries switch checkpoints of gradients on."""
 
 _MOST_IMAGES = {"cpu": 64, "cuda": 256}
 """Maximum number of images per pass; a larger batch is not faster."""
@@ -39,7 +50,10 @@ class Passes:
         capture: The gradients of the copy of the model.
         probe: The gradients of the first and last image for each output, all of them materialised.
         activations: Bytes of the data tensors of the forward pass of an image.
+        in_pairs: Whether images pass two by two, because larger batches are not as checked.
     """
+
+    in_pairs = False
 
     def __init__(
         self,
@@ -66,7 +80,7 @@ class Passes:
         probe = sorted({0, len(images) - 1})
         try:
             with fp32_precision(precision):
-                self.probe = audit_with_fallback(self.capture, self.fetch(probe))
+                self.probe = prove(self.capture, _told_apart(self.fetch(probe)))
         except NumericalError as failure:
             raise NumericalError(self.explain(0, len(images) - 1)) from failure
         self.activations = self.probe[0].activations // len(probe)
@@ -79,13 +93,46 @@ class Passes:
             image_bytes: Memory of the pass in bytes per image.
         """
         kind = self.device.type
+        if self.capture.alone:
+            return 1
         return max(1, min(_MOST_IMAGES[kind], min(budget, _MOST_BYTES[kind]) // image_bytes))
 
     def __call__(
         self, positions: Sequence[int], into: Sequence[Mapping[int, Float[Tensor, "b _"]]] = ()
     ) -> list[Gradients]:
-        """The gradients of some images; see `Capture`."""
-        return self.capture(self.fetch(positions), into=into)
+        """The gradients of some images; see `Capture`.
+
+        Two by two if a batch passes through other operations than the two that were checked.
+        """
+        images = self.fetch(positions)
+        if not self.in_pairs:
+            try:
+                return self.capture(images, into=into)
+            except (OtherCourseError, UnknownUseError) as failure:
+                if len(images) == 2:
+                    raise
+                warn(f"the samples go through the network two by two, which is slower: {failure}")
+                self.in_pairs = True
+        return self._by_pairs(images, into)
+
+    def _by_pairs(
+        self, images: Float[Tensor, "b ..."], into: Sequence[Mapping[int, Float[Tensor, "b _"]]]
+    ) -> list[Gradients]:
+        """The gradients of some images, two by two; an odd one is paired with itself."""
+        parts = []
+        for low in range(0, len(images), 2):
+            pair = images[low : low + 2]
+            rows = len(pair)
+            pair = pair if rows == 2 else torch.cat([pair, pair])
+            places = [
+                {number: place.new_empty(2, *place.shape[1:]) for number, place in own.items()}
+                for own in into
+            ]
+            parts.append([own.first(rows) for own in self.capture(pair, into=places)])
+            for own, filled in zip(into, places, strict=True):
+                for number, place in own.items():
+                    place[low : low + rows] = filled[number][:rows]
+        return [Gradients.joined(own) for own in zip(*parts, strict=True)]
 
     def fetch(self, positions: Sequence[int]) -> Float[Tensor, "b ..."]:
         """Some images, on the device in the type of the computation."""
@@ -102,7 +149,7 @@ class Passes:
         """The message on images with a non-finite kernel: which image, and from which layer on."""
         for position in positions:
             image = self.fetch([position])
-            captured = self.capture(image)
+            captured = self([position])
             found = [
                 tensor
                 for gradients in captured
@@ -133,9 +180,10 @@ def _not_finite(what: str) -> str:
 
 
 def _prepared(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """A copy of the model on the device, without tensors that it cached in earlier passes.
+    """A copy of the model on the device, without cached tensors and without checkpoints.
 
-    Some models cache position biases together with their graph.
+    Some models cache position biases together with their graph. A checkpoint saves memory of a
+    backward pass to the weights, which does not take place here.
     """
     training = [
         name or type(model).__name__ for name, module in model.named_modules() if module.training
@@ -157,7 +205,22 @@ def _prepared(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.
         if not tensor.is_leaf
     ]
     prepared = copy.deepcopy(model, {id(tensor): tensor.detach() for tensor in cached}).to(dtype)
-    return place(prepared.train().eval(), device)
+    for module in prepared.modules():
+        for flag in _CHECKPOINTING:
+            if getattr(module, flag, None) is True:
+                setattr(module, flag, False)
+    return prepared.train().eval().to(device)
+
+
+def _told_apart(probe: Float[Tensor, "b ..."]) -> Float[Tensor, "b ..."]:
+    """The probe, with a ramp added to the second image if it equals the first.
+
+    Two equal samples would hide a gradient that is assigned to the wrong one.
+    """
+    if len(probe) == 1 or not probe.is_floating_point() or not torch.equal(probe[0], probe[1]):
+        return probe
+    ramp = torch.linspace(-0.5, 0.5, probe[1].numel()).to(probe).view(probe[1].shape)
+    return torch.stack([probe[0], probe[1] + ramp])
 
 
 def _dtype_of(model: nn.Module) -> torch.dtype:

@@ -177,7 +177,7 @@ class Sketch:
             len(positions), self.dim, dtype=self.passes.dtype, device=self.passes.device
         )
         for name, gradient in gradients.materialised.items():
-            self._add(out, name, [gradient.flatten(1)])
+            self._add(out, name, [gradient.reshape(len(gradient), -1)])
         for number in list(gradients.factors):
             name, site = self.sites[number]
             self._add(out, name, _pieces(site, *gradients.factors.pop(number)))

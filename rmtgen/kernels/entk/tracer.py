@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
@@ -32,6 +33,7 @@ class Tracer(TorchFunctionMode):
         calls: The operations, in order.
         roots: The first outputs that depend on parameters, where the backward pass ends.
         activations: Bytes of all data tensors that are not views.
+        dtypes: Types of all data tensors.
         on_gradient: Function of the number of a call, its operation and its output gradient.
     """
 
@@ -44,6 +46,13 @@ class Tracer(TorchFunctionMode):
         self.roots: list[Tensor] = []
         self.hooks: list[RemovableHandle] = []
         self.activations = 0
+        self.dtypes: set[torch.dtype] = set()
+        self._course: list[tuple[Any, int]] = []
+
+    def course(self) -> list[tuple]:
+        """The calls on data, with what is the same of each in every batch: entries per sample."""
+        sites = [(type(call), call.site) for call in self.calls]
+        return [*sites, *((func, size / self.batch) for func, size in self._course)]
 
     def release(self) -> None:
         """Free the graph, which is in a reference cycle with this object, at once."""
@@ -63,6 +72,7 @@ class Tracer(TorchFunctionMode):
         out = func(*args, **kwargs)
         for result in tensors_in(out):
             if data:
+                self._course.append((func, result.numel()))
                 self._mark(result)
             elif static and result.requires_grad and not is_static(result):
                 mark_static(
@@ -98,5 +108,6 @@ class Tracer(TorchFunctionMode):
         """Mark a data tensor, and count its bytes."""
         if not is_data(tensor):
             mark_data(tensor)
+            self.dtypes.add(tensor.dtype)
             if tensor._base is None:
                 self.activations += tensor.nbytes

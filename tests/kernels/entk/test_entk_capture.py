@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from rmtgen import entk_gram
-from rmtgen.errors import UsageError
+from rmtgen.errors import RmtgenWarning, UsageError
 from rmtgen.kernels.entk import Entk
 
 SIZE = 6
@@ -348,13 +348,13 @@ class Written(nn.Module):
         return x
 
 
-def test_what_torch_func_cannot_batch_either_is_refused_by_name():
-    message = (
-        r"body\.rnn\.weight_ih_l0.* must enter through an operation that returns one tensor, .*:"
-        r" lstm returns tuple"
-    )
-    with pytest.raises(UsageError, match=message):
-        entk_gram(build(Mixed, 4), draw())
+def test_what_torch_func_cannot_batch_either_goes_sample_by_sample():
+    model, images = build(Mixed, 4), draw()
+    with pytest.warns(RmtgenWarning, match=r"the gradient of body\.rnn\.weight_ih_l0, .* exact"):
+        kernel = Entk(model, images)
+    assert kernel.layout.factored or kernel.layout.in_place  # the head stays with its rule
+    expected = tangent_kernel(model, images).detach()
+    torch.testing.assert_close(kernel.block(range(5), range(5)), expected, rtol=1e-11, atol=1e-12)
 
 
 @pytest.mark.parametrize(("body", "channels"), [(SamplesSecond, 4), (Written, 3), (Attention, 4)])
