@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from io import BytesIO
+from numbers import Integral
 from pathlib import PurePath
 
-import psutil
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from rmtgen.errors import CapacityError, DamagedImageError, RmtgenError, StorageError, UsageError
+from rmtgen.memory import tightest
 from rmtgen.units import readable_bytes
 
 MAX_PIXELS = 250_000_000
@@ -69,9 +70,9 @@ def check_pixels(max_pixels: int) -> int:
     Raises:
         UsageError: It is not.
     """
-    if isinstance(max_pixels, bool) or not isinstance(max_pixels, int) or max_pixels < 1:
+    if isinstance(max_pixels, bool) or not isinstance(max_pixels, Integral) or max_pixels < 1:
         raise UsageError(f"max_pixels must be a whole number ≥ 1, got {max_pixels!r}.")
-    return max_pixels
+    return int(max_pixels)
 
 
 def decode(content: bytes, where: str, max_pixels: int) -> Image.Image:
@@ -104,6 +105,7 @@ def examine(content: bytes, where: str, max_pixels: int) -> None:
         image = _open(content, where, max_pixels)
         with _MEMORY.holding(_bytes_of(image), where):
             image.load()
+            del image  # before its room is given to another
 
 
 def most_bytes(max_pixels: int) -> int:
@@ -180,17 +182,19 @@ def _identified(content: bytes, where: str) -> Image.Image:
     `Image.open` is not used: its limits are those of the process, not the ones asked for.
     """
     own = suffixes().get(PurePath(where).suffix.lower())
-    content = _without_notes(content)
+    content, failures = _without_notes(content), []
     for kind in dict.fromkeys((*_MARKED, own)):
         if kind not in Image.OPEN:
             continue
         factory, accept = Image.OPEN[kind]
-        if accept is not None:
-            accepted = accept(content[:16])  # text: the format is known, but not installed
-            if isinstance(accepted, str) or not accepted:
-                continue
-        with suppress(SyntaxError, IndexError, TypeError, struct.error):
-            return factory(BytesIO(content), "")
+        try:
+            accepted = accept is None or accept(content[:16])
+            if accepted and not isinstance(accepted, str):  # text: it is known, but not installed
+                return factory(BytesIO(content), "")
+        except (SyntaxError, IndexError, TypeError, struct.error) as error:
+            failures.append(f"{kind}: {error}")
+    if failures:
+        raise UnidentifiedImageError("; ".join(failures))
     begins = f"it begins with {content[:12]!r}" if content else "the file is empty"
     raise UnidentifiedImageError(f"no picture of a known format, {begins}")
 
@@ -238,11 +242,11 @@ class _Memory:
             self._changed.wait_for(lambda: not self._held or self._held + size <= _DECODED_BYTES)
             self._held += size
         try:
-            free = psutil.virtual_memory().available if size > _ALWAYS_FITS else size
-            if size > free:
+            if size > _ALWAYS_FITS and size > (bound := tightest()).free:
                 raise CapacityError(
                     f"{where} takes {readable_bytes(size)} of memory to decode, got"
-                    f" {readable_bytes(free)}. Store it smaller, or leave it out."
+                    f" {readable_bytes(bound.free)} ({bound.name}). Store it smaller, or leave it"
+                    " out."
                 )
             yield
         finally:

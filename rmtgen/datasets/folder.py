@@ -14,11 +14,11 @@ from rmtgen.datasets import archive
 from rmtgen.datasets.images import FileImages, LabelledImages, TarImages
 from rmtgen.datasets.layout import LAYOUTS, Layout, Part, arrange
 from rmtgen.datasets.listing import Listing, PassedOver, folder_names, sort_out
-from rmtgen.datasets.names import printable
 from rmtgen.datasets.partition import check_share, divide, test_counts
 from rmtgen.datasets.source import Access, DataSource
 from rmtgen.datasets.subsets import SPLITS
 from rmtgen.errors import CorruptInputError, MissingInputError, UsageError, warn
+from rmtgen.names import printable
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class FolderSource(DataSource):
                 )
             origin |= {"folders": {key: printable(top) for key, top in layout.folders.items()}}
         else:
-            parts = _divided(listing, layout.parts["all"], share, access.seed)
+            parts = _divided(listing, layout, share, access.seed)
             origin |= {"split": share, "split_seed": access.seed}
         _check(listing, layout, parts, splits)
         _tell(listing, layout, parts)
@@ -93,7 +93,18 @@ class FolderSource(DataSource):
 
 
 def _path(name: str) -> Path:
-    return Path(name.partition(":")[2]).expanduser()
+    """The folder or archive that a name leads to, there or not."""
+    given = name.partition(":")[2]
+    if not given:
+        raise UsageError("folder: must be followed by a path, got none. Write folder:PATH.")
+    path = Path(given).expanduser()
+    try:
+        path.exists()
+    except OSError as error:
+        raise MissingInputError(
+            f"{printable(given)[:200]} cannot be read: {error.strerror}. Give another path."
+        ) from error
+    return path
 
 
 def _read(path: Path, max_pixels: int) -> tuple[Listing, Layout]:
@@ -118,8 +129,10 @@ def _listed(path: Path, max_pixels: int) -> Listing:
     return Listing(path, names, members, passed_over)
 
 
-def _divided(listing: Listing, part: Part, share: float, seed: int) -> dict[str, Part]:
-    names = [listing.names[row] for row in part.rows]
+def _divided(listing: Listing, layout: Layout, share: float, seed: int) -> dict[str, Part]:
+    """The images of a folder of classes for training and for the test."""
+    part, around = layout.parts["all"], layout.depth - 1
+    names = ["/".join(listing.names[row].split("/")[around:]) for row in part.rows]
     images = listing.images.select(part.rows)
     is_test = divide(images, names, part.classes, share=share, seed=seed)
     return {
@@ -145,7 +158,7 @@ def _missing(listing: Listing, layout: Layout, split: str) -> str:
         other = next(folder for key, folder in layout.folders.items() if key != split)
         top = layout.folders.get(split, split)
         found += f" under {top}/. To divide {other}/ itself, give its path."
-    elif len(listing.names):
+    elif len(layout.parts["all"].rows):
         return (
             f"{listing.shown} must hold two images of a class, one of them for the test, got no"
             " class with more than one that differs. Add images, or a folder test/."
