@@ -20,6 +20,8 @@ EXPERIMENTS = Path(__file__).parent / "experiments"
 _LISTS = ("model", "init", "kernel")
 """Fields that may list several values; an experiment has one run per combination."""
 _MOST_RUNS = 1000
+_OF_THE_ENTK = ("heads", "projection")
+"""Fields that mean nothing for another kernel."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,13 @@ def load_experiment(config: str | None, overrides: Mapping[str, Any]) -> Experim
     flags = {key.lower().replace("-", "_"): value for key, value in overrides.items()}
     groups = [first | flags, *(first | document | flags for document in others)]
     runs = dict.fromkeys(run for values in groups for run in _runs(values))
+    for name in _OF_THE_ENTK:
+        if any(values.get(name) for values in groups) and not any(
+            run.kernel == "entk" for run in runs
+        ):
+            raise UsageError(
+                f"{name} is for kernel=entk, and no run has it. Add it, or leave {name} out."
+            )
     if len(runs) > _MOST_RUNS:
         raise UsageError(f"an experiment has at most {_MOST_RUNS} runs, got {len(runs)}.")
     return Experiment(file.stem if file else "run", tuple(runs))
@@ -107,13 +116,12 @@ def _parse_field(key: str, value: Any) -> Any:
 
 def _find(config: str) -> Path:
     path = expanded(config)
-    shipped = EXPERIMENTS / f"{config}.yaml"
+    shipped = {file.stem: file for file in EXPERIMENTS.glob("*.yaml")}
     if path.suffix in (".yaml", ".yml") and os.path.lexists(path):
         return path
-    if shipped.is_file():
-        return shipped
-    known = [file.stem for file in EXPERIMENTS.glob("*.yaml")]
+    if config in shipped:
+        return shipped[config]
     raise MissingInputError(
         f"no configuration {shown(config)}: not a .yaml file, and not shipped."
-        f" {did_you_mean(config, known)}"
+        f" {did_you_mean(config, shipped)}"
     )
