@@ -104,6 +104,7 @@ def examine(content: bytes, where: str, max_pixels: int) -> None:
         image = _open(content, where, max_pixels)
         with _MEMORY.holding(_bytes_of(image), where):
             image.load()
+            del image  # before its room is given to another
 
 
 def most_bytes(max_pixels: int) -> int:
@@ -180,17 +181,19 @@ def _identified(content: bytes, where: str) -> Image.Image:
     `Image.open` is not used: its limits are those of the process, not the ones asked for.
     """
     own = suffixes().get(PurePath(where).suffix.lower())
-    content = _without_notes(content)
+    content, failures = _without_notes(content), []
     for kind in dict.fromkeys((*_MARKED, own)):
         if kind not in Image.OPEN:
             continue
         factory, accept = Image.OPEN[kind]
-        if accept is not None:
-            accepted = accept(content[:16])  # text: the format is known, but not installed
-            if isinstance(accepted, str) or not accepted:
-                continue
-        with suppress(SyntaxError, IndexError, TypeError, struct.error):
-            return factory(BytesIO(content), "")
+        try:
+            accepted = accept is None or accept(content[:16])
+            if accepted and not isinstance(accepted, str):  # text: it is known, but not installed
+                return factory(BytesIO(content), "")
+        except (SyntaxError, IndexError, TypeError, struct.error) as error:
+            failures.append(f"{kind}: {error}")
+    if failures:
+        raise UnidentifiedImageError("; ".join(failures))
     begins = f"it begins with {content[:12]!r}" if content else "the file is empty"
     raise UnidentifiedImageError(f"no picture of a known format, {begins}")
 

@@ -55,7 +55,7 @@ class FolderSource(DataSource):
                 )
             origin |= {"folders": {key: printable(top) for key, top in layout.folders.items()}}
         else:
-            parts = _divided(listing, layout.parts["all"], share, access.seed)
+            parts = _divided(listing, layout, share, access.seed)
             origin |= {"split": share, "split_seed": access.seed}
         _check(listing, layout, parts, splits)
         _tell(listing, layout, parts)
@@ -118,8 +118,10 @@ def _listed(path: Path, max_pixels: int) -> Listing:
     return Listing(path, names, members, passed_over)
 
 
-def _divided(listing: Listing, part: Part, share: float, seed: int) -> dict[str, Part]:
-    names = [listing.names[row] for row in part.rows]
+def _divided(listing: Listing, layout: Layout, share: float, seed: int) -> dict[str, Part]:
+    """The images of a folder of classes for training and for the test."""
+    part, around = layout.parts["all"], layout.depth - 1
+    names = ["/".join(listing.names[row].split("/")[around:]) for row in part.rows]
     images = listing.images.select(part.rows)
     is_test = divide(images, names, part.classes, share=share, seed=seed)
     return {

@@ -286,14 +286,17 @@ def read_file(path: str, most_bytes: int) -> bytes:
 
 def _plain_content(path: str, most_bytes: int, where: str) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise CorruptInputError(
                 f"{where} must be a plain file, got a folder, a pipe or a device. Remove it."
             )
         _check_bytes(status.st_size, most_bytes, where)
-        return file.read()
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
 
 
 def _check_bytes(size: int, most_bytes: int, where: str) -> None:

@@ -84,7 +84,7 @@ def sort_out(names: Iterable[str], passed_over: PassedOver) -> list[str]:
     for name in names:
         parts = name.split("/")
         hidden = next((place for place, part in enumerate(parts) if part.startswith(".")), None)
-        suffix = PurePosixPath(name).suffix.lower()
+        suffix = _suffix(name)
         if hidden is not None:
             passed_over.add("/".join(parts[: hidden + 1]), "hidden")
         elif suffix in suffixes():
@@ -106,7 +106,7 @@ def folder_names(path: Path, passed_over: PassedOver) -> list[str]:
         for entry in entries(path):
             if entry.kind == "file":
                 files.append(entry.name)
-            elif entry.kind == "special file" and PurePosixPath(entry.name).suffix in suffixes():
+            elif entry.kind == "special file" and _suffix(entry.name) in suffixes():
                 raise CorruptInputError(
                     f"every image must be a plain file: {printable(f'{path}/{entry.name}')} is a"
                     " pipe, a socket or a device. Remove it."
@@ -119,3 +119,7 @@ def folder_names(path: Path, passed_over: PassedOver) -> list[str]:
             f"{shown} cannot be listed: {error.strerror}. Make it readable."
         ) from error
     return sort_out(files, passed_over)
+
+
+def _suffix(name: str) -> str:
+    return PurePosixPath(name).suffix.lower()

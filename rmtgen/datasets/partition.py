@@ -54,7 +54,7 @@ def divide(
 
     Args:
         images: n images.
-        names: Their names.
+        names: Their names, CLASS/IMAGE, whatever is around them.
         classes: Their classes.
         share: The share of test images in each class, between 0 and 1.
         seed: Seed ≥ 0.
