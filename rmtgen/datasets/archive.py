@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from rmtgen.datasets.names import printable
 from rmtgen.errors import CorruptInputError, MissingInputError, UsageError
+from rmtgen.names import printable
 
 _BLOCK = tarfile.BLOCKSIZE
 _COMPRESSED = {

@@ -14,11 +14,11 @@ from rmtgen.datasets import archive
 from rmtgen.datasets.images import FileImages, LabelledImages, TarImages
 from rmtgen.datasets.layout import LAYOUTS, Layout, Part, arrange
 from rmtgen.datasets.listing import Listing, PassedOver, folder_names, sort_out
-from rmtgen.datasets.names import printable
 from rmtgen.datasets.partition import check_share, divide, test_counts
 from rmtgen.datasets.source import Access, DataSource
 from rmtgen.datasets.subsets import SPLITS
 from rmtgen.errors import CorruptInputError, MissingInputError, UsageError, warn
+from rmtgen.names import printable
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,6 @@ import numpy as np
 from PIL import Image
 
 from rmtgen.datasets import decoding
-from rmtgen.datasets.names import printable
 from rmtgen.errors import (
     CapacityError,
     CorruptInputError,
@@ -24,6 +23,7 @@ from rmtgen.errors import (
     StorageError,
     UsageError,
 )
+from rmtgen.names import printable
 
 T = TypeVar("T")
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rmtgen.datasets.names import class_name, printable
 from rmtgen.errors import UsageError
+from rmtgen.names import class_name, printable
 
 LAYOUTS = "CLASS/IMAGE, or train/CLASS/IMAGE and test/CLASS/IMAGE"
 

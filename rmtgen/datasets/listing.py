@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath
 
 from rmtgen.datasets.decoding import suffixes
 from rmtgen.datasets.images import FileImages, TarImages
-from rmtgen.datasets.names import printable
 from rmtgen.errors import CorruptInputError, MissingInputError
+from rmtgen.names import printable
 from rmtgen.store.tree import entries
 
 MOST_NAMED = 3

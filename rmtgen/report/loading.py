@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from rmtgen.names import printable
 from rmtgen.report.run_result import RunResult
 from rmtgen.runs.config import kernel_label
 from rmtgen.runs.manifest import Manifest
@@ -21,7 +22,7 @@ def load_result(folder: Path) -> RunResult:
     solved = run.spectrum.largest
     return RunResult(
         name=run.name,
-        **{key: run.config[key] for key in ("model", "init", "dataset")},
+        **{key: printable(run.config[key]) for key in ("model", "init", "dataset")},
         kernel=kernel_label(
             run.config["kernel"], run.config.get("heads"), run.config.get("projection")
         ),

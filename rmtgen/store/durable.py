@@ -180,8 +180,8 @@ def _new(path: Path) -> int:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8 by `write_bytes`."""
-    write_bytes(path, text.encode())
+    """Write a text file in UTF-8 by `write_bytes`; bytes of names that are not UTF-8 are escaped."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def append_line(path: Path, line: str) -> None:

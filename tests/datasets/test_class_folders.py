@@ -13,13 +13,13 @@ from PIL import Image
 
 from rmtgen.datasets import load_dataset, load_split
 from rmtgen.datasets.catalogue import default_sizes
-from rmtgen.datasets.names import class_name, printable
 from rmtgen.errors import (
     CorruptInputError,
     MissingInputError,
     RmtgenWarning,
     UsageError,
 )
+from rmtgen.names import class_name, printable
 
 
 def write_classes(root, counts, *, seed=0):

@@ -3,6 +3,7 @@
 import json
 import pickle
 import struct
+import types
 from hashlib import md5
 from urllib.error import URLError
 
@@ -16,8 +17,9 @@ from rmtgen.datasets import (
     load_dataset,
     load_split,
 )
+from rmtgen.datasets.catalogue import DATA_SETS
 from rmtgen.datasets.vision import VISION_SETS
-from rmtgen.errors import CorruptInputError, MissingInputError
+from rmtgen.errors import CapacityError, CorruptInputError, MissingInputError
 
 
 def checksum(path):
@@ -239,3 +241,39 @@ def test_a_failed_download_says_why(tmp_path, monkeypatch, capsys):
     ):
         load_dataset("cifar100", root=tmp_path, download=True)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("pixels", "labels", "reason"),
+    [
+        (np.zeros((3, 4, 4), np.float32), [0, 1, 0], "type float32"),
+        (np.zeros((3, 4, 4, 2), np.uint8), [0, 1, 0], "expected 3 channels"),
+        (np.zeros((3, 16), np.uint8), [0, 1, 0], r"shape \(3, 16\)"),
+        (np.zeros((3, 0, 4), np.uint8), [0, 1, 0], r"shape \(3, 0, 4\)"),
+        (np.zeros((3, 4, 4), np.uint8), [0, 1], r"3 images, labels of shape \(2,\)"),
+        (np.zeros((3, 4, 4), np.uint8), [0.0, 1.0, 0.0], "labels .*float64"),
+        (np.zeros((3, 4, 4), np.uint8), [0, 1, 10], "labels must be from 0 to 9: .* has 10"),
+        (np.zeros((3, 4, 4), np.uint8), [0, 1, -1], "labels must be from 0 to 9: .* has -1"),
+    ],
+)
+def test_files_that_hold_something_else_are_refused(tmp_path, monkeypatch, pixels, labels, reason):
+    part = types.SimpleNamespace(data=pixels, targets=labels, classes=list("0123456789"))
+    monkeypatch.setattr("torchvision.datasets.CIFAR10", lambda *_, **__: part)
+    (tmp_path / "cifar-10-batches-py").mkdir()
+    with pytest.raises(CorruptInputError, match=reason):
+        load_dataset("cifar10", root=tmp_path)
+
+
+def test_a_lack_of_memory_is_no_damage(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr("torchvision.datasets.CIFAR10", fail)
+    with pytest.raises(CapacityError, match="cifar10 does not fit into memory"):
+        load_dataset("cifar10", root=tmp_path)
+
+
+def test_the_published_sizes_are_whole_and_those_of_mnist5k_are_right():
+    assert VISION_SETS["cifar10"].sizes("cifar10", None) == (50_000, 10_000)
+    split = load_split("mnist5k", train=None, test=None)
+    assert DATA_SETS["mnist5k"].sizes("mnist5k", None) == (len(split.train), len(split.test))

@@ -320,3 +320,29 @@ def test_no_experiment_that_is_shipped_reads_beside_itself():
 def test_a_default_is_parsed_as_a_value_is():
     assert Config().ridges == parse_grid("0,1e-8:1e2:21", integers=False)
     assert Config().memory == 4 * 2**30
+
+
+def test_the_default_is_all_there_is_up_to_a_cap(tmp_path):
+    assert (Config().train, Config().test) == (10_000, 2_000)
+    digits = Config(dataset="mnist5k")
+    assert (digits.train, digits.test, digits.sizes[-1]) == (4_000, 1_000, 4_000)
+    assert digits.run_name == Config(dataset="mnist5k", train=4_000, test=1_000).run_name
+    flowers = Config(dataset="flowers102", test=500)
+    assert (flowers.train, flowers.test) == (2_040, 500)
+    assert Config(dataset=f"folder:{tmp_path}/nowhere").train == 10_000
+    for name in ("ant", "bee"):
+        (tmp_path / name).mkdir()
+        for number in range(10):
+            (tmp_path / name / f"{number}.png").touch()
+    pets = Config(dataset=f"folder:{tmp_path}")
+    assert (pets.train, pets.test) == (16, 4)
+    half = Config(dataset=f"folder:{tmp_path}", split=0.5)
+    assert (half.train, half.test) == (10, 10)
+    (run,) = load_experiment(None, {"dataset": f"folder:{tmp_path}", "TRAIN": "auto"}).runs
+    assert run == pets
+
+
+@pytest.mark.parametrize("value", ["0", "1", "1.5", "half", "nan", True])
+def test_a_share_lies_between_0_and_1(value):
+    with pytest.raises(UsageError, match=r"split: expected a share between 0 and 1, got"):
+        load_experiment(None, {"split": value})
