@@ -73,9 +73,6 @@ class HubSource(DataSource):
         """No files: the cache belongs to the package."""
         return []
 
-    def sizes(self, name: str, share: float | None) -> None:
-        """Not known without asking the hub."""
-
 
 def _open(name: str, splits: Sequence[str], access: Access) -> dict[str, LabelledImages]:
     if not access.download:

@@ -53,17 +53,17 @@ class VisionSet(DataSource):
         constructor: Name of its class in `torchvision.datasets`.
         places: Where torchvision stores its files, relative to the root.
         reader: Function that reads its images and labels.
-        published: Numbers of training and test images, as they were published.
         train: Arguments of the constructor, one dictionary per part of the training split.
         test: Arguments of the constructor, one dictionary per part of the test split.
+        published: Numbers of training and test images, where they are known.
     """
 
     constructor: str
     places: tuple[str, ...]
     reader: Reader
-    published: tuple[int, int]
     train: tuple[Part, ...] = ({"split": "train"},)
     test: tuple[Part, ...] = ({"split": "test"},)
+    published: tuple[int, int] | None = None
 
     def open(self, name: str, splits: Sequence[str], access: Access) -> dict[str, LabelledImages]:
         """The requested splits, in the order of torchvision.
@@ -78,7 +78,7 @@ class VisionSet(DataSource):
         """Where torchvision stores the data set below `root`."""
         return [root / place for place in self.places]
 
-    def sizes(self, name: str, share: float | None) -> tuple[int, int]:
+    def sizes(self, name: str, share: float | None) -> tuple[int, int] | None:
         """Those that were published."""
         return self.published
 
@@ -118,33 +118,36 @@ BY_FLAG: dict[str, tuple[Part, ...]] = {"train": ({"train": True},), "test": ({"
 # transfer learning it belongs to the training split, of 2,040 and 6,667 images.
 VISION_SETS: dict[str, VisionSet] = {
     "cifar10": VisionSet(
-        "CIFAR10", ("cifar-10-batches-py",), read_arrays, (50_000, 10_000), **BY_FLAG
+        "CIFAR10", ("cifar-10-batches-py",), read_arrays, **BY_FLAG, published=(50_000, 10_000)
     ),
     "cifar100": VisionSet(
-        "CIFAR100", ("cifar-100-python",), read_arrays, (50_000, 10_000), **BY_FLAG
+        "CIFAR100", ("cifar-100-python",), read_arrays, **BY_FLAG, published=(50_000, 10_000)
     ),
     "svhn": VisionSet(
-        "SVHN", ("train_32x32.mat", "test_32x32.mat"), read_channels_first, (73_257, 26_032)
+        "SVHN",
+        ("train_32x32.mat", "test_32x32.mat"),
+        read_channels_first,
+        published=(73_257, 26_032),
     ),
     "fashionmnist": VisionSet(
-        "FashionMNIST", ("FashionMNIST/raw",), read_arrays, (60_000, 10_000), **BY_FLAG
+        "FashionMNIST", ("FashionMNIST/raw",), read_arrays, **BY_FLAG, published=(60_000, 10_000)
     ),
     "food101": VisionSet(
-        "Food101", ("food-101/meta", "food-101/images"), read_files, (75_750, 25_250)
+        "Food101", ("food-101/meta", "food-101/images"), read_files, published=(75_750, 25_250)
     ),
     "flowers102": VisionSet(
         "Flowers102",
         ("flowers-102",),
         read_files,
-        (2_040, 6_149),
         train=({"split": "train"}, {"split": "val"}),
+        published=(2_040, 6_149),
     ),
     "fgvcaircraft": VisionSet(
         "FGVCAircraft",
         ("fgvc-aircraft-2013b",),
         read_files,
-        (6_667, 3_333),
         train=({"split": "trainval"},),
+        published=(6_667, 3_333),
     ),
 }
 """The data sets of torchvision by name."""

@@ -180,7 +180,7 @@ def _new(path: Path) -> int:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8 by `write_bytes`; bytes of names that are not UTF-8 are escaped."""
+    """Write text by `write_bytes` in UTF-8; bytes of names that are not UTF-8 are escaped."""
     write_bytes(path, text.encode(errors="backslashreplace"))
 
 

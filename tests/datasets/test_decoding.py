@@ -33,6 +33,15 @@ def seen(content, where="x.png", max_pixels=MAX_PIXELS):
     return np.asarray(decode(content, where, max_pixels))
 
 
+def chunk(kind, content):
+    return (
+        len(content).to_bytes(4, "big")
+        + kind
+        + content
+        + zlib.crc32(kind + content).to_bytes(4, "big")
+    )
+
+
 COLOURS = noise(5, 7, 3, seed=1)
 GREY = noise(5, 7, seed=2)
 
@@ -213,13 +222,8 @@ def test_a_limit_of_pixels_names_the_picture_and_the_field():
 
 
 def test_a_bomb_is_refused_before_it_is_decoded():
-    huge = b"IHDR" + (2**31 - 1).to_bytes(4, "big") * 2 + b"\x08\x02\0\0\0"
-    content = b"\x89PNG\r\n\x1a\n" + len(huge[4:]).to_bytes(4, "big") + huge
-    content += (
-        zlib.crc32(huge).to_bytes(4, "big")
-        + b"\0\0\0\x01IDATx"
-        + zlib.crc32(b"IDATx").to_bytes(4, "big")
-    )
+    header = (2**31 - 1).to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0])
+    content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"x")
     with pytest.raises(
         UsageError, match=r"max_pixels=250,000,000 pixels: x\.png has 2,147,483,647"
     ):
@@ -373,3 +377,11 @@ def test_a_picture_beyond_the_free_memory_is_refused(monkeypatch):
 
 def test_the_encoder_of_the_tests_is_lossless():
     assert np.array_equal(seen(encoded(COLOURS)), COLOURS)
+
+
+def test_of_16_bits_per_colour_the_upper_8_are_kept():
+    deep = np.random.default_rng(0).integers(0, 2**16, (5, 7, 3))
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in deep)
+    header = (7).to_bytes(4, "big") + (5).to_bytes(4, "big") + bytes([16, 2, 0, 0, 0])
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    assert np.array_equal(seen(b"\x89PNG\r\n\x1a\n" + parts), deep >> 8)
