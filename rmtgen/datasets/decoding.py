@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from io import BytesIO
+from numbers import Integral
 from pathlib import PurePath
 
 import psutil
@@ -69,9 +70,9 @@ def check_pixels(max_pixels: int) -> int:
     Raises:
         UsageError: It is not.
     """
-    if isinstance(max_pixels, bool) or not isinstance(max_pixels, int) or max_pixels < 1:
+    if isinstance(max_pixels, bool) or not isinstance(max_pixels, Integral) or max_pixels < 1:
         raise UsageError(f"max_pixels must be a whole number ≥ 1, got {max_pixels!r}.")
-    return max_pixels
+    return int(max_pixels)
 
 
 def decode(content: bytes, where: str, max_pixels: int) -> Image.Image:

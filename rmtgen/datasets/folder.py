@@ -93,7 +93,18 @@ class FolderSource(DataSource):
 
 
 def _path(name: str) -> Path:
-    return Path(name.partition(":")[2]).expanduser()
+    """The folder or archive that a name leads to, there or not."""
+    given = name.partition(":")[2]
+    if not given:
+        raise UsageError("folder: must be followed by a path, got none. Write folder:PATH.")
+    path = Path(given).expanduser()
+    try:
+        path.exists()
+    except OSError as error:
+        raise MissingInputError(
+            f"{printable(given)[:200]} cannot be read: {error.strerror}. Give another path."
+        ) from error
+    return path
 
 
 def _read(path: Path, max_pixels: int) -> tuple[Listing, Layout]:
@@ -147,7 +158,7 @@ def _missing(listing: Listing, layout: Layout, split: str) -> str:
         other = next(folder for key, folder in layout.folders.items() if key != split)
         top = layout.folders.get(split, split)
         found += f" under {top}/. To divide {other}/ itself, give its path."
-    elif len(listing.names):
+    elif len(layout.parts["all"].rows):
         return (
             f"{listing.shown} must hold two images of a class, one of them for the test, got no"
             " class with more than one that differs. Add images, or a folder test/."

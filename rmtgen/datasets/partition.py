@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
+from numbers import Real
 
 import numpy as np
 
@@ -21,7 +22,7 @@ def check_share(share: float | None) -> float:
     """
     if share is None:
         return SHARE
-    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1:
+    if isinstance(share, bool) or not isinstance(share, Real) or not 0 < share < 1:
         raise UsageError(
             f"split must be the share of test images, a number between 0 and 1, got {share!r}."
             " Leave it out for 0.2."

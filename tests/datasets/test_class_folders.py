@@ -304,3 +304,15 @@ def test_the_sizes_are_those_that_are_loaded(classes):
         split = load_split(f"folder:{classes}", train=None, test=None, split=share)
         sizes = len(split.train), len(split.test)
         assert default_sizes(f"folder:{classes}", share, 10**4, 10**4) == sizes
+
+
+def test_a_name_that_leads_nowhere_is_one_line(tmp_path):
+    with pytest.raises(UsageError, match="folder: must be followed by a path"):
+        load_dataset("folder:")
+    with pytest.raises(MissingInputError, match="cannot be read: File name too long"):
+        load_dataset(f"folder:{'x' * 5000}")
+    Image.fromarray(noise(8, 8)).save(tmp_path / "x.png")
+    with pytest.raises(
+        MissingInputError, match=r"got no image\. 1 file passed over: 1 × outside a"
+    ):
+        load_dataset(f"folder:{tmp_path}")
