@@ -14,10 +14,10 @@ from io import BytesIO
 from numbers import Integral
 from pathlib import PurePath
 
-import psutil
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from rmtgen.errors import CapacityError, DamagedImageError, RmtgenError, StorageError, UsageError
+from rmtgen.memory import tightest
 from rmtgen.units import readable_bytes
 
 MAX_PIXELS = 250_000_000
@@ -242,11 +242,11 @@ class _Memory:
             self._changed.wait_for(lambda: not self._held or self._held + size <= _DECODED_BYTES)
             self._held += size
         try:
-            free = psutil.virtual_memory().available if size > _ALWAYS_FITS else size
-            if size > free:
+            if size > _ALWAYS_FITS and size > (bound := tightest()).free:
                 raise CapacityError(
                     f"{where} takes {readable_bytes(size)} of memory to decode, got"
-                    f" {readable_bytes(free)}. Store it smaller, or leave it out."
+                    f" {readable_bytes(bound.free)} ({bound.name}). Store it smaller, or leave it"
+                    " out."
                 )
             yield
         finally:
