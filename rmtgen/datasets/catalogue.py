@@ -70,8 +70,8 @@ def _check_labels(data: LabelledImages) -> None:
 def default_sizes(name: str, share: float | None, train: int, test: int) -> tuple[int, int]:
     """The numbers of images that a data set has, up to a cap on each.
 
-    The function reads no image and imports no torch. Of a data set that is not there, or whose size
-    is not known without reading it, the caps are returned.
+    The function reads no image and imports no torch. Of a data set that is not there, has no image
+    in a split, or whose size is not known without reading it, the caps are returned.
 
     Args:
         name: As for `load_dataset`.
@@ -83,8 +83,9 @@ def default_sizes(name: str, share: float | None, train: int, test: int) -> tupl
         sizes = _source(name).sizes(name, share)
     except RmtgenError:  # it is raised again, with its reason, when the images are read
         sizes = None
-    most_train, most_test = sizes or (train, test)
-    return min(train, most_train), min(test, most_test)
+    if sizes is None or min(sizes) < 1:
+        return train, test
+    return min(train, sizes[0]), min(test, sizes[1])
 
 
 @public
