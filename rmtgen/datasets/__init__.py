@@ -2,8 +2,13 @@
 
 | module | content |
 |---|---|
+| `decoding` | picture files to upright RGB, within limits of pixels and memory |
 | `images` | image sources, decoded on access, and `LabelledImages` |
 | `source` | `DataSource`, the interface of an entry of the catalogue |
+| `archive` | the members of an uncompressed `.tar` |
+| `listing` | the images in a folder or archive, and what is passed over |
+| `layout` | from the names of images to splits and classes |
+| `partition` | the division of a folder without train/ and test/ |
 | `folder` | a folder, or an uncompressed `.tar`, with one folder per class |
 | `vision` | the data sets that torchvision reads |
 | `hub` | the data sets of the Hugging Face hub |

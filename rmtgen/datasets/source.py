@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rmtgen.datasets.decoding import MAX_PIXELS
 from rmtgen.datasets.images import LabelledImages
+from rmtgen.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,19 @@ class Access:
     share: float | None = None
     seed: int = 0
     max_pixels: int = MAX_PIXELS
+
+
+def data_root(root: str | Path) -> Path:
+    """The folder of the local copies, `~` resolved.
+
+    Raises:
+        UsageError: `root` is not a path.
+    """
+    if not isinstance(root, str | Path):
+        raise UsageError(
+            f"root must be the path of a folder, got {root!r:.60}. Give text or a Path."
+        )
+    return Path(root).expanduser()
 
 
 class DataSource(ABC):

