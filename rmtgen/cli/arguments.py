@@ -109,9 +109,14 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Request:
     }
     given = [word.partition("=") for word in options.words]
     fields = {name.lower().replace("-", "_"): value for name, equals, value in given if equals}
+    twice = [name for name in flags if flags[name] != fields.get(name, flags[name])]
+    if twice:
+        raise UsageError(f"{twice[0]} is given both as a flag and as a word. Give it once.")
     overrides = flags | fields
-    named = [name for name, equals, _ in given if name and not equals]
-    configs = list(dict.fromkeys([*([options.config] if options.config else []), *named]))
+    if "" in options.words or options.config == "":
+        raise UsageError("the name of a configuration must not be empty: got ''. Leave it out.")
+    named = [name for name, equals, _ in given if not equals]
+    configs = list(dict.fromkeys([*filter(None, [options.config]), *named]))
     if len(configs) > 1:
         raise UsageError(
             f"expected one CONFIG and FIELD=VALUE words, got {' and '.join(map(repr, configs))}."

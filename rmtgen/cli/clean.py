@@ -1,5 +1,6 @@
 """`rmtgen clean`: delete results, those of the runs named or all there are; no data set."""
 
+import contextlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,10 @@ def _clean(arguments: Sequence[str], transcript: Transcript) -> None:
     for folder in folders:
         _delete(folder)
         transcript.add(Outcome("clean", folder.name, folder, "deleted"))
+    if not selection.names:
+        for place in (RUNS, REPORTS):
+            with contextlib.suppress(OSError):  # absent, or it holds what is nobody's result
+                (selection.root / place).rmdir()
     if not folders:
         transcript.show(f"nothing to delete under {selection.root}")
 

@@ -1,12 +1,10 @@
 """The command `rmtgen`: its commands, its stages, `--help` and `--version`."""
 
-import contextlib
 import importlib
 import os
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from rmtgen import __version__
 from rmtgen.errors import RmtgenError, UsageError, did_you_mean
@@ -46,7 +44,7 @@ exit codes: 0 done, 2 usage, 3 missing or corrupt input, 4 numerical failure,
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command or the stage that the first word names; the exit code."""
-    _replace_closed_streams()
+    _open_closed_streams()
     # OpenMP threads that spin while they wait for one another lose the processor to other programs:
     # on a busy machine the passes of a network took 7 times as long. Read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -62,22 +60,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _refuse(command, words)
 
 
-def _replace_closed_streams() -> None:
-    """Discard what is written to a stream that the caller closed, which Python sets to None."""
-    for name in ("stdout", "stderr"):
+def _open_closed_streams() -> None:
+    """Discard what is written to a stream that the caller closed, which Python sets to None.
+
+    The numbers are taken too: a result must not be the file that gets them, and with them whatever
+    a library prints.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115, PTH123
 
 
 def _show(text: str) -> int:
     """Print a text; the exit code."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        with contextlib.suppress(OSError):
-            sys.stdout.close()  # so that the interpreter does not try again at its end
-        return RmtgenError.exit_code
-    return 0
+    from rmtgen.cli.terminal import write
+
+    return RmtgenError.exit_code if write(text, sys.stdout) else 0
 
 
 def _summaries() -> dict[str, str]:

@@ -36,7 +36,7 @@ def reported(command: str, arguments: Sequence[str]) -> Iterator[Transcript]:
             yield transcript
         if transcript.exit_code == 0:
             transcript.close(None)
-    except BrokenPipeError:
+    except OSError:  # of stdout, after --help
         with contextlib.suppress(OSError):
             sys.stdout.close()  # so that the interpreter does not try again at its end
         transcript.exit_code = RmtgenError.exit_code
@@ -47,10 +47,8 @@ def _failures_closed(transcript: Transcript) -> Iterator[None]:
     """End the transcript with an error of the body; a bug is raised again."""
     try:
         yield
-    except BrokenPipeError:
-        raise
     except SystemExit:  # after --help
-        sys.stdout.flush()  # here, and not at the interpreter's end, a closed pipe is handled
+        sys.stdout.flush()  # here, and not at the interpreter's end, an error is handled
         raise
     except (Exception, KeyboardInterrupt) as error:
         failure = _failure(error)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from rmtgen.errors import RmtgenError
 from rmtgen.report.summary import SUMMARY, Summary
 from rmtgen.runs.graph import STAGES
 from rmtgen.runs.manifest import plain
@@ -34,6 +35,8 @@ STATUS_WORDS = {
     "deleted": "deleted",
 }
 """Words in the place of seconds, for a result that was not computed now."""
+OPENERS = ("open",) if sys.platform == "darwin" else ("xdg-open",)
+"""Programs that show a page in a browser; on Linux `open` may be another one."""
 STAGE_WIDTH = max(map(len, STAGES)) + 1
 """Columns of text of the stage: the longest name and a space."""
 TIME_WIDTH = 8
@@ -63,7 +66,25 @@ def note(text: str, kind: str = "") -> None:
     """
     label = f"{paint(f'{kind}:', LOG_COLOURS[kind], sys.stderr)} " if kind else ""
     with _bar_aside():
-        print(f"rmtgen: {label}{text}", file=sys.stderr, flush=True)
+        write(f"rmtgen: {label}{text}", sys.stderr)
+
+
+def write(text: str, stream: TextIO) -> OSError | None:
+    """Write a line; what the stream refuses (a reader that is gone, a full disk) ends no work.
+
+    Returns:
+        The error, after which the stream takes everything and keeps nothing; None where there is
+        none.
+    """
+    try:
+        print(text, file=stream, flush=True)
+    except OSError as error:
+        with contextlib.suppress(OSError):  # no file: a stream in memory
+            handle = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(handle, stream.fileno())  # so that the interpreter's end finds no error either
+            os.close(handle)
+        return error
+    return None
 
 
 def _bar_aside() -> contextlib.AbstractContextManager[None]:
@@ -103,6 +124,7 @@ class Transcript:
         self._outcomes: list[Outcome] = []
         self._names: list[str] = []
         self._next_shown = False
+        self._refused: OSError | None = None
 
     def redirected(self) -> contextlib.AbstractContextManager[object]:
         """A context in which, as JSON, whatever a library prints goes to stderr."""
@@ -126,13 +148,18 @@ class Transcript:
     def show(self, text: str, style: str | None = None) -> None:
         """More of the result, at once; not as JSON."""
         if not self._as_json:
-            print(paint(text, style, sys.stdout) if style else text, flush=True)
+            self._write(paint(text, style, sys.stdout) if style else text)
 
     def show_report(self, folder: Path) -> None:
         """Show the summary of a report, and the command that opens its page."""
         stored = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
         self.show(f"\n{Summary.from_json(stored).text(terminal_columns())}\n")
-        self.show_next(shlex.join(["open", str(folder / "report.html")]))
+        page = str(folder / "report.html")
+        opener = next(filter(shutil.which, OPENERS), None)
+        if opener:
+            self.show_next(shlex.join([opener, page]))
+        else:
+            self.show(page, "bold")
 
     def show_next(self, command: str) -> None:
         """Show what to type next as part of the result, also where stdout is no terminal."""
@@ -145,18 +172,23 @@ class Transcript:
             self.exit_code = failure.code
             note(failure.message, failure.kind)
         if self._as_json:
-            print(self._line(failure), flush=True)
+            self._write(self._line(failure))
         elif (
             self.next_command
             and not self._next_shown
             and sys.stdout.isatty()
             and sys.stderr.isatty()
         ):
-            print(
-                f"{paint('next:', 'dim', sys.stderr)} {self.next_command}",
-                file=sys.stderr,
-                flush=True,
-            )
+            write(f"{paint('next:', 'dim', sys.stderr)} {self.next_command}", sys.stderr)
+        if self._refused and not failure:
+            self.exit_code = RmtgenError.exit_code
+            if not isinstance(self._refused, BrokenPipeError):  # whose reader wants no more
+                why = self._refused.strerror
+                note(f"stdout takes no more: {why}. Every result is stored.", "error")
+
+    def _write(self, text: str) -> None:
+        """Write to stdout; the first error decides the exit code once the work is done."""
+        self._refused = write(text, sys.stdout) or self._refused
 
     def _line(self, failure: Failure | None) -> str:
         runs = [

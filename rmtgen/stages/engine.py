@@ -4,6 +4,7 @@ A stage is a module of this package with `work(job) -> Result`, and with `cost` 
 module is imported only when there is something to do, so that a cached run loads no torch.
 """
 
+import contextlib
 import importlib
 import shutil
 import time
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rmtgen.runs.config import Config
 from rmtgen.runs.experiment import Experiment
 from rmtgen.runs.graph import STAGES
+from rmtgen.runs.lock import LOCK
 from rmtgen.runs.manifest import FileRecord, Manifest, provenance
 from rmtgen.runs.rundir import REPORTS, ReportDir, ResultDir, RunDir
 from rmtgen.stages.progress import open_bar
@@ -146,7 +148,8 @@ def run_stage(stage: str, directory: ResultDir) -> Outcome:
     directory.require_upstream(stage)
     if manifest := directory.done(stage):
         return _outcome(directory, manifest, "cached")
-    with directory.lock():
+    absent = [path for path in (directory.path, *directory.path.parents) if not path.exists()]
+    with directory.lock(), _swept_if_in_vain(absent):
         # another process may have finished it while the lock was sought
         if manifest := directory.done(stage):
             return _outcome(directory, manifest, "cached")
@@ -154,6 +157,20 @@ def run_stage(stage: str, directory: ResultDir) -> Outcome:
             origin = manifest.provenance["taken_from"]
             return _outcome(directory, manifest, "reused", f"taken from {origin}")
         return _compute(stage, directory)
+
+
+@contextlib.contextmanager
+def _swept_if_in_vain(absent: Sequence[Path]) -> Iterator[None]:
+    """Remove folders that were absent before, the deepest first, if an error leaves them empty."""
+    try:
+        yield
+    except BaseException:
+        if absent and [path.name for path in absent[0].iterdir()] == [LOCK]:
+            with contextlib.suppress(OSError):
+                (absent[0] / LOCK).unlink()
+                for path in absent:
+                    path.rmdir()
+        raise
 
 
 def _unneeded(stage: str, directory: ResultDir) -> Outcome:

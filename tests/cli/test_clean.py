@@ -117,6 +117,17 @@ def test_an_interrupted_deletion_is_finished_by_the_next(output, monkeypatch):
     assert left(output) == STRANGERS
 
 
+def test_the_folders_of_results_go_when_they_are_empty(output):
+    for stranger in ("runs/notes", "reports/mine"):
+        shutil.rmtree(output / stranger)
+    assert main(["clean", f"output={output}"]) == 0
+    assert (output / "runs" / "file").exists()
+    assert not (output / "reports").exists()
+    (output / "runs" / "file").unlink()
+    assert main(["clean", f"output={output}", "--json"]) == 0
+    assert {path.name for path in output.iterdir()} == {"cifar-100-python", "other"}
+
+
 @pytest.mark.parametrize("words", [["output="], [""], ["--run", ""]])
 def test_an_empty_word_deletes_nothing(output, monkeypatch, words):
     monkeypatch.chdir(output.parent)

@@ -1,15 +1,18 @@
 """How a command ends: warnings and log as lines, an error as one line with its exit code."""
 
+import io
 import logging
 import shlex
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
-from terminals import ROOT, exit_code
+from terminals import ROOT, exit_code, replace_work
 
+from rmtgen.cli.main import main
 from rmtgen.errors import (
     BusyError,
     CapacityError,
@@ -21,6 +24,7 @@ from rmtgen.errors import (
     StorageError,
     UsageError,
 )
+from rmtgen.stages.engine import Result
 
 
 def failing(error):
@@ -95,6 +99,60 @@ def test_a_command_that_fails_leaves_the_log_as_it_was():
     exit_code("theory", failing(UsageError("stop")), [])
     logger = logging.getLogger("rmtgen")
     assert (logger.handlers, logger.level, logger.propagate) == ([], logging.NOTSET, True)
+
+
+@pytest.mark.parametrize("full", ["stdout", "stderr"])
+@pytest.mark.parametrize("as_json", [False, True])
+def test_what_a_stream_refuses_ends_no_work(words, tmp_path, monkeypatch, full, as_json):
+    """The later stages run too; that stdout is not whole shows in the exit code."""
+
+    def work(job):
+        (job.folder / job.stage).touch()
+        return Result([job.folder / job.stage], "done", {"feature_dim": 4})
+
+    for stage in ("extract", "gram"):
+        replace_work(monkeypatch, stage, work)
+    refused = Path("/dev/full").open("w")  # noqa: SIM115
+    other = io.StringIO()
+    monkeypatch.setattr(sys, full, refused)
+    monkeypatch.setattr(sys, "stderr" if full == "stdout" else "stdout", other)
+    code = main(
+        ["run", *words, "solve_from=gram", "--stage", "gram", *(["--json"] if as_json else [])]
+    )
+    assert sorted(path.name for path in tmp_path.glob("runs/*/*.json")) == [
+        *("extract.json", "gram.json")
+    ]
+    assert code == (3 if full == "stdout" else 0)
+    said = "rmtgen: error: stdout takes no more: No space left on device. Every result is stored."
+    assert (said in other.getvalue()) == (full == "stdout")
+    refused.close()  # takes what is left without an error
+
+
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["ls", "output=/nonesuch"]])
+@pytest.mark.parametrize("streams", [">/dev/full", ">/dev/full 2>/dev/full"])
+def test_a_full_disk_leaves_no_traceback(words, streams):
+    command = f"{shlex.join([sys.executable, '-m', 'rmtgen', *words])} {streams}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == (0 if words == ["run", "--help"] else 3)  # argparse asks nobody
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("closed", ["<&- >&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_no_file_takes_the_number_of_a_closed_stream(tmp_path, closed):
+    """What a library prints to it would be written into that file."""
+    code = (
+        "import os, sys\n"
+        "from rmtgen.cli import main as cli\n"
+        "cli._refuse = lambda *_: 0\n"
+        "cli.main(['nothing'])\n"
+        "first = open(sys.argv[1], 'w')\n"
+        "print('a', file=sys.stdout), print('b', file=sys.stderr), os.write(1, b'c')\n"
+        "first.write(str(first.fileno()))"
+    )
+    path = tmp_path / "file"
+    command = f"{shlex.join([sys.executable, '-c', code, str(path)])} {closed}"
+    assert subprocess.run(["sh", "-c", command], cwd=ROOT).returncode == 0
+    assert int(path.read_text()) > 2
 
 
 @pytest.mark.parametrize(("closed", "code"), [("1>&-", 2), ("2>&-", 2), ("1>&- 2>&-", 2)])

@@ -4,6 +4,7 @@ import json
 import math
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -152,7 +153,19 @@ def test_json_of_a_plan(finished, line_of):
     assert shlex.split(line["next"])[1:4] == ["-m", "rmtgen", "run"]
 
 
-def test_json_of_a_report_has_the_numbers_of_its_table(finished, line_of):
+@pytest.mark.parametrize("opener", ["open", "xdg-open", None])
+def test_a_report_is_opened_by_a_program_that_is_there(finished, capsys, monkeypatch, opener):
+    monkeypatch.setattr("rmtgen.cli.terminal.OPENERS", ("nonesuch", opener or "nonesuch"))
+    monkeypatch.setattr(shutil, "which", lambda name: name if name == opener else None)
+    assert main(["report", *finished[1]]) == 0
+    last = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert last[:-1] == ([opener] if opener else [])
+    assert Path(last[-1]).name == "report.html"
+
+
+def test_json_of_a_report_has_the_numbers_of_its_table(finished, line_of, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    monkeypatch.setattr("rmtgen.cli.terminal.OPENERS", ("open",))
     assert main(["report", *finished[1], "--json"]) == 0
     line = line_of()
     (run,) = line["runs"]

@@ -11,6 +11,7 @@ import pytest
 from terminals import ROOT, made, replace_work
 
 from rmtgen.cli.main import main
+from rmtgen.errors import UsageError
 from rmtgen.report.summary import SUMMARY
 from rmtgen.runs.graph import RUN_STAGES, STAGES
 from rmtgen.stages.engine import Result
@@ -181,3 +182,57 @@ def test_a_work_that_prints_does_not_disturb_the_rows_of_a_pipe(words, monkeypat
     replace_work(monkeypatch, "extract", made)
     assert main(["extract", *words]) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("extract  test_resnet-random-")
+
+
+@pytest.mark.parametrize(
+    ("mistake", "code"),
+    [
+        ("model=nonesuch", 2),
+        ("train=900000", 2),
+        ("dataset=nonesuch", 2),
+        ("dataset=folder:/nonesuch", 3),
+        ("device=cdua", 2),
+        ("init=pretrained,weights=/nonesuch.pth", 3),
+        ("trian=5", 2),
+    ],
+)
+def test_a_mistake_leaves_no_folder(tiny_images, tmp_path, mistake, code):
+    output = tmp_path / "a" / "b"
+    words = [*tiny_images, f"output={output}", *mistake.split(",")]
+    for command in ("run", "extract"):
+        assert main([command, *words]) == code
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_mistake_leaves_the_folders_that_were_there(words, tmp_path, monkeypatch):
+    def fails(job):
+        raise UsageError("no")
+
+    def fails_late(job):
+        (job.folder / "begun").write_text("part")
+        raise UsageError("no")
+
+    (tmp_path / "runs").mkdir()
+    replace_work(monkeypatch, "extract", fails)
+    assert main(["extract", *words]) == 2
+    assert list(tmp_path.rglob("*")) == [tmp_path / "runs"]
+    replace_work(monkeypatch, "extract", fails_late)
+    assert main(["extract", *words]) == 2
+    replace_work(monkeypatch, "extract", fails)
+    assert main(["extract", *words]) == 2
+    assert {path.name for path in tmp_path.glob("runs/*/*")} == {".lock", "begun"}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([""], "the name of a configuration must not be empty"),
+        (["--config", ""], "the name of a configuration must not be empty"),
+        (["=5"], "unknown field ''"),
+        (["img size=64"], "unknown field 'img size'. Did you mean img_size"),
+        (["--train", "5", "train=6"], "train is given both as a flag and as a word"),
+    ],
+)
+def test_a_word_that_means_nothing_is_refused(given, message, capsys):
+    assert main(["run", *given]) == 2
+    assert message in capsys.readouterr().err
