@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from rmtgen.cli.arguments import experiment_parser, next_command, parse
@@ -17,7 +17,7 @@ from rmtgen.tables import Table, shorten, wrapped
 from rmtgen.units import duration, readable_bytes
 
 if TYPE_CHECKING:
-    from rmtgen.stages.cost import StageCost
+    from rmtgen.stages.cost import Estimate, StageCost
 
 INDENT = "  "
 """Indentation of the stages of a run."""
@@ -36,7 +36,8 @@ def _plan(arguments: Sequence[str], transcript: Transcript) -> None:
     description = "What a configuration will cost, from counted operations and measured rates."
     request = parse(experiment_parser("plan", description), arguments)
     runs = request.experiment.runs
-    estimates = [_plan_run(config, transcript) for config in runs]
+    planned: set[str] = set()
+    estimates = [_plan_run(config, transcript, planned) for config in runs]
     seconds = sum(seconds for seconds, _ in estimates)
     loaded = sum(seconds * load for seconds, load in estimates)
     total = f"{len(runs)} run(s), about {duration(seconds)} on this machine with nothing else to do"
@@ -47,14 +48,21 @@ def _plan(arguments: Sequence[str], transcript: Transcript) -> None:
     transcript.next_command = next_command(request, ["run"], "all")
 
 
-def _plan_run(config: Config, transcript: Transcript) -> tuple[float, float]:
-    """Show the cost of one run; its seconds and the load of the machine."""
+def _plan_run(config: Config, transcript: Transcript, planned: set[str]) -> tuple[float, float]:
+    """Show the cost of one run; its seconds and the load of the machine.
+
+    Args:
+        config: The run.
+        transcript: Where it is shown.
+        planned: Hashes of the stages of the runs before it, whose results it takes over; those of
+            its own are added.
+    """
     # here, because it imports torch and timm, which `--help` must not wait for
     from rmtgen.stages.cost import estimate
     from rmtgen.stages.gram import tangent_plan
 
     name, path = config.run_name, RunDir(config).path
-    found = estimate(config)
+    found = _without(estimate(config), config, planned)
     manifests = {stage: Manifest.read(path, stage) for stage in found.stages}
     took = {stage: manifest.seconds if manifest else None for stage, manifest in manifests.items()}
     images, columns = f": {config.train} + {config.test} images", terminal_columns()
@@ -75,6 +83,16 @@ def _plan_run(config: Config, transcript: Transcript) -> tuple[float, float]:
     seconds = round(found.seconds, 3)
     transcript.record(Outcome("plan", name, path, "planned", seconds, None, details))
     return found.seconds, found.load
+
+
+def _without(found: "Estimate", config: Config, planned: set[str]) -> "Estimate":
+    """An estimate in which a stage that is planned already costs nothing."""
+    stages = dict(found.stages)
+    for stage, cost in stages.items():
+        if (digest := config.stage_hash(stage)) in planned:
+            stages[stage] = replace(cost, flops=0.0, disk=0, seconds=0.0)
+        planned.add(digest)
+    return replace(found, stages=stages)
 
 
 def _table(costs: Mapping[str, "StageCost"], took: Mapping[str, float | None]) -> Table:

@@ -20,6 +20,8 @@ EXPERIMENTS = Path(__file__).parent / "experiments"
 _LISTS = ("model", "init", "kernel")
 """Fields that may list several values; an experiment has one run per combination."""
 _MOST_RUNS = 1000
+_OF_THE_ENTK = ("heads", "projection")
+"""Fields that mean nothing for another kernel."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,13 @@ def load_experiment(config: str | None, overrides: Mapping[str, Any]) -> Experim
     flags = {key.lower().replace("-", "_"): value for key, value in overrides.items()}
     groups = [first | flags, *(first | document | flags for document in others)]
     runs = dict.fromkeys(run for values in groups for run in _runs(values))
+    for name in _OF_THE_ENTK:
+        if any(values.get(name) for values in groups) and not any(
+            run.kernel == "entk" for run in runs
+        ):
+            raise UsageError(
+                f"{name} is for kernel=entk, and no run has it. Add it, or leave {name} out."
+            )
     if len(runs) > _MOST_RUNS:
         raise UsageError(f"an experiment has at most {_MOST_RUNS} runs, got {len(runs)}.")
     return Experiment(file.stem if file else "run", tuple(runs))

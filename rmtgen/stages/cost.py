@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from rmtgen.datasets import dataset_files, load_dataset
 from rmtgen.device import default_device
+from rmtgen.errors import CorruptInputError, MissingInputError
 from rmtgen.linalg.modes import feature_modes, gram_modes
 from rmtgen.ridge import SOLVERS
 from rmtgen.ridge.kernel import FeatureKernel, GramKernel
@@ -26,8 +28,12 @@ from rmtgen.runs.graph import RUN_STAGES, STAGES, solves_gram
 if TYPE_CHECKING:
     from rmtgen.models.backbones import Backbone
 
+ASSUMED_CLASSES = 100
+"""Classes of a data set that is not there yet."""
 PROBE = 1024
 """Edge of the matrices whose product is timed."""
+PROBE_IMAGES = 16
+"""Largest number of images in a pass that is timed."""
 SOLVE_PROBE = 800
 """Largest number of samples of the eigensolve that is timed."""
 SHORTEST = 0.1
@@ -228,23 +234,37 @@ class Estimate:
         return sum(cost.seconds for cost in self.stages.values())
 
 
-def estimate(config: Config, classes: int = 100) -> Estimate:
+def count_classes(config: Config) -> int:
+    """The number of classes of a run's data set, and `ASSUMED_CLASSES` where it is not there yet.
+
+    Raises:
+        UsageError: The name is unknown, or the data set has fewer than two classes.
+    """
+    try:
+        if not dataset_files(config.dataset, config.data_root):
+            return ASSUMED_CLASSES
+        data = load_dataset(config.dataset, root=config.data_root, split="test")
+    except (MissingInputError, CorruptInputError):
+        return ASSUMED_CLASSES
+    return len(data.classes)
+
+
+def estimate(config: Config) -> Estimate:
     """The cost of every stage of one run: counted operations over measured rates.
 
     Neither the data nor the weights of the run are needed.
 
     Args:
         config: The run.
-        classes: Number of classes c to count with.
 
     Returns:
         Cost per stage, without `report`, which is joint to several runs.
 
     Raises:
-        UsageError: Unknown backbone, or an image size it cannot take.
+        UsageError: Unknown backbone or data set, or an image size that the backbone cannot take.
     """
     rates = Rates(default_device(config.device))
-    workload = Workload(config, classes, rates)
+    workload = Workload(config, count_classes(config), rates)
     needed = [name for name in RUN_STAGES if STAGES[name].needed(config, workload.dim)]
     modules = {name: importlib.import_module(f"rmtgen.stages.{name}") for name in needed}
     costs = {name: module.cost(workload) for name, module in modules.items()}

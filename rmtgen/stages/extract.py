@@ -11,13 +11,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from rmtgen.datasets import Split
 from rmtgen.datasets.decoding import DECODING
 from rmtgen.device import default_device
-from rmtgen.kernels.entk import Entk, Sketch, sketch_error
+from rmtgen.kernels.entk import Entk, Plan, Sketch, sketch_error
+from rmtgen.kernels.entk.plan import plan_blocks
 from rmtgen.models.backbones import Backbone
 from rmtgen.models.features import TransformedImages, feature_batches, place
 from rmtgen.runs.config import Config
 from rmtgen.runs.inputs import local_inputs
 from rmtgen.runs.manifest import FileRecord
-from rmtgen.stages.cost import StageCost, Workload
+from rmtgen.stages.cost import PROBE_IMAGES, StageCost, Workload
 from rmtgen.stages.engine import Job, Result
 from rmtgen.stages.loading import joint_images, open_backbone, open_images, placeholder
 from rmtgen.store import durable
@@ -25,8 +26,6 @@ from rmtgen.store.feature_store import FeatureLayout, FeatureStore
 
 _CHECKED = 128
 """Number of training images on which a sketch is compared with the exact kernel."""
-PROBE_IMAGES = 16
-"""Number of images in the passes that are timed for the plan."""
 PROBE_SIDE = 32
 """Side in pixels of the picture whose transform is timed for the plan."""
 
@@ -176,9 +175,21 @@ def _sketch_cost(workload: Workload) -> StageCost:
     with FlopCounterMode(display=False) as counter:
         sketch.rows(range(1))
     passing = workload.rates.seconds(lambda: sketch.rows(range(count))) / count
+    check, check_seconds = _check_cost(workload, Entk(backbone.model, images, **settings))
     return StageCost(
-        flops=counter.get_total_flops() * workload.images,
-        ram=sketch.bytes,
+        flops=counter.get_total_flops() * workload.images + check.flops,
+        ram=max(sketch.bytes, check.memory_bytes),
         disk=4 * workload.images * workload.dim,
-        seconds=passing * workload.images,
+        seconds=passing * workload.images + check_seconds,
     )
+
+
+def _check_cost(workload: Workload, kernel: Entk) -> tuple[Plan, float]:
+    """The exact kernel that a sketch is compared with, and its seconds."""
+    checked, few = (
+        range(min(_CHECKED, workload.config.train)),
+        range(min(kernel.batch, PROBE_IMAGES)),
+    )
+    plan = plan_blocks(kernel, [(checked, checked)], "check of the sketch", len(checked) ** 2)
+    passing = workload.rates.seconds(lambda: kernel.passes(few)) / len(few)
+    return plan, plan.seconds(passing, workload.rates.product(kernel.passes.dtype))

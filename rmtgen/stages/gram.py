@@ -11,7 +11,7 @@ from rmtgen.kernels.entk.plan import plan_blocks
 from rmtgen.kernels.linear import linear_block
 from rmtgen.runs.config import Config
 from rmtgen.runs.manifest import recorded
-from rmtgen.stages.cost import StageCost, Workload
+from rmtgen.stages.cost import PROBE_IMAGES, StageCost, Workload
 from rmtgen.stages.engine import Job, Result
 from rmtgen.stages.loading import joint_images, open_backbone, open_images, placeholder
 from rmtgen.store.feature_store import FeatureStore
@@ -19,8 +19,6 @@ from rmtgen.store.gram_store import GramLayout, GramStore, Tile
 
 _CHECKED = 256
 """Number of training images on which heads are compared."""
-PROBE_IMAGES = 16
-"""Number of images in the passes that are timed for the plan."""
 
 
 def work(job: Job) -> Result:

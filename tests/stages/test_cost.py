@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from rmtgen.cli.main import main
+from rmtgen.errors import UsageError
 from rmtgen.runs.experiment import load_experiment
 from rmtgen.runs.graph import RUN_STAGES
 from rmtgen.stages import cost
@@ -200,3 +201,39 @@ def test_a_plan_shows_what_a_finished_stage_took(finished, capsys):
     assert main(["plan", *words, "img_size=40"]) == 0
     table = re.findall(r"^  (?:extract|risk) .*", capsys.readouterr().out, re.MULTILINE)
     assert all(re.search(rf"{TIME} +–$", row) for row in table)
+
+
+def test_a_plan_knows_the_classes_of_data_that_are_there(tiny_images):
+    folder = tiny_images[0].removeprefix("dataset=")
+    assert cost.count_classes(config(dataset=folder)) == 3
+    assert cost.count_classes(config(dataset="mnist5k")) == 10
+    for absent in ("cifar100", "folder:/nonesuch", "hfds/trees"):
+        assert cost.count_classes(config(dataset=absent)) == cost.ASSUMED_CLASSES
+    with pytest.raises(UsageError, match="unknown data set 'mnist'"):
+        cost.count_classes(config(dataset="mnist"))
+
+
+def test_a_plan_counts_a_stage_that_runs_share_once(monkeypatch, capsys):
+    stages = {"extract": StageCost(1e9, 1, 1, 30.0), "risk": StageCost(1e9, 1, 1, 30.0)}
+    monkeypatch.setattr(cost, "estimate", lambda _: Estimate(stages, 1.0))
+    assert main(["plan", *PLANNED, "kernel=features,entk"]) == 0
+    assert "2 run(s), about 1.5 min" in capsys.readouterr().out
+    assert stages["extract"].seconds == 30
+
+
+def test_a_plan_of_a_sketch_counts_its_check_against_the_exact_kernel(monkeypatch):
+    monkeypatch.setattr(Rates, "seconds", lambda *_: 1e-3)
+
+    def flops(train):
+        fields = {"kernel": "entk", "projection": 16, "img_size": 32, "test": 20, "train": train}
+        return estimate(config(**fields)).stages["extract"].flops
+
+    image = (flops(400) - flops(300)) / 100
+    check = flops(300) - 320 * image
+    assert check > 10 * image
+
+
+@pytest.mark.parametrize("field", ["projection", "heads"])
+def test_a_field_of_another_kernel_is_refused_by_name(field, capsys):
+    assert main(["plan", *PLANNED, f"{field}=8"]) == 2
+    assert f"{field} is for kernel=entk, and no run has it" in capsys.readouterr().err
