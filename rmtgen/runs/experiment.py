@@ -116,13 +116,12 @@ def _parse_field(key: str, value: Any) -> Any:
 
 def _find(config: str) -> Path:
     path = expanded(config)
-    shipped = EXPERIMENTS / f"{config}.yaml"
+    shipped = {file.stem: file for file in EXPERIMENTS.glob("*.yaml")}
     if path.suffix in (".yaml", ".yml") and os.path.lexists(path):
         return path
-    if shipped.is_file():
-        return shipped
-    known = [file.stem for file in EXPERIMENTS.glob("*.yaml")]
+    if config in shipped:
+        return shipped[config]
     raise MissingInputError(
         f"no configuration {shown(config)}: not a .yaml file, and not shipped."
-        f" {did_you_mean(config, known)}"
+        f" {did_you_mean(config, shipped)}"
     )

@@ -213,6 +213,13 @@ def test_a_configuration_lies_in_the_home_folder_too(tmp_path, monkeypatch):
         load_experiment("~nobody-here/mine.yaml", {})
 
 
+@pytest.mark.parametrize("name", ["x" * 9000, "x" * 9000 + ".yaml", "../cli", "a\0b", " ", "*"])
+def test_a_name_that_no_file_can_have_is_a_missing_configuration(name):
+    with pytest.raises(MissingInputError, match="no configuration ") as caught:
+        load_experiment(name, {})
+    assert len(str(caught.value)) < 400
+
+
 SYNTAX = st.text(st.sampled_from("abtrain:0123-[]{},&*!|>'\"%#?~ \n\t\r\0\\é\ud800"), max_size=40)
 LINES = st.builds(
     "{}: {}".format,
