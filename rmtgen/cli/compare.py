@@ -9,7 +9,7 @@ from rmtgen.cli.terminal import Transcript, note
 from rmtgen.errors import MissingInputError, RmtgenError
 from rmtgen.runs.graph import RUN_STAGES
 from rmtgen.runs.rundir import REPORTS, RUNS, ReportDir
-from rmtgen.stages.engine import run_stage
+from rmtgen.stages.engine import Outcome, run_stage
 from rmtgen.store import durable
 
 REPORTED = ("spectrum", "risk")
@@ -27,14 +27,28 @@ def _compare(arguments: Sequence[str], transcript: Transcript) -> None:
     parser = results_parser("compare", "Make one report over finished runs.")
     selection = select(parser, arguments)
     runs, omitted = _finished(selection)
-    digest = durable.digest(" ".join(run.name for run in runs).encode())[:8]
-    path = selection.root / REPORTS / f"compare-{digest}"
-    report = ReportDir(runs, path, "comparison", omitted)
-    transcript.align([path.name])
-    transcript.add(run_stage("report", report))
+    outcome = _report(selection, runs, omitted)
+    transcript.align([outcome.name])
+    transcript.add(outcome)
     for name, why in omitted.items():
         note(f"{name} is not reported: {why}", "warning")
-    transcript.show_report(path)
+    transcript.show_report(outcome.path)
+
+
+def _report(selection: Selection, runs: list[Path], omitted: dict[str, str]) -> Outcome:
+    """Make the report; runs that it cannot be made of are left out, unless they were named."""
+    from rmtgen.report.unreportable import UnreportableError  # it imports pandas
+
+    digest = durable.digest(" ".join(run.name for run in runs).encode())[:8]
+    path = selection.root / REPORTS / f"compare-{digest}"
+    try:
+        return run_stage("report", ReportDir(runs, path, "comparison", omitted))
+    except UnreportableError as error:
+        rest = [run for run in runs if run.name not in error.runs]
+        if selection.names or not rest:
+            raise
+        omitted |= error.runs
+        return _report(selection, rest, omitted)
 
 
 def _finished(selection: Selection) -> tuple[list[Path], dict[str, str]]:
@@ -47,7 +61,7 @@ def _finished(selection: Selection) -> tuple[list[Path], dict[str, str]]:
     for path in chosen:
         try:
             why = _lacking(path)
-        except RmtgenError as error:
+        except (RmtgenError, OSError) as error:
             if selection.names:
                 raise
             why = str(error)

@@ -7,11 +7,15 @@ from rmtgen.cli.outcome import reported
 from rmtgen.cli.results import results_parser, select
 from rmtgen.cli.terminal import Transcript, note, terminal_columns
 from rmtgen.errors import RmtgenError
+from rmtgen.runs.graph import RUN_STAGES
 from rmtgen.stages.engine import Outcome
+from rmtgen.store import durable, files
 from rmtgen.tables import Table
 from rmtgen.units import duration, readable_bytes
 
 HEADINGS = ("run", "done up to", "size", "took", "made")
+NOTHING = "–"
+"""What is shown of a run whose first stage is not done."""
 
 if TYPE_CHECKING:
     from rmtgen.runs.run import Run
@@ -33,8 +37,11 @@ def _list(arguments: Sequence[str], transcript: Transcript) -> None:
     for folder in folders:
         try:
             run = load_run(folder)
-        except RmtgenError as error:
+            _check_sizes(run)
+        except (RmtgenError, OSError) as error:
             note(str(error), "warning")
+            rows.append((folder.name, "damaged", "", "", ""))
+            transcript.record(Outcome("ls", folder.name, folder, "damaged", headline=str(error)))
             continue
         rows.append(_row(run))
         transcript.record(_outcome(run))
@@ -44,6 +51,33 @@ def _list(arguments: Sequence[str], transcript: Transcript) -> None:
         transcript.show(f"no runs under {selection.root}")
 
 
+def _check_sizes(run: "Run") -> None:
+    """Check that each file that is there has its size; no content is read.
+
+    Raises:
+        CorruptInputError: One has not.
+    """
+    for stage, manifest in run.stages.items():
+        remedy = f"Delete it and run {run.command(stage)}."
+        for name, record in manifest.outputs.items():
+            path = files.member(run.path, name)
+            if files.is_there(path) and path.lstat().st_size != record.size:
+                raise durable.altered(path, record, remedy)
+
+
+def _done_up_to(run: "Run") -> str:
+    """The last stage before one that is not done, or that lacks a file."""
+    last = NOTHING
+    for stage in RUN_STAGES:
+        if stage in run.unneeded:
+            continue
+        manifest = run.stages.get(stage)
+        if not manifest or not all(files.is_there(run.path / name) for name in manifest.outputs):
+            break
+        last = stage
+    return last
+
+
 def _size(run: "Run") -> int:
     return sum(record.size for stage in run.stages.values() for record in stage.outputs.values())
 
@@ -51,11 +85,11 @@ def _size(run: "Run") -> int:
 def _outcome(run: "Run") -> Outcome:
     seconds = sum(stage.seconds for stage in run.stages.values())
     details = {"stages": list(run.stages), "bytes": _size(run)}
-    return Outcome(tuple(run.stages)[-1], run.name, run.path, "listed", seconds, None, details)
+    return Outcome(_done_up_to(run), run.name, run.path, "listed", seconds, None, details)
 
 
 def _row(run: "Run") -> tuple[str, ...]:
     made = max(str(stage.provenance.get("made", "")) for stage in run.stages.values())
     seconds = sum(stage.seconds for stage in run.stages.values())
-    when, last = made[:16].replace("T", " "), tuple(run.stages)[-1]
+    when, last = made[:16].replace("T", " "), _done_up_to(run)
     return run.name, last, readable_bytes(_size(run)), duration(seconds), when

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from rmtgen.report.summary import SUMMARY, Summary
+from rmtgen.report.summary import load_summary
 from rmtgen.runs.graph import STAGES
 from rmtgen.runs.manifest import plain
 from rmtgen.stages.engine import Outcome
@@ -130,8 +130,7 @@ class Transcript:
 
     def show_report(self, folder: Path) -> None:
         """Show the summary of a report, and the command that opens its page."""
-        stored = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-        self.show(f"\n{Summary.from_json(stored).text(terminal_columns())}\n")
+        self.show(f"\n{load_summary(folder).text(terminal_columns())}\n")
         self.show_next(shlex.join(["open", str(folder / "report.html")]))
 
     def show_next(self, command: str) -> None:

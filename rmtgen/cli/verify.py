@@ -1,6 +1,6 @@
-"""`rmtgen verify`: every file of finished stages, byte by byte against its checksum."""
+"""`rmtgen verify`: every file and manifest of finished stages, byte by byte."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rmtgen.cli.outcome import reported
@@ -10,6 +10,7 @@ from rmtgen.errors import CorruptInputError, MissingInputError, RmtgenError
 from rmtgen.runs.manifest import FileRecord, Manifest
 from rmtgen.runs.rundir import REPORTS, damaged_output
 from rmtgen.stages.engine import Outcome
+from rmtgen.store import files
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -24,9 +25,12 @@ def _verify(arguments: Sequence[str], transcript: Transcript) -> None:
         results_parser("verify", "Compare every file of runs and reports with its checksum."),
         arguments,
     )
-    folders = [*selection.folders(), *_reports(selection)]
+    runs, reports = selection.folders(), _reports(selection)
+    folders = [*runs, *reports]
     transcript.align(folder.name for folder in folders)
-    problems = [problem for folder in folders if (problem := _checked(folder, transcript))]
+    found = [_checked(run, _check_run, transcript) for run in runs]
+    found += [_checked(report, _check_report, transcript) for report in reports]
+    problems = [problem for problem in found if problem]
     if problems:
         for problem in problems[:-1]:
             note(str(problem), "error")
@@ -35,15 +39,21 @@ def _verify(arguments: Sequence[str], transcript: Transcript) -> None:
         transcript.show(f"no runs under {selection.root}")
 
 
-def _checked(folder: Path, transcript: Transcript) -> RmtgenError | None:
+Stages = Iterator[Manifest]
+"""The manifests of the stages of a directory, each after its files were checked."""
+
+
+def _checked(
+    folder: Path, check: Callable[[Path], Stages], transcript: Transcript
+) -> RmtgenError | None:
     """Check one directory, and show each sound stage; the first problem."""
     try:
-        for stage, manifest in _manifests(folder).items():
-            _check(folder, manifest)
+        for manifest in check(folder):
             size = sum(record.size for record in manifest.outputs.values())
             count = len(manifest.outputs)
             said = f"{count} file{'s' if count > 1 else ''}, {size:,} bytes"
-            transcript.add(Outcome(stage, folder.name, folder, "verified", manifest.seconds, said))
+            seconds, stage = manifest.seconds, manifest.stage
+            transcript.add(Outcome(stage, folder.name, folder, "verified", seconds, said))
     except RmtgenError as error:
         return error
     return None
@@ -56,12 +66,33 @@ def _reports(selection: Selection) -> list[Path]:
     return sorted(path.parent for path in (selection.root / REPORTS).glob("*/report.json"))
 
 
-def _manifests(folder: Path) -> Mapping[str, Manifest]:
-    """The manifests of a run, or of a report."""
+def _check_run(folder: Path) -> Stages:
+    """Check the manifests of a run, and stage by stage its files.
+
+    Raises:
+        MissingInputError: A file is gone.
+        CorruptInputError: A manifest or a file is not what the stage wrote.
+        StaleInputError: A stage was made from other results than those there.
+    """
     from rmtgen.runs.run import load_run  # it imports pandas, which `--help` does without
 
-    report = Manifest.read(folder, "report")
-    return {"report": report} if report else load_run(folder).stages
+    run = load_run(folder)
+    for stage in run.stages:
+        manifest = run.manifest(stage)
+        _check(folder, manifest)
+        yield manifest
+
+
+def _check_report(folder: Path) -> Stages:
+    """Check the manifest of a report and its files.
+
+    Raises:
+        MissingInputError, CorruptInputError, StaleInputError: As `_check_run`.
+    """
+    manifest = Manifest.read(folder, "report")
+    if manifest:
+        _check(folder, manifest)
+        yield manifest
 
 
 def _check(folder: Path, manifest: Manifest) -> None:
@@ -71,7 +102,7 @@ def _check(folder: Path, manifest: Manifest) -> None:
         MissingInputError: A file is gone.
         CorruptInputError: A file is not what the stage wrote.
     """
-    gone = [name for name in manifest.outputs if not (folder / name).exists()]
+    gone = [name for name in manifest.outputs if not files.is_there(folder / name)]
     if gone:
         raise MissingInputError(
             f"{folder / gone[0]} is gone, one of {len(gone)} files. Run `rmtgen run --stage"

@@ -24,6 +24,18 @@ if TYPE_CHECKING:
     import rmtgen.linalg.modes
 
 
+_STORED = {
+    "eigenvalues": ("f", 1),
+    "coefficients": ("f", 2),
+    "null_energy": ("f", 0),
+    "n": ("iu", 0),
+    "residual": ("f", 0),
+    "orthogonality": ("f", 0),
+    "intercept": ("b", 0),
+}
+"""Kind of the NumPy type and number of axes of each field of a stored spectrum."""
+
+
 @dataclass(frozen=True, eq=False)
 class Spectrum:
     """Eigenvalues of a Gram matrix K and the coefficients of the targets Y in its eigenvectors U.
@@ -120,8 +132,23 @@ class Spectrum:
 
     @classmethod
     def load(cls, stored: Mapping[str, np.ndarray]) -> "Spectrum":
-        """The spectrum that `save` took apart, from arrays or from a group of an HDF5 file."""
+        """The spectrum that `save` took apart, from arrays or from a group of an HDF5 file.
+
+        Raises:
+            KeyError: A field is not there.
+            ValueError: A field is of another kind or shape.
+        """
         values: dict[str, Any] = {field.name: stored[field.name][()] for field in fields(cls)}
+        for name, (kinds, ndim) in _STORED.items():
+            found = values[name]
+            if found.dtype.kind not in kinds or found.ndim != ndim:
+                raise ValueError(f"{name} of a spectrum is {found.dtype} of shape {found.shape}")
+        rank = len(values["eigenvalues"])
+        if len(values["coefficients"]) != rank or rank > values["n"]:
+            raise ValueError(
+                f"a spectrum of n = {values['n']} has {rank} eigenvalues and"
+                f" {len(values['coefficients'])} rows of coefficients"
+            )
         return cls(**{name: v if v.ndim else v.item() for name, v in values.items()})
 
 
@@ -143,6 +170,12 @@ class Spectra(dict[Cell, Spectrum]):
 
     @classmethod
     def load(cls, groups: Mapping[str, Mapping[str, np.ndarray]]) -> "Spectra":
-        """The spectra of an open spectrum.h5."""
+        """The spectra of an open spectrum.h5.
+
+        Raises:
+            KeyError, ValueError: There is none, or one is not as `Spectrum.save` leaves it.
+        """
+        if not len(groups):
+            raise ValueError("there is no spectrum")
         cells = sorted(Cell.parse(name) for name in groups)
         return cls({cell: Spectrum.load(groups[cell.name]) for cell in cells})

@@ -14,6 +14,7 @@ from rmtgen.report.chart import Chart
 from rmtgen.report.matplotlib_figure import STACKED, WIDE, draw
 from rmtgen.report.style import MATPLOTLIB
 from rmtgen.store.durable import make_folder, write_bytes
+from rmtgen.store.files import require_folder
 
 METADATA = {
     ".svg": {"Date": None, "Creator": None},
@@ -56,7 +57,7 @@ def save_figures(charts: Sequence[Chart], folder: Path) -> list[FigureFile]:
     Raises:
         StorageError: The disk refuses a write.
     """
-    make_folder(folder)
+    make_folder(require_folder(folder))
     with matplotlib.style.context(MATPLOTLIB, after_reset=True):
         return [_save(chart, folder) for chart in charts]
 

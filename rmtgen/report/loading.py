@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+from rmtgen.errors import CorruptInputError
 from rmtgen.report.run_result import RunResult
 from rmtgen.runs.config import kernel_label
 from rmtgen.runs.manifest import Manifest
 from rmtgen.runs.run import load_run
+
+_SETTINGS = ("model", "init", "dataset", "kernel")
+"""Settings that a report shows of every run."""
 
 
 def load_result(folder: Path) -> RunResult:
@@ -18,10 +22,16 @@ def load_result(folder: Path) -> RunResult:
             ones.
     """
     run = load_run(folder)
+    lacking = [name for name in _SETTINGS if name not in run.config]
+    if lacking:
+        raise CorruptInputError(
+            f"the manifests in {run.path} must state {', '.join(lacking)}, and do not. Make the run"
+            " again."
+        )
     solved = run.spectrum.largest
     return RunResult(
         name=run.name,
-        **{key: run.config[key] for key in ("model", "init", "dataset")},
+        **{key: run.config[key] for key in _SETTINGS if key != "kernel"},
         kernel=kernel_label(
             run.config["kernel"], run.config.get("heads"), run.config.get("projection")
         ),

@@ -5,7 +5,11 @@ The `report` stage keeps it as JSON, so that a finished report is shown again wi
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from rmtgen.errors import CorruptInputError, MissingInputError
+from rmtgen.runs.manifest import Manifest
+from rmtgen.store import durable, files
 from rmtgen.tables import Table, wrapped
 
 SUMMARY = "summary.json"
@@ -43,3 +47,21 @@ class Summary:
         """Return the summary whose `as_json` was stored."""
         tables = tuple(Table.from_json(table) for table in stored["tables"])
         return cls(tables, tuple(stored["notes"]))
+
+
+def load_summary(folder: Path) -> Summary:
+    """The summary of a finished report.
+
+    Raises:
+        MissingInputError: There is no such report, or its summary is gone.
+        CorruptInputError: The summary is not what was written.
+    """
+    path, manifest = folder / SUMMARY, Manifest.read(folder, "report")
+    if manifest is None or SUMMARY not in manifest.outputs:
+        raise MissingInputError(f"no report at {folder}. Make one: `rmtgen compare`.")
+    remedy = f"Delete {folder / 'report.json'} and run the command again."
+    data = durable.read_verified(path, manifest.outputs[SUMMARY], remedy)
+    try:
+        return Summary.from_json(files.parse_json(data))
+    except (ValueError, TypeError, LookupError) as error:
+        raise CorruptInputError(f"{path} is not a summary ({error}). {remedy}") from error

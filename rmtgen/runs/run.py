@@ -93,7 +93,7 @@ class Run:
     @cached_property
     def curve(self) -> pd.DataFrame | None:
         """curve.csv: the learning curve dense in n; None for a run made before there was one."""
-        there = "curve.csv" in self._done("risk").outputs
+        there = "curve.csv" in self.manifest("risk").outputs
         return self._table("risk", "curve.csv", CURVE_COLUMNS) if there else None
 
     @cached_property
@@ -136,7 +136,7 @@ class Run:
     @property
     def indices(self) -> TrainTest:
         """Which images of the data set's two splits the samples are, (N,) and (M,)."""
-        details = self._done("extract").details
+        details = self.manifest("extract").details
         return TrainTest(
             *(stored_indices(self.path, details, split) for split in TrainTest._fields)
         )
@@ -148,7 +148,7 @@ class Run:
         from rmtgen.ridge.targets import encode_targets
 
         if "targets" not in self.config:  # stored by the stages that solve
-            self._done("spectrum")
+            self.manifest("spectrum")
         coded = (
             encode_targets(labels, len(self.classes), self.config["targets"])
             for labels in self.labels
@@ -158,7 +158,7 @@ class Run:
     @property
     def unneeded(self) -> tuple[str, ...]:
         """Stages that are not done because no stage reads their result."""
-        if "solve_from" not in self.config:  # stored by the stages that solve
+        if not {"solve_from", "train"} <= self.config.keys():  # stored by the stages that solve
             return ()
         stored: Any = SimpleNamespace(**self.config)
         extracted = self.stages.get("extract")
@@ -194,7 +194,13 @@ class Run:
         """
         return _command(self, stage)
 
-    def _done(self, stage: str) -> Manifest:
+    def manifest(self, stage: str) -> Manifest:
+        """The manifest of a finished stage, made from the results of other stages that are there.
+
+        Raises:
+            MissingInputError: The stage is not done; the message names the command that makes it.
+            StaleInputError: It was made from other results than those there are now.
+        """
         manifest = self.stages.get(stage)
         if manifest is None:
             raise MissingInputError(
@@ -212,7 +218,7 @@ class Run:
 
     def _recorded(self, stage: str, name: str) -> FileRecord:
         """The record of a file of a stage, which is there."""
-        path, record = files.member(self.path, name), self._done(stage).outputs.get(name)
+        path, record = files.member(self.path, name), self.manifest(stage).outputs.get(name)
         if record is None:
             raise CorruptInputError(
                 f"{self.path}/{stage}.json must list {name} among its outputs, and does not. Delete"
@@ -230,7 +236,7 @@ class Run:
     def _table(self, stage: str, name: str, columns: Sequence[str]) -> pd.DataFrame:
         record, remedy = self._recorded(stage, name), self._remedy(stage)
         with durable.open_verified(self.path / name, record, remedy) as file:
-            return read_table(file, self.path / name, columns, remedy)
+            return read_table(file, self.path / name, columns, self.config.get("train"), remedy)
 
     def _hdf5(self, stage: str, name: str) -> contextlib.AbstractContextManager[h5py.File]:
         record = self._recorded(stage, name)

@@ -103,17 +103,21 @@ def _column(dataset: h5py.Dataset) -> np.ndarray:
     return dataset.asstr("utf-8")[()] if dataset.dtype.kind == "S" else dataset[()]
 
 
-def read_table(file: BinaryIO, path: Path, columns: Sequence[str], remedy: str) -> pd.DataFrame:
-    """A CSV of numbers.
+def read_table(
+    file: BinaryIO, path: Path, columns: Sequence[str], train: int | None, remedy: str
+) -> pd.DataFrame:
+    """A CSV of numbers, with a sample size in each row.
 
     Args:
         file: The open file.
         path: Its path, for errors.
-        columns: The columns that it must have.
+        columns: The columns that it must have, `n` among them.
+        train: The largest sample size; None where it is not known.
         remedy: What an error says to do.
 
     Raises:
-        CorruptInputError: It is no table, or lacks a column of numbers.
+        CorruptInputError: It is no table, lacks a column of numbers, or has sample sizes that are
+            none.
     """
     try:
         frame = pd.read_csv(file, encoding="utf-8")
@@ -125,5 +129,11 @@ def read_table(file: BinaryIO, path: Path, columns: Sequence[str], remedy: str) 
     if wrong:
         raise CorruptInputError(
             f"{path} must have the columns {', '.join(wrong)} of numbers, and does not. {remedy}"
+        )
+    sizes = frame["n"]
+    if sizes.dtype.kind not in "iu" or not sizes.between(1, train or _LARGEST).all():
+        raise CorruptInputError(
+            f"{path} must have sample sizes n from 1 to {train}: got {sizes.min()} to"
+            f" {sizes.max()}. {remedy}"
         )
     return frame

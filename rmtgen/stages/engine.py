@@ -4,6 +4,7 @@ A stage is a module of this package with `work(job) -> Result`, and with `cost` 
 module is imported only when there is something to do, so that a cached run loads no torch.
 """
 
+import contextlib
 import importlib
 import shutil
 import time
@@ -12,12 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from rmtgen.errors import BusyError, StorageError
 from rmtgen.runs.config import Config
 from rmtgen.runs.experiment import Experiment
 from rmtgen.runs.graph import STAGES
 from rmtgen.runs.manifest import FileRecord, Manifest, provenance
 from rmtgen.runs.rundir import REPORTS, ReportDir, ResultDir, RunDir
 from rmtgen.stages.progress import open_bar
+from rmtgen.store import files
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -56,7 +59,7 @@ class Outcome:
         name: Name of the run or of the report.
         path: Its directory.
         status: `computed`, `cached`, `reused` (taken from another run), `not needed`, or what a
-            command did: `planned`, `listed`, `verified`, `deleted`.
+            command did: `planned`, `listed`, `damaged`, `verified`, `deleted`.
         seconds: Seconds that the result took to compute, whenever that was; the predicted ones of
             a plan; None where nothing was computed.
         headline: One line on what was done.
@@ -103,7 +106,7 @@ class Job:
         """The finished parts of the stage's work; they are removed when the stage is done."""
         from rmtgen.store.shards import ShardSet
 
-        return ShardSet(self.folder / f"{self.stage}.parts", self.run.fingerprint(self.stage))
+        return ShardSet(_parts(self.stage, self.directory), self.run.fingerprint(self.stage))
 
     def progress(self, items: Iterable[T], total: int, unit: str, done: int = 0) -> Iterator[T]:
         """Pass `items` on, and move the bar; `done` of the `total` were there before."""
@@ -145,12 +148,14 @@ def run_stage(stage: str, directory: ResultDir) -> Outcome:
         return _unneeded(stage, directory)
     directory.require_upstream(stage)
     if manifest := directory.done(stage):
+        _sweep_parts(stage, directory)
         return _outcome(directory, manifest, "cached")
     with directory.lock():
         # another process may have finished it while the lock was sought
         if manifest := directory.done(stage):
             return _outcome(directory, manifest, "cached")
         if manifest := directory.reuse(stage):
+            _remove_parts(stage, directory)
             origin = manifest.provenance["taken_from"]
             return _outcome(directory, manifest, "reused", f"taken from {origin}")
         return _compute(stage, directory)
@@ -183,8 +188,32 @@ def _compute(stage: str, directory: ResultDir) -> Outcome:
         ),
         result.outputs,
     )
-    shutil.rmtree(directory.path / f"{stage}.parts", ignore_errors=True)
+    _remove_parts(stage, directory)
     return _outcome(directory, manifest, "computed", result.headline)
+
+
+def _parts(stage: str, directory: ResultDir) -> Path:
+    return directory.path / f"{stage}{files.PARTS_SUFFIX}"
+
+
+def _sweep_parts(stage: str, directory: ResultDir) -> None:
+    """Remove parts that a kill left between the end of the stage and their removal.
+
+    Where another process holds the directory or it is read only they stay: they harm nothing.
+    """
+    if files.is_there(_parts(stage, directory)):
+        with contextlib.suppress(BusyError, StorageError), directory.lock():
+            _remove_parts(stage, directory)
+
+
+def _remove_parts(stage: str, directory: ResultDir) -> None:
+    """Remove the parts of a finished stage; of a link the link alone."""
+    parts = _parts(stage, directory)
+    if parts.is_dir() and not parts.is_symlink():
+        shutil.rmtree(parts, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            parts.unlink(missing_ok=True)
 
 
 def _outcome(

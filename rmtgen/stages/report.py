@@ -9,6 +9,7 @@ from rmtgen.report.page import render_page
 from rmtgen.report.run_set import RunSet
 from rmtgen.report.summary import SUMMARY
 from rmtgen.report.theory_scores import flat_scores
+from rmtgen.report.unreportable import naming_culprits
 from rmtgen.runs.columns import write_table
 from rmtgen.runs.manifest import plain
 from rmtgen.runs.rundir import ReportDir
@@ -23,11 +24,17 @@ TEXT_WIDTH = 100
 
 def work(job: Job) -> Result:
     """Draw the figures and the page, and write the tables."""
-    report, folder = job.directory, job.folder
+    report = job.directory
     if not isinstance(report, ReportDir):
         raise TypeError("a report works on a ReportDir")
     total = len(report.runs) + STEPS
-    runs = RunSet.of([load_result(run) for run in job.progress(report.runs, total, "step")])
+    results = [load_result(run) for run in job.progress(report.runs, total, "step")]
+    with naming_culprits(results):
+        return _write(job, report, RunSet.of(results))
+
+
+def _write(job: Job, report: ReportDir, runs: RunSet) -> Result:
+    folder = job.folder
     charts = make_charts(runs)
     figures = save_figures(charts, folder / "figures")
     job.bar.update()

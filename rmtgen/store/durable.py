@@ -16,9 +16,6 @@ from typing import Any, BinaryIO, Protocol
 from rmtgen.errors import CorruptInputError, StorageError
 from rmtgen.store import files
 
-PARTIAL_SUFFIX = ".partial"
-"""Suffix of a file that is being written."""
-
 JOURNAL_SUFFIX = ".jsonl"
 """Suffix of a file that grows by `append_line`."""
 
@@ -156,7 +153,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         StorageError: The disk refuses. The temporary file is removed, and an earlier file at `path`
             is unchanged.
     """
-    partial = path.with_name(path.name + PARTIAL_SUFFIX)
+    partial = path.with_name(path.name + files.PARTIAL_SUFFIX)
     with storage_errors(path):
         try:
             with os.fdopen(_new(partial), "wb") as file:

@@ -16,7 +16,7 @@ import numpy as np
 
 from rmtgen.errors import CorruptInputError, MissingInputError
 from rmtgen.store import durable, files
-from rmtgen.store.hdf5 import open_hdf5, scalar
+from rmtgen.store.hdf5 import integer, open_hdf5, text
 from rmtgen.store.shards import JOURNAL, Piece, ShardRecord, ShardSet, View, hdf5_image, required
 
 VIEW = "features.h5"
@@ -196,15 +196,14 @@ def _read_layout(file: h5py.File) -> FeatureLayout:
     Raises:
         KeyError, ValueError: It is none.
     """
-    classes = files.parse_json(str(scalar(file, "classes")).encode())
+    classes = files.parse_json(text(file, "classes").encode())
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
         raise ValueError("classes must be a list of names")
-    dim, batch_size = scalar(file, "dim"), scalar(file, "batch_size")
-    for name, value in (("dim", dim), ("batch_size", batch_size)):
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be a positive integer, got {value!r}")
-    labels = [_read_labels(file, f"{split}_labels", len(classes)) for split in _SPLITS]
-    return FeatureLayout(*labels, tuple(classes), dim, batch_size)
+    dim, batch_size = integer(file, "dim"), integer(file, "batch_size")
+    if min(dim, batch_size) < 1:
+        raise ValueError(f"dim and batch_size must be positive, got {dim} and {batch_size}")
+    train, test = (_read_labels(file, f"{split}_labels", len(classes)) for split in _SPLITS)
+    return FeatureLayout(train, test, tuple(classes), dim, batch_size)
 
 
 def _read_labels(file: h5py.File, name: str, classes: int) -> np.ndarray:

@@ -15,6 +15,11 @@ from rmtgen.errors import CorruptInputError, MissingInputError
 LARGEST_JSON = 256 << 20
 """Bytes of the largest JSON file that is read; the manifest of a million images takes 30 MB."""
 
+PARTIAL_SUFFIX = ".partial"
+"""Suffix of a file that is being written."""
+PARTS_SUFFIX = ".parts"
+"""Suffix of a folder of the finished parts of a stage that is not finished."""
+
 _KINDS = {
     stat.S_IFLNK: "a link",
     stat.S_IFDIR: "a folder",
@@ -120,7 +125,7 @@ def check_name(name: object) -> str:
     parts = PurePosixPath(name).parts
     if not parts or name != "/".join(parts) or parts[0] == "/":
         raise ValueError(f"{name!r} is no name of a file below the directory")
-    if any(part.startswith(".") or part.endswith((".partial", ".parts")) for part in parts):
+    if any(part.startswith(".") or part.endswith((PARTIAL_SUFFIX, PARTS_SUFFIX)) for part in parts):
         raise ValueError(f"{name!r} is no name of a result")
     return name
 

@@ -7,7 +7,7 @@ import h5py
 
 from rmtgen.store import durable
 from rmtgen.store.gram_layout import GramLayout
-from rmtgen.store.hdf5 import open_hdf5, scalar
+from rmtgen.store.hdf5 import integer, open_hdf5, text
 from rmtgen.store.shards import Piece, View
 
 VIEW = "gram.h5"
@@ -18,9 +18,6 @@ TILES = "gram"
 
 LARGEST_TILE = 1 << 20
 """Widest tile in samples of a file that is read; one of that width takes 4 TiB."""
-
-_ATTRIBUTES = ("n_train", "n_test", "dtype", "tile")
-"""Attributes of `gram.h5`, the fields of `GramLayout`."""
 
 
 class _Described(View):
@@ -72,7 +69,12 @@ def read_layout(view: Path, record: durable.Recorded | None) -> GramLayout:
         CorruptInputError: It is no Gram store, or not the recorded one.
     """
     with _open_view(view, record) as file:
-        layout = GramLayout(**{key: scalar(file, key) for key in _ATTRIBUTES})
+        layout = GramLayout(
+            integer(file, "n_train"),
+            integer(file, "n_test"),
+            text(file, "dtype"),
+            integer(file, "tile"),
+        )
         if min(layout.tile, layout.shape[0]) > LARGEST_TILE:
             raise ValueError(f"a tile must be at most {LARGEST_TILE} samples wide")
         gram = file["gram"]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import h5py
+import numpy as np
 
 from rmtgen.errors import CorruptInputError, RmtgenError, UsageError
 from rmtgen.store import durable, files
@@ -69,20 +70,37 @@ def open_hdf5(
             raise CorruptInputError(f"{path} is not {what} ({error}). {remedy}") from error
 
 
-def scalar(file: h5py.File, name: str) -> int | str:
-    """An attribute of a file, which must be one integer or one text.
+def integer(file: h5py.File, name: str) -> int:
+    """An attribute of a file, which must be one integer.
 
     Raises:
         KeyError: There is none of the name.
         ValueError: It is something else.
     """
-    found = h5py.h5a.open(file.id, name.encode())
-    value = file.attrs[name] if found.shape == () else None
-    if isinstance(value, str):
-        return value
-    if getattr(value, "dtype", None) is not None and value.dtype.kind in "iu":
-        return int(value)
-    raise ValueError(f"{name} is neither one integer nor one text")
+    value = _scalar(file, name)
+    if not isinstance(value, np.integer):
+        raise ValueError(f"{name} is no integer")
+    return int(value)
+
+
+def text(file: h5py.File, name: str) -> str:
+    """An attribute of a file, which must be one text.
+
+    Raises:
+        KeyError: There is none of the name.
+        ValueError: It is something else.
+    """
+    value = _scalar(file, name)
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is no text")
+    return value
+
+
+def _scalar(file: h5py.File, name: str) -> object:
+    """An attribute of one value; its shape is looked at before memory is taken for it."""
+    if h5py.h5a.open(file.id, name.encode()).shape != ():
+        raise ValueError(f"{name} is not one value")
+    return file.attrs[name]
 
 
 @contextlib.contextmanager

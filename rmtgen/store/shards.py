@@ -97,6 +97,7 @@ class ShardSet:
         self.view = view
         self._records: dict[str, ShardRecord] = {}
         self._verified: set[str] = set()
+        self._torn = False
         self._read_journal(journal)
 
     def __contains__(self, name: str) -> bool:
@@ -203,7 +204,6 @@ class ShardSet:
             self._torn = False
 
     def _read_journal(self, record: durable.Recorded | None) -> None:
-        self._torn = False
         if not files.is_there(self.journal):
             return
         remedy = f"Delete the folder {self.folder} and run the stage again."

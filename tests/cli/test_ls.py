@@ -43,7 +43,7 @@ def test_a_row_has_the_size_the_time_and_the_date_of_the_manifests(copied, capsy
     assert (entry["status"], entry["name"], entry["path"]) == ("listed", run.name, str(run))
 
 
-def test_an_unreadable_run_is_a_warning(copied, capsys):
+def test_an_unreadable_run_is_a_row_and_a_warning(copied, capsys):
     run, words = copied
     broken = run.with_name("broken-1a2b3c4d")
     shutil.copytree(run, broken)
@@ -53,7 +53,39 @@ def test_an_unreadable_run_is_a_warning(copied, capsys):
     assert "rmtgen: warning: " in shown.err
     assert f"{broken}/risk.json is not a manifest" in shown.err
     assert run.name in shown.out
-    assert broken.name not in shown.out
+    assert [broken.name, "damaged"] in [row.split() for row in shown.out.splitlines()]
+
+
+def test_a_file_of_another_size_is_a_damaged_run(copied, capsys, line_of):
+    run, words = copied
+    (run / "risk.csv").write_text("n\n")
+    assert main(["ls", words[-1]]) == 0
+    shown = capsys.readouterr()
+    assert f"{run / 'risk.csv'} is not what was written" in shown.err
+    assert [run.name, "damaged"] in [row.split() for row in shown.out.splitlines()]
+    assert main(["ls", words[-1], "--json"]) == 0
+    (entry,) = line_of()["runs"]
+    assert entry["status"] == "damaged"
+
+
+def done_up_to(words, capsys):
+    assert main(["ls", words[-1]]) == 0
+    return capsys.readouterr().out.splitlines()[-1].split()[1]
+
+
+def test_the_last_stage_is_that_before_a_gap(copied, capsys):
+    run, words = copied
+    (run / "risk.csv").unlink()
+    assert done_up_to(words, capsys) == "spectrum"
+    (run / "spectrum.json").unlink()
+    assert done_up_to(words, capsys) == "gram"
+    (run / "extract.json").unlink()
+    assert done_up_to(words, capsys) == "–"
+
+
+def test_a_stage_that_is_not_needed_is_no_gap(old_runs, capsys):
+    assert main(["ls", "8ccc1df1"]) == 0  # solved from features
+    assert capsys.readouterr().out.splitlines()[-1].split()[1] == "theory"
 
 
 def test_the_table_keeps_to_the_terminal(copied, monkeypatch, capsys):

@@ -223,7 +223,9 @@ def test_tiles_that_are_missing_damaged_or_not_finite_are_named(tmp_path, solver
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
-    with pytest.raises(CorruptInputError, match=r"tile-00000096-00000048.h5 is damaged"):
+    with pytest.raises(
+        CorruptInputError, match=r"tile-00000096-00000048.h5 is not what was written"
+    ):
         ridge_path_stored(store, targets, **options)
     file.unlink()
     with pytest.raises(MissingInputError, match=r"tile-00000096-00000048.h5 is not there"):
