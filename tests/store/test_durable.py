@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from rmtgen.errors import StorageError
+from rmtgen.errors import CorruptInputError, StorageError
 from rmtgen.store import durable
+from rmtgen.store.shards import ShardRecord
 
 
 def test_write_replaces_the_whole_file_and_leaves_nothing_beside_it(tmp_path):
@@ -69,3 +70,67 @@ def test_canonical_json_does_not_depend_on_order_and_refuses_nan():
     assert durable.canonical_json({"b": 1, "a": (2, 3)}) == '{"a":[2,3],"b":1}'
     with pytest.raises(ValueError, match="not JSON compliant"):
         durable.canonical_json(float("nan"))
+
+
+@pytest.fixture
+def victim(tmp_path):
+    """A file of the user outside of the results."""
+    path = tmp_path / "victim"
+    path.write_text("mine")
+    return path
+
+
+def test_a_planted_link_is_replaced_and_not_followed(tmp_path, victim):
+    path = tmp_path / "risk.csv"
+    for planted in (path, path.with_name("risk.csv.partial")):
+        planted.symlink_to(victim)
+        durable.write_bytes(path, b"result")
+        assert path.read_bytes() == b"result"
+        assert not path.is_symlink()
+        assert victim.read_text() == "mine"
+        path.unlink()
+    os.link(victim, path.with_name("risk.csv.partial"))
+    os.mkfifo(path)
+    durable.write_bytes(path, b"result")
+    assert (path.read_bytes(), victim.read_text()) == (b"result", "mine")
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["risk.csv", "victim"]
+
+
+def test_a_folder_in_the_place_of_a_file_is_a_storage_error(tmp_path):
+    (tmp_path / "a.csv.partial").mkdir()
+    with pytest.raises(StorageError, match=r"cannot write .*a\.csv"):
+        durable.write_bytes(tmp_path / "a.csv", b"x")
+
+
+def test_nothing_is_appended_through_a_link(tmp_path, victim):
+    journal = tmp_path / "journal.jsonl"
+    journal.symlink_to(victim)
+    with pytest.raises(CorruptInputError, match=r"journal\.jsonl must be a file .*got a link"):
+        durable.append_line(journal, "line")
+    journal.unlink()
+    os.link(victim, journal)
+    durable.append_line(journal, " line")
+    assert (victim.read_text(), journal.read_text()) == ("mine", "mine line\n")
+
+
+def test_a_file_is_verified_before_it_is_read(tmp_path):
+    path, data = tmp_path / "a", bytes(range(256)) * 40
+    path.write_bytes(data)
+    record = ShardRecord.of("a", data)
+    assert durable.read_verified(path, record, "") == data
+    assert durable.holds(path, record)
+    with durable.open_verified(path, record, "") as file:
+        assert file.read() == data
+    for changed in (data[:-1], data + b"x", b"", data[:100] + b"\1" + data[101:]):
+        path.write_bytes(changed)
+        assert not durable.holds(path, record)
+        with pytest.raises(CorruptInputError, match=f"got {len(changed)} bytes.*Delete it"):
+            durable.read_verified(path, record, "Delete it.")
+        with (
+            pytest.raises(CorruptInputError, match="expected 10240 bytes"),
+            durable.open_verified(path, record, "Delete it."),
+        ):
+            pass
+    huge = ShardRecord("a", 2**60, "0" * 32)  # no memory is taken for what is only declared
+    with pytest.raises(CorruptInputError, match=f"expected {2**60} bytes"):
+        durable.read_verified(path, huge, "")

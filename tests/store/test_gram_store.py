@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 import rmtgen
 from rmtgen.errors import CorruptInputError, MissingInputError, StaleInputError, UsageError
 from rmtgen.store.gram_store import GramLayout, GramStore
+from rmtgen.store.gram_view import view_of
+from rmtgen.store.shards import Piece, View, hdf5_image
 
 
 def kernel(n_train, n_test):
@@ -165,3 +167,100 @@ def test_bad_layouts_and_blocks_are_refused(tmp_path):
     store = GramStore.create(tmp_path, GramLayout(20, 5, "float64", 8))
     with pytest.raises(UsageError, match=r"needs a block of shape \(8, 8\), got \(8, 7\)"):
         store.write(store.pending()[0], np.zeros((8, 7)))
+
+
+def flip(path, at):
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0])
+def test_a_flipped_bit_of_the_view_is_found_before_hdf5_sees_it(tmp_path, share):
+    store = GramStore.create(tmp_path, GramLayout(20, 5, "float64", 8), "basis")
+    fill(store, kernel(20, 5))
+    assert GramStore.open(tmp_path).verify() == 9
+    view = tmp_path / "gram.h5"
+    flip(view, int(share * (view.stat().st_size - 1)))
+    for use in (GramStore.open, lambda path: GramStore.create(path, store.layout, "basis")):
+        with pytest.raises(CorruptInputError, match=r"gram\.h5 is not what was written"):
+            use(tmp_path)
+    for use in (store.verify, store.as_dataset):
+        with pytest.raises(CorruptInputError, match=r"gram\.h5 is not what was written"):
+            use()
+    view.unlink()
+    again = GramStore.create(tmp_path, store.layout, "basis")
+    assert not again.pending()
+    np.testing.assert_array_equal(GramStore.open(tmp_path).read(), kernel(20, 5))
+
+
+def test_a_view_that_reads_other_tiles_is_refused(tmp_path):
+    """As of a store of version 0.1.0, whose journal has no record of the view."""
+    layout = GramLayout(20, 5, "float64", 8)
+    fill(GramStore.create(tmp_path, layout), kernel(20, 5))
+    pieces = view_of(layout).pieces
+    swapped = [Piece(pieces[0].place, pieces[-1].shard, "tile", pieces[0].shape), *pieces[1:]]
+    view = View(layout.shape, layout.dtype, "gram", swapped)
+    (tmp_path / "gram.h5").write_bytes(hdf5_image({}, {"gram": view}, layout.__dict__))
+    journal = tmp_path / "gram" / "journal.jsonl"
+    _, *rest = journal.read_text().splitlines()
+    journal.write_text("\n".join(['{"basis": null}', *rest]) + "\n")
+    store = GramStore.open(tmp_path)
+    np.testing.assert_array_equal(store.read(), kernel(20, 5))  # it goes by the journal
+    for use in (store.verify, store.as_dataset):
+        with pytest.raises(CorruptInputError, match="reads other tiles than its layout has"):
+            use()
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"n_train": 2**60, "n_test": 5, "dtype": "float64", "tile": 8},
+        {"n_train": 2**60, "n_test": 5, "dtype": "float64", "tile": 2**60},
+        {"n_train": 20, "n_test": 2**60, "dtype": "float64", "tile": 8},
+        {"n_train": 0, "n_test": 5, "dtype": "float64", "tile": 8},
+        {"n_train": 20, "n_test": 5, "dtype": "object", "tile": 8},
+        {"n_train": 20.0, "n_test": 5, "dtype": "float64", "tile": 8},
+        {"n_train": "20", "n_test": 5, "dtype": "float64", "tile": 8},
+        {"n_train": 20, "n_test": 5, "dtype": "float64", "tile": 4},
+        {"n_train": 20, "n_test": 5, "dtype": "float32", "tile": 8},
+    ],
+    ids=str,
+)
+def test_a_view_of_another_layout_than_its_attributes_say_is_refused(tmp_path, attributes):
+    image = hdf5_image({}, {"gram": view_of(GramLayout(20, 5, "float64", 8))}, attributes)
+    (tmp_path / "gram.h5").write_bytes(image)
+    with pytest.raises(CorruptInputError, match=r"gram\.h5 is not a Gram store of rmtgen"):
+        GramStore.open(tmp_path)
+
+
+def test_a_file_in_the_place_of_an_unfinished_tile_is_not_read_through_the_view(tmp_path):
+    layout = GramLayout(20, 5, "float64", 8)
+    store = GramStore.create(tmp_path, layout)
+    fill(store, kernel(20, 5), skip=[layout.tiles()[1].name])
+    planted = store.shards.path(layout.tiles()[1].name)
+    planted.write_bytes(store.shards.path(layout.tiles()[0].name).read_bytes())
+    with pytest.raises(CorruptInputError, match=f"{planted.name} must be listed in"):
+        store.as_dataset()
+
+
+def test_a_tile_of_another_shape_is_refused(tmp_path):
+    store = GramStore.create(tmp_path, GramLayout(20, 5, "float64", 8))
+    fill(store, kernel(20, 5))
+    store.shards.write(store.tiles()[2].name, {"tile": np.zeros((9, 9))})
+    for read in (GramStore.open(tmp_path).read, lambda: store.tile(store.tiles()[2])):
+        with pytest.raises(CorruptInputError, match=r"must hold float64 numbers of shape \(8, 8\)"):
+            read()
+    store.shards.write(store.tiles()[2].name, {"other": np.zeros((9, 9))})
+    with pytest.raises(CorruptInputError, match="must hold float64 numbers|is not a shard"):
+        GramStore.open(tmp_path).read()
+
+
+def test_a_layout_that_no_tile_can_hold_takes_no_memory(tmp_path):
+    layout = GramLayout(2**20, 0, "float64", 2**20)
+    store = GramStore.create(tmp_path, layout)
+    with pytest.raises(MissingInputError, match="tile-00000000-00000000"):
+        store.read()
+    store.shards.write(store.tiles()[0].name, {"tile": np.zeros((1, 1))})
+    with pytest.raises(CorruptInputError, match=r"of shape \(1048576, 1048576\), and does not"):
+        store.read()
