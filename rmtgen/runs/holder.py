@@ -51,7 +51,7 @@ def _made(path: Path) -> bool:
         except FileExistsError:
             return False
         with os.fdopen(handle, "wb") as file:
-            file.write(json.dumps(_me()).encode())
+            file.write(json.dumps(this_process()).encode())
             file.flush()
             os.fsync(file.fileno())
     return True
@@ -105,14 +105,14 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _is_over(found: dict[str, Any]) -> bool:
     """Whether a process of this machine is known to be no more."""
-    me, pid = _me(), found.get("pid")
+    me, pid = this_process(), found.get("pid")
     if any(found.get(key) != me[key] for key in ("host", "place")) or type(pid) is not int:
         return False
     began = _began(pid)
     return not _is_alive(pid) or (began is not None and began != found.get("began"))
 
 
-def _me() -> dict[str, Any]:
+def this_process() -> dict[str, Any]:
     pid = os.getpid()
     return {"host": socket.gethostname(), "place": _place(), "pid": pid, "began": _began(pid)}
 

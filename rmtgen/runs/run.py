@@ -138,7 +138,10 @@ class Run:
         """Which images of the data set's two splits the samples are, (N,) and (M,)."""
         details = self.manifest("extract").details
         return TrainTest(
-            *(stored_indices(self.path, details, split) for split in TrainTest._fields)
+            *(
+                stored_indices(self.path, details, split, self.config[split])
+                for split in TrainTest._fields
+            )
         )
 
     @cached_property

@@ -68,18 +68,22 @@ def _is_of(value: Any, kind: Any) -> bool:
     return type(value) is kind and (kind is not int or 0 <= value <= _LARGEST)
 
 
-def stored_indices(folder: Path, details: Mapping[str, Any], split: str) -> np.ndarray:
-    """The positions of a split's images in its data set, int64.
+def stored_indices(folder: Path, details: Mapping[str, Any], split: str, count: int) -> np.ndarray:
+    """The positions of a split's images in its data set, (count,), int64.
 
     Raises:
         CorruptInputError: The manifest does not state them.
     """
     name = f"{split}_indices"
     listed = details.get(name)
-    if not isinstance(listed, list) or any(type(i) is not int or abs(i) > _LARGEST for i in listed):
+    if (
+        not isinstance(listed, list)
+        or len(listed) != count
+        or any(type(index) is not int or not 0 <= index <= _LARGEST for index in listed)
+    ):
         raise CorruptInputError(
-            f"{folder}/extract.json must list {name}, whole numbers, in details, and does not."
-            " Delete it and run the stage again."
+            f"{folder}/extract.json must list {name}, {count} whole numbers, in details, and does"
+            " not. Delete it and run the stage again."
         )
     return np.array(listed, dtype=np.int64)
 

@@ -78,7 +78,7 @@ def test_what_a_killed_process_has_left_is_taken_over(tmp_path, no_flock):
     ids=str,
 )
 def test_what_nothing_can_be_known_of_is_not_taken_over(tmp_path, no_flock, change):
-    left = {**holder._me(), "pid": 2**22 + 1, "began": "1"}
+    left = {**holder.this_process(), "pid": 2**22 + 1, "began": "1"}
     path = tmp_path / ".lock.holder"
     path.write_text(json.dumps({**left, **change}))
     with pytest.raises(BusyError, match=f"remove {path}"), locked(tmp_path):
@@ -99,13 +99,13 @@ def test_a_holder_that_says_nothing_is_not_taken_over(tmp_path, no_flock, conten
 
 
 def test_a_number_that_another_process_has_now_is_no_holder(tmp_path, no_flock):
-    (tmp_path / ".lock.holder").write_text(json.dumps({**holder._me(), "began": "1"}))
+    (tmp_path / ".lock.holder").write_text(json.dumps({**holder.this_process(), "began": "1"}))
     with locked(tmp_path):
         pass
 
 
 def test_two_never_take_over_at_once(tmp_path, no_flock):
-    left = {**holder._me(), "pid": 2**22 + 1}
+    left = {**holder.this_process(), "pid": 2**22 + 1}
     (tmp_path / ".lock.holder").write_text(json.dumps(left))
     (tmp_path / ".lock.takeover").mkdir()
     with pytest.raises(BusyError, match="being taken over .* remove"), locked(tmp_path):
