@@ -40,6 +40,7 @@ PAGES = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
     "README.md": "index.md",
+    "SECURITY.md": "security.md",
     "checkpoints/README.md": "howto/offline.md",
     "data/README.md": "reference/files.md",
 }

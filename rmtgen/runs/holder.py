@@ -113,7 +113,7 @@ def _is_over(found: dict[str, Any]) -> bool:
 
 
 def this_process() -> dict[str, Any]:
-    """What tells this process from all others: machine, boot, number and start."""
+    """What the file says of the process that makes it."""
     pid = os.getpid()
     return {"host": socket.gethostname(), "place": _place(), "pid": pid, "began": _began(pid)}
 

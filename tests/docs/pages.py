@@ -14,7 +14,14 @@ from rmtgen.runs.graph import STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.md"))
-FILES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md", "checkpoints/README.md")
+FILES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "SECURITY.md",
+    "data/README.md",
+    "checkpoints/README.md",
+)
 PAGES = (
     *FILES,
     *(
