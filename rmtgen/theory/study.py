@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from rmtgen.checks import ridge_values
+from rmtgen.checks import ridge_values, whole_number
 from rmtgen.entrance import public
 from rmtgen.errors import NumericalError, UsageError, warn
 from rmtgen.linalg.cells import Cell
@@ -267,8 +267,8 @@ def study(  # noqa: PLR0913 - one public function for one question; the test set
     """
     kernel = GramKernel.checked(gram, test_gram)
     problem = Problem.checked(kernel, targets, test_targets, loo=True, intercept=intercept)
-    if trials < 1:
-        raise UsageError(f"trials must be at least 1: got {trials}.")
+    trials = whole_number(trials, "trials", least=1)
+    seed = whole_number(seed, "seed", least=0)
     tests = None if problem.test_targets is None else Targets(problem.test_targets, intercept)
     pool = Pool(kernel.train, kernel.test, True, Targets(problem.targets, intercept), tests)
     if not pool.trace > 0:
