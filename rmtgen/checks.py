@@ -1,8 +1,7 @@
 """Checks of the arguments of public functions: kind of array, type, shape, values, and numbers."""
 
 import numbers
-import operator
-from typing import Any, SupportsFloat, SupportsIndex, TypeVar
+from typing import Any, SupportsFloat
 
 import numpy as np
 import torch
@@ -10,9 +9,8 @@ from jaxtyping import Float, Float64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from rmtgen.errors import NumericalError, UsageError, did_you_mean
-
-Kind = TypeVar("Kind")
+from rmtgen.errors import NumericalError, UsageError
+from rmtgen.scalars import kind_of
 
 ENTRIES = 2**20
 """Number of entries that are examined at a time."""
@@ -39,7 +37,7 @@ def as_array(values: Any, name: str) -> np.ndarray:
         tensor = as_tensor(values, name).cpu()
         return (tensor.double() if tensor.is_floating_point() else tensor).numpy()
     if hasattr(values, "nnz") or hasattr(values, "sparse"):
-        raise UsageError(f"{name} must be dense: got {_kind(values)}. Pass its toarray().")
+        raise UsageError(f"{name} must be dense: got {kind_of(values)}. Pass its toarray().")
     masked = np.ma.getmaskarray(values).sum() if np.ma.isMaskedArray(values) else 0
     if masked:
         raise UsageError(
@@ -64,18 +62,9 @@ def as_array(values: Any, name: str) -> np.ndarray:
 
 def _not_numbers(values: Any, name: str) -> UsageError:
     return UsageError(
-        f"{name} must be an array of numbers: got {_kind(values)}. Pass a NumPy array or a tensor"
+        f"{name} must be an array of numbers: got {kind_of(values)}. Pass a NumPy array or a tensor"
         " of floats."
     )
-
-
-def _kind(values: Any) -> str:
-    """What `values` are, in a few words."""
-    kind = type(values)
-    where = "" if kind.__module__ == "builtins" else kind.__module__.partition(".")[0] + "."
-    dtype = getattr(values, "dtype", None)
-    text = f"{where}{kind.__name__}{'' if dtype is None else f' of {dtype}'}"
-    return text if values is not None and dtype is not None else f"{text} {values!r:.60}"
 
 
 def as_tensor(values: Any, name: str) -> Tensor:
@@ -246,33 +235,6 @@ def real_array(values: Any, name: str) -> np.ndarray:
     return array.astype(np.float64)
 
 
-def whole_number(
-    value: SupportsIndex, name: str, *, least: int, most: int = 2**63 - 1, cure: str = ""
-) -> int:
-    """`value` as an integer in [least, most].
-
-    Args:
-        value: The number; a boolean is none.
-        name: Name of the argument, for the messages.
-        least: The smallest one.
-        most: The largest one.
-        cure: Sentence on what to do instead.
-
-    Raises:
-        UsageError: Not a whole number, or out of range.
-    """
-    bound = f">= {least}" if most == 2**63 - 1 else f"in [{least}, {most}]"
-    try:
-        number = None if isinstance(value, (bool, np.bool_)) else operator.index(value)
-    except (TypeError, ValueError, RuntimeError):  # the last of a tensor without values
-        number = None
-    if number is None or not least <= number <= most:
-        raise UsageError(
-            f"{name} must be a whole number {bound}: got {value!r:.60}.{cure and ' ' + cure}"
-        )
-    return number
-
-
 def real_number(value: SupportsFloat, name: str, *, cure: str = "") -> float:
     """`value` as a float, NaN and infinity included.
 
@@ -286,44 +248,3 @@ def real_number(value: SupportsFloat, name: str, *, cure: str = "") -> float:
     if array.size != 1:
         raise UsageError(f"{name} must be a number: got {value!r:.60}.{cure and ' ' + cure}")
     return float(array.item())
-
-
-def flag(value: Any, name: str) -> bool:
-    """`value` as a boolean.
-
-    Raises:
-        UsageError: Neither True nor False.
-    """
-    if not isinstance(value, (bool, np.bool_)):
-        raise UsageError(f"{name} must be True or False: got {value!r:.60}.")
-    return bool(value)
-
-
-def choice(value: Any, name: str, known: tuple[str, ...]) -> str:
-    """`value`, one of the known names.
-
-    Raises:
-        UsageError: Anything else.
-    """
-    if not isinstance(value, str) or value not in known:
-        raise UsageError(
-            f"{name} must be a known one: got {value!r:.60}. {did_you_mean(str(value), known)}"
-        )
-    return value
-
-
-def instance(value: Any, kind: type[Kind], name: str, cure: str) -> Kind:
-    """`value`, which is of a class of this package.
-
-    Args:
-        value: Anything.
-        kind: The class.
-        name: Name of the argument, for the messages.
-        cure: Sentence on where to get one.
-
-    Raises:
-        UsageError: Of another class.
-    """
-    if not isinstance(value, kind):
-        raise UsageError(f"{name} must be a {kind.__name__}: got {_kind(value)}. {cure}")
-    return value

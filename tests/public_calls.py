@@ -23,8 +23,19 @@ class Call:
         return self.function(**(self.arguments | changed))
 
 
+def pictures_in(folder):
+    """train/ and test/ with two classes of three pictures."""
+    for number, name in enumerate(("ash", "birch")):
+        for split in ("train", "test"):
+            (folder / split / name).mkdir(parents=True)
+            for shade in range(3):
+                colour = (40 * shade, 90 * number, 200 if split == "test" else 100)
+                Image.new("RGB", (8, 8), colour).save(folder / split / name / f"{shade}.png")
+    return folder
+
+
 def calls(folder):
-    """Every call; `folder` is an empty one for stores."""
+    """Every call; `folder` is an empty one for stores and pictures."""
     rng = np.random.default_rng(3)
     features, tests = (
         rng.standard_normal((count, P)) * np.arange(1, P + 1) ** -0.5 for count in (N, M)
@@ -70,6 +81,15 @@ def calls(folder):
             rmtgen.load_backbone,
             {"name": "test_resnet", "init": "random", "img_size": 32, "head": "random"},
         ),
+        "load_dataset": Call(
+            rmtgen.load_dataset,
+            {"name": f"folder:{pictures_in(folder / 'pictures')}", "size": 4, "seed": 1},
+        ),
+        "GramLayout": Call(rmtgen.GramLayout, {"n_train": 3, "n_test": 2, "tile": 2}),
+        "GramStore.create": Call(
+            rmtgen.GramStore.create, {"folder": folder / "new", "layout": rmtgen.GramLayout(3, 2)}
+        ),
+        "GramStore.open": Call(rmtgen.GramStore.open, {"path": folder}),
         "omniscient_risk": Call(
             rmtgen.omniscient_risk,
             spectrum | {"target_power": np.ones(29), "ridge": [0.0, 0.1], "n": 10, "noise": 0.1},
@@ -118,22 +138,25 @@ def stored(folder, gram):
 
 def bits(value):
     """What a result is, to the last bit; objects by their fields."""
-    if isinstance(value, torch.Tensor):
-        return bits(value.detach().numpy())
-    if isinstance(value, np.ndarray):
-        return str(value.dtype), value.shape, np.ascontiguousarray(value).tobytes()
-    if isinstance(value, pd.DataFrame):
-        return {name: bits(value[name].to_numpy()) for name in value}, value.attrs
-    if isinstance(value, nn.Module):
-        return bits(value.state_dict())
-    if isinstance(value, dict):
-        return {name: bits(entry) for name, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [bits(entry) for entry in value]
+    for kinds, parts in PARTS:
+        if isinstance(value, kinds):
+            return parts(value)
+    return [bits(entry) for entry in _fields(value)] if hasattr(value, "__dict__") else str(value)
+
+
+def _fields(value):
     if is_dataclass(value):
-        return [bits(getattr(value, field.name)) for field in fields(value)]
-    if isinstance(value, (float, np.floating)):
-        return float(value).hex()
-    if callable(value) or value is None or isinstance(value, (int, str, np.bool_)):
-        return str(value) if not callable(value) else ""
-    return [bits(entry) for entry in vars(value).values()]
+        return [getattr(value, field.name) for field in fields(value)]
+    return [] if callable(value) else vars(value).values()
+
+
+PARTS = (
+    (torch.Tensor, lambda value: bits(value.detach().numpy())),
+    (np.ndarray, lambda value: (str(value.dtype), value.shape, value.tobytes())),
+    (pd.DataFrame, lambda value: bits([{name: value[name].to_numpy() for name in value}])),
+    (nn.Module, lambda value: bits(value.state_dict())),
+    (dict, lambda value: {name: bits(entry) for name, entry in value.items()}),
+    ((list, tuple), lambda value: [bits(entry) for entry in value]),
+    (float, float.hex),
+)
+"""How the bits of each kind of result are read."""

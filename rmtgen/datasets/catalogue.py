@@ -109,6 +109,8 @@ def dataset_files(name: str, root: str | Path) -> tuple[Path, ...]:
 
 
 def _source(name: str) -> DataSource:
+    if not isinstance(name, str):
+        raise UsageError(f"name must be that of a data set: got {name!r:.60}.")
     for key, source in DATA_SETS.items():
         if name.startswith(key) if source.argument else name == key:
             return source

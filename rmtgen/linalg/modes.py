@@ -20,17 +20,11 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from rmtgen.checks import (
-    as_tensor,
-    finite_matrix,
-    flag,
-    largest_entry,
-    square_matrix,
-    target_matrix,
-)
+from rmtgen.checks import as_tensor, finite_matrix, largest_entry, square_matrix, target_matrix
 from rmtgen.entrance import public
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.centring import reduced_matrix_, restored
+from rmtgen.scalars import flag
 
 EPS32 = torch.finfo(torch.float32).eps
 EPS64 = torch.finfo(torch.float64).eps

@@ -22,7 +22,7 @@ from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from rmtgen.checks import choice, instance, real_number, ridge_values, whole_number
+from rmtgen.checks import real_number, ridge_values
 from rmtgen.device import available, default_device
 from rmtgen.entrance import public
 from rmtgen.errors import CapacityError, UsageError, warn
@@ -34,6 +34,7 @@ from rmtgen.ridge.matrix_free import cost_matrix_free, solve_matrix_free
 from rmtgen.ridge.nested import cost_nested, solve_nested
 from rmtgen.ridge.primal import cost_primal, solve_primal
 from rmtgen.ridge.problem import Cost, Grid, Problem
+from rmtgen.scalars import choice, instance, whole_number
 from rmtgen.units import parse_bytes, readable_bytes
 
 CHEAP = 1e10

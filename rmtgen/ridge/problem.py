@@ -10,10 +10,11 @@ from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from rmtgen.checks import as_array, flag, ridge_values, target_matrix, whole_number
+from rmtgen.checks import as_array, ridge_values, target_matrix
 from rmtgen.errors import UsageError
 from rmtgen.ridge.kernel import FeatureKernel, Kernel
 from rmtgen.ridge.targets import ClassCode
+from rmtgen.scalars import flag
 
 
 @dataclass(frozen=True, eq=False)

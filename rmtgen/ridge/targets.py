@@ -11,9 +11,10 @@ import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
-from rmtgen.checks import as_tensor, choice, whole_number
+from rmtgen.checks import as_tensor
 from rmtgen.entrance import public
 from rmtgen.errors import UsageError
+from rmtgen.scalars import choice, whole_number
 
 CODINGS = ("onehot", "centered", "intercept")
 """Codings of labels."""

@@ -17,11 +17,12 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from rmtgen.checks import finite_matrix, flag, real_number, square_matrix, target_matrix
+from rmtgen.checks import finite_matrix, real_number, square_matrix, target_matrix
 from rmtgen.entrance import public
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.modes import symmetrised
 from rmtgen.ridge.targets import ClassCode
+from rmtgen.scalars import flag
 from rmtgen.theory import detectors
 from rmtgen.theory.detectors import Measurement
 from rmtgen.theory.resolvent import Resolvent, explained, resolvents

@@ -25,11 +25,12 @@ from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from rmtgen.checks import instance, real_array, real_number, target_matrix
+from rmtgen.checks import real_array, real_number, target_matrix
 from rmtgen.entrance import public
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.modes import Modes
 from rmtgen.linalg.spectrum import Spectrum
+from rmtgen.scalars import instance
 from rmtgen.theory.influence import Influence
 from rmtgen.theory.transport import PoolSums, pool_sums, require_power
 

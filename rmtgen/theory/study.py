@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from rmtgen.checks import ridge_values, whole_number
+from rmtgen.checks import ridge_values
 from rmtgen.entrance import public
 from rmtgen.errors import NumericalError, UsageError, warn
 from rmtgen.linalg.cells import Cell
@@ -24,6 +24,7 @@ from rmtgen.ridge.kernel import GramKernel
 from rmtgen.ridge.pool import CURVE_RIDGES, Pool, dense_sizes
 from rmtgen.ridge.problem import Problem
 from rmtgen.ridge.targets import Targets
+from rmtgen.scalars import whole_number
 from rmtgen.theory import registry, representation
 from rmtgen.theory.diagnostics import trust_report
 from rmtgen.theory.forecast import curves, forecast, labels_needed, pool_influence
