@@ -298,9 +298,12 @@ def symmetric_eigh(
     solved = [
         (part, *_attempt(solve, part, "eigensolve")) for part in batch.split(max(1, per_call))
     ]
-    problems = [problem for part in solved for problem in zip(*part, strict=True)]
-    floors = removed or [0.0] * len(problems)
-    return [_verified(*problem, floor) for problem, floor in zip(problems, floors, strict=True)]
+    systems = [system for part in solved for system in zip(*part, strict=True)]
+    floors = removed or [0.0] * len(systems)
+    return [
+        _verified(matrix, values, vectors, floor)
+        for (matrix, values, vectors), floor in zip(systems, floors, strict=True)
+    ]
 
 
 def _eigh_evr(

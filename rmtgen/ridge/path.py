@@ -253,7 +253,8 @@ def ridge_path_stored(  # noqa: PLR0913 - the twin of ridge_path
         RmtgenWarning: `matrix_free` does not reach its accuracy at the smallest ridge within
             `memory`.
     """
-    store = instance(store, StoredGram, "store", "Open one: GramStore.open.")
+    cure = "Open one: GramStore.open."
+    store = instance(store, StoredGram, "store", cure)  # type: ignore[type-abstract]
     probes = whole_number(probes, "probes", least=2, cure="A standard error needs a spread.")
     seed = whole_number(seed, "seed", least=0)
     kernel = StoredKernel(store, default_device(device), parse_bytes(memory), probes, seed)
