@@ -74,16 +74,14 @@ def _group_limits() -> Iterator[Bound]:
     for line in _lines(PROCESS / "cgroup"):
         _, controllers, path = line.split(":", 2)
         if not controllers:
-            limits = "memory.max", "memory.high"
-            yield from _along(GROUPS, path, limits, "memory.current", "inactive_file")
+            second = ["memory.max", "memory.high"]
+            yield from _along(GROUPS, path, second, "memory.current", "inactive_file")
         elif "memory" in controllers.split(","):
-            mount, limits = GROUPS / "memory", ("memory.limit_in_bytes",)
-            yield from _along(mount, path, limits, "memory.usage_in_bytes", "total_inactive_file")
+            mount, first = GROUPS / "memory", ["memory.limit_in_bytes"]
+            yield from _along(mount, path, first, "memory.usage_in_bytes", "total_inactive_file")
 
 
-def _along(
-    mount: Path, path: str, limits: Sequence[str], use: str, cached: str
-) -> Iterator[Bound]:
+def _along(mount: Path, path: str, limits: Sequence[str], use: str, cached: str) -> Iterator[Bound]:
     """What each group from `path` up to the root leaves; pages of a cache can be freed.
 
     In a container the root alone may be visible.

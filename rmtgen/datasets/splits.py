@@ -97,7 +97,9 @@ def load_dataset(  # noqa: PLR0913 - one public function for one question
         )
     check_seed(seed)
     stratify, download = flag(stratify, "stratify"), flag(download, "download")
-    access = Access(path(root, "root").expanduser(), download, share, seed, check_pixels(max_pixels))
+    access = Access(
+        path(root, "root").expanduser(), download, share, seed, check_pixels(max_pixels)
+    )
     full = open_splits(name, (split,), access)[split]
     check_size(size, full)
     subset = full.subset(shuffled_order(full, seed=seed, stratify=stratify)[:size])

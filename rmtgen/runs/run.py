@@ -34,8 +34,8 @@ from rmtgen.runs.config import FIELDS, Config
 from rmtgen.runs.graph import RUN_STAGES, STAGES
 from rmtgen.runs.manifest import FileRecord, Manifest
 from rmtgen.runs.rundir import RUNS, stored_dim
-from rmtgen.scalars import path as checked_path
 from rmtgen.runs.stored import check_settings, read_table, stored_indices, stored_table
+from rmtgen.scalars import path as checked_path
 from rmtgen.store import durable, files
 from rmtgen.store.feature_store import FeatureStore
 from rmtgen.store.gram_store import GramStore
