@@ -22,11 +22,13 @@ def default_device(device: str | torch.device | None = None) -> torch.device:
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        chosen = torch.device(device)
-    except RuntimeError as failure:
+        chosen = torch.device(device) if isinstance(device, (str, torch.device)) else None
+    except RuntimeError:
+        chosen = None
+    if chosen is None:
         raise UsageError(
-            f"device must be one that torch knows, such as cpu or cuda:0, got {device!r}."
-        ) from failure
+            f"device must be one that torch knows, such as cpu or cuda:0, got {device!r:.60}."
+        )
     if chosen.type not in ("cpu", "cuda"):  # other types lack float64 or storage
         raise UsageError(f"device must be cpu or cuda, which have float64, got {str(device)!r}.")
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
@@ -59,8 +61,8 @@ def fp32_precision(precision: str) -> Iterator[None]:
     Raises:
         UsageError: `precision` is neither of the two.
     """
-    if precision not in ("ieee", "tf32"):
-        raise UsageError(f"fp32_precision must be ieee or tf32, got {precision!r}.")
+    if not isinstance(precision, str) or precision not in ("ieee", "tf32"):
+        raise UsageError(f"fp32_precision must be ieee or tf32, got {precision!r:.60}.")
     backends: Any = torch.backends  # its attributes differ between versions
     matmul, cudnn = backends.cuda.matmul, backends.cudnn
     owners: tuple[Any, Any]

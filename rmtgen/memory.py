@@ -7,7 +7,7 @@ of a job of Slurm. Each allows more memory up to a limit, of which some is in us
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -74,16 +74,14 @@ def _group_limits() -> Iterator[Bound]:
     for line in _lines(PROCESS / "cgroup"):
         _, controllers, path = line.split(":", 2)
         if not controllers:
-            names = ("memory.max", "memory.high"), "memory.current", "inactive_file"
-            yield from _along(GROUPS, path, *names)
+            second = ["memory.max", "memory.high"]
+            yield from _along(GROUPS, path, second, "memory.current", "inactive_file")
         elif "memory" in controllers.split(","):
-            names = ("memory.limit_in_bytes",), "memory.usage_in_bytes", "total_inactive_file"
-            yield from _along(GROUPS / "memory", path, *names)
+            mount, first = GROUPS / "memory", ["memory.limit_in_bytes"]
+            yield from _along(mount, path, first, "memory.usage_in_bytes", "total_inactive_file")
 
 
-def _along(
-    mount: Path, path: str, limits: tuple[str, ...], use: str, cached: str
-) -> Iterator[Bound]:
+def _along(mount: Path, path: str, limits: Sequence[str], use: str, cached: str) -> Iterator[Bound]:
     """What each group from `path` up to the root leaves; pages of a cache can be freed.
 
     In a container the root alone may be visible.

@@ -29,10 +29,10 @@ def parse_bytes(text: str | int) -> int:
     number, unit = match.groups()
     if unit and unit not in _BYTES:
         raise UsageError(f"unknown unit {unit!r} in {str(text)!r}. {did_you_mean(unit, _BYTES)}")
-    size = int(float(number) * _BYTES[unit or "B"])
-    if size < 1:
-        raise UsageError(f"memory must be positive, got {str(text)!r}.")
-    return size
+    size = float(number) * _BYTES[unit or "B"]
+    if not 1 <= size < 2**63:
+        raise UsageError(f"memory must be positive and below 8 EiB, got {str(text)!r:.60}.")
+    return int(size)
 
 
 def readable_bytes(size: float) -> str:

@@ -21,6 +21,7 @@ from rmtgen.datasets.subsets import (
 )
 from rmtgen.entrance import public
 from rmtgen.errors import CorruptInputError, DamagedImageError, UsageError, did_you_mean
+from rmtgen.scalars import flag, path
 
 _POLICIES = ("refuse", "skip")
 _BATCH = 1024
@@ -90,12 +91,13 @@ def load_dataset(  # noqa: PLR0913 - one public function for one question
         MissingInputError: The data do not exist, or the download failed.
         CorruptInputError: The data are damaged.
     """
-    if split not in SPLITS:
+    if not isinstance(split, str) or split not in SPLITS:
         raise UsageError(
-            f"split must be train or test, got {split!r}. {did_you_mean(str(split), SPLITS)}"
+            f"split must be train or test, got {split!r:.60}. {did_you_mean(str(split), SPLITS)}"
         )
     check_seed(seed)
-    access = Access(data_root(root), download, share, seed, check_pixels(max_pixels))
+    stratify, download = flag(stratify, "stratify"), flag(download, "download")
+    access = Access(data_root(path(root, "root")), download, share, seed, check_pixels(max_pixels))
     full = open_splits(name, (split,), access)[split]
     check_size(size, full)
     subset = full.subset(shuffled_order(full, seed=seed, stratify=stratify)[:size])

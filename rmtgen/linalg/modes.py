@@ -10,7 +10,8 @@ and Y by HY, and the direction 1 leaves the problem (`centring`): n_eff = n − 
 """
 
 import dataclasses
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,10 +20,11 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from rmtgen.checks import as_tensor, finite_matrix, square_matrix, target_matrix
+from rmtgen.checks import as_tensor, finite_matrix, largest_entry, square_matrix, target_matrix
 from rmtgen.entrance import public
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.centring import reduced_matrix_, restored
+from rmtgen.scalars import flag
 
 EPS32 = torch.finfo(torch.float32).eps
 EPS64 = torch.finfo(torch.float64).eps
@@ -36,6 +38,8 @@ in float32, or returns wrong vectors, has 1e-8 and more."""
 LAPACK_EVD_LIMIT = 32_767
 """Size from which LAPACK's divide and conquer overflows its 32-bit work space size 1 + 6n + 2n²."""
 INT32_MAX = 2**31 - 1
+SAFE = 200
+"""Largest exponent of two of features, up or down, at which they are decomposed as they are."""
 ROWS = 256
 """Number of rows that are symmetrised at a time."""
 
@@ -172,7 +176,7 @@ def gram_modes(
         NumericalError: Non-finite, asymmetric, or indefinite beyond rounding; or the eigensolve
             failed, or its check.
     """
-    return _modes([as_tensor(gram)], intercept, memory)[0]
+    return _modes([as_tensor(gram, "gram")], flag(intercept, "intercept"), memory)[0]
 
 
 @public
@@ -189,7 +193,8 @@ def gram_modes_batch(
 def _modes(grams: list[Tensor], intercept: bool, memory: int) -> list[Modes]:
     matrices, mean_energies = zip(*(_prepare(gram, intercept) for gram in grams), strict=True)
     batch = matrices[0][None] if len(matrices) == 1 else torch.stack(matrices)
-    systems, single = symmetric_eigh(batch, memory=memory), grams[0].dtype == torch.float32
+    systems = symmetric_eigh(batch, mean_energies, memory=memory)
+    single = grams[0].dtype == torch.float32
     return [
         _truncated(*pair, single, intercept) for pair in zip(systems, mean_energies, strict=True)
     ]
@@ -263,7 +268,9 @@ def indefinite(smallest: float, largest: float, n: int, tolerance: float) -> Num
     )
 
 
-def symmetric_eigh(batch: Float64[Tensor, "b n n"], *, memory: int = MEMORY) -> list[_Eigenpairs]:
+def symmetric_eigh(
+    batch: Float64[Tensor, "b n n"], removed: Sequence[float] = (), *, memory: int = MEMORY
+) -> list[_Eigenpairs]:
     """Verified eigenpairs of b symmetric matrices.
 
     On CUDA one call takes as many problems as fit `memory` at 4 n² float64 each (input, vectors,
@@ -272,6 +279,8 @@ def symmetric_eigh(batch: Float64[Tensor, "b n n"], *, memory: int = MEMORY) -> 
 
     Args:
         batch: Symmetric, finite matrices.
+        removed: Eigenvalue of the direction that an intercept took from each, if any: what is left
+            has rounding of that size.
         memory: Bytes the solver may use beside `batch`; one problem runs even if it needs more.
 
     Returns:
@@ -289,7 +298,12 @@ def symmetric_eigh(batch: Float64[Tensor, "b n n"], *, memory: int = MEMORY) -> 
     solved = [
         (part, *_attempt(solve, part, "eigensolve")) for part in batch.split(max(1, per_call))
     ]
-    return [_verified(*problem) for part in solved for problem in zip(*part, strict=True)]
+    systems = [system for part in solved for system in zip(*part, strict=True)]
+    floors = removed or [0.0] * len(systems)
+    return [
+        _verified(matrix, values, vectors, floor)
+        for (matrix, values, vectors), floor in zip(systems, floors, strict=True)
+    ]
 
 
 def _eigh_evr(
@@ -310,11 +324,14 @@ def _attempt(solve: Callable, matrix: Tensor, what: str) -> tuple[Tensor, ...]:
 
 
 def _verified(
-    matrix: Float64[Tensor, "n n"], values: Float64[Tensor, " n"], vectors: Float64[Tensor, "n n"]
+    matrix: Float64[Tensor, "n n"],
+    values: Float64[Tensor, " n"],
+    vectors: Float64[Tensor, "n n"],
+    floor: float,
 ) -> _Eigenpairs:
     probes = _probes(vectors)
     misfit = matrix @ (vectors @ probes) - vectors @ (values[:, None] * probes)
-    residual = _relative(misfit, probes, values.abs().max())
+    residual = _relative(misfit, probes, values.abs().max().clamp_min(floor))
     return _Eigenpairs(values, vectors, residual, _accepted(residual, vectors))
 
 
@@ -375,16 +392,25 @@ def feature_modes(features: np.ndarray | Tensor, *, intercept: bool = False) -> 
         UsageError: Not a matrix, or of another type.
         NumericalError: Non-finite features; or a factorisation that failed or its check refused.
     """
-    matrix = finite_matrix(features, "features").double()
+    matrix, intercept = finite_matrix(features, "features").double(), flag(intercept, "intercept")
     n, p = matrix.shape
+    matrix, unit = _in_range(matrix)
     means = matrix.mean(dim=0) if intercept else matrix.new_zeros(p)
     left, singular, right, residual, orthogonality = factored(
         matrix - means if intercept else matrix
     )
     cutoff = max(n, p) * EPS64 * max(singular[0].item(), n**0.5 * means.norm().item())
     rank = min(int((singular > cutoff).sum()), n - intercept)
-    kept = singular[:rank].square(), left[:, :rank]
-    return Modes(*kept, intercept, cutoff**2, residual, orthogonality, right[:, :rank])
+    kept = (unit * singular[:rank]).square(), left[:, :rank]
+    tolerance = (unit * cutoff) ** 2
+    return Modes(*kept, intercept, tolerance, residual, orthogonality, right[:, :rank])
+
+
+def _in_range(matrix: Float64[Tensor, "n p"]) -> tuple[Float64[Tensor, "n p"], float]:
+    """The matrix over a power of two, and that power: 1 unless its squares strain float64."""
+    exponent = math.frexp(largest_entry(matrix))[1]
+    unit = 1.0 if abs(exponent) <= SAFE else 2.0**exponent
+    return (matrix if unit == 1 else matrix / unit), unit
 
 
 def factored(

@@ -25,6 +25,7 @@ from rmtgen.models.framing import middle_of_long
 from rmtgen.models.names import present_name
 from rmtgen.models.state_dicts import load_weights
 from rmtgen.models.weights import find_weights, local_weights
+from rmtgen.scalars import flag, path, whole_number
 
 __all__ = ["Backbone", "load_backbone", "local_weights"]
 
@@ -115,10 +116,15 @@ def load_backbone(  # noqa: PLR0913 - one public function for one question
         CorruptInputError: The weights cannot be read, are not finite floats, or belong to another
             architecture.
     """
+    if not isinstance(name, str):
+        raise UsageError(f"model must be a name of timm, got {name!r:.60}.")
     name = present_name(name)
     _check_choices(name, init, head, img_size)
-    if heads < 1:
-        raise UsageError(f"heads must be at least 1, got {heads}.")
+    heads = whole_number(heads, "heads", least=1, most=2**20)
+    head_seed = whole_number(head_seed, "head_seed", least=0, most=2**62)
+    init_seed = whole_number(init_seed, "init_seed", least=0)
+    weights = None if weights is None else path(weights, "weights")
+    checkpoints, download = path(checkpoints, "checkpoints"), flag(download, "download")
     file = None
     if init == "pretrained":
         file = find_weights(name, weights, checkpoints, download=download)
@@ -163,15 +169,15 @@ def _check_choices(name: str, init: str, head: str | None, img_size: int | None)
             f"model must carry a tag that timm has for {architecture}, got {name!r}."
             f" {did_you_mean(name, tags)}"
         ) from failure
-    if init not in ("pretrained", "random"):
-        raise UsageError(f"init must be pretrained or random, got {init!r}.")
-    if head not in (None, "random"):
-        raise UsageError(f"head must be None (features) or 'random' (one output), got {head!r}.")
-    if img_size is not None and img_size < 1:
+    if not isinstance(init, str) or init not in ("pretrained", "random"):
+        raise UsageError(f"init must be pretrained or random, got {init!r:.60}.")
+    if head is not None and not (isinstance(head, str) and head == "random"):
         raise UsageError(
-            f"img_size must be at least 1 pixel, got {img_size}. Leave it out for the default size"
-            f" of {name}."
+            f"head must be None (features) or 'random' (one output), got {head!r:.60}."
         )
+    if img_size is not None:
+        cure = f"Leave it out for the default size of {name}."
+        whole_number(img_size, "img_size", least=1, most=2**15, cure=cure)
 
 
 def _build(name: str, seed: int, img_size: int | None) -> nn.Module:

@@ -19,6 +19,7 @@ from rmtgen.device import default_device, fp32_precision
 from rmtgen.entrance import public
 from rmtgen.errors import NumericalError, RmtgenError, UsageError
 from rmtgen.models.backbones import Backbone
+from rmtgen.scalars import whole_number
 
 Images = Sequence[Image.Image] | LabelledImages
 """PIL images of any mode and size."""
@@ -57,7 +58,7 @@ def extract_features(
         NumericalError: A feature is NaN or infinite.
     """
     images = _sequence(images)
-    _check_sizes(len(images), batch_size)
+    batch_size = _checked_sizes(len(images), batch_size)
     out = torch.empty(0)
     with tqdm(total=len(images), unit="img", disable=None if progress else True) as bar:
         batches = range(-(-len(images) // batch_size))
@@ -107,7 +108,7 @@ def feature_batches(
         NumericalError: A feature is NaN or infinite.
     """
     images = _sequence(images)
-    _check_sizes(len(images), batch_size)
+    batch_size = _checked_sizes(len(images), batch_size)
     outside = [batch for batch in batches if not 0 <= batch * batch_size < len(images)]
     if outside:
         raise UsageError(
@@ -125,11 +126,10 @@ def _sequence(images: Images) -> Sequence[Image.Image]:
     return images.images if isinstance(images, LabelledImages) else images
 
 
-def _check_sizes(images: int, batch_size: int) -> None:
+def _checked_sizes(images: int, batch_size: int) -> int:
     if images < 1:
         raise UsageError("images must hold at least one image, got 0.")
-    if batch_size < 1:
-        raise UsageError(f"batch_size must be at least 1, got {batch_size}.")
+    return whole_number(batch_size, "batch_size", least=1)
 
 
 class TransformedImages(Dataset):

@@ -14,9 +14,12 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from rmtgen.checks import finite_matrix, square_matrix
+from rmtgen.checks import finite_matrix, largest_entry, square_matrix
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.modes import Modes, feature_modes, gram_modes, symmetrised
+
+SAFE = 200
+"""Largest exponent of two of K, up or down, at which K is used as it is: fourth powers fit."""
 
 
 def _test_block(
@@ -39,6 +42,8 @@ class _InMemory:
     train: Float[Tensor, "N _"]
     test: Float[Tensor, "m _"] | None
 
+    power = 1
+    """Power of the entries that K is: 1 of a Gram matrix, 2 of features."""
     budget = math.inf
     """Number of bytes that a solver may take: all that are available."""
 
@@ -55,6 +60,21 @@ class _InMemory:
     def __len__(self) -> int:
         """N, the number of samples in the pool."""
         return len(self.train)
+
+    def unit(self) -> float:
+        """A power of two by which K can be divided to keep squares of it, and of its inverse.
+
+        It is 1 unless K is tiny or huge.
+        """
+        exponent = math.frexp(largest_entry(self.train))[1] * self.power
+        return 1.0 if abs(exponent) <= SAFE else 2.0 ** (exponent // 2 * 2)
+
+    def over(self, unit: float) -> "_InMemory":
+        """K/u in float64, for u an even power of two."""
+        factor = unit ** (-1 / self.power)
+        blocks = (self.train, self.test)
+        scaled = (None if block is None else block.double() * factor for block in blocks)
+        return type(self)(*scaled)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +165,7 @@ class FeatureKernel(_InMemory):
         rule, cure = "need the train features' width", "Extract both with one backbone."
         return cls(train, _test_block(train, test, "test_features", rule, cure))
 
+    power = 2
     single = False
     """K is that of the features as given, whatever their type."""
 
@@ -244,6 +265,10 @@ class StoredKernel:
     def __len__(self) -> int:
         """N, the number of samples in the pool."""
         return self.store.shape[1]
+
+    def unit(self) -> float:
+        """1: a stored matrix is used as it is."""
+        return 1.0
 
     def modes(self, n: int, intercept: bool) -> Modes:
         """Modes of the first n samples."""

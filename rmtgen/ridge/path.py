@@ -22,10 +22,10 @@ from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from rmtgen.checks import ridge_values
-from rmtgen.device import available
+from rmtgen.checks import real_number, ridge_values
+from rmtgen.device import available, default_device
 from rmtgen.entrance import public
-from rmtgen.errors import CapacityError, UsageError, did_you_mean, warn
+from rmtgen.errors import CapacityError, UsageError, warn
 from rmtgen.ridge.banded import cost_banded, solve_banded
 from rmtgen.ridge.columns import COLUMNS, ERROR_COLUMNS
 from rmtgen.ridge.eigen import cost_eigen, solve_eigen
@@ -34,6 +34,7 @@ from rmtgen.ridge.matrix_free import cost_matrix_free, solve_matrix_free
 from rmtgen.ridge.nested import cost_nested, solve_nested
 from rmtgen.ridge.primal import cost_primal, solve_primal
 from rmtgen.ridge.problem import Cost, Grid, Problem
+from rmtgen.scalars import choice, instance, whole_number
 from rmtgen.units import parse_bytes, readable_bytes
 
 CHEAP = 1e10
@@ -252,11 +253,11 @@ def ridge_path_stored(  # noqa: PLR0913 - the twin of ridge_path
         RmtgenWarning: `matrix_free` does not reach its accuracy at the smallest ridge within
             `memory`.
     """
-    if probes < 2:
-        raise UsageError(
-            f"probes must be at least 2, got {probes}: a standard error needs a spread."
-        )
-    kernel = StoredKernel(store, torch.device(device), parse_bytes(memory), probes, seed)
+    cure = "Open one: GramStore.open."
+    store = instance(store, StoredGram, "store", cure)  # type: ignore[type-abstract]
+    probes = whole_number(probes, "probes", least=2, cure="A standard error needs a spread.")
+    seed = whole_number(seed, "seed", least=0)
+    kernel = StoredKernel(store, default_device(device), parse_bytes(memory), probes, seed)
     problem = Problem.checked(kernel, targets, test_targets, loo=loo, intercept=intercept)
     return _path(problem, Grid.checked(ridges, sum_ridges), sizes, solver)
 
@@ -277,6 +278,7 @@ def resolve_ridges(relative: ArrayLike, trace: float, n: int) -> Float64[np.ndar
         UsageError: A negative or non-finite ratio, an empty list, or a trace that is not positive
             and finite.
     """
+    trace, n = real_number(trace, "trace"), whole_number(n, "n", least=1)
     if not 0 < trace < np.inf:
         raise UsageError(
             f"a relative ridge needs a positive, finite trace: got tr K = {trace}. Check for"
@@ -308,10 +310,12 @@ def path_cost(problem: Problem, sizes: list[int], grid: Grid, memory: int) -> Co
 
 
 def _path(problem: Problem, grid: Grid, sizes: ArrayLike | None, name: str) -> pd.DataFrame:
-    sizes = problem.sizes(sizes)
+    sizes, given, unit = problem.sizes(sizes), grid, problem.kernel.unit()
+    problem, grid = problem.over(unit), grid.over(unit)
     solver = choose_solver(problem, sizes, grid, name)
     rows = solver.solve(problem, sizes, grid)
     _fill(rows, problem, sizes, grid)
+    rows = _in_units(rows, unit, given, sizes)
     if problem.kernel.single:
         _warn_single(rows)
     estimate = "residual" in rows[0]
@@ -320,12 +324,30 @@ def _path(problem: Problem, grid: Grid, sizes: ArrayLike | None, name: str) -> p
     return frame
 
 
+def _in_units(
+    rows: list[dict | None], unit: float, grid: Grid, sizes: list[int]
+) -> list[dict | None]:
+    """The columns of K and its ridges from those of K/u and theirs; all others are the same.
+
+    Args:
+        rows: Rows of every size and ridge.
+        unit: u, a power of two.
+        grid: The ridges of K.
+        sizes: Sample sizes.
+    """
+    if unit == 1:
+        return rows
+    powers = {"kappa": unit, "kappa_se": unit, "rounding": unit, "norm2": 1 / unit}
+    ridges = [ridge for n in sizes for ridge, _ in grid.at(n)]
+    return [
+        {name: value * powers.get(name, 1.0) for name, value in row.items()} | {"ridge": ridge}
+        for row, ridge in zip(rows, ridges, strict=True)
+    ]
+
+
 def choose_solver(problem: Problem, sizes: list[int], grid: Grid, name: str) -> Solver:
     """The solver called `name`, or for `auto` the cheapest one that fits."""
-    if name not in (*SOLVERS, "auto"):
-        raise UsageError(
-            f"solver must be a known one: got {name!r}. {did_you_mean(name, [*SOLVERS, 'auto'])}"
-        )
+    choice(name, "solver", (*SOLVERS, "auto"))
     applicable = {key: solver for key, solver in SOLVERS.items() if solver.refuses(problem) is None}
     if name not in (*applicable, "auto"):
         raise UsageError(

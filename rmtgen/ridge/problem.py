@@ -3,18 +3,18 @@
 The notation is that of `rmtgen.ridge`.
 """
 
-import operator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from rmtgen.checks import ridge_values, target_matrix
+from rmtgen.checks import as_array, ridge_values, target_matrix
 from rmtgen.errors import UsageError
 from rmtgen.ridge.kernel import FeatureKernel, Kernel
 from rmtgen.ridge.targets import ClassCode
+from rmtgen.scalars import flag
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +44,24 @@ class Grid:
         if ridges is not None:
             return cls(ridge_values(ridges, "ridges"), summed=False)
         return cls(ridge_values(sum_ridges, "sum_ridges"), summed=True)
+
+    def over(self, unit: float) -> "Grid":
+        """The ridges of K/u, for u a power of two.
+
+        Raises:
+            UsageError: A ridge is so far from the scale of K that it is no float64 beside it.
+        """
+        if unit == 1:
+            return self
+        with np.errstate(over="ignore", under="ignore"):
+            values = self.values / unit
+        lost = self.values[~np.isfinite(values) | ((values == 0) & (self.values > 0))]
+        if len(lost):
+            raise UsageError(
+                f"ridges must lie within 300 decades of the kernel: got {lost[0]:.3g} where the"
+                f" kernel has entries up to {unit:.1e}. Choose ridges of its scale."
+            )
+        return Grid(values, self.summed)
 
     def at(self, n: int) -> list[tuple[float, float]]:
         """Pairs (λ, δ = nλ); the one that is given is free of rounding."""
@@ -105,6 +123,7 @@ class Problem:
             UsageError: Shapes that do not fit, or one half of a test set.
             NumericalError: Targets that are not finite.
         """
+        loo, intercept = flag(loo, "loo"), flag(intercept, "intercept")
         targets = target_matrix(targets).to(kernel.device)
         if len(targets) != len(kernel):
             raise UsageError(
@@ -131,6 +150,10 @@ class Problem:
             test_code = code if code and code.matches(test_targets) else None
         return cls(kernel, targets, test_targets, loo, intercept, code, test_code)
 
+    def over(self, unit: float) -> "Problem":
+        """The problem of K/u, for u a power of two: no digit changes."""
+        return self if unit == 1 else replace(self, kernel=self.kernel.over(unit))
+
     @property
     def tests(self) -> int:
         """m, the number of test samples; 0 without a test set."""
@@ -144,13 +167,10 @@ class Problem:
     def sizes(self, sizes: ArrayLike | None) -> list[int]:
         """`sizes` as whole numbers in [1, N], or in [2, N] with an intercept."""
         least, most = 1 + self.intercept, len(self.targets)
-        try:
-            checked = [
-                operator.index(size)
-                for size in np.atleast_1d(most if sizes is None else sizes).tolist()
-            ]
-        except (TypeError, ValueError):
-            raise UsageError(f"sizes must be whole numbers: got {sizes!r}.") from None
+        given = np.atleast_1d(as_array(most if sizes is None else sizes, "sizes"))
+        if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+            raise UsageError(f"sizes must be whole numbers: got {sizes!r:.60}.")
+        checked = given.tolist()
         wrong = [size for size in checked if not least <= size <= most]
         if wrong or not checked:
             raise UsageError(

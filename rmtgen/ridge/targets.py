@@ -13,7 +13,8 @@ from torch import Tensor
 
 from rmtgen.checks import as_tensor
 from rmtgen.entrance import public
-from rmtgen.errors import UsageError, did_you_mean
+from rmtgen.errors import UsageError
+from rmtgen.scalars import choice, whole_number
 
 CODINGS = ("onehot", "centered", "intercept")
 """Codings of labels."""
@@ -53,15 +54,8 @@ def encode_targets(labels: np.ndarray | Tensor, classes: int, coding: str) -> Ta
         UsageError: An unknown coding, fewer than two classes, or labels that are not integers in
             [0, classes).
     """
-    if coding not in CODINGS:
-        raise UsageError(
-            f"coding must be a known one: got {coding!r}. {did_you_mean(coding, CODINGS)}"
-        )
-    if classes < 2:
-        raise UsageError(
-            f"classification needs classes: expected classes >= 2, got {classes}. Choose another"
-            " data set."
-        )
+    choice(coding, "coding", CODINGS)
+    classes = whole_number(classes, "classes", least=2, most=2**31, cure="Choose another data set.")
     onehot = torch.nn.functional.one_hot(_checked_labels(labels, classes), classes).double()
     return Targets(
         onehot - 1 / classes if coding == "centered" else onehot, intercept=coding == "intercept"
@@ -69,7 +63,7 @@ def encode_targets(labels: np.ndarray | Tensor, classes: int, coding: str) -> Ta
 
 
 def _checked_labels(labels: np.ndarray | Tensor, classes: int) -> Int64[Tensor, " n"]:
-    labels = as_tensor(labels)
+    labels = as_tensor(labels, "labels")
     if (
         labels.ndim != 1
         or labels.is_floating_point()

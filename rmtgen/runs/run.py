@@ -35,6 +35,7 @@ from rmtgen.runs.graph import RUN_STAGES, STAGES
 from rmtgen.runs.manifest import FileRecord, Manifest
 from rmtgen.runs.rundir import RUNS, stored_dim
 from rmtgen.runs.stored import check_settings, read_table, stored_indices, stored_table
+from rmtgen.scalars import path as checked_path
 from rmtgen.store import durable, files
 from rmtgen.store.feature_store import FeatureStore
 from rmtgen.store.gram_store import GramStore
@@ -314,8 +315,9 @@ def stages_of(folder: Path, names: Sequence[str]) -> Run:
 
 
 def _existing(path: str | Path) -> Path:
+    path = checked_path(path, "path")
     try:
-        folder = Path(path).resolve()
+        folder = path.resolve()
         if folder.is_dir():
             return folder
     except (ValueError, OSError) as error:  # a null byte; a name too long

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rmtgen.errors import UsageError
+from rmtgen.scalars import choice, whole_number
 
 DTYPES = ("float32", "float64")
 """Types of the entries."""
@@ -72,12 +72,9 @@ class GramLayout:
     tile: int = 1024
 
     def __post_init__(self) -> None:
-        if self.n_train < 1 or self.n_test < 0 or self.tile < 1 or self.dtype not in DTYPES:
-            raise UsageError(
-                f"a Gram layout needs n_train ≥ 1, n_test ≥ 0, tile ≥ 1 and a dtype of {DTYPES}:"
-                f" got n_train={self.n_train}, n_test={self.n_test}, tile={self.tile},"
-                f" dtype={self.dtype!r}."
-            )
+        for name, least in (("n_train", 1), ("n_test", 0), ("tile", 1)):
+            whole_number(getattr(self, name), f"{name} of a Gram layout", least=least)
+        choice(self.dtype, "dtype of a Gram layout", DTYPES)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -17,6 +17,8 @@ import numpy as np
 
 from rmtgen.entrance import public
 from rmtgen.errors import CorruptInputError, MissingInputError, UsageError
+from rmtgen.scalars import instance
+from rmtgen.scalars import path as checked_path
 from rmtgen.store import durable, files
 from rmtgen.store.gram_layout import GramLayout, Tile
 from rmtgen.store.gram_view import TILES, VIEW, check_view, read_layout, view_of
@@ -61,7 +63,8 @@ class GramStore:
             CorruptInputError: The folder holds a store of another layout.
             StorageError: The disk refuses.
         """
-        folder = Path(folder)
+        layout = instance(layout, GramLayout, "layout", "Make one: GramLayout(n_train, n_test).")
+        folder = checked_path(folder, "folder")
         view, image = folder / VIEW, hdf5_image({}, {"gram": view_of(layout)}, layout.__dict__)
         record = ShardRecord.of(TILES, image)
         if not files.is_there(view):
@@ -90,7 +93,7 @@ class GramStore:
             MissingInputError: `gram.h5` does not exist.
             CorruptInputError: It is not a Gram store, or not what was written.
         """
-        path = Path(path)
+        path = checked_path(path, "path")
         view = path / VIEW if path.is_dir() else path
         if not files.is_there(view):
             raise MissingInputError(f"no Gram matrix at {view}. Make one: `rmtgen gram`.")

@@ -5,6 +5,7 @@ from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from rmtgen.checks import real_array, real_number
 from rmtgen.errors import NumericalError, UsageError
 
 Values = Float64[np.ndarray, "..."] | np.float64
@@ -18,7 +19,7 @@ def finite_values(values: ArrayLike | Tensor, name: str, *, cure: str) -> Float6
         UsageError: Not a vector, empty, or with a negative entry.
         NumericalError: NaN or infinite entries, or nothing but zeros.
     """
-    vector = _float64(values)
+    vector = real_array(values, name)
     if vector.ndim != 1 or not vector.size:
         raise UsageError(f"{name} must be a vector with entries: got shape {vector.shape}. {cure}")
     wrong = np.flatnonzero(~np.isfinite(vector))
@@ -75,7 +76,7 @@ def ridge_and_size(
         UsageError: A ridge that is negative or NaN, a size that is not positive and finite, or
             shapes that do not broadcast.
     """
-    ridge, n = _float64(ridge), _float64(n)
+    ridge, n = real_array(ridge, "ridge"), real_array(n, "n")
     if not (ridge >= 0).all():
         raise UsageError(
             f"ridge must be >= 0: got {ridge[~(ridge >= 0)].flat[0]:.4g}. A ridge of 0 is the"
@@ -100,14 +101,10 @@ def noise_value(noise: float) -> float:
     Raises:
         UsageError: Negative, NaN or infinite.
     """
+    noise = real_number(noise, "noise")
     if not 0 <= noise < np.inf:
         raise UsageError(
             f"noise must be finite and >= 0: got {noise}. It is a variance, in the unit of the"
             " risk."
         )
-    return float(noise)
-
-
-def _float64(values: ArrayLike | Tensor) -> np.ndarray:
-    values = values.detach().cpu() if isinstance(values, Tensor) else values
-    return np.asarray(values, dtype=np.float64)
+    return noise

@@ -17,11 +17,12 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from rmtgen.checks import finite_matrix, square_matrix, target_matrix
+from rmtgen.checks import finite_matrix, real_number, square_matrix, target_matrix
 from rmtgen.entrance import public
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.modes import symmetrised
 from rmtgen.ridge.targets import ClassCode
+from rmtgen.scalars import flag
 from rmtgen.theory import detectors
 from rmtgen.theory.detectors import Measurement
 from rmtgen.theory.resolvent import Resolvent, explained, resolvents
@@ -275,7 +276,10 @@ def trust_report(
         Golub, Heath & Wahba 1979 (GCV and LOO); Roberts et al. 2017 (blocked cross-validation);
         Wei, Hu, Steinhardt 2022 (arXiv 2203.06176).
     """
-    gram = square_matrix(gram, "gram", cure="Pass the train block alone.")
+    gram, intercept = (
+        square_matrix(gram, "gram", cure="Pass the train block alone."),
+        flag(intercept, "intercept"),
+    )
     matrix, targets, tests = _checked(gram, targets, test_gram)
     plain, centred = resolvents(matrix, _sum_ridge(ridge, matrix))
     single = gram.dtype == torch.float32
@@ -311,7 +315,7 @@ def _sum_ridge(ridge: float | None, matrix: Float64[Tensor, "n n"]) -> float:
             f"gram must have a positive trace: got tr K = {trace:.3g}. Check for all-zero features."
         )
     default = RELATIVE_RIDGE * trace / n
-    ridge = default if ridge is None else float(ridge)
+    ridge = default if ridge is None else real_number(ridge, "ridge")
     if not 0 < ridge < np.inf:
         raise UsageError(
             f"ridge must be positive and finite: got {ridge:.4g}. Leave it out for {default:.4g},"

@@ -25,11 +25,12 @@ from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from rmtgen.checks import target_matrix
+from rmtgen.checks import real_array, real_number, target_matrix
 from rmtgen.entrance import public
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.modes import Modes
 from rmtgen.linalg.spectrum import Spectrum
+from rmtgen.scalars import instance
 from rmtgen.theory.influence import Influence
 from rmtgen.theory.transport import PoolSums, pool_sums, require_power
 
@@ -51,6 +52,8 @@ BEYOND = 1e-6
 """Smallest κ of the tail, relative to the smallest κ of the trusted range."""
 EXPONENTS = np.geomspace(0.05, 4, 200)
 """Candidate exponents s of a tail."""
+
+_CURE = "Compute it: pool_influence."
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +139,7 @@ def pool_influence(modes: Modes, targets: np.ndarray | Tensor) -> Influence:
         UsageError: Another number of targets than of samples.
         NumericalError: A pool without any mode, or targets without any power.
     """
+    modes = instance(modes, Modes, "modes", "Compute it: gram_modes or feature_modes.")
     targets = target_matrix(targets).to(modes.vectors.device)
     pool = require_power(Spectrum.of(modes, targets))
     return Influence.of(pool, modes, targets, deltas(pool))
@@ -274,11 +278,11 @@ def forecast(
         UsageError: n < 2, or a negative ridge.
         NumericalError: A pool too small to fit a tail to.
     """
-    sizes = _sizes(sizes)
+    influence, sizes = instance(influence, Influence, "influence", _CURE), _sizes(sizes)
     point, draws = curves(influence.pool), resampled_curves(influence)
     if ridges is None:
         return pd.DataFrame([_best_row(point, draws, n) for n in sizes])
-    ridges = np.atleast_1d(np.asarray(ridges, dtype=float))
+    ridges = np.atleast_1d(real_array(ridges, "ridges")).ravel()
     if not (ridges >= 0).all():
         raise UsageError(f"ridges must be >= 0: got {ridges[~(ridges >= 0)][0]:.4g}.")
     return pd.DataFrame([_row(point, draws, n, ridge) for n in sizes for ridge in ridges])
@@ -331,7 +335,9 @@ def labels_needed(influence: Influence, risks: ArrayLike, *, most: float = 1e9) 
         UsageError: No risk, one that is not positive, or a search without an end.
         NumericalError: A pool too small to fit a tail to.
     """
-    risks = np.atleast_1d(np.asarray(risks, dtype=float))
+    risks = np.atleast_1d(real_array(risks, "risks")).ravel()
+    most = real_number(most, "most")
+    influence = instance(influence, Influence, "influence", _CURE)
     if not risks.size or not (risks > 0).all():
         seen = risks[~(risks > 0)][0] if risks.size else "none"
         raise UsageError(
@@ -361,7 +367,7 @@ def _first_size(one: Curves, risk: float, most: float) -> float:
 
 
 def _sizes(sizes: ArrayLike) -> Float64[np.ndarray, " t"]:
-    sizes = np.atleast_1d(np.asarray(sizes, dtype=float))
+    sizes = np.atleast_1d(real_array(sizes, "sizes")).ravel()
     if not (sizes >= 2).all() or not np.isfinite(sizes).all():
         raise UsageError(
             "sizes must be finite and >= 2: got"

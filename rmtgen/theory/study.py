@@ -24,6 +24,7 @@ from rmtgen.ridge.kernel import GramKernel
 from rmtgen.ridge.pool import CURVE_RIDGES, Pool, dense_sizes
 from rmtgen.ridge.problem import Problem
 from rmtgen.ridge.targets import Targets
+from rmtgen.scalars import whole_number
 from rmtgen.theory import registry, representation
 from rmtgen.theory.diagnostics import trust_report
 from rmtgen.theory.forecast import curves, forecast, labels_needed, pool_influence
@@ -267,8 +268,8 @@ def study(  # noqa: PLR0913 - one public function for one question; the test set
     """
     kernel = GramKernel.checked(gram, test_gram)
     problem = Problem.checked(kernel, targets, test_targets, loo=True, intercept=intercept)
-    if trials < 1:
-        raise UsageError(f"trials must be at least 1: got {trials}.")
+    trials = whole_number(trials, "trials", least=1)
+    seed = whole_number(seed, "seed", least=0)
     tests = None if problem.test_targets is None else Targets(problem.test_targets, intercept)
     pool = Pool(kernel.train, kernel.test, True, Targets(problem.targets, intercept), tests)
     if not pool.trace > 0:

@@ -27,6 +27,7 @@ from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from rmtgen.checks import real_array
 from rmtgen.entrance import public
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.modes import gram_modes
@@ -213,7 +214,7 @@ def transport(
         quantities taken from the pool at equal κ.
     """
     pool = require_power(Spectrum.of(gram_modes(gram, intercept=intercept), targets))
-    sizes, ridges = (np.asarray(grid, dtype=np.float64).ravel() for grid in (sizes, ridges))
+    sizes, ridges = real_array(sizes, "sizes").ravel(), real_array(ridges, "ridges").ravel()
     if (sizes != np.round(sizes)).any():
         raise UsageError(
             f"sizes must be whole numbers: got {sizes[sizes != np.round(sizes)][0]:g}."

@@ -151,7 +151,7 @@ def test_several_heads_are_those_of_consecutive_seeds():
         one = random_backbone(head="random", head_seed=seed).model.head
         torch.testing.assert_close(three.weight[row : row + 1], one.weight, rtol=0, atol=0)
         torch.testing.assert_close(three.bias[row : row + 1], one.bias, rtol=0, atol=0)
-    with pytest.raises(UsageError, match="heads must be at least 1, got 0"):
+    with pytest.raises(UsageError, match=r"heads must be a whole number in \[1, 1048576\]: got 0"):
         random_backbone(head="random", heads=0)
 
 
@@ -174,8 +174,8 @@ def test_several_heads_are_those_of_consecutive_seeds():
             {"head": "linear"},
             r"head must be None \(features\) or 'random' \(one output\), got 'linear'",
         ),
-        ({"img_size": 0}, r"img_size must be at least 1 pixel, got 0"),
-        ({"img_size": -8}, r"img_size must be at least 1 pixel, got -8"),
+        ({"img_size": 0}, r"img_size must be a whole number in \[1, 32768\]: got 0"),
+        ({"img_size": -8}, r"img_size must be a whole number in \[1, 32768\]: got -8"),
         (
             {"name": "dla46_c", "img_size": 8},
             r"img_size must be one that dla46_c can take, got 8 \(.*too small\)",

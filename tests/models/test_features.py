@@ -328,7 +328,7 @@ def test_a_batch_too_large_for_memory_says_so():
     ("options", "message"),
     [
         ({"images": []}, "images must hold at least one image, got 0"),
-        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"batch_size": 0}, "batch_size must be a whole number >= 1: got 0"),
         ({"device": "abacus"}, "device must be one that torch knows, .* got 'abacus'"),
         ({"device": "cuda:99"}, "cuda:99 is not among [0-9]+ CUDA devices. Use device=cpu"),
     ],

@@ -29,7 +29,7 @@ GRAM = FEATURES @ FEATURES.T
             r"ridges must be a list of numbers: expected shape \(l,\), l >= 1, got \(0,\)",
         ),
         ({"ridges": [[0.1]]}, r"ridges must be a list of numbers: .* got \(1, 1\)"),
-        ({"ridges": "log"}, "ridges must be numbers: got 'log'"),
+        ({"ridges": "log"}, "ridges must be an array of numbers: got str 'log'"),
         (
             {"kernel": "rbf"},
             "expected 'linear' or 'precomputed', got 'rbf'. Compute any other with sklearn",

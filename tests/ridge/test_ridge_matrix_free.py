@@ -182,7 +182,7 @@ def test_memory_that_is_too_small_for_the_ridge_is_told(store):
     [
         ({"ridges": [1.0, 0.0]}, r"needs ridges > 0, got 0. Leave it out"),
         ({"ridges": [1.0], "loo": True}, "has no leave-one-out columns, got loo=True"),
-        ({"ridges": [1.0], "probes": 1}, "probes must be at least 2, got 1"),
+        ({"ridges": [1.0], "probes": 1}, "probes must be a whole number >= 2: got 1"),
         (
             {"ridges": [1.0], "memory": "much"},
             "expected an amount of memory such as 4GiB, got 'much'",

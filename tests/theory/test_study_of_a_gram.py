@@ -156,7 +156,12 @@ GOOD = 3 * np.eye(40) + 1
         ((GOOD, np.arange(40.0)), {"sizes": [41]}, UsageError, r"each in \[1, 40\]: got \[41\]"),
         ((GOOD, np.arange(40.0)), {"sizes": [1], "intercept": True}, UsageError, r"\[2, 40\]"),
         ((GOOD, np.arange(40.0)), {"ridges": [-1.0]}, UsageError, "ridges must be .*got -1"),
-        ((GOOD, np.arange(40.0)), {"trials": 0}, UsageError, "trials must be at least 1: got 0"),
+        (
+            (GOOD, np.arange(40.0)),
+            {"trials": 0},
+            UsageError,
+            "trials must be a whole number >= 1: got 0",
+        ),
         (
             (GOOD, np.arange(40.0)),
             {"test_gram": GOOD[:5]},

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from rmtgen.device import fp32_precision
 from rmtgen.entrance import public
-from rmtgen.errors import NumericalError, UsageError, warn
+from rmtgen.errors import CapacityError, NumericalError, UsageError
 from rmtgen.kernels.entk.capture import EACH
 from rmtgen.kernels.entk.factors import BlockGradients, Layout, Part, tile
 from rmtgen.kernels.entk.passes import Images, Passes
@@ -72,6 +72,7 @@ def entk_gram(  # noqa: PLR0913 - one public function for one question
         UsageError: The model has several outputs, a module in training mode, no parameter that
             requires a gradient, batch statistics or a random forward pass; `by` is unknown, or "output" together with an `output`; there are no images; or
             the budget is too small (the message states the minimum).
+        CapacityError: The device has less memory than the budget.
         NumericalError: An output or a gradient is NaN or infinite. The message names the image, and
             the first layer with such a value.
 
@@ -197,25 +198,31 @@ class Entk:
         return found
 
     def _tile_that_fits(self, rows: Span, columns: Span, part: Part) -> Tensor:
-        """A tile, with smaller batches and less workspace after the device ran out of memory."""
-        while True:
-            try:
-                sides = [
-                    self._blocks.get(own, self._gradients, partner=other)
-                    for own, other in ((rows, columns), (columns, rows))
-                ]
-                return tile(*sides, part, self.workspace)
-            except torch.OutOfMemoryError as failure:
-                short = f"{self.passes.device} is out of memory"
-                if self.batch == 1 and self.workspace < 2**20:
-                    reason = str(failure).splitlines()[0]
-                    raise UsageError(
-                        f"{short} ({reason}). Lower memory, now {self.budget // 2**20}MiB."
-                    ) from failure
-                self.batch, self.workspace = max(1, self.batch // 2), self.workspace // 2
-                self._blocks.clear()
-                less = f"{self.batch} images per pass and {self.workspace // 2**20}MiB of workspace"
-                warn(f"{short}: continuing with {less}.")
+        """A tile, computed once more with nothing else stored if the device ran out of memory.
+
+        Sizes stay as they are: sums of other batches differ in their last digits, and a kernel must
+        not depend on what else used the device.
+        """
+        try:
+            return self._new_tile(rows, columns, part)
+        except torch.OutOfMemoryError:
+            self._blocks.clear()
+            if self.passes.device.type == "cuda":
+                torch.cuda.empty_cache()
+        try:
+            return self._new_tile(rows, columns, part)
+        except torch.OutOfMemoryError as failure:
+            raise CapacityError(
+                f"memory must fit into {self.passes.device}: got {self.budget // 2**20}MiB, and"
+                f" {str(failure).splitlines()[0]} Pass memory='{self.budget // 2**21}MiB', or less."
+            ) from failure
+
+    def _new_tile(self, rows: Span, columns: Span, part: Part) -> Tensor:
+        sides = [
+            self._blocks.get(own, self._gradients, partner=other)
+            for own, other in ((rows, columns), (columns, rows))
+        ]
+        return tile(*sides, part, self.workspace)
 
     def _gradients(self, span: Span) -> BlockGradients:
         start, stop = span

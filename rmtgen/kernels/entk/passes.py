@@ -17,6 +17,7 @@ from rmtgen.kernels.entk.dependence import tensors_in
 from rmtgen.kernels.entk.gradients import Gradients
 from rmtgen.kernels.entk.operations import UnknownUseError
 from rmtgen.models.features import first_nonfinite_layer
+from rmtgen.scalars import whole_number
 
 Images = Tensor | Dataset | Sequence[Tensor]
 """Images (n, c, h, w), or a data set of images or of pairs (image, label)."""
@@ -74,8 +75,12 @@ class Passes:
             raise UsageError("the kernel needs at least one image, got 0.")
         self.images, self.device, self.precision = images, default_device(device), precision
         self.dtype = _dtype_of(model) if dtype is None else dtype
-        if self.dtype not in _DTYPES:
-            raise UsageError(f"dtype must be torch.float32 or torch.float64, got {self.dtype}.")
+        if not isinstance(self.dtype, torch.dtype) or self.dtype not in _DTYPES:
+            raise UsageError(
+                f"dtype must be torch.float32 or torch.float64, got {self.dtype!r:.60}."
+            )
+        if output is not None and not isinstance(output, str):
+            output = whole_number(output, "output", least=0, cure="Or give 'sum'.")
         self.capture = Capture(_prepared(model, self.device, self.dtype), output)
         probe = sorted({0, len(images) - 1})
         try:

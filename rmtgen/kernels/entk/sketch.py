@@ -27,6 +27,7 @@ from rmtgen.errors import NumericalError, UsageError
 from rmtgen.kernels.entk.factors import sole_uses
 from rmtgen.kernels.entk.passes import Images, Passes
 from rmtgen.kernels.entk.sites import Site
+from rmtgen.scalars import whole_number
 from rmtgen.units import parse_bytes
 
 _CHUNK = 2**15
@@ -135,9 +136,8 @@ class Sketch:
 
         Arguments and errors are those of `entk_features`; `settings` are those of `Passes`.
         """
-        if dim < 1:
-            raise UsageError(f"the dimension of a sketch must be at least 1, got {dim}.")
-        self.dim, budget = dim, parse_bytes(memory)
+        self.dim = whole_number(dim, "dim", least=1, most=2**31)
+        seed, budget = whole_number(seed, "seed", least=0), parse_bytes(memory)
         self.passes = Passes(model, images, **settings)
         self.sites = sole_uses(self.passes)
         self.passes.capture.factored = self.sites.keys()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from reference import tangent_kernel
 
 from rmtgen import entk_gram, entk_plan, load_backbone
-from rmtgen.errors import NumericalError, UsageError
+from rmtgen.errors import CapacityError, NumericalError, UsageError
 from rmtgen.kernels.entk import Entk
 from rmtgen.kernels.entk.layers import BatchNorm
 from rmtgen.kernels.entk.tiles import BlockCache, tile_order
@@ -201,10 +201,12 @@ def _least(model, images):
     return 2 * entk.layout.entries * 8 + 2 * entk.image_bytes
 
 
-def test_out_of_memory_goes_on_with_less(model, images, kernel, monkeypatch):
+def test_out_of_memory_never_changes_a_bit(model, images, monkeypatch):
     from rmtgen.kernels.entk import kernel as module
 
-    honest, failures = module.tile, iter([True, True, False])
+    options = {"device": "cpu", "memory": 2 * _least(model, images)}
+    expected, honest = entk_gram(model, images, **options), module.tile
+    failures = iter([True])
 
     def scarce(*args):
         if next(failures, False):
@@ -212,20 +214,20 @@ def test_out_of_memory_goes_on_with_less(model, images, kernel, monkeypatch):
         return honest(*args)
 
     monkeypatch.setattr(module, "tile", scarce)
-    with pytest.warns(
-        UserWarning, match=r"cpu is out of memory: continuing with \d+ images per pass"
-    ):
-        close(entk_gram(model, images, device="cpu"), kernel)
-    monkeypatch.setattr(module, "tile", lambda *_: scarce_always())
-    with (
-        pytest.warns(UserWarning),
-        pytest.raises(UsageError, match=r"cpu is out of memory \(full\)\. Lower memory"),
-    ):
+    assert torch.equal(entk_gram(model, images, **options), expected)
+    assert next(failures, None) is None
+
+
+def test_out_of_memory_twice_is_told_with_the_way_out(model, images, monkeypatch):
+    from rmtgen.kernels.entk import kernel as module
+
+    def scarce(*_):
+        raise torch.OutOfMemoryError("full.")
+
+    monkeypatch.setattr(module, "tile", scarce)
+    message = r"memory must fit into cpu: got 4096MiB, and full\. Pass memory='2048MiB', or less"
+    with pytest.raises(CapacityError, match=message):
         entk_gram(model, images, device="cpu")
-
-
-def scarce_always():
-    raise torch.OutOfMemoryError("full")
 
 
 @pytest.mark.parametrize("place", ["image", "weight", "gradient"])

@@ -96,7 +96,7 @@ def test_one_dimension_and_more_dimensions_than_parameters(problem):
 
 def test_bad_input_is_refused(problem):
     model, images = problem
-    with pytest.raises(UsageError, match="dimension of a sketch must be at least 1, got 0"):
+    with pytest.raises(UsageError, match=r"dim must be a whole number in \[1, 2147483648\]: got 0"):
         entk_features(model, images, 0)
     with pytest.raises(
         UsageError,
