@@ -14,8 +14,10 @@ from rmtgen.entrance import public
 from rmtgen.errors import NumericalError, UsageError, warn
 from rmtgen.kernels.entk.capture import EACH
 from rmtgen.kernels.entk.factors import BlockGradients, Layout, Part, tile
+from rmtgen.kernels.entk.network import check_output
 from rmtgen.kernels.entk.passes import Images, Passes
 from rmtgen.kernels.entk.tiles import BlockCache, Span, tile_order
+from rmtgen.models.inputs import Samples
 from rmtgen.units import parse_bytes
 
 _RULE_SAMPLES = 512
@@ -78,8 +80,11 @@ def entk_gram(  # noqa: PLR0913 - one public function for one question
     References:
         Jacot, Gabriel & Hongler 2018; Wei, Hu & Steinhardt 2022, section 2 (one logit, fresh head).
     """
-    n, m = len(rows), 0 if columns is None else len(columns)
-    images = rows if columns is None else ConcatDataset([rows, columns])  # type: ignore[list-item]
+    images = first = Samples(rows, "rows")
+    n, m = len(first), 0
+    if columns is not None:
+        second = Samples(columns, "columns")
+        images, m = Samples(ConcatDataset([first, second]), "rows and columns"), len(second)
     kernel = Entk(model, images, device=device, memory=memory, dtype=dtype, output=output, by=by)
     spans = range(n), range(n) if columns is None else range(n, n + m)
     return (
@@ -119,9 +124,10 @@ class Entk:
         Arguments and errors are those of `entk_gram`; `settings` are those of `Passes`.
         """
         self.budget = parse_bytes(memory)
+        check_output(output)
         _check_split(by, output)
         self.passes = Passes(model, images, output=EACH if by == "output" else output, **settings)
-        self.layout = Layout.of(self.passes, min(len(images), _RULE_SAMPLES))
+        self.layout = Layout.of(self.passes, min(len(self.passes.images), _RULE_SAMPLES))
         self.parts = _parts(self.layout, by)
         self.passes.capture.factored = self.layout.factored.keys()
         self._divide()

@@ -25,8 +25,10 @@ from rmtgen.device import fp32_precision
 from rmtgen.entrance import public
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.kernels.entk.factors import sole_uses
+from rmtgen.kernels.entk.network import check_output
 from rmtgen.kernels.entk.passes import Images, Passes
 from rmtgen.kernels.entk.sites import Site
+from rmtgen.models.inputs import Samples
 from rmtgen.units import parse_bytes
 
 _CHUNK = 2**15
@@ -73,13 +75,14 @@ def entk_features(  # noqa: PLR0913 - one public function for one question
         UsageError: As for `entk_gram`, or `dim` is below 1.
         NumericalError: A gradient is NaN or infinite.
     """
+    samples = Samples(images)
     sketch = Sketch(
-        model, images, dim, seed=seed, device=device, memory=memory, dtype=dtype, output=output
+        model, samples, dim, seed=seed, device=device, memory=memory, dtype=dtype, output=output
     )
-    out = torch.empty(len(images), dim, dtype=sketch.passes.dtype)
-    with tqdm(total=len(images), unit="img", disable=None if progress else True) as bar:
-        for low in range(0, len(images), sketch.batch):
-            positions = range(low, min(low + sketch.batch, len(images)))
+    out = torch.empty(len(samples), dim, dtype=sketch.passes.dtype)
+    with tqdm(total=len(samples), unit="img", disable=None if progress else True) as bar:
+        for low in range(0, len(samples), sketch.batch):
+            positions = range(low, min(low + sketch.batch, len(samples)))
             out[low : positions.stop] = sketch.rows(positions)
             bar.update(len(positions))
     return out
@@ -129,6 +132,7 @@ class Sketch:
         *,
         seed: int = 0,
         memory: str | int = "4GiB",
+        output: int | str | None = None,
         **settings: Any,
     ):
         """Check the model on two images, and draw the hashes.
@@ -137,8 +141,9 @@ class Sketch:
         """
         if dim < 1:
             raise UsageError(f"the dimension of a sketch must be at least 1, got {dim}.")
+        check_output(output)
         self.dim, budget = dim, parse_bytes(memory)
-        self.passes = Passes(model, images, **settings)
+        self.passes = Passes(model, images, output=output, **settings)
         self.sites = sole_uses(self.passes)
         self.passes.capture.factored = self.sites.keys()
         self.hashes = {
