@@ -116,9 +116,13 @@ def check_output(output: Any) -> None:
     if output is None or integer or (isinstance(output, str) and output == "sum"):
         return
     raise UsageError(
-        f"output must be None, 'sum' or the number of an output, got {output!r}. Give a number, or"
-        " by='output' for the kernel of each."
+        f"output must be None, 'sum' or the number of an output, got {_shown(output)}. Give a"
+        " number, or by='output' for the kernel of each."
     )
+
+
+def _shown(value: Any) -> str:
+    return repr(value) if isinstance(value, (str, float, bool)) else type(value).__name__
 
 
 def chosen_outputs(
