@@ -202,7 +202,9 @@ def require_no_strays(out: Tensor, known: Iterable[Tensor]) -> None:
     Raises:
         UsageError: There is such a tensor.
     """
-    kept, seen, nodes = set(map(id, known)), set(), [out.grad_fn]
+    known = list(known)
+    kept, seen = set(map(id, known)), {tensor.grad_fn for tensor in known}
+    nodes = [out.grad_fn]
     while nodes:
         node = nodes.pop()
         if node is None or node in seen:
