@@ -117,7 +117,7 @@ def _verdict(model: nn.Module, images: Tensor, dtype: torch.dtype) -> dict[str, 
     try:
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
-            entk = Entk(model, images, memory="64GiB")
+            entk = Entk(model, images, device="cpu", memory="64GiB")
             kernel = entk.block(range(len(images)), range(len(images))).double()
     except RmtgenError as refusal:
         return {"verdict": "refused", "reason": _line(refusal)}

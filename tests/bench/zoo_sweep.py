@@ -70,7 +70,6 @@ class Unanswered(Exception):  # noqa: N818 - nothing is in error
 
 def work(connection: Connection) -> None:
     """Answer tasks until the parent goes."""
-    os.environ["OMP_NUM_THREADS"] = "1"
     tasks = {"measure": measure, "check": check}
     while True:
         try:
@@ -154,6 +153,8 @@ def main() -> None:
     """Check every name that has no verdict yet, and print how many there are of each."""
     path = Path(os.environ.get("CSV", "build/entk-zoo.csv"))
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Processes inherit these. The kernel and autograd are compared on the CPU.
+    os.environ |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     limits = Limits.of_environment()
     names = [name for name in _names() if name not in rows(path)]
     needs = _needs(names, path.with_name(path.name + ".needs.json"), limits)
