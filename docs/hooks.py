@@ -6,6 +6,7 @@ between dollar signs become MathML, which browsers draw without a script.
 """
 
 import base64
+import csv
 import dataclasses
 import html
 import importlib
@@ -33,6 +34,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PART = re.compile(r"\{\{ (\w+)((?: \S+)*) \}\}")
 AT_ROOT = {"metadata": {"path": str(ROOT)}}
 """Where notebooks are executed."""
+ZOO = ROOT / "docs" / "assets" / "entk-zoo.csv"
+"""What `make bench BENCH=entk_zoo ALL=1` found."""
 NO_WIDGETS = {"PYTHONWARNINGS": "ignore:IProgress not found"}
 """tqdm would rather draw its bars with ipywidgets, and says so."""
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
@@ -140,9 +143,32 @@ def csv_columns() -> str:
     return columns.as_markdown()
 
 
+def architectures() -> str:
+    """Every family of timm, with the number of its architectures by verdict and the reasons."""
+    families: dict[str, list[dict[str, str]]] = {}
+    with ZOO.open(newline="", encoding="utf-8") as lines:
+        for row in {row["name"]: row for row in csv.DictReader(lines)}.values():
+            families.setdefault(row["family"], []).append(row)
+    head = "| family | names | works | falls back | refused | other |\n|---|---|---|---|---|---|"
+    return "\n".join([head, *(_family(name, families[name]) for name in sorted(families))])
+
+
+def _family(name: str, rows: list[dict[str, str]]) -> str:
+    """One row: numbers of names, and each name that is refused or fails with the reason."""
+    verdicts = [row["verdict"] for row in rows]
+    named = {True: [], False: []}
+    for row in rows:
+        if row["verdict"] not in ("works", "falls back"):
+            reason = html.escape(row["reason"]).replace("|", r"\|")
+            named[row["verdict"] == "refused"].append(f"`{row['name']}`: {reason}")
+    cells = [f"`{name}`", len(rows), verdicts.count("works"), verdicts.count("falls back")]
+    cells += ["; ".join(named[True]), "; ".join(named[False])]
+    return f"| {' | '.join(map(str, cells))} |"
+
+
 PARTS = {
     part.__name__: part
-    for part in (file, section, room, public, command, fields, experiments, stages)
+    for part in (file, section, room, public, command, fields, experiments, stages, architectures)
 } | {"torchvision_sets": torchvision_sets, "csv_columns": csv_columns}
 
 

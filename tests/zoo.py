@@ -29,3 +29,22 @@ ZOO = {
     "cait_xxs24_224": 32,
     "vgg11": 32,
 }
+
+FAMILIES = {
+    "test_byobnet": 32,
+    "test_mambaout": 32,
+    "test_vit_relpos": 32,
+    "cspnext_tiny": 32,
+    "cs3darknet_s": 32,
+    "efficientvit_b0": 32,
+    "efficientvit_m0": 32,
+    "gmlp_ti16_224": 32,
+    "inception_next_atto": 32,
+    "mobilevit_xxs": 32,
+    "starnet_s050": 32,
+}
+"""The smallest architectures of further families of timm; `make bench BENCH=entk_zoo ALL=1` checks
+all of them."""
+
+REFUSED: dict[str, str] = {}
+"""Architectures of timm whose kernel is refused, each with the reason."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float32
 from PIL import Image
@@ -19,10 +20,12 @@ from rmtgen.device import default_device, fp32_precision
 from rmtgen.entrance import public
 from rmtgen.errors import NumericalError, RmtgenError, UsageError
 from rmtgen.models.backbones import Backbone
+from rmtgen.models.inputs import picture, pictures
+from rmtgen.models.networks import plain, require_runs
 from rmtgen.scalars import whole_number
 
-Images = Sequence[Image.Image] | LabelledImages
-"""PIL images of any mode and size."""
+Images = Sequence[Image.Image] | np.ndarray | LabelledImages
+"""PIL images of any mode and size, or arrays of uint8; see `rmtgen.models.inputs.pictures`."""
 
 _MOST_WORKERS = 8
 """Maximum number of processes that decode images for a GPU by default."""
@@ -57,8 +60,8 @@ def extract_features(
             batch does not fit into its memory.
         NumericalError: A feature is NaN or infinite.
     """
-    images = _sequence(images)
-    batch_size = _checked_sizes(len(images), batch_size)
+    images = pictures(images)
+    batch_size = whole_number(batch_size, "batch_size", least=1)
     out = torch.empty(0)
     with tqdm(total=len(images), unit="img", disable=None if progress else True) as bar:
         batches = range(-(-len(images) // batch_size))
@@ -107,8 +110,8 @@ def feature_batches(
         UsageError: As for `extract_features`, or a batch number is out of range.
         NumericalError: A feature is NaN or infinite.
     """
-    images = _sequence(images)
-    batch_size = _checked_sizes(len(images), batch_size)
+    images = pictures(images)
+    batch_size = whole_number(batch_size, "batch_size", least=1)
     outside = [batch for batch in batches if not 0 <= batch * batch_size < len(images)]
     if outside:
         raise UsageError(
@@ -118,31 +121,38 @@ def feature_batches(
     device = default_device(device)
     if workers is None:
         workers = min(_MOST_WORKERS, os.cpu_count() or 1) if device.type == "cuda" else 0
-    forward = _Forward(place(backbone.model, device), batch_size, device, fp32_precision)
+    forward = _Forward(place(_float32(backbone), device), batch_size, device, fp32_precision)
     return _stream(forward, _ImageBatches(images, backbone, batch_size), batches, workers)
 
 
-def _sequence(images: Images) -> Sequence[Image.Image]:
-    return images.images if isinstance(images, LabelledImages) else images
-
-
-def _checked_sizes(images: int, batch_size: int) -> int:
-    if images < 1:
-        raise UsageError("images must hold at least one image, got 0.")
-    return whole_number(batch_size, "batch_size", least=1)
+def _float32(backbone: Backbone) -> nn.Module:
+    """The plain network of a backbone, which takes the float32 images of the transform."""
+    if not isinstance(backbone, Backbone):
+        raise UsageError(
+            f"backbone must be a Backbone, got {type(backbone).__name__}. Give that of"
+            " load_backbone, or Backbone(…) around a network and its transform."
+        )
+    model = plain(backbone.model)
+    other = [one for one in model.named_parameters() if one[1].dtype != torch.float32]
+    if other:
+        raise UsageError(
+            "features are computed in float32: expected float32 parameters, got"
+            f" {other[0][1].dtype} as {other[0][0]}. Call backbone.model.float()."
+        )
+    return model
 
 
 class TransformedImages(Dataset):
     """The images of a data set after the transform of a backbone: float32 tensors (3, h, w)."""
 
     def __init__(self, images: Images, backbone: Backbone):
-        self.images, self.transform = _sequence(images), backbone.transform
+        self.images, self.transform = pictures(images), backbone.transform
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, position: int) -> Float32[Tensor, "3 h w"]:
-        return self.transform(self.images[position])
+        return self.transform(picture(self.images, position))
 
 
 class _ImageBatches(Dataset):
@@ -250,6 +260,16 @@ class _Forward:
                 f"a batch must fit into the memory of {self.device}: {len(pixels)} images do not"
                 f" ({reason}). Lower batch_size."
             ) from failure
+        except Exception:
+            require_runs(self.model, pixels)
+            raise
+        if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != len(pixels):
+            shape = getattr(features, "shape", type(features).__name__)
+            raise UsageError(
+                f"the model must return one row of features per image: expected ({len(pixels)}, p),"
+                f" got {tuple(shape) if isinstance(shape, tuple) else shape}. Pool and flatten in"
+                " its forward."
+            )
         on_gpu = self.device.type == "cuda"
         host = torch.empty(features.shape, dtype=torch.float32, pin_memory=on_gpu).copy_(
             features, non_blocking=True

@@ -2,10 +2,12 @@
 
 torch.func is the faster of the two plain peers that run all of them. The images are small and few,
 so that overhead shows. Each method runs after a warm-up on four images; the seconds are the median
-of three runs. `make bench BENCH=entk_zoo`.
+of three runs. `make bench BENCH=entk_zoo`. ALL=1 checks every architecture of timm instead: see
+`zoo_sweep`.
 """
 
 import copy
+import os
 import warnings
 from collections.abc import Callable
 
@@ -13,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from rmtgen import entk_gram, load_backbone
+from tests.bench import zoo_sweep
 from tests.bench.entk import distance, repeated
 from tests.bench.peers import torch_func
 from tests.zoo import ZOO
@@ -23,7 +26,10 @@ MOST = 3 * 10**9
 
 
 def main() -> None:
-    """Print one line per model."""
+    """Print one line per model, or check all of timm."""
+    if os.environ.get("ALL"):
+        zoo_sweep.main()
+        return
     warnings.simplefilter("ignore")
     print(f"N = {N}, {torch.get_num_threads()} threads")
     print(f"{'model':<30}{'px':>4}{'rmtgen':>9}{'torch.func':>12}{'ratio':>7}{'apart':>10}")

@@ -4,6 +4,8 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
+from torch.utils.data import DataLoader
 from torchvision.transforms.functional import to_tensor
 
 from rmtgen.datasets import ArrayImages, LabelledImages
@@ -209,6 +212,7 @@ import resource
 from PIL import Image
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 from torchvision.transforms.functional import to_tensor
 from rmtgen.models.backbones import Backbone
 from rmtgen.models.features import extract_features
@@ -352,3 +356,77 @@ def test_the_default_device_is_a_gpu_where_there_is_one(monkeypatch):
         monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
         assert default_device() == torch.device(device)
     assert default_device("cpu") == default_device(torch.device("cpu")) == torch.device("cpu")
+
+
+PIXELS = np.random.default_rng(0).integers(256, size=(3, 40, 36, 3), dtype=np.uint8)
+PICTURES = [Image.fromarray(pixels) for pixels in PIXELS]
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        PIXELS,
+        list(PIXELS),
+        tuple(PICTURES),
+        [(picture, 1) for picture in PICTURES],
+        [PIXELS[0], PICTURES[1], (PIXELS[2], 5)],
+    ],
+    ids=["array", "arrays", "tuple", "pairs", "mixed"],
+)
+def test_arrays_and_pairs_are_the_pictures_that_they_hold(images, backbone):
+    expected = extract_features(backbone, PICTURES)
+    assert torch.equal(extract_features(backbone, images), expected)
+
+
+def test_grey_arrays_are_grey_pictures(backbone):
+    grey = PIXELS[..., 0]
+    expected = extract_features(backbone, [Image.fromarray(pixels) for pixels in grey])
+    assert torch.equal(extract_features(backbone, grey), expected)
+    assert torch.equal(extract_features(backbone, list(grey)), expected)
+
+
+@pytest.mark.parametrize("wrapper", [partial(torch.compile, backend="eager"), nn.DataParallel])
+def test_a_wrapped_model_gives_the_features_of_the_plain_one(wrapper, backbone):
+    wrapped = replace(backbone, model=wrapper(backbone.model))
+    expected = extract_features(backbone, PICTURES)
+    assert torch.equal(extract_features(wrapped, PICTURES), expected)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (None, "must be read by number.*got NoneType"),
+        ("folder", "must be a sequence of samples, got str"),
+        (iter(PICTURES), "must be read by number.*got list_iterator"),
+        (DataLoader(PICTURES), r"got a DataLoader.*loader\.dataset"),
+        (["a.png"], r"images\[0\] must be a PIL image, got str. Open it"),
+        ([{"image": PICTURES[0]}], "got dict with the keys image"),
+        (torch.zeros(2, 3, 32, 32), r"got a tensor \(3, 32, 32\) of torch.float32. Give the pic"),
+        (PIXELS / 255, r"got an array \(40, 36, 3\) of float64. Give uint8, \(h, w\) or"),
+        (PIXELS.transpose(0, 3, 1, 2), r"got an array \(3, 40, 36\) of uint8. Give uint8"),
+        (PIXELS[:0], "must hold at least one image, got 0"),
+    ],
+)
+def test_what_is_no_picture_is_refused_in_one_line(images, message, backbone):
+    with pytest.raises(UsageError, match=message):
+        extract_features(backbone, images)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (nn.Conv2d(3, 4, 3), r"expected \(3, p\), got \(3, 4, 30, 30\). Pool and flatten"),
+        (nn.Linear(5, 4), r"accept a batch of the samples.*RuntimeError: mat1"),
+        (nn.Conv2d(3, 4, 3).half(), "expected float32 parameters, got torch.float16 as weight"),
+        (nn.Conv2d(3, 4, 3).to("meta"), "weight is on the meta device"),
+        (None, "the model must be a torch.nn.Module, got NoneType"),
+    ],
+)
+def test_a_model_without_rows_of_features_is_refused_in_one_line(model, message, backbone):
+    with pytest.raises(UsageError, match=message):
+        extract_features(replace(backbone, model=model), PICTURES)
+
+
+def test_a_network_in_place_of_a_backbone_is_refused(backbone):
+    with pytest.raises(UsageError, match="backbone must be a Backbone, got ResNet. Give that of"):
+        extract_features(backbone.model, PICTURES)

@@ -164,7 +164,9 @@ def test_bad_layouts_and_blocks_are_refused(tmp_path):
         UsageError, match="n_train of a Gram layout must be a whole number >= 1: got 0"
     ):
         GramLayout(0, 1)
-    with pytest.raises(UsageError, match="dtype of a Gram layout must be a known one: got 'float16'"):
+    with pytest.raises(
+        UsageError, match="dtype of a Gram layout must be a known one: got 'float16'"
+    ):
         GramLayout(3, 1, "float16")
     store = GramStore.create(tmp_path, GramLayout(20, 5, "float64", 8))
     with pytest.raises(UsageError, match=r"needs a block of shape \(8, 8\), got \(8, 7\)"):

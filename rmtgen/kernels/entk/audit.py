@@ -7,7 +7,7 @@ a parameter is missed, or if a gradient is assigned to the wrong sample.
 from collections.abc import Mapping, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float64, Shaped
 from torch import Tensor
 
 from rmtgen.errors import NumericalError, UsageError, warn
@@ -17,13 +17,14 @@ from rmtgen.kernels.entk.operations import UnknownUseError
 from rmtgen.units import readable_bytes
 
 
-def coefficients(images: Float[Tensor, "b ..."]) -> Float[Tensor, " b"]:
+def coefficients(images: Shaped[Tensor, "b ..."]) -> Float64[Tensor, " b"]:
     """The coefficients c_i of two samples, or one."""
-    return torch.tensor([1.0, -0.6180339887498949][: len(images)]).to(images)
+    values = [1.0, -0.6180339887498949][: len(images)]
+    return torch.tensor(values, dtype=torch.float64, device=images.device)
 
 
 def audit(
-    capture: Capture, images: Float[Tensor, "b ..."], reference: Sequence[Mapping[str, Tensor]]
+    capture: Capture, images: Shaped[Tensor, "b ..."], reference: Sequence[Mapping[str, Tensor]]
 ) -> list[Gradients]:
     """Compare the weighted sum of the gradients of two samples (or one) with that of autograd.
 
@@ -75,7 +76,7 @@ def _compare(gradients: Gradients, expected: Mapping[str, Tensor]) -> None:
         )
 
 
-def prove(capture: Capture, images: Float[Tensor, "b ..."]) -> list[Gradients]:
+def prove(capture: Capture, images: Shaped[Tensor, "b ..."]) -> list[Gradients]:
     """Run `audit`, and compute otherwise what it or `trust` refuses.
 
     The model runs in the order of axes in memory that is fastest, unless its result could depend on
@@ -126,7 +127,7 @@ def _check_finite(gradients: Mapping[str, Tensor]) -> Tensor:
 
 
 def audit_with_fallback(
-    capture: Capture, images: Float[Tensor, "b ..."], reference: Sequence[Mapping[str, Tensor]]
+    capture: Capture, images: Shaped[Tensor, "b ..."], reference: Sequence[Mapping[str, Tensor]]
 ) -> list[Gradients]:
     """Run `audit`, and compute the gradients of the parameters that fail in separate passes.
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from rmtgen.errors import UsageError
@@ -21,6 +21,7 @@ from rmtgen.kernels.entk.alone import SoundBatchNorm, alone, leaf, only, plain_g
 from rmtgen.kernels.entk.dependence import mark_data, mark_static, parameter_names, unmark
 from rmtgen.kernels.entk.generic import batched
 from rmtgen.kernels.entk.gradients import Gradients
+from rmtgen.kernels.entk.network import chosen_outputs, require_no_strays
 from rmtgen.kernels.entk.operations import Operation
 from rmtgen.kernels.entk.tracer import Tracer
 from rmtgen.kernels.entk.trust import Watch, doubt
@@ -86,7 +87,7 @@ class Capture:
 
     def __call__(
         self,
-        images: Float[Tensor, "b ..."],
+        images: Shaped[Tensor, "b ..."],
         weights: Float[Tensor, " b"] | None = None,
         into: Sequence[Mapping[int, Float[Tensor, "b _"]]] = (),
     ) -> list[Gradients]:
@@ -136,12 +137,12 @@ class Capture:
                     else parameter.data.contiguous(memory_format=order)
                 )
 
-    def outputs(self, images: Float[Tensor, "b ..."]) -> Float[Tensor, "b outputs"]:
+    def outputs(self, images: Shaped[Tensor, "b ..."]) -> Float[Tensor, "b outputs"]:
         """The requested outputs, by the model alone; no operation is recorded."""
         return self._outputs(self.model(images), len(images))
 
     def weighted_gradients(
-        self, images: Float[Tensor, "b ..."], weights: Float[Tensor, " b"]
+        self, images: Shaped[Tensor, "b ..."], weights: Float[Tensor, " b"]
     ) -> tuple[list[dict[str, Tensor]], Watch, str | None]:
         """Σ_i w_i ∇f(x_i) by parameter name, for each output, from backward passes of autograd.
 
@@ -163,7 +164,8 @@ class Capture:
             reason = doubt(self.outputs, images, out, watch) if len(images) > 1 else None
             if reason is not None:
                 return [], watch, reason
-            return plain_gradients(weights @ out, self.parameters), watch, None
+            require_no_strays(out, [images, *self.parameters.values()])
+            return plain_gradients(weights.to(out.dtype) @ out, self.parameters), watch, None
 
     def _settings(self, images: Tensor) -> ExitStack:
         """The state of torch in a pass, whatever that of the caller."""
@@ -279,30 +281,8 @@ class Capture:
                 found.add(name, part)
 
     def _outputs(self, out: Any, batch: int) -> Float[Tensor, "b outputs"]:
-        if not isinstance(out, Tensor) or len(out) != batch:
-            shape = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
-            raise UsageError(
-                f"the model must return one tensor with one row per sample: expected ({batch}, 1),"
-                f" got {shape}."
-            )
-        rows = out.reshape(batch, -1)
-        if self.output == EACH:
-            return rows
-        if self.output == "sum":
-            return rows.sum(dim=1, keepdim=True)
-        if self.output is None and rows.shape[1] != 1:
-            raise UsageError(
-                f"the kernel is that of one output, got {rows.shape[1]}. Choose one: output=i;"
-                " their sum: output='sum'; one kernel each: by='output'; or a random head on the"
-                " features: load_backbone(..., head='random')."
-            )
-        column = self.output or 0
-        if not isinstance(column, int) or not -rows.shape[1] <= column < rows.shape[1]:
-            raise UsageError(
-                f"output must be None, 'sum' or a number below {rows.shape[1]}, got"
-                f" {self.output!r}."
-            )
-        return rows[:, column].unsqueeze(1)
+        each = self.output == EACH
+        return chosen_outputs(out, batch, None if each else self.output, each=each)
 
 
 @dataclass(eq=False)

@@ -14,8 +14,10 @@ from rmtgen.entrance import public
 from rmtgen.errors import CapacityError, NumericalError, UsageError
 from rmtgen.kernels.entk.capture import EACH
 from rmtgen.kernels.entk.factors import BlockGradients, Layout, Part, tile
+from rmtgen.kernels.entk.network import check_output
 from rmtgen.kernels.entk.passes import Images, Passes
 from rmtgen.kernels.entk.tiles import BlockCache, Span, tile_order
+from rmtgen.models.inputs import Samples
 from rmtgen.units import parse_bytes
 
 _RULE_SAMPLES = 512
@@ -70,8 +72,9 @@ def entk_gram(  # noqa: PLR0913 - one public function for one question
 
     Raises:
         UsageError: The model has several outputs, a module in training mode, no parameter that
-            requires a gradient, batch statistics or a random forward pass; `by` is unknown, or "output" together with an `output`; there are no images; or
-            the budget is too small (the message states the minimum).
+            requires a gradient, batch statistics or a random forward pass; `by` is unknown, or
+            "output" together with an `output`; there are no images; or the budget is too small (the
+            message states the minimum).
         CapacityError: The device has less memory than the budget.
         NumericalError: An output or a gradient is NaN or infinite. The message names the image, and
             the first layer with such a value.
@@ -79,8 +82,11 @@ def entk_gram(  # noqa: PLR0913 - one public function for one question
     References:
         Jacot, Gabriel & Hongler 2018; Wei, Hu & Steinhardt 2022, section 2 (one logit, fresh head).
     """
-    n, m = len(rows), 0 if columns is None else len(columns)
-    images = rows if columns is None else ConcatDataset([rows, columns])  # type: ignore[list-item]
+    images = first = Samples(rows, "rows")
+    n, m = len(first), 0
+    if columns is not None:
+        second = Samples(columns, "columns")
+        images, m = Samples(ConcatDataset([first, second]), "rows and columns"), len(second)
     kernel = Entk(model, images, device=device, memory=memory, dtype=dtype, output=output, by=by)
     spans = range(n), range(n) if columns is None else range(n, n + m)
     return (
@@ -120,9 +126,10 @@ class Entk:
         Arguments and errors are those of `entk_gram`; `settings` are those of `Passes`.
         """
         self.budget = parse_bytes(memory)
+        check_output(output)
         _check_split(by, output)
         self.passes = Passes(model, images, output=EACH if by == "output" else output, **settings)
-        self.layout = Layout.of(self.passes, min(len(images), _RULE_SAMPLES))
+        self.layout = Layout.of(self.passes, min(len(self.passes.images), _RULE_SAMPLES))
         self.parts = _parts(self.layout, by)
         self.passes.capture.factored = self.layout.factored.keys()
         self._divide()

@@ -1,37 +1,27 @@
 """A checked network and its images, which pass through it in batches."""
 
-import copy
 import itertools
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from rmtgen.device import default_device, fp32_precision
-from rmtgen.errors import NumericalError, UsageError, warn
+from rmtgen.errors import NumericalError, RmtgenError, warn
 from rmtgen.kernels.entk.audit import prove
 from rmtgen.kernels.entk.capture import Capture, OtherCourseError
-from rmtgen.kernels.entk.dependence import tensors_in
 from rmtgen.kernels.entk.gradients import Gradients
+from rmtgen.kernels.entk.network import computation_dtype, prepared
 from rmtgen.kernels.entk.operations import UnknownUseError
 from rmtgen.models.features import first_nonfinite_layer
-from rmtgen.scalars import whole_number
+from rmtgen.models.inputs import Samples
+from rmtgen.models.networks import plain, require_runs
 
-Images = Tensor | Dataset | Sequence[Tensor]
-"""Images (n, c, h, w), or a data set of images or of pairs (image, label)."""
-
-_DTYPES = (torch.float32, torch.float64)
-
-_CHECKPOINTING = (
-    "grad_checkpointing",
-    "gradient_checkpointing",
-    "use_checkpoint",
-    "memory_efficient",
-    "with_cp",
-)
-"""Attributes by which modules of common libraries switch checkpoints of gradients on."""
+Images = Tensor | np.ndarray | Dataset | Sequence[Tensor]
+"""Samples (n, …) such as images (n, c, h, w), or a data set of samples or pairs (sample, label)."""
 
 _MOST_IMAGES = {"cpu": 64, "cuda": 256}
 """Maximum number of images per pass; a larger batch is not faster."""
@@ -71,23 +61,26 @@ class Passes:
         Arguments and errors are those of `entk_gram`; `precision` is that of
         `rmtgen.device.fp32_precision`.
         """
-        if len(images) < 1:
-            raise UsageError("the kernel needs at least one image, got 0.")
-        self.images, self.device, self.precision = images, default_device(device), precision
-        self.dtype = _dtype_of(model) if dtype is None else dtype
-        if not isinstance(self.dtype, torch.dtype) or self.dtype not in _DTYPES:
-            raise UsageError(
-                f"dtype must be torch.float32 or torch.float64, got {self.dtype!r:.60}."
-            )
-        if output is not None and not isinstance(output, str):
-            output = whole_number(output, "output", least=0, cure="Or give 'sum'.")
-        self.capture = Capture(_prepared(model, self.device, self.dtype), output)
-        probe = sorted({0, len(images) - 1})
+        self.images, self.device, self.precision = (
+            Samples(images),
+            default_device(device),
+            precision,
+        )
+        model = plain(model)
+        self.dtype = computation_dtype(model, dtype)
+        self.capture = Capture(prepared(model, self.device, self.dtype), output)
+        probe = sorted({0, len(self.images) - 1})
+        samples = _told_apart(self.fetch(probe))
         try:
             with fp32_precision(precision):
-                self.probe = prove(self.capture, _told_apart(self.fetch(probe)))
+                self.probe = prove(self.capture, samples)
         except NumericalError as failure:
-            raise NumericalError(self.explain(0, len(images) - 1)) from failure
+            raise NumericalError(self.explain(0, len(self.images) - 1)) from failure
+        except RmtgenError:
+            raise
+        except Exception:
+            require_runs(self.capture.model, samples)
+            raise
         self.activations = self.probe[0].activations // len(probe)
 
     def batch_size(self, budget: int, image_bytes: int) -> int:
@@ -121,7 +114,7 @@ class Passes:
         return self._by_pairs(images, into)
 
     def _by_pairs(
-        self, images: Float[Tensor, "b ..."], into: Sequence[Mapping[int, Float[Tensor, "b _"]]]
+        self, images: Shaped[Tensor, "b ..."], into: Sequence[Mapping[int, Float[Tensor, "b _"]]]
     ) -> list[Gradients]:
         """The gradients of some images, two by two; an odd one is paired with itself."""
         parts = []
@@ -139,16 +132,9 @@ class Passes:
                     place[low : low + rows] = filled[number][:rows]
         return [Gradients.joined(own) for own in zip(*parts, strict=True)]
 
-    def fetch(self, positions: Sequence[int]) -> Float[Tensor, "b ..."]:
+    def fetch(self, positions: Sequence[int]) -> Shaped[Tensor, "b ..."]:
         """Some images, on the device in the type of the computation."""
-        if isinstance(self.images, Tensor):
-            batch = self.images[torch.as_tensor(positions)]
-        else:
-            items = [self.images[position] for position in positions]
-            batch = torch.stack(
-                [item[0] if isinstance(item, (tuple, list)) else item for item in items]
-            )
-        return batch.to(self.device, self.dtype)
+        return self.images.batch(positions, self.device, self.dtype)
 
     def explain(self, *positions: int) -> str:
         """The message on images with a non-finite kernel: which image, and from which layer on."""
@@ -184,40 +170,7 @@ def _not_finite(what: str) -> str:
     )
 
 
-def _prepared(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """A copy of the model on the device, without cached tensors and without checkpoints.
-
-    Some models cache position biases together with their graph. A checkpoint saves memory of a
-    backward pass to the weights, which does not take place here.
-    """
-    training = [
-        name or type(model).__name__ for name, module in model.named_modules() if module.training
-    ]
-    if training:
-        raise UsageError(
-            f"the model must be in eval mode, or samples depend on each other: {len(training)}"
-            f" modules are training ({training[0]}, …). Call model.eval()."
-        )
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise UsageError(
-            "the kernel needs parameters that require a gradient: got none. Set requires_grad on"
-            " those to include."
-        )
-    cached = [
-        tensor
-        for module in model.modules()
-        for tensor in tensors_in(vars(module))
-        if not tensor.is_leaf
-    ]
-    prepared = copy.deepcopy(model, {id(tensor): tensor.detach() for tensor in cached}).to(dtype)
-    for module in prepared.modules():
-        for flag in _CHECKPOINTING:
-            if getattr(module, flag, None) is True:
-                setattr(module, flag, False)
-    return prepared.train().eval().to(device)
-
-
-def _told_apart(probe: Float[Tensor, "b ..."]) -> Float[Tensor, "b ..."]:
+def _told_apart(probe: Shaped[Tensor, "b ..."]) -> Shaped[Tensor, "b ..."]:
     """The probe, with a ramp added to the second image if it equals the first.
 
     Two equal samples would hide a gradient that is assigned to the wrong one.
@@ -226,10 +179,3 @@ def _told_apart(probe: Float[Tensor, "b ..."]) -> Float[Tensor, "b ..."]:
         return probe
     ramp = torch.linspace(-0.5, 0.5, probe[1].numel()).to(probe).view(probe[1].shape)
     return torch.stack([probe[0], probe[1] + ramp])
-
-
-def _dtype_of(model: nn.Module) -> torch.dtype:
-    return next(
-        (parameter.dtype for parameter in model.parameters() if parameter.requires_grad),
-        torch.float32,
-    )

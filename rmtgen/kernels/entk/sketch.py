@@ -25,8 +25,10 @@ from rmtgen.device import fp32_precision
 from rmtgen.entrance import public
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.kernels.entk.factors import sole_uses
+from rmtgen.kernels.entk.network import check_output
 from rmtgen.kernels.entk.passes import Images, Passes
 from rmtgen.kernels.entk.sites import Site
+from rmtgen.models.inputs import Samples
 from rmtgen.scalars import whole_number
 from rmtgen.units import parse_bytes
 
@@ -74,13 +76,14 @@ def entk_features(  # noqa: PLR0913 - one public function for one question
         UsageError: As for `entk_gram`, or `dim` is below 1.
         NumericalError: A gradient is NaN or infinite.
     """
+    samples = Samples(images)
     sketch = Sketch(
-        model, images, dim, seed=seed, device=device, memory=memory, dtype=dtype, output=output
+        model, samples, dim, seed=seed, device=device, memory=memory, dtype=dtype, output=output
     )
-    out = torch.empty(len(images), dim, dtype=sketch.passes.dtype)
-    with tqdm(total=len(images), unit="img", disable=None if progress else True) as bar:
-        for low in range(0, len(images), sketch.batch):
-            positions = range(low, min(low + sketch.batch, len(images)))
+    out = torch.empty(len(samples), dim, dtype=sketch.passes.dtype)
+    with tqdm(total=len(samples), unit="img", disable=None if progress else True) as bar:
+        for low in range(0, len(samples), sketch.batch):
+            positions = range(low, min(low + sketch.batch, len(samples)))
             out[low : positions.stop] = sketch.rows(positions)
             bar.update(len(positions))
     return out
@@ -130,6 +133,7 @@ class Sketch:
         *,
         seed: int = 0,
         memory: str | int = "4GiB",
+        output: int | str | None = None,
         **settings: Any,
     ):
         """Check the model on two images, and draw the hashes.
@@ -138,7 +142,8 @@ class Sketch:
         """
         self.dim = whole_number(dim, "dim", least=1, most=2**31)
         seed, budget = whole_number(seed, "seed", least=0), parse_bytes(memory)
-        self.passes = Passes(model, images, **settings)
+        check_output(output)
+        self.passes = Passes(model, images, output=output, **settings)
         self.sites = sole_uses(self.passes)
         self.passes.capture.factored = self.sites.keys()
         self.hashes = {

@@ -1,11 +1,13 @@
 """The kernel of real architectures: float64 against the Jacobian, float32 against float64."""
 
 import copy
+import csv
+from pathlib import Path
 
 import pytest
 import torch
 from reference import tangent_kernel
-from zoo import ZOO
+from zoo import FAMILIES, REFUSED, ZOO
 
 from rmtgen import entk_gram, load_backbone
 
@@ -72,3 +74,25 @@ def test_torch_func_agrees(tiny=("test_resnet", "test_vit")):
         torch.testing.assert_close(
             entk_gram(model, images), jacobian @ jacobian.T, rtol=1e-10, atol=0
         )
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_further_families_are_exact_in_float64(name):
+    size = FAMILIES[name]
+    model = load_backbone(name, init="random", head="random", img_size=size).model.double()
+    images = torch.randn(
+        3, 3, size, size, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
+    found = entk_gram(model.train().eval(), images)
+    expected = tangent_kernel(model.train().eval(), images).detach()
+    assert (found - expected).abs().max() <= 1e-10 * expected.abs().max()
+
+
+def test_the_recorded_sweep_has_no_wrong_kernel_and_refuses_what_is_known():
+    path = Path(__file__).parents[3] / "docs" / "assets" / "entk-zoo.csv"
+    with path.open(newline="", encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    assert {row["verdict"] for row in rows} <= {"works", "falls back", "refused"}
+    assert {row["name"]: row["reason"] for row in rows if row["verdict"] == "refused"} == REFUSED
+    allowed = {"float64": 1e-8, "float32": 1e-3}
+    assert all(float(row["error"]) <= allowed[row["dtype"]] for row in rows if row["error"])

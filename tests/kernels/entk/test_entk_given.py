@@ -1,0 +1,413 @@
+"""What a caller hands to a kernel: the same kernel as plainly given, or one line that says what to
+give instead."""
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from reference import tangent_kernel
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+
+import rmtgen
+from rmtgen.errors import UsageError
+from rmtgen.kernels.entk import Entk
+
+F64 = torch.float64
+
+
+def network(outputs=1):
+    """A small network of two layers, float64, in eval mode."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 5), nn.GELU(), nn.Linear(5, outputs)).to(F64).eval()
+
+
+@pytest.fixture(scope="module")
+def model():
+    return network()
+
+
+@pytest.fixture(scope="module")
+def x():
+    return torch.randn(5, 6, dtype=F64, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="module")
+def kernel(model, x):
+    return tangent_kernel(model, x).detach()
+
+
+def same(found, expected):
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+class Nested(nn.Module):
+    """A network with a wrapped part."""
+
+    def __init__(self, part, head):
+        super().__init__()
+        self.part, self.head = part, head
+
+    def forward(self, x):
+        return self.head(self.part(x))
+
+
+def compiled(model):
+    return torch.compile(model, backend="eager")
+
+
+def averaged(model):
+    return torch.optim.swa_utils.AveragedModel(model)  # in training mode, as torch makes it
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        compiled,
+        nn.DataParallel,
+        averaged,
+        lambda model: nn.DataParallel(compiled(model)),
+        lambda model: Nested(compiled(model[0]), nn.DataParallel(model[1:])).eval(),
+    ],
+    ids=["compile", "DataParallel", "AveragedModel", "twice", "parts"],
+)
+def test_a_wrapped_model_gives_the_kernel_and_the_names_of_the_plain_one(wrap, model, x, kernel):
+    wrapped = wrap(model)
+    same(rmtgen.entk_gram(wrapped, x), kernel)
+    names = rmtgen.entk_gram(wrapped, x, by="layer")
+    assert not any("_orig_mod" in name or "module" in name for name in names)
+    same(sum(names.values()), kernel)
+    sketches = [rmtgen.entk_features(one, x, 8) for one in (wrapped, model)]
+    if not isinstance(wrapped, Nested):  # other names, so other signs
+        assert torch.equal(*sketches)
+    same(Entk(wrapped, x).block(range(5), range(5)), kernel)
+    assert rmtgen.entk_plan(wrapped, (6,), 5).flops == rmtgen.entk_plan(model, (6,), 5).flops
+
+
+def test_a_distributed_model_is_unwrapped(model, x, kernel, tmp_path):
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1
+    )
+    try:
+        same(rmtgen.entk_gram(nn.parallel.DistributedDataParallel(model), x), kernel)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_a_tied_weight_counts_once_when_one_of_its_owners_is_wrapped(x):
+    layer = nn.Linear(6, 6).to(F64)
+    tied = nn.Sequential(nn.DataParallel(layer), nn.Tanh(), layer, nn.Linear(6, 1).to(F64)).eval()
+    plain = nn.Sequential(layer, *list(tied)[1:])
+    same(rmtgen.entk_gram(tied, x), tangent_kernel(plain, x).detach())
+
+
+def test_half_precision_is_computed_in_the_dtype_that_is_given(model, x):
+    half = network().to(torch.bfloat16)
+    with pytest.raises(UsageError, match=r"got torch\.bfloat16.*Give dtype=torch\.float32"):
+        rmtgen.entk_gram(half, x)
+    same(
+        rmtgen.entk_gram(half, x, dtype=F64),
+        tangent_kernel(network().to(torch.bfloat16).to(F64), x).detach(),
+    )
+
+
+def test_parameters_of_several_types_need_a_dtype(x):
+    mixed = network()
+    mixed[0].float()
+    with pytest.raises(UsageError, match=r"float32 \(0\.bias\), torch\.float64 \(2\.bias\)"):
+        rmtgen.entk_gram(mixed, x)
+    same(rmtgen.entk_gram(mixed, x, dtype=F64), tangent_kernel(mixed.to(F64), x).detach())
+
+
+class Rotation(nn.Module):
+    """A linear layer whose features are turned by a complex buffer, as rotary positions are."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(6, 6)
+        self.register_buffer("turn", torch.polar(torch.ones(3), torch.arange(3.0)))
+
+    def forward(self, x):
+        pairs = torch.view_as_complex(self.linear(x).unflatten(1, (3, 2))) * self.turn
+        return torch.view_as_real(pairs).flatten(1).tanh().sum(1, keepdim=True)
+
+
+def test_a_complex_buffer_keeps_its_imaginary_part(x):
+    torch.manual_seed(0)
+    model = Rotation().eval()
+    wide = Rotation()
+    wide.load_state_dict(model.state_dict())
+    wide.linear.to(F64)
+    wide.turn = wide.turn.to(torch.complex128)
+    expected = tangent_kernel(wide.eval(), x).detach()
+    same(rmtgen.entk_gram(model, x, dtype=F64), expected)
+
+
+class Tokens(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(11, 4), nn.Linear(4, 1)
+
+    def forward(self, tokens):
+        return self.head(torch.tanh(self.embedding(tokens)).mean(1))
+
+
+@pytest.mark.parametrize("kind", [torch.int64, torch.int32])
+def test_tokens_reach_an_embedding_as_integers(kind):
+    torch.manual_seed(0)
+    model = Tokens().to(F64).eval()
+    tokens = torch.randint(11, (4, 7), generator=torch.Generator().manual_seed(2)).to(kind)
+    expected = tangent_kernel(model, tokens).detach()
+    same(rmtgen.entk_gram(model, tokens), expected)
+    same(rmtgen.entk_gram(model, tokens[:3], list(tokens)), expected[:3])
+    same(rmtgen.entk_gram(model, tokens.numpy()), expected)
+
+
+class Pairs(Dataset):
+    """A data set of pairs (sample, label)."""
+
+    def __init__(self, samples, transform=None):
+        self.samples, self.transform = samples, transform
+
+    def __len__(self):
+        return len(self.samples)
+
+    def __getitem__(self, position):
+        sample = self.samples[position]
+        return (self.transform(sample) if self.transform else sample), position % 2
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        lambda x: x.numpy(),
+        lambda x: x.numpy().astype(">f8"),
+        lambda x: x.numpy().astype(np.longdouble),
+        lambda x: np.ma.masked_array(x.numpy(), mask=False),
+        lambda x: x.clone().requires_grad_(),
+        lambda x: x.T.contiguous().T,
+        lambda x: torch.cat([x, x])[::2].index_select(0, torch.tensor([0, 3, 1, 4, 2])),
+        list,
+        tuple,
+        lambda x: list(x.numpy()),
+        lambda x: [row if i % 2 else row.numpy() for i, row in enumerate(x)],
+        Pairs,
+        TensorDataset,
+        lambda x: [(row, 3) for row in x],
+    ],
+)
+def test_samples_of_these_kinds_give_the_same_kernel(kind, model, x, kernel):
+    given = kind(x)
+    same(rmtgen.entk_gram(model, given), kernel)
+    same(rmtgen.entk_gram(model, given, given), kernel)
+    assert rmtgen.entk_features(model, given, 4).equal(rmtgen.entk_features(model, x, 4))
+
+
+class Squeezed(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x).squeeze()
+
+
+def test_the_squeezed_output_of_one_sample_is_its_output(model, x, kernel):
+    same(rmtgen.entk_gram(Squeezed(model).eval(), x[:1]), kernel[:1, :1])
+    three = network(3)
+    expected = tangent_kernel(nn.Sequential(three, Pick(1)).eval(), x[:1]).detach()
+    same(rmtgen.entk_gram(Squeezed(three).eval(), x[:1], output=1), expected)
+    same(rmtgen.entk_gram(three, x[:1], output=np.int64(1)), expected)
+
+
+class Pick(nn.Module):
+    def __init__(self, column):
+        super().__init__()
+        self.column = column
+
+    def forward(self, x):
+        return x[:, self.column, None]
+
+
+class Returns(nn.Module):
+    """A network with a function on its output."""
+
+    def __init__(self, then):
+        super().__init__()
+        self.inner, self.then = network(), then
+
+    def forward(self, x):
+        return self.then(self.inner(x))
+
+
+class Endless(IterableDataset):
+    def __iter__(self):
+        yield torch.zeros(6)
+
+
+class NoLength(Dataset):
+    def __getitem__(self, position):
+        return torch.zeros(6)
+
+
+def replaced():
+    """A model whose forward is a closure, which a copy shares with the original."""
+    model, other = network(), network()
+    model.forward = lambda x: other(x)
+    return model
+
+
+def holding(what):
+    model = network()
+    model.held = what
+    return model
+
+
+def quantised():
+    kind = torch.ao.nn.quantized.dynamic.Linear
+    return nn.Sequential(nn.Linear(6, 6), kind(6, 1)).eval()
+
+
+def complex_weights():
+    model = network()
+    model.extra = nn.Parameter(torch.ones(2, dtype=torch.complex64))
+    return model
+
+
+MODELS = {
+    "script": (lambda: torch.jit.script(network()), "TorchScript RecursiveScriptModule. Give the"),
+    "trace": (lambda: torch.jit.trace(network(), torch.zeros(2, 6, dtype=F64)), "TorchScript"),
+    "a scripted part": (
+        lambda: nn.Sequential(torch.jit.script(network()), nn.Linear(1, 1)).eval(),
+        "0 is a RecursiveScriptModule of TorchScript",
+    ),
+    "exported": (
+        lambda: torch.export.export(network(), (torch.zeros(2, 6, dtype=F64),)),
+        "got ExportedProgram of torch.export. Give the module that it was exported from",
+    ),
+    "exported module": (
+        lambda: torch.export.export(network(), (torch.zeros(2, 6, dtype=F64),)).module(),
+        "of torch.export. Give the module",
+    ),
+    "quantised": (quantised, "got the quantised Linear as 1. Give the float module"),
+    "function": (lambda: torch.sin, "must be a torch.nn.Module, got builtin.*forward method"),
+    "class": (lambda: nn.Linear, r"Give an instance: Linear\(…\)"),
+    "None": (lambda: None, "must be a torch.nn.Module, got NoneType"),
+    "backbone": (
+        lambda: rmtgen.load_backbone("test_vit", init="random", img_size=32),
+        "got Backbone. Give its attribute model",
+    ),
+    "ModuleList": (lambda: nn.ModuleList([nn.Linear(6, 1)]).eval().to(F64), "NotImplementedError"),
+    "meta": (lambda: network().to("meta"), "0.weight is on the meta device. Load the weights"),
+    "lazy": (lambda: nn.Sequential(nn.LazyLinear(1)).eval(), "UninitializedParameter as 0.weight"),
+    "no parameters": (
+        lambda: nn.Flatten().eval(),
+        "require a gradient: got none. Set requires_grad",
+    ),
+    "frozen": (lambda: network().requires_grad_(False), "require a gradient: got none"),
+    "training": (lambda: network().train(), r"4 modules are training.*Call model\.eval\(\)"),
+    "complex": (complex_weights, "must be real: got torch.complex64 as extra.*view_as_complex"),
+    "replaced forward": (replaced, r"depends on one of shape \(1, 5\) that is not. Register it"),
+    "trainable tensor": (
+        lambda: Returns(functools.partial(torch.mul, torch.ones(1, requires_grad=True))).eval(),
+        r"depends on one of shape \(1,\) that is not",
+    ),
+    "not copied": (
+        lambda: holding(iter(i for i in "a")),
+        "copy.deepcopy.*cannot pickle 'generator'",
+    ),
+    "other width": (
+        lambda: nn.Linear(7, 1).to(F64).eval(),
+        r"accept a batch of the samples, \(2, 6\) of torch.float64: it raises RuntimeError: mat1",
+    ),
+    "keyword": (lambda: nn.Bilinear(6, 6, 1).to(F64).eval(), "TypeError.*missing 1 required"),
+    "tuple": (lambda: Returns(lambda y: (y, y)).eval(), r"got tuple of \(2, 1\), \(2, 1\). Give a"),
+    "dict": (lambda: Returns(lambda y: {"logits": y}).eval(), r"got dict with logits \(2, 1\)"),
+    "mean": (lambda: Returns(torch.mean).eval(), r"expected \(2, 1\), got \(\). Keep the samples"),
+    "transposed": (lambda: Returns(torch.t).eval(), r"expected \(2, 1\), got \(1, 2\)"),
+    "labels": (lambda: Returns(lambda y: y.argmax(1)).eval(), "real numbers.*got torch.int64"),
+    "spectrum": (lambda: Returns(lambda y: y + 1j).eval(), "real numbers.*got torch.complex128"),
+}
+
+X = torch.randn(4, 6, dtype=F64, generator=torch.Generator().manual_seed(3))
+PICTURE = Image.new("RGB", (8, 8))
+
+SAMPLES = {
+    "None": (lambda: None, "must be read by number.*got NoneType"),
+    "number": (lambda: 3, "must be read by number.*got int"),
+    "path": (lambda: "images/", "must be a sequence of samples, got str"),
+    "dict": (lambda: {"x": X}, "must be a sequence of samples, got dict"),
+    "generator": (lambda: (row for row in X), r"got generator. Give list\("),
+    "set": (lambda: {1.0}, "must be read by number.*got set"),
+    "loader": (lambda: DataLoader(TensorDataset(X)), r"got a DataLoader.*loader\.dataset"),
+    "stream": (Endless, "got Endless"),
+    "no length": (NoLength, "must have a length.*got NoLength"),
+    "a scalar": (lambda: torch.tensor(1.0), r"must have a length.*sample\[None\]"),
+    "empty": (lambda: X[:0], "must hold at least one image, got 0"),
+    "no samples": (list, "must hold at least one image, got 0"),
+    "dicts": (
+        lambda: [{"image": row} for row in X],
+        r"\[0\] must be a tensor.*the keys image.*Give",
+    ),
+    "pictures": (lambda: [PICTURE], r"\[0\] must be .* got Image. Transform the pictures"),
+    "pairs of pictures": (lambda: Pairs([PICTURE]), r"got Image. Transform the pictures"),
+    "paths": (lambda: ["a.png"], r"\[0\] must be a tensor or an array, got str"),
+    "unequal": (
+        lambda: [X[0], X[1], X[2], X[3, :4]],
+        r"one shape: expected \(6,\), that of number 0, got \(4,\) at number 3. Resize",
+    ),
+    "integer and float": (lambda: [X[0], X[0].long()], "one type.*int64 at number 1. Convert"),
+    "masked": (lambda: np.ma.masked_greater(X.numpy(), 0), r"got a masked array. Give filled"),
+    "objects": (lambda: np.array([[None] * 6]), r"array of numbers, got dtype object"),
+    "text": (lambda: np.array([["a"] * 6]), r"array of numbers, got dtype <U1"),
+    "sparse": (
+        lambda: [row.to_sparse() for row in X],
+        r"dense tensor, got sparse_coo. Give to_dense",
+    ),
+    "nested": (lambda: [torch.nested.nested_tensor([X[0]])], "dense tensor, got a nested tensor"),
+    "meta": (lambda: X.to("meta"), "must have values, got a meta tensor"),
+    "bytes": (
+        lambda: torch.zeros(2, 6, dtype=torch.uint8),
+        r"\(2, 6\) of torch.uint8: it raises RuntimeError.*pictures as floats.*divided by 255",
+    ),
+    "a single sample": (lambda: X[0], r"accept a batch of the samples, \(2,\) of torch.float64"),
+    "short": (lambda: Pairs({0: X[0], 2: X[1], 3: X[2]}), "numbers 0 to 2.*KeyError: 1|number 2"),
+}
+
+
+def refused(message, *args, **options):
+    with pytest.raises(UsageError, match=message) as caught:
+        rmtgen.entk_gram(*args, **options)
+    assert str(caught.value).count("\n") == 0
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.*:UserWarning")
+def test_models_that_hide_their_gradients_are_refused_in_one_line(kind):
+    make, message = MODELS[kind]
+    refused(message, make(), X)
+
+
+@pytest.mark.parametrize("kind", SAMPLES)
+@pytest.mark.filterwarnings("ignore:.*:UserWarning")
+def test_samples_of_other_kinds_are_refused_in_one_line(kind, model):
+    make, message = SAMPLES[kind]
+    refused(message, model, make())
+    if kind not in ("None", "bytes", "short", "a single sample"):
+        refused("columns", model, X, make())
+
+
+@pytest.mark.parametrize("output", [True, 1.0, "logits", "each", [0], X])
+def test_an_output_that_is_no_number_is_refused(output, model):
+    refused("output must be None, 'sum' or the number of an output, got", model, X, output=output)
+    with pytest.raises(UsageError, match="output must be None, 'sum' or the number"):
+        rmtgen.entk_features(model, X, output=output)
+
+
+@pytest.mark.parametrize("dtype", ["float32", torch.bfloat16, torch.int64, np.float64, 3])
+def test_a_dtype_that_is_no_float_is_refused(dtype, model):
+    refused("dtype must be torch.float32 or torch.float64, got", model, X, dtype=dtype)
