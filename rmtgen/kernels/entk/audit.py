@@ -86,23 +86,16 @@ def prove(capture: Capture, images: Float[Tensor, "b ..."]) -> list[Gradients]:
         UsageError: The model does not run, has other outputs, or gives different ones each time.
         NumericalError: A gradient is not finite.
     """
-    if len(images) == 1:
-        return audit_with_fallback(capture, images, _reference(capture, images))
-    watch, reason = capture.watch(images)
+    reference, watch, reason = capture.weighted_gradients(images, coefficients(images))
     if reason is None:
-        reference = _reference(capture, images)
         free = images.ndim == 4 and not watch.of_memory
-        for order in [torch.channels_last, torch.preserve_format] if free else [capture.order]:
+        for order in [torch.channels_last] * free + [torch.preserve_format]:
             capture.arrange(order)
             try:
                 return audit_with_fallback(capture, images, reference)
             except (RuntimeError, UsageError) as failure:
                 reason = str(failure).splitlines()[0].rstrip(".")
     return _alone(capture, images, reason, watch.bytes // len(images))
-
-
-def _reference(capture: Capture, images: Tensor) -> list[dict[str, Tensor]]:
-    return capture.weighted_gradients(images, coefficients(images))
 
 
 def _alone(capture: Capture, images: Tensor, reason: str, activations: int) -> list[Gradients]:

@@ -142,10 +142,14 @@ class Capture:
 
     def weighted_gradients(
         self, images: Float[Tensor, "b ..."], weights: Float[Tensor, " b"]
-    ) -> list[dict[str, Tensor]]:
+    ) -> tuple[list[dict[str, Tensor]], Watch, str | None]:
         """Σ_i w_i ∇f(x_i) by parameter name, for each output, from backward passes of autograd.
 
-        The result is the reference of `audit`: no operation is recorded.
+        The gradients are the reference of `audit`.
+
+        Returns:
+            The gradients, what the forward pass showed, and a reason why it may differ in other
+            batches (see `trust`). With a reason there are no gradients.
         """
         with (
             self._settings(images),
@@ -153,15 +157,13 @@ class Capture:
             _sound(images),
             _not_overwritten(),
         ):
-            return plain_gradients(weights @ self.outputs(leaf(images)), self.parameters)
-
-    def watch(self, images: Float[Tensor, "b ..."]) -> tuple[Watch, str | None]:
-        """What two samples show of the operations, and why not to trust them in other batches."""
-        with self._settings(images), self._plain(self.parameters):
             images = leaf(images)
             with Watch(images) as watch:
-                self.outputs(images)
-            return watch, doubt(self.outputs, images, watch)
+                out = self.outputs(images)
+            reason = doubt(self.outputs, images, out, watch) if len(images) > 1 else None
+            if reason is not None:
+                return [], watch, reason
+            return plain_gradients(weights @ out, self.parameters), watch, None
 
     def _settings(self, images: Tensor) -> ExitStack:
         """The state of torch in a pass, whatever that of the caller."""

@@ -38,6 +38,9 @@ _BY_INDEX = {"gather", "scatter", "scatter_add", "scatter_reduce", "index_select
 _KEEPS_SAMPLES_APART = {"cat", "stack", "repeat_interleave", "select_scatter", "slice_scatter"}
 """Operations with an axis that may count the samples; views are further ones."""
 
+_REARRANGES = {"view", "unsafe_view", "reshape_alias", "clone", "expand", "squeeze", "contiguous"}
+"""Operations that only change shape or memory; which of them run depends on axes of length one."""
+
 _ROUNDINGS = 1e4
 """Rounding errors by which an output may differ between batch sizes."""
 
@@ -74,6 +77,7 @@ class Watch(TorchDispatchMode):
     """A dispatch mode that notes every operation on data in a forward pass.
 
     Attributes:
+        samples: Number of samples.
         steps: The operations on data, in order.
         reads: Names of the operations whose course or shape depends on values of the data.
         of_memory: Whether the pass depends on the order of entries in memory.
@@ -82,6 +86,7 @@ class Watch(TorchDispatchMode):
 
     def __init__(self, images: Tensor):
         super().__init__()
+        self.samples = len(images)
         self.steps: list[_Step] = []
         self.reads: list[str] = []
         self.of_memory, self.bytes = False, 0
@@ -109,12 +114,11 @@ class Watch(TorchDispatchMode):
         if data and self._reads_values(func, name, args):
             self.reads.append(name)
         out = func(*args, **kwargs)
-        if name.startswith("as_strided"):
-            self.of_memory = True
         if data and not name.startswith(_FACTORIES):
             results = [tensor for tensor in tensors_in(out) if tensor.numel()]
             for result in results:
                 self._note(result)
+        if data and not name.startswith(_FACTORIES) and name not in _REARRANGES:
             self.steps.append(
                 _Step(
                     name,
@@ -124,6 +128,10 @@ class Watch(TorchDispatchMode):
                 )
             )
         return out
+
+    def course(self) -> list[str]:
+        """Names of the operations on data, in order."""
+        return [step.name for step in self.steps]
 
     def is_data(self, tensor: Tensor) -> bool:
         """Whether a tensor shares memory with one that depends on the images."""
@@ -189,30 +197,38 @@ def _that_count(results: Sequence[Tensor]) -> Iterator[torch.Size]:
             yield result.shape
 
 
-def doubt(forward: Callable[[Tensor], Tensor], images: Tensor, watch: Watch) -> str | None:
+def doubt(
+    forward: Callable[[Tensor], Tensor], images: Tensor, within: Tensor, watch: Watch
+) -> str | None:
     """Why what is proven for two samples may be wrong in another batch; None if it cannot be.
 
     Args:
         forward: The outputs (b, k) of b samples.
         images: Two samples.
-        watch: What was noted in a forward pass of these two samples.
+        within: Their outputs.
+        watch: What was noted when these were computed.
 
     Raises:
         UsageError: The model gives different outputs for the same sample, or uses batch statistics.
     """
     if watch.reads:
         return f"the forward pass depends on values of the data ({watch.reads[0]})"
+    one = images[:1].clone()
     try:
-        three = torch.cat([images, images[:1]])
-        with Watch(three) as other:
-            within = forward(three)
-        alone = torch.cat([forward(images[:1]), forward(images[1:])]).detach()
+        others = Watch(one)
+        with others:
+            alone = forward(one)
+        if others.course() != watch.course():  # torch itself treats a single sample otherwise
+            three = torch.cat([images, images[:1]])
+            others = Watch(three)
+            with others:
+                forward(three)
     except (RuntimeError, ValueError, IndexError, TypeError) as failure:
         return f"the model does not run on every number of samples ({_first_line(failure)})"
-    met = _meeting(watch.steps, other.steps)
-    if met is None and not _equal(alone, within[:2]):
+    met = _meeting(watch, others)
+    if met is None and not _equal(within[:1], alone):
         met = "the output of a sample depends on its batch"
-    if met is not None and not _equal(forward(images[:1]), alone[:1]):
+    if met is not None and not _equal(forward(one), alone):
         raise UsageError(
             "the model must give the same output for the same image, got two different ones. Switch"
             " off what is random in its forward pass."
@@ -220,13 +236,13 @@ def doubt(forward: Callable[[Tensor], Tensor], images: Tensor, watch: Watch) -> 
     return met
 
 
-def _meeting(two: Sequence[_Step], three: Sequence[_Step]) -> str | None:
-    """The first operation in which samples meet, from its shapes for two and three samples."""
-    if [step.name for step in two] != [step.name for step in three]:
+def _meeting(two: Watch, others: Watch) -> str | None:
+    """The first operation in which samples meet, from its shapes for two numbers of samples."""
+    if two.course() != others.course():
         return "the forward pass differs between two and three samples"
-    for step, other in zip(two, three, strict=True):
-        for shape, larger in zip(step.after, other.after, strict=True):
-            if 3 * shape.numel() != 2 * larger.numel():
+    for step, other in zip(two.steps, others.steps, strict=True):
+        for shape, others_shape in zip(step.after, other.after, strict=True):
+            if others.samples * shape.numel() != two.samples * others_shape.numel():
                 if step.name.endswith("batch_norm"):
                     raise BatchStatisticsError
                 return f"an operation joins samples ({step.name})"
