@@ -46,7 +46,8 @@ def entk_gram(  # noqa: PLR0913 - one public function for one question
     Each batch takes one forward pass and one backward pass without weight gradients; each weight is
     contracted in the cheapest of several exact ways (`rules`), and only one triangle is computed if
     rows and columns are the same. Products in float32 are summed in float64. Every call first
-    checks its gradients on two samples against autograd (`audit`).
+    checks its gradients on two samples against autograd (`audit`), and whether this holds for all
+    batches (`trust`); a model of which it does not goes sample by sample, with a warning.
 
     Args:
         model: Model in eval mode with one output per sample (or see `output`). It is not changed,
@@ -69,9 +70,9 @@ def entk_gram(  # noqa: PLR0913 - one public function for one question
 
     Raises:
         UsageError: The model has several outputs, a module in training mode, no parameter that
-            requires a gradient, or a parameter that enters in a way that does not separate the
-            samples; `by` is unknown, or "output" together with an `output`; there are no images; or
-            the budget is too small (the message states the minimum).
+            requires a gradient, batch statistics or a random forward pass; `by` is unknown, or
+            "output" together with an `output`; there are no images; or the budget is too small (the
+            message states the minimum).
         NumericalError: An output or a gradient is NaN or infinite. The message names the image, and
             the first layer with such a value.
 
