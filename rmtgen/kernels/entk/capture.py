@@ -161,10 +161,10 @@ class Capture:
             images = leaf(images)
             with Watch(images) as watch:
                 out = self.outputs(images)
+            require_no_strays(out, [images, *self.parameters.values()])
             reason = doubt(self.outputs, images, out, watch) if len(images) > 1 else None
             if reason is not None:
                 return [], watch, reason
-            require_no_strays(out, [images, *self.parameters.values()])
             return plain_gradients(weights.to(out.dtype) @ out, self.parameters), watch, None
 
     def _settings(self, images: Tensor) -> ExitStack:

@@ -128,13 +128,20 @@ class Filled(Base):
         return self.b(x.masked_scatter(x > 0, self.a(x)))
 
 
+class RarelyFilled(Base):
+    """The checked samples fill nothing: no output shows that samples meet."""
+
+    def mix(self, x):
+        return self.b(x.masked_scatter(x > 1.9, self.a(x)))
+
+
 class Unique(Base):
     def mix(self, x):
         return self.a(x) + len(x.round().unique())
 
 
 MEETING = [Routed, Scattered, Branch, SilentBranch, Listed, AsArray, Centred, Sorted, Rarely]
-MEETING += [Counted, Filled, Unique]
+MEETING += [Counted, Filled, RarelyFilled, Unique]
 
 
 @pytest.mark.parametrize("kind", MEETING, ids=lambda kind: kind.__name__)
