@@ -36,10 +36,10 @@ def test_no_changed_file_ends_in_a_traceback_a_hang_or_a_flood(tmp_path):
 @pytest.mark.parametrize(
     ("edit", "expected"),
     [
-        (("truncate", 1 << 23, 0, b""), b"0123"),
+        (("truncate", 1 << 23, 1 << 23, b""), b"0123"),
         (("cut", 1 << 23, 0, b""), b"4567"),
-        (("insert", 1 << 23, 0, b"xy"), b"0123xy4567"),
-        (("overwrite", 1 << 23, 0, b"xy"), b"0123xy67"),
+        (("insert", 1 << 23, 1 << 23, b"xy"), b"0123xy4567"),
+        (("overwrite", 1 << 23, 1 << 23, b"xy"), b"0123xy67"),
         (("replace", 1 << 22, 1 << 23, b"xy"), b"01xy4567"),
         (("repeat", 1 << 22, 1 << 23, b""), b"0123234567"),
         (("zero", 1 << 22, 1 << 23, b""), b"01\0\x004567"),
