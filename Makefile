@@ -55,7 +55,7 @@ override RMTGEN := $(BIN)/rmtgen
 demo all plan $(STAGES): export RMTGEN_MAKE = make $(foreach .v,$(filter-out RUNS BENCH,$(TYPED)),\
   $(.v)=$(call quoted,$($(.v))))
 
-.PHONY: help demo all $(STAGES) compare plan test test-oldest lint docs bench clean
+.PHONY: help demo all $(STAGES) compare plan test test-oldest torture lint docs bench clean
 
 # The targets of one section of this file, each with what it says behind ##.
 override listed = awk -v section='$1' -F '\#\# ' \
@@ -109,6 +109,8 @@ test: .installed-dev ## the tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 test-oldest: .installed-oldest ## the tests with the oldest versions that setup.cfg allows
 	$(venv)-oldest/bin/python -m pytest -n 2 --dist worksteal
+torture: .installed-dev ## 500 kills, 200 corruptions, bad disks, crowds; a table
+	$(BIN)/python -m tests.torture
 lint: .installed-dev ## ruff, mypy, and the import contract
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -124,7 +126,7 @@ clean: .installed ## delete all results: runs/ and reports/ under OUTPUT [data]
 
 .DEFAULT:
 	@echo make: no target $(call pasted,'$@'). Targets: help demo all plan compare $(STAGES) \
-	  test test-oldest lint docs bench clean >&2; exit 2
+	  test test-oldest torture lint docs bench clean >&2; exit 2
 
 # What is installed, in a file that is newer than what says what to install. A name of a target
 # cannot hold what a path can, so it is a shell that compares.

@@ -106,7 +106,7 @@ def read_words(words):
         read_installation(words)
     elif words[0] not in ("make", "rmtgen"):
         read_module(words)
-    elif words[1] in ("test", "lint", "docs", "bench", "help"):
+    elif words[1] in ("test", "torture", "lint", "docs", "bench", "help"):
         named = [name for word in words[2:] for name in word.removeprefix("BENCH=").split()]
         assert all(importlib.util.find_spec(f"tests.bench.{name}") for name in named)
         run("make", "-n", *words[1:], cwd=ROOT)
