@@ -136,19 +136,25 @@ def audit_with_fallback(
     Raises:
         UnknownUseError: A parameter fails in separate passes too.
     """
+    refusal: Exception | None = None
     while True:
         try:
-            return audit(capture, images, reference)
+            found = audit(capture, images, reference)
+            break
         except UnknownUseError as failure:
             if not capture.fall_back(failure.names):
                 raise
+        if capture.alone:
+            continue
         try:
             capture.by_vmap(images)
-        except (RuntimeError, NotImplementedError, ValueError) as refusal:
-            capture.alone = True
-            names = ", ".join(capture.fallback)
-            warn(
-                f"torch.func refuses the gradient of {names}"
-                f" ({str(refusal).splitlines()[0][:100]}): each sample takes a forward and a"
-                " backward pass of its own for it, which is exact but slower."
-            )
+        except (RuntimeError, NotImplementedError, ValueError) as failure:
+            capture.alone, refusal = True, failure
+    if refusal is not None:
+        first, others = capture.fallback[0], len(capture.fallback) - 1
+        warn(
+            f"torch.func refuses the gradient of {first}{f' and {others} more' if others else ''}"
+            f" ({str(refusal).splitlines()[0][:100]}): each sample takes a forward and a backward"
+            " pass of its own for it, which is exact but slower."
+        )
+    return found
