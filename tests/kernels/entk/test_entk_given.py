@@ -359,7 +359,10 @@ SAMPLES = {
         r"one shape: expected \(6,\), that of number 0, got \(4,\) at number 3. Resize",
     ),
     "integer and float": (lambda: [X[0], X[0].long()], "one type.*int64 at number 1. Convert"),
-    "masked": (lambda: np.ma.masked_greater(X.numpy(), 0), r"must have no masked entries: got \d+ of 6"),
+    "masked": (
+        lambda: np.ma.masked_greater(X.numpy(), 0),
+        r"must have no masked entries: got \d+ of 6",
+    ),
     "objects": (lambda: np.array([[None] * 6]), r"array of numbers: got numpy.ndarray of object"),
     "text": (lambda: np.array([["a"] * 6]), r"array of numbers: got numpy.ndarray of <U1"),
     "sparse": (
