@@ -139,7 +139,9 @@ def secret(tmp_path):
     return path
 
 
-@pytest.mark.parametrize(("message", "attack"), ATTACKS.items(), ids=lambda one: str(one)[:30])
+@pytest.mark.parametrize(
+    ("message", "attack"), ATTACKS.items(), ids=[attack.__name__ for attack in ATTACKS.values()]
+)
 def test_what_no_file_of_rmtgen_holds_is_refused(tmp_path, secret, message, attack):
     path = tmp_path / "theory.h5"
     with h5py.File(path, "w") as file:
