@@ -150,7 +150,10 @@ def architectures() -> str:
         for row in {row["name"]: row for row in csv.DictReader(lines)}.values():
             families.setdefault(row["family"], []).append(row)
     head = "| family | names | works | falls back | refused | other |\n|---|---|---|---|---|---|"
-    return "\n".join([head, *(_family(name, families[name]) for name in sorted(families))])
+    table = "\n".join([head, *(_family(name, families[name]) for name in sorted(families))])
+    slower = [row for rows in families.values() for row in rows if row["verdict"] == "falls back"]
+    reasons = "\n".join(f"- `{row['name']}`: {html.escape(row['reason'])}" for row in slower)
+    return f"{table}\n\nThose that fall back:\n\n{reasons}"
 
 
 def _family(name: str, rows: list[dict[str, str]]) -> str:
