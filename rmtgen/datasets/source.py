@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rmtgen.datasets.decoding import MAX_PIXELS
 from rmtgen.datasets.images import LabelledImages
-from rmtgen.errors import UsageError
+from rmtgen.scalars import path
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,7 @@ def data_root(root: str | Path) -> Path:
     Raises:
         UsageError: `root` is not a path.
     """
-    if not isinstance(root, str | Path):
-        raise UsageError(
-            f"root must be the path of a folder, got {root!r:.60}. Give text or a Path."
-        )
-    return Path(root).expanduser()
+    return path(root, "root").expanduser()
 
 
 class DataSource(ABC):

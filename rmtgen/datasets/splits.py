@@ -21,7 +21,7 @@ from rmtgen.datasets.subsets import (
 )
 from rmtgen.entrance import public
 from rmtgen.errors import CorruptInputError, DamagedImageError, UsageError, did_you_mean
-from rmtgen.scalars import flag, path
+from rmtgen.scalars import flag
 
 _POLICIES = ("refuse", "skip")
 _BATCH = 1024
@@ -97,7 +97,7 @@ def load_dataset(  # noqa: PLR0913 - one public function for one question
         )
     check_seed(seed)
     stratify, download = flag(stratify, "stratify"), flag(download, "download")
-    access = Access(data_root(path(root, "root")), download, share, seed, check_pixels(max_pixels))
+    access = Access(data_root(root), download, share, seed, check_pixels(max_pixels))
     full = open_splits(name, (split,), access)[split]
     check_size(size, full)
     subset = full.subset(shuffled_order(full, seed=seed, stratify=stratify)[:size])

@@ -101,7 +101,7 @@ def test_names_and_roots_of_other_types_are_refused(bad):
     with pytest.raises(UsageError, match="a data set must be named by text"):
         load_split(bad, train=4, test=4)
     for call in (load_dataset, dataset_files):
-        with pytest.raises(UsageError, match="root must be the path of a folder"):
+        with pytest.raises(UsageError, match="root must be a path: got"):
             call("cifar10", root=bad)
     with pytest.raises(UsageError, match="split must be train or test, got"):
         load_dataset("mnist5k", split=bad)

@@ -107,7 +107,12 @@ def read_words(words):
     elif words[0] not in ("make", "rmtgen"):
         read_module(words)
     elif words[1] in ("test", "torture", "lint", "docs", "bench", "help"):
-        named = [name for word in words[2:] for name in word.removeprefix("BENCH=").split()]
+        named = [
+            name
+            for word in words[2:]
+            if word.startswith("BENCH=")
+            for name in word.removeprefix("BENCH=").split()
+        ]
         assert all(importlib.util.find_spec(f"tests.bench.{name}") for name in named)
         run("make", "-n", *words[1:], cwd=ROOT)
     else:

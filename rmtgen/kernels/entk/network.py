@@ -39,8 +39,8 @@ def computation_dtype(model: nn.Module, dtype: torch.dtype | None) -> torch.dtyp
             gradient are of half precision or of several types.
     """
     if dtype is not None:
-        if dtype not in _DTYPES:
-            raise UsageError(f"dtype must be torch.float32 or torch.float64, got {dtype!r}.")
+        if not isinstance(dtype, torch.dtype) or dtype not in _DTYPES:
+            raise UsageError(f"dtype must be torch.float32 or torch.float64, got {dtype!r:.60}.")
         return dtype
     found = {
         parameter.dtype: name
