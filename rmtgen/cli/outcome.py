@@ -31,9 +31,13 @@ def reported(command: str, arguments: Sequence[str]) -> Iterator[Transcript]:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # an encoding without × must not end a stage that is done
         sys.stdout.reconfigure(errors="replace")
+    begun = False
     try:
         with _failures_closed(transcript), transcript.redirected(), _log_shown(), _warnings_shown():
+            begun = True
             yield transcript
+        if not begun:  # a signal came first, and the body must not run
+            raise SystemExit(transcript.exit_code)
         if transcript.exit_code == 0:
             transcript.close(None)
     except OSError:  # of stdout, after --help

@@ -159,3 +159,14 @@ def test_no_file_takes_the_number_of_a_closed_stream(tmp_path, closed):
 def test_a_closed_stream_changes_no_exit_code(closed, code):
     command = f"{shlex.quote(sys.executable)} -m rmtgen run trian=5 {closed}"
     assert subprocess.run(["sh", "-c", command], capture_output=True, cwd=ROOT).returncode == code
+
+
+def test_a_signal_before_the_work_begins_is_an_interruption(monkeypatch, capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rmtgen.cli.outcome._log_shown", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        main(["ls"])
+    assert ended.value.code == 130
+    assert capsys.readouterr().err.startswith("rmtgen: interrupted.")
