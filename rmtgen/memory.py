@@ -149,7 +149,7 @@ def shortage_named(what: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as failure:
-        if isinstance(failure, CapacityError) or not _is_shortage(failure):
+        if isinstance(failure, CapacityError) or not is_shortage(failure):
             raise
         bound = tightest()
         raise CapacityError(
@@ -159,7 +159,8 @@ def shortage_named(what: str) -> Iterator[None]:
         ) from failure
 
 
-def _is_shortage(failure: Exception) -> bool:
+def is_shortage(failure: BaseException) -> bool:
+    """Whether NumPy, torch or Python got no memory."""
     text = str(failure).lower()
     return isinstance(failure, MemoryError) or any(words in text for words in _FAILURES)
 

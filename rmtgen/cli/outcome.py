@@ -12,6 +12,7 @@ from typing import Any
 
 from rmtgen.cli.terminal import Failure, Transcript, note
 from rmtgen.errors import EXIT_INTERRUPTED, NumericalError, RmtgenError, RmtgenWarning
+from rmtgen.memory import is_shortage
 
 
 @contextlib.contextmanager
@@ -122,14 +123,8 @@ def _failure(error: BaseException) -> Failure | None:
         case OSError():
             what = f"{error.filename or 'the operating system'}: {error.strerror or error}"
             return Failure(RmtgenError.exit_code, f"{what}. Nothing was half-written.")
-        case MemoryError() | RuntimeError() if _is_out_of_memory(error):
+        case MemoryError() | RuntimeError() if is_shortage(error):
             why = str(error).splitlines()[0] if str(error) else "no more"
             message = f"out of memory ({why}). Lower batch_size, tile or train."
             return Failure(NumericalError.exit_code, message)
     return None
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, MemoryError) or bool(
-        re.search("out of memory|can't allocate memory", str(error))
-    )

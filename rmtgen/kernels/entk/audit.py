@@ -14,6 +14,7 @@ from rmtgen.errors import NumericalError, UsageError, warn
 from rmtgen.kernels.entk.capture import Capture
 from rmtgen.kernels.entk.gradients import Gradients
 from rmtgen.kernels.entk.operations import UnknownUseError
+from rmtgen.memory import is_shortage
 from rmtgen.units import readable_bytes
 
 
@@ -95,6 +96,8 @@ def prove(capture: Capture, images: Shaped[Tensor, "b ..."]) -> list[Gradients]:
             try:
                 return audit_with_fallback(capture, images, reference)
             except (RuntimeError, UsageError) as failure:
+                if is_shortage(failure):
+                    raise
                 reason = str(failure).splitlines()[0].rstrip(".")
     return _alone(capture, images, reason, watch.bytes // len(images))
 

@@ -101,6 +101,7 @@ class Watch(TorchDispatchMode):
     def __exit__(self, *failure: Any) -> None:
         super().__exit__(*failure)
         self._memory.__exit__(*failure)
+        self._storages.clear()  # the two modes refer to each other: the data would outlive the pass
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence = (), kwargs: dict | None = None

@@ -15,6 +15,7 @@ from rmtgen import entk_features, entk_gram
 from rmtgen.errors import RmtgenWarning, UsageError
 from rmtgen.kernels.entk import Entk, sketch_error
 from rmtgen.kernels.entk.alone import SoundBatchNorm
+from rmtgen.kernels.entk.trust import Watch
 
 TOKENS, WIDTH = 4, 6
 
@@ -466,3 +467,12 @@ def test_batch_normalisation_of_one_sample_has_its_closed_form_gradient():
     normalised = (x - mean[:, None, None]) / spread
     torch.testing.assert_close(found[0], grad * weight[:, None, None] / spread)
     torch.testing.assert_close(found[1], (grad * normalised).sum((0, 2, 3)))
+
+
+def test_a_watch_keeps_no_data_after_its_pass():
+    images = torch.randn(2, 3)
+    with Watch(images) as watch:
+        doubled = images * 2
+        assert watch.is_data(doubled)
+    assert not watch.is_data(doubled)
+    assert watch.bytes == 2 * images.nbytes
