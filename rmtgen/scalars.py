@@ -90,11 +90,26 @@ def instance(value: Any, kind: type[Kind], name: str, cure: str) -> Kind:
 
 
 def path(value: Any, name: str) -> Path:
-    """`value` as a path.
+    """`value` as a path, `~` and `~user` at its beginning replaced by the home folder.
 
     Raises:
-        UsageError: Neither text nor a path.
+        UsageError: Neither text nor a path; or there is no such user, or one without a home folder.
     """
     if not isinstance(value, (str, os.PathLike)):
         raise UsageError(f"{name} must be a path: got {kind_of(value)}. Pass text or a Path.")
-    return Path(value)
+    return expanded(value)
+
+
+def expanded(path: str | os.PathLike) -> Path:
+    """A path, `~` and `~user` at its beginning replaced by the home folder; no other expansion.
+
+    Raises:
+        UsageError: There is no such user, or this one has no home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UsageError(
+            f"no home folder is known for {Path(path).parts[0]!r:.60}. Write the path in full, or"
+            f" ./{os.fspath(path)[:80]} for a file of that name."
+        ) from None

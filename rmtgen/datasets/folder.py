@@ -19,6 +19,7 @@ from rmtgen.datasets.source import Access, DataSource
 from rmtgen.datasets.subsets import SPLITS
 from rmtgen.errors import CorruptInputError, MissingInputError, UsageError, warn
 from rmtgen.names import printable
+from rmtgen.scalars import expanded
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ def _path(name: str) -> Path:
     given = name.partition(":")[2]
     if not given:
         raise UsageError("folder: must be followed by a path, got none. Write folder:PATH.")
-    path = Path(given).expanduser()
+    path = expanded(given)
     try:
         path.exists()
     except OSError as error:

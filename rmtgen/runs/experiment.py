@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rmtgen.errors import MissingInputError, UsageError, did_you_mean
+from rmtgen.errors import MissingInputError, UsageError, did_you_mean, warn
 from rmtgen.runs.config import FIELDS, Config
 from rmtgen.runs.documents import read_documents
-from rmtgen.runs.parsers import expanded, shown
+from rmtgen.runs.parsers import shown
+from rmtgen.scalars import expanded
 from rmtgen.store import durable
 
 EXPERIMENTS = Path(__file__).parent / "experiments"
@@ -67,6 +68,8 @@ def load_experiment(config: str | None, overrides: Mapping[str, Any]) -> Experim
             raise UsageError(
                 f"{name} is for kernel=entk, and no run has it. Add it, or leave {name} out."
             )
+    if any(values.get("weights") for values in groups) and {run.init for run in runs} == {"random"}:
+        warn("weights is not used: every run has init=random.")
     if len(runs) > _MOST_RUNS:
         raise UsageError(f"an experiment has at most {_MOST_RUNS} runs, got {len(runs)}.")
     return Experiment(file.stem if file else "run", tuple(runs))

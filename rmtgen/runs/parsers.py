@@ -6,10 +6,10 @@ Each parser raises `UsageError` with what it expected and the value it got.
 import math
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from rmtgen.errors import UsageError, did_you_mean
+from rmtgen.scalars import expanded
 
 _MOST_IN_GRID = 10_000
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -90,21 +90,6 @@ def optional(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """A parser that takes `none`, `null` and the empty text for None, and else calls `parse`."""
     unset = ("", "none", "null")
     return lambda value: None if value is None or str(value).lower() in unset else parse(value)
-
-
-def expanded(path: str) -> Path:
-    """A path, `~` and `~user` at its beginning replaced by the home folder; no other expansion.
-
-    Raises:
-        UsageError: There is no such user, or this one has no home folder.
-    """
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        raise UsageError(
-            f"no home folder is known for {shown(Path(path).parts[0])}. Write the path in full, or"
-            f" ./{path[:80]} for a file of that name."
-        ) from None
 
 
 def place(value: Any) -> str:

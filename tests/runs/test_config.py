@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rmtgen.errors import MissingInputError, UsageError
+from rmtgen.errors import MissingInputError, RmtgenWarning, UsageError
 from rmtgen.runs.config import FIELDS, Config
 from rmtgen.runs.experiment import EXPERIMENTS, load_experiment
 from rmtgen.runs.graph import STAGES, solves_gram
@@ -346,3 +346,9 @@ def test_the_default_is_all_there_is_up_to_a_cap(tmp_path):
 def test_a_share_lies_between_0_and_1(value):
     with pytest.raises(UsageError, match=r"split: expected a share between 0 and 1, got"):
         load_experiment(None, {"split": value})
+
+
+def test_weights_of_random_networks_alone_are_named_as_unused():
+    with pytest.warns(RmtgenWarning, match="weights is not used: every run has init=random"):
+        load_experiment(None, {"weights": "a.pt", "init": "random"})
+    load_experiment(None, {"weights": "a.pt", "init": "pretrained,random"})
