@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 from rmtgen import __version__
-from rmtgen.errors import RmtgenError, UsageError, did_you_mean
+from rmtgen.errors import EXIT_INTERRUPTED, RmtgenError, UsageError, did_you_mean
 from rmtgen.runs.graph import STAGES
 
 COMMANDS: Mapping[str, str] = {
@@ -44,6 +44,14 @@ exit codes: 0 done, 2 usage, 3 missing or corrupt input, 4 numerical failure,
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command or the stage that the first word names; the exit code."""
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:  # while a command is imported, or after it has reported its end
+        print("rmtgen: interrupted.", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     _open_closed_streams()
     # OpenMP threads that spin while they wait for one another lose the processor to other programs:
     # on a busy machine the passes of a network took 7 times as long. Read when torch is loaded.

@@ -54,6 +54,13 @@ def test_an_expected_failure_is_one_line(error, code, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.parametrize("words", [["run"], ["risk"], ["ls", "--help"]])
+def test_an_interrupt_before_a_command_reports_itself_is_one_line(words, monkeypatch, capsys):
+    monkeypatch.setattr("importlib.import_module", failing(KeyboardInterrupt()))
+    assert main(words) == 130
+    assert capsys.readouterr().err == "rmtgen: interrupted.\n"
+
+
 def test_a_bug_keeps_its_traceback():
     with pytest.raises(RuntimeError, match="a bug"):
         exit_code("risk", failing(RuntimeError("a bug")), [])

@@ -46,6 +46,10 @@ class Ended:
         return self.code in (0, *NAMED) and "Traceback" not in self.said
 
     def __str__(self) -> str:
+        before, _, trace = self.said.partition("Traceback")
+        if trace:  # what it says of itself stands before and after its frames
+            context = [*before.strip().splitlines()[-1:], *trace.strip().splitlines()[-1:]]
+            return f"exit {self.code}, traceback: {' … '.join(context)}"
         lines = self.said.strip().splitlines()
         return f"exit {self.code}: {lines[-1] if lines else 'no word'}"
 
@@ -82,6 +86,8 @@ def start(
         conclude()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
+    except KeyboardInterrupt:  # outside of the command, which lets none through
+        code = NAMED[-1]
     except BaseException:  # noqa: BLE001 - what a user would see as a traceback
         traceback.print_exc()
     finally:
