@@ -12,7 +12,8 @@ from PIL import Image
 
 from rmtgen import entk_gram, extract_features, load_backbone, ridge_path, ridge_path_features
 from rmtgen.linalg.modes import gram_modes
-from tests.bench.entk import distance, timed
+from tests.bench.entk import distance
+from tests.bench.machine import timed
 from tests.bench.peers import PEERS
 
 KERNELS = (

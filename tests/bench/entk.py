@@ -1,50 +1,52 @@
-"""The eNTK beside its peers in one process with equal threads: seconds, ratio, error.
+"""The eNTK beside its peers and beside the bound of the machine.
 
-The seconds are the median of three runs, or one run if it takes over 20 s. The error is the
-relative Frobenius distance from rmtgen in float64. `make bench BENCH=entk`.
+One table per case: seconds, the median of three runs or one run if it takes over 20 s; their ratio
+to rmtgen's; the relative Frobenius distance from rmtgen in float64; and the fraction of the bound,
+the FLOPs that `entk_plan` counts over the seconds and the rate of a float32 product, which is
+measured before and after each case. All methods are set against the same FLOPs, those of rmtgen.
+
+`make bench BENCH=entk`. CASES="resnet18:32:2048 resnet18:224:64" chooses models, pixels and N;
+PEERS="torch_func" chooses peers, and PEERS=none leaves them out.
 """
 
 import copy
+import os
 import statistics
-import time
 import warnings
+from collections.abc import Callable
 
 import torch
 
 from rmtgen import entk_gram, entk_plan, load_backbone
+from tests.bench.machine import Peak, describe, gemm, timed
 from tests.bench.peers import PEERS
 
 CASES = (
-    ("resnet18", 32, 256),
-    ("resnet50", 64, 128),
-    ("resnet18", 224, 128),
-    ("vit_tiny_patch16_224", 224, 64),
+    *("resnet18:32:256", "resnet50:64:128", "resnet18:224:128", "vit_tiny_patch16_224:224:64"),
+    *("resnet18:32:1024", "resnet18:32:2048", "resnet18:32:4096", "resnet50:32:1024"),
+    *("resnet18:64:1024", "resnet18:224:64", "maxvit_rmlp_pico_rw_256:256:64"),
 )
 LONG = 20.0
+MOST = 3 * 10**9
+"""Entries of the Jacobian up to which peers run; torch.func holds two of this size, 24 GB."""
 
 
 def main() -> None:
     """Print one table per case."""
     warnings.simplefilter("ignore")
-    print(
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}, {sgemm() / 1e9:.0f} GFLOP/s"
-        " sgemm"
-    )
-    for case in CASES:
-        compare(*case)
+    print(describe())
+    print(f"sgemm {gemm() / 1e9:.0f}, dgemm {gemm(torch.float64) / 1e9:.0f} GFLOP/s")
+    peers = chosen_peers()
+    for case in os.environ.get("CASES", " ".join(CASES)).split():
+        name, pixels, n = case.split(":")
+        compare(name, int(pixels), int(n), peers)
 
 
-def sgemm(size: int = 4096) -> float:
-    """FLOPs per second of a float32 matrix product."""
-    square = torch.randn(size, size)
-    return 2 * size**3 / min(timed(lambda: square @ square)[0] for _ in range(5))
-
-
-def timed(work):
-    """Seconds and result of a call."""
-    started = time.perf_counter()
-    found = work()
-    return time.perf_counter() - started, found
+def chosen_peers() -> list[Callable]:
+    """The peers that PEERS names, or all."""
+    known = {peer.__name__: peer for peer in PEERS}
+    wanted = os.environ.get("PEERS", " ".join(known))
+    return [] if wanted == "none" else [known[name] for name in wanted.split()]
 
 
 def repeated(work):
@@ -57,22 +59,29 @@ def repeated(work):
     return statistics.median(times), len(times), found
 
 
-def compare(name: str, pixels: int, n: int) -> None:
+def compare(name: str, pixels: int, n: int, peers: list[Callable]) -> None:
     """rmtgen and every peer on one model."""
     model = load_backbone(name, init="random", head="random", img_size=pixels).model
     images = torch.randn(n, 3, pixels, pixels, generator=torch.Generator().manual_seed(0))
     plan = entk_plan(model, (3, pixels, pixels), n)
-    print(
-        f"\n{name}, {pixels} px, N = {n}: {plan.capture_flops:.2e} FLOPs in passes,"
-        f" {plan.kernel_flops:.2e} in products between samples"
-    )
     entk_gram(model, images[:8])  # libraries choose their kernels once
-    own, runs, kernel = repeated(lambda: entk_gram(model, images))
+    with Peak() as peak:
+        own, runs, kernel = repeated(lambda: entk_gram(model, images))
     few = min(n, 16)
     exact = entk_gram(model, images[:few], dtype=torch.float64)
-    print(f"{'':<22}{'seconds':>9}{'runs':>6}{'ratio':>8}{'error':>10}")
-    print(f"{'rmtgen':<22}{own:>9.2f}{runs:>6}{1:>8}{distance(kernel, exact):>10.1e}")
-    for peer in PEERS:
+    bound = plan.flops / peak.rate
+    print(
+        f"\n{name}, {pixels} px, N = {n}: {plan.flops:.2e} FLOPs, of which passes"
+        f" {plan.pass_flops / plan.flops:.0%}, forming {plan.forming_flops / plan.flops:.0%},"
+        f" products {plan.kernel_flops / plan.flops:.0%} (least {plan.least_flops:.2e}); bound"
+        f" {bound:.2f} s at {peak.rate / 1e9:.0f} GFLOP/s"
+    )
+    print(f"{'':<22}{'seconds':>9}{'runs':>6}{'ratio':>8}{'of the bound':>14}{'error':>10}")
+    show("rmtgen", own, runs, own, bound, distance(kernel, exact))
+    for peer in peers:
+        if n * sum(parameter.numel() for parameter in model.parameters()) > MOST:
+            print(f"{peer.__name__:<22}  too large")
+            continue
         try:
             seconds, runs, found = repeated(lambda peer=peer: peer(copy.deepcopy(model), images))
         except Exception as failure:  # noqa: BLE001 - why a peer cannot run a model is its result
@@ -81,11 +90,16 @@ def compare(name: str, pixels: int, n: int) -> None:
                 f" {str(failure).splitlines()[0][:80] if str(failure) else ''}"
             )
             continue
-        print(
-            f"{peer.__name__:<22}{seconds:>9.2f}{runs:>6}{seconds / own:>8.1f}"
-            f"{distance(found, exact):>10.1e}",
-            flush=True,
-        )
+        show(peer.__name__, seconds, runs, own, bound, distance(found, exact))
+
+
+def show(name: str, seconds: float, runs: int, own: float, bound: float, error: float) -> None:
+    """One row of a table."""
+    print(
+        f"{name:<22}{seconds:>9.2f}{runs:>6}{seconds / own:>8.1f}{bound / seconds:>14.0%}"
+        f"{error:>10.1e}",
+        flush=True,
+    )
 
 
 def distance(found: torch.Tensor, exact: torch.Tensor) -> float:

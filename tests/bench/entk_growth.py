@@ -13,7 +13,7 @@ import torch
 from rmtgen import entk_gram, entk_plan, load_backbone, ridge_path
 from rmtgen.kernels.entk import Entk
 from rmtgen.kernels.entk.factors import tile
-from tests.bench.entk import sgemm, timed
+from tests.bench.machine import Peak, timed
 
 MEASURE = Path(__file__).parents[1] / "kernels" / "entk" / "peak_memory.py"
 
@@ -40,15 +40,16 @@ def rate(name="resnet18", pixels=64, n=1024):
         entk_plan(model, (3, pixels, pixels), n, memory="8GiB"),
         Entk(model, images, memory="8GiB"),
     )
-    before = sgemm()
-    capture, block = timed(lambda: entk._gradients((0, n)))
-    products = min(
-        timed(lambda: tile(block, block, entk.layout.whole(), entk.workspace))[0] for _ in range(3)
-    )
-    peak = (before + sgemm()) / 2
+    with Peak() as measured:
+        capture, block = timed(lambda: entk._gradients((0, n)))
+        products = min(
+            timed(lambda: tile(block, block, entk.layout.whole(), entk.workspace))[0]
+            for _ in range(3)
+        )
+    peak = measured.rate
     print(f"{name}, {pixels} px, N = {n}: sgemm {peak / 1e9:.0f} GFLOP/s")
     for what, flops, seconds in (
-        ("products between samples", plan.kernel_flops, products),
+        ("products between samples", plan.flops - plan.capture_flops, products),
         ("passes", plan.capture_flops, capture),
         ("whole", plan.flops, products + capture),
     ):

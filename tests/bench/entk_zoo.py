@@ -16,13 +16,11 @@ from torch import Tensor, nn
 
 from rmtgen import entk_gram, load_backbone
 from tests.bench import zoo_sweep
-from tests.bench.entk import distance, repeated
+from tests.bench.entk import MOST, distance, repeated
 from tests.bench.peers import torch_func
 from tests.zoo import ZOO
 
 N = 32
-MOST = 3 * 10**9
-"""Maximum entries of the Jacobian, which torch.func holds twice: 24 GB."""
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench.entk import timed
+from tests.bench.machine import timed
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "browser"))
 from report_pages import page_of, three_runs

@@ -11,7 +11,7 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import RidgeCV
 
 from rmtgen import ridge_path, ridge_path_features
-from tests.bench.entk import timed
+from tests.bench.machine import timed
 
 N, TESTS, OUTPUTS, WIDTH = 6000, 1000, 10, 9000
 SIZES = np.unique(np.geomspace(100, N, 10).round().astype(int))

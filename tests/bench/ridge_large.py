@@ -14,7 +14,7 @@ import torch
 
 from rmtgen import GramLayout, GramStore, ridge_path, ridge_path_stored
 from rmtgen.linalg.triangular import cholesky_
-from tests.bench.entk import timed
+from tests.bench.machine import timed
 from tests.bench.ridge import dgemm
 from tests.kernels.entk.peak_memory import peak
 

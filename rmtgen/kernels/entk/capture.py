@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from rmtgen.errors import UsageError
 from rmtgen.kernels.entk.alone import SoundBatchNorm, alone, leaf, only, plain_gradients
@@ -140,6 +142,14 @@ class Capture:
     def outputs(self, images: Shaped[Tensor, "b ..."]) -> Float[Tensor, "b outputs"]:
         """The requested outputs, by the model alone; no operation is recorded."""
         return self._outputs(self.model(images), len(images))
+
+    def forward_flops(self, images: Shaped[Tensor, "b ..."]) -> int:
+        """FLOPs of the forward pass of the model alone, as torch counts them."""
+        # the counter does not know the fused attention of every device
+        attention, counter = sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False)
+        with self._settings(images), self._plain(()), attention, counter:
+            self.model(images)
+        return counter.get_total_flops()
 
     def weighted_gradients(
         self, images: Shaped[Tensor, "b ..."], weights: Float[Tensor, " b"]

@@ -55,11 +55,13 @@ class Operation:
         site: The site of the weight; None if the call has no such weight.
         weight: The static tensor at the site.
         input_key: Address, shape and strides of the data, equal for calls that share their input.
+        first: Whether its data depend on no parameter, so that the backward pass ends here.
     """
 
     site: Site | None = None
     weight: Tensor | None = None
     input_key: tuple
+    first: bool = False
 
     def __init__(self, batch: int, data: dict[Any, Tensor]):
         self.batch, self.saved = batch, data

@@ -1,8 +1,7 @@
-"""The cost of a kernel before it is computed: rule, FLOPs and bytes of every weight, and memory."""
+"""The cost of a kernel before it is computed: FLOPs of every weight, memory, and seconds."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from math import prod
+from dataclasses import astuple, dataclass
 
 import torch
 from torch import Tensor, nn
@@ -10,34 +9,10 @@ from torch.utils.data import Dataset
 
 from rmtgen.entrance import public
 from rmtgen.kernels.entk.kernel import By, Entk
-from rmtgen.kernels.entk.rules import Instantiate
-from rmtgen.kernels.entk.tiles import BlockCache, tile_order
+from rmtgen.kernels.entk.tiles import BlockCache, samples_in, tile_order
+from rmtgen.kernels.entk.work import MATERIALISED, Repeats, WeightPlan, count
 from rmtgen.tables import Table
 from rmtgen.units import readable_bytes
-
-_MATERIALISED = "materialised"
-
-
-@dataclass(frozen=True)
-class WeightPlan:
-    """The cost of one weight, or of all other parameters together.
-
-    Attributes:
-        name: Name of the parameter.
-        rule: How its part of the kernel is computed; "materialised" if its gradient is stored.
-        parameters: Entries of the weight.
-        entries: Entries stored per sample.
-        capture_flops: FLOPs of the forward and backward passes for all samples, with the
-            computation of a materialised gradient.
-        kernel_flops: FLOPs of its part of the kernel for all pairs.
-    """
-
-    name: str
-    rule: str
-    parameters: int
-    entries: int
-    capture_flops: float
-    kernel_flops: float
 
 
 @dataclass(frozen=True)
@@ -69,9 +44,20 @@ class Plan:
     result_bytes: int
 
     @property
-    def capture_flops(self) -> float:
+    def pass_flops(self) -> float:
         """FLOPs of all passes."""
-        return sum(weight.capture_flops for weight in self.weights)
+        return sum(weight.pass_flops for weight in self.weights)
+
+    @property
+    def forming_flops(self) -> float:
+        """FLOPs of forming gradients of single samples."""
+        return sum(weight.forming_flops for weight in self.weights)
+
+    @property
+    def capture_flops(self) -> float:
+        """FLOPs before any product: passes, and the gradients that are stored."""
+        stored = [weight for weight in self.weights if weight.rule == MATERIALISED]
+        return self.pass_flops + sum(weight.forming_flops for weight in stored)
 
     @property
     def kernel_flops(self) -> float:
@@ -81,7 +67,12 @@ class Plan:
     @property
     def flops(self) -> float:
         """FLOPs in total."""
-        return self.capture_flops + self.kernel_flops
+        return self.pass_flops + self.forming_flops + self.kernel_flops
+
+    @property
+    def least_flops(self) -> float:
+        """FLOPs with every image passed once and each weight by the rule of the fewest."""
+        return sum(weight.least_flops for weight in self.weights)
 
     @property
     def memory_bytes(self) -> int:
@@ -109,29 +100,36 @@ class Plan:
                 weight.rule,
                 f"{weight.parameters:,}",
                 f"{weight.entries:,}",
-                f"{weight.capture_flops:.2e}",
+                f"{weight.pass_flops:.2e}",
+                f"{weight.forming_flops:.2e}",
                 f"{weight.kernel_flops:.2e}",
             )
             for weight in (*self.weights, self._total())
         ]
         notes = (
-            f"{self.what}: {self.pairs:,} entries, {100 * self.kernel_flops / self.flops:.0f} %"
-            " of the FLOPs in products between samples",
+            f"{self.what}: {self.pairs:,} entries; {self.flops:.2e} FLOPs, of which passes"
+            f" {self.pass_flops / self.flops:.0%}, forming gradients"
+            f" {self.forming_flops / self.flops:.0%}, products between samples"
+            f" {self.kernel_flops / self.flops:.0%}; at least {self.least_flops:.2e} without"
+            " repetitions",
             f"tiles of {self.edge:,}, {self.images:,} image passes {self.batch} at a time",
             f"memory {readable_bytes(self.memory_bytes)}: factors"
             f" {readable_bytes(self.stored_bytes)}, work space {readable_bytes(self.work_bytes)},"
             f" passes {readable_bytes(self.pass_bytes)}; the result takes"
             f" {readable_bytes(self.result_bytes)}",
         )
-        headings = ("weight", "rule", "parameters", "stored", "pass FLOPs", "kernel FLOPs")
-        return Table(headings, tuple(rows), "<<>>>>", notes)
+        headings = (
+            *("weight", "rule", "parameters", "stored"),
+            *("pass FLOPs", "forming FLOPs", "kernel FLOPs"),
+        )
+        return Table(headings, tuple(rows), "<<>>>>>", notes)
 
     def _total(self) -> WeightPlan:
-        sums = [
-            sum(getattr(weight, field) for weight in self.weights)
-            for field in ("parameters", "entries")
+        totals = [
+            sum(values)
+            for values in zip(*(astuple(weight)[2:] for weight in self.weights), strict=True)
         ]
-        return WeightPlan("total", "", *sums, self.capture_flops, self.kernel_flops)
+        return WeightPlan("total", "", *totals)
 
 
 @public
@@ -183,16 +181,18 @@ def plan_blocks(entk: Entk, blocks: Iterable[tuple[range, range]], what: str, pa
         pairs: Entries that are computed in total.
     """
     cache: BlockCache[None] = BlockCache(entk.capacity)
-    entries = 0
+    entries, formed, samples = 0, 0, set[int]()
     for rows, columns in blocks:
         entries += len(rows) * len(columns)
+        samples.update(rows, columns)
         for row, column in tile_order(rows, columns, entk.edge):
+            formed += samples_in(*{row, column})
             for own, other in ((row, column), (column, row)):
                 cache.get(own, lambda span: None, partner=other)
     item = torch.finfo(entk.passes.dtype).bits // 8
     return Plan(
         what=what,
-        weights=tuple(_weights(entk, cache.computed, pairs)),
+        weights=tuple(count(entk, Repeats(len(samples), cache.computed, formed, pairs))),
         pairs=pairs,
         images=cache.computed,
         edge=entk.edge,
@@ -215,39 +215,3 @@ class RandomImages(Dataset):
 
     def __getitem__(self, position: int) -> Tensor:
         return torch.randn(self.shape, generator=torch.Generator().manual_seed(position))
-
-
-def _weights(entk: Entk, images: int, pairs: int) -> list[WeightPlan]:
-    layout, found, sited = entk.layout, [], set()
-    outputs = layout.outputs
-    for number, (name, site) in layout.sites.items():
-        factored = layout.factored.get(number)
-        passes = 2.0 * (1 + outputs) * site.t * prod(site.weight_shape)
-        size = prod(site.weight_shape)
-        if factored is None:
-            materialised = outputs * Instantiate().cost(site).sample_flops
-            stored = 0 if name in sited else outputs * layout.materialised.get(name, 0)
-            parameters = 0 if name in sited else size
-            plan = WeightPlan(
-                name,
-                _MATERIALISED,
-                parameters,
-                stored,
-                images * (passes + materialised),
-                2.0 * pairs * stored,
-            )
-        else:
-            shared = 0 if factored.input_call != number else site.t_in * site.c_in
-            flops = float(outputs * factored.rule.cost(site).flops(images, pairs))
-            stored = shared + outputs * site.t * site.c_out
-            plan = WeightPlan(name, factored.rule.name, size, stored, images * passes, flops)
-        sited.add(name)
-        found.append(plan)
-    rest = sum(size for name, size in layout.materialised.items() if name not in sited)
-    stored = outputs * rest
-    return [
-        *found,
-        WeightPlan(
-            "biases, norms and all others", _MATERIALISED, rest, stored, 0.0, 2.0 * pairs * stored
-        ),
-    ]

@@ -96,6 +96,7 @@ class Tracer(TorchFunctionMode):
         self.calls.append(operation)
         hooked = out
         if not out.requires_grad:
+            operation.first = True
             self.roots.append(out.requires_grad_())
             out = out.clone()  # in-place activations may not change a leaf
         self.hooks.append(

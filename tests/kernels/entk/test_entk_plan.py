@@ -1,0 +1,105 @@
+"""The FLOPs of a plan against torch's counter, whatever the schedule; what it counts by hand."""
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from rmtgen import entk_plan, load_backbone
+from rmtgen.kernels.entk import Entk
+from rmtgen.kernels.entk.plan import RandomImages, plan_blocks
+
+SHAPE = (2, 6, 6)
+
+
+class Valid(nn.Module):
+    """Convolutions without padding: the first gradient is stored, the second left in factors."""
+
+    def __init__(self, outputs=1):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(2, 16, 3), nn.Conv2d(16, 16, 3)
+        self.head = nn.Linear(64, outputs)
+
+    def forward(self, images):
+        hidden = torch.relu(self.first(images))
+        return self.head(torch.relu(self.second(hidden)).flatten(1))
+
+
+def done(entk, *spans):
+    """FLOPs of what the kernel does, by torch's counter."""
+    with FlopCounterMode(display=False) as counter:
+        entk.blocks(*spans)
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize(
+    ("edge", "capacity"), [(20, 20), (4, 8), (4, 12), (3, 100)], ids=lambda size: f"{size}"
+)
+@pytest.mark.parametrize(("outputs", "by"), [(1, None), (3, "output")])
+def test_the_plan_counts_every_flop_of_every_schedule(edge, capacity, outputs, by):
+    entk = Entk(Valid(outputs).eval(), RandomImages(200, SHAPE), by=by)
+    assert {one.rule.name for one in entk.layout.factored.values()} >= {"instantiate"}
+    entk.edge = edge
+    entk.capacity = entk._blocks.capacity = capacity
+    spans = range(9), range(9, 20)
+    plan = plan_blocks(entk, [spans], "all", 99)
+    assert done(entk, *spans) == plan.flops
+    assert plan.images == entk._blocks.computed
+
+
+def test_the_least_passes_every_image_once_by_the_rule_of_the_fewest():
+    entk = Entk(Valid().eval(), RandomImages(200, SHAPE))
+    spans, pairs = (range(90), range(90, 200)), 90 * 110
+    whole = plan_blocks(entk, [spans], "all", pairs)
+    second = whole.weights[1]
+    assert second.least_flops == second.pass_flops + second.forming_flops + second.kernel_flops
+    few = plan_blocks(entk, [(range(1), range(1, 2))], "all", 1).weights[1]
+    # of so few, it is cheaper to contract
+    contracted = 2 * 4**2 * (16 + 9 * 16)
+    assert few.least_flops == few.pass_flops + contracted < few.pass_flops + few.forming_flops
+    entk.edge, entk.capacity = 30, 60
+    tiled = plan_blocks(entk, [spans], "all", pairs)
+    assert (tiled.least_flops, tiled.kernel_flops) == (whole.least_flops, whole.kernel_flops)
+    assert tiled.pass_flops > whole.pass_flops
+    assert tiled.forming_flops > whole.forming_flops
+
+
+def test_passes_and_stored_gradients_agree_with_the_counter():
+    model = load_backbone("test_resnet", init="random", head="random", img_size=24).model
+    entk, plan = Entk(model, RandomImages(5, (3, 24, 24))), entk_plan(model, (3, 24, 24), 5)
+    with FlopCounterMode(display=False) as counter:
+        entk._gradients((0, 5))
+    assert counter.get_total_flops() == plan.capture_flops
+    assert plan.flops == plan.pass_flops + plan.forming_flops + plan.kernel_flops
+
+
+def test_products_without_weights_count_too():
+    """Attention: two products a layer of every pair of tokens, forward, and twice that backward."""
+    backbone = load_backbone("test_vit", init="random", head="random", img_size=32)
+    plan, blocks = entk_plan(backbone.model, (3, 32, 32), 7), backbone.model[0].blocks
+    tokens, width = 1 + (32 // 16) ** 2, backbone.feature_dim
+    attention = 3 * len(blocks) * 2 * 2 * tokens**2 * width
+    assert plan.weights[-1].pass_flops == 7 * attention
+
+
+def test_the_first_layer_has_no_backward_pass():
+    plan = entk_plan(Valid().eval(), SHAPE, 5)
+    first, second, head, _ = plan.weights
+    assert first.pass_flops == 5 * 2 * 16 * (16 * 2 * 9)
+    assert second.pass_flops == 5 * 2 * 2 * 4 * (16 * 16 * 9)
+    assert head.pass_flops == 5 * 2 * 2 * 64
+
+
+def test_a_weight_of_two_uses_passes_twice_and_is_stored_once():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.head = nn.Linear(6, 6, bias=False), nn.Linear(6, 1, bias=False)
+
+        def forward(self, rows):
+            return self.head(torch.tanh(self.inner(torch.tanh(self.inner(rows)))))
+
+    entk = Entk(Twice().eval(), torch.randn(4, 6))
+    plan = plan_blocks(entk, [(range(2), range(2, 4))], "all", 4)
+    assert done(entk, range(2), range(2, 4)) == plan.flops == plan.least_flops
+    assert sum(weight.parameters for weight in plan.weights) == 42
