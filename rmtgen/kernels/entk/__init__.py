@@ -5,6 +5,7 @@
 | `dependence` | marks on a tensor: does it depend on parameters alone, or on the images |
 | `network` | the network of a kernel: its type, its copy, and the outputs that have a kernel |
 | `sites` | the shapes of the places where a weight meets data |
+| `forming` | the gradients of single samples at a site, formed in the quickest way |
 | `operations` | how a call of torch uses parameters |
 | `layers` | the operations of linear layers, convolutions and normalisations; their registry |
 | `generic` | the operation of every other call, by torch.func |

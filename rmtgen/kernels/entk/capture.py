@@ -21,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from rmtgen.errors import UsageError
 from rmtgen.kernels.entk.alone import SoundBatchNorm, alone, leaf, only, plain_gradients
 from rmtgen.kernels.entk.dependence import mark_data, mark_static, parameter_names, unmark
+from rmtgen.kernels.entk.forming import form
 from rmtgen.kernels.entk.generic import batched
 from rmtgen.kernels.entk.gradients import Gradients
 from rmtgen.kernels.entk.network import chosen_outputs, require_no_strays
@@ -347,9 +348,9 @@ class _GradientCollector:
         if number in self.factored:
             self.found.factors[number] = factors
         elif number in self.into:
-            operation.site.instantiate(*factors, out=self.into[number])
+            form(operation.site, *factors, out=self.into[number])
         else:
-            yield operation.weight, operation.site.as_weight(operation.site.instantiate(*factors))
+            yield operation.weight, operation.site.as_weight(form(operation.site, *factors))
 
 
 def _summed(gradient: Tensor, weights: Float[Tensor, " b"] | None) -> Tensor:

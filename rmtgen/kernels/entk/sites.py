@@ -10,7 +10,7 @@ only is left out.
 
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise, product
+from itertools import pairwise
 from math import prod
 
 import torch
@@ -150,57 +150,8 @@ class Site:
             image = _pick(image, 4 + axis, offsets)
         return image.permute(0, 1, 2, 4, 5, 3).reshape(n, self.t, self.k * self.c_in)
 
-    def instantiate(
-        self,
-        a: Float[Tensor, "n t_in c_in"],
-        g: Float[Tensor, "n t c_out"],
-        out: Float[Tensor, "n p"] | None = None,
-    ) -> Float[Tensor, "n p"]:
-        """Per-sample gradients of the weight, with entries ordered (output, tap, input).
-
-        Args:
-            a: Inputs.
-            g: Output gradients.
-            out: Tensor to write the result to.
-        """
-        n, q = len(a), self.groups
-        if q == self.c_in == self.c_out:
-            materialised = self._depthwise(a, g)
-            return materialised if out is None else out.copy_(materialised)
-        patches = self.patches(a)
-        if q == 1:
-            into = None if out is None else out.unflatten(1, (self.c_out, self.depth))
-            return torch.bmm(g.mT, patches, out=into).reshape(n, self.size)
-        patches = (
-            patches.reshape(n, self.t, self.k, q, self.c_in // q)
-            .permute(0, 3, 1, 2, 4)
-            .reshape(n * q, self.t, -1)
-        )
-        outputs = (
-            g.reshape(n, self.t, q, self.c_out // q).permute(0, 2, 3, 1).reshape(n * q, -1, self.t)
-        )
-        materialised = torch.bmm(outputs, patches).reshape(n, self.size)
-        return materialised if out is None else out.copy_(materialised)
-
-    def _depthwise(
-        self, a: Float[Tensor, "n t_in c"], g: Float[Tensor, "n t c"]
-    ) -> Float[Tensor, "n p"]:
-        """Per-sample gradients of a depthwise weight: one product and one sum per tap.
-
-        Patches would copy and transpose the input for every tap.
-        """
-        n, window = len(a), self.window
-        image, grads = a.reshape(n, *window.grid, self.c_in), g.reshape(n, *window.out, self.c_out)
-        materialised = a.new_empty(n, self.c_out, self.k)
-        for number, (top, left) in enumerate(product(*window.taps)):
-            met = image[:, top.inputs(window.stride[0]), left.inputs(window.stride[1])]
-            materialised[:, :, number] = (met * grads[:, top.outputs(), left.outputs()]).sum(
-                dim=(1, 2)
-            )
-        return materialised.flatten(1)
-
     def as_weight(self, gradient: Float[Tensor, "n p"]) -> Tensor:
-        """Gradients of `instantiate` as (n, *weight_shape), zero at taps that meet padding only."""
+        """Gradients of `form` as (n, *weight_shape), zero at taps that meet padding only."""
         n, window = len(gradient), self.window
         rows, columns = ([tap.offset for tap in axis] for axis in window.taps)
         gradient = gradient.reshape(

@@ -25,6 +25,7 @@ from rmtgen.device import fp32_precision
 from rmtgen.entrance import public
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.kernels.entk.factors import sole_uses
+from rmtgen.kernels.entk.forming import form
 from rmtgen.kernels.entk.network import check_output
 from rmtgen.kernels.entk.passes import Images, Passes
 from rmtgen.kernels.entk.sites import Site
@@ -238,7 +239,7 @@ def _pieces(
 ) -> Iterator[Float[Tensor, "b p"]]:
     """The gradient of the weight of a site in pieces of `_piece_lengths`."""
     if site.groups > 1:
-        yield site.instantiate(a, g)
+        yield form(site, a, g)
         return
     patches = site.patches(a).contiguous()
     for channels in g.split(_channels(site), dim=2):

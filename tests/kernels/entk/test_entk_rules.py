@@ -6,6 +6,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from rmtgen.kernels.entk.forming import form
 from rmtgen.kernels.entk.rules import (
     BALANCE,
     RULES,
@@ -73,7 +74,7 @@ def test_materialised_gradients_are_those_of_the_convolution(site, n):
             site.groups,
         ).shape[2:]
     )
-    torch.testing.assert_close(site.as_weight(site.instantiate(a, g)), weight_gradients(site, a, g))
+    torch.testing.assert_close(site.as_weight(form(site, a, g)), weight_gradients(site, a, g))
 
 
 @settings(max_examples=150)
@@ -104,7 +105,7 @@ def test_a_tap_that_only_meets_padding_is_left_out():
     """A 3×3 window on a single pixel is its centre alone: one tap, not nine."""
     site = Site(Window((1, 1), (3, 3), (1, 1), (1, 1)), 5, 7, 1, (7, 5, 3, 3))
     assert (site.k, site.depth, site.size) == (1, 5, 35)
-    taps = site.as_weight(site.instantiate(*factors(site, 2, 0))).flatten(3)
+    taps = site.as_weight(form(site, *factors(site, 2, 0))).flatten(3)
     assert taps.count_nonzero(dim=3).eq(1).all()
     assert taps[..., 4].ne(0).all()
 
