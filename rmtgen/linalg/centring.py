@@ -6,6 +6,8 @@ H = I − 11ᵀ/n and E is an orthonormal basis of that complement. HKH itself h
 direction, which rounding mixes with those of K.
 """
 
+from collections.abc import Iterator
+
 import torch
 from jaxtyping import Float64
 from torch import Tensor
@@ -40,6 +42,18 @@ def restored(columns: Float64[Tensor, "n_eff c"]) -> Float64[Tensor, "n c"]:
     whole = torch.cat([columns.new_zeros(1, columns.shape[1]), columns])
     vector = _reflector(whole)
     return whole.addr_(vector, vector @ whole, alpha=-2)
+
+
+def restored_rows(
+    frame: Float64[Tensor, "n_eff n_eff"], size: int
+) -> Iterator[Float64[Tensor, "b n_eff"]]:
+    """The n rows of E times `frame`, at most `size` at a time; no second matrix is formed."""
+    vector = _reflector(frame.new_empty(len(frame) + 1, 0))
+    image = vector[1:] @ frame
+    yield -2 * vector[:1, None] * image
+    for low in range(0, len(frame), size):
+        rows = frame[low : low + size]
+        yield torch.addr(rows, vector[1 + low : 1 + low + size], image, alpha=-2)
 
 
 def _reflector(like: Float64[Tensor, "n c"]) -> Float64[Tensor, " n"]:

@@ -29,8 +29,12 @@ def well_conditioned(kernel: Kernel, norm: float, sum_ridge: float, inverse: flo
         sum_ridge: δ.
         inverse: A bound on the largest eigenvalue of (K + δI)⁻¹, or an estimate of it.
     """
-    resolved = not kernel.single or sum_ridge > rounding(len(kernel), single=True) * norm
-    return resolved and (norm + sum_ridge) * inverse < WORST_CONDITION
+    return resolved(kernel, norm, sum_ridge) and (norm + sum_ridge) * inverse < WORST_CONDITION
+
+
+def resolved(kernel: Kernel, norm: float, sum_ridge: float) -> bool:
+    """Whether δ is above the rounding of K, given a bound on the largest eigenvalue of K."""
+    return not kernel.single or sum_ridge > rounding(len(kernel), single=True) * norm
 
 
 def require_semidefinite(problem: Problem, n: int) -> None:

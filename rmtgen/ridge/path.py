@@ -70,7 +70,7 @@ def _only_stored(problem: Problem) -> str | None:
 SOLVERS = {
     "eigen": Solver(solve_eigen, cost_eigen),
     "nested": Solver(solve_nested, cost_nested),
-    "banded": Solver(solve_banded, cost_banded, _no_loo),
+    "banded": Solver(solve_banded, cost_banded),
     "primal": Solver(solve_primal, cost_primal, _no_gram),
     "matrix_free": Solver(solve_matrix_free, cost_matrix_free, _only_stored),
 }
@@ -114,10 +114,9 @@ def ridge_path(  # noqa: PLR0913 - one public function; the two grids and the te
         intercept: Add an unpenalised intercept.
         solver: `eigen`, one eigendecomposition per size; `nested`, one Cholesky factor per δ for
             all sizes, for learning curves on a `sum_ridges` grid; `banded`, one reduction to a band
-            per size for all ridges, without leave-one-out columns; `primal`, for features only;
-            `auto`, the one of least cost that fits the available memory, or `eigen` where that
-            takes no time. All agree, to six digits near interpolation; near-singular problems are
-            left to `eigen`.
+            per size for all ridges; `primal`, for features only; `auto`, the one of least cost that
+            fits the available memory, or `eigen` where that takes no time. All agree, to six digits
+            near interpolation; near-singular problems are left to `eigen`.
 
     Returns:
         One row per (size, ridge), sizes outer, with the columns:

@@ -1,66 +1,12 @@
-"""Reduction to a band against NumPy, at sizes about the band's edges, and the solver that rests on
-it."""
+"""The solver that rests on a reduction to a band, against the eigen solver."""
+
+import contextlib
 
 import numpy as np
 import pytest
-import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from rmtgen.errors import UsageError
-from rmtgen.linalg import band as module
 from rmtgen.linalg.band import WIDTH, Band
 from rmtgen.ridge import path, ridge_path
-
-SHIFTS = (0.0, 1e-3, 1.0, 100.0)
-
-
-def draw(n, seed=0):
-    rng = np.random.default_rng(seed)
-    rows = rng.standard_normal((n, n))
-    return rows @ rows.T / n + 0.1 * np.eye(n), rng.standard_normal((n, 3))
-
-
-def check(matrix, columns):
-    n = len(matrix)
-    lower = torch.from_numpy(np.tril(matrix))
-    lower[np.triu_indices(n, 1)] = np.nan  # the upper triangle is not to be read
-    band = Band.of_(lower)
-    rotated = band.rotated(torch.from_numpy(columns))
-    np.testing.assert_allclose(band.restored(rotated), columns, rtol=1e-11, atol=1e-12)
-    found = band.shifted(torch.tensor(SHIFTS, dtype=torch.float64), rotated)
-    assert found.positive.all()
-    for number, shift in enumerate(SHIFTS):
-        inverse = np.linalg.inv(matrix + shift * np.eye(n))
-        solution = band.restored(found.solution[number])
-        np.testing.assert_allclose(solution, inverse @ columns, rtol=1e-9, atol=1e-11)
-        assert found.trace[number].item() == pytest.approx(np.trace(inverse), rel=1e-11)
-        assert found.trace_square[number].item() == pytest.approx((inverse**2).sum(), rel=1e-11)
-
-
-@pytest.mark.parametrize(
-    "n", [1, 2, WIDTH - 1, WIDTH, WIDTH + 1, 2 * WIDTH, 2 * WIDTH + 1, 5 * WIDTH + 7]
-)
-def test_solutions_and_traces(n):
-    check(*draw(n))
-
-
-@settings(max_examples=40)
-@given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 12), st.integers(0, 10**6))
-def test_every_width_and_strip(n, width, strip, seed):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "WIDTH", width)
-        patch.setattr(module, "STRIP", strip)
-        check(*draw(n, seed))
-
-
-def test_a_shift_that_is_too_small_is_told():
-    matrix, columns = draw(100)
-    band = Band.of_(torch.from_numpy(matrix - 2 * np.eye(100)))
-    found = band.shifted(
-        torch.tensor([0.0, 5.0], dtype=torch.float64), band.rotated(torch.from_numpy(columns))
-    )
-    assert found.positive.tolist() == [False, True]
 
 
 def problem(n=150, p=400, m=11):
@@ -82,9 +28,8 @@ def test_the_solver_agrees_with_the_eigen_solver_even_without_a_ridge(intercept,
     data = problem()
     options = {
         "ridges": [0.0, 1e-6, 1.0],
-        "sizes": [2, WIDTH, 150, 9],
+        "sizes": [2, WIDTH, 150, 9, WIDTH + 1],
         "intercept": intercept,
-        "loo": False,
     }
     eigen = ridge_path(**data, **options, solver="eigen")
     monkeypatch.setattr(path, "solve_eigen", None)
@@ -95,15 +40,23 @@ def test_the_solver_agrees_with_the_eigen_solver_even_without_a_ridge(intercept,
 
 def test_what_is_singular_is_left_to_the_eigen_solver():
     data = problem(120, 40)
-    options = {"ridges": [0.0, 1e-14, 1.0], "sizes": [120, 20], "loo": False}
+    options = {"ridges": [0.0, 1e-14, 1.0], "sizes": [120, 20]}
     banded_rows, eigen = (
         ridge_path(**data, **options, solver=solver) for solver in ("banded", "eigen")
     )
     np.testing.assert_allclose(banded_rows, eigen, rtol=1e-8, atol=1e-20)
 
 
-def test_leave_one_out_is_refused():
-    with pytest.raises(
-        UsageError, match=r"solver='banded' has no leave-one-out columns, got loo=True"
-    ):
-        ridge_path(**problem(), ridges=[1.0], solver="banded")
+@pytest.mark.parametrize(("smallest", "reductions"), [(1e-9, 0), (1e-2, 1)])
+def test_nothing_is_reduced_where_a_ridge_needs_the_eigen_solver(monkeypatch, smallest, reductions):
+    """A float32 matrix does not resolve the smallest ridge: all come from one eigensolve."""
+    data = {key: block.astype(np.float32) for key, block in problem().items() if "gram" in key}
+    data |= {"targets": problem()["targets"], "test_targets": problem()["test_targets"]}
+    options, calls = {"ridges": [smallest, 1.0, 10.0]}, []
+    reduce = Band.of_
+    monkeypatch.setattr(Band, "of_", lambda *given: calls.append(0) or reduce(*given))
+    with pytest.warns(match="float32") if not reductions else contextlib.nullcontext():
+        found = ridge_path(**data, **options, solver="banded")
+        known = ridge_path(**data, **options, solver="eigen")
+    assert len(calls) == reductions
+    np.testing.assert_allclose(found, known, rtol=1e-8)

@@ -52,8 +52,8 @@ def check(frame, gram, data, sum_ridges, intercept, tolerance):
         )
         power = (targets**2).sum() / sum_ridge
         for column in COLUMNS:
-            if "error" in column or (column == "loo" and np.isnan(found.loo)):
-                continue  # a tie may fall either way; LOO is asked for elsewhere
+            if "error" in column:
+                continue  # a tie may fall either way
             floor = {"norm2": tolerance * power, "df": tolerance * len(targets)}.get(column, 1e-14)
             assert found[column] == pytest.approx(known[column], rel=tolerance, abs=floor), (
                 column,
@@ -71,7 +71,6 @@ def test_well_posed_eight_digits(problem, relative, intercept, solver):
         "sum_ridges": sum_ridges,
         "intercept": intercept,
         "solver": solver,
-        "loo": solver != "banded",
     }
     if solver == "primal":
         frame = ridge_path_features(
@@ -99,7 +98,6 @@ def test_a_float32_gram_matrix_is_taken_at_its_word_above_its_rounding(problem, 
             test_targets=test_targets,
             intercept=intercept,
             solver=solver,
-            loo=solver != "banded",
         )
     check(frame, gram, data, sum_ridges, intercept, 1e-8)
 
@@ -120,7 +118,6 @@ def test_near_interpolation_six_digits(n, extra, seed, intercept, solver):
         "sum_ridges": sum_ridges,
         "intercept": intercept,
         "solver": solver,
-        "loo": solver != "banded",
     }
     frame = ridge_path(gram, targets, test_gram=test_gram, test_targets=test_targets, **options)
     check(frame, (gram, test_gram), data, sum_ridges, intercept, 1e-6)
@@ -217,8 +214,9 @@ GRID = {"ridges": np.geomspace(1e-3, 1, 20), "sizes": [1000, 3000]}
     [
         (MANY, "nested"),
         (MANY | {"loo": False}, "nested"),
-        (GRID, "eigen"),
+        (GRID, "banded"),
         (GRID | {"loo": False}, "banded"),
+        (GRID | {"ridges": [1.0]}, "nested"),
         (MANY | {"sizes": [300]}, "eigen"),  # no time, and more digits
     ],
 )
@@ -226,7 +224,10 @@ def test_auto_takes_the_cheapest_for_a_gram_matrix(options, solver):
     assert chosen(GramKernel.checked(np.eye(3000), None), options) == solver
 
 
-@pytest.mark.parametrize(("shape", "solver"), [((50_000, 300), "primal"), ((1000, 4000), "eigen")])
+@pytest.mark.parametrize(
+    ("shape", "solver"),
+    [((50_000, 300), "primal"), ((1000, 4000), "banded"), ((300, 4000), "eigen")],
+)
 def test_auto_for_features_depends_on_their_number(shape, solver):
     options = {
         "ridges": np.geomspace(1e-3, 1, 20),
@@ -238,7 +239,7 @@ def test_auto_for_features_depends_on_their_number(shape, solver):
 
 def test_what_does_not_fit_the_memory_is_refused_with_what_does(monkeypatch):
     kernel = GramKernel.checked(np.eye(3000), None)
-    assert chosen(kernel, GRID) == "eigen"
+    assert chosen(kernel, GRID) == "banded"
     monkeypatch.setattr(path, "available", lambda device: 2 * 8 * 3000**2)
     assert chosen(kernel, GRID) == "nested"
     targets = np.ones(3000)
@@ -282,13 +283,6 @@ def test_the_cost_is_that_of_the_choice_and_takes_shapes_alone(options):
 @pytest.mark.parametrize(
     ("solver", "message"),
     [
-        (
-            "banded",
-            (
-                r"solver='banded' has no leave-one-out columns, got loo=True. Pass loo=False, or"
-                r" another solver"
-            ),
-        ),
         (
             "primal",
             (
