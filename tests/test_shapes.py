@@ -17,7 +17,7 @@ def test_a_wrong_rank_is_refused():
 
 def test_a_wrong_dtype_is_refused():
     with pytest.raises(TypeCheckError, match="matrix"):
-        Band.of_(torch.eye(4, dtype=torch.float32))
+        Band.of_(torch.eye(4, dtype=torch.float32), 2)
 
 
 def test_sizes_that_differ_within_one_call_are_refused():
