@@ -59,7 +59,6 @@ def _plan_run(config: Config, transcript: Transcript, planned: set[str]) -> tupl
     """
     # here, because it imports torch and timm, which `--help` must not wait for
     from rmtgen.stages.cost import estimate
-    from rmtgen.stages.gram import tangent_plan
 
     name, path = config.run_name, RunDir(config).path
     found = _without(estimate(config), config, planned)
@@ -72,11 +71,10 @@ def _plan_run(config: Config, transcript: Transcript, planned: set[str]) -> tupl
         for stage, cost in found.stages.items()
     ]
     details: dict[str, object] = {"stages": stages, "load": round(found.load, 2)}
-    if config.tangent:
-        kernel = tangent_plan(config)
-        details["entk"] = {
-            key: getattr(kernel, key) for key in ("pairs", "images", "flops", "memory_bytes")
-        }
+    if kernel := found.entk:
+        counted = ("pairs", "images", "flops", "least_flops", "memory_bytes")
+        details["entk"] = {key: getattr(kernel, key) for key in counted}
+        details["entk"] |= {"seconds": asdict(kernel.seconds)}
         transcript.show(f"{kernel.table().text(columns)}\n")
     stages = _table(found.stages, took).text(columns and columns - len(INDENT))
     transcript.show(f"{textwrap.indent(stages, INDENT)}\n")

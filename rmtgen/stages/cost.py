@@ -6,19 +6,19 @@ nearer to the peak than the small ones, so long stages tend to end early.
 """
 
 import importlib
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from PIL import Image
 
 from rmtgen.datasets import dataset_files, load_dataset
 from rmtgen.device import default_device
 from rmtgen.errors import CorruptInputError, MissingInputError
 from rmtgen.linalg.modes import feature_modes, gram_modes
+from rmtgen.rates import Rates
 from rmtgen.ridge import SOLVERS
 from rmtgen.ridge.kernel import FeatureKernel, GramKernel
 from rmtgen.ridge.problem import Cost, Grid, Problem
@@ -26,22 +26,17 @@ from rmtgen.runs.config import Config
 from rmtgen.runs.graph import RUN_STAGES, STAGES, solves_gram
 
 if TYPE_CHECKING:
+    from rmtgen.kernels.entk import Plan
     from rmtgen.models.backbones import Backbone
 
 ASSUMED_CLASSES = 100
 """Classes of a data set that is not there yet."""
-PROBE = 1024
-"""Edge of the matrices whose product is timed."""
 PROBE_IMAGES = 16
 """Largest number of images in a pass that is timed."""
+PROBE_SIDE = 32
+"""Side in pixels of the picture whose transform is timed for the plan."""
 SOLVE_PROBE = 800
 """Largest number of samples of the eigensolve that is timed."""
-SHORTEST = 0.1
-"""Seconds of processor time that a measurement takes at least."""
-BUSY = 1.2
-"""Wall time over processor time from which on a machine counts as busy with other work."""
-THREADED = 0.8
-"""Share of the threads' rate that a parallel product reaches, where it cannot be measured."""
 
 
 @dataclass(frozen=True)
@@ -59,71 +54,6 @@ class StageCost:
     ram: int
     disk: int
     seconds: float
-
-
-class Rates:
-    """Measured speed of a device, corrected for whatever else runs on it.
-
-    On a busy machine the wall time of a threaded product says more about the scheduler than about
-    the product, so it is replaced by the processor time of one thread over the number of threads.
-
-    Attributes:
-        device: The device.
-    """
-
-    def __init__(self, device: torch.device):
-        self.device = device
-        self._wall = self._processor = 0.0
-
-    @property
-    def load(self) -> float:
-        """Wall time over processor time of all single-threaded measurements so far, at least 1."""
-        return max(1.0, self._wall / self._processor) if self._processor else 1.0
-
-    def seconds(self, work: Callable[[], object]) -> float:
-        """Seconds that `work` takes on the device with nothing else to do."""
-        work()  # warm-up
-        if self.device.type == "cuda":
-            return min(self._timed(work), self._timed(work))
-        threads = torch.get_num_threads()
-        threaded = min(self._timed(work), self._timed(work))
-        wall, processor = self._single(work)
-        self._wall, self._processor = self._wall + wall, self._processor + processor
-        if wall < BUSY * processor:
-            return threaded
-        share = threads * THREADED if threads > 1 else 1
-        return min(threaded, processor / share)
-
-    def product(self, dtype: torch.dtype = torch.float64) -> float:
-        """Operations per second of a product of two square matrices of `dtype`."""
-        if dtype not in self._products:
-            square = torch.ones(PROBE, PROBE, dtype=dtype, device=self.device)
-            self._products[dtype] = 2.0 * PROBE**3 / self.seconds(lambda: square @ square)
-        return self._products[dtype]
-
-    @cached_property
-    def _products(self) -> dict[torch.dtype, float]:
-        return {}
-
-    def _timed(self, work: Callable[[], object]) -> float:
-        started = time.perf_counter()
-        work()
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter() - started
-
-    def _single(self, work: Callable[[], object]) -> tuple[float, float]:
-        """Wall and processor seconds of `work` in one thread, repeated until they can be read."""
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            started, used, count = time.perf_counter(), time.thread_time(), 0
-            while not count or time.thread_time() - used < SHORTEST:
-                work()
-                count += 1
-            return (time.perf_counter() - started) / count, (time.thread_time() - used) / count
-        finally:
-            torch.set_num_threads(threads)
 
 
 class Workload:
@@ -150,6 +80,20 @@ class Workload:
         from rmtgen.models.backbones import load_backbone
 
         return load_backbone(self.config.model, init="random", img_size=self.config.img_size)
+
+    @cached_property
+    def entk(self) -> "Plan":
+        """The plan of the kernel of an eNTK run."""
+        # here, because the stage imports this module
+        from rmtgen.stages.gram import tangent_plan
+
+        return tangent_plan(self.config, self.rates)
+
+    @cached_property
+    def transform_seconds(self) -> float:
+        """Seconds of the transform of one small picture."""
+        picture = Image.new("RGB", (PROBE_SIDE, PROBE_SIDE))
+        return self.rates.seconds(lambda: self.backbone.transform(picture))
 
     @property
     def images(self) -> int:
@@ -223,10 +167,12 @@ class Estimate:
     Attributes:
         stages: Cost of each stage that the run needs, by its name.
         load: Factor that other work on the machine adds to the wall time, as measured now.
+        entk: The plan of the kernel of an eNTK run, weight by weight.
     """
 
     stages: dict[str, StageCost]
     load: float
+    entk: "Plan | None" = None
 
     @property
     def seconds(self) -> float:
@@ -268,4 +214,4 @@ def estimate(config: Config) -> Estimate:
     needed = [name for name in RUN_STAGES if STAGES[name].needed(config, workload.dim)]
     modules = {name: importlib.import_module(f"rmtgen.stages.{name}") for name in needed}
     costs = {name: module.cost(workload) for name, module in modules.items()}
-    return Estimate(costs, rates.load)
+    return Estimate(costs, rates.load, workload.entk if config.tangent else None)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -26,9 +25,6 @@ from rmtgen.store.feature_store import FeatureLayout, FeatureStore
 
 _CHECKED = 128
 """Number of training images on which a sketch is compared with the exact kernel."""
-PROBE_SIDE = 32
-"""Side in pixels of the picture whose transform is timed for the plan."""
-
 Make = Callable[[str, Sequence[int]], Iterable[tuple[int, Tensor]]]
 """From a split's name and numbers of batches to the rows of each."""
 
@@ -148,12 +144,10 @@ def _forward_cost(workload: Workload) -> StageCost:
     model = place(backbone.model, workload.device)
     images = torch.zeros(count, *backbone.input_size, device=workload.device)
     images = images.contiguous(memory_format=torch.channels_last)
-    picture = Image.new("RGB", (PROBE_SIDE, PROBE_SIDE))
     with torch.inference_mode():
         with FlopCounterMode(display=False) as counter:
             model(images[:1])
         passing = workload.rates.seconds(lambda: model(images)) / count
-    transforming = workload.rates.seconds(lambda: backbone.transform(picture))
     weights = sum(tensor.nbytes for tensor in model.state_dict().values())
     pixels = 4 * config.batch_size * backbone.input_size[1] * backbone.input_size[2]
     # three live maps of about 64 channels at full resolution: generous for every timm stem
@@ -162,7 +156,7 @@ def _forward_cost(workload: Workload) -> StageCost:
         flops=counter.get_total_flops() * workload.images,
         ram=weights + activations,
         disk=4 * workload.images * workload.dim,
-        seconds=(passing + transforming) * workload.images,
+        seconds=(passing + workload.transform_seconds) * workload.images,
     )
 
 
@@ -175,21 +169,17 @@ def _sketch_cost(workload: Workload) -> StageCost:
     with FlopCounterMode(display=False) as counter:
         sketch.rows(range(1))
     passing = workload.rates.seconds(lambda: sketch.rows(range(count))) / count
-    check, check_seconds = _check_cost(workload, Entk(backbone.model, images, **settings))
+    check = _check_plan(workload, Entk(backbone.model, images, **settings))
     return StageCost(
         flops=counter.get_total_flops() * workload.images + check.flops,
         ram=max(sketch.bytes, check.memory_bytes),
         disk=4 * workload.images * workload.dim,
-        seconds=passing * workload.images + check_seconds,
+        seconds=(passing + workload.transform_seconds) * workload.images + check.seconds.total,
     )
 
 
-def _check_cost(workload: Workload, kernel: Entk) -> tuple[Plan, float]:
-    """The exact kernel that a sketch is compared with, and its seconds."""
-    checked, few = (
-        range(min(_CHECKED, workload.config.train)),
-        range(min(kernel.batch, PROBE_IMAGES)),
-    )
-    plan = plan_blocks(kernel, [(checked, checked)], "check of the sketch", len(checked) ** 2)
-    passing = workload.rates.seconds(lambda: kernel.passes(few)) / len(few)
-    return plan, plan.seconds(passing, workload.rates.product(kernel.passes.dtype))
+def _check_plan(workload: Workload, kernel: Entk) -> Plan:
+    """The exact kernel that a sketch is compared with."""
+    checked = range(min(_CHECKED, workload.config.train))
+    pairs = len(checked) * (len(checked) + 1) // 2
+    return plan_blocks(kernel, [(checked, checked)], "check of the sketch", pairs, workload.rates)

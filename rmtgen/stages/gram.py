@@ -1,5 +1,8 @@
 """Stage `gram`: features, or images under a backbone, -> gram.h5."""
 
+import time
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -7,11 +10,14 @@ from rmtgen.datasets import Split
 from rmtgen.device import default_device
 from rmtgen.errors import StaleInputError
 from rmtgen.kernels.entk import Entk, Plan
-from rmtgen.kernels.entk.plan import plan_blocks
+from rmtgen.kernels.entk.pace import Pace
+from rmtgen.kernels.entk.plan import plan_blocks, schedule
+from rmtgen.kernels.entk.work import count
 from rmtgen.kernels.linear import linear_block
+from rmtgen.rates import Rates
 from rmtgen.runs.config import Config
 from rmtgen.runs.manifest import recorded
-from rmtgen.stages.cost import PROBE_IMAGES, StageCost, Workload
+from rmtgen.stages.cost import StageCost, Workload
 from rmtgen.stages.engine import Job, Result
 from rmtgen.stages.loading import joint_images, open_backbone, open_images, placeholder
 from rmtgen.store.feature_store import FeatureStore
@@ -19,6 +25,8 @@ from rmtgen.store.gram_store import GramLayout, GramStore, Tile
 
 _CHECKED = 256
 """Number of training images on which heads are compared."""
+WORTH = {"cpu": 2e11, "cuda": 2e13}
+"""FLOPs from which on the seconds of a kernel are predicted, which takes about two."""
 
 
 def work(job: Job) -> Result:
@@ -29,8 +37,10 @@ def work(job: Job) -> Result:
     store = GramStore.create(job.folder, layout, job.run.fingerprint("gram"))
     pending, total = store.pending(), len(layout.tiles())
     kernel = _Tangent(job, features) if config.tangent else _Linear(job, features)
+    predicted, started = kernel.predicted_seconds(pending), time.perf_counter()
     for tile in job.progress(pending, total, "tile", done=total - len(pending)):
         store.write(tile, kernel.block(tile))
+    taken = time.perf_counter() - started
     store.shards.seal()
     shape = " × ".join(str(size) for size in layout.shape)
     details = {
@@ -39,6 +49,8 @@ def work(job: Job) -> Result:
         "tiles": total,
         "computed": len(pending),
     }
+    if predicted is not None:
+        details |= {"predicted_seconds": round(predicted, 3), "measured_seconds": round(taken, 3)}
     remarks = kernel.remarks() if pending else {}
     noted = "".join(f", {name.replace('_', ' ')} {value:.1%}" for name, value in remarks.items())
     return Result(store.files(), f"{shape} Gram matrix in {total} tiles{noted}", details | remarks)
@@ -60,6 +72,9 @@ class _Linear:
         right = self.rows[tile.column_start : tile.column_stop].to(self.device)
         return linear_block(left, right).cpu().numpy()
 
+    def predicted_seconds(self, tiles: Sequence[Tile]) -> None:
+        """None: the products take less time than their prediction is worth."""
+
     def remarks(self) -> dict[str, float]:
         """Empty: the kernel is exact."""
         return {}
@@ -69,7 +84,8 @@ class _Tangent:
     """The eNTK of the same images as the features, averaged over its heads."""
 
     def __init__(self, job: Job, features: FeatureStore):
-        config, split = job.config, open_images(job.config)
+        self.config = config = job.config
+        split = open_images(config)
         _check_labels(job, features, split)
         backbone = open_backbone(config, head="random")
         images = joint_images(backbone, split)
@@ -86,9 +102,17 @@ class _Tangent:
 
     def block(self, tile: Tile) -> np.ndarray:
         """One tile."""
-        spans = range(tile.row_start, tile.row_stop), range(tile.column_start, tile.column_stop)
-        parts = self.kernel.blocks(*spans)
+        parts = self.kernel.blocks(*_spans(tile))
         return (sum(parts.values()) / len(parts)).numpy()
+
+    def predicted_seconds(self, tiles: Sequence[Tile]) -> float | None:
+        """Seconds that some tiles will take; None where that is not worth measuring."""
+        device = self.kernel.passes.device
+        repeats = schedule(self.kernel, map(_spans, tiles), _pairs(tiles))
+        if sum(weight.flops for weight in count(self.kernel, repeats)) < WORTH[device.type]:
+            return None
+        seconds = Pace.measured(self.kernel, repeats, Rates(device)).seconds(self.kernel, repeats)
+        return seconds.passes + seconds.products
 
     def remarks(self) -> dict[str, float]:
         """The spread of the heads' kernels on the first images, ‖std‖_F / ‖mean‖_F."""
@@ -120,38 +144,35 @@ def _linear_cost(workload: Workload) -> StageCost:
 
 
 def _tangent_cost(workload: Workload) -> StageCost:
-    """Passes at the speed of a small batch, products at that of a matrix product."""
-    kernel = _placeholder_kernel(workload.config)
-    plan, count = _plan_of(kernel, workload.config), min(kernel.batch, PROBE_IMAGES)
-    passing = workload.rates.seconds(lambda: kernel.passes(range(count))) / count
-    seconds = plan.seconds(passing, workload.rates.product(kernel.passes.dtype))
-    disk = _layout(workload.config).bytes_on_disk
+    """The plan of the kernel, and the transform of a picture per pass."""
+    plan, disk = workload.entk, _layout(workload.config).bytes_on_disk
+    seconds = plan.seconds.total + plan.images * workload.transform_seconds
     return StageCost(plan.flops, plan.memory_bytes, disk, seconds)
 
 
-def tangent_plan(config: Config) -> Plan:
+def tangent_plan(config: Config, rates: Rates) -> Plan:
     """What the stage will do for an eNTK run, weight by weight.
 
     Raises:
         UsageError: As `rmtgen.entk_plan`.
     """
-    return _plan_of(_placeholder_kernel(config), config)
-
-
-def _placeholder_kernel(config: Config) -> Entk:
     backbone, images = placeholder(config)
     by, dtype = "output" if config.heads else None, getattr(torch, config.gram_dtype)
     settings = {"device": config.device, "memory": config.memory}
-    return Entk(backbone.model, images, dtype=dtype, by=by, **settings)
+    kernel = Entk(backbone.model, images, dtype=dtype, by=by, **settings)
+    tiles = _layout(config).tiles()
+    what = f"({config.train:,} + {config.test:,}) × {config.train:,}"
+    return plan_blocks(kernel, map(_spans, tiles), what, _pairs(tiles), rates)
 
 
-def _plan_of(kernel: Entk, config: Config) -> Plan:
-    n, m = config.train, config.test
-    blocks = [
-        (range(tile.row_start, tile.row_stop), range(tile.column_start, tile.column_stop))
-        for tile in _layout(config).tiles()
-    ]
-    return plan_blocks(kernel, blocks, f"({n:,} + {m:,}) × {n:,}", n * (n + 1) // 2 + m * n)
+def _pairs(tiles: Sequence[Tile]) -> int:
+    """Entries of the kernel in some tiles, those of a symmetric one counted once."""
+    sizes = [(tile.shape, tile.symmetric) for tile in tiles]
+    return sum(n * (n + 1) // 2 if symmetric else n * m for (n, m), symmetric in sizes)
+
+
+def _spans(tile: Tile) -> tuple[range, range]:
+    return range(tile.row_start, tile.row_stop), range(tile.column_start, tile.column_stop)
 
 
 def _layout(config: Config) -> GramLayout:

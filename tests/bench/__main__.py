@@ -10,6 +10,7 @@ ALL = (
     "cached",
     "memory",
     "entk",
+    "entk_plan",
     "entk_zoo",
     "entk_growth",
     "ridge",

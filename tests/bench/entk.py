@@ -59,10 +59,15 @@ def repeated(work):
     return statistics.median(times), len(times), found
 
 
+def problem(name: str, pixels: int, n: int) -> tuple[torch.nn.Module, torch.Tensor]:
+    """A random network and random images."""
+    model = load_backbone(name, init="random", head="random", img_size=pixels).model
+    return model, torch.randn(n, 3, pixels, pixels, generator=torch.Generator().manual_seed(0))
+
+
 def compare(name: str, pixels: int, n: int, peers: list[Callable]) -> None:
     """rmtgen and every peer on one model."""
-    model = load_backbone(name, init="random", head="random", img_size=pixels).model
-    images = torch.randn(n, 3, pixels, pixels, generator=torch.Generator().manual_seed(0))
+    model, images = problem(name, pixels, n)
     plan = entk_plan(model, (3, pixels, pixels), n)
     entk_gram(model, images[:8])  # libraries choose their kernels once
     with Peak() as peak:

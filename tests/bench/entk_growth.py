@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rmtgen import entk_gram, entk_plan, load_backbone, ridge_path
+from rmtgen import entk_gram, entk_plan, ridge_path
 from rmtgen.kernels.entk import Entk
 from rmtgen.kernels.entk.factors import tile
+from tests.bench.entk import problem
 from tests.bench.machine import Peak, timed
 
 MEASURE = Path(__file__).parents[1] / "kernels" / "entk" / "peak_memory.py"
@@ -25,12 +26,6 @@ def main() -> None:
     growth_in_parameters()
     precision()
     memory()
-
-
-def problem(name, pixels, n):
-    """A random network and random images."""
-    model = load_backbone(name, init="random", head="random", img_size=pixels).model
-    return model, torch.randn(n, 3, pixels, pixels, generator=torch.Generator().manual_seed(0))
 
 
 def rate(name="resnet18", pixels=64, n=1024):

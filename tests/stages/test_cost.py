@@ -1,18 +1,17 @@
-"""The plan: counted operations, rates measured beside other work, and what it shows."""
+"""The plan: counted operations, predicted times, and what it shows."""
 
-import itertools
 import json
 import re
 
 import pytest
-import torch
 
 from rmtgen.cli.main import main
 from rmtgen.errors import UsageError
+from rmtgen.rates import Rates
 from rmtgen.runs.experiment import load_experiment
 from rmtgen.runs.graph import RUN_STAGES
 from rmtgen.stages import cost
-from rmtgen.stages.cost import Estimate, Rates, StageCost, estimate
+from rmtgen.stages.cost import Estimate, StageCost, estimate
 from rmtgen.units import duration
 
 TIME = r"\d+\.\d (?:s|min|h)"
@@ -25,93 +24,6 @@ PLANNED = (
 def config(**fields):
     (run,) = load_experiment(None, {"model": "test_resnet", "init": "random", **fields}).runs
     return run
-
-
-class Machine:
-    """A machine with a clock of its own, whose threads get a share of the processors.
-
-    A piece of work takes `seconds` of processor time. On `threads` threads of a quiet machine it
-    takes that divided by `threads`, and `load` times as long where others compute too.
-    """
-
-    def __init__(self, monkeypatch, *, load, threads=4):
-        self.wall = self.processor = 0.0
-        self.load, self.threads, self.most = load, threads, threads
-        monkeypatch.setattr(cost.time, "perf_counter", lambda: self.wall)
-        monkeypatch.setattr(cost.time, "thread_time", lambda: self.processor)
-        monkeypatch.setattr(cost.torch, "get_num_threads", lambda: self.threads)
-        monkeypatch.setattr(cost.torch, "set_num_threads", self.use)
-
-    def use(self, threads):
-        self.threads = threads
-
-    def work(self, seconds):
-        def run():
-            self.wall += seconds / self.threads * self.load
-            self.processor += seconds / self.threads
-
-        return run
-
-
-@pytest.fixture
-def rates():
-    return Rates(torch.device("cpu"))
-
-
-def test_on_a_quiet_machine_the_wall_time_of_all_threads_counts(monkeypatch, rates):
-    machine = Machine(monkeypatch, load=1.0)
-    assert rates.seconds(machine.work(2.0)) == pytest.approx(0.5)
-    assert rates.load == 1
-    assert machine.threads == machine.most  # put back after the measurement in one thread
-
-
-@pytest.mark.parametrize("load", [1.3, 2.0, 15.0, 400.0])
-def test_on_a_busy_machine_the_processor_time_counts(monkeypatch, rates, load):
-    """The estimate is the quiet one within the share that threads are assumed to reach."""
-    machine = Machine(monkeypatch, load=load)
-    quiet = 2.0 / machine.most
-    assert quiet <= rates.seconds(machine.work(2.0)) <= quiet / cost.THREADED * (1 + 1e-9)
-    assert rates.load == pytest.approx(load)
-
-
-@pytest.mark.parametrize("load", [1.0, 30.0])
-def test_one_thread_shares_its_work_with_none(monkeypatch, rates, load):
-    machine = Machine(monkeypatch, load=load, threads=1)
-    assert rates.seconds(machine.work(2.0)) == pytest.approx(2.0)
-
-
-def test_work_too_short_to_be_timed_is_repeated(monkeypatch, rates):
-    machine, calls = Machine(monkeypatch, load=3.0), itertools.count()
-    work = machine.work(0.001)
-    assert rates.seconds(lambda: (next(calls), work())) == pytest.approx(
-        0.001 / (machine.most * cost.THREADED)
-    )
-    assert next(calls) >= cost.SHORTEST / 0.001
-
-
-def test_a_failing_work_leaves_the_number_of_threads(monkeypatch, rates):
-    machine, calls = Machine(monkeypatch, load=1.0), itertools.count()
-
-    def fail():
-        if next(calls) == 3:  # the first in one thread
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        rates.seconds(fail)
-    assert machine.threads == machine.most
-
-
-def test_a_product_is_measured_once_per_type(monkeypatch, rates):
-    measured = []
-    monkeypatch.setattr(rates, "seconds", lambda work: measured.append(work().dtype) or 0.5)
-    for _ in range(2):
-        for dtype in (torch.float64, torch.float32):
-            assert rates.product(dtype) == pytest.approx(4 * cost.PROBE**3)
-    assert measured == [torch.float64, torch.float32]
-
-
-def test_nothing_measured_is_no_load(rates):
-    assert rates.load == 1
 
 
 def test_the_time_of_a_run_is_that_of_its_stages():

@@ -38,6 +38,10 @@ def config_of(words):
     return config
 
 
+def gram_details(run):
+    return json.loads((run / "gram.json").read_text())["details"]
+
+
 def kernels(config, **changes):
     """The Gram matrices of the training images, and of the test against the training images, from
     one call of `entk_gram` each."""
@@ -47,7 +51,7 @@ def kernels(config, **changes):
     return entk_gram(backbone.model, train), entk_gram(backbone.model, test, train)
 
 
-def test_an_entk_run_ends_to_end_and_resumes_tile_by_tile(words, tmp_path, capsys):
+def test_an_entk_run_ends_to_end_and_resumes_tile_by_tile(words, tmp_path, capsys, monkeypatch):
     finish(words, capsys)
     (run,) = (tmp_path / "runs").iterdir()
     assert run.name.startswith("test_resnet-random-entk-trees-")
@@ -57,11 +61,16 @@ def test_an_entk_run_ends_to_end_and_resumes_tile_by_tile(words, tmp_path, capsy
     train, test = kernels(config_of(words))
     np.testing.assert_allclose(stored[:40], train, rtol=2e-6)
     np.testing.assert_allclose(stored[40:], test, rtol=2e-6)
+    assert "predicted_seconds" not in gram_details(run)
     before = tree(run)
     (run / "gram.json").unlink()
     next(run.glob("gram/tile-*.h5")).unlink()
+    monkeypatch.setattr(gram, "WORTH", {"cpu": 0.0})
     assert finish(words, capsys).count("cached") == 4
     assert but(tree(run), "gram.json") == but(before, "gram.json")
+    details = gram_details(run)
+    assert details["predicted_seconds"] > 0
+    assert 0 < details["measured_seconds"] <= json.loads((run / "gram.json").read_text())["seconds"]
 
 
 def test_an_entk_is_averaged_over_heads_and_says_how_far_they_differ(words, tmp_path, capsys):
@@ -72,7 +81,7 @@ def test_an_entk_is_averaged_over_heads_and_says_how_far_they_differ(words, tmp_
     single = torch.stack([kernels(config, heads=None, head_seed=seed)[0] for seed in seeds])
     with h5py.File(run / "gram.h5") as file:
         np.testing.assert_allclose(file["gram"][:40], single.mean(dim=0), rtol=2e-6)
-    details = json.loads((run / "gram.json").read_text())["details"]
+    details = gram_details(run)
     spread = single.std(dim=0).norm() / single.mean(dim=0).norm()
     assert details["spread_of_heads"] == pytest.approx(float(spread), rel=1e-4)
     assert re.search(r"Gram matrix in \d+ tiles, spread of heads \d+\.\d%", shown)

@@ -1,6 +1,7 @@
 """A checked network and its images, which pass through it in batches."""
 
 import itertools
+import time
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -41,6 +42,7 @@ class Passes:
         capture: The gradients of the copy of the model.
         probe: The gradients of the first and last image for each output, all of them materialised.
         activations: Bytes of the data tensors of the forward pass of an image.
+        checking: Seconds of the check, without what else the machine did.
         in_pairs: Whether images pass two by two, because larger batches are not as checked.
     """
 
@@ -61,6 +63,7 @@ class Passes:
         Arguments and errors are those of `entk_gram`; `precision` is that of
         `rmtgen.device.fp32_precision`.
         """
+        started = time.thread_time()
         self.images, self.device, self.precision = (
             Samples(images),
             default_device(device),
@@ -82,6 +85,7 @@ class Passes:
             require_runs(self.capture.model, samples)
             raise
         self.activations = self.probe[0].activations // len(probe)
+        self.checking = time.thread_time() - started
 
     def batch_size(self, budget: int, image_bytes: int) -> int:
         """Maximum number of images per pass under a budget.

@@ -9,10 +9,12 @@ from torch.utils.data import Dataset
 
 from rmtgen.entrance import public
 from rmtgen.kernels.entk.kernel import By, Entk
+from rmtgen.kernels.entk.pace import Pace, Seconds
 from rmtgen.kernels.entk.tiles import BlockCache, samples_in, tile_order
 from rmtgen.kernels.entk.work import MATERIALISED, Repeats, WeightPlan, count
+from rmtgen.rates import Rates
 from rmtgen.tables import Table
-from rmtgen.units import readable_bytes
+from rmtgen.units import duration, readable_bytes
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Plan:
         work_bytes: Memory of the workspace.
         pass_bytes: Memory of one pass.
         result_bytes: Memory of the kernel itself, which does not count to the budget.
+        seconds: Predicted seconds on the device with nothing else to do.
+        load: Factor that other work on the device adds to the seconds, as measured now.
     """
 
     what: str
@@ -42,6 +46,8 @@ class Plan:
     work_bytes: int
     pass_bytes: int
     result_bytes: int
+    seconds: Seconds
+    load: float
 
     @property
     def pass_flops(self) -> float:
@@ -67,7 +73,7 @@ class Plan:
     @property
     def flops(self) -> float:
         """FLOPs in total."""
-        return self.pass_flops + self.forming_flops + self.kernel_flops
+        return sum(weight.flops for weight in self.weights)
 
     @property
     def least_flops(self) -> float:
@@ -78,15 +84,6 @@ class Plan:
     def memory_bytes(self) -> int:
         """Memory in bytes without the model, the images and the result."""
         return self.stored_bytes + self.work_bytes + self.pass_bytes
-
-    def seconds(self, image_seconds: float, flops_per_second: float) -> float:
-        """The predicted time in seconds.
-
-        Args:
-            image_seconds: Measured time of a pass per image.
-            flops_per_second: Measured rate of matrix products.
-        """
-        return self.images * image_seconds + self.kernel_flops / flops_per_second
 
     def __str__(self) -> str:
         """The table as text."""
@@ -112,6 +109,9 @@ class Plan:
             f" {self.forming_flops / self.flops:.0%}, products between samples"
             f" {self.kernel_flops / self.flops:.0%}; at least {self.least_flops:.2e} without"
             " repetitions",
+            f"about {duration(self.seconds.total)} on this machine with nothing else to do: check"
+            f" {duration(self.seconds.check)}, passes {duration(self.seconds.passes)}, products"
+            f" {duration(self.seconds.products)}",
             f"tiles of {self.edge:,}, {self.images:,} image passes {self.batch} at a time",
             f"memory {readable_bytes(self.memory_bytes)}: factors"
             f" {readable_bytes(self.stored_bytes)}, work space {readable_bytes(self.work_bytes)},"
@@ -125,10 +125,8 @@ class Plan:
         return Table(headings, tuple(rows), "<<>>>>>", notes)
 
     def _total(self) -> WeightPlan:
-        totals = [
-            sum(values)
-            for values in zip(*(astuple(weight)[2:] for weight in self.weights), strict=True)
-        ]
+        counts = [astuple(weight)[2:] for weight in self.weights]
+        totals = [sum(values) for values in zip(*counts, strict=True)]
         return WeightPlan("total", "", *totals)
 
 
@@ -145,9 +143,10 @@ def entk_plan(  # noqa: PLR0913 - those of `entk_gram`
     output: int | str | None = None,
     by: By = None,
 ) -> Plan:
-    """The plan of `entk_gram`: rule, FLOPs and bytes of every weight; `print` shows a table.
+    """The plan of `entk_gram`: rule, FLOPs and bytes of every weight, and predicted seconds.
 
-    Only two random images pass through the model.
+    `print` shows a table. Nothing is computed but a batch of random images and products of a few
+    samples, which are timed for a second or a few.
 
     Args:
         model: As for `entk_gram`.
@@ -168,10 +167,12 @@ def entk_plan(  # noqa: PLR0913 - those of `entk_gram`
     spans = range(rows), range(rows) if columns is None else range(rows, rows + columns)
     what = f"{rows:,} × {columns or rows:,}{' symmetric' if columns is None else ''}"
     pairs = rows * (rows + 1) // 2 if columns is None else rows * columns
-    return plan_blocks(entk, [spans], what, pairs)
+    return plan_blocks(entk, [spans], what, pairs, Rates(entk.passes.device))
 
 
-def plan_blocks(entk: Entk, blocks: Iterable[tuple[range, range]], what: str, pairs: int) -> Plan:
+def plan_blocks(
+    entk: Entk, blocks: Iterable[tuple[range, range]], what: str, pairs: int, rates: Rates
+) -> Plan:
     """The plan of several blocks of one kernel, computed in turn.
 
     Args:
@@ -179,29 +180,43 @@ def plan_blocks(entk: Entk, blocks: Iterable[tuple[range, range]], what: str, pa
         blocks: Rows and columns of each call of `Entk.block`.
         what: Description of the blocks together.
         pairs: Entries that are computed in total.
+        rates: The speed of the device.
     """
-    cache: BlockCache[None] = BlockCache(entk.capacity)
-    entries, formed, samples = 0, 0, set[int]()
-    for rows, columns in blocks:
-        entries += len(rows) * len(columns)
-        samples.update(rows, columns)
-        for row, column in tile_order(rows, columns, entk.edge):
-            formed += samples_in(*{row, column})
-            for own, other in ((row, column), (column, row)):
-                cache.get(own, lambda span: None, partner=other)
+    blocks = list(blocks)
+    repeats = schedule(entk, blocks, pairs)
     item = torch.finfo(entk.passes.dtype).bits // 8
     return Plan(
         what=what,
-        weights=tuple(count(entk, Repeats(len(samples), cache.computed, formed, pairs))),
+        weights=tuple(count(entk, repeats)),
         pairs=pairs,
-        images=cache.computed,
+        images=repeats.images,
         edge=entk.edge,
         batch=entk.batch,
         stored_bytes=min(entk.capacity, len(entk.passes.images)) * entk.layout.entries * item,
         work_bytes=entk.workspace,
         pass_bytes=entk.batch * entk.image_bytes,
-        result_bytes=entries * item * len(entk.parts),
+        result_bytes=sum(len(rows) * len(columns) for rows, columns in blocks)
+        * item
+        * len(entk.parts),
+        seconds=Pace.measured(entk, repeats, rates).seconds(entk, repeats),
+        load=rates.load,
     )
+
+
+def schedule(entk: Entk, blocks: Iterable[tuple[range, range]], pairs: int) -> Repeats:
+    """How often several blocks of one kernel, computed in turn, do each part of the work.
+
+    Arguments are those of `plan_blocks`.
+    """
+    cache: BlockCache[None] = BlockCache(entk.capacity)
+    formed, samples = 0, set[int]()
+    for rows, columns in blocks:
+        samples.update(rows, columns)
+        for row, column in tile_order(rows, columns, entk.edge):
+            formed += samples_in(*{row, column})
+            for own, other in ((row, column), (column, row)):
+                cache.get(own, lambda span: None, partner=other)
+    return Repeats(len(samples), cache.computed, formed, pairs)
 
 
 class RandomImages(Dataset):

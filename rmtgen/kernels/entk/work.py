@@ -58,6 +58,11 @@ class WeightPlan:
     kernel_flops: float
     least_flops: float
 
+    @property
+    def flops(self) -> float:
+        """FLOPs in total."""
+        return self.pass_flops + self.forming_flops + self.kernel_flops
+
 
 def count(entk: Entk, repeats: Repeats) -> list[WeightPlan]:
     """One entry per weight, in the order of use, and one for all other parameters and products."""

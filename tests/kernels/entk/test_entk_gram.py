@@ -330,7 +330,6 @@ def test_the_plan_counts_what_the_kernel_does(model, images):
     assert f"{parameters:,}" in text
     across = entk_plan(model, (3, PIXELS, PIXELS), 4, 9)
     assert (across.pairs, across.images) == (36, 13)
-    assert across.seconds(0.5, across.kernel_flops) == 13 * 0.5 + 1
 
 
 def test_the_plan_counts_passes_of_a_tight_budget(model, images):

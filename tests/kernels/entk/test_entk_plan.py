@@ -1,4 +1,6 @@
-"""The FLOPs of a plan against torch's counter, whatever the schedule; what it counts by hand."""
+"""The FLOPs of a plan against torch's counter, whatever the schedule; and its seconds."""
+
+from collections import defaultdict
 
 import pytest
 import torch
@@ -6,8 +8,12 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from rmtgen import entk_plan, load_backbone
-from rmtgen.kernels.entk import Entk
-from rmtgen.kernels.entk.plan import RandomImages, plan_blocks
+from rmtgen.kernels.entk import Entk, pace
+from rmtgen.kernels.entk.pace import MOST_SITES, Pace, _worth_measuring
+from rmtgen.kernels.entk.plan import RandomImages, plan_blocks, schedule
+from rmtgen.kernels.entk.rules import BALANCE, Contract, Instantiate, Shift
+from rmtgen.kernels.entk.sites import Site, Window
+from rmtgen.rates import Rates
 
 SHAPE = (2, 6, 6)
 
@@ -23,6 +29,19 @@ class Valid(nn.Module):
     def forward(self, images):
         hidden = torch.relu(self.first(images))
         return self.head(torch.relu(self.second(hidden)).flatten(1))
+
+
+class Still(Rates):
+    """Rates of a device on which everything takes two seconds."""
+
+    def __init__(self):
+        super().__init__(torch.device("cpu"))
+        self.timed = 0
+
+    def seconds(self, work):
+        work()
+        self.timed += 1
+        return 2.0
 
 
 def done(entk, *spans):
@@ -42,7 +61,7 @@ def test_the_plan_counts_every_flop_of_every_schedule(edge, capacity, outputs, b
     entk.edge = edge
     entk.capacity = entk._blocks.capacity = capacity
     spans = range(9), range(9, 20)
-    plan = plan_blocks(entk, [spans], "all", 99)
+    plan = plan_blocks(entk, [spans], "all", 99, Still())
     assert done(entk, *spans) == plan.flops
     assert plan.images == entk._blocks.computed
 
@@ -50,15 +69,15 @@ def test_the_plan_counts_every_flop_of_every_schedule(edge, capacity, outputs, b
 def test_the_least_passes_every_image_once_by_the_rule_of_the_fewest():
     entk = Entk(Valid().eval(), RandomImages(200, SHAPE))
     spans, pairs = (range(90), range(90, 200)), 90 * 110
-    whole = plan_blocks(entk, [spans], "all", pairs)
+    whole = plan_blocks(entk, [spans], "all", pairs, Still())
     second = whole.weights[1]
     assert second.least_flops == second.pass_flops + second.forming_flops + second.kernel_flops
-    few = plan_blocks(entk, [(range(1), range(1, 2))], "all", 1).weights[1]
+    few = plan_blocks(entk, [(range(1), range(1, 2))], "all", 1, Still()).weights[1]
     # of so few, it is cheaper to contract
     contracted = 2 * 4**2 * (16 + 9 * 16)
     assert few.least_flops == few.pass_flops + contracted < few.pass_flops + few.forming_flops
     entk.edge, entk.capacity = 30, 60
-    tiled = plan_blocks(entk, [spans], "all", pairs)
+    tiled = plan_blocks(entk, [spans], "all", pairs, Still())
     assert (tiled.least_flops, tiled.kernel_flops) == (whole.least_flops, whole.kernel_flops)
     assert tiled.pass_flops > whole.pass_flops
     assert tiled.forming_flops > whole.forming_flops
@@ -100,6 +119,66 @@ def test_a_weight_of_two_uses_passes_twice_and_is_stored_once():
             return self.head(torch.tanh(self.inner(torch.tanh(self.inner(rows)))))
 
     entk = Entk(Twice().eval(), torch.randn(4, 6))
-    plan = plan_blocks(entk, [(range(2), range(2, 4))], "all", 4)
+    plan = plan_blocks(entk, [(range(2), range(2, 4))], "all", 4, Still())
     assert done(entk, range(2), range(2, 4)) == plan.flops == plan.least_flops
     assert sum(weight.parameters for weight in plan.weights) == 42
+
+
+def test_seconds_are_counts_times_measured_paces():
+    entk = Entk(Valid(3).eval(), RandomImages(200, SHAPE), by="output")
+    entk.edge, entk.capacity = 30, 60
+    repeats = schedule(entk, [(range(90), range(90, 200))], 9900)
+    tasks = [(one.rule, one.site) for one in entk.layout.factored.values()]
+    formed, pair = ({task: unit * (1 + at) for at, task in enumerate(tasks)} for unit in (5.0, 7.0))
+    found = Pace(1.0, 2.0, 3.0, formed, pair).seconds(entk, repeats)
+    assert len(tasks) == 2
+    assert found.check == 1
+    assert found.passes == 2 * repeats.images
+    products = 2 * 9900 * entk.layout.width / 3 + repeats.formed * (5 + 10) + 9900 * (7 + 14)
+    assert found.products == pytest.approx(3 * products)
+    assert found.total == found.check + found.passes + found.products
+
+
+def test_every_part_is_measured_by_the_code_that_does_it():
+    """Two seconds each: per image of a batch, per FLOP, per sample formed, and per pair."""
+    entk, rates = Entk(Valid(3).eval(), RandomImages(200, SHAPE), output="sum"), Still()
+    repeats = schedule(entk, [(range(200), range(200))], 20100)
+    found = Pace.measured(entk, repeats, rates)
+    assert found.check == entk.passes.checking > 0
+    assert found.image == 2 / entk.batch
+    rows, entries = 200, 2**23 // 200
+    assert found.product == pytest.approx(2 * rows * (rows + 1) / 2 * entries / 2)
+    for (rule, site), seconds in found.pair.items():
+        if isinstance(rule, Instantiate):
+            assert found.formed[rule, site] == 2 / 201
+            assert seconds == 2 * site.size / found.product
+        else:
+            assert (found.formed[rule, site], seconds) == (0, 2 / 200**2)
+    assert rates.timed == 4
+
+
+def test_a_site_that_is_not_measured_is_as_fast_as_the_costliest_of_its_rule(monkeypatch):
+    monkeypatch.setattr(pace, "MOST_SITES", 0)
+    model = load_backbone("test_resnet", init="random", head="random", img_size=24).model
+    entk, rates = Entk(model, RandomImages(40, (3, 24, 24))), Still()
+    found = Pace.measured(entk, schedule(entk, [(range(40), range(40))], 820), rates)
+    paces, balance = defaultdict(list), BALANCE["cpu"]
+    for (rule, site), seconds in found.pair.items():
+        paces[rule].append(seconds / rule.cost(site).equivalent(0, 1, balance))
+    assert max(map(len, paces.values())) > 1
+    for own in paces.values():
+        assert own == pytest.approx([own[0]] * len(own))
+
+
+def test_what_is_measured_covers_every_rule_and_most_of_the_cost():
+    sites = [Site(Window((1, size)), 1, 1, 1, (1, 1)) for size in range(1, 30)]
+    instantiate, contract, shift = Instantiate(), Contract(), Shift()
+    costs = {(contract, site): 100.0 for site in sites} | {(shift, sites[0]): 1e-3}
+    chosen = _worth_measuring(costs)
+    assert (shift, sites[0]) in chosen
+    assert len(chosen) <= MOST_SITES + 1
+    steep = {(instantiate, sites[0]): 91.0, (instantiate, sites[1]): 9.0}
+    assert _worth_measuring(steep) == [(instantiate, sites[0])]
+    level = {(instantiate, sites[0]): 55.0, (instantiate, sites[1]): 45.0}
+    assert len(_worth_measuring(level)) == 2
+    assert _worth_measuring({}) == []
