@@ -73,8 +73,10 @@ def _plan_run(config: Config, transcript: Transcript, planned: set[str]) -> tupl
     details: dict[str, object] = {"stages": stages, "load": round(found.load, 2)}
     if kernel := found.entk:
         counted = ("pairs", "images", "flops", "least_flops", "memory_bytes")
-        details["entk"] = {key: getattr(kernel, key) for key in counted}
-        details["entk"] |= {"seconds": asdict(kernel.seconds)}
+        details["entk"] = {
+            **{key: getattr(kernel, key) for key in counted},
+            "seconds": asdict(kernel.seconds),
+        }
         transcript.show(f"{kernel.table().text(columns)}\n")
     stages = _table(found.stages, took).text(columns and columns - len(INDENT))
     transcript.show(f"{textwrap.indent(stages, INDENT)}\n")
