@@ -26,7 +26,9 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from rmtgen.kernels.entk.sites import Site, Tap
+from rmtgen.kernels.entk.cpu import cache_bytes, product, side_by_side
+from rmtgen.kernels.entk.sites import Site, Tap, Window
+from rmtgen.kernels.entk.sums import Sum, double_sum
 
 INNER = 2**13
 """Number of entries that a float32 product sums before the sum continues in float64.
@@ -43,8 +45,17 @@ More rows waste work above the diagonal, and fewer rows are slower.
 BALANCE = {"cpu": 2.0, "cuda": 20.0}
 """Machine balance: FLOPs of a float32 product in the time of one byte moved elementwise."""
 
-BLOCK = {"cpu": 2**20, "cuda": 2**27}
-"""Entries of an elementwise work array, which should fit into the cache of a CPU."""
+BLOCK = 2**29
+"""Bytes of the products of a block on a CUDA device; on a CPU they should fit into its cache."""
+
+RUN = 8
+"""Blocks of rows that share a preparation of the columns."""
+
+LANES = 16
+"""Columns of a block below which sums on a CPU are slow."""
+
+FORMED = {"cpu": 2**20, "cuda": 2**27}
+"""Entries of the factors of which gradients are formed at once."""
 
 Factors = tuple[Float[Tensor, "n t_in c_in"], Float[Tensor, "n t c_out"]]
 """Inputs a and output gradients g of n samples at a site."""
@@ -162,11 +173,45 @@ def _materialise(
     image = image[:, top.inputs(down), left.inputs(across)]
     grads = grads[:, top.outputs(), left.outputs(), channels]
     found = out.flatten()[: n * grads.shape[-1] * site.c_in].view(n, grads.shape[-1], site.c_in)
-    at_once = max(1, BLOCK[a.device.type] // (image[0].numel() + grads[0].numel()))
+    at_once = max(1, FORMED[a.device.type] // (image[0].numel() + grads[0].numel()))
     for start in range(0, n, at_once):
         part = slice(start, start + at_once)
         torch.bmm(grads[part].flatten(1, 2).mT, image[part].flatten(1, 2), out=found[part])
     return found.flatten(1)
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """How the pairs of samples of a kernel are divided.
+
+    Attributes:
+        tall: Rows of a block.
+        wide: Columns of a block.
+        at_once: Maximum number of blocks at once.
+        band: Rows whose patches are held.
+    """
+
+    tall: int
+    wide: int
+    at_once: int
+    band: int
+
+    @classmethod
+    def of(cls, site: Site, kernel: Tensor, item: int, workspace: int, symmetric: bool) -> "Blocks":
+        """Blocks whose products fit into the cache and the workspace.
+
+        They are not taller than an eighth of a symmetric kernel, since those on its diagonal waste
+        half of their work.
+        """
+        device, products = kernel.device.type, max(site.t, site.t_in) ** 2
+        room = (cache_bytes() if device == "cpu" else BLOCK) // item
+        pairs = max(1, min(room, workspace // (5 * item)) // products)
+        most = max(32, -(-len(kernel) // 8)) if symmetric else pairs
+        wide = min(max(isqrt(pairs), min(LANES, pairs)), most)
+        tall = min(max(1, pairs // wide), most) if device == "cpu" else wide
+        at_once = workspace // (5 * item * tall * wide * products) if device == "cpu" else 1
+        held = workspace // (4 * item * site.t * max(1, site.depth))
+        return cls(tall, wide, at_once, max(RUN * tall, held))
 
 
 class Pairwise(Rule):
@@ -182,54 +227,60 @@ class Pairwise(Rule):
         symmetric: bool,
     ) -> None:
         """See `Rule.add`."""
-        entries = min(BLOCK[kernel.device.type], workspace // (5 * rows[0].element_size()))
-        edge = max(1, isqrt(entries) // max(site.t, site.t_in))
-        if symmetric:
-            edge = min(edge, max(32, -(-len(kernel) // 8)))
-        for i, columns_of_i in blocks(len(kernel), kernel.shape[1], edge, symmetric):
-            left = self._prepare(site, rows, i)
-            for j in columns_of_i:
-                kernel[i, j] += self._block(site, left, self._prepare(site, columns, j))
+        shape = Blocks.of(site, kernel, rows[0].element_size(), workspace, symmetric)
+        add = double_sum(self._window(site), kernel.numel() * site.t**2, kernel.device.type)
+        for start in range(0, len(kernel), shape.band):
+            band = slice(start, start + shape.band)
+            left = self._input(site, rows[0][band]), rows[1][band]
+            below = start if symmetric else None
+            self._band(kernel[band], site, left, columns, shape, add, below)
 
-    def _prepare(
-        self, site: Site, factors: Factors, samples: slice
-    ) -> tuple[Float[Tensor, "u i v"], Float[Tensor, "t i c_out"]]:
-        """Both factors of some samples, with positions on the first axis.
-
-        Sums over positions then add whole rows of samples.
-        """
-        a, g = factors
-        return (
-            self._input(site, a[samples]).transpose(0, 1).contiguous(),
-            g[samples].transpose(0, 1).contiguous(),
-        )
-
-    def _block(
+    def _band(
         self,
+        kernel: Float64[Tensor, "b m"],
         site: Site,
-        left: tuple[Float[Tensor, "u i v"], Float[Tensor, "t i c_out"]],
-        right: tuple[Float[Tensor, "u j v"], Float[Tensor, "t j c_out"]],
-    ) -> Float[Tensor, "i j"]:
-        """Σ_tt' (a_it·a_jt')(g_it·g_jt')."""
-        inputs = self._input_products(site, _products(left[0], right[0]))
-        grads = _products(left[1], right[1])
-        return torch.mul(inputs, grads, out=grads).sum(dim=(0, 2))
+        left: tuple[Float[Tensor, "b u v"], Float[Tensor, "b t c_out"]],
+        columns: ColumnFactors,
+        shape: Blocks,
+        add: Sum,
+        below: int | None,
+    ) -> None:
+        """Add the kernel of a band of rows, the first of which has its diagonal at `below`."""
+
+        def strip(task: tuple[slice, slice]) -> None:
+            some, j = task
+            a, g = (factor[j] for factor in columns)
+            # Positions first, so that sums over positions add whole rows of samples.
+            right = [side.transpose(0, 1).contiguous() for side in (self._input(site, a), g)]
+            for i in spans(some, shape.tall):
+                if below is None or j.start < below + i.stop:
+                    inputs, grads = (
+                        _products(*sides)
+                        for sides in zip((left[0][i], left[1][i]), right, strict=True)
+                    )
+                    add(kernel[i, j], inputs, grads)
+
+        tasks = (
+            (some, j)
+            for j in spans(slice(0, kernel.shape[1]), shape.wide)
+            for some in spans(slice(0, len(kernel)), RUN * shape.tall)
+            if below is None or j.start < below + some.stop
+        )
+        side_by_side(strip, tasks, shape.at_once)
+
+    def _window(self, site: Site) -> Window | None:
+        """The window whose taps are summed after the products."""
+        raise NotImplementedError
 
     def _input(self, site: Site, a: Float[Tensor, "n t_in c_in"]) -> Float[Tensor, "n u v"]:
         """What is multiplied between samples: patches or pixels."""
         raise NotImplementedError
 
-    def _input_products(
-        self, site: Site, products: Float[Tensor, "u i u j"]
-    ) -> Float[Tensor, "t i t j"]:
-        """a_it·a_jt' from the products of `_input`."""
-        raise NotImplementedError
-
 
 def _products(
-    left: Float[Tensor, "s i c"], right: Float[Tensor, "u j c"]
-) -> Float[Tensor, "s i u j"]:
-    return (left.flatten(0, 1) @ right.flatten(0, 1).T).view(*left.shape[:2], *right.shape[:2])
+    left: Float[Tensor, "i s c"], right: Float[Tensor, "u j c"]
+) -> Float[Tensor, "i s u j"]:
+    return product(left.flatten(0, 1), right.flatten(0, 1)).view(*left.shape[:2], *right.shape[:2])
 
 
 class Contract(Pairwise):
@@ -242,13 +293,11 @@ class Contract(Pairwise):
         pair = site.t**2
         return Cost(0, 0, 2 * pair * (site.c_out + site.depth), 4 * 6 * pair)
 
+    def _window(self, site: Site) -> None:
+        return None
+
     def _input(self, site: Site, a: Float[Tensor, "n t_in c_in"]) -> Float[Tensor, "n u v"]:
         return site.patches(a)
-
-    def _input_products(
-        self, site: Site, products: Float[Tensor, "u i u j"]
-    ) -> Float[Tensor, "t i t j"]:
-        return products
 
 
 class Shift(Pairwise):
@@ -272,47 +321,11 @@ class Shift(Pairwise):
         flops = 2 * (site.t_in**2 * site.c_in + site.t**2 * site.c_out)
         return Cost(0, 0, flops, across + down + 4 * (site.t_in**2 + 6 * site.t**2))
 
+    def _window(self, site: Site) -> Window:
+        return site.window
+
     def _input(self, site: Site, a: Float[Tensor, "n t_in c_in"]) -> Float[Tensor, "n u v"]:
         return a
-
-    def _input_products(
-        self, site: Site, products: Float[Tensor, "u i u j"]
-    ) -> Float[Tensor, "t i t j"]:
-        window, (_, i, _, j) = site.window, products.shape
-        products = products.view(*window.grid, i, *window.grid, j)
-        products = _sum_taps(products, 1, window.taps[1], window.out[1], window.stride[1])
-        summed = _sum_taps(products, 0, window.taps[0], window.out[0], window.stride[0])
-        return summed.view(site.t, i, site.t, j)
-
-
-def _sum_taps(products: Tensor, axis: int, taps: tuple[Tap, ...], out: int, stride: int) -> Tensor:
-    """Sum over the taps of an axis of the products at the input positions that the tap meets.
-
-    Args:
-        products: (t, t, i, t, t, j), the grid of the first sample before that of the second.
-        axis: Axis of the window, which is axis `axis` and `axis + 3` of `products`.
-        taps: The taps of this axis.
-        out: Number of output positions along this axis.
-        stride: Stride along this axis.
-    """
-    shape = list(products.shape)
-    shape[axis] = shape[axis + 3] = out
-    summed = None
-    # The tap with the most outputs comes first; if it has all, its copy replaces an array of zeros.
-    for tap in sorted(taps, key=lambda tap: tap.low - tap.high):
-        met = _narrow(products, axis, tap.inputs(stride))
-        if summed is None and tap.high - tap.low == out:
-            summed = met if len(taps) == 1 else met.clone(memory_format=torch.contiguous_format)
-            continue
-        summed = products.new_zeros(shape) if summed is None else summed
-        _narrow(summed, axis, tap.outputs()).add_(met)
-    return summed.contiguous()
-
-
-def _narrow(tensor: Tensor, axis: int, span: slice) -> Tensor:
-    index = [slice(None)] * 6
-    index[axis] = index[axis + 3] = span
-    return tensor[tuple(index)]
 
 
 RULES: tuple[Rule, ...] = (Instantiate(), Contract(), Shift())
@@ -326,17 +339,10 @@ def choose(site: Site, samples: int, device: str) -> Rule:
     return min(fitting, key=lambda rule: rule.cost(site).equivalent(samples, pairs, balance))
 
 
-def blocks(
-    rows: int, columns: int, edge: int, symmetric: bool
-) -> Iterator[tuple[slice, list[slice]]]:
-    """Row blocks with their column blocks; if symmetric, those on and below the diagonal only."""
-    starts = range(0, columns, edge)
-    for start in range(0, rows, edge):
-        stop = min(start + edge, rows)
-        yield (
-            slice(start, stop),
-            [slice(at, min(at + edge, columns)) for at in starts if not symmetric or at <= start],
-        )
+def spans(whole: slice, size: int) -> Iterator[slice]:
+    """A span in pieces of at most `size`."""
+    for start in range(whole.start, whole.stop, size):
+        yield slice(start, min(start + size, whole.stop))
 
 
 def multiply(

@@ -1,6 +1,5 @@
 """Every rule against convolutions of autograd on random windows; the choice; FLOP counts."""
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given, settings
@@ -13,7 +12,6 @@ from rmtgen.kernels.entk.rules import (
     Contract,
     Instantiate,
     Shift,
-    blocks,
     choose,
     multiply,
 )
@@ -148,13 +146,3 @@ def test_products_of_float32_are_summed_in_float64():
     kernel = torch.zeros(40, 40, dtype=torch.float64)
     multiply(kernel, rows, rows, symmetric=True)
     assert ((kernel - exact).tril().norm() / exact.tril().norm()) < 2e-7
-
-
-@given(st.integers(1, 30), st.integers(1, 9))
-def test_blocks_cover_the_lower_triangle_once(n, edge):
-    seen = np.zeros((n, n), dtype=int)
-    for rows, columns in blocks(n, n, edge, True):
-        for block in columns:
-            seen[rows, block] += 1
-    assert seen.max() == 1
-    assert np.tril(seen).sum() == n * (n + 1) // 2
