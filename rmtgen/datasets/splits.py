@@ -17,7 +17,7 @@ from rmtgen.datasets.subsets import (
     check_every_class,
     check_seed,
     check_size,
-    shuffled_order,
+    subset_order,
 )
 from rmtgen.entrance import public
 from rmtgen.errors import CorruptInputError, DamagedImageError, UsageError, did_you_mean
@@ -55,13 +55,15 @@ def load_dataset(  # noqa: PLR0913 - one public function for one question
     size: int | None = None,
     seed: int = 0,
     stratify: bool = False,
+    shuffle: bool = True,
     download: bool = False,
     share: float | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> LabelledImages:
     """A seeded subset of the training or test images of a data set, decoded on access.
 
-    The order is seeded even if all images are taken, since several data sets are sorted by class.
+    Unless `shuffle` is False, the order is seeded even if all images are taken, since several data
+    sets are sorted by class.
     The first 100 images of the subset of size 1000 are the subset of size 100. No image is decoded
     here, and a training and a test subset may share an image: `load_split` checks both.
 
@@ -76,6 +78,7 @@ def load_dataset(  # noqa: PLR0913 - one public function for one question
         size: Number of images; None: all.
         seed: Seed ≥ 0. Each seed and split has its own random stream.
         stratify: Balance the classes of the first n images, for every n, as far as the data allow.
+        shuffle: False: the first images in the order of the source, whatever the seed.
         download: Download a data set that is missing.
         share: Share of the images of each class that are for the test, in a folder of CLASS/IMAGE;
             None: 0.2. Equal files go to one side; `seed` is that of the division too.
@@ -86,8 +89,8 @@ def load_dataset(  # noqa: PLR0913 - one public function for one question
 
     Raises:
         UsageError: The name or split is unknown; the data have fewer images than `size`, a class
-            without a training image, or a single class; or they are divided already, and a share
-            is given.
+            without a training image, or a single class; they are divided already, and a share is
+            given; or `stratify` is given without `shuffle`.
         MissingInputError: The data do not exist, or the download failed.
         CorruptInputError: The data are damaged.
     """
@@ -96,11 +99,13 @@ def load_dataset(  # noqa: PLR0913 - one public function for one question
             f"split must be train or test, got {split!r:.60}. {did_you_mean(str(split), SPLITS)}"
         )
     check_seed(seed)
-    stratify, download = flag(stratify, "stratify"), flag(download, "download")
+    stratify, shuffle = flag(stratify, "stratify"), flag(shuffle, "shuffle")
+    download = flag(download, "download")
     access = Access(data_root(root), download, share, seed, check_pixels(max_pixels))
     full = open_splits(name, (split,), access)[split]
     check_size(size, full)
-    subset = full.subset(shuffled_order(full, seed=seed, stratify=stratify)[:size])
+    order = subset_order(full, seed=seed, stratify=stratify, shuffle=shuffle)
+    subset = full.subset(order[:size])
     if split == "train":
         check_every_class(subset, full)
     return subset
@@ -115,6 +120,7 @@ def load_split(  # noqa: PLR0913 - one public function for one question
     root: str | Path = "data",
     seed: int = 0,
     stratify: bool = False,
+    shuffle: bool = True,
     download: bool = False,
     on_corrupt: str = "refuse",
     split: float | None = None,
@@ -134,6 +140,7 @@ def load_split(  # noqa: PLR0913 - one public function for one question
         root: Folder of the data sets of torchvision.
         seed: Seed ≥ 0.
         stratify: Balance the classes of both subsets.
+        shuffle: False: both orders are those of the source, whatever the seed.
         download: Download a data set that is missing.
         on_corrupt: "refuse" damaged images, or "skip" them.
         split: `share` of `load_dataset`: that of test images in a folder of CLASS/IMAGE.
@@ -158,7 +165,8 @@ def load_split(  # noqa: PLR0913 - one public function for one question
     full = open_splits(name, SPLITS, access)
     check_size(train, full["train"])
     check_size(test, full["test"])
-    order = {split: shuffled_order(full[split], seed=seed, stratify=stratify) for split in SPLITS}
+    drawing = partial(subset_order, seed=seed, stratify=stratify, shuffle=shuffle)
+    order = {split: drawing(full[split]) for split in SPLITS}
     drawn_test = _draw(full["test"], test, order["test"], excluded=())
     drawn_train = _draw(full["train"], train, order["train"], excluded=drawn_test.digests)
     damage = drawn_test.damage + drawn_train.damage

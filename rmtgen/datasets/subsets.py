@@ -9,6 +9,30 @@ SPLITS = ("train", "test")
 """Names of the two splits."""
 
 
+def subset_order(data: LabelledImages, *, seed: int, stratify: bool, shuffle: bool) -> np.ndarray:
+    """The order of a split whose first n entries are the subset of size n.
+
+    Args:
+        data: The full split, n images.
+        seed: As for `shuffled_order`.
+        stratify: As for `shuffled_order`.
+        shuffle: False: the order of the source.
+
+    Returns:
+        int64, (n,): positions in `data`.
+
+    Raises:
+        UsageError: As for `shuffled_order`; or `stratify` is given without `shuffle`.
+    """
+    if shuffle:
+        return shuffled_order(data, seed=seed, stratify=stratify)
+    if stratify:
+        raise UsageError(
+            "stratify draws the subset, got shuffle=False with it. Leave one of them out."
+        )
+    return np.arange(len(data))
+
+
 def shuffled_order(data: LabelledImages, *, seed: int, stratify: bool) -> np.ndarray:
     """A seeded permutation of a split; its first n entries are the subset of size n.
 

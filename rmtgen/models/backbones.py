@@ -1,4 +1,4 @@
-"""Backbones: timm networks, pretrained or randomly initialised, with their image transforms.
+"""Backbones: networks, pretrained or randomly initialised, with their image transforms.
 
 A random initialisation keeps every residual branch active; see `load_backbone`.
 """
@@ -9,20 +9,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
-import timm
 import torch
 from PIL import Image
-from timm.data import create_transform, resolve_model_data_config
 from torch import Tensor, nn
 from torchvision.transforms import Compose
 
 from rmtgen.datasets.decoding import to_rgb
 from rmtgen.entrance import public
 from rmtgen.errors import UsageError, did_you_mean
-from rmtgen.models.framing import middle_of_long
+from rmtgen.models.libraries import library_of
+from rmtgen.models.library import MISFIT, Library, unfit
 from rmtgen.models.names import present_name
+from rmtgen.models.preprocessing import PREPROCESSING, SIDE
 from rmtgen.models.state_dicts import load_weights
 from rmtgen.models.weights import find_weights, local_weights
 from rmtgen.scalars import flag, path, whole_number
@@ -32,16 +31,13 @@ __all__ = ["Backbone", "load_backbone", "local_weights"]
 _GAIN = re.compile(r"gamma(_?\w+)?|ls\d|layer_scale(_\d)?|scale|gain|skipinit_gain")
 """Names of the parameters of LayerScale and similar layers in timm."""
 
-_MISFIT = (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError)
-"""Exceptions that the networks of timm raise for an image size that they do not accept."""
-
 
 @dataclass(frozen=True, eq=False)
 class Backbone:
     """A network in eval mode with its image transform.
 
     Attributes:
-        name: Present name in timm, with its tag if one was given.
+        name: Present name in timm, with its tag if one was given, or "torchvision/NAME".
         model: Module from images (b, 3, h, w) to features (b, feature_dim), or to (b, heads) with a
             random head. Its parameters require a gradient.
         transform: Function from a PIL image of any mode to a float32 tensor of `input_size`.
@@ -77,41 +73,46 @@ def load_backbone(  # noqa: PLR0913 - one public function for one question
     weights: str | Path | None = None,
     head: str | None = None,
     heads: int = 1,
-    head_seed: int = 438,
+    head_seed: int | None = 438,
     init_seed: int = 438,
     img_size: int | None = None,
+    transform: str | None = None,
     checkpoints: str | Path = "checkpoints",
     download: bool = True,
 ) -> Backbone:
-    """A timm network without its classifier, with weights, and its image transform.
+    """A network without its classifier, with weights, and its image transform.
 
     The global random state is unchanged.
 
-    `init="random"` is the initialisation of timm, drawn from `init_seed`, with one exception: every
-    gain whose initial value closes a residual branch is set to 1. These are zeroed norm scales
-    (ResNet, Swin V2), LayerScale, SkipInit, and zeroed gains of weight standardisation (NFNet).
-    With the defaults the network is nearly a skip connection, and the gradients of its branches
-    vanish.
+    `init="random"` is the initialisation of the library, drawn from `init_seed`, with one
+    exception: every gain whose initial value closes a residual branch is set to 1. These are zeroed
+    norm scales (ResNet, Swin V2), LayerScale, SkipInit, and zeroed gains of weight standardisation
+    (NFNet). With the defaults of timm the network is nearly a skip connection, and the gradients of
+    its branches vanish. The residual networks and EfficientNets of torchvision have no such gain.
 
     Args:
-        name: Name in timm, with or without a tag. A name that timm has deprecated is resolved to
-            the present one, and noted in the log.
+        name: Name in timm, with or without a tag; or "torchvision/NAME" for a residual network or
+            an EfficientNet of torchvision. A name that timm has deprecated is resolved to the
+            present one, and noted in the log.
         init: "pretrained" or "random".
         weights: File to load instead of a search; ignored for `init="random"`.
         head: None for features; "random" appends `nn.Linear(feature_dim, heads)` with the default
             initialisation of torch.
         heads: Number of outputs of that head, drawn from the seeds `head_seed`, `head_seed` + 1, …
-        head_seed: Seed of the first output.
+        head_seed: Seed of the first output; None: one output, drawn from the random stream of
+            `init_seed` where the initialisation of the network has left it.
         init_seed: Seed of the random initialisation.
         img_size: Side of the square input in pixels. The short side of an image is scaled to it,
             and the centre is cropped; a network with a fixed input size is built for it. None: the
-            evaluation transform of the data config in timm, unchanged.
+            evaluation transform of the library, unchanged.
+        transform: Name of a data set in `rmtgen.models.preprocessing` whose published transform
+            takes the place of that of the library; of 224 pixels, or scaled to `img_size`.
         checkpoints: Folder of files `NAME.safetensors` or `NAME.pth`.
-        download: Ask the hub of timm for weights that are not on this machine.
+        download: Ask the network for weights that are not on this machine.
 
     Raises:
-        UsageError: The name, `init` or `head` is unknown, or the network does not accept
-            `img_size`.
+        UsageError: The name, `init`, `head` or `transform` is unknown, several heads have no seed,
+            or the network does not accept `img_size`.
         MissingInputError: No pretrained weights can be found.
         CorruptInputError: The weights cannot be read, are not finite floats, or belong to another
             architecture.
@@ -119,32 +120,34 @@ def load_backbone(  # noqa: PLR0913 - one public function for one question
     if not isinstance(name, str):
         raise UsageError(f"model must be a name of timm, got {name!r:.60}.")
     name = present_name(name)
-    _check_choices(name, init, head, img_size)
-    heads = whole_number(heads, "heads", least=1, most=2**20)
-    head_seed = whole_number(head_seed, "head_seed", least=0, most=2**62)
+    library = library_of(name)
+    library.require(name)
+    _check_choices(name, init, head, img_size, transform)
+    seeds = _head_seeds(head_seed, heads)
     init_seed = whole_number(init_seed, "init_seed", least=0)
     weights = None if weights is None else path(weights, "weights")
     checkpoints, download = path(checkpoints, "checkpoints"), flag(download, "download")
     file = None
     if init == "pretrained":
         file = find_weights(name, weights, checkpoints, download=download)
-    model = _build(name, init_seed, img_size)
+    side = SIDE if transform is not None and img_size is None else img_size
+    model, stream = _build(library, name, init_seed, side)
     if file is None:
         _open_branches(model)
         source = f"random, seed {init_seed}"
     else:
         place = load_weights(model, file.path, name)
         source = f"{file.source}, {place}" if place else file.source
-    transform, input_size = _transform(model, img_size)
+    step, input_size = library.transform(name, model, side)
+    if transform is not None:
+        step = PREPROCESSING[transform].transform(input_size[-1])
     dim = _feature_dim(model, name, input_size)
     return Backbone(
         name=name,
         model=(
-            model
-            if head is None
-            else _with_random_head(model, dim, range(head_seed, head_seed + heads))
+            model if head is None else _with_random_head(model, dim, _streams(seeds) or [stream])
         ),
-        transform=transform,
+        transform=Compose([to_rgb, step]),
         feature_dim=dim,
         input_size=input_size,
         init=init,
@@ -152,23 +155,9 @@ def load_backbone(  # noqa: PLR0913 - one public function for one question
     )
 
 
-def _check_choices(name: str, init: str, head: str | None, img_size: int | None) -> None:
-    architecture = name.partition(".")[0]
-    if not timm.is_model(architecture):
-        raise UsageError(
-            f"model must be a name of timm, got {name!r}."
-            f" {did_you_mean(architecture, timm.list_models())}"
-        )
-    try:
-        timm.get_pretrained_cfg(name)
-    except RuntimeError as failure:
-        tags = [
-            known for known in timm.list_pretrained() if known.partition(".")[0] == architecture
-        ]
-        raise UsageError(
-            f"model must carry a tag that timm has for {architecture}, got {name!r}."
-            f" {did_you_mean(name, tags)}"
-        ) from failure
+def _check_choices(
+    name: str, init: str, head: str | None, img_size: int | None, transform: str | None
+) -> None:
     if not isinstance(init, str) or init not in ("pretrained", "random"):
         raise UsageError(f"init must be pretrained or random, got {init!r:.60}.")
     if head is not None and not (isinstance(head, str) and head == "random"):
@@ -178,23 +167,35 @@ def _check_choices(name: str, init: str, head: str | None, img_size: int | None)
     if img_size is not None:
         cure = f"Leave it out for the default size of {name}."
         whole_number(img_size, "img_size", least=1, most=2**15, cure=cure)
+    if transform is not None and not (isinstance(transform, str) and transform in PREPROCESSING):
+        raise UsageError(
+            f"transform must be None or the name of a data set whose transform was published, got"
+            f" {transform!r:.60}. {did_you_mean(str(transform), PREPROCESSING)}"
+        )
 
 
-def _build(name: str, seed: int, img_size: int | None) -> nn.Module:
-    """The network without its classifier, initialised from `seed`, in eval mode."""
-    published = timm.get_pretrained_cfg(name)
-    fixed = published is not None and published.fixed_input_size
-    size: dict[str, Any] = {"img_size": img_size} if img_size is not None and fixed else {}
+def _head_seeds(head_seed: int | None, heads: int) -> range:
+    """The seed of each output of a head; none if it continues the stream of the network."""
+    heads = whole_number(heads, "heads", least=1, most=2**20)
+    if head_seed is not None:
+        head_seed = whole_number(head_seed, "head_seed", least=0, most=2**62)
+        return range(head_seed, head_seed + heads)
+    if heads > 1:
+        raise UsageError(
+            f"several heads need a seed each: expected head_seed ≥ 0, got None with heads={heads}."
+            " Give the first seed."
+        )
+    return range(0)
+
+
+def _build(
+    library: Library, name: str, seed: int, img_size: int | None
+) -> tuple[nn.Module, Tensor]:
+    """The network in eval mode, initialised from `seed`, and the random stream after it."""
     with torch.random.fork_rng(devices=[]):
         # torch.manual_seed would also reseed the accelerators
         torch.default_generator.manual_seed(seed)
-        try:
-            model = timm.create_model(name, num_classes=0, **size)
-        except _MISFIT as failure:
-            if not size:
-                raise
-            raise UsageError(_unfit(name, size["img_size"], failure)) from failure
-    return model.eval()
+        return library.build(name, img_size).eval(), torch.default_generator.get_state()
 
 
 def _open_branches(model: nn.Module) -> None:
@@ -214,29 +215,16 @@ def _open_branches(model: nn.Module) -> None:
                     values.fill_(1.0)
 
 
-def _transform(
-    model: nn.Module, img_size: int | None
-) -> tuple[Callable[[Image.Image], Tensor], tuple[int, int, int]]:
-    """The evaluation transform of timm on the upright RGB picture, and the input size."""
-    config: dict[str, Any] = resolve_model_data_config(model)
-    if img_size is not None:
-        config |= {"input_size": (3, img_size, img_size), "crop_pct": 1.0, "crop_mode": "center"}
-    steps = [to_rgb, create_transform(**config, is_training=False)]
-    if config["crop_mode"] == "center":  # the other modes see the whole picture
-        steps.insert(1, middle_of_long)
-    return Compose(steps), tuple(config["input_size"])
-
-
 def _feature_dim(model: nn.Module, name: str, input_size: tuple[int, int, int]) -> int:
     """The dimension of the features, from one forward pass.
 
-    `model.num_features` differs from it if a head of timm widens the features.
+    `num_features` of a network of timm differs from it if a head widens the features.
     """
     try:
         with torch.inference_mode():
             features = model(torch.zeros(1, *input_size))
-    except _MISFIT as failure:
-        raise UsageError(_unfit(name, input_size[-1], failure)) from failure
+    except MISFIT as failure:
+        raise unfit(name, input_size[-1], failure) from failure
     if not isinstance(features, Tensor) or features.ndim != 2:
         shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
         raise UsageError(
@@ -246,20 +234,17 @@ def _feature_dim(model: nn.Module, name: str, input_size: tuple[int, int, int]) 
     return features.shape[1]
 
 
-def _unfit(name: str, img_size: int, failure: Exception) -> str:
-    reason = (str(failure).strip() or type(failure).__name__).splitlines()[0]
-    return (
-        f"img_size must be one that {name} can take, got {img_size} ({reason}). Leave it out, or"
-        " choose a larger one, or a multiple of 32."
-    )
+def _streams(seeds: Sequence[int]) -> list[Tensor]:
+    """The states of random generators that begin at these seeds."""
+    return [torch.Generator().manual_seed(seed).get_state() for seed in seeds]
 
 
-def _with_random_head(model: nn.Module, dim: int, seeds: Sequence[int]) -> nn.Module:
-    """The model with a linear layer whose output j equals a one-output layer drawn from seed j."""
-    head = nn.utils.skip_init(nn.Linear, dim, len(seeds))
+def _with_random_head(model: nn.Module, dim: int, streams: Sequence[Tensor]) -> nn.Module:
+    """The model with a linear layer whose output j is a one-output layer drawn from stream j."""
+    head = nn.utils.skip_init(nn.Linear, dim, len(streams))
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        for row, seed in enumerate(seeds):
-            torch.default_generator.manual_seed(seed)
+        for row, state in enumerate(streams):
+            torch.default_generator.set_state(state)
             single = nn.Linear(dim, 1)
             head.weight[row], head.bias[row] = single.weight[0], single.bias[0]
     return nn.Sequential(OrderedDict(backbone=model, head=head)).eval()

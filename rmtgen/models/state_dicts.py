@@ -8,19 +8,19 @@ the rule of `_preference`.
 
 import logging
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
 
 from rmtgen.errors import CorruptInputError
 from rmtgen.models.checkpoints import read_checkpoint
+from rmtgen.models.libraries import library_of
+from rmtgen.models.library import Library
 
 log = logging.getLogger(__name__)
 
@@ -92,16 +92,16 @@ class _Fit:
 
 
 def load_weights(model: nn.Module, path: Path, name: str) -> str:
-    """Load every tensor of a timm model built with `num_classes=0` from a file.
+    """Load every tensor of a model without a classifier, as `Library.build` makes it, from a file.
 
     The set of tensors that fits is searched in all mappings of the file, less one common prefix.
-    The filter of the architecture in timm renames and resamples tensors, and the classifier is
-    dropped. float16, bfloat16 and float64 become the type of the model, float32.
+    The filter of its library renames and resamples tensors, and the classifier is dropped.
+    float16, bfloat16 and float64 become the type of the model, float32.
 
     Args:
         model: Model without a classifier; changed in place.
         path: File of safetensors, or one that `torch.save` wrote, of any suffix.
-        name: Name of the model in timm.
+        name: Name of the model in its library.
 
     Returns:
         Which set was taken if several fit, as "at teacher under backbone.*"; "" if one fits. An
@@ -118,7 +118,8 @@ def load_weights(model: nn.Module, path: Path, name: str) -> str:
     mappings = list(_mappings(content, set()))
     for _, tensors in mappings:
         _refuse_giants(tensors, path)
-    fits = [_fit(found, model, name) for found in _sets(mappings, model)]
+    library = library_of(name)
+    fits = [_fit(found, model, name, library) for found in _sets(mappings, model)]
     if not fits:
         raise CorruptInputError(
             f"{path} must be a state dict of names and tensors: got {_description(content)}. Save"
@@ -128,7 +129,7 @@ def load_weights(model: nn.Module, path: Path, name: str) -> str:
     if not fitting:
         raise CorruptInputError(_misfit(fits, model, path, name))
     chosen, *others = fitting
-    _check_values(chosen, model, path)
+    _check_values(chosen, model, path, library.classifiers(model))
     # Only batch counters can still be missing.
     model.load_state_dict(_loadable(chosen, model), strict=False)
     if chosen.source.outside:
@@ -211,17 +212,17 @@ def _prefixes(names: Mapping[str, Tensor], fewest: int) -> list[str]:
     return whole + sorted(often, key=len)
 
 
-def _fit(source: _Set, model: nn.Module, name: str) -> _Fit:
+def _fit(source: _Set, model: nn.Module, name: str, library: Library) -> _Fit:
     """A set under the names and shapes of the model, as far as it has them."""
-    wanted = model.state_dict()
+    wanted, classifiers = model.state_dict(), library.classifiers(model)
     try:
-        filtered = _filtered(_in_timm_order(_plain(source.tensors), model), model, name)
+        filtered = library.renamed(_plain(source.tensors), model, name)
     except Exception as failure:  # noqa: BLE001 - filters fail in many ways on other architectures
         return _Fit(source, {}, tuple(wanted), (), (), failure)
     tensors = {
         key: tensor
         for key, tensor in filtered.items()
-        if key in wanted or not _is_spare(key, model)
+        if key in wanted or not _is_spare(key, classifiers)
     }
     needed = {key for key in wanted if not key.endswith(_COUNTER)}
     differing = (
@@ -266,43 +267,20 @@ def _refuse_giants(tensors: Mapping[str, Tensor], path: Path) -> None:
             raise CorruptInputError(_unloadable(key, path, kind))
 
 
-def _in_timm_order(state: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
-    """Rename the tensors of an EfficientNet of the efficientnet-pytorch family.
-
-    These files hold the tensors of timm in the same order under other names.
-    """
-    if "_conv_stem.weight" not in state:
-        return state
-    ours, theirs = list(model.state_dict()), [key for key in state if not key.startswith("_fc.")]
-    if [key.rpartition(".")[2] for key in ours] != [key.rpartition(".")[2] for key in theirs]:
-        return state
-    return {new: state[old] for new, old in zip(ours, theirs, strict=True)}
-
-
-def _filtered(state: Mapping[str, Tensor], model: nn.Module, name: str) -> Mapping[str, Tensor]:
-    """Apply the filter of the architecture: new names, and position tables for the image size."""
-    home = sys.modules[timm.model_entrypoint(name.partition(".")[0]).__module__]
-    checkpoint_filter = getattr(home, "checkpoint_filter_fn", None)
-    return state if checkpoint_filter is None else checkpoint_filter(dict(state), model)
-
-
-def _is_spare(key: str, model: nn.Module) -> bool:
+def _is_spare(key: str, classifiers: Sequence[str]) -> bool:
     """Whether a tensor that the model lacks belongs to its classifier, or was never used."""
-    published: Any = model.pretrained_cfg
-    classifiers = published.get("classifier") or ()
-    heads = (classifiers,) if isinstance(classifiers, str) else tuple(classifiers)
-    blocks = tuple(parent for parent in (head.rpartition(".")[0] for head in heads) if parent)
     return (
-        key.startswith(tuple(f"{head}." for head in heads + blocks))
+        key.startswith(tuple(f"{place}." for place in classifiers))
         or _NEVER_USED.match(key) is not None
     )
 
 
-def _check_values(fit: _Fit, model: nn.Module, path: Path) -> None:
+def _check_values(fit: _Fit, model: nn.Module, path: Path, classifiers: Sequence[str]) -> None:
     """Refuse a tensor that is to be loaded and cannot be, by the name it has in the file."""
     prefix = fit.source.prefix
     for key, tensor in fit.source.tensors.items():
-        kind = None if key.endswith(_COUNTER) or _is_spare(key, model) else _odd_kind(tensor)
+        spare = key.endswith(_COUNTER) or _is_spare(key, classifiers)
+        kind = None if spare else _odd_kind(tensor)
         if kind:
             raise CorruptInputError(_unloadable(f"{prefix}{key}", path, kind))
     wanted = model.state_dict()

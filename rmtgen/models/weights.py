@@ -39,7 +39,7 @@ def local_weights(
     """The local file that `load_backbone(name, init="pretrained")` would load.
 
     Args:
-        name: Name of the backbone in timm, with its tag if it has one.
+        name: Name of the backbone, with its tag if it has one.
         weights: File given by the caller, which takes precedence.
         checkpoints: Folder that is searched for `NAME.safetensors`, then `NAME.pth`.
 
@@ -63,10 +63,10 @@ def find_weights(
     """The pretrained weights of a backbone, from the first of four places that has them.
 
     The places are the file `weights`, the folder `checkpoints`, an installed package of weights,
-    and the hub of timm, whose local cache comes before the network.
+    and where timm or torchvision publishes them, whose local cache comes before the network.
 
     Args:
-        name: Name of the backbone in timm, with its tag if it has one.
+        name: Name of the backbone, with its tag if it has one.
         weights: File given by the caller, which takes precedence.
         checkpoints: Folder that is searched for `NAME.safetensors`, then `NAME.pth`.
         download: Ask the network for weights that no local place has.
@@ -126,14 +126,14 @@ def _find_packaged(name: str) -> WeightsFile | None:
 
 
 def _find_on_hub(name: str, checkpoints: Path, download: bool) -> WeightsFile:
-    """The file that timm publishes, from the local cache or over the network."""
-    import timm
+    """The file that the library publishes, from the local cache or over the network."""
+    from rmtgen.models.libraries import library_of
 
-    published = timm.get_pretrained_cfg(name)
-    if published is not None and published.hf_hub_id:
-        return _from_hugging_face(name, published.hf_hub_id, checkpoints, download)
-    if published is not None and published.url:
-        return _from_url(name, str(published.url), checkpoints, download)
+    published = library_of(name).published(name)
+    if published.repository:
+        return _from_hugging_face(name, published.repository, checkpoints, download)
+    if published.url:
+        return _from_url(name, published.url, checkpoints, download)
     raise MissingInputError(_missing(name, checkpoints, "timm publishes none", None))
 
 

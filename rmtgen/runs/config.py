@@ -15,6 +15,7 @@ from typing import Any
 
 from rmtgen.errors import UsageError
 from rmtgen.models.names import present_name
+from rmtgen.models.preprocessing import PREPROCESSING
 from rmtgen.runs.graph import STAGES
 from rmtgen.runs.parsers import (
     MOST_SEED,
@@ -49,8 +50,8 @@ def _field(
         parse: Function from what YAML or the command line gives to the value; raises `UsageError`.
         stages: Stages whose own result the field can change.
         help_text: What the field is, for `--help`.
-        option: Leave the field out of the hashes where it is None, so that a new field changes no
-            hash of an earlier run.
+        option: Leave the field out of the hashes where it has its default, so that a new field
+            changes no hash of an earlier run.
     """
     written = "none" if default is None else str(default)
     metadata = {
@@ -117,6 +118,13 @@ class Config:
         ("extract",),
         "draw pool and test set class-balanced (trials stay plain shuffles of the pool)",
     )
+    shuffle: bool = _field(
+        True,
+        switch,
+        ("extract",),
+        "draw pool and test set in a seeded order; false: the first images of each split",
+        option=True,
+    )
     on_corrupt: str = _field(
         "refuse",
         one_of("refuse", "skip"),
@@ -134,7 +142,7 @@ class Config:
         "resnet50",
         text,
         ("extract",),
-        "timm backbone; several, separated by commas, make several runs",
+        "timm backbone, or torchvision/NAME; several, separated by commas, make several runs",
     )
     init: str = _field(
         "pretrained",
@@ -157,6 +165,13 @@ class Config:
         ("extract",),
         "side in pixels that images are scaled to; none: timm's own",
     )
+    transform: str | None = _field(
+        None,
+        optional(one_of(*PREPROCESSING)),
+        ("extract",),
+        "transform that the paper's public code has for this data set; none: the backbone's own",
+        option=True,
+    )
     batch_size: int = _field(
         64,
         whole(1),
@@ -176,7 +191,12 @@ class Config:
         "kernel: features, or entk, the empirical neural tangent kernel under a fresh head; several"
         " make several runs",
     )
-    head_seed: int = _field(438, whole(0, MOST_SEED), ("gram",), "seed of that head (entk)")
+    head_seed: int | None = _field(
+        438,
+        optional(whole(0, MOST_SEED)),
+        ("gram",),
+        "seed of that head (entk); none: it continues the random stream of init_seed",
+    )
     heads: int | None = _field(
         None,
         optional(whole(2)),
@@ -245,6 +265,10 @@ class Config:
         object.__setattr__(self, "model", present_name(self.model))
         if self.init == "random" and self.weights:
             object.__setattr__(self, "weights", None)
+        if self.stratify and not self.shuffle:
+            raise UsageError(
+                "stratify draws the subsets, got shuffle=false with it. Leave one of them out."
+            )
         self._resolve_sizes()
         self._resolve_kernel()
         if self.sizes == "auto":
@@ -284,6 +308,11 @@ class Config:
         unset = () if self.kernel == "entk" else ("head_seed", "heads", "projection")
         for name in unset:
             object.__setattr__(self, name, FIELDS[name].default)
+        if self.heads and self.head_seed is None:
+            raise UsageError(
+                f"several heads need a seed each: expected head_seed ≥ 0, got none with"
+                f" heads={self.heads}. Give the first seed."
+            )
         if self.projection and self.heads:
             raise UsageError(
                 f"projection sketches the gradients of one head, got heads={self.heads}. Leave one"
@@ -312,7 +341,7 @@ class Config:
             field.name: value
             for field, value in values.items()
             if closure & self._changed_by(field)
-            and not (field.metadata["option"] and value is None)
+            and not (field.metadata["option"] and value == field.default)
         }
 
     def _changed_by(self, field: dataclasses.Field) -> set[str]:

@@ -79,7 +79,8 @@ class Workload:
         # here, because it imports timm and torchvision, which most stages do without
         from rmtgen.models.backbones import load_backbone
 
-        return load_backbone(self.config.model, init="random", img_size=self.config.img_size)
+        sizes = {"img_size": self.config.img_size, "transform": self.config.transform}
+        return load_backbone(self.config.model, init="random", **sizes)
 
     @cached_property
     def entk(self) -> "Plan":

@@ -25,6 +25,7 @@ def open_backbone(config: Config, head: str | None = None) -> Backbone:
         head_seed=config.head_seed,
         init_seed=config.init_seed,
         img_size=config.img_size,
+        transform=config.transform,
         checkpoints=config.checkpoints,
         download=config.download,
     )
@@ -39,6 +40,7 @@ def open_images(config: Config) -> Split:
         root=config.data_root,
         seed=config.seed,
         stratify=config.stratify,
+        shuffle=config.shuffle,
         download=config.download,
         on_corrupt=config.on_corrupt,
         split=config.split,
@@ -62,5 +64,6 @@ def placeholder(config: Config) -> tuple[Backbone, RandomImages]:
         head="random",
         heads=config.heads or 1,
         img_size=config.img_size,
+        transform=config.transform,
     )
     return backbone, RandomImages(config.train + config.test, backbone.input_size)

@@ -130,3 +130,14 @@ def test_a_training_subset_without_a_class_is_refused_and_stratify_cures_it(name
         load_split(name, train=1, test=None)
     assert sorted(load_dataset(name, size=3, stratify=True).labels) == [0, 1, 2]
     assert len(load_dataset(name, split="test", size=1)) == 1
+
+
+def test_without_a_shuffle_the_first_images_come_in_the_order_of_the_source(shared_folder):
+    first = load_dataset(shared_folder, shuffle=False, seed=3)
+    assert first.indices.tolist() == list(range(len(first)))
+    split = load_split(shared_folder, train=None, test=3, shuffle=False, seed=3)
+    assert split.test.indices.tolist() == [0, 1, 2]
+    assert split.train.indices.tolist() == sorted(split.train.indices)
+    for call in (load_dataset, lambda name, **how: load_split(name, train=4, test=2, **how)):
+        with pytest.raises(UsageError, match="stratify draws the subset, got shuffle=False"):
+            call(shared_folder, stratify=True, shuffle=False)

@@ -254,6 +254,23 @@ def test_an_option_that_is_off_leaves_every_hash_alone():
     assert Config(heads=4, projection=None) == Config()  # the features have no head
 
 
+def test_the_options_of_the_paper_leave_other_hashes_alone():
+    plain = Config()
+    assert not {"shuffle", "transform"} & set(plain.stage_fields("risk"))
+    for changed in (Config(shuffle=False), Config(transform="svhn")):
+        assert changed.stage_hash("extract") != plain.stage_hash("extract")
+    own, stream = Config(kernel="entk"), Config(kernel="entk", head_seed=None)
+    assert own.stage_hash("gram") != stream.stage_hash("gram")
+    assert own.stage_hash("extract") == stream.stage_hash("extract")
+    (run,) = load_experiment(None, {"head_seed": "none", "kernel": "entk", "shuffle": "no"}).runs
+    assert (run.head_seed, run.shuffle) == (None, False)
+    assert Config(head_seed=None) == plain  # the features have no head
+    with pytest.raises(UsageError, match="stratify draws the subsets, got shuffle=false"):
+        Config(stratify=True, shuffle=False)
+    with pytest.raises(UsageError, match=r"expected head_seed ≥ 0, got none with heads=3\."):
+        Config(kernel="entk", heads=3, head_seed=None)
+
+
 def test_a_sketch_is_made_where_features_are_and_solved_from_as_they_are():
     sketch, plain = Config(kernel="entk", projection=4096), Config(kernel="entk")
     assert (sketch.solve_from, sketch.gram_dtype) == ("features", "float64")
