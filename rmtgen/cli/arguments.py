@@ -70,11 +70,12 @@ def experiment_parser(command: str, description: str, options: Sequence[str] = (
         options: Usage of the options that the command adds.
     """
     shipped = ", ".join(sorted(path.stem for path in EXPERIMENTS.glob("*.yaml")))
+    listed = textwrap.fill(f"shipped configurations: {shipped}", WIDTH, break_on_hyphens=False)
     parser = Parser(
         prog=f"rmtgen {command}",
         usage=" ".join(["rmtgen", command, "[CONFIG] [FIELD=VALUE ...]", *options, "[--json]"]),
         description=description,
-        epilog=f"{textwrap.fill(f'shipped configurations: {shipped}', WIDTH)}\n\n{EXIT_CODES}",
+        epilog=f"{listed}\n\n{EXIT_CODES}",
     )
     parser.add_argument(
         "words",
