@@ -4,7 +4,9 @@ import contextlib
 import io
 import logging
 import re
+import signal
 import sys
+import threading
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -34,7 +36,12 @@ def reported(command: str, arguments: Sequence[str]) -> Iterator[Transcript]:
         sys.stdout.reconfigure(errors="replace")
     begun = False
     try:
-        with _failures_closed(transcript), transcript.redirected(), _log_shown(), _warnings_shown():
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_failures_closed(transcript))
+            stack.enter_context(_interrupts_kept())
+            stack.enter_context(transcript.redirected())
+            stack.enter_context(_log_shown())
+            stack.enter_context(_warnings_shown())
             begun = True
             yield transcript
         if not begun:  # a signal came first, and the body must not run
@@ -62,6 +69,28 @@ def _failures_closed(transcript: Transcript) -> Iterator[None]:
             transcript.close(Failure(1, f"{what}. This is a bug: report it with its traceback."))
             raise
         transcript.close(failure)
+
+
+@contextlib.contextmanager
+def _interrupts_kept() -> Iterator[None]:
+    """Send an interrupt again that came in a destructor or a callback of a weak reference.
+
+    Python prints such an exception and goes on, and the user's Ctrl-C would be lost.
+    """
+    before, main = sys.unraisablehook, threading.main_thread().ident
+
+    def again(unraisable: Any) -> None:
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            # later: an exception in this function would be lost like the first
+            threading.Timer(0.01, signal.pthread_kill, (main, signal.SIGINT)).start()
+        else:
+            before(unraisable)
+
+    sys.unraisablehook = again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 class _Notes(logging.Handler):

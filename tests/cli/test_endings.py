@@ -3,8 +3,10 @@
 import io
 import logging
 import shlex
+import signal
 import subprocess
 import sys
+import threading
 import warnings
 from pathlib import Path
 
@@ -59,6 +61,24 @@ def test_an_interrupt_before_a_command_reports_itself_is_one_line(words, monkeyp
     monkeypatch.setattr("importlib.import_module", failing(KeyboardInterrupt()))
     assert main(words) == 130
     assert capsys.readouterr().err == "rmtgen: interrupted.\n"
+
+
+def test_an_interrupt_in_a_destructor_is_not_lost(capsys):
+    class Held:
+        def __del__(self):
+            raise KeyboardInterrupt
+
+    def work(*_):
+        held = Held()
+        del held
+        threading.Event().wait(60)  # ended by the interrupt
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert exit_code("risk", work, []) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_a_bug_keeps_its_traceback():

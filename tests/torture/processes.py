@@ -7,6 +7,7 @@ hundreds of them fit into minutes.
 import importlib
 import os
 import shutil
+import signal
 import sys
 import time
 import traceback
@@ -73,12 +74,15 @@ def start(
         conclude: Called in the child after it.
     """
     streams = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+    kept = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
     pid = os.fork()
     if pid:
+        signal.pthread_sigmask(signal.SIG_SETMASK, kept)
         os.close(streams)
         return pid
     code = 1
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, kept)
         os.dup2(streams, 1)
         os.dup2(streams, 2)
         prepare()
