@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from rmtgen.linalg.reflectors import Panel, unpacked
 from rmtgen.linalg.shifted import Shifted
 
 WIDTH, CUDA_WIDTH = 48, 128
@@ -63,14 +64,11 @@ class Band:
             diagonal.append(corner.tril() + corner.tril(-1).mT)
             if start >= n:
                 break
-            panel = matrix[start:, low:start]
-            reflected, tau = torch.geqrf(panel)
-            panel.copy_(reflected)
-            below.append(reflected[:width].triu())
-            vectors = _reflectors(reflected)
-            factor = _block_factor(vectors, tau)
-            _two_sided_(matrix, start, vectors, factor)
+            packed, vectors, factor = Panel.of(matrix[start:, low:start])
+            matrix[start:, low:start] = packed
+            below.append(packed[:width].triu())
             factors.append(factor)
+            _two_sided_(matrix, start, vectors, factor)
         return cls(matrix, factors, diagonal, below)
 
     def shifted(self, shifts: Float64[Tensor, " l"]) -> Shifted:
@@ -82,7 +80,8 @@ class Band:
         columns = columns.clone()
         for number, factor in enumerate(self.factors):
             start, vectors = self._panel(number)
-            columns[start:] -= vectors @ (factor.mT @ (vectors.mT @ columns[start:]))
+            rest = columns[start:]
+            rest.addmm_(vectors, factor.mT @ (vectors.mT @ rest), alpha=-1)
         return columns
 
     def restored(self, columns: Float64[Tensor, "n c"]) -> Float64[Tensor, "n c"]:
@@ -90,7 +89,8 @@ class Band:
         columns = columns.clone()
         for number in reversed(range(len(self.factors))):
             start, vectors = self._panel(number)
-            columns[start:] -= vectors @ (self.factors[number] @ (vectors.mT @ columns[start:]))
+            rest = columns[start:]
+            rest.addmm_(vectors, self.factors[number] @ (vectors.mT @ rest), alpha=-1)
         return columns
 
     def frame_(self) -> Float64[Tensor, "n n"]:
@@ -113,7 +113,7 @@ class Band:
         """The first row of the reflectors of a panel, and the reflectors."""
         width = len(self.diagonal[0])
         low = number * width
-        return low + width, _reflectors(self.matrix[low + width :, low : low + width])
+        return low + width, unpacked(self.matrix[low + width :, low : low + width])
 
 
 def _unit_edge_(matrix: Float64[Tensor, "n n"], low: int, width: int) -> None:
@@ -121,28 +121,6 @@ def _unit_edge_(matrix: Float64[Tensor, "n n"], low: int, width: int) -> None:
     matrix[low:, low : low + width] = 0
     matrix[low : low + width, low:] = 0
     matrix.diagonal()[low : low + width] = 1
-
-
-def _reflectors(reflected: Float64[Tensor, "m b"]) -> Float64[Tensor, "m r"]:
-    """V of a QR factorisation as LAPACK stores it: unit lower trapezoidal."""
-    vectors = reflected[:, : len(reflected)].tril(-1)
-    vectors.diagonal().fill_(1.0)
-    return vectors
-
-
-def _block_factor(
-    vectors: Float64[Tensor, "m r"], tau: Float64[Tensor, " r"]
-) -> Float64[Tensor, "r r"]:
-    """T of I − V T Vᵀ, the product of the reflectors.
-
-    T⁻¹ = diag(1/τ) + U, U the strict upper part of VᵀV, so that (I + diag(τ)U) T = diag(τ).
-
-    References:
-        Schreiber & Van Loan 1989.
-    """
-    inner = tau[:, None] * (vectors.mT @ vectors).triu(1)
-    inner.diagonal().fill_(1.0)
-    return torch.linalg.solve_triangular(inner, torch.diag(tau), upper=True, unitriangular=True)
 
 
 def _two_sided_(

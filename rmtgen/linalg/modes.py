@@ -437,6 +437,9 @@ def factored(
 def _tall_svd(
     matrix: Float64[Tensor, "tall wide"],
 ) -> tuple[Float64[Tensor, "tall wide"], Float64[Tensor, " wide"], Float64[Tensor, "wide wide"]]:
+    if len(matrix) == matrix.shape[1]:
+        left, singular, right = torch.linalg.svd(matrix)
+        return left, singular, right.mT
     frame, triangle = torch.linalg.qr(matrix)
     left, singular, right = torch.linalg.svd(triangle)
     return frame @ left, singular, right.mT

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from rmtgen.linalg.modes import EPS64, factored
+from rmtgen.linalg.reflectors import append_rows_
 from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.ridge.columns import COLUMNS
 from rmtgen.ridge.eigen import DECOMPOSITION_COST
@@ -28,6 +29,8 @@ from rmtgen.ridge.targets import ClassCode
 
 ROWS = 4096
 """Number of rows that are read at a time."""
+ROWS_PREDICTED = 1024
+"""Number of rows whose predictions at every ridge are computed at a time: what a cache holds."""
 QR_COST = 3.0
 """Cost of a QR update, in n (p + c)² operations of a matrix product."""
 LEAST_RESIDUAL = 1e-6
@@ -76,8 +79,9 @@ def cost_primal(problem: Problem, sizes: list[int], grid: Grid) -> Cost:
             flops += 4.0 * n * width * rank + 2.0 * ridges * rank * n * (outputs + problem.loo)
     held = (
         8 * columns**2
-        + ROWS * (2 * columns + ridges * outputs)
-        + tests * (width + outputs)
+        + ROWS * 2 * columns
+        + ROWS_PREDICTED * 2 * (width + ridges * outputs)
+        + tests * ridges
         + 3 * width * ridges * outputs
     )
     return Cost(flops, 8 * held)
@@ -88,17 +92,17 @@ def _triangles(
 ) -> Iterator[tuple[int, Float64[Tensor, "k columns"]]]:
     """R of the first n rows of [1 X Y] for each of the sizes, ascending.
 
-    Without an intercept there is no column 1, and no row of it.
+    Without an intercept there is no column 1, and no row of it. Each is valid until the next.
     """
     train, targets = problem.kernel.train, problem.targets
-    triangle = targets.new_zeros(0, problem.intercept + problem.width + targets.shape[1])
-    low = 0
+    columns = problem.intercept + problem.width + targets.shape[1]
+    triangle, low = targets.new_zeros(columns, columns), 0
     for n in sorted(sizes):
         while low < n:
-            high = min(low + max(ROWS, 2 * triangle.shape[1]), n)
+            high = min(low + ROWS, n)
             ones = targets.new_ones(high - low, problem.intercept)
             block = torch.cat([ones, train[low:high].double(), targets[low:high]], dim=1)
-            triangle = torch.linalg.qr(torch.cat([triangle, block]), mode="r").R
+            append_rows_(triangle, block)
             low = high
         yield n, triangle
 
@@ -122,17 +126,18 @@ class Reduced:
         means = (
             triangle[0, first:] / triangle[0, 0] if first else triangle.new_zeros(triangle.shape[1])
         )
-        features, targets = (
-            triangle[first:, first : first + width],
-            triangle[first:, first + width :],
-        )
+        # below the p rows of the features R is that of the targets alone
+        features = triangle[first : first + width, first : first + width]
+        targets = triangle[first : first + width, first + width :]
+        rest = triangle[first + width :, first + width :]
         left, singular, right, residual, orthogonality = factored(features)
         cutoff = n * EPS64 * max(singular[0].item(), n**0.5 * means[:width].norm().item())
         rank = int((singular > cutoff).sum())
         left, singular, right = left[:, :rank], singular[:rank], right[:, :rank]
         coefficients = left.mT @ targets
-        null_energy = (targets - left @ coefficients).square().sum().item()
+        null_part = torch.cat([targets - left @ coefficients, rest])
         arrays = singular.square().cpu().numpy(), coefficients.cpu().numpy()
+        null_energy = null_part.square().sum().item()
         spectrum = Spectrum(*arrays, null_energy, n, residual, orthogonality, first)
         return cls(problem, spectrum, singular, coefficients, right, means[:width], means[width:])
 
@@ -152,9 +157,7 @@ class Reduced:
         slopes = slopes.flatten(1)
         weights = self.right @ slopes
         if problem.tests:
-            tests = problem.kernel.test.double() - self.means
-            for row, weight in zip(rows, weights.chunk(len(rows), dim=1), strict=True):
-                row |= problem.test_columns(tests @ weight + self.target_means)
+            self._add_tests(rows, weights)
         if problem.loo:
             margin = self._leave_one_out(rows, slopes, inverses)
             return [
@@ -165,20 +168,39 @@ class Reduced:
             self._add_train_errors(rows, weights)
         return rows
 
-    def blocks(self) -> Iterator[tuple[Float64[Tensor, "b p"], Float64[Tensor, "b c"]]]:
-        """The rows once more, one block at a time: features without their means, and targets."""
-        for low in range(0, self.spectrum.n, ROWS):
-            block = slice(low, min(low + ROWS, self.spectrum.n))
-            yield (
-                self.problem.kernel.train[block].double() - self.means,
-                self.problem.targets[block],
-            )
+    def _centred(self, rows: Float[Tensor, "k p"]) -> Iterator[Float64[Tensor, "b p"]]:
+        """Rows of features without their means, one block at a time."""
+        return (block.double() - self.means for block in rows.split(ROWS_PREDICTED))
+
+    def _blocks(self) -> Iterator[tuple[Float64[Tensor, "b p"], Float64[Tensor, "b c"]]]:
+        """The rows of the size once more, with their targets."""
+        n, problem = self.spectrum.n, self.problem
+        targets = problem.targets[:n].split(ROWS_PREDICTED)
+        return zip(self._centred(problem.kernel.train[:n]), targets, strict=True)
+
+    def _predicted(
+        self, block: Float64[Tensor, "b r"], weights: Float64[Tensor, "r lc"]
+    ) -> Float64[Tensor, "b l c"]:
+        """Predictions at every ridge: one product."""
+        outputs = len(self.target_means)
+        offset = self.target_means.repeat(weights.shape[1] // outputs)
+        return torch.addmm(offset, block, weights).reshape(len(block), -1, outputs)
+
+    def _add_tests(self, rows: list[dict], weights: Float64[Tensor, "p lc"]) -> None:
+        problem, losses, wrong = self.problem, [], weights.new_zeros(len(rows))
+        targets = problem.test_targets.split(ROWS_PREDICTED)
+        for block, wanted in zip(self._centred(problem.kernel.test), targets, strict=True):
+            predictions = self._predicted(block, weights)
+            wrong += _wrong(problem.test_code, predictions, wanted)
+            losses.append(_losses(predictions.sub_(wanted[:, None])))
+        errors = (wrong / problem.tests).tolist()
+        for row, loss, error in zip(rows, torch.cat(losses).unbind(dim=1), errors, strict=True):
+            row |= problem.loss_columns(loss, error)
 
     def _add_train_errors(self, rows: list[dict], weights: Float64[Tensor, "p lc"]) -> None:
         wrong = weights.new_zeros(len(rows))
-        for features, targets in self.blocks():
-            fitted = (features @ weights).reshape(len(targets), len(rows), -1) + self.target_means
-            wrong += _wrong(self.problem.code, fitted, targets)
+        for features, targets in self._blocks():
+            wrong += _wrong(self.problem.code, self._predicted(features, weights), targets)
         self._add_means(rows, {"train_error": wrong})
 
     def _leave_one_out(
@@ -188,14 +210,14 @@ class Reduced:
         problem, n = self.problem, self.spectrum.n
         sums = {name: slopes.new_zeros(len(rows)) for name in ("train_error", "loo", "loo_error")}
         least = slopes.new_ones(len(rows))
-        for features, targets in self.blocks():
+        for features, targets in self._blocks():
             scores, wanted = features @ self.right, targets[:, None]
-            fitted = (scores @ slopes).reshape(len(targets), len(rows), -1) + self.target_means
+            fitted = self._predicted(scores, slopes)
             margin = 1 - problem.intercept / n - scores.square() @ inverses
-            left_out = (wanted - fitted) / margin[:, :, None]
             sums["train_error"] += _wrong(problem.code, fitted, targets)
-            sums["loo"] += left_out.square().sum(dim=(0, 2))
-            sums["loo_error"] += _wrong(problem.code, wanted - left_out, targets)
+            left_out = fitted.sub_(wanted).div_(margin[:, :, None])  # of the other sign
+            sums["loo"] += _losses(left_out).sum(dim=0)
+            sums["loo_error"] += _wrong(problem.code, left_out.add_(wanted), targets)
             least = torch.minimum(least, margin.amin(dim=0))
         self._add_means(rows, sums)
         return least
@@ -205,9 +227,14 @@ class Reduced:
             row |= {name: values[number].item() / self.spectrum.n for name, values in sums.items()}
 
 
+def _losses(residual: Float64[Tensor, "b l c"]) -> Float64[Tensor, "b l"]:
+    return torch.linalg.vector_norm(residual, dim=2).square()
+
+
 def _wrong(
     code: ClassCode | None, predictions: Float64[Tensor, "b l c"], targets: Float64[Tensor, "b c"]
 ) -> Float64[Tensor, " l"]:
-    """Number of rows that are classified wrongly, per ridge."""
-    errors = [code.error(one, targets) if code else np.nan for one in predictions.unbind(dim=1)]
-    return len(targets) * targets.new_tensor(errors)
+    """Number of rows that are classified wrongly, per ridge; NaN without classes."""
+    if code is None:
+        return predictions.new_full((predictions.shape[1],), np.nan)
+    return (code.decode(predictions) != code.decode(targets)[:, None]).sum(dim=0).double()

@@ -203,11 +203,15 @@ class Problem:
     def test_columns(self, predictions: Float64[Tensor, "m c"]) -> dict[str, float]:
         """Test risk with its standard error, and 0-1 error."""
         losses = (predictions - self.test_targets).square().sum(dim=1)
+        return self.loss_columns(losses, _error(self.test_code, predictions, self.test_targets))
+
+    def loss_columns(self, losses: Float64[Tensor, " m"], error: float) -> dict[str, float]:
+        """The columns of the test set from the squared loss of each sample, and the 0-1 error."""
         spread = losses.std().item() if len(losses) > 1 else np.nan
         return {
             "test_risk": losses.mean().item(),
             "test_risk_se": spread / len(losses) ** 0.5,
-            "test_error": _error(self.test_code, predictions, self.test_targets),
+            "test_error": error,
         }
 
 

@@ -113,12 +113,14 @@ class ClassCode:
         words = (high | (targets == self.low)).all()
         return bool(words) and (targets.shape[1] == 1 or bool((high.sum(dim=1) == 1).all()))
 
-    def decode(self, values: Float64[Tensor, "n c"]) -> Int64[Tensor, " n"] | Bool[Tensor, " n"]:
+    def decode(
+        self, values: Float64[Tensor, "*rows c"]
+    ) -> Int64[Tensor, "*rows"] | Bool[Tensor, "*rows"]:
         """Class of each row of outputs."""
         tie = TIE * (self.high - self.low)
-        if values.shape[1] == 1:
-            return values[:, 0] > (self.low + self.high) / 2 + tie
-        return (values >= values.amax(dim=1, keepdim=True) - tie).int().argmax(dim=1)
+        if values.shape[-1] == 1:
+            return values[..., 0] > (self.low + self.high) / 2 + tie
+        return (values >= values.amax(dim=-1, keepdim=True) - tie).byte().argmax(dim=-1)
 
     def error(self, predictions: Float64[Tensor, "n c"], targets: Float64[Tensor, "n c"]) -> float:
         """Share of rows, in [0, 1], whose prediction decodes to another class than the target."""

@@ -3,7 +3,6 @@ features."""
 
 import numpy as np
 import pytest
-import torch
 from cases import TALL, lonely_sample
 
 from rmtgen.ridge import path, primal, ridge_path_features
@@ -39,6 +38,7 @@ def test_blocks_and_sizes_agree_with_the_eigen_solver(intercept, mean, rows, mon
     }
     eigen = ridge_path_features(**data, **options, solver="eigen")
     monkeypatch.setattr(primal, "ROWS", rows)
+    monkeypatch.setattr(primal, "ROWS_PREDICTED", max(1, rows // 2))
     monkeypatch.setattr(path, "solve_eigen", None)
     found = ridge_path_features(**data, **options, solver="primal")
     np.testing.assert_allclose(found, eigen, rtol=1e-6 if mean else 1e-9)
@@ -54,18 +54,17 @@ def test_features_that_repeat_or_vanish_have_no_modes(never_eigen):
 
 
 def test_the_rows_are_read_once_and_the_triangle_grows(monkeypatch, never_eigen):
-    factored = []
-    honest = torch.linalg.qr
+    read, honest = [], primal.append_rows_
 
-    def counted(matrix, **options):
-        if options:
-            factored.append(len(matrix))
-        return honest(matrix, **options)
+    def counted(triangle, rows):
+        read.append(len(rows))
+        honest(triangle, rows)
 
-    monkeypatch.setattr(torch.linalg, "qr", counted)
+    monkeypatch.setattr(primal, "append_rows_", counted)
+    monkeypatch.setattr(primal, "ROWS", 200)
     data = problem(700, 30)
     ridge_path_features(**data, ridges=[1.0], sizes=[100, 350, 700], solver="primal")
-    assert factored == [100, 34 + 250, 34 + 350]
+    assert read == [100, 200, 50, 200, 150]
 
 
 def test_small_sizes_and_unsure_samples_are_left_to_the_eigen_solver():
@@ -97,7 +96,7 @@ def test_a_file_of_float32_features(tmp_path, never_eigen):
 
 
 def test_no_second_pass_where_no_column_needs_it(monkeypatch):
-    monkeypatch.setattr(primal.Reduced, "blocks", None)
+    monkeypatch.setattr(primal.Reduced, "_blocks", None)
     found = ridge_path_features(
         TALL.features, TALL.features[:, :2], ridges=[0.1], loo=False, solver="primal"
     )
