@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from rmtgen.linalg.cells import Cell
-from rmtgen.linalg.modes import Modes, feature_modes, gram_modes_batch
+from rmtgen.linalg.modes import Modes, feature_modes, gram_modes_batch, problems_per_call
 from rmtgen.ridge.columns import CURVE_COLUMNS, RISK_COLUMNS
 from rmtgen.ridge.path import resolve_ridges, ridge_path, ridge_path_features
 from rmtgen.ridge.targets import Targets
@@ -80,7 +80,7 @@ class Pool:
     def modes(self, orders: Sequence[Int64[np.ndarray, " n"]], memory: int) -> Iterator[Modes]:
         """The modes of several subsets of one size n, in turn.
 
-        On CUDA as many Gram matrices are solved in one call as `memory` allows.
+        Where that pays, one call solves as many Gram matrices as `memory` allows.
 
         Args:
             orders: Positions in the pool of the n samples, per subset.
@@ -93,9 +93,7 @@ class Pool:
                 feature_modes(self.train[subset], intercept=intercept) for subset in subsets
             )
             return
-        at_once = (
-            max(1, memory // (GRAM_COPIES * 8 * len(orders[0]) ** 2)) if self.train.is_cuda else 1
-        )
+        at_once = problems_per_call(len(orders[0]), memory, GRAM_COPIES, self.train.device)
         for start in range(0, len(subsets), at_once):
             grams = torch.stack(
                 [self.train[subset[:, None], subset] for subset in subsets[start : start + at_once]]

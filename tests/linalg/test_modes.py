@@ -173,6 +173,21 @@ def test_gram_and_features_agree_for_any_shape_and_scale(n, p, seed, log_scale, 
     )
 
 
+@pytest.mark.parametrize(
+    ("n", "memory", "device", "most"),
+    [
+        (16, 2 * 32 * 16**2, "cuda", 2),
+        (16, 0, "cuda", 1),
+        (256, 2**30, "cuda", 512),
+        (257, 2**30, "cuda", 1),
+        (16, 2**30, "cpu", 1),
+        (1, 2**40, "cuda", 2**31 - 1),
+    ],
+)
+def test_a_call_takes_what_fits_and_one_where_more_do_not_pay(n, memory, device, most):
+    assert spectrum.problems_per_call(n, memory, 4, torch.device(device)) == most
+
+
 def test_evr_solves_what_divide_and_conquer_cannot_address(monkeypatch):
     batch = torch.from_numpy(np.stack([WIDE.gram, WIDE.gram + np.eye(16)]))
     expected = symmetric_eigh(batch)
