@@ -8,6 +8,7 @@ from typing import Any, SupportsIndex, TypeVar
 import numpy as np
 
 from rmtgen.errors import UsageError, did_you_mean
+from rmtgen.names import expanded
 
 Kind = TypeVar("Kind")
 
@@ -98,18 +99,3 @@ def path(value: Any, name: str) -> Path:
     if not isinstance(value, (str, os.PathLike)):
         raise UsageError(f"{name} must be a path: got {kind_of(value)}. Pass text or a Path.")
     return expanded(value)
-
-
-def expanded(path: str | os.PathLike) -> Path:
-    """A path, `~` and `~user` at its beginning replaced by the home folder; no other expansion.
-
-    Raises:
-        UsageError: There is no such user, or this one has no home folder.
-    """
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        raise UsageError(
-            f"no home folder is known for {Path(path).parts[0]!r:.60}. Write the path in full, or"
-            f" ./{os.fspath(path)[:80]} for a file of that name."
-        ) from None

@@ -18,8 +18,7 @@ from rmtgen.datasets.partition import check_share, divide, test_counts
 from rmtgen.datasets.source import Access, DataSource
 from rmtgen.datasets.subsets import SPLITS
 from rmtgen.errors import CorruptInputError, MissingInputError, UsageError, warn
-from rmtgen.names import printable
-from rmtgen.scalars import expanded
+from rmtgen.names import expanded, printable
 
 log = logging.getLogger(__name__)
 

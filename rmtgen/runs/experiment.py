@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from rmtgen.errors import MissingInputError, UsageError, did_you_mean, warn
+from rmtgen.names import expanded
 from rmtgen.runs.config import FIELDS, Config
 from rmtgen.runs.documents import read_documents
 from rmtgen.runs.parsers import shown
-from rmtgen.scalars import expanded
 from rmtgen.store import durable
 
 EXPERIMENTS = Path(__file__).parent / "experiments"

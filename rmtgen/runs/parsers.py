@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rmtgen.errors import UsageError, did_you_mean
-from rmtgen.scalars import expanded
+from rmtgen.names import expanded
 
 _MOST_IN_GRID = 10_000
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
