@@ -1,17 +1,28 @@
 """What the cores of a CPU do best: float32 products of small blocks, each core on its own."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32, Float64
 from torch import Tensor
+
+from rmtgen.kernels.entk.divisions import spans
 
 _CACHE = Path("/sys/devices/system/cpu/cpu0/cache/index2/size")
 _USUAL_CACHE = 2**20
+
+DEEP = 1024
+"""Entries of a sum within one product of oneDNN, whose rounding errors grow faster than MKL's."""
+
+HELD = 4
+"""Panels of a matrix that are copied at a time."""
+
+TILE = 512
+"""Rows and columns of a product of one core."""
 
 Task = TypeVar("Task")
 
@@ -26,11 +37,60 @@ def cache_bytes() -> int:
         return _USUAL_CACHE
 
 
-def product(left: Float[Tensor, "n k"], right: Float[Tensor, "m k"]) -> Float[Tensor, "n m"]:
+def multiplied(left: Float[Tensor, "n k"], right: Float[Tensor, "m k"]) -> Float[Tensor, "n m"]:
     """left·rightᵀ, by the library that uses all of the vector unit."""
-    if left.dtype == torch.float32 and left.device.type == "cpu" and left.numel() and _by_onednn():
+    if by_onednn(left) and left.numel():
         return _onednn(left.contiguous(), right.contiguous())
     return left @ right.T
+
+
+class Panels:
+    """Room for a matrix in contiguous panels of a few columns each, as oneDNN wants them.
+
+    The room is kept for the next matrix, since page faults cost more than the copies.
+
+    Attributes:
+        deep: Columns of a panel.
+    """
+
+    def __init__(self, like: Float[Tensor, "..."], rows: int, columns: int, deep: int):
+        self.deep, self._rows = deep, rows
+        self._room = like.new_empty(rows * columns)
+
+    def of(self, columns: int) -> list[Float[Tensor, "n _"]]:
+        """The panels of a matrix of at most as many columns as there is room for."""
+        rows = self._rows
+        return [
+            self._room[rows * part.start : rows * part.stop].view(rows, -1)
+            for part in spans(slice(0, columns), self.deep)
+        ]
+
+    def fill(self, matrix: Float[Tensor, "n p"]) -> list[Float[Tensor, "n _"]]:
+        """The panels of a matrix that is copied."""
+        panels = self.of(matrix.shape[1])
+        for panel, columns in zip(panels, matrix.split(self.deep, dim=1), strict=True):
+            panel.copy_(columns)
+        return panels
+
+
+def add_products(
+    kernel: Float64[Tensor, "n m"],
+    left: Sequence[Float32[Tensor, "n _"]],
+    right: Sequence[Float32[Tensor, "m _"]],
+    pieces: Iterable[tuple[slice, slice]],
+) -> None:
+    """Add pieces of the kernel from the panels of two matrices, Σ left·rightᵀ, by oneDNN.
+
+    Each core multiplies tiles of the pieces on its own, and sums the panels in float64.
+    """
+
+    def add(tile: tuple[slice, slice]) -> None:
+        i, j = tile
+        for one, other in zip(left, right, strict=True):
+            kernel[i, j] += _onednn(one[i], other[j])
+
+    tiles = [(i, j) for tall, wide in pieces for i in spans(tall, TILE) for j in spans(wide, TILE)]
+    side_by_side(add, tiles, len(tiles))
 
 
 def _onednn(left: Tensor, right: Tensor) -> Tensor:
@@ -38,9 +98,14 @@ def _onednn(left: Tensor, right: Tensor) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(left, right, None, "none", [], "")
 
 
+def by_onednn(matrix: Tensor) -> bool:
+    """Whether products of a matrix go to oneDNN."""
+    return matrix.dtype == torch.float32 and matrix.device.type == "cpu" and _onednn_is_faster()
+
+
 @cache
-def _by_onednn() -> bool:
-    """Whether products go to oneDNN.
+def _onednn_is_faster() -> bool:
+    """Whether oneDNN multiplies faster than torch.
 
     MKL, which torch calls, uses vectors of 512 bits on processors of Intel only, and half of the
     unit on others. oneDNN is in torch for convolutions; its product has no public name, and is used

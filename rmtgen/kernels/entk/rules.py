@@ -18,15 +18,25 @@ A new rule is a subclass of `Rule` in this module and an instance in `RULES`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass
-from math import isqrt
+from itertools import product
+from math import isqrt, prod
 
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from rmtgen.kernels.entk.cpu import cache_bytes, product, side_by_side
+from rmtgen.kernels.entk.cpu import (
+    DEEP,
+    HELD,
+    Panels,
+    add_products,
+    by_onednn,
+    cache_bytes,
+    multiplied,
+    side_by_side,
+)
+from rmtgen.kernels.entk.divisions import pieces, spans
 from rmtgen.kernels.entk.sites import Site, Tap, Window
 from rmtgen.kernels.entk.sums import Sum, double_sum
 
@@ -34,12 +44,6 @@ INNER = 2**13
 """Number of entries that a float32 product sums before the sum continues in float64.
 
 A sum over ten million parameters then has the rounding error of a short sum.
-"""
-
-DIAGONAL_EDGE = 128
-"""Maximum number of rows of a product on the diagonal.
-
-More rows waste work above the diagonal, and fewer rows are slower.
 """
 
 BALANCE = {"cpu": 2.0, "cuda": 20.0}
@@ -149,35 +153,40 @@ class Instantiate(Rule):
             sum(len(side[0]) for side in sides) * site.c_in * rows[0].element_size()
         )
         fits = min(max(1, fits), site.c_out)
-        # Allocated once: page faults cost more than the products.
-        buffers = [side[0].new_empty(len(side[0]), fits * site.c_in) for side in sides]
-        for vertical in site.window.taps[0]:
-            for horizontal in site.window.taps[1]:
-                for start in range(0, site.c_out, fits):
-                    channels = slice(start, start + fits)
-                    materialised = [
-                        _materialise(site, side, (vertical, horizontal), channels, out)
-                        for side, out in zip(sides, buffers, strict=True)
-                    ]
-                    multiply(kernel, materialised[0], materialised[-1], symmetric=symmetric)
+        width = fits * site.c_in
+        deep = DEEP if by_onednn(rows[0]) else width
+        held = [Panels(side[0], len(side[0]), width, deep) for side in sides]
+        for tap in product(*site.window.taps):
+            for channels in spans(slice(0, site.c_out), fits):
+                formed = [
+                    _materialise(site, side, tap, channels, room)
+                    for side, room in zip(sides, held, strict=True)
+                ]
+                _multiply_panels(kernel, formed[0], formed[-1], symmetric=symmetric)
 
 
 def _materialise(
-    site: Site, factors: Factors, tap: tuple[Tap, Tap], channels: slice, out: Tensor
-) -> Float[Tensor, "n p"]:
-    """Per-sample gradients of one tap and some output channels, written to `out`."""
+    site: Site, factors: Factors, tap: tuple[Tap, Tap], channels: slice, held: Panels
+) -> list[Float[Tensor, "n _"]]:
+    """Per-sample gradients of one tap and some output channels, in panels."""
     a, g = factors
     window, n = site.window, len(a)
     (top, left), (down, across) = tap, window.stride
     image, grads = a.reshape(n, *window.grid, site.c_in), g.reshape(n, *window.out, site.c_out)
     image = image[:, top.inputs(down), left.inputs(across)]
     grads = grads[:, top.outputs(), left.outputs(), channels]
-    found = out.flatten()[: n * grads.shape[-1] * site.c_in].view(n, grads.shape[-1], site.c_in)
+    shape = grads.shape[-1], site.c_in
+    panels = held.of(prod(shape))
     at_once = max(1, FORMED[a.device.type] // (image[0].numel() + grads[0].numel()))
-    for start in range(0, n, at_once):
-        part = slice(start, start + at_once)
-        torch.bmm(grads[part].flatten(1, 2).mT, image[part].flatten(1, 2), out=found[part])
-    return found.flatten(1)
+    for part in spans(slice(0, n), at_once):
+        sides = grads[part].flatten(1, 2).mT, image[part].flatten(1, 2)
+        if len(panels) == 1:
+            torch.bmm(*sides, out=panels[0][part].unflatten(1, shape))
+            continue
+        formed = torch.bmm(*sides).flatten(1)
+        for panel, columns in zip(panels, formed.split(held.deep, dim=1), strict=True):
+            panel[part] = columns
+    return panels
 
 
 @dataclass(frozen=True)
@@ -280,7 +289,9 @@ class Pairwise(Rule):
 def _products(
     left: Float[Tensor, "i s c"], right: Float[Tensor, "u j c"]
 ) -> Float[Tensor, "i s u j"]:
-    return product(left.flatten(0, 1), right.flatten(0, 1)).view(*left.shape[:2], *right.shape[:2])
+    return multiplied(left.flatten(0, 1), right.flatten(0, 1)).view(
+        *left.shape[:2], *right.shape[:2]
+    )
 
 
 class Contract(Pairwise):
@@ -339,12 +350,6 @@ def choose(site: Site, samples: int, device: str) -> Rule:
     return min(fitting, key=lambda rule: rule.cost(site).equivalent(samples, pairs, balance))
 
 
-def spans(whole: slice, size: int) -> Iterator[slice]:
-    """A span in pieces of at most `size`."""
-    for start in range(whole.start, whole.stop, size):
-        yield slice(start, min(start + size, whole.stop))
-
-
 def multiply(
     kernel: Float64[Tensor, "n m"],
     left: Float[Tensor, "n p"],
@@ -356,24 +361,29 @@ def multiply(
 
     The float32 products run over at most `INNER` entries, and are summed in float64.
     """
-    whole = slice(0, len(left)), slice(0, len(right))
-    pieces = list(triangle(0, len(left))) if symmetric else [whole]
-    for start in range(0, left.shape[1], INNER):
-        part = slice(start, start + INNER)
-        for i, j in pieces:
+    sides = [left] if symmetric else [left, right]
+    if by_onednn(left):
+        width = min(HELD * DEEP, left.shape[1])
+        held = [Panels(side, len(side), width, DEEP) for side in sides]
+        for part in spans(slice(0, left.shape[1]), max(1, width)):
+            panels = [room.fill(side[:, part]) for room, side in zip(held, sides, strict=True)]
+            add_products(kernel, panels[0], panels[-1], pieces(kernel, symmetric))
+        return
+    for part in spans(slice(0, left.shape[1]), INNER):
+        for i, j in pieces(kernel, symmetric):
             kernel[i, j] += left[i, part] @ right[j, part].T
 
 
-def triangle(low: int, high: int) -> Iterator[tuple[slice, slice]]:
-    """The lower triangle as a few large squares, whose products are fastest.
-
-    It is the square below the diagonal, and recursively the triangles of both halves, down to
-    squares of at most `DIAGONAL_EDGE` rows on the diagonal.
-    """
-    middle = (low + high) // 2
-    if high - low <= DIAGONAL_EDGE:
-        yield slice(low, high), slice(low, high)
+def _multiply_panels(
+    kernel: Float64[Tensor, "n m"],
+    left: list[Float[Tensor, "n _"]],
+    right: list[Float[Tensor, "m _"]],
+    *,
+    symmetric: bool,
+) -> None:
+    """Add Σ left·rightᵀ over the panels of two matrices; see `multiply`."""
+    if by_onednn(left[0]):
+        add_products(kernel, left, right, pieces(kernel, symmetric))
         return
-    yield slice(middle, high), slice(low, middle)
-    yield from triangle(low, middle)
-    yield from triangle(middle, high)
+    for one, other in zip(left, right, strict=True):
+        multiply(kernel, one, other, symmetric=symmetric)

@@ -9,7 +9,8 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from rmtgen.kernels.entk import cpu, sums
+from rmtgen.kernels.entk import cpu, rules, sums
+from rmtgen.kernels.entk.divisions import pieces, spans
 from rmtgen.kernels.entk.rules import Contract, Shift
 from rmtgen.kernels.entk.sites import Site, Window
 
@@ -192,7 +193,36 @@ def test_a_product_is_that_of_float64(n, m, k, dtype):
     right = torch.randn(k, m, dtype=dtype).T
     exact = left.double() @ right.double().T
     error = torch.finfo(dtype).eps * max(1, k)
-    torch.testing.assert_close(cpu.product(left, right).double(), exact, rtol=error, atol=error * 4)
+    torch.testing.assert_close(
+        cpu.multiplied(left, right).double(), exact, rtol=error, atol=error * 4
+    )
+
+
+@pytest.mark.parametrize("symmetric", [True, False], ids=["symmetric", "rectangular"])
+@pytest.mark.parametrize("width", [1, cpu.DEEP, cpu.HELD * cpu.DEEP + cpu.DEEP + 7])
+def test_products_of_panels_are_those_of_float64(symmetric, width, monkeypatch):
+    """Strided matrices, tiles smaller than the pieces, and a last panel that is not full."""
+    monkeypatch.setattr(cpu, "TILE", 50)
+    monkeypatch.setattr(rules, "by_onednn", lambda matrix: True)
+    monkeypatch.setattr(cpu, "_onednn", lambda left, right: left @ right.T)
+    left, right = (torch.randn(n, width + 3)[:, 2:-1] for n in (150, 70))
+    right = left if symmetric else right
+    kernel = torch.ones(150, len(right), dtype=torch.float64)
+    rules.multiply(kernel, left, right, symmetric=symmetric)
+    exact = left.double() @ right.double().T
+    found = kernel - 1
+    if symmetric:
+        found, exact = found.tril(), exact.tril()
+    assert (found - exact).norm() < 4e-7 * exact.norm()
+
+
+def test_the_room_of_panels_holds_narrower_matrices_too():
+    room = cpu.Panels(torch.empty(0), 3, 10, 4)
+    for width in (10, 6, 4, 1):
+        matrix = torch.randn(3, width)
+        panels = room.fill(matrix)
+        assert all(panel.is_contiguous() and panel.shape[1] <= 4 for panel in panels)
+        assert torch.equal(torch.cat(panels, dim=1), matrix)
 
 
 def test_without_a_right_product_of_onednn_it_is_that_of_torch(monkeypatch):
@@ -206,10 +236,10 @@ def test_without_a_right_product_of_onednn_it_is_that_of_torch(monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     monkeypatch.setattr(cpu, "_vendor", lambda: "AuthenticAMD")
     for broken in (wrong, missing):
-        cpu._by_onednn.cache_clear()
+        cpu._onednn_is_faster.cache_clear()
         monkeypatch.setattr(cpu, "_onednn", broken)
-        assert torch.equal(cpu.product(left, right), left @ right.T)
-    cpu._by_onednn.cache_clear()
+        assert torch.equal(cpu.multiplied(left, right), left @ right.T)
+    cpu._onednn_is_faster.cache_clear()
 
 
 @pytest.mark.parametrize(("told", "size"), [("512K\n", 2**19), ("nonsense", 2**20), (None, 2**20)])
@@ -247,3 +277,15 @@ def test_numba_that_fails_is_told_once_and_left(monkeypatch):
     way(kernel, torch.full((1, 2, 2, 1), 2.0), torch.full((1, 2, 2, 1), 3.0))
     assert kernel.item() == 24
     sums._machine_code.cache_clear()
+
+
+@given(st.integers(1, 600), st.booleans())
+def test_pieces_cover_a_kernel_or_its_lower_triangle(n, symmetric):
+    seen = np.zeros((n, n if symmetric else 7), dtype=int)
+    for rows, columns in pieces(torch.empty(seen.shape, dtype=torch.float64), symmetric):
+        for some in spans(rows, 100):
+            seen[some, columns] += 1
+    assert seen.max() == 1
+    assert (np.tril(seen) if symmetric else seen).sum() == (
+        n * (n + 1) // 2 if symmetric else 7 * n
+    )
