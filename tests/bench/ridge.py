@@ -57,16 +57,18 @@ def problem() -> dict[str, np.ndarray]:
 
 
 def many_ridges(data: dict[str, np.ndarray], ridges: np.ndarray) -> None:
-    """Few sizes, many ridges, no leave-one-out."""
-    print(
-        f"\nn ≤ {N}: {len(SIZES)} sizes × {len(ridges)} ridges, {OUTPUTS} outputs, {TESTS} tests,"
-        " no leave-one-out"
-    )
-    ours, found = timed(lambda: ridge_path(**data, sizes=SIZES, ridges=ridges, loo=False))
-    plain, risks = timed(lambda: [plain_eigh(data, n, n * ridges) for n in SIZES])
-    np.testing.assert_allclose(found[["gcv", "test_risk"]], np.concatenate(risks), rtol=1e-6)
-    line("rmtgen", ours, ours)
-    line("torch.linalg.eigh per size", plain, ours)
+    """Few sizes, many ridges, without and with leave-one-out."""
+    print(f"\nn ≤ {N}: {len(SIZES)} sizes × {len(ridges)} ridges, {OUTPUTS} outputs, {TESTS} tests")
+    options = {"sizes": SIZES, "ridges": ridges}
+    for loo in (False, True):
+        ours, found = timed(lambda loo=loo: ridge_path(**data, **options, loo=loo))
+        plain, risks = timed(
+            lambda loo=loo: [plain_eigh(data, n, n * ridges, loo=loo) for n in SIZES]
+        )
+        known = found[["gcv", "test_risk", *["loo"] * loo]]
+        np.testing.assert_allclose(known, np.concatenate(risks), rtol=1e-6)
+        line(f"rmtgen{', with leave-one-out' * loo}", ours, ours)
+        line("torch.linalg.eigh per size", plain, ours)
 
     def kernel_ridge() -> None:
         for n in SIZES:
