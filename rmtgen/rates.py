@@ -14,7 +14,7 @@ SHORTEST = 0.1
 """Seconds of processor time that a measurement takes at least."""
 BUSY = 1.2
 """Wall time over processor time from which on a machine counts as busy with other work."""
-THREADED = 0.8
+THREADED = 0.9
 """Share of the threads' rate that a parallel product reaches, where it cannot be measured."""
 
 
@@ -26,10 +26,11 @@ class Rates:
 
     Attributes:
         device: The device.
+        stretch: Wall time of the last measurement over what it would be with nothing else to do.
     """
 
     def __init__(self, device: torch.device):
-        self.device = device
+        self.device, self.stretch = device, 1.0
         self._wall = self._processor = 0.0
 
     @property
@@ -47,10 +48,12 @@ class Rates:
             threaded = min(threaded, self._timed(work))
         wall, processor = self._single(work)
         self._wall, self._processor = self._wall + wall, self._processor + processor
-        if wall < BUSY * processor:
-            return threaded
-        share = threads * THREADED if threads > 1 else 1
-        return min(threaded, processor / share)
+        # one measurement may find the machine idle by chance
+        busy = max(wall / processor, self.load) >= BUSY
+        share = threads * THREADED if busy and threads > 1 else 1
+        found = min(threaded, processor / share)
+        self.stretch = threaded / found
+        return found
 
     def product(self, dtype: torch.dtype = torch.float64) -> float:
         """Operations per second of a product of two square matrices of `dtype`."""

@@ -92,6 +92,20 @@ def test_a_product_is_measured_once_per_type(monkeypatch, meter):
     assert measured == [torch.float64, torch.float32]
 
 
+def test_a_machine_found_busy_stays_busy_where_one_thread_is_alone_by_chance(monkeypatch, meter):
+    machine = Machine(monkeypatch, load=10.0)
+    meter.seconds(machine.work(2.0))
+    assert meter.stretch == pytest.approx(10 * rates.THREADED)
+    monkeypatch.setattr(meter, "_single", lambda _: (2.0, 2.0))
+    assert meter.seconds(machine.work(2.0)) == pytest.approx(0.5 / rates.THREADED)
+
+
+def test_threads_that_wait_for_each_other_take_no_longer_than_one(monkeypatch, meter):
+    machine = Machine(monkeypatch, load=1.0)
+    monkeypatch.setattr(meter, "_timed", lambda _: 30.0)
+    assert meter.seconds(machine.work(2.0)) == pytest.approx(2.0)
+
+
 def test_long_work_runs_once_each_way(monkeypatch, meter):
     """After the first, which warms up: on all threads, and on one."""
     machine, calls = Machine(monkeypatch, load=1.0), itertools.count()

@@ -101,9 +101,11 @@ class Pace:
         with fp32_precision(entk.passes.precision):
             count = min(entk.batch, len(entk.passes.images))
             image = rates.seconds(lambda: entk._gradients((0, count))) / count
+            # it is not repeated: other work stretches either, threads that wait the second
+            check = min(entk.passes.checking[0] / rates.stretch, entk.passes.checking[1])
             product = _product_rate(entk, rates)
             formed, pair = _of_rules(entk, repeats, rates, product)
-        return cls(entk.passes.checking, image, product, formed, pair)
+        return cls(check, image, product, formed, pair)
 
 
 def _product_rate(entk: Entk, rates: Rates) -> float:

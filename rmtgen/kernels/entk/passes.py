@@ -42,7 +42,7 @@ class Passes:
         capture: The gradients of the copy of the model.
         probe: The gradients of the first and last image for each output, all of them materialised.
         activations: Bytes of the data tensors of the forward pass of an image.
-        checking: Seconds of the check, without what else the machine did.
+        checking: Wall and processor seconds of the check.
         in_pairs: Whether images pass two by two, because larger batches are not as checked.
     """
 
@@ -63,7 +63,7 @@ class Passes:
         Arguments and errors are those of `entk_gram`; `precision` is that of
         `rmtgen.device.fp32_precision`.
         """
-        started = time.thread_time()
+        started = time.perf_counter(), time.thread_time()
         self.images, self.device, self.precision = (
             Samples(images),
             default_device(device),
@@ -85,7 +85,7 @@ class Passes:
             require_runs(self.capture.model, samples)
             raise
         self.activations = self.probe[0].activations // len(probe)
-        self.checking = time.thread_time() - started
+        self.checking = time.perf_counter() - started[0], time.thread_time() - started[1]
 
     def batch_size(self, budget: int, image_bytes: int) -> int:
         """Maximum number of images per pass under a budget.
