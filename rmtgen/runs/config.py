@@ -260,6 +260,12 @@ class Config:
         (),
         "budget of the entk and of the batched eigensolves, as in 4GiB",
     )
+    spill: str | None = _field(
+        None,
+        optional(place),
+        (),
+        "folder for the entk's gradients that exceed memory; none: they are computed again",
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "model", present_name(self.model))

@@ -11,7 +11,8 @@ from rmtgen.datasets import Split
 from rmtgen.datasets.decoding import DECODING
 from rmtgen.device import default_device
 from rmtgen.kernels.entk import Entk, Plan, Sketch, sketch_error
-from rmtgen.kernels.entk.plan import plan_blocks
+from rmtgen.kernels.entk.plan import plan_panels
+from rmtgen.kernels.entk.schedule import Panel
 from rmtgen.models.backbones import Backbone
 from rmtgen.models.features import TransformedImages, feature_batches, place
 from rmtgen.runs.config import Config
@@ -182,4 +183,6 @@ def _check_plan(workload: Workload, kernel: Entk) -> Plan:
     """The exact kernel that a sketch is compared with."""
     checked = range(min(_CHECKED, workload.config.train))
     pairs = len(checked) * (len(checked) + 1) // 2
-    return plan_blocks(kernel, [(checked, checked)], "check of the sketch", pairs, workload.rates)
+    return plan_panels(
+        kernel, [Panel(checked, checked)], "check of the sketch", pairs, workload.rates
+    )

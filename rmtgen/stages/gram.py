@@ -1,7 +1,8 @@
 """Stage `gram`: features, or images under a backbone, -> gram.h5."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import product
 
 import numpy as np
 import torch
@@ -11,7 +12,8 @@ from rmtgen.device import default_device
 from rmtgen.errors import StaleInputError
 from rmtgen.kernels.entk import Entk, Plan
 from rmtgen.kernels.entk.pace import Pace
-from rmtgen.kernels.entk.plan import plan_blocks, schedule
+from rmtgen.kernels.entk.plan import plan_panels, schedule
+from rmtgen.kernels.entk.schedule import Panel
 from rmtgen.kernels.entk.work import count
 from rmtgen.kernels.linear import linear_block
 from rmtgen.rates import Rates
@@ -37,11 +39,14 @@ def work(job: Job) -> Result:
     store = GramStore.create(job.folder, layout, job.run.fingerprint("gram"))
     pending, total = store.pending(), len(layout.tiles())
     kernel = _Tangent(job, features) if config.tangent else _Linear(job, features)
+    pending = kernel.order(pending)
     predicted, started = kernel.predicted_seconds(pending), time.perf_counter()
     for tile in job.progress(pending, total, "tile", done=total - len(pending)):
         store.write(tile, kernel.block(tile))
     taken = time.perf_counter() - started
     store.shards.seal()
+    remarks = kernel.remarks() if pending else {}
+    kernel.finish()
     shape = " × ".join(str(size) for size in layout.shape)
     details = {
         "kernel": config.kernel,
@@ -51,7 +56,6 @@ def work(job: Job) -> Result:
     }
     if predicted is not None:
         details |= {"predicted_seconds": round(predicted, 3), "measured_seconds": round(taken, 3)}
-    remarks = kernel.remarks() if pending else {}
     noted = "".join(f", {name.replace('_', ' ')} {value:.1%}" for name, value in remarks.items())
     return Result(store.files(), f"{shape} Gram matrix in {total} tiles{noted}", details | remarks)
 
@@ -63,6 +67,13 @@ class _Linear:
         self.device = default_device(job.config.device)
         rows = np.concatenate([features.read("train"), features.read("test")])
         self.rows = torch.from_numpy(rows)
+
+    def order(self, tiles: list[Tile]) -> list[Tile]:
+        """The same order: every tile costs the same."""
+        return tiles
+
+    def finish(self) -> None:
+        """Nothing is left over."""
 
     def block(self, tile: Tile) -> np.ndarray:
         """One tile."""
@@ -97,19 +108,49 @@ class _Tangent:
             device=config.device,
             memory=config.memory,
             precision=config.fp32_precision,
+            tile=config.tile,
+            spill=config.spill,
         )
+        self._panels = _panels(self.kernel, config)
+        self._panel_of = {
+            (row, column): number
+            for number, panel in enumerate(self._panels)
+            for row, column in product(*(side[:: config.tile] for side in panel[:2]))
+        }
+        self._held: tuple[int, np.ndarray] | None = None
         self.checked = min(_CHECKED, config.train)
 
+    def order(self, tiles: list[Tile]) -> list[Tile]:
+        """The tiles panel by panel."""
+        return sorted(tiles, key=self._number)
+
+    def _number(self, tile: Tile) -> int:
+        return self._panel_of[tile.row_start, tile.column_start]
+
     def block(self, tile: Tile) -> np.ndarray:
-        """One tile."""
-        parts = self.kernel.blocks(*_spans(tile))
-        return (sum(parts.values()) / len(parts)).numpy()
+        """One tile, out of its panel, which is computed once for all tiles in it."""
+        number = self._number(tile)
+        rows, columns, _ = panel = self._panels[number]
+        if self._held is None or self._held[0] != number:
+            self._held = None  # not two at a time
+            parts = self.kernel.blocks(*panel)
+            self._held = number, (sum(parts.values()) / len(parts)).numpy()
+        return self._held[1][
+            tile.row_start - rows.start : tile.row_stop - rows.start,
+            tile.column_start - columns.start : tile.column_stop - columns.start,
+        ]
+
+    def finish(self) -> None:
+        """Remove what was spilled."""
+        self.kernel.finish()
 
     def predicted_seconds(self, tiles: Sequence[Tile]) -> float | None:
         """Seconds that some tiles will take; None where that is not worth measuring."""
         device = self.kernel.passes.device
-        repeats = schedule(self.kernel, map(_spans, tiles), _pairs(tiles))
-        if sum(weight.flops for weight in count(self.kernel, repeats)) < WORTH[device.type]:
+        panels = [self._panels[number] for number in sorted(set(map(self._number, tiles)))]
+        repeats = schedule(self.kernel, panels, _pairs(panels))
+        weights = count(self.kernel.passes, self.kernel.layout, repeats)
+        if sum(weight.flops for weight in weights) < WORTH[device.type]:
             return None
         seconds = Pace.measured(self.kernel, repeats, Rates(device)).seconds(self.kernel, repeats)
         return seconds.passes + seconds.products
@@ -158,21 +199,23 @@ def tangent_plan(config: Config, rates: Rates) -> Plan:
     """
     backbone, images = placeholder(config)
     by, dtype = "output" if config.heads else None, getattr(torch, config.gram_dtype)
-    settings = {"device": config.device, "memory": config.memory}
+    settings = {"device": config.device, "memory": config.memory, "tile": config.tile}
     kernel = Entk(backbone.model, images, dtype=dtype, by=by, **settings)
-    tiles = _layout(config).tiles()
+    panels = _panels(kernel, config)
     what = f"({config.train:,} + {config.test:,}) × {config.train:,}"
-    return plan_blocks(kernel, map(_spans, tiles), what, _pairs(tiles), rates)
+    return plan_panels(kernel, panels, what, _pairs(panels), rates)
 
 
-def _pairs(tiles: Sequence[Tile]) -> int:
-    """Entries of the kernel in some tiles, those of a symmetric one counted once."""
-    sizes = [(tile.shape, tile.symmetric) for tile in tiles]
-    return sum(n * (n + 1) // 2 if symmetric else n * m for (n, m), symmetric in sizes)
+def _panels(kernel: Entk, config: Config) -> list[Panel]:
+    """The blocks of whole tiles that the kernel is computed in: training first, then test rows."""
+    train, test = range(config.train), range(config.train, config.train + config.test)
+    return [*kernel.panels(train, train), *kernel.panels(test, train)]
 
 
-def _spans(tile: Tile) -> tuple[range, range]:
-    return range(tile.row_start, tile.row_stop), range(tile.column_start, tile.column_stop)
+def _pairs(panels: Iterable[Panel]) -> int:
+    """Entries of the kernel in some panels, those of a symmetric one counted once."""
+    sizes = [(len(rows), len(columns), rows == columns) for rows, columns, _ in panels]
+    return sum(n * (n + 1) // 2 if symmetric else n * m for n, m, symmetric in sizes)
 
 
 def _layout(config: Config) -> GramLayout:

@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -20,7 +20,7 @@ JOURNAL_SUFFIX = ".jsonl"
 """Suffix of a file that grows by `append_line`."""
 
 
-def digest(data: bytes) -> str:
+def digest(data: bytes | memoryview) -> str:
     """The BLAKE2b-128 digest of `data` in hexadecimal, the checksum of all stored files."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
@@ -120,44 +120,67 @@ def _stream_digest(file: BinaryIO) -> str:
     return hasher.hexdigest()
 
 
+RESUMES = (
+    "Earlier results are unchanged. Free space, or choose another place with output=DIR, and run"
+    " the same command again: it resumes."
+)
+"""What a `StorageError` says to do about a file of results."""
+
+
 @contextlib.contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """Turn an `OSError` on writing `path` into a `StorageError` that names the path."""
+def storage_errors(path: Path, remedy: str = RESUMES) -> Iterator[None]:
+    """Turn an `OSError` on writing `path` into a `StorageError` that names the path.
+
+    Args:
+        path: The file.
+        remedy: What the error says to do.
+    """
     try:
         yield
     except OSError as error:
-        raise StorageError(
-            f"cannot write {path}: {error.strerror or error}. Earlier results are unchanged. Free"
-            " space, or choose another place with output=DIR, and run the same command again: it"
-            " resumes."
-        ) from error
+        raise StorageError(f"cannot write {path}: {error.strerror or error}. {remedy}") from error
 
 
-def make_folder(path: Path) -> Path:
+def make_folder(path: Path, remedy: str = RESUMES) -> Path:
     """Create a folder and its parents.
+
+    Args:
+        path: The folder.
+        remedy: What the error says to do.
 
     Raises:
         StorageError: The file system refuses.
     """
-    with storage_errors(path):
+    with storage_errors(path, remedy):
         path.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a complete file under a temporary name, fsync it, and rename it to `path`.
+    """Write a complete file by `write_pieces`."""
+    write_pieces(path, [data])
+
+
+def write_pieces(path: Path, pieces: Iterable[bytes | memoryview], remedy: str = RESUMES) -> None:
+    """Write pieces one after another under a temporary name, fsync it, and rename it to `path`.
 
     A link at `path` or at the temporary name is replaced, not followed.
+
+    Args:
+        path: The file.
+        pieces: Its content.
+        remedy: What the error says to do.
 
     Raises:
         StorageError: The disk refuses. The temporary file is removed, and an earlier file at `path`
             is unchanged.
     """
     partial = path.with_name(path.name + files.PARTIAL_SUFFIX)
-    with storage_errors(path):
+    with storage_errors(path, remedy):
         try:
             with os.fdopen(_new(partial), "wb") as file:
-                file.write(data)
+                for piece in pieces:
+                    file.write(piece)
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)

@@ -32,7 +32,7 @@ def test_tiles_and_the_budget_hold_on_the_device():
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     kernel = Entk(model, images, device="cuda", memory="256MiB")
-    assert kernel.edge < 200
+    assert kernel.capacity < 200
     torch.testing.assert_close(kernel.block(range(200), range(200)), whole, rtol=1e-4, atol=0)
     assert torch.cuda.max_memory_allocated() <= 1.125 * 2**28 + 2 * 4 * sum(
         p.numel() for p in model.parameters()

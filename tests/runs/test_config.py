@@ -154,6 +154,7 @@ CHANGES = {
     "output": ("elsewhere", set()),
     "workers": (3, set()),
     "memory": (1, set()),
+    "spill": ("/fast/disk", set()),
 }
 
 

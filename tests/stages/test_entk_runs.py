@@ -12,10 +12,12 @@ from trees import but, tree
 
 from rmtgen import entk_gram
 from rmtgen.cli.main import main
+from rmtgen.kernels.entk import Entk, spilled
 from rmtgen.models.features import TransformedImages
 from rmtgen.runs.experiment import load_experiment
 from rmtgen.stages import gram
 from rmtgen.stages.loading import open_backbone, open_images
+from rmtgen.store.gram_store import GramStore
 
 
 @pytest.fixture
@@ -71,6 +73,53 @@ def test_an_entk_run_ends_to_end_and_resumes_tile_by_tile(words, tmp_path, capsy
     details = gram_details(run)
     assert details["predicted_seconds"] > 0
     assert 0 < details["measured_seconds"] <= json.loads((run / "gram.json").read_text())["seconds"]
+
+
+def _budget(config, samples):
+    """Memory for the gradients of so many of the images, beside passes and work space."""
+    images = torch.zeros(4, *open_backbone(config).input_size)
+    entk = Entk(open_backbone(config, head="random").model, images)
+    return int(samples * 4 * entk.layout.entries / 0.6)
+
+
+class StoppedError(Exception):
+    """What stands for a kill."""
+
+
+@pytest.mark.parametrize("samples", [12, 45], ids=["less than two tiles", "panels"])
+def test_a_spill_changes_no_bit_and_outlives_the_process(
+    words, tmp_path, capsys, monkeypatch, samples
+):
+    monkeypatch.setattr(spilled, "TRIED", 10**9)
+    words = [*words, "tile=16"]
+    words.append(f"memory={_budget(config_of(words), samples)}")
+    finish(words, capsys)
+    (run,) = (tmp_path / "runs").iterdir()
+    expected = tree(run)
+    assert (run / "gram").is_dir()
+    disk = tmp_path / "disk"
+    elsewhere = [word for word in words if not word.startswith("output=")]
+    elsewhere += [f"spill={disk}", f"output={tmp_path / 'other'}"]
+    write, left = GramStore.write, [2]
+
+    def stopping(store, tile, block):
+        left[0] -= 1
+        if left[0] < 0:
+            raise StoppedError
+        write(store, tile, block)
+
+    with monkeypatch.context() as patch, pytest.raises(StoppedError):
+        patch.setattr(GramStore, "write", stopping)
+        main(["run", "--stage", "gram", *elsewhere])
+    kept = {path.name for path in disk.rglob("*.spill")}
+    assert kept
+    finish(elsewhere, capsys)
+    (other,) = (tmp_path / "other" / "runs").iterdir()
+    found = tree(other)
+    tiles = {name for name in expected if name.startswith("gram/tile")}
+    assert tiles
+    assert all(found[name] == expected[name] for name in tiles)
+    assert not any(disk.iterdir())
 
 
 def test_an_entk_is_averaged_over_heads_and_says_how_far_they_differ(words, tmp_path, capsys):

@@ -9,6 +9,7 @@ more than once, because then its uses have cross terms.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -21,6 +22,12 @@ from rmtgen.kernels.entk.gradients import Gradients
 from rmtgen.kernels.entk.passes import Passes
 from rmtgen.kernels.entk.rules import Instantiate, Rule, choose, multiply
 from rmtgen.kernels.entk.sites import Site
+
+_ALIGNMENT = 64
+"""Bytes at whose multiples the gradient of each sample begins.
+
+Products round by where their result lies: else a gradient would depend on its place in a block.
+"""
 
 
 def sole_uses(passes: Passes) -> dict[int, tuple[str, Site]]:
@@ -92,8 +99,14 @@ class Layout:
     sites: dict[int, tuple[str, Site]]
 
     @classmethod
-    def of(cls, passes: Passes, samples: int) -> "Layout":
-        """The layout for a kernel of `samples` samples, from the calls of the first pass."""
+    def of(cls, passes: Passes, samples: int, kind: str) -> "Layout":
+        """The layout for a kernel of `samples` samples, from the calls of the first pass.
+
+        Args:
+            passes: The network and its images.
+            samples: Samples that the rules are chosen for.
+            kind: Kind of the device that they are chosen for, "cpu" or "cuda".
+        """
         calls = passes.probe[0].calls
         sites = {
             number: (parameter_names(call.weight)[0], call.site)
@@ -103,7 +116,7 @@ class Layout:
         first: dict[tuple, int] = {}
         factored, in_place = {}, {}
         for number, (name, site) in sole_uses(passes).items():
-            rule = choose(site, samples, passes.device.type)
+            rule = choose(site, samples, kind)
             smaller = site.size <= site.t_in * site.c_in + site.t * site.c_out
             if site.groups > 1 or (isinstance(rule, Instantiate) and smaller):
                 in_place[name] = number
@@ -176,7 +189,9 @@ class BlockGradients:
         self.layout = layout
         # zeros instead of empty: page faults under strided writes cost a CPU more than the writes
         new = partial(torch.zeros, dtype=dtype, device=device)
-        self.materialised = new(layout.outputs, n, layout.width)
+        aligned = 8 * _ALIGNMENT // torch.finfo(dtype).bits
+        self._rows = new(layout.outputs, n, -(-layout.width // aligned) * aligned)
+        self.materialised = self._rows[:, :, : layout.width]
         self.inputs = {
             number: new(n, one.site.t_in, one.site.c_in)
             for number, one in layout.factored.items()
@@ -219,6 +234,21 @@ class BlockGradients:
                 # The output of some of the calls that share an input may be unused.
                 self.inputs[self.layout.factored[number].input_call][samples] = a
                 self.grads[number][output, samples] = g
+
+    def part(self, samples: slice) -> "BlockGradients":
+        """Some of the samples, without a copy."""
+        found = copy(self)
+        found._rows = self._rows[:, samples]
+        found.materialised = self.materialised[:, samples]
+        found.inputs = {number: own[samples] for number, own in self.inputs.items()}
+        found.grads = {number: own[:, samples] for number, own in self.grads.items()}
+        return found
+
+    def arrays(self, samples: slice) -> list[Tensor]:
+        """All that is stored of some samples, as contiguous tensors of it."""
+        own = [*self._rows.unbind(), *self.inputs.values()]
+        own += [part for grads in self.grads.values() for part in grads.unbind()]
+        return [part[samples] for part in own]
 
     def _columns(self, output: int, samples: slice) -> Iterator[tuple[str, Tensor]]:
         parts = self.materialised[output, samples].split(

@@ -1,6 +1,8 @@
 """The Gram matrix of the empirical NTK, tile by tile under a memory budget."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from math import isqrt
 from typing import Any
 
 import torch
@@ -16,12 +18,19 @@ from rmtgen.kernels.entk.capture import EACH
 from rmtgen.kernels.entk.factors import BlockGradients, Layout, Part, tile
 from rmtgen.kernels.entk.network import check_output
 from rmtgen.kernels.entk.passes import Images, Passes
-from rmtgen.kernels.entk.tiles import BlockCache, Span, tile_order
+from rmtgen.kernels.entk.schedule import Division, Panel, Span, divide, spans, tile_order
+from rmtgen.kernels.entk.spilled import SpilledBatches
+from rmtgen.kernels.entk.tiles import BlockCache
+from rmtgen.kernels.entk.work import sample_cost
 from rmtgen.models.inputs import Samples
+from rmtgen.scalars import choice, path
 from rmtgen.units import parse_bytes
 
 _RULE_SAMPLES = 512
 """Maximum number of samples that the rules are chosen for."""
+
+_PANEL_FLOPS = {"cpu": 2**45, "cuda": 2**50}
+"""FLOPs of the products of a panel; a run that is killed loses as much."""
 
 _WHOLE = "whole"
 
@@ -40,6 +49,7 @@ def entk_gram(  # noqa: PLR0913 - one public function for one question
     dtype: torch.dtype | None = None,
     output: int | str | None = None,
     by: By = None,
+    spill: str | os.PathLike | None = None,
     progress: bool = False,
 ) -> Float[Tensor, "n m"] | dict[str, Float[Tensor, "n m"]]:
     """The empirical NTK, K_ij = Σ_θ ∂f(x_i)/∂θ · ∂f(x_j)/∂θ.
@@ -65,6 +75,10 @@ def entk_gram(  # noqa: PLR0913 - one public function for one question
             module, of its own parameters, by the name of the module. A function of the name of a
             parameter: one part per value. These parts add up to the kernel. "output": the kernel of
             each output, by its number; their mean is the kernel averaged over heads.
+        spill: Folder for the gradients of samples that do not fit into the budget, which are then
+            read instead of computed again. Their files are removed when the kernel is done; those
+            of a process that was killed are used by the next one with the same model and images.
+            The kernel is the same to the bit. None: they are computed again.
         progress: Show a bar on stderr if that is a terminal.
 
     Returns:
@@ -76,6 +90,8 @@ def entk_gram(  # noqa: PLR0913 - one public function for one question
             "output" together with an `output`; there are no images; or the budget is too small (the
             message states the minimum).
         CapacityError: The device has less memory than the budget.
+        StorageError: The folder of `spill` cannot be made. One that fails later, or is slower than
+            the network, is given up with a warning.
         NumericalError: An output or a gradient is NaN or infinite. The message names the image, and
             the first layer with such a value.
 
@@ -87,13 +103,12 @@ def entk_gram(  # noqa: PLR0913 - one public function for one question
     if columns is not None:
         second = Samples(columns, "columns")
         images, m = Samples(ConcatDataset([first, second]), "rows and columns"), len(second)
-    kernel = Entk(model, images, device=device, memory=memory, dtype=dtype, output=output, by=by)
+    settings = {"device": device, "memory": memory, "dtype": dtype, "spill": spill}
+    kernel = Entk(model, images, output=output, by=by, **settings)
     spans = range(n), range(n) if columns is None else range(n, n + m)
-    return (
-        kernel.block(*spans, progress=progress)
-        if by is None
-        else kernel.blocks(*spans, progress=progress)
-    )
+    found = kernel.blocks(*spans, progress=progress)
+    kernel.finish()
+    return found[_WHOLE] if by is None else found
 
 
 class Entk:
@@ -107,8 +122,10 @@ class Entk:
         batch: Images per forward pass.
         image_bytes: Memory of a pass in bytes per image.
         workspace: Memory of the products in bytes.
-        edge: Samples per block.
         capacity: Samples whose gradients fit into the budget.
+        grain: Blocks are divided at multiples of this number of samples.
+        panel: Panels are divided at multiples of this number of samples.
+        spilled: The gradients on a disk; None without, or if all fit into the budget.
     """
 
     def __init__(
@@ -119,23 +136,36 @@ class Entk:
         memory: str | int = "4GiB",
         output: int | str | None = None,
         by: By = None,
+        tile: int | None = None,
+        target: str | None = None,
+        spill: str | os.PathLike | None = None,
         **settings: Any,
     ):
         """Check the model on two images, and divide the memory.
 
-        Arguments and errors are those of `entk_gram`; `settings` are those of `Passes`.
+        Arguments and errors are those of `entk_gram`; `settings` are those of `Passes`. `tile` is
+        the number of samples at whose multiples `panels` begin; `target` is the kind of device that
+        rules and batches are chosen for, None for that of the passes.
         """
         self.budget = parse_bytes(memory)
         check_output(output)
         _check_split(by, output)
         self.passes = Passes(model, images, output=EACH if by == "output" else output, **settings)
-        self.layout = Layout.of(self.passes, min(len(self.passes.images), _RULE_SAMPLES))
+        self._kind = choice(target or self.passes.device.type, "target", ("cpu", "cuda"))
+        samples = min(len(self.passes.images), _RULE_SAMPLES)
+        self.layout = Layout.of(self.passes, samples, self._kind)
         self.parts = _parts(self.layout, by)
         self.passes.capture.factored = self.layout.factored.keys()
-        self._divide()
+        self._cost = sample_cost(self.passes, self.layout)
+        self._divide(tile)
+        place = None if spill is None else path(spill, "spill")
+        fits = len(self.passes.images) <= self.capacity
+        self.spilled = (
+            None if place is None or fits else SpilledBatches(place, self.passes, self.layout)
+        )
         self._blocks: BlockCache[BlockGradients] = BlockCache(self.capacity)
 
-    def _divide(self) -> None:
+    def _divide(self, tile: int | None) -> None:
         """Divide the budget among the passes, the stored gradients and the workspace."""
         passes, outputs = self.passes, self.layout.outputs
         item = torch.finfo(passes.dtype).bits // 8
@@ -149,25 +179,80 @@ class Entk:
                 f" {-(-least // 2**20)}MiB, got {self.budget // 2**20}MiB. Raise memory, or lower"
                 " the image size."
             )
-        self.batch = passes.batch_size(self.budget // 4, passing)
+        batch = passes.batch_size(self.budget // 4, passing, self._kind)
         self.workspace = min(self.budget // 8, max(2**29, self.budget // 32))
-        capacity = max(2 * stored, self.budget - self.batch * passing - self.workspace)
-        whole = len(passes.images) * stored <= capacity
-        self.edge = len(passes.images) if whole else max(1, capacity // (2 * stored))
-        self.capacity = capacity // stored
+        self.capacity = max(2, (self.budget - batch * passing - self.workspace) // stored)
+        if len(passes.images) > self.capacity:
+            batch = min(batch, max(1, self.capacity // 4))
+        self.panel = tile or 1
+        whole_tiles = 2 * self.panel <= self.capacity
+        self.grain = batch if tile is None or not whole_tiles else tile
+        self.batch = -(-self.grain // -(-self.grain // batch))
+
+    def division(self, rows: range, columns: range) -> Division:
+        """The cheapest division of a kernel in the budget."""
+        return divide(rows, columns, self.capacity, self.grain, self._cost)
+
+    def panels(self, rows: range, columns: range) -> Iterator[Panel]:
+        """A kernel in blocks of whole tiles, in the order that takes the fewest passes.
+
+        Those of the symmetric kernel are on and below the diagonal. Each takes at most an eighth of
+        the budget, and a minute or two, or is one tile.
+        """
+        if self.grain < self.panel:
+            for row, column in tile_order(rows, columns, Division(self.panel, self.panel)):
+                yield Panel(range(*row), range(*column))
+            return
+        for blocks in tile_order(rows, columns, self.division(rows, columns)):
+            row, column = (range(*span) for span in blocks)
+            if len(row) * len(column) <= self._most_entries:
+                yield Panel(row, column, blocks)
+                continue
+            edge = max(1, isqrt(self._most_entries) // self.panel) * self.panel
+            for own, other in tile_order(row, column, Division(edge, edge)):
+                yield Panel(range(*own), range(*other), blocks)
+
+    def tiles(self, panel: Panel) -> Iterator[Panel]:
+        """The tiles of a panel, in order; each lies in two blocks that are held together."""
+        if panel.blocks:
+            yield panel
+            return
+        rows, columns, _ = panel
+        for blocks in tile_order(rows, columns, self.division(rows, columns)):
+            yield Panel(*(range(*span) for span in blocks), blocks)
+
+    @property
+    def _most_entries(self) -> int:
+        """Entries of the largest panel of more than one tile."""
+        item = torch.finfo(self.passes.dtype).bits // 8
+        return min(
+            self.budget // (8 * item * len(self.parts)),
+            int(_PANEL_FLOPS[self._kind] / self._cost.meeting),
+        )
+
+    def finish(self) -> None:
+        """Remove the files of the spill: the kernel is done."""
+        if self.spilled:
+            self.spilled.clear()
 
     def block(self, rows: range, columns: range, *, progress: bool = False) -> Float[Tensor, "n m"]:
         """A block of a kernel that is not split; see `blocks`."""
         return self.blocks(rows, columns, progress=progress)[_WHOLE]
 
     def blocks(
-        self, rows: range, columns: range, *, progress: bool = False
+        self,
+        rows: range,
+        columns: range,
+        blocks: tuple[Span, Span] | None = None,
+        *,
+        progress: bool = False,
     ) -> dict[str, Float[Tensor, "n m"]]:
         """Every part of the kernel between two ranges of images; symmetric if they are the same.
 
         Args:
             rows: Positions of n images.
             columns: Positions of m images.
+            blocks: Those of a `Panel`.
             progress: Show a bar on stderr if that is a terminal.
 
         Raises:
@@ -182,63 +267,75 @@ class Entk:
         with tqdm(
             total=total, unit="pair", unit_scale=True, disable=None if progress else True
         ) as bar:
-            for (start, stop), (low, high) in tile_order(rows, columns, self.edge):
-                at = slice(start - rows.start, stop - rows.start)
-                along = slice(low - columns.start, high - columns.start)
-                mirrored = symmetric and low < start
+            for panel in self.tiles(Panel(rows, columns, blocks)):
+                at, along = _within(panel.rows, rows.start), _within(panel.columns, columns.start)
+                mirrored = symmetric and panel.columns.start < panel.rows.start
                 for name, part in self.parts.items():
-                    found = self._tile((start, stop), (low, high), part).to(self.passes.dtype).cpu()
+                    found = self._tile(panel, part).to(self.passes.dtype).cpu()
                     out[name][at, along] = found
                     if mirrored:
                         out[name][along, at] = found.T
-                bar.update((1 + mirrored) * (stop - start) * (high - low))
+                bar.update((1 + mirrored) * len(panel.rows) * len(panel.columns))
         return out
 
-    def _tile(self, rows: Span, columns: Span, part: Part) -> Tensor:
+    def _tile(self, panel: Panel, part: Part) -> Tensor:
         with fp32_precision(self.passes.precision):
-            found = self._tile_that_fits(rows, columns, part)
+            found = self._tile_that_fits(panel, part)
         bad = (~found.isfinite()).nonzero()
         if len(bad):
             raise NumericalError(
-                self.passes.explain(rows[0] + int(bad[0, 0]), columns[0] + int(bad[0, 1]))
+                self.passes.explain(panel.rows[int(bad[0, 0])], panel.columns[int(bad[0, 1])])
             )
         return found
 
-    def _tile_that_fits(self, rows: Span, columns: Span, part: Part) -> Tensor:
+    def _tile_that_fits(self, panel: Panel, part: Part) -> Tensor:
         """A tile, computed once more with nothing else stored if the device ran out of memory.
 
         Sizes stay as they are: sums of other batches differ in their last digits, and a kernel must
         not depend on what else used the device.
         """
         try:
-            return self._new_tile(rows, columns, part)
+            return self._new_tile(panel, part)
         except torch.OutOfMemoryError:
             self._blocks.clear()
             if self.passes.device.type == "cuda":
                 torch.cuda.empty_cache()
         try:
-            return self._new_tile(rows, columns, part)
+            return self._new_tile(panel, part)
         except torch.OutOfMemoryError as failure:
             raise CapacityError(
                 f"memory must fit into {self.passes.device}: got {self.budget // 2**20}MiB, and"
                 f" {str(failure).splitlines()[0]} Pass memory='{self.budget // 2**21}MiB', or less."
             ) from failure
 
-    def _new_tile(self, rows: Span, columns: Span, part: Part) -> Tensor:
-        sides = [
-            self._blocks.get(own, self._gradients, partner=other)
-            for own, other in ((rows, columns), (columns, rows))
-        ]
-        return tile(*sides, part, self.workspace)
+    def _new_tile(self, panel: Panel, part: Part) -> Tensor:
+        row, column = panel.blocks
+        left = self._blocks.get(row, self._gradients, partner=column)
+        right = self._blocks.get(column, self._gradients, partner=row)
+        left = left.part(_within(panel.rows, row[0]))
+        same = panel.rows == panel.columns
+        right = left if same else right.part(_within(panel.columns, column[0]))
+        return tile(left, right, part, self.workspace)
 
     def _gradients(self, span: Span) -> BlockGradients:
         start, stop = span
         block = BlockGradients(self.layout, stop - start, self.passes.dtype, self.passes.device)
-        for low in range(start, stop, self.batch):
-            high = min(low + self.batch, stop)
-            samples = slice(low - start, high - start)
-            block.put(samples, self.passes(range(low, high), into=block.places(samples)))
+        for low, high in self._batches(span):
+            samples, images = slice(low - start, high - start), range(low, high)
+            if self.spilled:
+                self.spilled.fill(block, samples, images)
+            else:
+                block.put(samples, self.passes(images, into=block.places(samples)))
         return block
+
+    def _batches(self, span: Span) -> Iterator[Span]:
+        """The samples of a block that pass together: the same ones in whichever block they are."""
+        for grain in spans(range(*span), self.grain):
+            yield from spans(range(*grain), self.batch)
+
+
+def _within(positions: range, start: int) -> slice:
+    return slice(positions.start - start, positions.stop - start)
 
 
 def _check_split(by: By, output: int | str | None) -> None:

@@ -110,11 +110,17 @@ class Pace:
 
 def _product_rate(entk: Entk, rates: Rates) -> float:
     """FLOPs per second of the symmetric product of as many rows as a tile has."""
-    rows = min(entk.edge, ROWS[entk.passes.device.type])
+    rows = min(_edge(entk), ROWS[entk.passes.device.type])
     gradients = _noise(entk, rows, max(1, ENTRIES // rows))
     kernel = torch.zeros(rows, rows, dtype=torch.float64, device=gradients.device)
     seconds = rates.seconds(lambda: multiply(kernel, gradients, gradients, symmetric=True))
     return rows * (rows + 1) * gradients.shape[1] / seconds
+
+
+def _edge(entk: Entk) -> int:
+    """Samples of the smaller of two blocks that are multiplied."""
+    every = range(len(entk.passes.images))
+    return entk.division(every, every).streamed
 
 
 def _of_rules(
@@ -162,7 +168,7 @@ def _of_rule(
 ) -> tuple[float, float]:
     """Seconds of a rule at a site, per sample formed and per pair."""
     cost, flops = rule.cost(site), FLOPS[entk.passes.device.type]
-    most, formed = min(entk.edge, MOST_SAMPLES), 0.0
+    most, formed = min(_edge(entk), MOST_SAMPLES), 0.0
     if cost.sample_flops:
         n = _within(flops / cost.sample_flops, most)
         formed = rates.seconds(_use(entk, rule, site, n, 1)) / (n + 1)

@@ -27,8 +27,11 @@ Images = Tensor | np.ndarray | Dataset | Sequence[Tensor]
 _MOST_IMAGES = {"cpu": 64, "cuda": 256}
 """Maximum number of images per pass; a larger batch is not faster."""
 
-_MOST_BYTES = {"cpu": 640 * 2**20, "cuda": 2**63}
-"""Maximum memory of a pass in bytes; on a CPU a larger one spends its time on page faults."""
+_MOST_BYTES = {"cpu": 640 * 2**20, "cuda": 2**33}
+"""Maximum memory of a pass in bytes.
+
+On a CPU a larger one spends its time on page faults; on a GPU it takes the place of gradients.
+"""
 
 
 class Passes:
@@ -87,14 +90,15 @@ class Passes:
         self.activations = self.probe[0].activations // len(probe)
         self.checking = time.perf_counter() - started[0], time.thread_time() - started[1]
 
-    def batch_size(self, budget: int, image_bytes: int) -> int:
+    def batch_size(self, budget: int, image_bytes: int, kind: str | None = None) -> int:
         """Maximum number of images per pass under a budget.
 
         Args:
             budget: Memory of the pass in bytes.
             image_bytes: Memory of the pass in bytes per image.
+            kind: Kind of the device, "cpu" or "cuda"; None: that of the passes.
         """
-        kind = self.device.type
+        kind = kind or self.device.type
         if self.capture.alone:
             return 1
         return max(1, min(_MOST_IMAGES[kind], min(budget, _MOST_BYTES[kind]) // image_bytes))
@@ -102,11 +106,18 @@ class Passes:
     def __call__(
         self, positions: Sequence[int], into: Sequence[Mapping[int, Float[Tensor, "b _"]]] = ()
     ) -> list[Gradients]:
+        """The gradients of some images by their positions; see `gradients`."""
+        return self.gradients(self.fetch(positions), into)
+
+    def gradients(
+        self,
+        images: Shaped[Tensor, "b ..."],
+        into: Sequence[Mapping[int, Float[Tensor, "b _"]]] = (),
+    ) -> list[Gradients]:
         """The gradients of some images; see `Capture`.
 
         Two by two if a batch passes through other operations than the two that were checked.
         """
-        images = self.fetch(positions)
         if not self.in_pairs:
             try:
                 return self.capture(images, into=into)

@@ -1,6 +1,6 @@
 """The cost of a kernel before it is computed: FLOPs of every weight, memory, and seconds."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass
 
 import torch
@@ -10,7 +10,8 @@ from torch.utils.data import Dataset
 from rmtgen.entrance import public
 from rmtgen.kernels.entk.kernel import By, Entk
 from rmtgen.kernels.entk.pace import Pace, Seconds
-from rmtgen.kernels.entk.tiles import BlockCache, samples_in, tile_order
+from rmtgen.kernels.entk.schedule import Panel, least_passes
+from rmtgen.kernels.entk.tiles import BlockCache, samples_in
 from rmtgen.kernels.entk.work import MATERIALISED, Repeats, WeightPlan, count
 from rmtgen.rates import Rates
 from rmtgen.tables import Table
@@ -25,9 +26,15 @@ class Plan:
         what: Shape of the kernel, as text.
         weights: One entry per weight, in the order of use, and one for all other parameters.
         pairs: Entries of the kernel that are computed.
-        images: Images that pass through the network, with repetitions.
-        edge: Samples per block.
+        samples: Different images.
+        images: Images that pass through the network, with repetitions; with a spill each passes
+            once, and the repetitions are read.
+        least_images: The fewest passes that any order of tiles takes in the same memory.
+        formed: Samples whose gradients are formed from factors, with repetitions.
+        held: Samples of the largest block that is held.
+        streamed: Samples of the largest block that is streamed past it.
         batch: Images per pass.
+        sample_bytes: Memory of the stored gradients of a sample, and its size in a spill.
         stored_bytes: Memory of the stored gradients.
         work_bytes: Memory of the workspace.
         pass_bytes: Memory of one pass.
@@ -39,9 +46,14 @@ class Plan:
     what: str
     weights: tuple[WeightPlan, ...]
     pairs: int
+    samples: int
     images: int
-    edge: int
+    least_images: int
+    formed: int
+    held: int
+    streamed: int
     batch: int
+    sample_bytes: int
     stored_bytes: int
     work_bytes: int
     pass_bytes: int
@@ -85,6 +97,11 @@ class Plan:
         """Memory in bytes without the model, the images and the result."""
         return self.stored_bytes + self.work_bytes + self.pass_bytes
 
+    @property
+    def read_bytes(self) -> int:
+        """Bytes that are read from a spill."""
+        return (self.images - self.samples) * self.sample_bytes
+
     def __str__(self) -> str:
         """The table as text."""
         return self.table().text()
@@ -112,17 +129,28 @@ class Plan:
             f"about {duration(self.seconds.total)} on this machine with nothing else to do: check"
             f" {duration(self.seconds.check)}, passes {duration(self.seconds.passes)}, products"
             f" {duration(self.seconds.products)}",
-            f"tiles of {self.edge:,}, {self.images:,} image passes {self.batch} at a time",
+            f"blocks of {self.held:,} samples held, {self.streamed:,} streamed:"
+            f" {self.images:,} image passes {self.batch} at a time, of at least"
+            f" {self.least_images:,} in this memory; gradients formed for {self.formed:,} samples",
             f"memory {readable_bytes(self.memory_bytes)}: factors"
             f" {readable_bytes(self.stored_bytes)}, work space {readable_bytes(self.work_bytes)},"
             f" passes {readable_bytes(self.pass_bytes)}; the result takes"
             f" {readable_bytes(self.result_bytes)}",
+            *self._spill_notes(),
         )
         headings = (
             *("weight", "rule", "parameters", "stored"),
             *("pass FLOPs", "forming FLOPs", "kernel FLOPs"),
         )
         return Table(headings, tuple(rows), "<<>>>>>", notes)
+
+    def _spill_notes(self) -> Iterator[str]:
+        if self.read_bytes:
+            written = readable_bytes(self.samples * self.sample_bytes)
+            yield (
+                f"with a spill {self.samples:,} image passes, {written} written and"
+                f" {readable_bytes(self.read_bytes)} read"
+            )
 
     def _total(self) -> WeightPlan:
         counts = [astuple(weight)[2:] for weight in self.weights]
@@ -167,35 +195,40 @@ def entk_plan(  # noqa: PLR0913 - those of `entk_gram`
     spans = range(rows), range(rows) if columns is None else range(rows, rows + columns)
     what = f"{rows:,} × {columns or rows:,}{' symmetric' if columns is None else ''}"
     pairs = rows * (rows + 1) // 2 if columns is None else rows * columns
-    return plan_blocks(entk, [spans], what, pairs, Rates(entk.passes.device))
+    return plan_panels(entk, [Panel(*spans)], what, pairs, Rates(entk.passes.device))
 
 
-def plan_blocks(
-    entk: Entk, blocks: Iterable[tuple[range, range]], what: str, pairs: int, rates: Rates
-) -> Plan:
-    """The plan of several blocks of one kernel, computed in turn.
+def plan_panels(entk: Entk, panels: Iterable[Panel], what: str, pairs: int, rates: Rates) -> Plan:
+    """The plan of several panels of one kernel, computed in turn.
 
     Args:
         entk: The kernel.
-        blocks: Rows and columns of each call of `Entk.block`.
-        what: Description of the blocks together.
+        panels: Those of each call of `Entk.blocks`.
+        what: Description of the panels together.
         pairs: Entries that are computed in total.
         rates: The speed of the device.
     """
-    blocks = list(blocks)
-    repeats = schedule(entk, blocks, pairs)
+    panels = list(panels)
+    repeats = schedule(entk, panels, pairs)
+    pairs_of_blocks = (tile.blocks for panel in panels for tile in entk.tiles(panel))
+    held, streamed = max(sorted(map(samples_in, own), reverse=True) for own in pairs_of_blocks)
     item = torch.finfo(entk.passes.dtype).bits // 8
     return Plan(
         what=what,
-        weights=tuple(count(entk, repeats)),
+        weights=tuple(count(entk.passes, entk.layout, repeats)),
         pairs=pairs,
+        samples=repeats.samples,
         images=repeats.images,
-        edge=entk.edge,
+        least_images=least_passes(repeats.samples, pairs, entk.capacity),
+        formed=repeats.formed,
+        held=held,
+        streamed=streamed,
         batch=entk.batch,
+        sample_bytes=entk.layout.entries * item,
         stored_bytes=min(entk.capacity, len(entk.passes.images)) * entk.layout.entries * item,
         work_bytes=entk.workspace,
         pass_bytes=entk.batch * entk.image_bytes,
-        result_bytes=sum(len(rows) * len(columns) for rows, columns in blocks)
+        result_bytes=sum(len(rows) * len(columns) for rows, columns, _ in panels)
         * item
         * len(entk.parts),
         seconds=Pace.measured(entk, repeats, rates).seconds(entk, repeats),
@@ -203,18 +236,18 @@ def plan_blocks(
     )
 
 
-def schedule(entk: Entk, blocks: Iterable[tuple[range, range]], pairs: int) -> Repeats:
-    """How often several blocks of one kernel, computed in turn, do each part of the work.
+def schedule(entk: Entk, panels: Iterable[Panel], pairs: int) -> Repeats:
+    """How often several panels of one kernel, computed in turn, do each part of the work.
 
-    Arguments are those of `plan_blocks`.
+    Arguments are those of `plan_panels`.
     """
     cache: BlockCache[None] = BlockCache(entk.capacity)
     formed, samples = 0, set[int]()
-    for rows, columns in blocks:
-        samples.update(rows, columns)
-        for row, column in tile_order(rows, columns, entk.edge):
-            formed += samples_in(*{row, column})
-            for own, other in ((row, column), (column, row)):
+    for panel in panels:
+        samples.update(panel.rows, panel.columns)
+        for rows, columns, blocks in entk.tiles(panel):
+            formed += sum(map(len, {rows, columns}))
+            for own, other in (blocks, blocks[::-1]):
                 cache.get(own, lambda span: None, partner=other)
     return Repeats(len(samples), cache.computed, formed, pairs)
 

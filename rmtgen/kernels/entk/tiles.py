@@ -1,11 +1,10 @@
-"""The order of the tiles of a kernel, and the cache of the blocks of samples behind them."""
+"""The cache of the blocks of samples behind the tiles of a kernel."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
-Span = tuple[int, int]
-"""Positions [start, stop) of the images of a block."""
+from rmtgen.kernels.entk.schedule import Span
 
 Block = TypeVar("Block")
 
@@ -13,8 +12,8 @@ Block = TypeVar("Block")
 class BlockCache(Generic[Block]):
     """Cache of blocks by their spans, with a capacity in samples.
 
-    Tiles sweep along the columns repeatedly, so the most recently used block is evicted first: all
-    others are needed again sooner.
+    Tiles sweep along the streamed side repeatedly, so the most recently used block is evicted
+    first: all others are needed again sooner.
 
     Attributes:
         capacity: Maximum number of samples in the cache; one pair of blocks may exceed it.
@@ -51,20 +50,3 @@ class BlockCache(Generic[Block]):
 def samples_in(*spans: Span) -> int:
     """Number of samples in all spans."""
     return sum(stop - start for start, stop in spans)
-
-
-def tile_order(rows: range, columns: range, edge: int) -> Iterator[tuple[Span, Span]]:
-    """The tiles of a kernel, with one triangle only if rows and columns are the same.
-
-    Every second row of tiles runs backwards, so that consecutive tiles share a block.
-    """
-    across = _spans(columns, edge)
-    for number, row in enumerate(_spans(rows, edge)):
-        tiles = [span for span in across if rows != columns or span[0] <= row[0]]
-        for column in tiles[::-1] if number % 2 else tiles:
-            yield row, column
-
-
-def _spans(positions: range, edge: int) -> list[Span]:
-    starts = range(positions.start, positions.stop, edge)
-    return [(start, min(start + edge, positions.stop)) for start in starts]

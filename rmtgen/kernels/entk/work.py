@@ -8,9 +8,10 @@ between products and recurrent layers are left out: they take time, and no bound
 from dataclasses import dataclass
 from math import prod
 
-from rmtgen.kernels.entk.factors import FactoredWeight
-from rmtgen.kernels.entk.kernel import Entk
+from rmtgen.kernels.entk.factors import FactoredWeight, Layout
+from rmtgen.kernels.entk.passes import Passes
 from rmtgen.kernels.entk.rules import RULES, Instantiate
+from rmtgen.kernels.entk.schedule import SampleCost
 from rmtgen.kernels.entk.sites import Site
 
 MATERIALISED = "materialised"
@@ -64,31 +65,48 @@ class WeightPlan:
         return self.pass_flops + self.forming_flops + self.kernel_flops
 
 
-def count(entk: Entk, repeats: Repeats) -> list[WeightPlan]:
+def count(passes: Passes, layout: Layout, repeats: Repeats) -> list[WeightPlan]:
     """One entry per weight, in the order of use, and one for all other parameters and products."""
-    layout, found, sited = entk.layout, [], set()
+    return [*_weights(passes, layout, repeats), _rest(passes, layout, repeats)]
+
+
+def sample_cost(passes: Passes, layout: Layout) -> SampleCost:
+    """FLOPs of a sample: of its pass, of forming its gradients in a tile, and of a pair."""
+    passed, formed, met = (
+        sum(
+            weight.pass_flops + weight.forming_flops + weight.kernel_flops
+            for weight in _weights(passes, layout, repeats)
+        )
+        for repeats in (Repeats(0, 1, 0, 0), Repeats(0, 0, 1, 0), Repeats(0, 0, 0, 1))
+    )
+    return SampleCost(passed, formed, max(1.0, met))
+
+
+def _weights(passes: Passes, layout: Layout, repeats: Repeats) -> list[WeightPlan]:
+    found, sited = [], set()
     for number, (name, site) in layout.sites.items():
-        entry = _Entry(entk, number, site, repeats)
+        entry = _Entry(passes, layout, number, site, repeats)
         if factored := layout.factored.get(number):
             found.append(entry.factored(factored))
         else:
             found.append(entry.materialised(name, repeated=name in sited))
         sited.add(name)
-    return [*found, _rest(entk, sited, repeats)]
+    return found
 
 
 @dataclass(frozen=True)
 class _Entry:
     """The counts of the weight of one call."""
 
-    entk: Entk
+    passes: Passes
+    layout: Layout
     number: int
     site: Site
     repeats: Repeats
 
     def factored(self, one: FactoredWeight) -> WeightPlan:
         """The counts of a weight that is left in factors."""
-        outputs, site, repeats = self.entk.layout.outputs, self.site, self.repeats
+        outputs, site, repeats = self.layout.outputs, self.site, self.repeats
         cost = one.rule.cost(site)
         shared = 0 if one.input_call != self.number else site.t_in * site.c_in
         return WeightPlan(
@@ -109,7 +127,7 @@ class _Entry:
             name: Name of the weight.
             repeated: Whether an earlier call has the same weight, which is stored once.
         """
-        layout, repeats = self.entk.layout, self.repeats
+        layout, repeats = self.layout, self.repeats
         stored = 0 if repeated else layout.outputs * layout.materialised.get(name, 0)
         forming = float(layout.outputs * Instantiate().cost(self.site).sample_flops)
         products = 2.0 * repeats.pairs * stored
@@ -129,8 +147,8 @@ class _Entry:
     @property
     def _pass_flops(self) -> float:
         """FLOPs of a pass of one image; the backward pass ends at the first weights."""
-        first = self.entk.passes.probe[0].calls[self.number].first
-        backward = 0 if first else self.entk.layout.outputs
+        first = self.passes.probe[0].calls[self.number].first
+        backward = 0 if first else self.layout.outputs
         return 2.0 * (1 + backward) * self.site.t * prod(self.site.weight_shape)
 
     def _fewest(self) -> float:
@@ -138,19 +156,19 @@ class _Entry:
         rules = [rule for rule in RULES if rule.applies(self.site)] or [Instantiate()]
         samples, pairs = self.repeats.samples, self.repeats.pairs
         kernel = min(rule.cost(self.site).flops(samples, pairs) for rule in rules)
-        return samples * self._pass_flops + self.entk.layout.outputs * kernel
+        return samples * self._pass_flops + self.layout.outputs * kernel
 
 
-def _rest(entk: Entk, sited: set[str], repeats: Repeats) -> WeightPlan:
+def _rest(passes: Passes, layout: Layout, repeats: Repeats) -> WeightPlan:
     """All other parameters, and the products that have no weight, such as those of attention.
 
     Each product has a gradient in both of its factors.
     """
-    layout = entk.layout
+    sited = {name for name, _ in layout.sites.values()}
     parameters = sum(size for name, size in layout.materialised.items() if name not in sited)
     stored = layout.outputs * parameters
     weights = sum(2 * site.t * prod(site.weight_shape) for _, site in layout.sites.values())
-    capture, image = entk.passes.capture, entk.passes.fetch([0])
+    capture, image = passes.capture, passes.fetch([0])
     forward = capture.forward_flops(image)
     passing = (1 + 2 * layout.outputs) * max(0, forward - weights)
     if capture.fallback and len(capture.fallback) < len(capture.parameters):

@@ -7,7 +7,6 @@ import sys
 import weakref
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import example, given, settings
@@ -18,7 +17,7 @@ from rmtgen import entk_gram, entk_plan, load_backbone
 from rmtgen.errors import CapacityError, NumericalError, UsageError
 from rmtgen.kernels.entk import Entk
 from rmtgen.kernels.entk.layers import BatchNorm
-from rmtgen.kernels.entk.tiles import BlockCache, tile_order
+from rmtgen.kernels.entk.tiles import BlockCache
 
 PIXELS = 24
 
@@ -58,22 +57,18 @@ def test_symmetric_to_the_bit_and_positive_semidefinite(model, images):
 
 @settings(max_examples=12)
 @given(
-    edge=st.integers(1, 13),
+    grain=st.integers(1, 13),
     batch=st.integers(1, 13),
     capacity=st.integers(2, 30),
     workspace=st.sampled_from([10**5, 10**8]),
 )
-@example(edge=7, batch=3, capacity=14, workspace=1)  # one channel at a time: the slowest by far
+@example(grain=7, batch=3, capacity=14, workspace=1)  # one channel at a time: the slowest by far
 def test_the_same_for_every_batch_tile_and_budget(
-    model, images, kernel, edge, batch, capacity, workspace
+    model, images, kernel, grain, batch, capacity, workspace
 ):
     entk = Entk(model, images)
-    entk.edge, entk.batch, entk.workspace, entk._blocks.capacity = (
-        edge,
-        batch,
-        workspace,
-        max(capacity, 2 * edge),
-    )
+    entk.grain, entk.batch, entk.workspace = grain, batch, workspace
+    entk.capacity = entk._blocks.capacity = capacity
     close(entk.block(range(13), range(13)), kernel)
     close(entk.block(range(2, 7), range(5, 13)), kernel[2:7, 5:13])
 
@@ -166,7 +161,7 @@ def test_parts_by_output_are_the_kernels_of_the_outputs(
     heads = ThreeHeads(model.backbone, model.head.in_features).double().eval()
     entk = Entk(heads, images, by="output", memory=10**9 if factored else 4 * 10**6)
     assert ("body.bn1.weight" in entk.passes.capture.fallback) == fallback
-    assert (entk.edge == len(images)) == factored
+    assert (entk.capacity >= len(images)) == factored
     parts = entk.blocks(range(13), range(13))
     assert list(parts) == ["0", "1", "2"]
     for output, found in enumerate(parts.values()):
@@ -187,7 +182,7 @@ def test_a_split_that_is_none_is_refused(model, images):
 def test_a_low_budget_tiles_and_a_lower_one_says_what_it_needs(model, images, kernel):
     needed = _least(model, images)
     entk = Entk(model, images, memory=needed + 2**20)
-    assert entk.edge < 13
+    assert entk.capacity < 13
     close(entk.block(range(13), range(13)), kernel)
     with pytest.raises(
         UsageError,
@@ -278,18 +273,6 @@ def test_bad_input_is_refused(model, images):
         entk_gram(model, images, device="gpu")
 
 
-@given(st.integers(1, 20), st.integers(1, 7), st.booleans())
-def test_the_order_of_tiles_covers_everything_once(n, edge, symmetric):
-    rows, columns = range(3, 3 + n), range(3, 3 + n) if symmetric else range(40, 47)
-    seen = np.zeros((n, len(columns)), dtype=int)
-    for (start, stop), (low, high) in tile_order(rows, columns, edge):
-        seen[start - 3 : stop - 3, low - columns.start : high - columns.start] += 1
-    assert seen.max() == 1
-    assert (np.tril(seen) if symmetric else seen).sum() == (
-        n * (n + 1) // 2 if symmetric else seen.size
-    )
-
-
 def test_recent_blocks_give_way_but_never_the_partner():
     made = []
     cache = BlockCache(3)
@@ -323,7 +306,8 @@ def test_the_plan_counts_what_the_kernel_does(model, images):
     parameters = sum(parameter.numel() for parameter in model.parameters())
     assert sum(weight.parameters for weight in plan.weights) == parameters
     assert sum(weight.entries for weight in plan.weights) == entk.layout.entries
-    assert (plan.pairs, plan.images, plan.edge, plan.batch) == (91, 13, entk.edge, entk.batch)
+    assert (plan.pairs, plan.images, plan.formed, plan.batch) == (91, 13, 13, entk.batch)
+    assert (plan.samples, plan.held, plan.streamed, plan.read_bytes) == (13, 13, 13, 0)
     assert plan.result_bytes == 13 * 13 * 8
     text = str(plan)
     assert "13 × 13 symmetric: 91 entries" in text
@@ -350,3 +334,28 @@ def test_the_budget_holds():
         [sys.executable, code, "192MiB"], capture_output=True, text=True, check=True
     )
     assert float(done.stdout) <= 1.125 * 192, done.stdout
+
+
+@pytest.mark.parametrize("flops", [1, 2**44], ids=["smallest", "largest"])
+@pytest.mark.parametrize("capacity", [4, 8, 30])
+def test_panels_are_whole_tiles_and_cover_the_kernel_once(
+    model, images, kernel, monkeypatch, capacity, flops
+):
+    from rmtgen.kernels.entk import kernel as module
+
+    monkeypatch.setattr(module, "_PANEL_FLOPS", {"cpu": flops})
+    edge, stored = 3, Entk(model, images).layout.entries * 8
+    entk = Entk(model, images, device="cpu", tile=edge, memory=int(capacity * stored / 0.6))
+    assert (entk.capacity >= len(images)) == (capacity == 30)
+    found, columns = torch.zeros(13, 13, dtype=torch.float64), range(10)
+    panels = (*entk.panels(columns, columns), *entk.panels(range(10, 13), columns))
+    for rows, across, blocks in panels:
+        for side, start in ((rows, 10 * (rows.start >= 10)), (across, 0)):
+            assert (side.start - start) % edge == 0
+            assert side.stop in (10, 13) or (side.stop - start) % edge == 0
+            assert len(side) <= edge or flops > 1
+        at = slice(rows.start, rows.stop), slice(across.start, across.stop)
+        assert not found[at].any()
+        found[at] = entk.blocks(rows, across, blocks)["whole"]
+    close(torch.tril(found)[:, :10], torch.tril(kernel)[:, :10])
+    assert entk._blocks.computed >= 13

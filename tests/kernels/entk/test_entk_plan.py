@@ -11,8 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from rmtgen import entk_plan, load_backbone
 from rmtgen.kernels.entk import Entk, pace
 from rmtgen.kernels.entk.pace import MOST_SITES, Pace, _worth_measuring
-from rmtgen.kernels.entk.plan import RandomImages, plan_blocks, schedule
+from rmtgen.kernels.entk.plan import RandomImages, plan_panels, schedule
 from rmtgen.kernels.entk.rules import BALANCE, Contract, Instantiate, Shift
+from rmtgen.kernels.entk.schedule import Panel
 from rmtgen.kernels.entk.sites import Site, Window
 from rmtgen.rates import Rates
 
@@ -58,16 +59,16 @@ def done(entk, *spans):
 
 
 @pytest.mark.parametrize(
-    ("edge", "capacity"), [(20, 20), (4, 8), (4, 12), (3, 100)], ids=lambda size: f"{size}"
+    ("grain", "capacity"), [(20, 20), (4, 8), (4, 12), (1, 7), (3, 100)], ids=lambda size: f"{size}"
 )
 @pytest.mark.parametrize(("outputs", "by"), [(1, None), (3, "output")])
-def test_the_plan_counts_every_flop_of_every_schedule(edge, capacity, outputs, by):
+def test_the_plan_counts_every_flop_of_every_schedule(grain, capacity, outputs, by):
     entk = Entk(Valid(outputs).eval(), RandomImages(200, SHAPE), by=by)
     assert {one.rule.name for one in entk.layout.factored.values()} >= {"instantiate"}
-    entk.edge = edge
+    entk.grain = grain
     entk.capacity = entk._blocks.capacity = capacity
     spans = range(9), range(9, 20)
-    plan = plan_blocks(entk, [spans], "all", 99, Still())
+    plan = plan_panels(entk, [Panel(*spans)], "all", 99, Still())
     assert done(entk, *spans) == plan.flops
     assert plan.images == entk._blocks.computed
 
@@ -75,15 +76,15 @@ def test_the_plan_counts_every_flop_of_every_schedule(edge, capacity, outputs, b
 def test_the_least_passes_every_image_once_by_the_rule_of_the_fewest():
     entk = Entk(Valid().eval(), RandomImages(200, SHAPE))
     spans, pairs = (range(90), range(90, 200)), 90 * 110
-    whole = plan_blocks(entk, [spans], "all", pairs, Still())
+    whole = plan_panels(entk, [Panel(*spans)], "all", pairs, Still())
     second = whole.weights[1]
     assert second.least_flops == second.pass_flops + second.forming_flops + second.kernel_flops
-    few = plan_blocks(entk, [(range(1), range(1, 2))], "all", 1, Still()).weights[1]
+    few = plan_panels(entk, [Panel(range(1), range(1, 2))], "all", 1, Still()).weights[1]
     # of so few, it is cheaper to contract
     contracted = 2 * 4**2 * (16 + 9 * 16)
     assert few.least_flops == few.pass_flops + contracted < few.pass_flops + few.forming_flops
-    entk.edge, entk.capacity = 30, 60
-    tiled = plan_blocks(entk, [spans], "all", pairs, Still())
+    entk.grain, entk.capacity = 30, 60
+    tiled = plan_panels(entk, [Panel(*spans)], "all", pairs, Still())
     assert (tiled.least_flops, tiled.kernel_flops) == (whole.least_flops, whole.kernel_flops)
     assert tiled.pass_flops > whole.pass_flops
     assert tiled.forming_flops > whole.forming_flops
@@ -125,15 +126,15 @@ def test_a_weight_of_two_uses_passes_twice_and_is_stored_once():
             return self.head(torch.tanh(self.inner(torch.tanh(self.inner(rows)))))
 
     entk = Entk(Twice().eval(), torch.randn(4, 6))
-    plan = plan_blocks(entk, [(range(2), range(2, 4))], "all", 4, Still())
+    plan = plan_panels(entk, [Panel(range(2), range(2, 4))], "all", 4, Still())
     assert done(entk, range(2), range(2, 4)) == plan.flops == plan.least_flops
     assert sum(weight.parameters for weight in plan.weights) == 42
 
 
 def test_seconds_are_counts_times_measured_paces():
     entk = Entk(Valid(3).eval(), RandomImages(200, SHAPE), by="output")
-    entk.edge, entk.capacity = 30, 60
-    repeats = schedule(entk, [(range(90), range(90, 200))], 9900)
+    entk.grain, entk.capacity = 30, 60
+    repeats = schedule(entk, [Panel(range(90), range(90, 200))], 9900)
     tasks = [(one.rule, one.site) for one in entk.layout.factored.values()]
     formed, pair = ({task: unit * (1 + at) for at, task in enumerate(tasks)} for unit in (5.0, 7.0))
     found = Pace(1.0, 2.0, 3.0, formed, pair).seconds(entk, repeats)
@@ -148,7 +149,7 @@ def test_seconds_are_counts_times_measured_paces():
 def test_every_part_is_measured_by_the_code_that_does_it():
     """Two seconds each: per image of a batch, per FLOP, per sample formed, and per pair."""
     entk, rates = Entk(Valid(3).eval(), RandomImages(200, SHAPE), output="sum"), Still()
-    repeats = schedule(entk, [(range(200), range(200))], 20100)
+    repeats = schedule(entk, [Panel(range(200), range(200))], 20100)
     entk.passes.checking, rates.stretch = (9.0, 4.0), 3.0
     found = Pace.measured(entk, repeats, rates)
     assert found.check == 3
@@ -168,7 +169,7 @@ def test_a_site_that_is_not_measured_is_as_fast_as_the_costliest_of_its_rule(mon
     monkeypatch.setattr(pace, "MOST_SITES", 0)
     model = load_backbone("test_resnet", init="random", head="random", img_size=24).model
     entk, rates = Entk(model, RandomImages(40, (3, 24, 24))), Still()
-    found = Pace.measured(entk, schedule(entk, [(range(40), range(40))], 820), rates)
+    found = Pace.measured(entk, schedule(entk, [Panel(range(40), range(40))], 820), rates)
     paces, balance = defaultdict(list), BALANCE["cpu"]
     for (rule, site), seconds in found.pair.items():
         paces[rule].append(seconds / rule.cost(site).equivalent(0, 1, balance))

@@ -1,0 +1,158 @@
+"""Blocks of a kernel in a budget: passes, forming, a spill; planned for several sizes.
+
+The seconds of the plans for one card divide by rates that were measured on an H100
+(`tests/bench/measured/h100.csv`). With `SPILL=DIR` the last table is measured on this machine.
+"""
+
+import csv
+import os
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from rmtgen import load_backbone
+from rmtgen.kernels.entk import Entk
+from rmtgen.kernels.entk.plan import RandomImages, plan_panels
+from rmtgen.kernels.entk.schedule import Division, Panel, tile_order
+from rmtgen.kernels.entk.tiles import BlockCache, samples_in
+from rmtgen.tables import Table
+from rmtgen.units import readable_bytes
+from tests.bench.machine import timed
+
+SIZES = (
+    ("resnet18", 32, 10_000, 2_000, "cpu", ("1GiB", "4GiB", "16GiB")),
+    ("resnet18", 224, 10_000, 2_000, "cpu", ("1GiB", "4GiB", "16GiB")),
+    ("resnet18", 224, 50_000, 10_000, "cuda", ("24GiB", "48GiB", "80GiB")),
+    ("resnet50", 224, 50_000, 10_000, "cuda", ("80GiB", "141GiB")),
+)
+MEASURED = Path(__file__).with_name("measured") / "h100.csv"
+
+
+def kernel(name, pixels, images, **options):
+    """The kernel of a random network on images of noise; nothing passes but the two checked."""
+    model = load_backbone(name, init="random", head="random", img_size=pixels).model
+    return Entk(model, RandomImages(images, (3, pixels, pixels)), device="cpu", **options)
+
+
+def ranges(n, m):
+    """Training rows, and test rows against them, as a run has them."""
+    train, test = range(n), range(n, n + m)
+    return [Panel(train, train), Panel(test, train)]
+
+
+def equal_blocks(entk, blocks):
+    """Passes and samples formed with row and column blocks of equal size."""
+    cache, formed, edge = BlockCache(entk.capacity), 0, max(1, entk.capacity // 2)
+    for rows, columns, _ in blocks:
+        for row, column in tile_order(rows, columns, Division(edge, edge)):
+            formed += samples_in(*{row, column})
+            for own, other in ((row, column), (column, row)):
+                cache.get(own, lambda span: None, partner=other)
+    return cache.computed, formed
+
+
+def planned():
+    """Passes and forming of every size in every budget."""
+    rows = []
+    for name, pixels, n, m, target, budgets in SIZES:
+        for memory in budgets:
+            entk = kernel(name, pixels, n + m, memory=memory, target=target)
+            blocks = ranges(n, m)
+            plan = plan_panels(entk, blocks, "", n * (n + 1) // 2 + n * m)
+            passes, formed = equal_blocks(entk, blocks)
+            rows.append(
+                (
+                    f"{name}, {pixels} px, {n:,} + {m:,}",
+                    memory,
+                    readable_bytes(plan.sample_bytes),
+                    f"{plan.division.held:,} / {plan.division.streamed:,}",
+                    f"{passes:,}",
+                    f"{plan.images:,}",
+                    f"{plan.least_images:,}",
+                    f"{formed:,}",
+                    f"{plan.formed:,}",
+                    readable_bytes(plan.read_bytes),
+                )
+            )
+    headings = (
+        *("kernel", "memory", "a sample", "held / streamed", "passes, equal blocks", "passes"),
+        *("at least", "formed, equal blocks", "formed", "read from a spill"),
+    )
+    print(Table(headings, tuple(rows), "<" + ">" * 9, ()).text())
+
+
+def rate(bench, case, figure):
+    """A figure that was measured on the card."""
+    with MEASURED.open(newline="") as file:
+        (value,) = (
+            float(row["value"])
+            for row in csv.DictReader(file)
+            if (row["bench"], row["case"], row["figure"]) == (bench, case, figure)
+        )
+    return value
+
+
+def on_one_card():
+    """The paper's size in 80 GiB: seconds of passes, forming and products at measured rates."""
+    rows = []
+    for name in ("resnet18", "resnet50"):
+        n, m = 50_000, 10_000
+        entk = kernel(name, 224, n + m, memory="80GiB", target="cuda")
+        plan = plan_panels(entk, ranges(n, m), "", n * (n + 1) // 2 + n * m)
+        case = f"{name}, 224 px, N = 256, ieee, contiguous"
+        captured, plain = (rate("pass_rates", case, figure) for figure in ("capture", "plain pass"))
+        stored = plan.capture_flops - plan.pass_flops
+        forming = stored / plan.images / (1 / captured - 1 / plain)
+        passing = plan.images / captured
+        formed = (plan.forming_flops - stored) / forming
+        for precision, product in (
+            ("ieee", rate("products", "ieee, 10000 × 4096", "rate")),
+            ("split", rate("products", "fp16x3, chunks of 4096, 10000 × 4096", "rate")),
+        ):
+            products = plan.kernel_flops / (1e12 * product)
+            total = passing + formed + products
+            parts = (f"{seconds:,.0f}" for seconds in (passing, formed, products, total))
+            rows.append((name, precision, *parts, f"{total / 60:.1f}"))
+    headings = ("network", "products", "passes, s", "forming", "products, s", "total", "minutes")
+    note = "forming at the rate of the gradients that a pass stores, beyond a plain pass"
+    print(Table(headings, tuple(rows), "<<>>>>>", (note,)).text())
+
+
+def measured(place):
+    """Seconds with and without a spill, alternating, on this machine."""
+    rows = []
+    for name, pixels, n, memory in (
+        ("resnet18", 224, 48, "420MiB"),
+        ("resnet18", 64, 384, "320MiB"),
+    ):
+        model = load_backbone(name, init="random", head="random", img_size=pixels).model
+        images, every = torch.randn(n, 3, pixels, pixels), range(n)
+        times, found = {None: [], place: []}, {}
+        for _ in range(2):
+            for spill in times:
+                entk = Entk(model, images, device="cpu", memory=memory, spill=spill)
+                seconds, found[spill] = timed(partial(entk.block, every, every))
+                times[spill].append(seconds)
+                entk.finish()
+        plan = plan_panels(entk, [Panel(every, every)], "", n * (n + 1) // 2)
+        again, read = (f"{min(own):.2f}" for own in times.values())
+        same = "yes" if torch.equal(*found.values()) else "no"
+        case = f"{name}, {pixels} px, N = {n}"
+        rows.append((case, memory, f"{plan.images:,}", again, read, same))
+    headings = ("kernel", "memory", "passes without", "again, s", "spill, s", "equal bits")
+    print(Table(headings, tuple(rows), "<>>>>>", ()).text())
+
+
+def main():
+    """Print the tables."""
+    planned()
+    print()
+    on_one_card()
+    if os.environ.get("SPILL"):
+        print()
+        measured(Path(os.environ["SPILL"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""The division of a kernel into blocks: complete, within the budget, and the cheapest."""
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from rmtgen.kernels.entk.schedule import (
+    Division,
+    SampleCost,
+    divide,
+    least_passes,
+    tile_order,
+)
+from rmtgen.kernels.entk.tiles import BlockCache
+
+costs = st.builds(SampleCost, st.floats(1, 100), st.floats(0, 100))
+
+
+def passes_and_formed(rows, columns, division, capacity):
+    """What a cache passes and every tile forms, counted one by one."""
+    cache, formed = BlockCache(capacity), 0
+    for row, column in tile_order(rows, columns, division):
+        formed += sum(stop - start for start, stop in {row, column})
+        for own, other in ((row, column), (column, row)):
+            cache.get(own, lambda span: None, partner=other)
+            held = sum(stop - start for start, stop in cache.blocks)
+            assert held <= capacity
+    return cache.computed, formed
+
+
+def sides(n, m):
+    return range(3, 3 + n), range(3, 3 + n) if m is None else range(3 + n, 3 + n + m)
+
+
+@given(
+    st.integers(1, 40),
+    st.one_of(st.none(), st.integers(1, 40)),
+    st.integers(1, 13),
+    st.integers(1, 13),
+    st.booleans(),
+)
+def test_every_entry_is_in_one_tile(n, m, held, streamed, by_columns):
+    rows, columns = sides(n, m)
+    division = Division(held, streamed, by_columns and m is not None)
+    seen = np.zeros((n, len(columns)), dtype=int)
+    for (start, stop), (low, high) in tile_order(rows, columns, division):
+        seen[start - 3 : stop - 3, low - columns.start : high - columns.start] += 1
+    needed = np.tril(seen) if m is None else seen
+    assert needed.sum() == (n * (n + 1) // 2 if m is None else seen.size)
+    assert seen.max() == 1
+
+
+@given(
+    n=st.integers(1, 120),
+    m=st.one_of(st.none(), st.integers(1, 120)),
+    capacity=st.integers(2, 150),
+    grain=st.integers(1, 40),
+    cost=costs,
+)
+@example(n=100, m=None, capacity=20, grain=1, cost=SampleCost(1, 0))
+@example(n=30, m=100, capacity=20, grain=5, cost=SampleCost(1, 1))
+def test_blocks_fit_begin_at_grains_and_never_cost_more_than_equal_ones(
+    n, m, capacity, grain, cost
+):
+    rows, columns = sides(n, m)
+    division = divide(rows, columns, capacity, grain, cost)
+    whole = min(grain, capacity // 2)
+    held, streamed = (columns, rows) if division.by_columns else (rows, columns)
+    assert division.held % whole == 0 or division.held >= len(held)
+    assert division.streamed % whole == 0 or division.streamed >= len(streamed)
+    images = n + (m or 0)
+    entries = n * m if m else n * (n + 1) // 2
+    passed, formed = passes_and_formed(rows, columns, division, capacity)
+    assert passed >= least_passes(images, entries, capacity)
+    equal = max(1, capacity // (2 * whole)) * whole
+    other, others = passes_and_formed(rows, columns, Division(equal, equal), capacity)
+    if m is None and capacity >= n:
+        assert (passed, formed) == (n, n)
+    spare = 2 * cost.passing * equal * (1 + n // equal)  # blocks that the cache still holds
+    found = cost.passing * passed + cost.forming * formed
+    assert found <= cost.passing * other + cost.forming * others + spare
+
+
+@pytest.mark.parametrize(
+    ("forming", "within"), [(0.0, 1.15), (0.2, 1.5)], ids=["free forming", "forming"]
+)
+def test_large_kernels_come_near_the_fewest_passes(forming, within):
+    """N = 50,000 in memory for 1,000 samples: equal blocks take twice the fewest passes."""
+    rows = range(50_000)
+    division = divide(rows, rows, 1_000, 10, SampleCost(1, forming))
+    entries = len(rows) * (len(rows) + 1) // 2
+    least = least_passes(len(rows), entries, 1_000)
+    passed, _ = passes_and_formed(rows, rows, division, 1_000)
+    equal, _ = passes_and_formed(rows, rows, Division(500, 500), 1_000)
+    assert passed <= within * least
+    assert equal >= 1.9 * least
+
+
+def test_the_smaller_side_is_held_whole():
+    rows, columns = range(900), range(900, 10_900)
+    cost = SampleCost(1, 0.1)
+    for sides_ in ((rows, columns), (columns, rows)):
+        division = divide(*sides_, 1_000, 10, cost)
+        assert division.held == 900
+        assert division.by_columns == (sides_[1] is rows)
+        assert passes_and_formed(*sides_, division, 1_000)[0] == 10_900
+
+
+def test_dearer_forming_streams_larger_blocks():
+    rows = range(10_000)
+    streamed = [divide(rows, rows, 500, 1, SampleCost(1, cost)).streamed for cost in (0, 0.1, 1, 9)]
+    assert streamed == sorted(streamed)
+    assert streamed[0] < 50
+    assert 200 < streamed[-1] <= 250
