@@ -344,8 +344,10 @@ def test_panels_are_whole_tiles_and_cover_the_kernel_once(
     from rmtgen.kernels.entk import kernel as module
 
     monkeypatch.setattr(module, "_PANEL_FLOPS", {"cpu": flops})
-    edge, stored = 3, Entk(model, images).layout.entries * 8
-    entk = Entk(model, images, device="cpu", tile=edge, memory=int(capacity * stored / 0.6))
+    edge, whole = 3, Entk(model, images, device="cpu")
+    stored = whole.layout.entries * 8
+    memory = max(int(capacity * stored / 0.6), 2 * stored + 2 * whole.image_bytes)
+    entk = Entk(model, images, device="cpu", tile=edge, memory=memory)
     assert (entk.capacity >= len(images)) == (capacity == 30)
     found, columns = torch.zeros(13, 13, dtype=torch.float64), range(10)
     panels = (*entk.panels(columns, columns), *entk.panels(range(10, 13), columns))
