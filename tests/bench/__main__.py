@@ -22,6 +22,7 @@ ALL = (
     "products",
     "pass_rates",
     "solves",
+    "schedule",
 )
 
 for name in sys.argv[1:] or ALL:

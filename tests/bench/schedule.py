@@ -13,9 +13,10 @@ import torch
 
 from rmtgen import load_backbone
 from rmtgen.kernels.entk import Entk
-from rmtgen.kernels.entk.plan import RandomImages, plan_panels
-from rmtgen.kernels.entk.schedule import Division, Panel, tile_order
+from rmtgen.kernels.entk.plan import RandomImages, schedule
+from rmtgen.kernels.entk.schedule import Division, Panel, least_passes, tile_order
 from rmtgen.kernels.entk.tiles import BlockCache, samples_in
+from rmtgen.kernels.entk.work import MATERIALISED, count
 from rmtgen.tables import Table
 from rmtgen.units import readable_bytes
 from tests.bench.machine import timed
@@ -59,20 +60,22 @@ def planned():
         for memory in budgets:
             entk = kernel(name, pixels, n + m, memory=memory, target=target)
             blocks = ranges(n, m)
-            plan = plan_panels(entk, blocks, "", n * (n + 1) // 2 + n * m)
+            pairs = n * (n + 1) // 2 + n * m
+            repeats, division = schedule(entk, blocks, pairs), entk.division(*blocks[0][:2])
+            sample = 4 * entk.layout.entries
             passes, formed = equal_blocks(entk, blocks)
             rows.append(
                 (
                     f"{name}, {pixels} px, {n:,} + {m:,}",
                     memory,
-                    readable_bytes(plan.sample_bytes),
-                    f"{plan.division.held:,} / {plan.division.streamed:,}",
+                    readable_bytes(sample),
+                    f"{division.held:,} / {division.streamed:,}",
                     f"{passes:,}",
-                    f"{plan.images:,}",
-                    f"{plan.least_images:,}",
+                    f"{repeats.images:,}",
+                    f"{least_passes(n + m, pairs, entk.capacity):,}",
                     f"{formed:,}",
-                    f"{plan.formed:,}",
-                    readable_bytes(plan.read_bytes),
+                    f"{repeats.formed:,}",
+                    readable_bytes(sample * (repeats.images - n - m)),
                 )
             )
     headings = (
@@ -99,18 +102,20 @@ def on_one_card():
     for name in ("resnet18", "resnet50"):
         n, m = 50_000, 10_000
         entk = kernel(name, 224, n + m, memory="80GiB", target="cuda")
-        plan = plan_panels(entk, ranges(n, m), "", n * (n + 1) // 2 + n * m)
+        repeats = schedule(entk, ranges(n, m), n * (n + 1) // 2 + n * m)
+        weights = count(entk.passes, entk.layout, repeats)
         case = f"{name}, 224 px, N = 256, ieee, contiguous"
         captured, plain = (rate("pass_rates", case, figure) for figure in ("capture", "plain pass"))
-        stored = plan.capture_flops - plan.pass_flops
-        forming = stored / plan.images / (1 / captured - 1 / plain)
-        passing = plan.images / captured
-        formed = (plan.forming_flops - stored) / forming
+        stored = sum(own.forming_flops for own in weights if own.rule == MATERIALISED)
+        forming = stored / repeats.images / (1 / captured - 1 / plain)
+        passing = repeats.images / captured
+        formed = (sum(own.forming_flops for own in weights) - stored) / forming
+        flops = sum(own.kernel_flops for own in weights)
         for precision, product in (
             ("ieee", rate("products", "ieee, 10000 × 4096", "rate")),
             ("split", rate("products", "fp16x3, chunks of 4096, 10000 × 4096", "rate")),
         ):
-            products = plan.kernel_flops / (1e12 * product)
+            products = flops / (1e12 * product)
             total = passing + formed + products
             parts = (f"{seconds:,.0f}" for seconds in (passing, formed, products, total))
             rows.append((name, precision, *parts, f"{total / 60:.1f}"))
@@ -135,11 +140,11 @@ def measured(place):
                 seconds, found[spill] = timed(partial(entk.block, every, every))
                 times[spill].append(seconds)
                 entk.finish()
-        plan = plan_panels(entk, [Panel(every, every)], "", n * (n + 1) // 2)
+        repeats = schedule(entk, [Panel(every, every)], n * (n + 1) // 2)
         again, read = (f"{min(own):.2f}" for own in times.values())
         same = "yes" if torch.equal(*found.values()) else "no"
         case = f"{name}, {pixels} px, N = {n}"
-        rows.append((case, memory, f"{plan.images:,}", again, read, same))
+        rows.append((case, memory, f"{repeats.images:,}", again, read, same))
     headings = ("kernel", "memory", "passes without", "again, s", "spill, s", "equal bits")
     print(Table(headings, tuple(rows), "<>>>>>", ()).text())
 
