@@ -197,6 +197,14 @@ class Config:
         ("gram",),
         "seed of that head (entk); none: it continues the random stream of init_seed",
     )
+    gram_precision: str | None = _field(
+        None,
+        optional(one_of("ieee", "split", "fast")),
+        ("gram",),
+        "float32 products of the entk: ieee, split or fast; none: by fp32_precision, and split"
+        " where that is ieee and the device is CUDA",
+        option=True,
+    )
     heads: int | None = _field(
         None,
         optional(whole(2)),
@@ -333,6 +341,11 @@ class Config:
             object.__setattr__(self, "solve_from", "gram" if self.tangent else "features")
         if self.gram_dtype == "auto":
             object.__setattr__(self, "gram_dtype", "float32" if self.tangent else "float64")
+
+    @property
+    def entk_precision(self) -> str | None:
+        """The precision of an `Entk`."""
+        return self.gram_precision or ("fast" if self.fp32_precision == "tf32" else None)
 
     @property
     def tangent(self) -> bool:

@@ -1,7 +1,6 @@
 """Stage `extract`: images, backbone -> features.h5; for a sketched entk, its rows."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +14,6 @@ from rmtgen.kernels.entk.plan import plan_panels
 from rmtgen.kernels.entk.schedule import Panel
 from rmtgen.models.backbones import Backbone
 from rmtgen.models.features import TransformedImages, feature_batches, place
-from rmtgen.runs.config import Config
 from rmtgen.runs.inputs import local_inputs
 from rmtgen.runs.manifest import FileRecord
 from rmtgen.stages.cost import PROBE_IMAGES, StageCost, Workload
@@ -105,8 +103,9 @@ def _features(job: Job, backbone: Backbone, split: Split, _store: FeatureStore) 
 def _sketches(job: Job, backbone: Backbone, split: Split, store: FeatureStore) -> Make:
     config = job.config
     images = joint_images(backbone, split)
-    options = _kernel_options(config)
-    sketch = Sketch(backbone.model, images, config.projection, seed=config.seed, **options)
+    options = {"device": config.device, "memory": config.memory, "seed": config.seed}
+    options |= {"precision": config.fp32_precision}
+    sketch = Sketch(backbone.model, images, config.projection, **options)
 
     def make(name: str, batches: Sequence[int]) -> Iterable[tuple[int, Tensor]]:
         start = 0 if name == "train" else len(split.train)
@@ -123,14 +122,10 @@ def _sketch_error(
     """How far the sketch is from the exact kernel on the first training images."""
     config, count = job.config, min(_CHECKED, len(split.train))
     images = TransformedImages(split.train.subset(slice(count)), backbone)
-    kernel = Entk(backbone.model, images, **_kernel_options(config))
+    options = {"device": config.device, "memory": config.memory}
+    kernel = Entk(backbone.model, images, precision=config.entk_precision, **options)
     exact = kernel.block(range(count), range(count))
     return sketch_error(exact, torch.from_numpy(store.read("train")[:count]))
-
-
-def _kernel_options(config: Config) -> dict[str, Any]:
-    options = {"device": config.device, "memory": config.memory}
-    return options | {"precision": config.fp32_precision}
 
 
 def cost(workload: Workload) -> StageCost:

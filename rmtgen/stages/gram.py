@@ -12,6 +12,7 @@ from rmtgen.device import default_device
 from rmtgen.errors import StaleInputError
 from rmtgen.kernels.entk import Entk, Plan
 from rmtgen.kernels.entk.pace import Pace
+from rmtgen.kernels.entk.passes import Images
 from rmtgen.kernels.entk.plan import plan_panels, schedule
 from rmtgen.kernels.entk.schedule import Panel
 from rmtgen.kernels.entk.work import count
@@ -100,17 +101,7 @@ class _Tangent:
         _check_labels(job, features, split)
         backbone = open_backbone(config, head="random")
         images = joint_images(backbone, split)
-        self.kernel = Entk(
-            backbone.model,
-            images,
-            dtype=getattr(torch, config.gram_dtype),
-            by="output" if config.heads else None,
-            device=config.device,
-            memory=config.memory,
-            precision=config.fp32_precision,
-            tile=config.tile,
-            spill=config.spill,
-        )
+        self.kernel = _entk(config, backbone.model, images, spill=config.spill)
         self._panels = _panels(self.kernel, config)
         self._panel_of = {
             (row, column): number
@@ -163,6 +154,22 @@ class _Tangent:
         return {"spread_of_heads": float(first.std(dim=0).norm() / first.mean(dim=0).norm())}
 
 
+def _entk(
+    config: Config, model: torch.nn.Module, images: Images, spill: str | None = None
+) -> Entk:
+    return Entk(
+        model,
+        images,
+        dtype=getattr(torch, config.gram_dtype),
+        by="output" if config.heads else None,
+        device=config.device,
+        memory=config.memory,
+        precision=config.entk_precision,
+        tile=config.tile,
+        spill=spill,
+    )
+
+
 def _check_labels(job: Job, features: FeatureStore, split: Split) -> None:
     for name, images in (("train", split.train), ("test", split.test)):
         if not np.array_equal(images.labels, features.layout.labels(name)):
@@ -198,9 +205,7 @@ def tangent_plan(config: Config, rates: Rates) -> Plan:
         UsageError: As `rmtgen.entk_plan`.
     """
     backbone, images = placeholder(config)
-    by, dtype = "output" if config.heads else None, getattr(torch, config.gram_dtype)
-    settings = {"device": config.device, "memory": config.memory, "tile": config.tile}
-    kernel = Entk(backbone.model, images, dtype=dtype, by=by, **settings)
+    kernel = _entk(config, backbone.model, images)
     panels = _panels(kernel, config)
     what = f"({config.train:,} + {config.test:,}) × {config.train:,}"
     return plan_panels(kernel, panels, what, _pairs(panels), rates)

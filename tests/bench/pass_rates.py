@@ -24,7 +24,7 @@ def main() -> None:
     rate = sgemm(8192 if large else 1024)
     record(BENCH, "sgemm", "rate", 1e-12 * rate, "TFLOP/s")
     wholes = (
-        (("resnet18", 32, 10_000), ("resnet18", 224, 1024)) if large else (("resnet18", 32, 64),)
+        (("resnet18", 32, 10_000), ("resnet18", 224, 4096)) if large else (("resnet18", 32, 8),)
     )
     for case in wholes:
         isolated(BENCH, str(case), whole, *case, rate)
@@ -69,7 +69,8 @@ def captured(name, pixels, n, precision, layout) -> None:
     """A pass of rmtgen, with the gradients formed and stored."""
     model, images = problem(name, pixels, n)
     images = images.to(device()).contiguous(memory_format=layout)
-    kernel = Entk(model, images, device=device(), memory=MEMORY, precision=precision)
+    by_name = {"ieee": "ieee", "tf32": "fast"}[precision]
+    kernel = Entk(model, images, device=device(), memory=MEMORY, precision=by_name)
     kernel.passes.capture.model.to(memory_format=layout)
     with fp32_precision(precision):
         taken = seconds(lambda: kernel._gradients((0, n)), repeats=2)
@@ -86,32 +87,35 @@ def peer(name, pixels, n, precision) -> None:
 
 
 def whole(name, pixels, n, rate) -> None:
-    """`entk_gram`: seconds, and the bound over them."""
+    """`entk_gram` in each precision: error on a few samples, seconds, and the parts of them."""
     model, images = problem(name, pixels, n)
-    plan = entk_plan(model, (3, pixels, pixels), n, device=device(), memory=MEMORY)
-    taken = seconds(lambda: entk_gram(model, images, device=device(), memory=MEMORY), repeats=1)
-    case = f"{name}, {pixels} px, N = {n}"
+    few = images[:64]
+    exact = entk_gram(model, few, device=device(), dtype=torch.float64)
+    for precision in ("ieee", "split", "fast"):
+        case = f"{name}, {pixels} px, N = {n}, {precision}"
+        options = {"device": device(), "memory": MEMORY, "precision": precision}
+        error = (entk_gram(model, few, **options).double() - exact).norm() / exact.norm()
+        record(BENCH, case, "error", error.item(), "relative")
+        isolated(BENCH, case, kernel_of, case, model, images, options, rate)
+
+
+def kernel_of(case, model, images, options, rate) -> None:
+    """Seconds of a kernel, and of its passes and products where one block holds all samples."""
+    n = len(images)
+    plan = entk_plan(model, tuple(images.shape[1:]), n, **options)
+    taken = seconds(lambda: entk_gram(model, images, **options), repeats=1, warm=False)
     record(BENCH, case, "time", taken, "s")
-    record(BENCH, case, "bound", plan.flops / rate, "s")
-    record(BENCH, case, "share of the bound", plan.flops / rate / taken, "")
-    found = []
-
-    def built():
-        found[:] = [Entk(model, images, device=device(), memory=MEMORY)]
-
-    record(BENCH, case, "set-up", seconds(built, repeats=1, warm=False), "s")
-    kernel = found[0]
-    if kernel.capacity >= n:
-        with fp32_precision("ieee"):
-            blocks = []
-            spent = seconds(lambda: blocks.append(kernel._gradients((0, n))), repeats=1, warm=False)
-            record(BENCH, case, "capture", spent, "s")
-            spent = seconds(
-                lambda: tile(blocks[0], blocks[0], kernel.layout.whole(), kernel.workspace),
-                repeats=1,
-                warm=False,
-            )
-            record(BENCH, case, "products", spent, "s")
+    record(BENCH, case, "share of the bound in float32", plan.flops / rate / taken, "")
+    kernel = Entk(model, images, **options)
+    if kernel.capacity < n:
+        return
+    with fp32_precision(kernel.passes.precision):
+        blocks = []
+        spent = seconds(lambda: blocks.append(kernel._gradients((0, n))), repeats=1, warm=False)
+        record(BENCH, case, "capture", spent, "s")
+        sides, part = (blocks[0], blocks[0]), kernel.layout.whole()
+        spent = seconds(lambda: tile(*sides, part, kernel.workspace), repeats=1, warm=False)
+        record(BENCH, case, "products", spent, "s")
 
 
 if __name__ == "__main__":

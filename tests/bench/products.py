@@ -1,7 +1,7 @@
 """Products with the accuracy of float32: rates, errors, and the fused rule of the eNTK.
 
 `make bench BENCH=products`. A machine without a CUDA device multiplies small matrices with emulated
-rounding, and leaves out the fused rule.
+rounding: there the errors tell something, and the rates nothing.
 """
 
 import numpy as np
@@ -9,14 +9,18 @@ import torch
 
 from rmtgen import load_backbone, ridge_path
 from rmtgen.kernels.entk.passes import Passes
-from rmtgen.kernels.entk.rules import Contract, Shift
+from rmtgen.kernels.entk.rules import RULES, Contract
 from rmtgen.kernels.entk.sites import Site, Window
+from rmtgen.kernels.entk.split_rules import SPLIT_RULES
 from tests.bench.figures import device, isolated, record, seconds
 from tests.bench.splits import WAYS
 
 BENCH = "products"
 TAIL = 0.05
 """Share of the eigenvalues that count as the smallest."""
+
+EMULATED = 16
+"""On a CPU one of so many stretches of the gradients is multiplied."""
 
 RIDGES = (1e-7, 1e-5)
 """Sum ridges over the mean diagonal."""
@@ -32,35 +36,26 @@ SITES = {
 def main() -> None:
     """Record every figure."""
     large = device() == "cuda"
-    ways = every_way(large)
-    shapes = ((8192, 8192), (10_000, 4096)) if large else ((512, 4096),)
-    for way in ways:
+    shapes = ((8192, 8192), (10_000, 4096)) if large else ((64, 2048),)
+    for way in WAYS:
         for shape in shapes:
             isolated(BENCH, way.name, rate, way, *shape)
     for name, rows in data(large):
-        isolated(BENCH, name, errors, name, rows, ways)
-    if large:
-        for name, site in SITES.items():
-            for n in (2048, 10_000):
-                isolated(BENCH, name, rule_rates, f"{name}, N = {n}", site, n)
-
-
-def every_way(triton):
-    """All ways, those in Triton only where it compiles."""
-    if not triton:
-        return WAYS
-    from tests.bench.promoted import WAYS as compiled
-
-    return (*WAYS, *compiled)
+        isolated(BENCH, name, errors, name, rows)
+    for name, site in SITES.items():
+        for n in (2048, 10_000) if large else (8,):
+            isolated(BENCH, name, rule_rates, f"{name}, N = {n}", site, n)
 
 
 def rate(way, n, entries) -> None:
-    """TFLOP/s of a full product, with the sum in float64, and seconds of the split."""
+    """TFLOP/s of a full product, with the split and the sum in float64; seconds of a triangle."""
     rows = random_rows(n, entries)
-    prepared = way.prepared(rows)
+    other, total = rows.clone(), rows.new_zeros(n, n, dtype=torch.float64)
     case, work = f"{way.name}, {n} × {entries}", 2e-12 * n * n * entries
-    record(BENCH, case, "rate", work / seconds(lambda: way.product(prepared, prepared)), "TFLOP/s")
-    record(BENCH, case, "split", 1e3 * seconds(lambda: way.prepared(rows)), "ms")
+    taken = seconds(lambda: way.multiply(total, rows, other))
+    record(BENCH, case, "rate", work / taken, "TFLOP/s")
+    taken = seconds(lambda: way.multiply(total, rows, rows))
+    record(BENCH, case, "symmetric", 1e3 * taken, "ms")
 
 
 def random_rows(n, entries):
@@ -71,12 +66,15 @@ def random_rows(n, entries):
 
 def data(large):
     """Names and rows of matrices of which the Gram matrix is wanted."""
-    normal = random_rows(*((512, 65_536) if large else (64, 8192)))
+    normal = random_rows(*((512, 65_536) if large else (48, 8192)))
     yield "normal", normal
     yield "log-normal", normal.exp()
     del normal
-    for pixels, n in ((32, 256), (64, 256)) if large else ((32, 16),):
-        yield f"gradients of resnet18, {pixels} px", gradients("resnet18", pixels, n)
+    for pixels, n in ((32, 256), (64, 256)) if large else ((64, 32),):
+        found = gradients("resnet18", pixels, n)
+        if not large:
+            found = torch.cat(found.split(2**13, dim=1)[::EMULATED], dim=1)
+        yield f"gradients of resnet18, {pixels} px", found
 
 
 def gradients(name, pixels, n):
@@ -88,21 +86,17 @@ def gradients(name, pixels, n):
     return torch.cat([gradient.flatten(1) for gradient in found.values()], dim=1)
 
 
-def errors(name, rows, ways) -> None:
+def errors(name, rows) -> None:
     """Errors of the Gram matrix of some rows, each way against float64."""
     exact = sum(part.double() @ part.double().T for part in rows.split(2**16, dim=1))
-    for way in ways:
+    for way in WAYS:
         if way.name != "float64":
             isolated(BENCH, name, errors_of, f"{name}, {way.name}", way, rows, exact)
 
 
 def errors_of(case, way, rows, exact) -> None:
     """Frobenius error, bias of the diagonal, and errors of the tail and of the GCV risk."""
-    found = torch.zeros_like(exact)
-    for part in rows.split(2**16, dim=1):
-        prepared = way.prepared(part)
-        found += way.product(prepared, prepared)
-    for figure, value in measures(found, exact).items():
+    for figure, value in measures(way.product(rows, rows), exact).items():
         record(BENCH, case, figure, value, "relative")
 
 
@@ -129,47 +123,35 @@ def measures(found, exact) -> dict[str, float]:
 
 
 def rule_rates(case, site, n) -> None:
-    """The fused rule and those of rmtgen on one site, symmetric: FLOPs of `Shift` over seconds."""
-    from tests.bench.fused import fused
-
+    """The fused rule and those of float32 at one site, symmetric: seconds, and errors."""
     rows = (
         random_rows(n, site.t_in * site.c_in).view(n, site.t_in, site.c_in),
         random_rows(n, site.t * site.c_out).view(n, site.t, site.c_out),
     )
-    least = 2 * (site.t_in**2 * site.c_in + site.t**2 * site.c_out) * n * (n + 1) / 2
     few = tuple(factor[:256] for factor in rows)
-    exact = by_rule(Contract(), site, tuple(factor.double() for factor in few)).tril()
+    exact = by_rule(Contract(), site, tuple(factor.double() for factor in few))
+    for rule in (*RULES, *SPLIT_RULES):
+        if rule.applies(site):
+            isolated(BENCH, case, measured, case, rule, site, rows, exact)
 
-    def measure(figure, work, part):
-        error = (work(few).double().tril() - exact).norm() / exact.norm()
-        taken = seconds(lambda: work(part), repeats=2)
-        record(BENCH, case, f"{figure}, error", error.item(), "relative")
-        record(BENCH, case, figure, 1e3 * taken, "ms")
-        record(BENCH, case, f"{figure}, shift's FLOPs", 1e-12 * least / taken, "TFLOP/s")
 
-    rule = Shift() if Shift().applies(site) else Contract()
-    isolated(BENCH, case, measure, rule.name, lambda some: by_rule(rule, site, some), rows)
-    for precision, shape, warps in (
-        ("tf32x3", (64, 64, 32), 4),
-        ("fp16x3", (64, 64, 64), 4),
-        ("fp16x3", (128, 64, 64), 8),
-        ("fp16x3", (128, 64, 32), 4),
-    ):
-        isolated(
-            BENCH,
-            case,
-            measure,
-            f"fused {precision} {shape}",
-            lambda some, p=precision, s=shape, w=warps: fused(site, some, some, p, True, s, w),
-            rows,
-        )
+def measured(case, rule, site, rows, exact) -> None:
+    """Seconds of a rule, its FLOPs over them, and its error on the first samples."""
+    name, n = type(rule).__name__, len(rows[0])
+    found = by_rule(rule, site, tuple(factor[:256] for factor in rows))
+    error = (found - exact).norm() / exact.norm()
+    taken = seconds(lambda: by_rule(rule, site, rows), repeats=2)
+    work = rule.cost(site).flops(n, n * (n + 1) // 2)
+    record(BENCH, case, f"{name}, error", error.item(), "relative")
+    record(BENCH, case, name, 1e3 * taken, "ms")
+    record(BENCH, case, f"{name}, its FLOPs", 1e-12 * work / taken, "TFLOP/s")
 
 
 def by_rule(rule, site, rows):
-    """The symmetric kernel of a rule of rmtgen."""
+    """The lower triangle of the symmetric kernel of a rule of rmtgen."""
     kernel = torch.zeros(len(rows[0]), len(rows[0]), dtype=torch.float64, device=rows[0].device)
     rule.add(kernel, site, rows, rows, 2**31, True)
-    return kernel
+    return kernel.tril_()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Ways to multiply float32 matrices: IEEE, float64, TF32, and splits into half precision.
+"""Ways to multiply float32 matrices: IEEE, float64, TF32, halves, and that of rmtgen.
 
-A way prepares each side once, and then multiplies prepared sides. Without a CUDA device products of
-halves are summed as tensor cores do, in steps that are each cut to float32 toward zero, and TF32
+A way takes two sides and whether they are the same, and gives their product in float64. Without a
+CUDA device products of halves are summed as tensor cores do, by the emulation of rmtgen, and TF32
 rounds its operands.
 """
 
@@ -12,15 +12,8 @@ import torch
 from torch import Tensor
 
 from rmtgen.device import fp32_precision
-
-LOW = 2.0**11
-"""Factor of the low half of a split: float16 holds 11 bits."""
-
-STEP = 8
-"""Entries that emulated tensor cores add exactly before they cut the sum to float32.
-
-The bias of the diagonal on an NVIDIA H100 is that of 8 for bfloat16, and of 4 for float16.
-"""
+from rmtgen.kernels.entk.split_rules import split_multiply
+from rmtgen.kernels.entk.splits import LOW, split, summed
 
 
 @dataclass(frozen=True)
@@ -29,45 +22,35 @@ class Way:
 
     Attributes:
         name: Its name.
-        chunk: Entries that one product sums before the sum continues in float64.
-        prepare: A side (n, k) as the products take it.
-        multiply: Both prepared sides to (n, m).
+        multiply: Adds left·rightᵀ to a float64 matrix.
     """
 
     name: str
-    chunk: int
-    prepare: Callable
     multiply: Callable
 
-    def prepared(self, side: Tensor) -> list:
-        """A side in chunks."""
-        return [self.prepare(part) for part in side.split(self.chunk, dim=1)]
+    def product(self, left: Tensor, right: Tensor) -> Tensor:
+        """Left·rightᵀ in float64; one triangle, mirrored, if both are one tensor."""
+        total = left.new_zeros(len(left), len(right), dtype=torch.float64)
+        self.multiply(total, left, right)
+        return total.tril() + total.tril(-1).T if left is right else total
 
-    def product(self, left: list, right: list) -> Tensor:
-        """Left·rightᵀ in float64, from prepared sides."""
-        total = None
-        for pair in zip(left, right, strict=True):
-            found = self.multiply(*pair)
-            total = found.double() if total is None else total.add_(found)
-        return total
+
+def chunked(chunk: int, multiply: Callable) -> Callable:
+    """A product of chunks, each to (n, m), whose sum is float64."""
+
+    def add(total, left, right):
+        for pair in zip(left.split(chunk, dim=1), right.split(chunk, dim=1), strict=True):
+            total += multiply(*pair)
+
+    return add
 
 
 def wide(left: Tensor, right: Tensor) -> Tensor:
     """Left·rightᵀ of halves, summed in float32."""
     if left.is_cuda:
         return torch.mm(left, right.T, out_dtype=torch.float32)
-    total = torch.zeros(len(left), len(right))
-    for start in range(0, left.shape[1], STEP):
-        part = slice(start, start + STEP)
-        total = cut(total.double() + left[:, part].double() @ right[:, part].double().T)
-    return total
-
-
-def cut(exact: Tensor) -> Tensor:
-    """Float64 rounded to float32 toward zero."""
-    nearest = exact.float()
-    beyond = nearest.double().abs() > exact.abs()
-    return torch.where(beyond, torch.nextafter(nearest, torch.zeros_like(nearest)), nearest)
+    sides = left.double()[None], right.double()[None]
+    return summed(torch.zeros(1, len(left), len(right)), *sides, cut=True)[0]
 
 
 def ieee(left: Tensor, right: Tensor) -> Tensor:
@@ -88,70 +71,48 @@ def rounded(side: Tensor, bits: int) -> Tensor:
     return (whole & -(1 << bits)).view(torch.float32)
 
 
-def brain_parts(count: int) -> Callable:
-    """Split into a sum of bfloat16 parts."""
-
-    def split(side):
-        parts = []
-        for _ in range(count):
-            parts.append(side.bfloat16())
-            side = side - parts[-1].float()
-        return parts
-
-    return split
+def brain_parts(side: Tensor, count: int) -> list[Tensor]:
+    """A sum of bfloat16 parts."""
+    parts = []
+    for _ in range(count):
+        parts.append(side.bfloat16())
+        side = side - parts[-1].float()
+    return parts
 
 
 def brain_products(order: int) -> Callable:
     """The products of parts whose numbers add up to less than `order`, small ones first."""
 
     def multiply(left, right):
+        left, right = brain_parts(left, order), brain_parts(right, order)
         pairs = [(a, b) for i, a in enumerate(left) for j, b in enumerate(right) if i + j < order]
-        total = wide(*pairs[-1])
-        for pair in reversed(pairs[:-1]):
-            total += wide(*pair)
-        return total
+        return sum(wide(*pair) for pair in reversed(pairs))
 
     return multiply
 
 
-def row_scales(side: Tensor) -> Tensor:
-    """Powers of two (n, 1) that bring the largest entry of each row below one."""
-    largest = side.abs().amax(dim=1, keepdim=True)
-    return torch.ldexp(torch.ones_like(largest), torch.frexp(largest).exponent)
+def half_products(left: Tensor, right: Tensor) -> Tensor:
+    """High·high + 2⁻¹¹ (high·low + low·high), each summed by tensor cores as a whole."""
+    sides = [split(side[:, None], side.shape[1]) for side in (left, right)]
+    (high, low), (other, other_low) = (side.parts[:, 0].unbind(dim=1) for side in sides)
+    total = wide(torch.cat([high, low], dim=1), torch.cat([other_low, other], dim=1)).div_(LOW)
+    total += wide(high, other)
+    return total.mul_(sides[0].scales).mul_(sides[1].scales.T)
 
 
-def halves(side: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Row scales, and [high | low] and [low | high] in float16, of a scaled side.
-
-    Side = scale · (high + 2⁻¹¹ low). The two orders let one product sum both cross terms.
-    """
-    scales = row_scales(side)
-    scaled = side / scales
-    high = scaled.half()
-    low = ((scaled - high.float()) * LOW).half()
-    return scales, torch.cat([high, low], dim=1), torch.cat([low, high], dim=1)
-
-
-def half_products(left: tuple, right: tuple) -> Tensor:
-    """High·high + 2⁻¹¹ (high·low + low·high), scaled back."""
-    entries = left[1].shape[1] // 2
-    total = wide(left[1], right[2]).div_(LOW)
-    total += wide(left[1][:, :entries], right[1][:, :entries])
-    return total.mul_(left[0]).mul_(right[0].T)
-
-
-def itself(side: Tensor) -> Tensor:
-    return side
+def of_rmtgen(total: Tensor, left: Tensor, right: Tensor) -> None:
+    split_multiply(total, left, right, symmetric=left is right)
 
 
 WAYS = (
-    Way("ieee", 2**13, itself, ieee),
-    Way("float64", 2**13, torch.Tensor.double, lambda left, right: left @ right.T),
-    Way("tf32", 2**13, itself, tf32),
-    Way("bf16x3", 2**12, brain_parts(2), brain_products(2)),
-    Way("bf16x6", 2**12, brain_parts(3), brain_products(3)),
+    Way("ieee", chunked(2**13, ieee)),
+    Way("float64", chunked(2**13, lambda left, right: left.double() @ right.double().T)),
+    Way("tf32", chunked(2**13, tf32)),
+    Way("bf16x3", chunked(2**12, brain_products(2))),
+    Way("bf16x6", chunked(2**12, brain_products(3))),
     *(
-        Way(f"fp16x3, chunks of {chunk}", chunk, halves, half_products)
+        Way(f"fp16x3, chunks of {chunk}", chunked(chunk, half_products))
         for chunk in (2**12, 2**10, 2**8)
     ),
+    Way("split", of_rmtgen),
 )

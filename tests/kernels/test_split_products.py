@@ -9,7 +9,7 @@ import torch
 
 from tests.bench import figures
 from tests.bench.products import measures
-from tests.bench.splits import LOW, WAYS, cut, halves, rounded
+from tests.bench.splits import WAYS, rounded
 
 ROWS = torch.randn(40, 4096, generator=torch.Generator().manual_seed(0))
 
@@ -23,15 +23,15 @@ ROWS = torch.randn(40, 4096, generator=torch.Generator().manual_seed(0))
         ("bf16x3", 5e-6, 3e-5, 3e-5),
         ("bf16x6", 5e-6, 3e-5, 3e-5),
         ("fp16x3, chunks of 4096", 5e-6, 3e-5, 3e-5),
-        ("fp16x3, chunks of 1024", 1e-6, 5e-6, 5e-6),
-        ("fp16x3, chunks of 256", 1e-7, 1e-6, 1e-6),
+        ("fp16x3, chunks of 1024", 1e-6, 6e-6, 6e-6),
+        ("fp16x3, chunks of 256", 1e-7, 1.5e-6, 1.5e-6),
+        ("split", 1e-8, 2e-7, 2e-7),
     ],
 )
 def test_error_and_bias_of_each_way(name, least, most, bias):
     way = next(way for way in WAYS if way.name == name)
     exact = ROWS.double() @ ROWS.double().T
-    prepared = way.prepared(ROWS)
-    found = measures(way.product(prepared, prepared), exact)
+    found = measures(way.product(ROWS, ROWS), exact)
     assert least <= found["K, Frobenius"] <= most
     assert abs(found["diagonal, bias"]) <= bias
 
@@ -39,28 +39,13 @@ def test_error_and_bias_of_each_way(name, least, most, bias):
 def test_cut_sums_come_out_too_small_and_shorter_ones_less():
     exact = ROWS.double().square().sum(dim=1)
     biases = []
-    for way in WAYS[-3:]:
-        prepared = way.prepared(ROWS)
-        biases.append((way.product(prepared, prepared).diagonal() / exact - 1).max().item())
+    for way in WAYS[-4:]:
+        biases.append((way.product(ROWS, ROWS).diagonal() / exact - 1).mean().item())
     assert biases == sorted(biases)
     assert biases[-1] < 0
 
 
-def test_halves_hold_twenty_two_bits_of_rows_of_any_size():
-    rows = ROWS[:, :64] * torch.logspace(-30, 30, 40)[:, None]
-    rows[3] = 0
-    scales, high_low, low_high = halves(rows)
-    assert torch.equal(scales, torch.exp2(scales.log2().round()))
-    high, low = high_low.double().split(64, dim=1)
-    assert torch.equal(low_high, torch.cat([low, high], dim=1).half())
-    misfit = (scales.double() * (high + low / LOW) - rows.double()).abs()
-    assert (misfit <= 2.0**-22 * rows.double().abs().amax(dim=1, keepdim=True)).all()
-
-
-def test_rounding_to_zero_and_to_fewer_bits():
-    step = 2.0**-23
-    exact = torch.tensor([1 + 0.9 * step, -1 - 0.9 * step, 1 + step, 0.0], dtype=torch.float64)
-    assert cut(exact).tolist() == [1.0, -1.0, 1 + step, 0.0]
+def test_rounding_to_fewer_bits():
     assert rounded(torch.tensor([1 + 2.0**-10, 1 + 2.0**-12, -3.0]), 13).tolist() == [
         1 + 2.0**-10,
         1.0,

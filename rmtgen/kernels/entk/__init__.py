@@ -17,6 +17,10 @@
 | `audit` | a check of these gradients against autograd, on two samples |
 | `passes` | a checked network and its images |
 | `rules` | the exact ways to compute the kernel of one weight, and their cost |
+| `splits` | float32 numbers as pairs of float16 halves; products of tensor cores, emulated |
+| `tensor_cores` | the same on the tensor cores of a CUDA device, in Triton |
+| `split_rules` | the rules of a weight in that arithmetic |
+| `precision` | how numbers are multiplied, by name |
 | `factors` | the stored gradients of a block of samples, and a tile from two blocks |
 | `tiles` | the order of the tiles, and a cache of blocks |
 | `kernel` | the kernel, tile by tile under a memory budget |

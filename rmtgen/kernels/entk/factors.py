@@ -20,7 +20,8 @@ from torch import Tensor
 from rmtgen.kernels.entk.dependence import parameter_names
 from rmtgen.kernels.entk.gradients import Gradients
 from rmtgen.kernels.entk.passes import Passes
-from rmtgen.kernels.entk.rules import Instantiate, Rule, choose, multiply
+from rmtgen.kernels.entk.precision import IEEE, Arithmetic
+from rmtgen.kernels.entk.rules import Instantiate, Rule, choose
 from rmtgen.kernels.entk.sites import Site
 
 _ALIGNMENT = 64
@@ -90,6 +91,7 @@ class Layout:
         in_place: For a materialised weight with a single use, by name, the number of the call whose
             gradient can be written to its final place.
         sites: Weight and site of every call, by its number.
+        arithmetic: How the gradients are multiplied.
     """
 
     outputs: int
@@ -97,15 +99,19 @@ class Layout:
     factored: dict[int, FactoredWeight]
     in_place: dict[str, int]
     sites: dict[int, tuple[str, Site]]
+    arithmetic: Arithmetic
 
     @classmethod
-    def of(cls, passes: Passes, samples: int, kind: str) -> "Layout":
+    def of(
+        cls, passes: Passes, samples: int, kind: str, arithmetic: Arithmetic = IEEE
+    ) -> "Layout":
         """The layout for a kernel of `samples` samples, from the calls of the first pass.
 
         Args:
             passes: The network and its images.
             samples: Samples that the rules are chosen for.
             kind: Kind of the device that they are chosen for, "cpu" or "cuda".
+            arithmetic: How the gradients are multiplied.
         """
         calls = passes.probe[0].calls
         sites = {
@@ -116,7 +122,7 @@ class Layout:
         first: dict[tuple, int] = {}
         factored, in_place = {}, {}
         for number, (name, site) in sole_uses(passes).items():
-            rule = choose(site, samples, kind)
+            rule = choose(site, samples, kind, arithmetic.rules)
             smaller = site.size <= site.t_in * site.c_in + site.t * site.c_out
             if site.groups > 1 or (isinstance(rule, Instantiate) and smaller):
                 in_place[name] = number
@@ -131,7 +137,7 @@ class Layout:
             for name, parameter in passes.capture.parameters.items()
             if (name in used and name not in left) or name in passes.capture.fallback
         }
-        return cls(len(passes.probe), materialised, factored, in_place, sites)
+        return cls(len(passes.probe), materialised, factored, in_place, sites, arithmetic)
 
     def whole(self, output: int = 0) -> Part:
         """The kernel of one output, over all parameters."""
@@ -278,7 +284,7 @@ def tile(
     )
     for span in part.spans:
         left, right = (side.materialised[part.output, :, span] for side in (rows, columns))
-        multiply(kernel, left, right, symmetric=symmetric)
+        rows.layout.arithmetic.multiply(kernel, left, right, symmetric=symmetric)
     for number in part.factored:
         one = rows.layout.factored[number]
         sides = (side.of(number, part.output) for side in (rows, columns))

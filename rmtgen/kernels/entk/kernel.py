@@ -18,6 +18,7 @@ from rmtgen.kernels.entk.capture import EACH
 from rmtgen.kernels.entk.factors import BlockGradients, Layout, Part, tile
 from rmtgen.kernels.entk.network import check_output
 from rmtgen.kernels.entk.passes import Images, Passes
+from rmtgen.kernels.entk.precision import chosen, of_passes
 from rmtgen.kernels.entk.schedule import Division, Panel, Span, divide, spans, tile_order
 from rmtgen.kernels.entk.spilled import SpilledBatches
 from rmtgen.kernels.entk.tiles import BlockCache
@@ -49,6 +50,7 @@ def entk_gram(  # noqa: PLR0913 - one public function for one question
     dtype: torch.dtype | None = None,
     output: int | str | None = None,
     by: By = None,
+    precision: str | None = None,
     spill: str | os.PathLike | None = None,
     progress: bool = False,
 ) -> Float[Tensor, "n m"] | dict[str, Float[Tensor, "n m"]]:
@@ -75,6 +77,10 @@ def entk_gram(  # noqa: PLR0913 - one public function for one question
             module, of its own parameters, by the name of the module. A function of the name of a
             parameter: one part per value. These parts add up to the kernel. "output": the kernel of
             each output, by its number; their mean is the kernel averaged over heads.
+        precision: How float32 numbers are multiplied. "ieee": by float32 products. "split": by
+            products of float16 halves on the tensor cores of a CUDA device, as accurate and three
+            times as fast; on a CPU they are emulated, slowly. "fast": in TF32, with errors of 1e-3.
+            None: split on CUDA, ieee on a CPU.
         spill: Folder for the gradients of samples that do not fit into the budget, which are then
             read instead of computed again. Their files are removed when the kernel is done; those
             of a process that was killed are used by the next one with the same model and images.
@@ -87,8 +93,8 @@ def entk_gram(  # noqa: PLR0913 - one public function for one question
     Raises:
         UsageError: The model has several outputs, a module in training mode, no parameter that
             requires a gradient, batch statistics or a random forward pass; `by` is unknown, or
-            "output" together with an `output`; there are no images; or the budget is too small (the
-            message states the minimum).
+            "output" together with an `output`; `precision` is unknown; there are no images; or the
+            budget is too small (the message states the minimum).
         CapacityError: The device has less memory than the budget.
         StorageError: The folder of `spill` cannot be made. One that fails later, or is slower than
             the network, is given up with a warning.
@@ -104,7 +110,7 @@ def entk_gram(  # noqa: PLR0913 - one public function for one question
         second = Samples(columns, "columns")
         images, m = Samples(ConcatDataset([first, second]), "rows and columns"), len(second)
     settings = {"device": device, "memory": memory, "dtype": dtype, "spill": spill}
-    kernel = Entk(model, images, output=output, by=by, **settings)
+    kernel = Entk(model, images, output=output, by=by, precision=precision, **settings)
     spans = range(n), range(n) if columns is None else range(n, n + m)
     found = kernel.blocks(*spans, progress=progress)
     kernel.finish()
@@ -136,6 +142,7 @@ class Entk:
         memory: str | int = "4GiB",
         output: int | str | None = None,
         by: By = None,
+        precision: str | None = None,
         tile: int | None = None,
         target: str | None = None,
         spill: str | os.PathLike | None = None,
@@ -150,10 +157,12 @@ class Entk:
         self.budget = parse_bytes(memory)
         check_output(output)
         _check_split(by, output)
-        self.passes = Passes(model, images, output=EACH if by == "output" else output, **settings)
+        settings |= {"output": EACH if by == "output" else output}
+        self.passes = Passes(model, images, precision=of_passes(precision), **settings)
         self._kind = choice(target or self.passes.device.type, "target", ("cpu", "cuda"))
         samples = min(len(self.passes.images), _RULE_SAMPLES)
-        self.layout = Layout.of(self.passes, samples, self._kind)
+        arithmetic = chosen(precision, self._kind, self.passes.device, self.passes.dtype)
+        self.layout = Layout.of(self.passes, samples, self._kind, arithmetic)
         self.parts = _parts(self.layout, by)
         self.passes.capture.factored = self.layout.factored.keys()
         self._cost = sample_cost(self.passes, self.layout)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rmtgen.device import fp32_precision
 from rmtgen.kernels.entk.kernel import Entk
-from rmtgen.kernels.entk.rules import BALANCE, Instantiate, Rule, multiply
+from rmtgen.kernels.entk.rules import BALANCE, Instantiate, Rule
 from rmtgen.kernels.entk.sites import Site
 from rmtgen.kernels.entk.work import Repeats
 from rmtgen.rates import Rates
@@ -113,6 +113,7 @@ def _product_rate(entk: Entk, rates: Rates) -> float:
     rows = min(_edge(entk), ROWS[entk.passes.device.type])
     gradients = _noise(entk, rows, max(1, ENTRIES // rows))
     kernel = torch.zeros(rows, rows, dtype=torch.float64, device=gradients.device)
+    multiply = entk.layout.arithmetic.multiply
     seconds = rates.seconds(lambda: multiply(kernel, gradients, gradients, symmetric=True))
     return rows * (rows + 1) * gradients.shape[1] / seconds
 

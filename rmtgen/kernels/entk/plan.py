@@ -170,6 +170,7 @@ def entk_plan(  # noqa: PLR0913 - those of `entk_gram`
     dtype: torch.dtype | None = None,
     output: int | str | None = None,
     by: By = None,
+    precision: str | None = None,
 ) -> Plan:
     """The plan of `entk_gram`: rule, FLOPs and bytes of every weight, and predicted seconds.
 
@@ -186,12 +187,14 @@ def entk_plan(  # noqa: PLR0913 - those of `entk_gram`
         dtype: As for `entk_gram`.
         output: As for `entk_gram`.
         by: As for `entk_gram`.
+        precision: As for `entk_gram`.
 
     Raises:
         UsageError: As for `entk_gram`.
     """
     images = RandomImages(rows + (columns or 0), image_shape)
-    entk = Entk(model, images, device=device, memory=memory, dtype=dtype, output=output, by=by)
+    settings = {"device": device, "dtype": dtype, "output": output, "precision": precision}
+    entk = Entk(model, images, memory=memory, by=by, **settings)
     spans = range(rows), range(rows) if columns is None else range(rows, rows + columns)
     what = f"{rows:,} × {columns or rows:,}{' symmetric' if columns is None else ''}"
     pairs = rows * (rows + 1) // 2 if columns is None else rows * columns

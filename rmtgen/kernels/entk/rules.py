@@ -162,7 +162,13 @@ class Instantiate(Rule):
                     _materialise(site, side, tap, channels, room)
                     for side, room in zip(sides, held, strict=True)
                 ]
-                _multiply_panels(kernel, formed[0], formed[-1], symmetric=symmetric)
+                self._multiply(kernel, formed[0], formed[-1], symmetric=symmetric)
+
+    def _multiply(
+        self, kernel: Tensor, left: list[Tensor], right: list[Tensor], *, symmetric: bool
+    ) -> None:
+        """Add Σ left·rightᵀ over the panels of two matrices."""
+        _multiply_panels(kernel, left, right, symmetric=symmetric)
 
 
 def _materialise(
@@ -343,10 +349,10 @@ RULES: tuple[Rule, ...] = (Instantiate(), Contract(), Shift())
 """All rules."""
 
 
-def choose(site: Site, samples: int, device: str) -> Rule:
-    """The cheapest rule for the symmetric kernel of `samples` samples."""
+def choose(site: Site, samples: int, device: str, rules: tuple[Rule, ...] = RULES) -> Rule:
+    """The cheapest of some rules for the symmetric kernel of `samples` samples."""
     pairs, balance = samples * (samples + 1) // 2, BALANCE[device]
-    fitting = [rule for rule in RULES if rule.applies(site) or isinstance(rule, Instantiate)]
+    fitting = [rule for rule in rules if rule.applies(site) or isinstance(rule, Instantiate)]
     return min(fitting, key=lambda rule: rule.cost(site).equivalent(samples, pairs, balance))
 
 

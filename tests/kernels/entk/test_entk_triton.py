@@ -1,4 +1,4 @@
-"""The Triton kernels of the benchmarks against the rules, in Triton's interpreter."""
+"""The kernels of tensor cores against float64, in Triton's interpreter."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 
 
-def test_fused_kernels_equal_the_rules_and_products_float64():
+def test_kernels_give_the_products_of_float64_and_the_halves_of_torch():
     pytest.importorskip("triton", reason="needs Triton, which comes with torch on Linux")
     done = subprocess.run(
         [sys.executable, "-m", "tests.kernels.entk.interpreted"],
@@ -23,5 +23,5 @@ def test_fused_kernels_equal_the_rules_and_products_float64():
     )
     assert done.returncode == 0, done.stderr
     errors = json.loads(done.stdout)
-    assert len(errors) == 17
-    assert max(errors.values()) < 5e-7, errors
+    assert len(errors) == 18
+    assert all(error < 5e-7 for error in errors.values()), errors
