@@ -19,7 +19,7 @@ BENCH = "products"
 TAIL = 0.05
 """Share of the eigenvalues that count as the smallest."""
 
-EMULATED = 16
+EMULATED = 64
 """On a CPU one of so many stretches of the gradients is multiplied."""
 
 RIDGES = (1e-7, 1e-5)
@@ -70,7 +70,7 @@ def data(large):
     yield "normal", normal
     yield "log-normal", normal.exp()
     del normal
-    for pixels, n in ((32, 256), (64, 256)) if large else ((64, 32),):
+    for pixels, n in ((32, 256), (64, 256)) if large else ((64, 24),):
         found = gradients("resnet18", pixels, n)
         if not large:
             found = torch.cat(found.split(2**13, dim=1)[::EMULATED], dim=1)

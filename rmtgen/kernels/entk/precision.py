@@ -46,7 +46,8 @@ def of_passes(precision: str | None) -> str:
     Raises:
         UsageError: There is no such precision.
     """
-    if precision is not None and precision not in _PRECISIONS:
+    known = isinstance(precision, str) and precision in _PRECISIONS
+    if precision is not None and not known:
         raise UsageError(
             f"precision must be one of {', '.join(_PRECISIONS)} or None, got {precision!r:.60}."
         )

@@ -32,7 +32,7 @@ class Tile(NamedTuple):
 
 
 PRODUCT_TILE = Tile(128, 128, warps=8)
-CONTRACT_TILE = Tile(128, 64)
+CONTRACT_TILE = Tile(128, 64, warps=8)
 
 
 @triton.jit
@@ -89,9 +89,9 @@ def _add(kernel, stride, top, start, n, m, found, ROWS: tl.constexpr, COLUMNS: t
 
 @triton.jit
 def _multiply(
-    kernel, stride, depth, left, right, left_scales, right_scales, n, m, chunks, each, symmetric,
-    CHUNK: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, STEP: tl.constexpr,
-    GROUP: tl.constexpr,
+    kernel, stride, depth, left, right, left_scales, right_scales, n, m, chunks, each,
+    SYMMETRIC: tl.constexpr, CHUNK: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    STEP: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     """The product of some chunks, `each` for every layer of the kernel."""
     down, across = tl.cdiv(n, ROWS), tl.cdiv(m, COLUMNS)
@@ -99,7 +99,7 @@ def _multiply(
     first = program // wide * GROUP
     height = tl.minimum(down - first, GROUP)
     top, start = (first + program % wide % height) * ROWS, program % wide // height * COLUMNS
-    if symmetric and start > top + ROWS - 1:
+    if SYMMETRIC and start > top + ROWS - 1:
         return
     i = ((top + tl.arange(0, ROWS)) % n).to(tl.int64) * chunks
     j = ((start + tl.arange(0, COLUMNS)) % m).to(tl.int64) * chunks
@@ -130,12 +130,13 @@ def _position_product(
 @triton.jit
 def _contract(
     kernel, stride, a_left, a_right, a_left_scales, a_right_scales, g_left, g_right, g_left_scales,
-    g_right_scales, left_scales, right_scales, pairs, ends, terms, n, m, c_in, c_out, symmetric,
-    WIDTH: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, STEP: tl.constexpr,
+    g_right_scales, left_scales, right_scales, pairs, ends, terms, n, m, c_in, c_out,
+    SYMMETRIC: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    STEP: tl.constexpr,
 ):  # fmt: skip
     """Σ_tt' (g_it·g_jt')(a_it·a_jt'), multiplied and summed in registers."""
     top, start = tl.program_id(1) * ROWS, tl.program_id(0) * COLUMNS
-    if symmetric and start > top + ROWS - 1:
+    if SYMMETRIC and start > top + ROWS - 1:
         return
     i, j = (top + tl.arange(0, ROWS)) % n, (start + tl.arange(0, COLUMNS)) % m
     total = tl.zeros((ROWS, COLUMNS), dtype=tl.float32)
@@ -190,7 +191,7 @@ def multiply(
     into = kernel[None] if layers == 1 else kernel.new_zeros(layers, n, m)
     _multiply[tiles, layers](
         into, into.stride(1), into.stride(0), left.parts, right.parts, left.scales, right.scales,
-        n, m, chunks, triton.cdiv(chunks, layers), int(symmetric), CHUNK=chunk, ROWS=tile.rows,
+        n, m, chunks, triton.cdiv(chunks, layers), SYMMETRIC=symmetric, CHUNK=chunk, ROWS=tile.rows,
         COLUMNS=tile.columns, STEP=tile.step, GROUP=_GROUP, num_warps=tile.warps,
         num_stages=tile.stages,
     )  # fmt: skip
@@ -218,7 +219,7 @@ def contract(
         kernel, kernel.stride(0), a.halves.parts, b.halves.parts, a.halves.scales, b.halves.scales,
         g.halves.parts, h.halves.parts, g.halves.scales, h.halves.scales, a.scales * g.scales,
         b.scales * h.scales, terms.pairs, terms.ends, terms.t**2, n, m, a.halves.parts.shape[3],
-        g.halves.parts.shape[3], int(symmetric), WIDTH=terms.t, ROWS=tile.rows,
+        g.halves.parts.shape[3], SYMMETRIC=symmetric, WIDTH=terms.t, ROWS=tile.rows,
         COLUMNS=tile.columns, STEP=tile.step, num_warps=tile.warps, num_stages=tile.stages,
     )  # fmt: skip
 
