@@ -154,9 +154,7 @@ class _Tangent:
         return {"spread_of_heads": float(first.std(dim=0).norm() / first.mean(dim=0).norm())}
 
 
-def _entk(
-    config: Config, model: torch.nn.Module, images: Images, spill: str | None = None
-) -> Entk:
+def _entk(config: Config, model: torch.nn.Module, images: Images, spill: str | None = None) -> Entk:
     return Entk(
         model,
         images,

@@ -102,9 +102,7 @@ class Layout:
     arithmetic: Arithmetic
 
     @classmethod
-    def of(
-        cls, passes: Passes, samples: int, kind: str, arithmetic: Arithmetic = IEEE
-    ) -> "Layout":
+    def of(cls, passes: Passes, samples: int, kind: str, arithmetic: Arithmetic = IEEE) -> "Layout":
         """The layout for a kernel of `samples` samples, from the calls of the first pass.
 
         Args:

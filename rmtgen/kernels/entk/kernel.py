@@ -134,7 +134,7 @@ class Entk:
         spilled: The gradients on a disk; None without, or if all fit into the budget.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - those of `entk_gram`
         self,
         model: nn.Module,
         images: Images,
