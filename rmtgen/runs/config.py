@@ -201,8 +201,8 @@ class Config:
         None,
         optional(one_of("ieee", "split", "fast")),
         ("gram",),
-        "float32 products of the entk: ieee, split or fast; none: by fp32_precision, and split"
-        " where that is ieee and the device is CUDA",
+        "float32 products of the entk: ieee, split or fast; none: fast where fp32_precision is"
+        " tf32, else ieee",
         option=True,
     )
     heads: int | None = _field(
@@ -343,9 +343,9 @@ class Config:
             object.__setattr__(self, "gram_dtype", "float32" if self.tangent else "float64")
 
     @property
-    def entk_precision(self) -> str | None:
+    def entk_precision(self) -> str:
         """The precision of an `Entk`."""
-        return self.gram_precision or ("fast" if self.fp32_precision == "tf32" else None)
+        return self.gram_precision or ("fast" if self.fp32_precision == "tf32" else "ieee")
 
     @property
     def tangent(self) -> bool:

@@ -170,7 +170,7 @@ def entk_plan(  # noqa: PLR0913 - those of `entk_gram`
     dtype: torch.dtype | None = None,
     output: int | str | None = None,
     by: By = None,
-    precision: str | None = None,
+    precision: str = "ieee",
 ) -> Plan:
     """The plan of `entk_gram`: rule, FLOPs and bytes of every weight, and predicted seconds.
 

@@ -40,33 +40,30 @@ _FAST = Arithmetic(multiply, (Instantiate(), Fused()))
 _PRECISIONS = ("ieee", "split", "fast")
 
 
-def of_passes(precision: str | None) -> str:
+def of_passes(precision: str) -> str:
     """The precision of passes, as `rmtgen.device.fp32_precision` takes it.
 
     Raises:
         UsageError: There is no such precision.
     """
-    known = isinstance(precision, str) and precision in _PRECISIONS
-    if precision is not None and not known:
+    if not isinstance(precision, str) or precision not in _PRECISIONS:
         raise UsageError(
-            f"precision must be one of {', '.join(_PRECISIONS)} or None, got {precision!r:.60}."
+            f"precision must be one of {', '.join(_PRECISIONS)}, got {precision!r:.60}."
         )
     return "tf32" if precision == "fast" else "ieee"
 
 
-def chosen(
-    precision: str | None, kind: str, device: torch.device, dtype: torch.dtype
-) -> Arithmetic:
-    """The arithmetic of a precision, or of the default of a kind of device.
+def chosen(precision: str, kind: str, device: torch.device, dtype: torch.dtype) -> Arithmetic:
+    """The arithmetic of a precision.
 
     Args:
-        precision: Name of the precision, or None.
+        precision: Name of the precision.
         kind: Kind of the device that is chosen for, "cpu" or "cuda".
         device: Device at hand, which is asked for tensor cores if it is of this kind.
         dtype: Type of the gradients.
     """
-    on_cuda = kind == "cuda"
-    if precision == "ieee" or dtype != torch.float32 or (precision != "split" and not on_cuda):
+    emulated = precision == "split"
+    if precision == "ieee" or dtype != torch.float32 or (kind != "cuda" and not emulated):
         return IEEE
     reason = refusal(device) if device.type == kind == "cuda" else ""
     if reason:

@@ -149,15 +149,15 @@ def test_a_split_kernel_is_that_of_float32(network):
 
 def test_on_a_cpu_products_are_ieee_and_float64_is_never_split(network):
     model, images, _ = network
-    assert precision.chosen(None, "cpu", torch.device("cpu"), torch.float32).rules is RULES
+    assert precision.chosen("ieee", "cpu", torch.device("cpu"), torch.float32).rules is RULES
     assert precision.chosen("fast", "cpu", torch.device("cpu"), torch.float32).rules is RULES
     assert precision.chosen("split", "cpu", torch.device("cpu"), torch.float64).rules is RULES
-    for name in ("tf32", "", 3):
+    for name in ("tf32", "", 3, None):
         with pytest.raises(UsageError, match="precision must be one of ieee, split, fast"):
             entk_gram(model, images, precision=name)
 
 
-@pytest.mark.parametrize("name", [None, "split", "fast"])
+@pytest.mark.parametrize("name", ["split", "fast"])
 def test_a_device_without_tensor_cores_multiplies_in_ieee_with_one_warning(name, monkeypatch):
     device = torch.device("cuda")
     monkeypatch.setattr(precision, "refusal", lambda _: "The card has none.")
@@ -168,7 +168,7 @@ def test_a_device_without_tensor_cores_multiplies_in_ieee_with_one_warning(name,
     assert precision.chosen("ieee", "cuda", device, torch.float32) is precision.IEEE
     monkeypatch.setattr(precision, "refusal", lambda _: "")
     rules = precision.chosen(name, "cuda", device, torch.float32).rules
-    assert [rule.name for rule in rules] == ["instantiate", "fused"]
+    assert [one.name for one in rules] == ["instantiate", "fused"]
     assert isinstance(rules[0], Instantiate)
 
 
