@@ -8,7 +8,8 @@ CONFIG ?=
 #: RUNS      of compare, clean: names of runs, or the 8 characters each ends in
 RUNS ?=
 #: BENCH     of bench, some of: cached memory entk entk_plan entk_zoo entk_growth
-#:           paper ridge ridge_large theory page cuda products pass_rates solves schedule
+#:           schedule paper ridge ridge_large theory page cuda products
+#:           pass_rates solves
 BENCH ?=
 #: JSON      1: print one line of JSON on stdout, and nothing else there
 JSON ?=

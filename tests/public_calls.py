@@ -9,6 +9,7 @@ from PIL import Image
 from torch import nn
 
 import rmtgen
+from rmtgen.kernels.entk.plan import Plan
 from rmtgen.ridge import resolve_ridges
 
 N, M, P, C = 40, 6, 9, 2
@@ -150,7 +151,13 @@ def _fields(value):
     return [] if callable(value) else vars(value).values()
 
 
+def _of_a_plan(plan):
+    """What it counts; the seconds that it measures differ every time."""
+    return [bits(value) for name, value in vars(plan).items() if name not in {"seconds", "load"}]
+
+
 PARTS = (
+    (Plan, _of_a_plan),
     (torch.Tensor, lambda value: bits(value.detach().numpy())),
     (np.ndarray, lambda value: (str(value.dtype), value.shape, value.tobytes())),
     (pd.DataFrame, lambda value: bits([{name: value[name].to_numpy() for name in value}])),
