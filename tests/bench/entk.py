@@ -18,6 +18,7 @@ from collections.abc import Callable
 import torch
 
 from rmtgen import entk_gram, entk_plan, load_backbone
+from rmtgen.kernels.entk.cpu import multiplied
 from tests.bench.machine import Peak, describe, gemm, timed
 from tests.bench.peers import PEERS
 
@@ -35,7 +36,10 @@ def main() -> None:
     """Print one table per case."""
     warnings.simplefilter("ignore")
     print(describe())
-    print(f"sgemm {gemm() / 1e9:.0f}, dgemm {gemm(torch.float64) / 1e9:.0f} GFLOP/s")
+    print(
+        f"sgemm {gemm() / 1e9:.0f}, dgemm {gemm(torch.float64) / 1e9:.0f}, products of the eNTK"
+        f" {gemm(product=multiplied) / 1e9:.0f} GFLOP/s"
+    )
     peers = chosen_peers()
     for case in os.environ.get("CASES", " ".join(CASES)).split():
         name, pixels, n = case.split(":")
