@@ -289,7 +289,7 @@ class Entk:
     def _tile(self, panel: Panel, part: Part) -> Tensor:
         with fp32_precision(self.passes.precision):
             found = self._tile_that_fits(panel, part)
-        bad = (~found.isfinite()).nonzero()
+        bad = (~found.to(self.passes.dtype).isfinite()).nonzero()  # a sum can overflow it
         if len(bad):
             raise NumericalError(
                 self.passes.explain(panel.rows[int(bad[0, 0])], panel.columns[int(bad[0, 1])])

@@ -361,3 +361,21 @@ def test_panels_are_whole_tiles_and_cover_the_kernel_once(
         found[at] = entk.blocks(rows, across, blocks)["whole"]
     close(torch.tril(found)[:, :10], torch.tril(kernel)[:, :10])
     assert entk._blocks.computed >= 13
+
+
+def test_a_sum_beyond_float32_is_named_though_each_product_is_within():
+    class Sums(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            weights = [torch.nn.Parameter(torch.zeros(8192)) for _ in range(4)]
+            self.weights = torch.nn.ParameterList(weights)
+
+        def forward(self, x):
+            return sum((x * weight).sum(1, keepdim=True) for weight in self.weights)
+
+    images = torch.tensor([1.5e17, 1.4e17])[:, None].expand(2, 8192)
+    with pytest.raises(NumericalError, match="overflows torch.float32"):
+        entk_gram(Sums().eval(), images)
+    kernel = entk_gram(Sums().eval(), images, dtype=torch.float64)
+    side = images[:, 0].double()
+    torch.testing.assert_close(kernel, 4 * 8192 * side[:, None] * side)
