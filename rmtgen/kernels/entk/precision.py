@@ -68,8 +68,8 @@ def chosen(precision: str, kind: str, device: torch.device, dtype: torch.dtype) 
     reason = refusal(device) if device.type == kind == "cuda" else ""
     if reason:
         warn(
-            f"products are those of float32, not those of tensor cores, which are three times as"
-            f" fast: {reason} Pass precision='ieee' to say so."
+            f"products are those of float32, not those of tensor cores, which are faster: {reason}"
+            " Pass precision='ieee' to say so."
         )
         return IEEE
     return _FAST if precision == "fast" else _SPLIT
