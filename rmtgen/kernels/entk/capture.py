@@ -232,6 +232,7 @@ class Capture:
                 value.detach(),
                 tracer.calls,
                 activations=tracer.activations,
+                largest=tracer.largest,
                 epsilon=max(map(_epsilon, tracer.dtypes)),
             )
             tracer.on_gradient = collector = _GradientCollector(

@@ -24,6 +24,9 @@ HELD = 4
 TILE = 512
 """Rows and columns of a product of one core."""
 
+CALL = 4_000_000
+"""FLOPs of a product in the time of one call of oneDNN."""
+
 Task = TypeVar("Task")
 
 
@@ -96,6 +99,14 @@ def add_products(
 def _onednn(left: Tensor, right: Tensor) -> Tensor:
     """The product by oneDNN of contiguous matrices; of others it is a thousand times slower."""
     return torch.ops.mkldnn._linear_pointwise(left, right, None, "none", [], "")
+
+
+def linear(
+    left: Float[Tensor, "*n k"], right: Float[Tensor, "m k"], bias: Tensor | None = None
+) -> Float[Tensor, "*n m"]:
+    """left·rightᵀ + bias by oneDNN, which takes either order of a dense right factor."""
+    right = right if right.T.is_contiguous() else right.contiguous()
+    return torch.ops.mkldnn._linear_pointwise(left.contiguous(), right, bias, "none", [], "")
 
 
 def by_onednn(matrix: Tensor) -> bool:

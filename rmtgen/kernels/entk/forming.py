@@ -11,14 +11,15 @@ weight gradient each and then add them, which takes longer than the products whe
 larger than the map. Only oneDNN is quick at it: float32 on a CPU.
 """
 
+import itertools
 from collections.abc import Callable
-from itertools import product
 from math import prod
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rmtgen.kernels.entk.cpu import CALL, DEEP, by_onednn, linear
 from rmtgen.kernels.entk.sites import Site
 
 Inputs = Float[Tensor, "n t_in c_in"]
@@ -35,9 +36,6 @@ _COPY = 12
 
 _SUM = 45
 """FLOPs of a product in the time of one byte of the weight gradients that threads add."""
-
-_CALL = 4_000_000
-"""FLOPs of a product in the time of one call of torch's convolution."""
 
 _DEPTHWISE = 1024
 """Output positions from which torch's depthwise convolution is quicker than a sum per tap."""
@@ -75,7 +73,7 @@ def _pays(site: Site) -> bool:
     if site.groups > 1:
         return not _depthwise(site) or site.t >= _DEPTHWISE
     copied = 0 if site.k == 1 else site.t * site.depth
-    return 4 * _COPY * copied > 4 * _SUM * site.size + _CALL
+    return 4 * _COPY * copied > 4 * _SUM * site.size + CALL
 
 
 def _depthwise(site: Site) -> bool:
@@ -111,12 +109,27 @@ def _multiply_patches(site: Site, a: Inputs, g: Grads, out: Tensor) -> None:
     n, q = len(a), site.groups
     patches = site.patches(a)
     if q == 1:
-        torch.bmm(g.mT, patches, out=out.unflatten(1, (site.c_out, site.depth)))
+        outer_products(g, patches, out.unflatten(1, (site.c_out, site.depth)))
         return
     patches = patches.reshape(n, site.t, site.k, q, site.c_in // q).permute(0, 3, 1, 2, 4)
     grads = g.reshape(n, site.t, q, site.c_out // q).permute(0, 2, 3, 1)
     found = torch.bmm(grads.flatten(0, 1), patches.reshape(n * q, site.t, -1))
     out.copy_(found.view(n, -1))
+
+
+def outer_products(
+    left: Float[Tensor, "n t i"], right: Float[Tensor, "n t j"], out: Float[Tensor, "n i j"]
+) -> None:
+    """Write Σ_t left_ti right_tj of every sample to `out`."""
+    few = 2 * left.shape[1] * prod(out.shape[1:]) < CALL
+    if few or left.shape[1] > DEEP or not by_onednn(left):
+        torch.bmm(left.mT, right, out=out)
+        return
+    # The first factor is transposed in memory: the smaller one, unless the result is large.
+    if left[0].numel() > right[0].numel() + prod(out.shape[1:]):
+        left, right, out = right, left, out.mT
+    for own, other, place in zip(left, right, out, strict=True):
+        place.copy_(linear(own.T, other.T))
 
 
 def by_taps(site: Site, a: Inputs, g: Grads, out: Tensor) -> Tensor:
@@ -126,7 +139,7 @@ def by_taps(site: Site, a: Inputs, g: Grads, out: Tensor) -> Tensor:
     """
     window, places = site.window, out.unflatten(1, (site.c_out, site.k))
     images, grads = a.unflatten(1, window.grid), g.unflatten(1, window.out)
-    for number, (top, left) in enumerate(product(*window.taps)):
+    for number, (top, left) in enumerate(itertools.product(*window.taps)):
         met = images[:, top.inputs(window.stride[0]), left.inputs(window.stride[1])]
         places[:, :, number] = (met * grads[:, top.outputs(), left.outputs()]).sum(dim=(1, 2))
     return out

@@ -21,6 +21,7 @@ class Gradients:
         factors: Input (b, t_in, c_in) and output gradient (b, t, c_out) of each call that is left
             in factors, by the number of the call.
         activations: Bytes of the data tensors of the forward pass.
+        largest: Bytes of the largest of them.
         epsilon: Rounding error of the least precise data tensor.
     """
 
@@ -29,6 +30,7 @@ class Gradients:
     materialised: dict[str, Tensor] = field(default_factory=dict)
     factors: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     activations: int = 0
+    largest: int = 0
     epsilon: float = 0.0
 
     def add(self, name: str, gradient: Tensor) -> None:

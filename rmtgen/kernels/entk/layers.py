@@ -5,6 +5,7 @@ of its `__init__` are `batch` and the arguments of the torch function.
 """
 
 from collections.abc import Callable, Sequence
+from inspect import signature
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from rmtgen.kernels.entk.cpu import CALL, DEEP, by_onednn, linear
 from rmtgen.kernels.entk.dependence import is_static
 from rmtgen.kernels.entk.operations import BatchStatisticsError, Operation, PerSample
 from rmtgen.kernels.entk.sites import Site, Window
@@ -34,6 +36,11 @@ class Linear(Operation):
         """Weight and bias."""
         return [tensor for tensor in (self.weight, self.bias) if tensor is not None]
 
+    def run(self, func: Callable, args: Sequence, kwargs: dict) -> Tensor:
+        """By oneDNN where that is quicker."""
+        given = signature(_Linear.quicker).bind(*args, **kwargs).arguments
+        return _Linear.apply(*given.values()) if _Linear.quicker(**given) else func(*args, **kwargs)
+
     def factors(self, grad: Tensor) -> tuple[Tensor, Tensor]:
         """The tokens of each sample."""
         return _tokens(self.input, self.batch), _tokens(grad, self.batch)
@@ -42,6 +49,30 @@ class Linear(Operation):
         """The gradient of the bias is the sum of g over the tokens."""
         if self.bias is not None:
             yield self.bias, _tokens(grad, self.batch).sum(dim=1)
+
+
+class _Linear(torch.autograd.Function):
+    """A linear layer by oneDNN, with a gradient in its input alone."""
+
+    @staticmethod
+    def quicker(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
+        """Whether it serves such a layer, and is quicker than torch's own."""
+        fixed = [tensor for tensor in (weight, bias) if tensor is not None]
+        plain = all(own.dtype == input.dtype and not own.requires_grad for own in fixed)
+        large = weight.ndim == 2 and 2 * input.numel() * len(weight) > CALL
+        short = max(weight.shape) <= DEEP
+        return plain and large and short and by_onednn(input)
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """The output; the weight is kept for the gradient."""
+        ctx.weight = weight
+        return linear(input, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradient in the input."""
+        return linear(grad, ctx.weight.T), None, None
 
 
 class Convolution(Operation):

@@ -9,7 +9,7 @@ The first axis of every data tensor counts the samples, each with the same numbe
 rows (the windows of an image, for example); `audit` detects calls that violate this.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from jaxtyping import Float
@@ -72,6 +72,13 @@ class Operation:
         self.versions = {key: data._version for key, data in self.saved.items()}
         first = next(iter(self.saved.values()))
         self.input_key = first.data_ptr(), first.shape, first.stride()
+
+    def run(self, func: Callable, args: Sequence, kwargs: dict) -> Any:
+        """The result of the call, whose static arguments have no gradient.
+
+        A subclass may compute it, and its gradient in the data, in a quicker way.
+        """
+        return func(*args, **kwargs)
 
     @property
     def overwritten(self) -> bool:

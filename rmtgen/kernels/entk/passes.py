@@ -27,11 +27,14 @@ Images = Tensor | np.ndarray | Dataset | Sequence[Tensor]
 _MOST_IMAGES = {"cpu": 64, "cuda": 256}
 """Maximum number of images per pass; a larger batch is not faster."""
 
-_MOST_BYTES = {"cpu": 640 * 2**20, "cuda": 2**33}
-"""Maximum memory of a pass in bytes.
+_MOST_BYTES = {"cpu": 400 * 2**20, "cuda": 2**33 // 3}
+"""Maximum bytes of the data of a pass.
 
 On a CPU a larger one spends its time on page faults; on a GPU it takes the place of gradients.
 """
+
+_MOST_PIECE = {"cpu": 2**25, "cuda": 2**63}
+"""Maximum bytes of one tensor of a pass: glibc keeps smaller ones when they are freed."""
 
 
 class Passes:
@@ -45,6 +48,7 @@ class Passes:
         capture: The gradients of the copy of the model.
         probe: The gradients of the first and last image for each output, all of them materialised.
         activations: Bytes of the data tensors of the forward pass of an image.
+        largest: Bytes of the largest of them.
         checking: Wall and processor seconds of the check.
         in_pairs: Whether images pass two by two, because larger batches are not as checked.
     """
@@ -87,7 +91,9 @@ class Passes:
         except Exception:
             require_runs(self.capture.model, samples)
             raise
-        self.activations = self.probe[0].activations // len(probe)
+        self.activations, self.largest = (
+            size // len(probe) for size in (self.probe[0].activations, self.probe[0].largest)
+        )
         self.checking = time.perf_counter() - started[0], time.thread_time() - started[1]
 
     def batch_size(self, budget: int, image_bytes: int, kind: str | None = None) -> int:
@@ -101,7 +107,15 @@ class Passes:
         kind = kind or self.device.type
         if self.capture.alone:
             return 1
-        return max(1, min(_MOST_IMAGES[kind], min(budget, _MOST_BYTES[kind]) // image_bytes))
+        return max(
+            1,
+            min(
+                _MOST_IMAGES[kind],
+                budget // image_bytes,
+                _MOST_BYTES[kind] // max(1, self.activations),
+                _MOST_PIECE[kind] // max(1, self.largest),
+            ),
+        )
 
     def __call__(
         self, positions: Sequence[int], into: Sequence[Mapping[int, Float[Tensor, "b _"]]] = ()

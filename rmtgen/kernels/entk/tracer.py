@@ -33,6 +33,7 @@ class Tracer(TorchFunctionMode):
         calls: The operations, in order.
         roots: The first outputs that depend on parameters, where the backward pass ends.
         activations: Bytes of all data tensors that are not views.
+        largest: Bytes of the largest of them.
         dtypes: Types of all data tensors.
         on_gradient: Function of the number of a call, its operation and its output gradient.
     """
@@ -45,7 +46,7 @@ class Tracer(TorchFunctionMode):
         self.calls: list[Operation] = []
         self.roots: list[Tensor] = []
         self.hooks: list[RemovableHandle] = []
-        self.activations = 0
+        self.activations = self.largest = 0
         self.dtypes: set[torch.dtype] = set()
         self._course: list[tuple[Any, int]] = []
 
@@ -84,7 +85,7 @@ class Tracer(TorchFunctionMode):
         number = len(self.calls)
         operation = bind(func, args, kwargs, self.batch)
         operation.save()
-        out = func(*without_gradient(args), **without_gradient(kwargs))
+        out = operation.run(func, without_gradient(args), without_gradient(kwargs))
         if not isinstance(out, Tensor):
             names, called = operation.names(), getattr(func, "__name__", func)
             raise UnknownUseError(
@@ -112,3 +113,4 @@ class Tracer(TorchFunctionMode):
             self.dtypes.add(tensor.dtype)
             if tensor._base is None:
                 self.activations += tensor.nbytes
+                self.largest = max(self.largest, tensor.nbytes)

@@ -6,6 +6,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from test_entk_rules import factors, sites, weight_gradients
 
+from rmtgen import entk_gram
+from rmtgen.kernels.entk import cpu, forming, layers
 from rmtgen.kernels.entk.forming import by_library, by_patches, by_taps, form, quickest
 from rmtgen.kernels.entk.sites import Site, Window
 
@@ -13,6 +15,27 @@ WAYS = [by_library, by_patches, by_taps]
 needs_onednn = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(), reason="torch was built without oneDNN"
 )
+
+
+@pytest.fixture(params=[True, False], ids=["oneDNN", "torch"])
+def both_libraries(request, monkeypatch):
+    """Products by oneDNN or by torch's own; a function that says whether the right one was used."""
+    if request.param and not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        pytest.skip("torch was built without oneDNN")
+    calls = []
+
+    def counted(*factors):
+        calls.append(factors)
+        return cpu.linear(*factors)
+
+    for module in (forming, layers):
+        monkeypatch.setattr(
+            module,
+            "by_onednn",
+            lambda tensor: request.param and tensor.dtype == torch.float32,
+        )
+        monkeypatch.setattr(module, "linear", counted)
+    return lambda: bool(calls) == request.param
 
 
 def serves(way, site):
@@ -86,3 +109,51 @@ def test_a_tap_that_meets_padding_only_is_not_seen_by_the_library():
     site = Site(Window((40, 1), (3, 3), (1, 1), (1, 1)), 64, 64, 8, (64, 8, 3, 3))
     assert site.k == 3
     assert quickest(site, torch.empty(1, 40, 64)) is by_patches
+
+
+def test_products_of_large_sites_are_the_same_by_either_library(both_libraries):
+    """Either order of the factors in memory, and either of them the smaller one."""
+    for c_in, c_out, side in ((40, 160, 3), (160, 40, 3), (64, 256, 1), (256, 64, 1)):
+        window = Window((14, 14), (side, side), (1, 1), (side // 2, side // 2))
+        site = Site(window, c_in, c_out, 1, (c_out, c_in, side, side))
+        a, g = factors(site, 3, 0)
+        exact = form(site, a, g)
+        for last in (True, False):
+            own = (in_order(tensor.float(), last) for tensor in (a, g))
+            room = torch.empty(3, site.size + 1)
+            found = by_patches(site, *own, room[:, 1:])
+            assert (found - exact).norm() < 1e-6 * exact.norm()
+    assert both_libraries()
+
+
+class Wide(torch.nn.Module):
+    """Linear layers that are large enough for oneDNN, one changed in place, and one without bias.
+
+    The bias of the last one is frozen.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = torch.nn.Linear(96, 160), torch.nn.Linear(160, 96, bias=False)
+        self.third, self.head = torch.nn.Linear(96, 160), torch.nn.Linear(160, 3)
+        self.third.bias.requires_grad_(False)
+
+    def forward(self, tokens):
+        hidden = torch.nn.functional.relu_(self.first(input=tokens))
+        hidden = self.second(hidden)
+        hidden = torch.tanh(self.third(hidden))
+        return self.head(hidden.mean(dim=1))
+
+
+@pytest.mark.parametrize("split", [{"by": "output"}, {"output": 1}])
+def test_linear_layers_pass_by_either_library(both_libraries, split):
+    torch.manual_seed(0)
+    model = Wide().eval()
+    tokens = torch.randn(4, 100, 96)
+    exact = entk_gram(model, tokens, device="cpu", dtype=torch.float64, **split)
+    found = entk_gram(model, tokens, device="cpu", **split)
+    if "output" in split:
+        found, exact = {"": found}, {"": exact}
+    for name, expected in exact.items():
+        assert (found[name] - expected).norm() < 1e-6 * expected.norm()
+    assert both_libraries()
