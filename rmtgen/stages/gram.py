@@ -210,9 +210,9 @@ def tangent_plan(config: Config, rates: Rates) -> Plan:
 
 
 def _panels(kernel: Entk, config: Config) -> list[Panel]:
-    """The blocks of whole tiles that the kernel is computed in: training first, then test rows."""
+    """The blocks of whole tiles that the kernel is computed in."""
     train, test = range(config.train), range(config.train, config.train + config.test)
-    return [*kernel.panels(train, train), *kernel.panels(test, train)]
+    return list(kernel.panels(train, test))
 
 
 def _pairs(panels: Iterable[Panel]) -> int:

@@ -37,16 +37,15 @@ def kernel(name, pixels, images, **options):
 
 
 def ranges(n, m):
-    """Training rows, and test rows against them, as a run has them."""
-    train, test = range(n), range(n, n + m)
-    return [Panel(train, train), Panel(test, train)]
+    """Training images and test images, as a run has them."""
+    return range(n), range(n, n + m)
 
 
-def equal_blocks(entk, blocks):
-    """Passes and samples formed with row and column blocks of equal size."""
+def equal_blocks(entk, train, test):
+    """Passes and samples formed with row and column blocks of equal size, each kernel by itself."""
     cache, formed, edge = BlockCache(entk.capacity), 0, max(1, entk.capacity // 2)
-    for rows, columns, _ in blocks:
-        for row, column in tile_order(rows, columns, Division(edge, edge)):
+    for rows in (train, test):
+        for row, column in tile_order(rows, train, Division(edge, edge)):
             formed += samples_in(*{row, column})
             for own, other in ((row, column), (column, row)):
                 cache.get(own, lambda span: None, partner=other)
@@ -59,11 +58,12 @@ def planned():
     for name, pixels, n, m, target, budgets in SIZES:
         for memory in budgets:
             entk = kernel(name, pixels, n + m, memory=memory, target=target)
-            blocks = ranges(n, m)
+            train, test = ranges(n, m)
             pairs = n * (n + 1) // 2 + n * m
-            repeats, division = schedule(entk, blocks, pairs), entk.division(*blocks[0][:2])
+            repeats = schedule(entk, entk.panels(train, test), pairs)
+            division = entk.division(train, train, test)
             sample = 4 * entk.layout.entries
-            passes, formed = equal_blocks(entk, blocks)
+            passes, formed = equal_blocks(entk, train, test)
             rows.append(
                 (
                     f"{name}, {pixels} px, {n:,} + {m:,}",
@@ -102,7 +102,7 @@ def on_one_card():
     for name in ("resnet18", "resnet50"):
         n, m = 50_000, 10_000
         entk = kernel(name, 224, n + m, memory="80GiB", target="cuda")
-        repeats = schedule(entk, ranges(n, m), n * (n + 1) // 2 + n * m)
+        repeats = schedule(entk, entk.panels(*ranges(n, m)), n * (n + 1) // 2 + n * m)
         weights = count(entk.passes, entk.layout, repeats)
         case = f"{name}, 224 px, N = 256, ieee, contiguous"
         captured, plain = (rate("pass_rates", case, figure) for figure in ("capture", "plain pass"))

@@ -197,21 +197,23 @@ class Entk:
         self.grain = batch if tile is None or not whole_tiles else tile
         self.batch = -(-self.grain // -(-self.grain // batch))
 
-    def division(self, rows: range, columns: range) -> Division:
-        """The cheapest division of a kernel in the budget."""
-        return divide(rows, columns, self.capacity, self.grain, self._cost)
+    def division(self, rows: range, columns: range, below: range = range(0)) -> Division:
+        """The cheapest division of a kernel in the budget; see `divide`."""
+        return divide(rows, columns, self.capacity, self.grain, self._cost, below)
 
-    def panels(self, rows: range, columns: range) -> Iterator[Panel]:
-        """A kernel in blocks of whole tiles, in the order that takes the fewest passes.
+    def panels(self, train: range, test: range) -> Iterator[Panel]:
+        """The kernel of `train`, and of `test` against it, in blocks of whole tiles.
 
-        Those of the symmetric kernel are on and below the diagonal. Each takes at most an eighth of
-        the budget, and a minute or two, or is one tile.
+        They are in the order that takes the fewest passes, those of the symmetric kernel on and
+        below the diagonal. Each takes at most an eighth of the budget, and a minute or two, or is
+        one tile.
         """
+        sides = train, train
         if self.grain < self.panel:
-            for row, column in tile_order(rows, columns, Division(self.panel, self.panel)):
+            for row, column in tile_order(*sides, Division(self.panel, self.panel), test):
                 yield Panel(range(*row), range(*column))
             return
-        for blocks in tile_order(rows, columns, self.division(rows, columns)):
+        for blocks in tile_order(*sides, self.division(*sides, test), test):
             row, column = (range(*span) for span in blocks)
             if len(row) * len(column) <= self._most_entries:
                 yield Panel(row, column, blocks)

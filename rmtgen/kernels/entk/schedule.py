@@ -20,6 +20,8 @@ Span = tuple[int, int]
 _MOST_CHOICES = 64
 """Numbers of held blocks that are compared."""
 
+_NONE = range(0)
+
 
 @dataclass(frozen=True)
 class SampleCost:
@@ -66,7 +68,14 @@ class Panel(NamedTuple):
     blocks: tuple[Span, Span] | None = None
 
 
-def divide(rows: range, columns: range, capacity: int, grain: int, cost: SampleCost) -> Division:
+def divide(
+    rows: range,
+    columns: range,
+    capacity: int,
+    grain: int,
+    cost: SampleCost,
+    below: range = _NONE,
+) -> Division:
     """The cheapest division of a kernel; blocks begin at multiples of `grain` within their side.
 
     Args:
@@ -75,11 +84,14 @@ def divide(rows: range, columns: range, capacity: int, grain: int, cost: SampleC
         capacity: Samples whose gradients fit into memory, at least two.
         grain: Samples that are not divided, unless fewer than two grains fit.
         cost: FLOPs of a sample.
+        below: Positions of further rows of a symmetric kernel, which meet all its columns too.
     """
     grain, symmetric = min(grain, capacity // 2), rows == columns
-    sides = [(len(rows), len(columns), False)]
+    if symmetric and not below and len(rows) <= capacity:
+        return Division(len(rows), len(rows))
+    sides = [(len(rows), len(below), False)]
     if not symmetric:
-        sides.append((len(columns), len(rows), True))
+        sides = [(len(rows), len(columns), False), (len(columns), len(rows), True)]
     choices = [
         (_flops(n, m, sizes, cost, symmetric), Division(*sizes, by_columns))
         for n, m, by_columns in sides
@@ -89,46 +101,47 @@ def divide(rows: range, columns: range, capacity: int, grain: int, cost: SampleC
 
 
 def _sizes(n: int, m: int, capacity: int, grain: int, symmetric: bool) -> Iterator[tuple[int, int]]:
-    """Samples per held block and per streamed one that fit together, for n held and m streamed.
+    """Samples per held block and per streamed one that fit together, for n held.
 
-    More held blocks than twice the fewest never pay: less would be held than streamed.
+    Streamed are m, and in a symmetric kernel the n as well if they are not held at once. More held
+    blocks than twice the fewest never pay: less would be held than streamed.
     """
-    if symmetric and n <= capacity:
-        yield n, n
-        return
     fewest = -(-n // ((capacity // grain - 1) * grain))
     most = min(2 * fewest, -(-n // grain))
     for number in np.unique(np.linspace(fewest, most, _MOST_CHOICES, dtype=int)):
         held = min(n, -(-n // (int(number) * grain)) * grain)
-        room = capacity - held
-        yield held, m if m <= room else room // grain * grain
+        room, longest = capacity - held, max(m, n) if symmetric and held < n else m
+        yield held, longest if longest <= room else room // grain * grain
 
 
 def _flops(n: int, m: int, sizes: tuple[int, int], cost: SampleCost, symmetric: bool) -> float:
     """FLOPs of all passes and of all forming of gradients."""
     held, streamed = sizes
     starts = np.arange(0, n, held)
-    if symmetric:
-        past, met = starts, 1
-    else:
-        past, met = np.full(len(starts), m), 0
-    passed = past.sum() if symmetric or m > streamed else m
-    formed = np.minimum(held, n - starts) @ (met - -past // streamed) + past.sum()
+    past = starts if symmetric else np.zeros_like(starts)
+    tiles = symmetric - -past // streamed - -m // streamed
+    passed = past.sum() + (m if m <= streamed and not symmetric else len(starts) * m)
+    formed = np.minimum(held, n - starts) @ tiles + (past + m).sum()
     return float(cost.passing * (n + passed) + cost.forming * formed)
 
 
-def tile_order(rows: range, columns: range, division: Division) -> Iterator[tuple[Span, Span]]:
+def tile_order(
+    rows: range, columns: range, division: Division, below: range = _NONE
+) -> Iterator[tuple[Span, Span]]:
     """The tiles of a kernel, with one triangle only if rows and columns are the same.
 
     The tile of a held block with itself is not divided. Every second held block is passed
-    backwards, so that consecutive tiles share a block.
+    backwards, so that consecutive tiles share a block. Rows `below` a symmetric kernel meet each
+    block while it is held.
     """
     held, streamed = (columns, rows) if division.by_columns else (rows, columns)
     for number, own in enumerate(spans(held, division.held)):
         past = streamed if rows != columns else range(streamed.start, own[0])
-        tiles = spans(past, division.streamed) + [own] * (rows == columns)
-        for other in tiles[::-1] if number % 2 else tiles:
-            yield (other, own) if division.by_columns else (own, other)
+        tiles = [(own, other) for other in spans(past, division.streamed)]
+        if rows == columns:
+            tiles += [(other, own) for other in spans(below, division.streamed)] + [(own, own)]
+        for row, column in tiles[::-1] if number % 2 else tiles:
+            yield (column, row) if division.by_columns else (row, column)
 
 
 def least_passes(images: int, entries: int, capacity: int) -> int:
