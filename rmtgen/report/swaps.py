@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from rmtgen.report.run_result import RunResult
 from rmtgen.store.durable import canonical_json
-from rmtgen.theory.alignment import Swap, swap
+from rmtgen.theory.swaps import Swap, swap
 
 SWAP_SHARE = 8
 """The swap is made at n = N/8, where the eigenvalues of the pool may stand for the population's."""

@@ -8,8 +8,8 @@ from importlib import import_module
 
 _HOMES = {
     "COLUMNS": "columns",
-    "SOLVERS": "path",
-    "path_cost": "path",
+    "SOLVERS": "solvers",
+    "path_cost": "solvers",
     "resolve_ridges": "path",
     "ridge_path": "path",
     "ridge_path_features": "path",

@@ -5,15 +5,11 @@ ridges. λ is the ridge of the mean objective (1/n)‖Y − f(X)‖² + λ‖f�
 XXᵀ, G = (K + δI)⁻¹; with an intercept K and Y are centred and G is the pseudo-inverse P of
 `rmtgen.linalg.modes`.
 
-A solver is a function of the checked problem, the sizes and the grid that returns one row of
-`COLUMNS` per (size, ridge), sizes outer. It has the whole grid at once, so that it can share work
-between sizes as well as between ridges; `SOLVERS` names it. Where the digits of a faster solver are
-uncertain, it returns None, and the eigensolve, which is accurate at every ridge, fills the gap.
+The rows come from one of `solvers`. What it leaves as None, since its digits are uncertain, is
+filled in by the eigensolve, which is accurate at every ridge.
 """
 
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -23,57 +19,16 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from rmtgen.checks import real_number, ridge_values
-from rmtgen.device import available, default_device
+from rmtgen.device import default_device
 from rmtgen.entrance import public
-from rmtgen.errors import CapacityError, UsageError, warn
-from rmtgen.ridge.banded import cost_banded, solve_banded
+from rmtgen.errors import UsageError, warn
 from rmtgen.ridge.columns import COLUMNS, ERROR_COLUMNS
-from rmtgen.ridge.eigen import cost_eigen, solve_eigen
+from rmtgen.ridge.eigen import solve_eigen
 from rmtgen.ridge.kernel import FeatureKernel, GramKernel, StoredGram, StoredKernel
-from rmtgen.ridge.matrix_free import cost_matrix_free, solve_matrix_free
-from rmtgen.ridge.nested import cost_nested, solve_nested
-from rmtgen.ridge.primal import cost_primal, solve_primal
-from rmtgen.ridge.problem import Cost, Grid, Problem
-from rmtgen.scalars import choice, instance, whole_number
-from rmtgen.units import parse_bytes, readable_bytes
-
-CHEAP = 1e10
-"""Number of operations, a fraction of a second, below which `auto` takes an eigensolve: faster
-solvers lose some digits near interpolation."""
-
-
-@dataclass(frozen=True)
-class Solver:
-    """A solver: its function, its cost, and why it refuses a problem (None: it does not)."""
-
-    solve: Callable[[Problem, list[int], Grid], list[dict | None]]
-    cost: Callable[[Problem, list[int], Grid], Cost]
-    refuses: Callable[[Problem], str | None] = lambda problem: None
-
-
-def _no_loo(problem: Problem) -> str | None:
-    return "has no leave-one-out columns, got loo=True. Pass loo=False" if problem.loo else None
-
-
-def _no_gram(problem: Problem) -> str | None:
-    return (
-        None if problem.width else "works on features, got a Gram matrix. Call ridge_path_features"
-    )
-
-
-def _only_stored(problem: Problem) -> str | None:
-    if not isinstance(problem.kernel, StoredKernel):
-        return "reads its Gram matrix from a store. Call ridge_path_stored"
-    return _no_loo(problem)
-
-
-SOLVERS = {
-    "eigen": Solver(solve_eigen, cost_eigen),
-    "nested": Solver(solve_nested, cost_nested),
-    "banded": Solver(solve_banded, cost_banded),
-    "primal": Solver(solve_primal, cost_primal, _no_gram),
-    "matrix_free": Solver(solve_matrix_free, cost_matrix_free, _only_stored),
-}
+from rmtgen.ridge.problem import Grid, Problem
+from rmtgen.ridge.solvers import choose_solver
+from rmtgen.scalars import instance, whole_number
+from rmtgen.units import parse_bytes
 
 
 @public
@@ -286,28 +241,6 @@ def resolve_ridges(relative: ArrayLike, trace: float, n: int) -> Float64[np.ndar
     return ridge_values(relative, "relative ridges") * (trace / n)
 
 
-def path_cost(problem: Problem, sizes: list[int], grid: Grid, memory: int) -> Cost:
-    """The cost of a path with solver `auto`, in advance.
-
-    Args:
-        problem: Only its shapes are read, so that it may be on torch's "meta" device.
-        sizes: Sample sizes n.
-        grid: Ridges.
-        memory: Number of available bytes.
-
-    Returns:
-        Operations and bytes of the solver that is chosen; where none fits, of the one that needs
-        least memory.
-    """
-    costs = {
-        key: solver.cost(problem, sizes, grid)
-        for key, solver in SOLVERS.items()
-        if not solver.refuses(problem)
-    }
-    fitting = _fitting(costs, memory)
-    return costs[fitting[0]] if fitting else min(costs.values(), key=lambda cost: cost.bytes)
-
-
 def _path(problem: Problem, grid: Grid, sizes: ArrayLike | None, name: str) -> pd.DataFrame:
     sizes, given, unit = problem.sizes(sizes), grid, problem.kernel.unit()
     problem, grid = problem.over(unit), grid.over(unit)
@@ -342,39 +275,6 @@ def _in_units(
         {name: value * powers.get(name, 1.0) for name, value in row.items()} | {"ridge": ridge}
         for row, ridge in zip(rows, ridges, strict=True)
     ]
-
-
-def choose_solver(problem: Problem, sizes: list[int], grid: Grid, name: str) -> Solver:
-    """The solver called `name`, or for `auto` the cheapest one that fits."""
-    choice(name, "solver", (*SOLVERS, "auto"))
-    applicable = {key: solver for key, solver in SOLVERS.items() if solver.refuses(problem) is None}
-    if name not in (*applicable, "auto"):
-        raise UsageError(
-            f"solver={name!r} {SOLVERS[name].refuses(problem)}, or another solver:"
-            f" {', '.join(applicable)}."
-        )
-    costs = {key: solver.cost(problem, sizes, grid) for key, solver in applicable.items()}
-    free = min(available(problem.kernel.device), problem.kernel.budget)
-    fitting = _fitting(costs, free)
-    if name == "auto":
-        name = fitting[0] if fitting else min(costs, key=lambda key: costs[key].bytes)
-    if name not in fitting:
-        raise CapacityError(
-            f"solver={name!r} needs {readable_bytes(costs[name].bytes)} of memory, got"
-            f" {readable_bytes(free)} available."
-            f" {f'solver={fitting[0]!r} fits.' if fitting else 'No solver fits.'} Or take smaller"
-            " sizes."
-        )
-    return SOLVERS[name]
-
-
-def _fitting(costs: dict[str, Cost], free: int) -> list[str]:
-    """The solvers that fit in `free` bytes; the first is the choice of `auto`."""
-    fitting = [
-        key for key in sorted(costs, key=lambda key: costs[key].flops) if costs[key].bytes <= free
-    ]
-    cheap = "eigen" in fitting and costs["eigen"].flops <= CHEAP
-    return ["eigen", *(key for key in fitting if key != "eigen")] if cheap else fitting
 
 
 def _fill(rows: list[dict | None], problem: Problem, sizes: list[int], grid: Grid) -> None:

@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from rmtgen.linalg.cells import Cell
-from rmtgen.linalg.modes import Modes, feature_modes, gram_modes_batch, problems_per_call
+from rmtgen.linalg.modes import Modes, feature_modes, gram_modes_batch
+from rmtgen.linalg.verified import problems_per_call
 from rmtgen.ridge.columns import CURVE_COLUMNS, RISK_COLUMNS
 from rmtgen.ridge.path import resolve_ridges, ridge_path, ridge_path_features
 from rmtgen.ridge.targets import Targets

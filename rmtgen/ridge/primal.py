@@ -18,9 +18,10 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from rmtgen.linalg.modes import EPS64, factored
+from rmtgen.linalg.modes import EPS64
 from rmtgen.linalg.reflectors import append_rows_
 from rmtgen.linalg.spectrum import Spectrum
+from rmtgen.linalg.verified import factored
 from rmtgen.ridge.columns import COLUMNS
 from rmtgen.ridge.eigen import DECOMPOSITION_COST
 from rmtgen.ridge.problem import Cost, Grid, Problem

@@ -8,7 +8,7 @@ the ridge grid reuses the features, and a change of the device reuses everything
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from rmtgen.errors import UsageError
 from rmtgen.models.names import present_name
 from rmtgen.models.preprocessing import PREPROCESSING
+from rmtgen.runs.fields import declared
 from rmtgen.runs.graph import STAGES
 from rmtgen.runs.parsers import (
     MOST_SEED,
@@ -35,35 +36,6 @@ from rmtgen.store import durable
 from rmtgen.units import parse_bytes
 
 
-def _field(
-    default: Any,
-    parse: Callable[[Any], Any],
-    stages: Sequence[str],
-    help_text: str,
-    *,
-    option: bool = False,
-) -> Any:
-    """Declare a field of `Config`.
-
-    Args:
-        default: Default value, as YAML or the command line gives it.
-        parse: Function from what YAML or the command line gives to the value; raises `UsageError`.
-        stages: Stages whose own result the field can change.
-        help_text: What the field is, for `--help`.
-        option: Leave the field out of the hashes where it has its default, so that a new field
-            changes no hash of an earlier run.
-    """
-    written = "none" if default is None else str(default)
-    metadata = {
-        "parse": parse,
-        "default": written.lower() if isinstance(default, bool) else written,
-        "stages": tuple(stages),
-        "help": help_text,
-        "option": option,
-    }
-    return dataclasses.field(default=parse(default), metadata=metadata)
-
-
 def kernel_label(kernel: str, heads: int | None = None, projection: int | None = None) -> str:
     """A kernel in a few words: features, entk, entk 4 heads, entk sketch 4096."""
     head = f" {heads} heads" if heads else ""
@@ -81,123 +53,123 @@ _SOLVES = ("spectrum", "risk")
 class Config:
     """Everything one run depends on; `rmtgen run --help` explains each field."""
 
-    dataset: str = _field(
+    dataset: str = declared(
         "cifar100",
         data_set,
         ("extract",),
         "data set: a name, folder:PATH (a folder or .tar), or hfds/NAME",
     )
-    train: int = _field(
+    train: int = declared(
         "auto",
         auto(whole(2)),
         ("extract",),
         f"training images, the pool of N samples; auto: all there are, up to {MOST_TRAIN}",
     )
-    test: int = _field(
+    test: int = declared(
         "auto",
         auto(whole(1)),
         ("extract",),
         f"test images; auto: all there are, up to {MOST_TEST}",
     )
-    split: float | None = _field(
+    split: float | None = declared(
         None,
         optional(share),
         ("extract",),
         "share of test images in a folder of CLASS/IMAGE without train/ and test/; none: 0.2",
         option=True,
     )
-    seed: int = _field(
+    seed: int = declared(
         0,
         whole(0, MOST_SEED),
         ("extract", *_SOLVES),
         "seed of the subsets and of the trials' shuffles",
     )
-    stratify: bool = _field(
+    stratify: bool = declared(
         False,
         switch,
         ("extract",),
         "draw pool and test set class-balanced (trials stay plain shuffles of the pool)",
     )
-    shuffle: bool = _field(
+    shuffle: bool = declared(
         True,
         switch,
         ("extract",),
         "draw pool and test set in a seeded order; false: the first images of each split",
         option=True,
     )
-    on_corrupt: str = _field(
+    on_corrupt: str = declared(
         "refuse",
         one_of("refuse", "skip"),
         ("extract",),
         "what to do with damaged image files: refuse or skip",
     )
-    max_pixels: int | None = _field(
+    max_pixels: int | None = declared(
         None,
         optional(whole(1)),
         ("extract",),
         "largest number of pixels of an image file; none: 250 million",
         option=True,
     )
-    model: str = _field(
+    model: str = declared(
         "resnet50",
         text,
         ("extract",),
         "timm backbone, or torchvision/NAME; several, separated by commas, make several runs",
     )
-    init: str = _field(
+    init: str = declared(
         "pretrained",
         one_of("pretrained", "random"),
         ("extract",),
         "weights: pretrained or random; both make two runs",
     )
-    weights: str | None = _field(
+    weights: str | None = declared(
         None,
         optional(place),
         ("extract",),
         "file with pretrained weights, instead of looking for them",
     )
-    init_seed: int = _field(
+    init_seed: int = declared(
         438, whole(0, MOST_SEED), ("extract",), "seed of the random initialisation"
     )
-    img_size: int | None = _field(
+    img_size: int | None = declared(
         224,
         optional(whole(1)),
         ("extract",),
         "side in pixels that images are scaled to; none: timm's own",
     )
-    transform: str | None = _field(
+    transform: str | None = declared(
         None,
         optional(one_of(*PREPROCESSING)),
         ("extract",),
         "transform that the paper's public code has for this data set; none: the backbone's own",
         option=True,
     )
-    batch_size: int = _field(
+    batch_size: int = declared(
         64,
         whole(1),
         ("extract",),
         "images in a forward pass, and in a resumable part of the features",
     )
-    fp32_precision: str = _field(
+    fp32_precision: str = declared(
         "ieee",
         one_of("ieee", "tf32"),
         ("extract", "gram"),
         "float32 products on CUDA: ieee or tf32",
     )
-    kernel: str = _field(
+    kernel: str = declared(
         "features",
         one_of("features", "entk"),
         ("gram", *_SOLVES),
         "kernel: features, or entk, the empirical neural tangent kernel under a fresh head; several"
         " make several runs",
     )
-    head_seed: int | None = _field(
+    head_seed: int | None = declared(
         438,
         optional(whole(0, MOST_SEED)),
         ("gram",),
         "seed of that head (entk); none: it continues the random stream of init_seed",
     )
-    gram_precision: str | None = _field(
+    gram_precision: str | None = declared(
         None,
         optional(one_of("ieee", "split", "fast")),
         ("gram",),
@@ -205,70 +177,72 @@ class Config:
         " tf32, else ieee",
         option=True,
     )
-    heads: int | None = _field(
+    heads: int | None = declared(
         None,
         optional(whole(2)),
         ("gram",),
         "average the entk over so many heads, of consecutive seeds",
         option=True,
     )
-    projection: int | None = _field(
+    projection: int | None = declared(
         None,
         optional(whole(1)),
         ("extract",),
         "random sketch of the entk's gradients to so many dimensions, solved from as features",
         option=True,
     )
-    solve_from: str = _field(
+    solve_from: str = declared(
         "auto",
         one_of("auto", "features", "gram"),
         _SOLVES,
         "what is solved from; auto: Gram matrix if N ≤ dimension; features: needs no Gram matrix",
     )
-    gram_dtype: str = _field(
+    gram_dtype: str = declared(
         "auto",
         one_of("auto", "float32", "float64"),
         ("gram",),
         "type of the stored Gram matrix, and that an entk is computed in; auto: float64 for"
         " features, float32 for entk",
     )
-    tile: int = _field(1024, whole(16), ("gram",), "edge of a tile of the Gram matrix, in samples")
-    targets: str = _field(
+    tile: int = declared(
+        1024, whole(16), ("gram",), "edge of a tile of the Gram matrix, in samples"
+    )
+    targets: str = declared(
         "centered",
         one_of("onehot", "centered", "intercept"),
         _SOLVES,
         "label coding: onehot, centered or intercept",
     )
-    sizes: tuple[int, ...] = _field(
+    sizes: tuple[int, ...] = declared(
         "auto", sample_sizes, _SOLVES, "sample sizes n; auto: 8 in geometric steps up to train"
     )
-    trials: int = _field(3, whole(1), _SOLVES, "seeded shuffles of the pool at each size")
-    ridges: tuple[float, ...] = _field(
+    trials: int = declared(3, whole(1), _SOLVES, "seeded shuffles of the pool at each size")
+    ridges: tuple[float, ...] = declared(
         "0,1e-8:1e2:21",
         lambda value: parse_grid(value, integers=False),
         ("risk",),
         "ridges relative to tr K/N; low:high:count is a geometric range",
     )
-    loo: bool = _field(True, switch, ("risk",), "leave-one-out columns")
-    data_root: str = _field("data", place, (), "where data sets lie and are downloaded to")
-    download: bool = _field(False, switch, (), "fetch a data set or weights that are missing")
-    checkpoints: str = _field(
+    loo: bool = declared(True, switch, ("risk",), "leave-one-out columns")
+    data_root: str = declared("data", place, (), "where data sets lie and are downloaded to")
+    download: bool = declared(False, switch, (), "fetch a data set or weights that are missing")
+    checkpoints: str = declared(
         "checkpoints", place, (), "where local weights lie, as MODEL.safetensors or MODEL.pth"
     )
-    output: str = _field("data", place, (), "where results go: runs/ and reports/ under it")
-    device: str | None = _field(
+    output: str = declared("data", place, (), "where results go: runs/ and reports/ under it")
+    device: str | None = declared(
         None, optional(text), (), "torch device; none: CUDA where there is one"
     )
-    workers: int | None = _field(
+    workers: int | None = declared(
         None, optional(whole(0, 256)), (), "processes that decode images; none: chosen by device"
     )
-    memory: int = _field(
+    memory: int = declared(
         "4GiB",
         parse_bytes,
         (),
         "budget of the entk and of the batched eigensolves, as in 4GiB",
     )
-    spill: str | None = _field(
+    spill: str | None = declared(
         None,
         optional(place),
         (),

@@ -3,6 +3,7 @@
 `effective_ridge` is random matrix theory for a known spectrum; `transport` estimates its quantities
 from a pool of samples; `influence` gives standard errors, `forecast` extrapolates beyond the pool,
 and `scaling` fits exponents. `baselines` are the rival theories, `registry` lists every theory, and
-`scores` compares them with the measured risk. `alignment` compares representations, `local_law`
-tests the assumption on data, and `diagnostics` warns where it fails. `study` does all of it.
+`scores` compares them with the measured risk. `alignment` compares representations,
+`swaps` explains the gap between two, `local_law` tests the assumption on data, and `diagnostics`
+warns where it fails. `study` does all of it.
 """

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.theory.alignment import (
-    Population,
     bias_against_df,
     cumulative_power,
     effective_ranks,
@@ -19,6 +18,7 @@ from rmtgen.theory.alignment import (
     participation_ratio,
 )
 from rmtgen.theory.forecast import curves, deltas
+from rmtgen.theory.swaps import Population
 
 CURVE_POINTS = 200
 """Approximate number of points of the table of curves."""

@@ -17,8 +17,9 @@ from rmtgen.checks import ridge_values
 from rmtgen.entrance import public
 from rmtgen.errors import NumericalError, UsageError, warn
 from rmtgen.linalg.cells import Cell
-from rmtgen.linalg.modes import MEMORY, Modes
+from rmtgen.linalg.modes import Modes
 from rmtgen.linalg.spectrum import Spectra, Spectrum
+from rmtgen.linalg.verified import MEMORY
 from rmtgen.ridge.columns import RISK_COLUMNS
 from rmtgen.ridge.kernel import GramKernel
 from rmtgen.ridge.pool import CURVE_RIDGES, Pool, dense_sizes

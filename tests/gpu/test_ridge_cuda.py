@@ -5,7 +5,8 @@ import pytest
 import torch
 from cases import CASES, WIDE
 
-from rmtgen.linalg.modes import feature_modes, gram_modes, gram_modes_batch, symmetric_eigh
+from rmtgen.linalg.modes import feature_modes, gram_modes, gram_modes_batch
+from rmtgen.linalg.verified import symmetric_eigh
 from rmtgen.ridge import ridge_path, ridge_path_features, ridge_path_stored
 from rmtgen.store.gram_store import GramLayout, GramStore
 

@@ -6,13 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rmtgen.errors import NumericalError, UsageError
-from rmtgen.linalg import modes as spectrum
-from rmtgen.linalg.modes import (
-    feature_modes,
-    gram_modes,
-    gram_modes_batch,
-    symmetric_eigh,
-)
+from rmtgen.linalg import verified
+from rmtgen.linalg.modes import feature_modes, gram_modes, gram_modes_batch
+from rmtgen.linalg.verified import symmetric_eigh
 
 cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 intercepts = pytest.mark.parametrize("intercept", [False, True], ids=["plain", "intercept"])
@@ -185,13 +181,13 @@ def test_gram_and_features_agree_for_any_shape_and_scale(n, p, seed, log_scale, 
     ],
 )
 def test_a_call_takes_what_fits_and_one_where_more_do_not_pay(n, memory, device, most):
-    assert spectrum.problems_per_call(n, memory, 4, torch.device(device)) == most
+    assert verified.problems_per_call(n, memory, 4, torch.device(device)) == most
 
 
 def test_evr_solves_what_divide_and_conquer_cannot_address(monkeypatch):
     batch = torch.from_numpy(np.stack([WIDE.gram, WIDE.gram + np.eye(16)]))
     expected = symmetric_eigh(batch)
-    monkeypatch.setattr(spectrum, "LAPACK_EVD_LIMIT", 16)
+    monkeypatch.setattr(verified, "LAPACK_EVD_LIMIT", 16)
     monkeypatch.setattr(torch.linalg, "eigh", None)
     for system, known in zip(symmetric_eigh(batch), expected, strict=True):
         torch.testing.assert_close(system.values, known.values, rtol=1e-12, atol=0)

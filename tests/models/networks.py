@@ -1,4 +1,4 @@
-"""The small network of the tests of backbones, and the comparison of its weights."""
+"""The small network of the tests of backbones; changes of its weights, and their comparison."""
 
 import torch
 
@@ -20,3 +20,14 @@ def assert_holds(backbone, state):
     assert loaded.keys() == state.keys()
     for key, tensor in state.items():
         assert torch.equal(loaded[key], tensor.to(loaded[key].dtype)), key
+
+
+def under(prefix, state):
+    return {f"{prefix}{key}": tensor for key, tensor in state.items()}
+
+
+def converted(convert):
+    return lambda state: {
+        key: convert(tensor) if tensor.is_floating_point() else tensor
+        for key, tensor in state.items()
+    }

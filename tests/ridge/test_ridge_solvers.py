@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rmtgen.errors import CapacityError, NumericalError, UsageError
-from rmtgen.ridge import COLUMNS, SOLVERS, path, ridge_path, ridge_path_features
+from rmtgen.ridge import COLUMNS, SOLVERS, path_cost, ridge_path, ridge_path_features, solvers
 from rmtgen.ridge.kernel import FeatureKernel, GramKernel
 from rmtgen.ridge.problem import Grid, Problem
 
@@ -201,7 +201,7 @@ def chosen(kernel, options):
     loo = options.get("loo", True)
     problem = Problem.checked(kernel, np.ones(len(kernel)), None, loo=loo, intercept=False)
     grid = Grid.checked(options.get("ridges"), options.get("sum_ridges"))
-    solver = path.choose_solver(problem, problem.sizes(options["sizes"]), grid, "auto")
+    solver = solvers.choose_solver(problem, problem.sizes(options["sizes"]), grid, "auto")
     return next(name for name, known in SOLVERS.items() if known is solver)
 
 
@@ -240,7 +240,7 @@ def test_auto_for_features_depends_on_their_number(shape, solver):
 def test_what_does_not_fit_the_memory_is_refused_with_what_does(monkeypatch):
     kernel = GramKernel.checked(np.eye(3000), None)
     assert chosen(kernel, GRID) == "banded"
-    monkeypatch.setattr(path, "available", lambda device: 2 * 8 * 3000**2)
+    monkeypatch.setattr(solvers, "available", lambda device: 2 * 8 * 3000**2)
     assert chosen(kernel, GRID) == "nested"
     targets = np.ones(3000)
     with pytest.raises(
@@ -248,7 +248,7 @@ def test_what_does_not_fit_the_memory_is_refused_with_what_does(monkeypatch):
         match=r"'eigen' needs 412.0 MiB of memory, got 137.3 MiB available. solver='nested' f",
     ):
         ridge_path(np.eye(3000), targets, **GRID, solver="eigen")
-    monkeypatch.setattr(path, "available", lambda device: 1000)
+    monkeypatch.setattr(solvers, "available", lambda device: 1000)
     with pytest.raises(
         CapacityError, match=r"got 1000 B available. No solver fits. Or take smaller sizes"
     ):
@@ -275,9 +275,9 @@ def test_the_cost_is_that_of_the_choice_and_takes_shapes_alone(options):
     )
     sizes = list(options["sizes"])
     expected = SOLVERS[chosen(kernel, options)].cost(problem, sizes, grid)
-    assert path.path_cost(problem, sizes, grid, 2**40) == expected
+    assert path_cost(problem, sizes, grid, 2**40) == expected
     least = min(SOLVERS[name].cost(problem, sizes, grid).bytes for name in ("eigen", "nested"))
-    assert path.path_cost(problem, sizes, grid, 0).bytes <= least
+    assert path_cost(problem, sizes, grid, 0).bytes <= least
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
-"""Populations with known spectra, and bisection for κ."""
+"""Populations and pools with known spectra."""
 
 import numpy as np
 from hypothesis import strategies as st
+
+from rmtgen.linalg.spectrum import Spectrum
 
 # γ = p/n, λ, R for isotropic features with signal 1 and noise 1/4
 ISOTROPIC = [
@@ -21,6 +23,14 @@ def isotropic(p, signal=1.0):
 def power_law(p, a=1.5, b=1.8):
     i = np.arange(1, p + 1.0)
     return i**-a, i**-b
+
+
+def power_pool(decay, alignment, *, n=800, modes=120, null_energy=0.0):
+    """A pool whose plug-in population is a power law."""
+    index = np.arange(1.0, modes + 1)
+    null_dim = n - modes
+    power = n * index**-alignment + null_energy / null_dim
+    return Spectrum.of_power(n * index**-decay, power, null_energy, n)
 
 
 def decades(low, high):

@@ -7,8 +7,8 @@ import torch
 
 from rmtgen.errors import UsageError
 from rmtgen.linalg.cells import Cell
-from rmtgen.linalg.modes import MEMORY
 from rmtgen.linalg.spectrum import Spectra, Spectrum
+from rmtgen.linalg.verified import MEMORY
 from rmtgen.ridge.pool import Pool
 from rmtgen.ridge.targets import encode_targets
 from rmtgen.theory.forecast import forecast
