@@ -3,7 +3,7 @@
 import pytest
 import timm
 import torch
-from networks import NAME
+from networks import NAME, random_backbone
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +16,8 @@ def trained():
         if tensor.is_floating_point():
             tensor.add_(torch.rand(tensor.shape, generator=generator), alpha=0.1)
     return state
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return random_backbone()

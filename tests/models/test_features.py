@@ -22,11 +22,6 @@ from rmtgen.models.backbones import load_backbone
 from rmtgen.models.features import extract_features, feature_batches
 
 
-@pytest.fixture(scope="module")
-def backbone():
-    return load_backbone("test_resnet", init="random", img_size=32)
-
-
 def collect(backbone, images=IMAGES, **options):
     return dict(feature_batches(backbone, images, **{"device": "cpu", **options}))
 
