@@ -20,6 +20,7 @@ ALL = (
     "page",
     "cuda",
     "products",
+    "accuracy",
     "pass_rates",
     "solves",
     "schedule",

@@ -25,15 +25,15 @@ SHARED = Path(__file__).parents[3] / "shared"
 ARCHIVE = os.environ.get("ARCHIVE", SHARED / "data/cifar100.tar")
 WEIGHTS = SHARED / "checkpoints/resnet18-cifar10.safetensors"
 CASES = (
-    "resnet18:32:16",
-    f"resnet18:32:16:{WEIGHTS}",
-    "resnet50:32:32",
-    "vit_tiny_patch16_224:64:8",
+    "resnet18:32:32",
+    f"resnet18:32:32:{WEIGHTS}",
+    "resnet50:32:64",
+    "vit_tiny_patch16_224:64:16",
 )
 TRAIN, TEST, CLASSES = 128, 64, 100
 STRETCH, PANEL, BLOCK = 2**13, 2**15, 2**6
 """Entries that are taken together, multiplied together, and that stay together in any order."""
-ORDERS = 4
+ORDERS = 3
 TAIL = 0.05
 """Share of the eigenvalues that count as the smallest."""
 RIDGES = np.logspace(-8, 0, 20)

@@ -6,9 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from rmtgen import entk_gram, entk_plan, load_backbone
-from rmtgen.errors import UsageError
+from rmtgen.errors import NumericalError, UsageError
 from rmtgen.kernels.entk import precision, split_rules, splits
 from rmtgen.kernels.entk.rules import RULES, Contract, Instantiate
 from rmtgen.kernels.entk.sites import Site, Window
@@ -54,6 +55,55 @@ def test_products_have_the_error_of_float32_in_any_range(n, m, p, exponents, cut
     exact = left.double() @ right.double().T
     off = over_norms(product(left, right, cut=cut) - exact, left, right)
     assert off.abs().max() < 2**-20
+
+
+def test_rows_of_zeros_have_products_of_zero_and_change_no_other():
+    rows = random(5, 300)
+    kernel, without = torch.zeros(2, 5, 5, dtype=torch.float64)
+    split_multiply(without, rows, rows, symmetric=True)
+    rows[2] = 0
+    split_multiply(kernel, rows, rows, symmetric=True)
+    assert not kernel[2].any()
+    assert not kernel[:, 2].any()
+    kept = torch.tensor([0, 1, 3, 4])
+    assert torch.equal(kernel[kept][:, kept], without[kept][:, kept])
+
+
+@pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan])
+def test_what_is_not_finite_stays_with_its_row(value):
+    rows = random(5, 300)
+    kernel, finite = torch.zeros(2, 5, 5, dtype=torch.float64)
+    split_multiply(finite, rows, rows, symmetric=False)
+    rows[3, 70] = value
+    split_multiply(kernel, rows, rows, symmetric=False)
+    assert not kernel[3].isfinite().any()
+    assert not kernel[:, 3].isfinite().any()
+    kept = torch.tensor([0, 1, 2, 4])
+    assert torch.equal(kernel[kept][:, kept], finite[kept][:, kept])
+
+
+def test_the_fused_rule_keeps_what_is_not_finite_with_its_row_and_zeros_at_zero():
+    site = Site(Window((2, 2), (3, 3), (1, 1), (1, 1)), 5, 4, 1, (4, 5, 3, 3))
+    a, g = random(4, 4, 5), random(4, 4, 4, seed=1)
+    a[1], g[2, 3, 0] = 0, torch.inf
+    kernel = torch.zeros(4, 4, dtype=torch.float64)
+    Fused().add(kernel, site, (a, g), (a, g), 2**20, False)
+    assert not kernel[2, [0, 2, 3]].isfinite().any()
+    assert not kernel[[0, 2, 3], 2].isfinite().any()
+    assert not kernel[1, [0, 1, 3]].any()
+    assert kernel[[0, 3]][:, [0, 3]].isfinite().all()
+
+
+def test_numbers_beyond_float16_beside_larger_ones_need_no_other_parts():
+    """Three float32 in one row span 60 powers of two, float16 holds 40: within 2⁻²¹ of the norms."""
+    rows = random(6, 3) * torch.tensor([2.0**30, 1.0, 2.0**-30])
+    kernel = torch.zeros(6, 6, dtype=torch.float64)
+    split_multiply(kernel, rows, rows, symmetric=False)
+    assert over_norms(kernel - rows.double() @ rows.double().T, rows, rows).abs().max() < 2**-21
+    apart = rows.T.contiguous()  # each range in a row of its own: every entry is exact to rounding
+    kernel = torch.zeros(3, 3, dtype=torch.float64)
+    split_multiply(kernel, apart, apart, symmetric=False)
+    assert over_norms(kernel - apart.double() @ apart.double().T, apart, apart).abs().max() < 2**-21
 
 
 def test_cut_sums_of_positive_numbers_are_too_small_unless_they_are_short(monkeypatch):
@@ -145,6 +195,16 @@ def test_a_split_kernel_is_that_of_float32(network):
     assert torch.equal(by_name["split"], by_name["split"].T)
     plan = entk_plan(model, (3, 32, 32), 6, precision="split", device="cpu")
     assert "fused" in {weight.rule for weight in plan.weights}
+
+
+def test_a_kernel_that_overflows_is_named_as_in_ieee():
+    """Gradients of 1e20 and more: their products exceed float32, where the kernel is kept."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 1)).eval()
+    images = 1e20 * random(4, 6)
+    for name in ("ieee", "split"):
+        with pytest.raises(NumericalError, match="float32"):
+            entk_gram(model, images, precision=name, device="cpu")
 
 
 def test_on_a_cpu_products_are_ieee_and_float64_is_never_split(network):
