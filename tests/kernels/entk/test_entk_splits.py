@@ -95,7 +95,7 @@ def test_the_fused_rule_keeps_what_is_not_finite_with_its_row_and_zeros_at_zero(
 
 
 def test_numbers_beyond_float16_beside_larger_ones_need_no_other_parts():
-    """Three float32 in one row span 60 powers of two, float16 holds 40: within 2⁻²¹ of the norms."""
+    """Three numbers of a row span 60 powers of two, float16 holds 40: within 2⁻²¹ of the norms."""
     rows = random(6, 3) * torch.tensor([2.0**30, 1.0, 2.0**-30])
     kernel = torch.zeros(6, 6, dtype=torch.float64)
     split_multiply(kernel, rows, rows, symmetric=False)
