@@ -11,6 +11,7 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import RidgeCV
 
 from rmtgen import ridge_path, ridge_path_features
+from rmtgen.linalg.band import WIDTH as WIDTH_ON_CPU
 from tests.bench.machine import timed
 
 N, TESTS, OUTPUTS, WIDTH = 6000, 1000, 10, 9000
@@ -27,7 +28,7 @@ def main() -> None:
     )
     data = problem()
     ridges = RIDGES * np.trace(data["gram"]) / N
-    many_ridges(data, ridges)
+    many_ridges(data, ridges, rate)
     many_sizes(data, ridges[::4])
     features()
 
@@ -56,7 +57,7 @@ def problem() -> dict[str, np.ndarray]:
     }
 
 
-def many_ridges(data: dict[str, np.ndarray], ridges: np.ndarray) -> None:
+def many_ridges(data: dict[str, np.ndarray], ridges: np.ndarray, rate: float) -> None:
     """Few sizes, many ridges, without and with leave-one-out."""
     print(f"\nn ≤ {N}: {len(SIZES)} sizes × {len(ridges)} ridges, {OUTPUTS} outputs, {TESTS} tests")
     options = {"sizes": SIZES, "ridges": ridges}
@@ -68,6 +69,7 @@ def many_ridges(data: dict[str, np.ndarray], ridges: np.ndarray) -> None:
         known = found[["gcv", "test_risk", *["loo"] * loo]]
         np.testing.assert_allclose(known, np.concatenate(risks), rtol=1e-6)
         line(f"rmtgen{', with leave-one-out' * loo}", ours, ours)
+        line("its FLOPs over dgemm", banded_flops(loo=loo) / rate, ours)
         line("torch.linalg.eigh per size", plain, ours)
 
     def kernel_ridge() -> None:
@@ -81,6 +83,13 @@ def many_ridges(data: dict[str, np.ndarray], ridges: np.ndarray) -> None:
         ours,
         "one ridge timed",
     )
+
+
+def banded_flops(*, loo: bool) -> float:
+    """Reductions to a band; with leave-one-out, Q of each, and its rows at every ridge."""
+    sizes = SIZES.astype(float)
+    reductions, rows = 4 / 3 * sizes**3, 4 * sizes**2 * WIDTH_ON_CPU * len(RIDGES)
+    return float((reductions + loo * (reductions + rows)).sum())
 
 
 def many_sizes(data: dict[str, np.ndarray], sum_ridges: np.ndarray) -> None:

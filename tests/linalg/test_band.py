@@ -69,6 +69,7 @@ def test_the_band_has_the_eigenvalues_of_the_matrix():
         whole[low - 25 : low, low : low + len(block)] = block.mT
     np.testing.assert_allclose(np.linalg.eigvalsh(whole), np.linalg.eigvalsh(matrix), rtol=1e-12)
     assert not whole.tril(-26).any()
+    assert torch.equal(whole, whole.mT)
 
 
 def test_a_shift_that_is_too_small_is_told():
