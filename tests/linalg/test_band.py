@@ -86,3 +86,9 @@ def test_rows_in_blocks_are_those_of_the_whole(size):
     assert max(len(block) for block in blocks) <= size
     np.testing.assert_allclose(torch.cat(blocks), restored(before), rtol=1e-13, atol=1e-14)
     assert torch.equal(frame, before)
+
+
+def test_the_band_is_wider_on_cuda():
+    widths = [module.width_on(torch.device(kind)) for kind in ("cpu", "cuda")]
+    assert widths == [WIDTH, module.CUDA_WIDTH]
+    assert WIDTH < module.CUDA_WIDTH
