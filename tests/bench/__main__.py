@@ -13,6 +13,7 @@ ALL = (
     "entk_plan",
     "entk_zoo",
     "entk_growth",
+    "entk_cores",
     "paper",
     "ridge",
     "ridge_large",
