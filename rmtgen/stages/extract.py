@@ -1,6 +1,7 @@
 """Stage `extract`: images, backbone -> features.h5; for a sketched entk, its rows."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from rmtgen.kernels.entk.plan import plan_panels
 from rmtgen.kernels.entk.schedule import Panel
 from rmtgen.models.backbones import Backbone
 from rmtgen.models.features import TransformedImages, feature_batches, place
+from rmtgen.rates import LONG
 from rmtgen.runs.inputs import local_inputs
 from rmtgen.runs.manifest import FileRecord
 from rmtgen.stages.cost import PROBE_IMAGES, StageCost, Workload
@@ -134,16 +136,14 @@ def cost(workload: Workload) -> StageCost:
 
 
 def _forward_cost(workload: Workload) -> StageCost:
-    """Passes at the speed of a small batch, and the transform of a picture per image."""
+    """Passes at the speed of a batch, and the transform of a picture per image."""
     config, backbone = workload.config, workload.backbone
-    count = min(config.batch_size, PROBE_IMAGES)
     model = place(backbone.model, workload.device)
-    images = torch.zeros(count, *backbone.input_size, device=workload.device)
-    images = images.contiguous(memory_format=torch.channels_last)
+    images = torch.zeros(PROBE_IMAGES, *backbone.input_size, device=workload.device)
     with torch.inference_mode():
         with FlopCounterMode(display=False) as counter:
             model(images[:1])
-        passing = workload.rates.seconds(lambda: model(images)) / count
+        passing = _seconds_of_image(workload, model, images)
     weights = sum(tensor.nbytes for tensor in model.state_dict().values())
     pixels = 4 * config.batch_size * backbone.input_size[1] * backbone.input_size[2]
     # three live maps of about 64 channels at full resolution: generous for every timm stem
@@ -154,6 +154,21 @@ def _forward_cost(workload: Workload) -> StageCost:
         disk=4 * workload.images * workload.dim,
         seconds=(passing + workload.transform_seconds) * workload.images,
     )
+
+
+def _seconds_of_image(workload: Workload, model: torch.nn.Module, images: Tensor) -> float:
+    """Seconds of an image in a batch as large as that of the run, unless a smaller one takes long.
+
+    Small images fill the device only in large batches.
+    """
+    count = min(workload.config.batch_size, len(images))
+    while True:
+        batch = images[:1].expand(count, *images.shape[1:])
+        batch = batch.contiguous(memory_format=torch.channels_last)
+        seconds = workload.rates.seconds(partial(model, batch))
+        if count == workload.config.batch_size or seconds >= LONG:
+            return seconds / count
+        count = min(2 * count, workload.config.batch_size)
 
 
 def _sketch_cost(workload: Workload) -> StageCost:

@@ -1,6 +1,7 @@
 """Stage `gram`: features, or images under a backbone, -> gram.h5."""
 
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import product
 
@@ -11,9 +12,10 @@ from rmtgen.datasets import Split
 from rmtgen.device import default_device
 from rmtgen.errors import StaleInputError
 from rmtgen.kernels.entk import Entk, Plan
+from rmtgen.kernels.entk.chunks import chunks
 from rmtgen.kernels.entk.pace import Pace
 from rmtgen.kernels.entk.passes import Images
-from rmtgen.kernels.entk.plan import plan_panels, schedule
+from rmtgen.kernels.entk.plan import plan_chunks, schedule
 from rmtgen.kernels.entk.schedule import Panel
 from rmtgen.kernels.entk.work import count
 from rmtgen.kernels.linear import linear_block
@@ -23,11 +25,15 @@ from rmtgen.runs.manifest import recorded
 from rmtgen.stages.cost import StageCost, Workload
 from rmtgen.stages.engine import Job, Result
 from rmtgen.stages.loading import joint_images, open_backbone, open_images, placeholder
+from rmtgen.store import durable
 from rmtgen.store.feature_store import FeatureStore
 from rmtgen.store.gram_store import GramLayout, GramStore, Tile
+from rmtgen.store.tile_sums import TileSums
 
 _CHECKED = 256
 """Number of training images on which heads are compared."""
+SUMS = "sums"
+"""Folder of the sums of a kernel in chunks, below that of the run, until the kernel is done."""
 WORTH = {"cpu": 2e11, "cuda": 2e13}
 """FLOPs from which on the seconds of a kernel are predicted, which takes about two."""
 
@@ -42,6 +48,7 @@ def work(job: Job) -> Result:
     kernel = _Tangent(job, features) if config.tangent else _Linear(job, features)
     pending = kernel.order(pending)
     predicted, started = kernel.predicted_seconds(pending), time.perf_counter()
+    kernel.prepare(job, pending)
     for tile in job.progress(pending, total, "tile", done=total - len(pending)):
         store.write(tile, kernel.block(tile))
     taken = time.perf_counter() - started
@@ -73,6 +80,9 @@ class _Linear:
         """The same order: every tile costs the same."""
         return tiles
 
+    def prepare(self, job: Job, tiles: Sequence[Tile]) -> None:
+        """Nothing: each tile is computed by itself."""
+
     def finish(self) -> None:
         """Nothing is left over."""
 
@@ -102,14 +112,20 @@ class _Tangent:
         backbone = open_backbone(config, head="random")
         images = joint_images(backbone, split)
         self.kernel = _entk(config, backbone.model, images, spill=config.spill)
+        self._chunks = _chunks(self.kernel, config)
         self._panels = _panels(self.kernel, config)
-        self._panel_of = {
-            (row, column): number
-            for number, panel in enumerate(self._panels)
-            for row, column in product(*(side[:: config.tile] for side in panel[:2]))
-        }
+        self._panel_of = self._places(self._panels)
+        self._sums = _sums(job, self._chunks) if len(self._chunks) > 1 else None
         self._held: tuple[int, np.ndarray] | None = None
         self.checked = min(_CHECKED, config.train)
+
+    def _places(self, panels: Sequence[Panel]) -> dict[tuple[int, int], int]:
+        """The number of the panel of each tile, by its first row and column."""
+        return {
+            (row, column): number
+            for number, panel in enumerate(panels)
+            for row, column in product(*(side[:: self.config.tile] for side in panel[:2]))
+        }
 
     def order(self, tiles: list[Tile]) -> list[Tile]:
         """The tiles panel by panel."""
@@ -118,22 +134,50 @@ class _Tangent:
     def _number(self, tile: Tile) -> int:
         return self._panel_of[tile.row_start, tile.column_start]
 
+    def prepare(self, job: Job, tiles: Sequence[Tile]) -> None:
+        """Sum the chunks of the kernel, each of them for the tiles that lack it."""
+        sums = self._sums
+        while sums and (behind := [tile for tile in tiles if sums.parts(tile) < len(self._chunks)]):
+            parts = min(map(sums.parts, behind))
+            self._add(job, sums, parts, [tile for tile in behind if sums.parts(tile) == parts])
+
+    def _add(self, job: Job, sums: TileSums, parts: int, tiles: Sequence[Tile]) -> None:
+        """Add a chunk to the sums of some tiles, panel by panel."""
+        kernel = self._chunks[parts].opened()
+        panels = _panels(kernel, self.config)
+        places, wanted = self._places(panels), defaultdict(list)
+        for tile in tiles:
+            wanted[places[tile.row_start, tile.column_start]].append(tile)
+        unit = f"panel of chunk {parts + 1}/{len(self._chunks)}"
+        for number in job.progress(sorted(wanted), len(wanted), unit):
+            rows, columns, _ = panel = panels[number]
+            shape = len(rows), len(columns)
+            onto = {name: torch.zeros(shape, dtype=torch.float64) for name in kernel.parts}
+            first, *others = kernel.blocks(*panel, onto=onto).values()
+            for other in others:
+                first += other
+            mean = first.div_(len(onto)).numpy()
+            for tile in wanted[number]:
+                sums.add(tile, _cut(mean, panel, tile))
+        kernel.finish()
+
     def block(self, tile: Tile) -> np.ndarray:
         """One tile, out of its panel, which is computed once for all tiles in it."""
+        if self._sums:
+            return self._sums.read(tile)
         number = self._number(tile)
-        rows, columns, _ = panel = self._panels[number]
+        panel = self._panels[number]
         if self._held is None or self._held[0] != number:
             self._held = None  # not two at a time
             parts = self.kernel.blocks(*panel)
             self._held = number, (sum(parts.values()) / len(parts)).numpy()
-        return self._held[1][
-            tile.row_start - rows.start : tile.row_stop - rows.start,
-            tile.column_start - columns.start : tile.column_stop - columns.start,
-        ]
+        return _cut(self._held[1], panel, tile)
 
     def finish(self) -> None:
-        """Remove what was spilled."""
+        """Remove what was spilled, and the sums of chunks."""
         self.kernel.finish()
+        if self._sums:
+            self._sums.clear()
 
     def predicted_seconds(self, tiles: Sequence[Tile]) -> float | None:
         """Seconds that some tiles will take; None where that is not worth measuring."""
@@ -143,8 +187,17 @@ class _Tangent:
         weights = count(self.kernel.passes, self.kernel.layout, repeats)
         if sum(weight.flops for weight in weights) < WORTH[device.type]:
             return None
+        if self._sums:
+            return self._chunked_seconds(self._sums, tiles, Rates(device))
         seconds = Pace.measured(self.kernel, repeats, Rates(device)).seconds(self.kernel, repeats)
         return seconds.passes + seconds.products
+
+    def _chunked_seconds(self, sums: TileSums, tiles: Sequence[Tile], rates: Rates) -> float:
+        """Seconds of the chunks that some tiles lack, by their share of all."""
+        lacking = sum(len(self._chunks) - sums.parts(tile) for tile in tiles)
+        plan = _plan(self.kernel, self._chunks, self.config, rates)
+        share = lacking / (len(self._chunks) * _layout(self.config).tile_count)
+        return plan.seconds.total * share
 
     def remarks(self) -> dict[str, float]:
         """The spread of the heads' kernels on the first images, ‖std‖_F / ‖mean‖_F."""
@@ -204,15 +257,48 @@ def tangent_plan(config: Config, rates: Rates) -> Plan:
     """
     backbone, images = placeholder(config)
     kernel = _entk(config, backbone.model, images)
-    panels = _panels(kernel, config)
+    return _plan(kernel, _chunks(kernel, config), config, rates)
+
+
+def _plan(kernel: Entk, parts: Sequence[Entk], config: Config, rates: Rates) -> Plan:
+    """The plan of a kernel in chunks, or in one piece."""
+    groups = [(part, _panels(part, config)) for part in parts]
     what = f"({config.train:,} + {config.test:,}) × {config.train:,}"
-    return plan_panels(kernel, panels, what, _pairs(panels), rates)
+    return plan_chunks(kernel, groups, what, _pairs(groups[0][1]), rates)
+
+
+def _sides(config: Config) -> tuple[range, range]:
+    """Positions of the training images and of the test images."""
+    return range(config.train), range(config.train, config.train + config.test)
+
+
+def _chunks(kernel: Entk, config: Config) -> list[Entk]:
+    """The chunks of parameters that the kernel is summed over.
+
+    Their sums lie on the disk; a panel takes an eighth of the budget more in float64.
+    """
+    train, test = _sides(config)
+    return chunks(kernel, train, train, test, sums=kernel.budget // 8)
+
+
+def _sums(job: Job, parts: Sequence[Entk]) -> TileSums:
+    """The sums over the chunks of a kernel, in the run's folder until it is done."""
+    about = [job.run.fingerprint("gram"), *(sorted(part.names) for part in parts)]
+    return TileSums(job.folder / SUMS, durable.digest(durable.canonical_json(about).encode()))
+
+
+def _cut(block: np.ndarray, panel: Panel, tile: Tile) -> np.ndarray:
+    """A tile out of its panel."""
+    row, column = panel.rows.start, panel.columns.start
+    return block[
+        tile.row_start - row : tile.row_stop - row,
+        tile.column_start - column : tile.column_stop - column,
+    ]
 
 
 def _panels(kernel: Entk, config: Config) -> list[Panel]:
     """The blocks of whole tiles that the kernel is computed in."""
-    train, test = range(config.train), range(config.train, config.train + config.test)
-    return list(kernel.panels(train, test))
+    return list(kernel.panels(*_sides(config)))
 
 
 def _pairs(panels: Iterable[Panel]) -> int:

@@ -30,17 +30,18 @@ class Spill:
         folder: The folder, of the name of the identity.
         identity: Digest of all that the files have in common.
         threads: Threads that read and compare.
+        remedy: What to do where the file system refuses.
     """
 
-    def __init__(self, place: Path, identity: str, threads: int = 1):
+    def __init__(self, place: Path, identity: str, threads: int = 1, remedy: str = _REMEDY):
         """Make the folder of an identity below a place that spills share.
 
         Raises:
             StorageError: The file system refuses.
             CorruptInputError: There is something else under the name of the folder.
         """
-        self.folder = durable.make_folder(files.require_folder(place / identity), _REMEDY)
-        self.identity, self.threads = identity, threads
+        self.folder = durable.make_folder(files.require_folder(place / identity), remedy)
+        self.identity, self.threads, self.remedy = identity, threads, remedy
 
     def path(self, name: str) -> Path:
         """The file of a name."""
@@ -66,7 +67,7 @@ class Spill:
             digests = list(pool.map(durable.digest, pieces))
         header = sealed.seal({**self._head(name, source, pieces), "pieces": digests})
         length = len(header).to_bytes(8, "little")
-        durable.write_pieces(self.path(name), [_MAGIC, length, header, *pieces], _REMEDY)
+        durable.write_pieces(self.path(name), [_MAGIC, length, header, *pieces], self.remedy)
 
     def read(self, name: str, source: str, arrays: Sequence[memoryview]) -> None:
         """Fill arrays with what was written; after an error they hold anything.

@@ -7,16 +7,18 @@ The seconds of the plans for one card divide by rates that were measured on an H
 import csv
 import os
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import torch
 
 from rmtgen import load_backbone
 from rmtgen.kernels.entk import Entk
+from rmtgen.kernels.entk.chunks import chunks
 from rmtgen.kernels.entk.plan import RandomImages, schedule
 from rmtgen.kernels.entk.schedule import Division, Panel, least_passes, tile_order
 from rmtgen.kernels.entk.tiles import BlockCache, samples_in
-from rmtgen.kernels.entk.work import MATERIALISED, count
+from rmtgen.kernels.entk.work import MATERIALISED, Repeats, count
 from rmtgen.tables import Table
 from rmtgen.units import readable_bytes
 from tests.bench.machine import timed
@@ -27,6 +29,7 @@ SIZES = (
     ("resnet18", 224, 50_000, 10_000, "cuda", ("24GiB", "48GiB", "80GiB")),
     ("resnet50", 224, 50_000, 10_000, "cuda", ("80GiB", "141GiB")),
 )
+WHOLE = "passes and samples of chunks are counted as such of all parameters with the same FLOPs"
 MEASURED = Path(__file__).with_name("measured") / "h100.csv"
 
 
@@ -61,7 +64,9 @@ def planned():
             train, test = ranges(n, m)
             pairs = n * (n + 1) // 2 + n * m
             repeats = schedule(entk, entk.panels(train, test), pairs)
-            division = entk.division(train, train, test)
+            groups = chunks(entk, train, train, test, sums=entk.budget // 8)
+            divided = [schedule(group, group.panels(train, test), pairs) for group in groups]
+            _, division = entk.division(train, train, test)
             sample = 4 * entk.layout.entries
             passes, formed = equal_blocks(entk, train, test)
             rows.append(
@@ -75,14 +80,25 @@ def planned():
                     f"{least_passes(n + m, pairs, entk.capacity):,}",
                     f"{formed:,}",
                     f"{repeats.formed:,}",
+                    f"{len(groups)}",
+                    *(f"{whole:,.0f}" for whole in in_whole(entk, groups, divided)),
                     readable_bytes(sample * (repeats.images - n - m)),
                 )
             )
     headings = (
         *("kernel", "memory", "a sample", "held / streamed", "passes, equal blocks", "passes"),
-        *("at least", "formed, equal blocks", "formed", "read from a spill"),
+        *("at least", "formed, equal blocks", "formed", "chunks", "passes in chunks"),
+        *("formed in chunks", "read from a spill"),
     )
-    print(Table(headings, tuple(rows), "<" + ">" * 9, ()).text())
+    print(Table(headings, tuple(rows), "<" + ">" * 12, (WHOLE,)).text())
+
+
+def in_whole(entk, groups, repeats):
+    """Passes and samples formed of all chunks, as such of all parameters with the same FLOPs."""
+    pairs = list(zip(groups, repeats, strict=True))
+    passed = sum(own.images * group.share for group, own in pairs)
+    formed = sum(own.formed * group.cost.forming for group, own in pairs)
+    return passed, formed / entk.cost.forming
 
 
 def rate(bench, case, figure):
@@ -99,29 +115,41 @@ def rate(bench, case, figure):
 def on_one_card():
     """The paper's size in 80 GiB: seconds of passes, forming and products at measured rates."""
     rows = []
-    for name in ("resnet18", "resnet50"):
-        n, m = 50_000, 10_000
-        entk = kernel(name, 224, n + m, memory="80GiB", target="cuda")
-        repeats = schedule(entk, entk.panels(*ranges(n, m)), n * (n + 1) // 2 + n * m)
-        weights = count(entk.passes, entk.layout, repeats)
+    train, test = ranges(50_000, 10_000)
+    pairs = len(train) * (len(train) + 1) // 2 + len(train) * len(test)
+    for name, divided in product(("resnet18", "resnet50"), (False, True)):
+        entk = kernel(name, 224, len(train) + len(test), memory="80GiB", target="cuda")
+        groups = chunks(entk, train, train, test, sums=entk.budget // 8) if divided else [entk]
+        repeats = [schedule(group, group.panels(train, test), pairs) for group in groups]
+        passed, formings = in_whole(entk, groups, repeats)
+        weights = count(entk.passes, entk.layout, Repeats(len(train) + len(test), 1, 1, pairs))
         case = f"{name}, 224 px, N = 256, ieee, contiguous"
         captured, plain = (rate("pass_rates", case, figure) for figure in ("capture", "plain pass"))
         stored = sum(own.forming_flops for own in weights if own.rule == MATERIALISED)
-        forming = stored / repeats.images / (1 / captured - 1 / plain)
-        passing = repeats.images / captured
-        formed = (sum(own.forming_flops for own in weights) - stored) / forming
+        forming = stored / (1 / captured - 1 / plain)
+        passing = passed / captured
+        formed = formings * (sum(own.forming_flops for own in weights) - stored) / forming
         flops = sum(own.kernel_flops for own in weights)
-        for precision, product in (
+        for precision, speed in (
             ("ieee", rate("products", "ieee, 10000 × 4096", "rate")),
             ("split", rate("products", "fp16x3, chunks of 4096, 10000 × 4096", "rate")),
         ):
-            products = flops / (1e12 * product)
+            products = flops / (1e12 * speed)
             total = passing + formed + products
             parts = (f"{seconds:,.0f}" for seconds in (passing, formed, products, total))
-            rows.append((name, precision, *parts, f"{total / 60:.1f}"))
-    headings = ("network", "products", "passes, s", "forming", "products, s", "total", "minutes")
+            rows.append((name, f"{len(groups)}", precision, *parts, f"{total / 60:.1f}"))
+    headings = (
+        "network",
+        "chunks",
+        "products",
+        "passes, s",
+        "forming",
+        "products, s",
+        "total",
+        "minutes",
+    )
     note = "forming at the rate of the gradients that a pass stores, beyond a plain pass"
-    print(Table(headings, tuple(rows), "<<>>>>>", (note,)).text())
+    print(Table(headings, tuple(rows), "<><>>>>>", (note, WHOLE)).text())
 
 
 def measured(place):

@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+import torch
 
 from rmtgen.cli.main import main
 from rmtgen.errors import UsageError
@@ -11,7 +12,8 @@ from rmtgen.rates import Rates
 from rmtgen.runs.experiment import load_experiment
 from rmtgen.runs.graph import RUN_STAGES
 from rmtgen.stages import cost
-from rmtgen.stages.cost import Estimate, StageCost, estimate
+from rmtgen.stages.cost import PROBE_IMAGES, Estimate, StageCost, Workload, estimate
+from rmtgen.stages.extract import _seconds_of_image
 from rmtgen.units import duration
 
 TIME = r"\d+\.\d (?:s|min|h)"
@@ -149,3 +151,22 @@ def test_a_plan_of_a_sketch_counts_its_check_against_the_exact_kernel(monkeypatc
 def test_a_field_of_another_kernel_is_refused_by_name(field, capsys):
     assert main(["plan", *PLANNED, f"{field}=8"]) == 2
     assert f"{field} is for kernel=entk, and no run has it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("takes", "largest"), [(0.001, 100), (0.01, 32), (1.0, 16)])
+def test_passes_are_timed_in_the_batch_of_the_run_unless_a_smaller_one_takes_long(
+    monkeypatch, takes, largest
+):
+    """Sixteen images, then twice as many, until that takes a fifth of a second."""
+    sizes = []
+
+    class Counting:
+        def seconds(self, work):
+            sizes.append(len(work.args[0]))
+            return takes * sizes[-1]
+
+    workload = Workload(config(batch_size=100), 10, Counting())
+    model, images = torch.nn.Flatten(), torch.zeros(PROBE_IMAGES, 3, 4, 4)
+    assert _seconds_of_image(workload, model, images) == pytest.approx(takes)
+    assert sizes[0] == 16
+    assert max(sizes) == largest

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from collections import Counter
 
 import h5py
 import numpy as np
@@ -14,10 +15,12 @@ from rmtgen import entk_gram
 from rmtgen.cli.main import main
 from rmtgen.kernels.entk import Entk, spilled
 from rmtgen.models.features import TransformedImages
+from rmtgen.rates import Rates
 from rmtgen.runs.experiment import load_experiment
 from rmtgen.stages import gram
 from rmtgen.stages.loading import open_backbone, open_images
 from rmtgen.store.gram_store import GramStore
+from rmtgen.store.tile_sums import TileSums
 
 
 @pytest.fixture
@@ -91,6 +94,7 @@ def test_a_spill_changes_no_bit_and_outlives_the_process(
     words, tmp_path, capsys, monkeypatch, samples
 ):
     monkeypatch.setattr(spilled, "TRIED", 10**9)
+    monkeypatch.setattr(gram, "chunks", lambda kernel, *_, **__: [kernel])
     words = [*words, "tile=16"]
     words.append(f"memory={_budget(config_of(words), samples)}")
     finish(words, capsys)
@@ -120,6 +124,45 @@ def test_a_spill_changes_no_bit_and_outlives_the_process(
     assert tiles
     assert all(found[name] == expected[name] for name in tiles)
     assert not any(disk.iterdir())
+
+
+@pytest.mark.parametrize("heads", [(), ("heads=2",)], ids=["one head", "two heads"])
+def test_chunks_of_parameters_sum_to_the_same_and_outlive_the_process(
+    words, tmp_path, capsys, monkeypatch, heads
+):
+    monkeypatch.setattr(gram, "WORTH", {"cpu": 0.0})
+    words = [*words, "tile=8", *heads]
+    finish(words, capsys)
+    (whole,) = (tmp_path / "runs").iterdir()
+    words.append(f"memory={_budget(config_of(words), 10)}")
+    other = [word for word in words if not word.startswith("output=")]
+    (tmp_path / "other").mkdir()
+    words = [*other, f"output={tmp_path / 'other'}"]
+    parts = gram.tangent_plan(config_of(words), Rates(torch.device("cpu"))).chunks
+    assert parts > 1
+    add, left, added = TileSums.add, [7], []
+
+    def stopping(sums, tile, block):
+        left[0] -= 1
+        if left[0] < 0:
+            raise StoppedError
+        added.append(tile.name)
+        add(sums, tile, block)
+
+    monkeypatch.setattr(TileSums, "add", stopping)
+    for after in (7, 20):
+        left[0] = after
+        with pytest.raises(StoppedError):
+            main(["run", "--stage", "gram", *words])
+    left[0] = 10**9
+    finish(words, capsys)
+    (run,) = (tmp_path / "other" / "runs").iterdir()
+    layout = GramStore.open(run).layout
+    assert Counter(added) == {tile.name: parts for tile in layout.tiles()}
+    with h5py.File(whole / "gram.h5") as one, h5py.File(run / "gram.h5") as many:
+        np.testing.assert_allclose(many["gram"][()], one["gram"][()], rtol=3e-6)
+    assert not (run / gram.SUMS).exists()
+    assert gram_details(run)["predicted_seconds"] > 0
 
 
 def test_an_entk_is_averaged_over_heads_and_says_how_far_they_differ(words, tmp_path, capsys):

@@ -23,6 +23,8 @@
 | `precision` | how numbers are multiplied, by name |
 | `factors` | the stored gradients of a block of samples, and a tile from two blocks |
 | `tiles` | the order of the tiles, and a cache of blocks |
+| `parts` | how a kernel is split by names or outputs |
+| `chunks` | the parameters of a kernel in chunks, and their sum |
 | `kernel` | the kernel, tile by tile under a memory budget |
 | `plan` | the cost of a kernel before it is computed |
 | `sketch` | random projections of gradients, for more samples than tiles allow |

@@ -8,9 +8,9 @@ more than once, because then its uses have cross terms.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -92,6 +92,7 @@ class Layout:
             gradient can be written to its final place.
         sites: Weight and site of every call, by its number.
         arithmetic: How the gradients are multiplied.
+        first: Number of the call at which the backward pass ends; -1 for the first of all.
     """
 
     outputs: int
@@ -100,6 +101,7 @@ class Layout:
     in_place: dict[str, int]
     sites: dict[int, tuple[str, Site]]
     arithmetic: Arithmetic
+    first: int = -1
 
     @classmethod
     def of(cls, passes: Passes, samples: int, kind: str, arithmetic: Arithmetic = IEEE) -> "Layout":
@@ -136,6 +138,21 @@ class Layout:
             if (name in used and name not in left) or name in passes.capture.fallback
         }
         return cls(len(passes.probe), materialised, factored, in_place, sites, arithmetic)
+
+    def restricted(self, names: Collection[str], first: int) -> "Layout":
+        """The layout of some parameters alone, the first of which enters at the call `first`."""
+        inputs: dict[int, int] = {}
+        return replace(
+            self,
+            materialised={name: size for name, size in self.materialised.items() if name in names},
+            factored={
+                number: replace(one, input_call=inputs.setdefault(one.input_call, number))
+                for number, one in self.factored.items()
+                if one.name in names
+            },
+            in_place={name: number for name, number in self.in_place.items() if name in names},
+            first=first,
+        )
 
     def whole(self, output: int = 0) -> Part:
         """The kernel of one output, over all parameters."""

@@ -1,12 +1,14 @@
 """The Gram matrix of the empirical NTK, tile by tile under a memory budget."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator
+from copy import copy
+from functools import partial
 from math import isqrt
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor, nn
 from torch.utils.data import ConcatDataset
 from tqdm import tqdm
@@ -15,13 +17,23 @@ from rmtgen.device import fp32_precision
 from rmtgen.entrance import public
 from rmtgen.errors import CapacityError, NumericalError, UsageError
 from rmtgen.kernels.entk.capture import EACH
+from rmtgen.kernels.entk.chunks import chunks, summed, sums_bytes
 from rmtgen.kernels.entk.factors import BlockGradients, Layout, Part, tile
 from rmtgen.kernels.entk.network import check_output
+from rmtgen.kernels.entk.parts import WHOLE, By, check_split, parts_of
 from rmtgen.kernels.entk.passes import Images, Passes
 from rmtgen.kernels.entk.precision import chosen, of_passes
-from rmtgen.kernels.entk.schedule import Division, Panel, Span, divide, spans, tile_order
+from rmtgen.kernels.entk.schedule import (
+    Division,
+    Panel,
+    SampleCost,
+    Span,
+    divide,
+    spans,
+    tile_order,
+)
 from rmtgen.kernels.entk.spilled import SpilledBatches
-from rmtgen.kernels.entk.tiles import BlockCache
+from rmtgen.kernels.entk.tiles import BlockCache, within
 from rmtgen.kernels.entk.work import sample_cost
 from rmtgen.models.inputs import Samples
 from rmtgen.scalars import choice, path
@@ -32,11 +44,6 @@ _RULE_SAMPLES = 512
 
 _PANEL_FLOPS = {"cpu": 2**45, "cuda": 2**50}
 """FLOPs of the products of a panel; a run that is killed loses as much."""
-
-_WHOLE = "whole"
-
-By = str | Callable[[str], str] | None
-"""How a kernel is split into parts; see `entk_gram`."""
 
 
 @public
@@ -61,7 +68,8 @@ def entk_gram(  # noqa: PLR0913 - one public function for one question
     contracted in the cheapest of several exact ways (`rules`), and only one triangle is computed if
     rows and columns are the same. Products in float32 are summed in float64. Every call first
     checks its gradients on two samples against autograd (`audit`), and whether this holds for all
-    batches (`trust`); a model of which it does not goes sample by sample, with a warning.
+    batches (`trust`); a model of which it does not goes sample by sample, with a warning. If the
+    gradients do not fit into memory, parameters go in `chunks` where that is cheaper.
 
     Args:
         model: Model in eval mode with one output per sample (or see `output`). It is not changed,
@@ -111,9 +119,10 @@ def entk_gram(  # noqa: PLR0913 - one public function for one question
     settings = {"device": device, "memory": memory, "dtype": dtype, "spill": spill}
     kernel = Entk(model, images, output=output, by=by, precision=precision, **settings)
     spans = range(n), range(n) if columns is None else range(n, n + m)
-    found = kernel.blocks(*spans, progress=progress)
+    groups = chunks(kernel, *spans, sums=sums_bytes(kernel, *spans))
+    found = summed(groups, *spans, progress=progress)
     kernel.finish()
-    return found[_WHOLE] if by is None else found
+    return found[WHOLE] if by is None else found
 
 
 class Entk:
@@ -131,7 +140,12 @@ class Entk:
         grain: Blocks are divided at multiples of this number of samples.
         panel: Panels are divided at multiples of this number of samples.
         spilled: The gradients on a disk; None without, or if all fit into the budget.
+        names: The parameters of the kernel; None for all that require a gradient.
+        cost: FLOPs of a sample.
+        share: FLOPs of a pass over those with all parameters.
     """
+
+    share = 1.0
 
     def __init__(  # noqa: PLR0913 - those of `entk_gram`
         self,
@@ -145,38 +159,66 @@ class Entk:
         tile: int | None = None,
         target: str | None = None,
         spill: str | os.PathLike | None = None,
+        only: Collection[str] | None = None,
+        cost: SampleCost | None = None,
         **settings: Any,
     ):
         """Check the model on two images, and divide the memory.
 
-        Arguments and errors are those of `entk_gram`; `settings` are those of `Passes`. `tile` is
-        the number of samples at whose multiples `panels` begin; `target` is the kind of device that
-        rules and batches are chosen for, None for that of the passes.
+        Arguments and errors are those of `entk_gram`; `only` and `settings` those of `Passes`.
+        `tile` is the number of samples at whose multiples `panels` begin; `target` is the kind of
+        device that rules and batches are chosen for, None for that of the passes; `cost` is what
+        blocks are divided by, None to count it.
         """
         self.budget = parse_bytes(memory)
         check_output(output)
-        _check_split(by, output)
-        settings |= {"output": EACH if by == "output" else output}
+        check_split(by, output)
+        options = {"output": output, "by": by, "precision": precision, "tile": tile, "spill": spill}
+        self._again = partial(Entk, model, images, target=target, **options, **settings)
+        settings |= {"output": EACH if by == "output" else output, "only": only}
         self.passes = Passes(model, images, precision=of_passes(precision), **settings)
         self._kind = choice(target or self.passes.device.type, "target", ("cpu", "cuda"))
-        samples = min(len(self.passes.images), _RULE_SAMPLES)
         arithmetic = chosen(precision, self._kind, self.passes.device, self.passes.dtype)
+        samples = min(len(self.passes.images), _RULE_SAMPLES)
         self.layout = Layout.of(self.passes, samples, self._kind, arithmetic)
-        self.parts = _parts(self.layout, by)
+        self.parts = parts_of(self.layout, by)
         self.passes.capture.factored = self.layout.factored.keys()
-        self._cost = sample_cost(self.passes, self.layout)
-        self._divide(tile)
+        self.names, self._tile_edge = only, tile
+        self.cost = cost or sample_cost(self.passes, self.layout)
+        self._divide()
         place = None if spill is None else path(spill, "spill")
-        fits = len(self.passes.images) <= self.capacity
-        self.spilled = (
-            None if place is None or fits else SpilledBatches(place, self.passes, self.layout)
-        )
+        self.spilled: SpilledBatches | None = None
+        if place is not None and len(self.passes.images) > self.capacity:
+            self.spilled = SpilledBatches(place, self.passes, self.layout)
         self._blocks: BlockCache[BlockGradients] = BlockCache(self.capacity)
 
-    def _divide(self, tile: int | None) -> None:
+    def restricted(self, names: Collection[str], first: int, budget: int) -> "Entk":
+        """The kernel of some parameters alone, as it would be divided; `opened` computes it.
+
+        Args:
+            names: The parameters.
+            first: Number of the first call that they enter.
+            budget: Its memory in bytes.
+
+        Raises:
+            UsageError: The budget is too small.
+        """
+        found = copy(self)
+        found.names, found.budget = names, budget
+        found.layout = self.layout.restricted(names, first)
+        found.cost = sample_cost(self.passes, found.layout)
+        found.share = found.cost.passing / self.cost.passing if self.cost.passing else 1.0
+        found._divide()
+        return found
+
+    def opened(self) -> "Entk":
+        """What `restricted` describes, with a network of its own that is checked."""
+        return self._again(memory=self.budget, only=self.names, cost=self.cost)
+
+    def _divide(self) -> None:
         """Divide the budget among the passes, the stored gradients and the workspace."""
-        passes, outputs = self.passes, self.layout.outputs
-        item = torch.finfo(passes.dtype).bits // 8
+        passes, outputs, tile = self.passes, self.layout.outputs, self._tile_edge
+        item = passes.dtype.itemsize
         stored = self.layout.entries * item
         passing = (2 + outputs) * passes.activations + 2 * outputs * self.layout.largest * item
         self.image_bytes = passing
@@ -197,9 +239,11 @@ class Entk:
         self.grain = batch if tile is None or not whole_tiles else tile
         self.batch = -(-self.grain // -(-self.grain // batch))
 
-    def division(self, rows: range, columns: range, below: range = range(0)) -> Division:
-        """The cheapest division of a kernel in the budget; see `divide`."""
-        return divide(rows, columns, self.capacity, self.grain, self._cost, below)
+    def division(
+        self, rows: range, columns: range, below: range = range(0)
+    ) -> tuple[float, Division]:
+        """The cheapest division of a kernel in the budget, and its FLOPs; see `divide`."""
+        return divide(rows, columns, self.capacity, self.grain, self.cost, below)
 
     def panels(self, train: range, test: range) -> Iterator[Panel]:
         """The kernel of `train`, and of `test` against it, in blocks of whole tiles.
@@ -213,7 +257,7 @@ class Entk:
             for row, column in tile_order(*sides, Division(self.panel, self.panel), test):
                 yield Panel(range(*row), range(*column))
             return
-        for blocks in tile_order(*sides, self.division(*sides, test), test):
+        for blocks in tile_order(*sides, self.division(*sides, test)[1], test):
             row, column = (range(*span) for span in blocks)
             if len(row) * len(column) <= self._most_entries:
                 yield Panel(row, column, blocks)
@@ -228,26 +272,32 @@ class Entk:
             yield panel
             return
         rows, columns, _ = panel
-        for blocks in tile_order(rows, columns, self.division(rows, columns)):
+        for blocks in tile_order(rows, columns, self.division(rows, columns)[1]):
             yield Panel(*(range(*span) for span in blocks), blocks)
 
     @property
     def _most_entries(self) -> int:
         """Entries of the largest panel of more than one tile."""
-        item = torch.finfo(self.passes.dtype).bits // 8
         return min(
-            self.budget // (8 * item * len(self.parts)),
-            int(_PANEL_FLOPS[self._kind] / self._cost.meeting),
+            self.budget // (8 * self.passes.dtype.itemsize * len(self.parts)),
+            int(_PANEL_FLOPS[self._kind] / self.cost.meeting),
         )
 
+    @property
+    def stored_bytes(self) -> int:
+        """Memory of the stored gradients."""
+        samples = min(self.capacity, len(self.passes.images))
+        return samples * self.layout.entries * self.passes.dtype.itemsize
+
     def finish(self) -> None:
-        """Remove the files of the spill: the kernel is done."""
+        """Free the gradients and remove the files of the spill: the kernel is done."""
+        self._blocks.clear()
         if self.spilled:
             self.spilled.clear()
 
     def block(self, rows: range, columns: range, *, progress: bool = False) -> Float[Tensor, "n m"]:
         """A block of a kernel that is not split; see `blocks`."""
-        return self.blocks(rows, columns, progress=progress)[_WHOLE]
+        return self.blocks(rows, columns, progress=progress)[WHOLE]
 
     def blocks(
         self,
@@ -256,6 +306,7 @@ class Entk:
         blocks: tuple[Span, Span] | None = None,
         *,
         progress: bool = False,
+        onto: dict[str, Float64[Tensor, "n m"]] | None = None,
     ) -> dict[str, Float[Tensor, "n m"]]:
         """Every part of the kernel between two ranges of images; symmetric if they are the same.
 
@@ -264,12 +315,15 @@ class Entk:
             columns: Positions of m images.
             blocks: Those of a `Panel`.
             progress: Show a bar on stderr if that is a terminal.
+            onto: Matrices by part that the kernel is added to, and that are returned; None: new
+                ones of the type of the computation.
 
         Raises:
             UsageError: As for `entk_gram`.
             NumericalError: As for `entk_gram`.
         """
-        out = {
+        put = Tensor.copy_ if onto is None else Tensor.add_
+        out = onto or {
             name: torch.empty(len(rows), len(columns), dtype=self.passes.dtype)
             for name in self.parts
         }
@@ -278,13 +332,13 @@ class Entk:
             total=total, unit="pair", unit_scale=True, disable=None if progress else True
         ) as bar:
             for panel in self.tiles(Panel(rows, columns, blocks)):
-                at, along = _within(panel.rows, rows.start), _within(panel.columns, columns.start)
+                at, along = within(panel.rows, rows.start), within(panel.columns, columns.start)
                 mirrored = symmetric and panel.columns.start < panel.rows.start
                 for name, part in self.parts.items():
-                    found = self._tile(panel, part).to(self.passes.dtype).cpu()
-                    out[name][at, along] = found
+                    found = self._tile(panel, part).to(out[name].dtype).cpu()
+                    put(out[name][at, along], found)
                     if mirrored:
-                        out[name][along, at] = found.T
+                        put(out[name][along, at], found.T)
                 bar.update((1 + mirrored) * len(panel.rows) * len(panel.columns))
         return out
 
@@ -322,9 +376,9 @@ class Entk:
         row, column = panel.blocks
         left = self._blocks.get(row, self._gradients, partner=column)
         right = self._blocks.get(column, self._gradients, partner=row)
-        left = left.part(_within(panel.rows, row[0]))
+        left = left.part(within(panel.rows, row[0]))
         same = panel.rows == panel.columns
-        right = left if same else right.part(_within(panel.columns, column[0]))
+        right = left if same else right.part(within(panel.columns, column[0]))
         return tile(left, right, part, self.workspace)
 
     def _gradients(self, span: Span) -> BlockGradients:
@@ -342,31 +396,3 @@ class Entk:
         """The samples of a block that pass together: the same ones in whichever block they are."""
         for grain in spans(range(*span), self.grain):
             yield from spans(range(*grain), self.batch)
-
-
-def _within(positions: range, start: int) -> slice:
-    return slice(positions.start - start, positions.stop - start)
-
-
-def _check_split(by: By, output: int | str | None) -> None:
-    if not (by in (None, "layer", "output") or callable(by)):
-        raise UsageError(
-            f"by must be None, 'layer', 'output' or a function of a parameter's name, got {by!r}."
-        )
-    if by == "output" and output is not None:
-        raise UsageError(
-            f"by='output' gives the kernel of every output, got output={output!r} too. Omit one of"
-            " them."
-        )
-
-
-def _parts(layout: Layout, by: By) -> dict[str, Part]:
-    if by is None:
-        return {_WHOLE: layout.whole()}
-    if by == "output":
-        return {str(output): layout.whole(output) for output in range(layout.outputs)}
-    return layout.grouped(_module_of if by == "layer" else by)
-
-
-def _module_of(parameter: str) -> str:
-    return parameter.rpartition(".")[0] or parameter

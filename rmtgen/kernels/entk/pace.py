@@ -61,6 +61,12 @@ class Seconds:
         """Their sum."""
         return self.check + self.passes + self.products
 
+    def __add__(self, other: "Seconds") -> "Seconds":
+        """The seconds of both, part by part."""
+        return Seconds(
+            self.check + other.check, self.passes + other.passes, self.products + other.products
+        )
+
 
 @dataclass(frozen=True)
 class Pace:
@@ -81,13 +87,14 @@ class Pace:
     pair: Mapping[Task, float]
 
     def seconds(self, entk: Entk, repeats: Repeats) -> Seconds:
-        """The prediction for a kernel whose parts are repeated so often."""
+        """The prediction for a kernel, or a chunk of it, whose parts are repeated so often."""
         layout = entk.layout
         products = 2 * repeats.pairs * layout.width / self.product
         for one in layout.factored.values():
             task = one.rule, one.site
             products += repeats.formed * self.formed[task] + repeats.pairs * self.pair[task]
-        return Seconds(self.check, repeats.images * self.image, layout.outputs * products)
+        passes = repeats.images * entk.share * self.image
+        return Seconds(self.check, passes, layout.outputs * products)
 
     @classmethod
     def measured(cls, entk: Entk, repeats: Repeats, rates: Rates) -> "Pace":
@@ -121,7 +128,7 @@ def _product_rate(entk: Entk, rates: Rates) -> float:
 def _edge(entk: Entk) -> int:
     """Samples of the smaller of two blocks that are multiplied."""
     every = range(len(entk.passes.images))
-    return entk.division(every, every).streamed
+    return entk.division(every, every)[1].streamed
 
 
 def _of_rules(

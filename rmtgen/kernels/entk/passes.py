@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -64,11 +64,13 @@ class Passes:
         dtype: torch.dtype | None = None,
         output: int | str | None = None,
         precision: str = "ieee",
+        only: Collection[str] | None = None,
     ):
         """Copy the model to the device, and check it on the first and last image.
 
         Arguments and errors are those of `entk_gram`; `precision` is that of
-        `rmtgen.device.fp32_precision`.
+        `rmtgen.device.fp32_precision`; `only` names the parameters of the kernel, None for all that
+        require a gradient.
         """
         started = time.perf_counter(), time.thread_time()
         self.images, self.device, self.precision = (
@@ -78,7 +80,10 @@ class Passes:
         )
         model = plain(model)
         self.dtype = computation_dtype(model, dtype)
-        self.capture = Capture(prepared(model, self.device, self.dtype), output)
+        network = prepared(model, self.device, self.dtype)
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(parameter.requires_grad and (only is None or name in only))
+        self.capture = Capture(network, output)
         probe = sorted({0, len(self.images) - 1})
         samples = _told_apart(self.fetch(probe))
         try:

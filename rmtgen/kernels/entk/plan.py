@@ -1,15 +1,17 @@
 """The cost of a kernel before it is computed: FLOPs of every weight, memory, and seconds."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import astuple, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple, dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from rmtgen.entrance import public
-from rmtgen.kernels.entk.kernel import By, Entk
+from rmtgen.kernels.entk.chunks import chunks, sums_bytes
+from rmtgen.kernels.entk.kernel import Entk
 from rmtgen.kernels.entk.pace import Pace, Seconds
+from rmtgen.kernels.entk.parts import By
 from rmtgen.kernels.entk.schedule import Panel, least_passes
 from rmtgen.kernels.entk.tiles import BlockCache, samples_in
 from rmtgen.kernels.entk.work import MATERIALISED, Repeats, WeightPlan, count
@@ -30,13 +32,15 @@ class Plan:
         images: Images that pass through the network, with repetitions; with a spill each passes
             once, and the repetitions are read.
         least_images: The fewest passes that any order of tiles takes in the same memory.
-        formed: Samples whose gradients are formed from factors, with repetitions.
+        formed: Samples whose gradients are formed from factors, with repetitions; those of a chunk
+            count by their share of the FLOPs.
+        chunks: Number of chunks that the parameters are divided into.
         held: Samples of the largest block that is held.
         streamed: Samples of the largest block that is streamed past it.
         batch: Images per pass.
         sample_bytes: Memory of the stored gradients of a sample, and its size in a spill.
         stored_bytes: Memory of the stored gradients.
-        work_bytes: Memory of the workspace.
+        work_bytes: Memory of the workspace, and of sums over chunks.
         pass_bytes: Memory of one pass.
         result_bytes: Memory of the kernel itself, which does not count to the budget.
         seconds: Predicted seconds on the device with nothing else to do.
@@ -50,6 +54,7 @@ class Plan:
     images: int
     least_images: int
     formed: int
+    chunks: int
     held: int
     streamed: int
     batch: int
@@ -129,9 +134,9 @@ class Plan:
             f"about {duration(self.seconds.total)} on this machine with nothing else to do: check"
             f" {duration(self.seconds.check)}, passes {duration(self.seconds.passes)}, products"
             f" {duration(self.seconds.products)}",
-            f"blocks of {self.held:,} samples held, {self.streamed:,} streamed:"
-            f" {self.images:,} image passes {self.batch} at a time, of at least"
-            f" {self.least_images:,} in this memory; gradients formed for {self.formed:,} samples",
+            f"{self._in_chunks}blocks of {self.held:,} samples held, {self.streamed:,} streamed:"
+            f" {self.images:,} image passes {self.batch} at a time, {self._least}; gradients formed"
+            f" for {self.formed:,} samples",
             f"memory {readable_bytes(self.memory_bytes)}: factors"
             f" {readable_bytes(self.stored_bytes)}, work space {readable_bytes(self.work_bytes)},"
             f" passes {readable_bytes(self.pass_bytes)}; the result takes"
@@ -144,8 +149,19 @@ class Plan:
         )
         return Table(headings, tuple(rows), "<<>>>>>", notes)
 
+    @property
+    def _in_chunks(self) -> str:
+        if self.chunks == 1:
+            return ""
+        return f"parameters in {self.chunks} chunks, each with passes down to its first layer; "
+
+    @property
+    def _least(self) -> str:
+        undivided = "" if self.chunks == 1 else " with all parameters at once"
+        return f"of at least {self.least_images:,}{undivided} in this memory"
+
     def _spill_notes(self) -> Iterator[str]:
-        if self.read_bytes:
+        if self.read_bytes and self.chunks == 1:
             written = readable_bytes(self.samples * self.sample_bytes)
             yield (
                 f"with a spill {self.samples:,} image passes, {written} written and"
@@ -198,44 +214,84 @@ def entk_plan(  # noqa: PLR0913 - those of `entk_gram`
     spans = range(rows), range(rows) if columns is None else range(rows, rows + columns)
     what = f"{rows:,} × {columns or rows:,}{' symmetric' if columns is None else ''}"
     pairs = rows * (rows + 1) // 2 if columns is None else rows * columns
-    return plan_panels(entk, [Panel(*spans)], what, pairs, Rates(entk.passes.device))
+    groups = chunks(entk, *spans, sums=sums_bytes(entk, *spans))
+    panels = [(group, [Panel(*spans)]) for group in groups]
+    return plan_chunks(entk, panels, what, pairs, Rates(entk.passes.device))
 
 
 def plan_panels(entk: Entk, panels: Iterable[Panel], what: str, pairs: int, rates: Rates) -> Plan:
-    """The plan of several panels of one kernel, computed in turn.
+    """The plan of several panels of one kernel, computed in turn; see `plan_chunks`."""
+    return plan_chunks(entk, [(entk, list(panels))], what, pairs, rates)
+
+
+def plan_chunks(
+    entk: Entk, groups: Sequence[tuple[Entk, list[Panel]]], what: str, pairs: int, rates: Rates
+) -> Plan:
+    """The plan of a kernel that is the sum of chunks.
 
     Args:
         entk: The kernel.
-        panels: Those of each call of `Entk.blocks`.
+        groups: The chunks, each with the panels of its calls of `Entk.blocks`; or the kernel alone.
         what: Description of the panels together.
         pairs: Entries that are computed in total.
         rates: The speed of the device.
     """
-    panels = list(panels)
-    repeats = schedule(entk, panels, pairs)
-    pairs_of_blocks = (tile.blocks for panel in panels for tile in entk.tiles(panel))
+    repeats = [schedule(group, panels, pairs) for group, panels in groups]
+    samples, images = repeats[0].samples, sum(own.images for own in repeats)
+    forming = sum(
+        own.formed * group.cost.forming for own, (group, _) in zip(repeats, groups, strict=True)
+    )
+    formed = round(forming / entk.cost.forming) if entk.cost.forming else repeats[0].formed
+    pace = Pace.measured(entk, Repeats(samples, images, formed, pairs), rates)
+    largest = max((group for group, _ in groups), key=lambda group: group.stored_bytes)
+    pairs_of_blocks = (
+        tile.blocks for group, panels in groups for panel in panels for tile in group.tiles(panel)
+    )
     held, streamed = max(sorted(map(samples_in, own), reverse=True) for own in pairs_of_blocks)
     item = torch.finfo(entk.passes.dtype).bits // 8
     return Plan(
         what=what,
-        weights=tuple(count(entk.passes, entk.layout, repeats)),
+        weights=_weights(entk, groups, repeats),
         pairs=pairs,
-        samples=repeats.samples,
-        images=repeats.images,
-        least_images=least_passes(repeats.samples, pairs, entk.capacity),
-        formed=repeats.formed,
+        samples=samples,
+        images=images,
+        least_images=least_passes(samples, pairs, entk.capacity),
+        formed=formed,
+        chunks=len(groups),
         held=held,
         streamed=streamed,
-        batch=entk.batch,
+        batch=largest.batch,
         sample_bytes=entk.layout.entries * item,
-        stored_bytes=min(entk.capacity, len(entk.passes.images)) * entk.layout.entries * item,
-        work_bytes=entk.workspace,
-        pass_bytes=entk.batch * entk.image_bytes,
-        result_bytes=sum(len(rows) * len(columns) for rows, columns, _ in panels)
+        stored_bytes=largest.stored_bytes,
+        work_bytes=largest.workspace + entk.budget - largest.budget,
+        pass_bytes=largest.batch * largest.image_bytes,
+        result_bytes=sum(len(rows) * len(columns) for rows, columns, _ in groups[0][1])
         * item
         * len(entk.parts),
-        seconds=Pace.measured(entk, repeats, rates).seconds(entk, repeats),
+        seconds=sum(
+            (pace.seconds(group, own) for own, (group, _) in zip(repeats, groups, strict=True)),
+            start=Seconds(0.0, 0.0, 0.0),
+        ),
         load=rates.load,
+    )
+
+
+def _weights(
+    entk: Entk, groups: Sequence[tuple[Entk, list[Panel]]], repeats: Sequence[Repeats]
+) -> tuple[WeightPlan, ...]:
+    """The counts of every weight: the work of all chunks, of which one has its gradients."""
+    done = [
+        count(group.passes, group.layout, own)
+        for own, (group, _) in zip(repeats, groups, strict=True)
+    ]
+    return tuple(
+        replace(
+            whole,
+            pass_flops=sum(own.pass_flops for own in parts),
+            forming_flops=sum(own.forming_flops for own in parts),
+            kernel_flops=sum(own.kernel_flops for own in parts),
+        )
+        for whole, *parts in zip(count(entk.passes, entk.layout, repeats[0]), *done, strict=True)
     )
 
 

@@ -75,7 +75,7 @@ def divide(
     grain: int,
     cost: SampleCost,
     below: range = _NONE,
-) -> Division:
+) -> tuple[float, Division]:
     """The cheapest division of a kernel; blocks begin at multiples of `grain` within their side.
 
     Args:
@@ -85,10 +85,13 @@ def divide(
         grain: Samples that are not divided, unless fewer than two grains fit.
         cost: FLOPs of a sample.
         below: Positions of further rows of a symmetric kernel, which meet all its columns too.
+
+    Returns:
+        FLOPs of all passes and of all forming of gradients, and the division.
     """
     grain, symmetric = min(grain, capacity // 2), rows == columns
     if symmetric and not below and len(rows) <= capacity:
-        return Division(len(rows), len(rows))
+        return len(rows) * (cost.passing + cost.forming), Division(len(rows), len(rows))
     sides = [(len(rows), len(below), False)]
     if not symmetric:
         sides = [(len(rows), len(columns), False), (len(columns), len(rows), True)]
@@ -97,7 +100,7 @@ def divide(
         for n, m, by_columns in sides
         for sizes in _sizes(n, m, capacity, grain, symmetric)
     ]
-    return min(choices, key=lambda choice: choice[0])[1]
+    return min(choices, key=lambda choice: choice[0])
 
 
 def _sizes(n: int, m: int, capacity: int, grain: int, symmetric: bool) -> Iterator[tuple[int, int]]:

@@ -50,3 +50,8 @@ class BlockCache(Generic[Block]):
 def samples_in(*spans: Span) -> int:
     """Number of samples in all spans."""
     return sum(stop - start for start, stop in spans)
+
+
+def within(positions: range, start: int) -> slice:
+    """The entries of some positions in an array that begins at `start`."""
+    return slice(positions.start - start, positions.stop - start)

@@ -129,7 +129,8 @@ class _Entry:
         """
         layout, repeats = self.layout, self.repeats
         stored = 0 if repeated else layout.outputs * layout.materialised.get(name, 0)
-        forming = float(layout.outputs * Instantiate().cost(self.site).sample_flops)
+        kept = name in layout.materialised
+        forming = float(kept * layout.outputs * Instantiate().cost(self.site).sample_flops)
         products = 2.0 * repeats.pairs * stored
         return WeightPlan(
             name,
@@ -148,7 +149,7 @@ class _Entry:
     def _pass_flops(self) -> float:
         """FLOPs of a pass of one image; the backward pass ends at the first weights."""
         first = self.passes.probe[0].calls[self.number].first
-        backward = 0 if first else self.layout.outputs
+        backward = 0 if first or self.number <= self.layout.first else self.layout.outputs
         return 2.0 * (1 + backward) * self.site.t * prod(self.site.weight_shape)
 
     def _fewest(self) -> float:
@@ -157,6 +158,13 @@ class _Entry:
         samples, pairs = self.repeats.samples, self.repeats.pairs
         kernel = min(rule.cost(self.site).flops(samples, pairs) for rule in rules)
         return samples * self._pass_flops + self.layout.outputs * kernel
+
+
+def _backward(layout: Layout) -> float:
+    """Share of the calls that the backward pass goes through, in FLOPs."""
+    sizes = {number: site.t * prod(site.weight_shape) for number, (_, site) in layout.sites.items()}
+    after = sum(size for number, size in sizes.items() if number >= layout.first)
+    return after / sum(sizes.values()) if sizes else 1.0
 
 
 def _rest(passes: Passes, layout: Layout, repeats: Repeats) -> WeightPlan:
@@ -170,7 +178,7 @@ def _rest(passes: Passes, layout: Layout, repeats: Repeats) -> WeightPlan:
     weights = sum(2 * site.t * prod(site.weight_shape) for _, site in layout.sites.values())
     capture, image = passes.capture, passes.fetch([0])
     forward = capture.forward_flops(image)
-    passing = (1 + 2 * layout.outputs) * max(0, forward - weights)
+    passing = (1 + 2 * layout.outputs * _backward(layout)) * max(0, forward - weights)
     if capture.fallback and len(capture.fallback) < len(capture.parameters):
         passing += 2 * layout.outputs * forward
     kernel = 2.0 * repeats.pairs * stored

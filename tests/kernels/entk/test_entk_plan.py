@@ -1,10 +1,10 @@
 """The FLOPs of a plan against torch's counter, whatever the schedule; and its seconds."""
 
 from collections import defaultdict
-from math import prod
 
 import pytest
 import torch
+from counted import Still, flops
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -15,7 +15,6 @@ from rmtgen.kernels.entk.plan import RandomImages, plan_panels, schedule
 from rmtgen.kernels.entk.rules import BALANCE, Contract, Instantiate, Shift
 from rmtgen.kernels.entk.schedule import Panel
 from rmtgen.kernels.entk.sites import Site, Window
-from rmtgen.rates import Rates
 
 SHAPE = (2, 6, 6)
 
@@ -33,30 +32,9 @@ class Valid(nn.Module):
         return self.head(torch.relu(self.second(hidden)).flatten(1))
 
 
-class Still(Rates):
-    """Rates of a device on which everything takes two seconds."""
-
-    def __init__(self):
-        super().__init__(torch.device("cpu"))
-        self.timed = 0
-
-    def seconds(self, work):
-        work()
-        self.timed += 1
-        return 2.0
-
-
 def done(entk, *spans):
-    """FLOPs of what the kernel does, by torch's counter, which is told the product of oneDNN."""
-
-    def product(left, right, *_, out_shape=None):
-        return 2 * prod(out_shape) * right[1]
-
-    onednn = getattr(torch.ops.mkldnn, "_linear_pointwise", None)  # not in every build of torch
-    known = {} if onednn is None else {onednn: product}
-    with FlopCounterMode(display=False, custom_mapping=known) as counter:
-        entk.blocks(*spans)
-    return counter.get_total_flops()
+    """FLOPs of what the kernel does."""
+    return flops(lambda: entk.blocks(*spans))
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_rows_below_meet_every_column_once(n, m, held, streamed):
 @example(n=100, m=20, capacity=104, grain=4, cost=SampleCost(7, 1))
 def test_rows_below_never_cost_more_than_in_equal_blocks(n, m, capacity, grain, cost):
     train, test = range(n), range(n, n + m)
-    division = divide(train, train, capacity, grain, cost, test)
+    _, division = divide(train, train, capacity, grain, cost, test)
     passed, formed = passes_and_formed(train, train, division, capacity, test)
     assert passed >= least_passes(n + m, n * (n + 1) // 2 + n * m, capacity)
     whole = min(grain, capacity // 2)
@@ -88,7 +88,7 @@ def test_rows_below_never_cost_more_than_in_equal_blocks(n, m, capacity, grain, 
 def test_training_images_that_are_held_do_not_pass_again_for_the_test_rows():
     """10,000 + 2,000 where 10,416 fit, at the cost of a ResNet-18 of 32 px: every image once."""
     train, test, cost = range(10_000), range(10_000, 12_000), SampleCost(1.5e8, 2.1e7)
-    division = divide(train, train, 10_416, 64, cost, test)
+    _, division = divide(train, train, 10_416, 64, cost, test)
     assert passes_and_formed(train, train, division, 10_416, test)[0] == 12_000
 
 
@@ -105,7 +105,7 @@ def test_blocks_fit_begin_at_grains_and_never_cost_more_than_equal_ones(
     n, m, capacity, grain, cost
 ):
     rows, columns = sides(n, m)
-    division = divide(rows, columns, capacity, grain, cost)
+    _, division = divide(rows, columns, capacity, grain, cost)
     whole = min(grain, capacity // 2)
     held, streamed = (columns, rows) if division.by_columns else (rows, columns)
     assert division.held % whole == 0 or division.held >= len(held)
@@ -129,7 +129,7 @@ def test_blocks_fit_begin_at_grains_and_never_cost_more_than_equal_ones(
 def test_large_kernels_come_near_the_fewest_passes(forming, within):
     """N = 50,000 in memory for 1,000 samples: equal blocks take twice the fewest passes."""
     rows = range(50_000)
-    division = divide(rows, rows, 1_000, 10, SampleCost(1, forming))
+    _, division = divide(rows, rows, 1_000, 10, SampleCost(1, forming))
     entries = len(rows) * (len(rows) + 1) // 2
     least = least_passes(len(rows), entries, 1_000)
     passed, _ = passes_and_formed(rows, rows, division, 1_000)
@@ -142,7 +142,7 @@ def test_the_smaller_side_is_held_whole():
     rows, columns = range(900), range(900, 10_900)
     cost = SampleCost(1, 0.1)
     for sides_ in ((rows, columns), (columns, rows)):
-        division = divide(*sides_, 1_000, 10, cost)
+        _, division = divide(*sides_, 1_000, 10, cost)
         assert division.held == 900
         assert division.by_columns == (sides_[1] is rows)
         assert passes_and_formed(*sides_, division, 1_000)[0] == 10_900
@@ -150,7 +150,9 @@ def test_the_smaller_side_is_held_whole():
 
 def test_dearer_forming_streams_larger_blocks():
     rows = range(10_000)
-    streamed = [divide(rows, rows, 500, 1, SampleCost(1, cost)).streamed for cost in (0, 0.1, 1, 9)]
+    streamed = [
+        divide(rows, rows, 500, 1, SampleCost(1, cost))[1].streamed for cost in (0, 0.1, 1, 9)
+    ]
     assert streamed == sorted(streamed)
     assert streamed[0] < 50
     assert 200 < streamed[-1] <= 250
