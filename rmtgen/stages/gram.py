@@ -4,13 +4,14 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from rmtgen.datasets import Split
 from rmtgen.device import default_device
-from rmtgen.errors import StaleInputError
+from rmtgen.errors import NumericalError, StaleInputError
 from rmtgen.kernels.entk import Entk, Plan
 from rmtgen.kernels.entk.chunks import chunks
 from rmtgen.kernels.entk.pace import Pace
@@ -28,7 +29,7 @@ from rmtgen.stages.loading import joint_images, open_backbone, open_images, plac
 from rmtgen.store import durable
 from rmtgen.store.feature_store import FeatureStore
 from rmtgen.store.gram_store import GramLayout, GramStore, Tile
-from rmtgen.store.tile_sums import TileSums
+from rmtgen.store.tile_sums import TileSums, discard
 
 _CHECKED = 256
 """Number of training images on which heads are compared."""
@@ -115,7 +116,8 @@ class _Tangent:
         self._chunks = _chunks(self.kernel, config)
         self._panels = _panels(self.kernel, config)
         self._panel_of = self._places(self._panels)
-        self._sums = _sums(job, self._chunks) if len(self._chunks) > 1 else None
+        self._place = job.folder / SUMS
+        self._sums = _sums(job, self._place, self._chunks) if len(self._chunks) > 1 else None
         self._held: tuple[int, np.ndarray] | None = None
         self.checked = min(_CHECKED, config.train)
 
@@ -164,7 +166,7 @@ class _Tangent:
     def block(self, tile: Tile) -> np.ndarray:
         """One tile, out of its panel, which is computed once for all tiles in it."""
         if self._sums:
-            return self._sums.read(tile)
+            return self._finished(self._sums.read(tile), tile)
         number = self._number(tile)
         panel = self._panels[number]
         if self._held is None or self._held[0] != number:
@@ -173,11 +175,20 @@ class _Tangent:
             self._held = number, (sum(parts.values()) / len(parts)).numpy()
         return _cut(self._held[1], panel, tile)
 
+    def _finished(self, total: np.ndarray, tile: Tile) -> np.ndarray:
+        """A sum over all chunks in the type of the matrix, which it must not overflow."""
+        with np.errstate(over="ignore"):
+            found = total.astype(self.config.gram_dtype)
+        if not np.isfinite(found).all():
+            row, column = np.argwhere(~np.isfinite(found))[0]
+            at = tile.row_start + int(row), tile.column_start + int(column)
+            raise NumericalError(self.kernel.passes.explain(*at))
+        return found
+
     def finish(self) -> None:
         """Remove what was spilled, and the sums of chunks."""
         self.kernel.finish()
-        if self._sums:
-            self._sums.clear()
+        discard(self._place)
 
     def predicted_seconds(self, tiles: Sequence[Tile]) -> float | None:
         """Seconds that some tiles will take; None where that is not worth measuring."""
@@ -281,10 +292,10 @@ def _chunks(kernel: Entk, config: Config) -> list[Entk]:
     return chunks(kernel, train, train, test, sums=kernel.budget // 8)
 
 
-def _sums(job: Job, parts: Sequence[Entk]) -> TileSums:
+def _sums(job: Job, place: Path, parts: Sequence[Entk]) -> TileSums:
     """The sums over the chunks of a kernel, in the run's folder until it is done."""
     about = [job.run.fingerprint("gram"), *(sorted(part.names) for part in parts)]
-    return TileSums(job.folder / SUMS, durable.digest(durable.canonical_json(about).encode()))
+    return TileSums(place, durable.digest(durable.canonical_json(about).encode()))
 
 
 def _cut(block: np.ndarray, panel: Panel, tile: Tile) -> np.ndarray:

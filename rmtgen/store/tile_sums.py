@@ -5,6 +5,7 @@ process that is killed loses at most the tiles that it was adding to, and the ne
 from the parts that each tile has.
 """
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +32,7 @@ class TileSums:
             CorruptInputError: There is something else under the name of the folder.
         """
         self.spill = Spill(place, identity, remedy=_REMEDY)
-        for other in place.iterdir():
-            if other.name != identity:
-                Spill(place, other.name).clear()
+        discard(place, but=identity)
         self._parts: dict[str, int] = {}
         for path in self.spill.folder.iterdir():
             name, _, number = path.stem.rpartition("-")
@@ -80,16 +79,18 @@ class TileSums:
             raise CorruptInputError(f"{failure} Run the stage again: it resumes.") from failure
         return found
 
-    def clear(self) -> None:
-        """Remove all sums, and their folder if nothing else is in it."""
-        self.spill.clear()
-        try:
-            self.spill.folder.parent.rmdir()
-        except OSError:
-            return
-
     def _name(self, tile: Tile, parts: int) -> str:
         return f"{tile.name}-{parts}"
+
+
+def discard(place: Path, but: str | None = None) -> None:
+    """Remove the sums below a place, except those of one identity."""
+    for folder in place.iterdir() if place.is_dir() else ():
+        if folder.name != but and folder.is_dir():
+            Spill(place, folder.name).clear()
+    if but is None:
+        with contextlib.suppress(OSError):  # absent, or something else is in it
+            place.rmdir()
 
 
 def _bytes(array: np.ndarray) -> memoryview:

@@ -14,6 +14,7 @@ from trees import but, tree
 from rmtgen import entk_gram
 from rmtgen.cli.main import main
 from rmtgen.kernels.entk import Entk, spilled
+from rmtgen.kernels.entk.chunks import _first_calls, _groups
 from rmtgen.models.features import TransformedImages
 from rmtgen.rates import Rates
 from rmtgen.runs.experiment import load_experiment
@@ -126,15 +127,25 @@ def test_a_spill_changes_no_bit_and_outlives_the_process(
     assert not any(disk.iterdir())
 
 
+def in_thirds(kernel, *_, **__):
+    """The kernel in about three chunks, however much fits into memory."""
+    order = _first_calls(kernel)
+    sizes = {name: kernel.layout.restricted([name], 0).entries for name in order}
+    return [
+        kernel.restricted(names, order[names[0]], kernel.budget)
+        for names in _groups(sizes, sum(sizes.values()) / 3)
+    ]
+
+
 @pytest.mark.parametrize("heads", [(), ("heads=2",)], ids=["one head", "two heads"])
 def test_chunks_of_parameters_sum_to_the_same_and_outlive_the_process(
     words, tmp_path, capsys, monkeypatch, heads
 ):
     monkeypatch.setattr(gram, "WORTH", {"cpu": 0.0})
-    words = [*words, "tile=8", *heads]
+    words = [*words, "tile=16", *heads]
     finish(words, capsys)
     (whole,) = (tmp_path / "runs").iterdir()
-    words.append(f"memory={_budget(config_of(words), 10)}")
+    monkeypatch.setattr(gram, "chunks", in_thirds)
     other = [word for word in words if not word.startswith("output=")]
     (tmp_path / "other").mkdir()
     words = [*other, f"output={tmp_path / 'other'}"]

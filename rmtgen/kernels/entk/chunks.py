@@ -45,8 +45,8 @@ def chunks(
         below: Positions of further rows of a symmetric kernel.
         sums: Bytes of the budget that the sums over the chunks take.
     """
-    network = sum(own.nbytes for own in entk.passes.capture.model.parameters())  # a copy more
-    samples, budget = len({*rows, *columns, *below}), entk.budget - sums - network
+    samples = len({*rows, *columns, *below})
+    budget = entk.budget - sums - _network_bytes(entk)  # each chunk has a copy of its own
     whole = [entk]
     if samples <= entk.capacity or entk.passes.capture.fallback or budget < entk.budget // 2:
         return whole
@@ -73,6 +73,10 @@ def _choices(entk: "Entk", samples: int, budget: int) -> Iterator[list["Entk"]]:
             yield [
                 entk.restricted(names, order[names[0]], budget) for names in _groups(sizes, most)
             ]
+
+
+def _network_bytes(entk: "Entk") -> int:
+    return sum(parameter.nbytes for parameter in entk.passes.capture.model.parameters())
 
 
 def _first_calls(entk: "Entk") -> dict[str, int]:

@@ -48,6 +48,12 @@ def jacobian(model, images):
     return {name: torch.stack([row[name].flatten() for row in rows]) for name in own}
 
 
+@pytest.fixture(autouse=True)
+def light(monkeypatch):
+    """The network takes no memory: it outweighs the gradients of so few images."""
+    monkeypatch.setattr(module, "_network_bytes", lambda _: 0)
+
+
 def tight(entk, samples):
     """A budget in which the gradients of so many samples fit."""
     return samples * 8 * entk.layout.entries + 2 * entk.image_bytes
@@ -150,6 +156,16 @@ def test_what_fits_or_needs_other_passes_is_not_divided(opened):
     assert len(chunks(entk, EVERY, EVERY, sums=entk.budget)) == 1
     entk.passes.capture.fallback = ("head",)
     assert len(chunks(entk, EVERY, EVERY)) == 1
+
+
+def test_a_copy_of_the_network_counts_to_the_budget(opened, monkeypatch):
+    entk = opened(4)
+    spare = entk.budget // 8
+    monkeypatch.setattr(module, "_network_bytes", lambda _: spare)
+    groups = chunks(entk, EVERY, EVERY)
+    assert {group.budget for group in groups} == {entk.budget - spare}
+    monkeypatch.setattr(module, "_network_bytes", lambda _: entk.budget)
+    assert chunks(entk, EVERY, EVERY) == [entk]
 
 
 def test_chunks_are_chosen_by_the_flops_of_passes_and_forming(opened):
