@@ -164,8 +164,9 @@ def test_an_indefinite_gram_matrix_is_refused_even_at_ridges_that_repair_it(solv
         r"eigenvalues >= -.*, got -0.25 \(the largest is 4, n = 20\).*add 0.25 to its"
         r" diagonal.*ridge of 0.0125"
     )
-    with pytest.raises(NumericalError, match=message):
-        ridge_path(gram, targets, **options)
+    for sum_ridges in ([0.1, 1.0], [1.0]):  # the second alone repairs it
+        with pytest.raises(NumericalError, match=message):
+            ridge_path(gram, targets, **options | {"sum_ridges": sum_ridges})
     assert np.isfinite(ridge_path(gram + 0.25 * np.eye(20), targets, **options).gcv).all()
     negative = (
         gram
