@@ -3,6 +3,8 @@
 A factor of K + δI must be well conditioned, and K must be positive semidefinite.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from jaxtyping import Float64
@@ -57,22 +59,54 @@ def require_semidefinite(problem: Problem, n: int) -> None:
         return
     del matrix
     matrix = problem.kernel.symmetric(n)
-    smallest, largest = _extremes(centred_matrix_(matrix) if problem.intercept else matrix)
+    matrix = centred_matrix_(matrix) if problem.intercept else matrix
+    _refuse(*_extremes(lambda column: (matrix @ column.to(matrix.device)).cpu(), lambda: matrix, n), n, tolerance)
+
+
+def refuse_indefinite(problem: Problem, n: int, tolerance: float) -> None:
+    """Refuse a stored Gram matrix that has no Cholesky factor with its rounding on the diagonal.
+
+    Args:
+        problem: The kernel, which is only multiplied with; with an intercept it is centred.
+        n: Number of first samples that are looked at.
+        tolerance: Its rounding.
+
+    Raises:
+        NumericalError: Its smallest eigenvalue is below that.
+    """
+
+    def times(column: Float64[Tensor, "n 1"]) -> Float64[Tensor, "n 1"]:
+        if not problem.intercept:
+            return problem.kernel.multiply(column)
+        image = problem.kernel.multiply(column - column.mean())
+        return image - image.mean()
+
+    def whole() -> Float64[Tensor, "n n"]:
+        matrix = problem.kernel.symmetric(n)
+        return centred_matrix_(matrix) if problem.intercept else matrix
+
+    _refuse(*_extremes(times, whole, n), n, tolerance)
+
+
+def _refuse(smallest: float, largest: float, n: int, tolerance: float) -> None:
     if smallest < -tolerance:
         raise indefinite(smallest, largest, n, tolerance)
 
 
-def _extremes(matrix: Float64[Tensor, "n n"]) -> tuple[float, float]:
+def _extremes(
+    times: Callable[[Float64[Tensor, "n 1"]], Float64[Tensor, "n 1"]],
+    whole: Callable[[], Float64[Tensor, "n n"]],
+    n: int,
+) -> tuple[float, float]:
     """The smallest and the largest eigenvalue, by Lanczos iteration.
 
-    Where that does not converge, all eigenvalues are computed.
+    Where that does not converge, all eigenvalues of the whole matrix are computed.
     """
-    n = len(matrix)
-    operator = LinearOperator(
-        (n, n),
-        dtype=np.float64,
-        matvec=lambda x: (matrix @ torch.as_tensor(x.ravel()).to(matrix.device)).cpu().numpy(),
-    )
+
+    def multiplied(column: np.ndarray) -> np.ndarray:
+        return times(torch.as_tensor(column.reshape(n, 1))).numpy()
+
+    operator = LinearOperator((n, n), dtype=np.float64, matvec=multiplied)
     start = np.random.default_rng(0).standard_normal(n)
     try:
         values = (
@@ -82,5 +116,5 @@ def _extremes(matrix: Float64[Tensor, "n n"]) -> tuple[float, float]:
         )
     except ArpackNoConvergence:
         values = None
-    values = torch.linalg.eigvalsh(matrix).tolist() if values is None else values.tolist()
+    values = torch.linalg.eigvalsh(whole()).tolist() if values is None else values.tolist()
     return min(values), max(values)

@@ -6,7 +6,9 @@ that of `rmtgen.ridge`.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -20,6 +22,8 @@ from rmtgen.linalg.modes import Modes, feature_modes, gram_modes, symmetrised
 
 SAFE = 200
 """Largest exponent of two of K, up or down, at which K is used as it is: fourth powers fit."""
+ROWS = 1024
+"""Number of samples whose features are converted to float64 at a time."""
 
 
 def _test_block(
@@ -44,8 +48,10 @@ class _InMemory:
 
     power = 1
     """Power of the entries that K is: 1 of a Gram matrix, 2 of features."""
-    budget = math.inf
-    """Number of bytes that a solver may take: all that are available."""
+    budget: float = math.inf
+    """Number of bytes that a solver may take; infinite: all that are available."""
+    spill: Path | None = None
+    """Folder for what a solver cannot hold; None: there is none."""
 
     @property
     def device(self) -> torch.device:
@@ -73,16 +79,13 @@ class _InMemory:
         """K/u in float64, for u an even power of two."""
         factor = unit ** (-1 / self.power)
         blocks = (self.train, self.test)
-        scaled = (None if block is None else block.double() * factor for block in blocks)
-        return type(self)(*scaled)
+        scaled = [None if block is None else block.double() * factor for block in blocks]
+        return replace(self, **dict(zip(("train", "test"), scaled, strict=True)))
 
 
 @dataclass(frozen=True, eq=False)
 class GramKernel(_InMemory):
     """K of the pool and k(test, pool), each in its own precision."""
-
-    train: Float[Tensor, "N N"]
-    test: Float[Tensor, "m N"] | None
 
     @classmethod
     def checked(cls, gram: np.ndarray | Tensor, test: np.ndarray | Tensor | None) -> "GramKernel":
@@ -148,12 +151,13 @@ class GramKernel(_InMemory):
 class FeatureKernel(_InMemory):
     """X of the pool and of the test set; K = XXᵀ is never formed."""
 
-    train: Float[Tensor, "N p"]
-    test: Float[Tensor, "m p"] | None
-
     @classmethod
     def checked(
-        cls, features: np.ndarray | Tensor, test: np.ndarray | Tensor | None
+        cls,
+        features: np.ndarray | Tensor,
+        test: np.ndarray | Tensor | None,
+        budget: float = math.inf,
+        spill: Path | None = None,
     ) -> "FeatureKernel":
         """Finite blocks on the device of `features`.
 
@@ -163,7 +167,7 @@ class FeatureKernel(_InMemory):
         """
         train = finite_matrix(features, "features")
         rule, cure = "need the train features' width", "Extract both with one backbone."
-        return cls(train, _test_block(train, test, "test_features", rule, cure))
+        return cls(train, _test_block(train, test, "test_features", rule, cure), budget, spill)
 
     power = 2
     single = False
@@ -177,6 +181,28 @@ class FeatureKernel(_InMemory):
         """K = XXᵀ of the first n samples, in float64."""
         rows = self.train[:n].double()
         return rows @ rows.mT
+
+    def panel(self, low: int, out: Float64[Tensor, "b high"]) -> None:
+        """Fill in rows low … high of K up to the diagonal, high = low + b."""
+        left = self.train[low : out.shape[1]].double()
+        for start in range(0, out.shape[1], ROWS):
+            part = out[:, start : start + ROWS]
+            torch.mm(left, self.train[start : start + part.shape[1]].double().mT, out=part)
+
+    def panel_bytes(self, rows: int) -> int:
+        """Number of bytes that a panel of so many rows takes beside itself."""
+        return 8 * self.train.shape[1] * (rows + ROWS)
+
+    def identity(self, n: int) -> str:
+        """Digest of the first n samples, and of those of the test set."""
+        return digest_of([self.train[:n], *([] if self.test is None else [self.test])])
+
+    def multiply_tests(self, columns: Float64[Tensor, "n b"]) -> Float64[Tensor, "m b"]:
+        """k(test, pool) of the first n samples times `columns`."""
+        weights = columns.new_zeros(self.train.shape[1], columns.shape[1])
+        for rows, part in zip(self.train.split(ROWS), columns.split(ROWS), strict=False):
+            weights.addmm_(rows[: len(part)].double().mT, part)
+        return torch.cat([rows.double() @ weights for rows in self.test.split(ROWS)])
 
     def test_block(self, n: int) -> Float64[Tensor, "n m"]:
         """k(pool, test) of the first n samples, in float64."""
@@ -232,6 +258,9 @@ class StoredGram(Protocol):
     def read(self, rows: slice, columns: slice) -> np.ndarray:
         """Any entries."""
 
+    def identity(self) -> str:
+        """Digest of all entries."""
+
 
 @dataclass(frozen=True, eq=False)
 class StoredKernel:
@@ -240,9 +269,10 @@ class StoredKernel:
     Attributes:
         store: The Gram matrix; its test rows are the test set.
         device: Device on which the work runs.
-        budget: Number of bytes that solvers which only multiply with K may take.
-        probes: Number of random sign vectors in their estimates of a trace.
+        budget: Number of bytes that a solver may take.
+        probes: Number of random sign vectors in estimates of a trace.
         seed: Seed of the signs.
+        spill: Folder for what a solver cannot hold; None: there is none.
     """
 
     store: StoredGram
@@ -250,6 +280,7 @@ class StoredKernel:
     budget: int
     probes: int
     seed: int
+    spill: Path | None = None
 
     @property
     def single(self) -> bool:
@@ -281,6 +312,23 @@ class StoredKernel:
             matrix[rows, columns] = block
             matrix[columns, rows] = block.mT
         return matrix
+
+    def panel(self, low: int, out: Float64[Tensor, "b high"]) -> None:
+        """Fill in rows low … high of K up to the diagonal, high = low + b."""
+        high = out.shape[1]
+        for rows, columns, block in self._blocks(high, low):
+            top = max(rows.start, low)
+            out[top - low : rows.stop - low, columns] = block[top - rows.start :]
+
+    def panel_bytes(self, rows: int) -> int:
+        """Number of bytes that a panel of so many rows takes beside itself: those of a tile."""
+        tile = next(iter(self.store.tiles()))
+        edges = (span.stop - span.start for span in (tile.rows, tile.columns))
+        return 4 * 8 * math.prod(edges)
+
+    def identity(self, n: int) -> str:
+        """Digest of the store."""
+        return self.store.identity()
 
     def test_block(self, n: int) -> Float64[Tensor, "n m"]:
         """k(pool, test) of the first n samples."""
@@ -317,10 +365,12 @@ class StoredKernel:
     def _read(self, rows: slice, n: int) -> Float[Tensor, "rows n"]:
         return torch.from_numpy(self.store.read(rows, slice(n))).to(self.device)
 
-    def _blocks(self, n: int) -> Iterator[tuple[slice, slice, Float64[Tensor, "r c"]]]:
-        """The blocks on and below the diagonal of the first n samples."""
+    def _blocks(
+        self, n: int, low: int = 0
+    ) -> Iterator[tuple[slice, slice, Float64[Tensor, "r c"]]]:
+        """The blocks on and below the diagonal of the first n samples, with rows from `low` on."""
         for tile in self.store.tiles():
-            if tile.rows.start < min(n, len(self)):
+            if tile.rows.start < min(n, len(self)) and tile.rows.stop > low:
                 rows, columns = (
                     slice(span.start, min(span.stop, n)) for span in (tile.rows, tile.columns)
                 )
@@ -339,3 +389,13 @@ class StoredKernel:
 
 
 Kernel = GramKernel | FeatureKernel | StoredKernel
+
+
+def digest_of(matrices: Sequence[Float[Tensor, "_ _"]]) -> str:
+    """Digest of some matrices, with their types and shapes."""
+    hasher = blake2b(digest_size=16)
+    for matrix in matrices:
+        hasher.update(f"{matrix.dtype} {tuple(matrix.shape)}".encode())
+        for rows in matrix.split(ROWS):
+            hasher.update(rows.contiguous().view(-1).view(torch.uint8).numpy())
+    return hasher.hexdigest()

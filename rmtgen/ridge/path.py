@@ -9,7 +9,10 @@ The rows come from one of `solvers`. What it leaves as None, since its digits ar
 filled in by the eigensolve, which is accurate at every ridge.
 """
 
+import math
+import os
 from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -28,6 +31,7 @@ from rmtgen.ridge.kernel import FeatureKernel, GramKernel, StoredGram, StoredKer
 from rmtgen.ridge.problem import Grid, Problem
 from rmtgen.ridge.solvers import choose_solver
 from rmtgen.scalars import instance, whole_number
+from rmtgen.scalars import path as checked_path
 from rmtgen.units import parse_bytes
 
 
@@ -121,6 +125,8 @@ def ridge_path_features(  # noqa: PLR0913 - the twin of ridge_path
     loo: bool = True,
     intercept: bool = False,
     solver: str = "auto",
+    memory: int | str | None = None,
+    spill: str | os.PathLike | None = None,
 ) -> pd.DataFrame:
     """`ridge_path` of the linear kernel K = XXᵀ from X, without the rounding of forming K.
 
@@ -140,6 +146,11 @@ def ridge_path_features(  # noqa: PLR0913 - the twin of ridge_path
         solver: As in `ridge_path`; `nested` and `banded` form K. `primal`, for n > p, streams over
             the rows and holds p×p: one factorisation grows over the sizes. Rows may lie in a
             `numpy.memmap` (mode "c") that is larger than the memory.
+        memory: Bytes that a solver may take beside the arguments, a number or a text such as
+            "4GiB"; None: what is available.
+        spill: Folder for `streamed`, which keeps half of an n×n float64 matrix there instead of in
+            memory, and goes on after a kill; None: it is not chosen. The files are removed when
+            the path is done.
 
     Returns:
         As `ridge_path`.
@@ -148,8 +159,11 @@ def ridge_path_features(  # noqa: PLR0913 - the twin of ridge_path
         UsageError: Grids, sizes or shapes that do not fit, or an unknown solver.
         NumericalError: Non-finite input or a failed factorisation.
         CapacityError: The solver needs more memory than is available.
+        StorageError: `spill` has no room, or refuses.
+        CorruptInputError: A file in `spill` is not what was written.
     """
-    kernel = FeatureKernel.checked(features, test_features)
+    budget = math.inf if memory is None else parse_bytes(memory)
+    kernel = FeatureKernel.checked(features, test_features, budget, _folder(spill))
     problem = Problem.checked(kernel, targets, test_targets, loo=loo, intercept=intercept)
     return _path(problem, Grid.checked(ridges, sum_ridges), sizes, solver)
 
@@ -167,6 +181,7 @@ def ridge_path_stored(  # noqa: PLR0913 - the twin of ridge_path
     intercept: bool = False,
     solver: str = "auto",
     memory: int | str = "4GiB",
+    spill: str | os.PathLike | None = None,
     probes: int = 16,
     seed: int = 0,
     device: torch.device | str = "cpu",
@@ -188,6 +203,7 @@ def ridge_path_stored(  # noqa: PLR0913 - the twin of ridge_path
         intercept: Add an unpenalised intercept.
         solver: As in `ridge_path`; `auto` is `matrix_free` where no dense solver fits `memory`.
         memory: Bytes that a solver may take beside the targets, a number or a text such as "4GiB".
+        spill: As in `ridge_path_features`.
         probes: Number q ≥ 2 of random sign vectors; a standard error falls as 1/√q.
         seed: Seed of the signs.
         device: Device on which the work runs.
@@ -201,7 +217,9 @@ def ridge_path_stored(  # noqa: PLR0913 - the twin of ridge_path
         UsageError: Grids, sizes or shapes that do not fit, or an unknown solver.
         NumericalError: An indefinite Gram matrix, or a failed factorisation.
         CapacityError: No solver fits `memory`.
-        MissingInputError, CorruptInputError: A tile is missing or damaged, by name.
+        MissingInputError, CorruptInputError: A tile, or a file in `spill`, is missing or damaged,
+            by name.
+        StorageError: `spill` has no room, or refuses.
 
     Warns:
         RmtgenWarning: `matrix_free` does not reach its accuracy at the smallest ridge within
@@ -211,9 +229,14 @@ def ridge_path_stored(  # noqa: PLR0913 - the twin of ridge_path
     store = instance(store, StoredGram, "store", cure)  # type: ignore[type-abstract]
     probes = whole_number(probes, "probes", least=2, cure="A standard error needs a spread.")
     seed = whole_number(seed, "seed", least=0)
-    kernel = StoredKernel(store, default_device(device), parse_bytes(memory), probes, seed)
+    budget, folder = parse_bytes(memory), _folder(spill)
+    kernel = StoredKernel(store, default_device(device), budget, probes, seed, folder)
     problem = Problem.checked(kernel, targets, test_targets, loo=loo, intercept=intercept)
     return _path(problem, Grid.checked(ridges, sum_ridges), sizes, solver)
+
+
+def _folder(spill: str | os.PathLike | None) -> Path | None:
+    return None if spill is None else checked_path(spill, "spill")
 
 
 @public

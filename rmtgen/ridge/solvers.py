@@ -13,11 +13,12 @@ from rmtgen.device import available
 from rmtgen.errors import CapacityError, UsageError
 from rmtgen.ridge.banded import cost_banded, solve_banded
 from rmtgen.ridge.eigen import cost_eigen, solve_eigen
-from rmtgen.ridge.kernel import StoredKernel
+from rmtgen.ridge.kernel import GramKernel, StoredKernel
 from rmtgen.ridge.matrix_free import cost_matrix_free, solve_matrix_free
 from rmtgen.ridge.nested import cost_nested, solve_nested
 from rmtgen.ridge.primal import cost_primal, solve_primal
 from rmtgen.ridge.problem import Cost, Grid, Problem
+from rmtgen.ridge.streamed import cost_streamed, solve_streamed
 from rmtgen.scalars import choice
 from rmtgen.units import readable_bytes
 
@@ -51,11 +52,22 @@ def _only_stored(problem: Problem) -> str | None:
     return _no_loo(problem)
 
 
+def _no_spill(problem: Problem) -> str | None:
+    if isinstance(problem.kernel, GramKernel):
+        return "reads features or a store, got a matrix in memory. Call ridge_path_stored"
+    if problem.kernel.device.type != "cpu":
+        return f"works on a CPU, got {problem.kernel.device}. Pass device='cpu'"
+    if problem.kernel.spill is None:
+        return "needs a folder for half of an n×n matrix, got none. Pass spill=DIR"
+    return None
+
+
 SOLVERS = {
     "eigen": Solver(solve_eigen, cost_eigen),
     "nested": Solver(solve_nested, cost_nested),
     "banded": Solver(solve_banded, cost_banded),
     "primal": Solver(solve_primal, cost_primal, _no_gram),
+    "streamed": Solver(solve_streamed, cost_streamed, _no_spill),
     "matrix_free": Solver(solve_matrix_free, cost_matrix_free, _only_stored),
 }
 

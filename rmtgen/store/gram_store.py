@@ -196,6 +196,15 @@ class GramStore:
             self.shards.record(tile.name)
         return self.shards.verify()
 
+    def identity(self) -> str:
+        """Digest of all entries, from the digests of the tiles' files.
+
+        Raises:
+            MissingInputError: A tile was never finished; the message names it.
+        """
+        digests = [self.shards.record(tile.name).blake2b for tile in self.layout.tiles()]
+        return durable.digest(durable.canonical_json([self.layout.__dict__, digests]).encode())
+
     def files(self) -> list[Path]:
         """Every file of the store."""
         return [
