@@ -60,7 +60,11 @@ def require_semidefinite(problem: Problem, n: int) -> None:
     del matrix
     matrix = problem.kernel.symmetric(n)
     matrix = centred_matrix_(matrix) if problem.intercept else matrix
-    _refuse(*_extremes(lambda column: (matrix @ column.to(matrix.device)).cpu(), lambda: matrix, n), n, tolerance)
+    _refuse(
+        *_extremes(lambda column: (matrix @ column.to(matrix.device)).cpu(), lambda: matrix, n),
+        n,
+        tolerance,
+    )
 
 
 def refuse_indefinite(problem: Problem, n: int, tolerance: float) -> None:

@@ -1,7 +1,7 @@
-"""Columns of a fit at every size from running sums over the rows of R = L⁻¹, L the factor of K + δI.
+"""Columns of a fit at every size from running sums over the rows of an inverse factor.
 
-The leading blocks of L are the factors of the leading blocks of K + δI. With the rows r_i of R, the
-first n samples have G_n = R_nᵀR_n, that is
+With L the Cholesky factor of K + δI and R = L⁻¹, the leading blocks of L are the factors of those
+of K + δI. With the rows r_i of R, the first n samples have G_n = R_nᵀR_n, that is
 
     G_n = Σ_{i≤n} r_i r_iᵀ,    GY = Σ_{i≤n} r_i z_iᵀ,    Z = RY,
     tr G = Σ_{i≤n} ‖r_i‖²,    diag G = Σ_{i≤n} r_i²,    tr G² = ‖RRᵀ‖² = Σ_{i,j≤n} (r_i·r_j)².

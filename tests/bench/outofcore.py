@@ -1,17 +1,16 @@
 """Every size of a learning curve from a factor on a disk, beside the rate of a float64 product.
 
 `make bench BENCH=outofcore`. The kernel is that of 512 Gaussian features whose variances fall as
-1/k, in float64, with 100 outputs and leave-one-out, 50 sizes, one sum ridge. An operation is counted
+1/k, in float64, with 100 outputs and leave-one-out, 50 sizes, one sum ridge. Operations are counted
 once: n³/3 for the factor, n³/3 for its inverse, n³/3 for tr G². `N=50000 MEMORY=4GiB SPILL=DIR`
-choose the size, the budget and the folder, `FEATURES=RUN` the features and labels of a run instead:
-a killed process goes on in the same folder. The answer is compared with `primal`.
+choose the size, the budget and the folder, `FEATURES=RUN` the features and labels of a run: a
+killed process goes on in the same folder. The answer is compared with that of `primal`.
 """
 
 import os
 import tempfile
 import threading
 import time
-
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +32,7 @@ RELATIVE = 1e-4
 def main() -> None:
     """Print seconds, the share of the rate of products, the peak of memory, and the errors."""
     print(describe())
-    n, memory = int(os.environ.get("N", N)), os.environ.get("MEMORY", "256MiB")
+    n, memory = int(os.environ.get("N", N)), os.environ.get("MEMORY", "400MiB")
     features, targets, tests, test_targets = problem(n)
     options = {
         "sizes": np.unique(np.linspace(n / SIZES, n, SIZES).round().astype(int)),
@@ -54,12 +53,15 @@ def main() -> None:
     print(
         f"streamed, n = {len(features):,}, {len(found)} sizes, one sum ridge, {targets.shape[1]}"
         f" outputs, {len(tests):,} tests, leave-one-out: {seconds:.0f} s"
-        f" ({used:.0f} s of processors), {reached / 1e9:.0f} GFLOP/s, {100 * reached / rate:.0f} % of dgemm ({rate / 1e9:.0f}); peak"
+        f" ({used:.0f} s of processors), {reached / 1e9:.0f} GFLOP/s,"
+        f" {100 * reached / rate:.0f} % of dgemm ({rate / 1e9:.0f}); peak"
         f" {readable_bytes(above)} above, budget {readable_bytes(parse_bytes(memory))}, K"
         f" {readable_bytes(8 * n**2)}",
         flush=True,
     )
-    seconds, known = timed(lambda: ridge_path_features(features, targets, **options, solver="primal"))
+    seconds, known = timed(
+        lambda: ridge_path_features(features, targets, **options, solver="primal")
+    )
     print(f"primal: {seconds:.0f} s; largest relative difference:")
     for column in COMPARED:
         print(f"  {column:<12}{(found[column] / known[column] - 1).abs().max():.1e}")

@@ -17,7 +17,9 @@ def positive(n, seed=0, decay=1.0):
 
 
 def strips(inverse, stop, edge):
-    return (inverse[at : min(at + edge, stop), : min(at + edge, stop)] for at in range(0, stop, edge))
+    return (
+        inverse[at : min(at + edge, stop), : min(at + edge, stop)] for at in range(0, stop, edge)
+    )
 
 
 @given(st.integers(1, 40), st.integers(0, 40), st.integers(1, 9), st.integers(0, 10**6))
@@ -31,9 +33,7 @@ def test_rows_and_products_are_those_of_the_inverse_factor(count, low, edge, see
     products = torch.full_like(rows, torch.nan)
     products_(rows, strips(inverse, low, edge), products)
     known = inverse[low:] @ inverse.mT
-    np.testing.assert_allclose(
-        products.tril(low), known.tril(low), atol=1e-12 * known.abs().max()
-    )
+    np.testing.assert_allclose(products.tril(low), known.tril(low), atol=1e-12 * known.abs().max())
 
 
 @pytest.mark.parametrize("edge", [3, 512])
@@ -44,9 +44,7 @@ def test_products_come_in_blocks_up_to_the_diagonal(monkeypatch, edge):
     assert border_(positive(20)[9:], strips(inverse, 9, 4), rows)
     products_(rows, strips(inverse, 9, 4), products)
     np.testing.assert_allclose(rows, inverse[9:], atol=1e-11)
-    np.testing.assert_allclose(
-        products.tril(9), (inverse[9:] @ inverse.mT).tril(9), atol=1e-8
-    )
+    np.testing.assert_allclose(products.tril(9), (inverse[9:] @ inverse.mT).tril(9), atol=1e-8)
 
 
 def test_a_matrix_that_is_not_definite_has_no_rows():

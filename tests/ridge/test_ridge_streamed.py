@@ -60,19 +60,18 @@ def problem(n=90, m=11, p=60, seed=0, scale=1.0):
 @given(
     n=st.integers(2, 70),
     p=st.integers(1, 90),
-    strip=st.integers(1, 20),
-    strips=st.integers(1, 4),
-    block=st.integers(1, 30),
+    edges=st.tuples(st.integers(1, 20), st.integers(1, 4), st.integers(1, 30)),
     scale=st.sampled_from([1e-6, 1.0, 1e6]),
     relative=st.floats(-3, 2),
     intercept=st.booleans(),
     seed=st.integers(0, 10**6),
 )
 def test_agrees_with_plain_linear_algebra(
-    tmp_path_factory, n, p, strip, strips, block, scale, relative, intercept, seed
+    tmp_path_factory, n, p, edges, scale, relative, intercept, seed
 ):
     """Any rank, any edge of strips, panels and blocks of sums."""
-    streamed.STRIP, streamed.WIDEST, streamed.BLOCK = strip, strip * strips, block
+    strip, strips, streamed.BLOCK = edges
+    streamed.STRIP, streamed.WIDEST = strip, strip * strips
     features, targets, tests = problem(n, 5, p, seed, scale)
     gram, rows = features @ features.T, tests["test_features"] @ features.T
     sum_ridge, sizes = 10**relative * np.trace(gram) / n, sorted({2, (n + 2) // 2, n})
@@ -122,7 +121,13 @@ def test_is_the_factor_in_memory(tmp_path, source, intercept, never_eigen):
 def test_predictions_are_those_of_scikit_learn(tmp_path):
     features, targets, tests = problem()
     found = ridge_path_features(
-        features, targets, **tests, sum_ridges=[0.3], sizes=[30, 90], solver="streamed", spill=tmp_path
+        features,
+        targets,
+        **tests,
+        sum_ridges=[0.3],
+        sizes=[30, 90],
+        solver="streamed",
+        spill=tmp_path,
     )
     for n, risk in zip([30, 90], found["test_risk"], strict=True):
         fitted = KernelRidge(alpha=0.3, kernel="linear").fit(features[:n], targets[:n])
@@ -285,7 +290,9 @@ def test_an_indefinite_matrix_is_named(tmp_path, intercept):
 
 @pytest.mark.parametrize("intercept", [False, True])
 @pytest.mark.parametrize("source", ["features", "store"])
-def test_the_peak_is_within_the_stated_cost_and_the_budget(monkeypatch, tmp_path, source, intercept):
+def test_the_peak_is_within_the_stated_cost_and_the_budget(
+    monkeypatch, tmp_path, source, intercept
+):
     for name, size in (("STRIP", 32), ("WIDEST", 512), ("BLOCK", 32)):
         monkeypatch.setattr(streamed, name, size)
     n, m = 800, 20
@@ -314,7 +321,11 @@ def test_auto_takes_it_where_nothing_else_fits(tmp_path):
     options = {"sum_ridges": [1.0], "test_targets": tests["test_targets"], "memory": "1MiB"}
     found = ridge_path_stored(store, targets, **options, loo=True, spill=tmp_path / "spill")
     known = ridge_path(
-        whole[:400], targets, test_gram=whole[400:], test_targets=tests["test_targets"], sum_ridges=[1.0]
+        whole[:400],
+        targets,
+        test_gram=whole[400:],
+        test_targets=tests["test_targets"],
+        sum_ridges=[1.0],
     )
     np.testing.assert_allclose(found, known, rtol=1e-10)
     with pytest.raises(CapacityError, match="No solver fits"):
