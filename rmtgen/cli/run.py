@@ -1,5 +1,6 @@
 """`rmtgen run`: the stages of every run of an experiment, in one process."""
 
+import dataclasses
 from collections.abc import Sequence
 
 from rmtgen.cli.arguments import Request, experiment_parser, next_command, parse
@@ -7,6 +8,7 @@ from rmtgen.cli.outcome import reported
 from rmtgen.cli.terminal import Transcript
 from rmtgen.errors import UsageError, did_you_mean
 from rmtgen.runs.graph import STAGES, leading_to
+from rmtgen.runs.rundir import ResultDir
 from rmtgen.stages.engine import directories, run_stage
 
 LAST = tuple(STAGES)[-1]
@@ -29,9 +31,9 @@ def _run(arguments: Sequence[str], transcript: Transcript) -> None:
     last = request.options.stage
     if last not in STAGES:
         raise UsageError(f"unknown stage {last!r}. {did_you_mean(last, STAGES)}")
-    run_stages(leading_to(last), request, transcript)
-    following = _following(last, request)
-    if following:
+    if divided := run_stages(leading_to(last), request, transcript):
+        transcript.next_command = _gathering(request, divided)
+    elif following := _following(last, request):
         words = ["run", "--stage", following]
         transcript.next_command = next_command(request, words, following)
 
@@ -40,22 +42,48 @@ def main_stage(stage: str, arguments: Sequence[str]) -> int:
     """Run one stage alone, on results of the earlier ones that are there; the exit code."""
     with reported(stage, arguments) as transcript:
         request = parse(experiment_parser(stage, STAGES[stage].summary), arguments)
-        run_stages((stage,), request, transcript)
-        following = _following(stage, request)
-        if following:
+        if run_stages((stage,), request, transcript):
+            transcript.next_command = _gathering(request, stage)
+        elif following := _following(stage, request):
             transcript.next_command = next_command(request, [following], following)
     return transcript.exit_code
 
 
-def run_stages(stages: Sequence[str], request: Request, transcript: Transcript) -> None:
-    """Bring the results of some stages up to date, one stage after another."""
+def run_stages(stages: Sequence[str], request: Request, transcript: Transcript) -> str | None:
+    """Bring the results of some stages up to date, one stage after another.
+
+    Returns:
+        The stage of which only a share was computed, after which no stage can follow; None where
+        all are done.
+    """
     planned = {stage: directories(stage, request.experiment) for stage in stages}
     transcript.align(folder.path.name for folders in planned.values() for folder in folders)
     for stage, folders in planned.items():
-        for folder in folders:
-            transcript.add(run_stage(stage, folder))
+        outcomes = []
+        for folder in _distinct(stage, folders):
+            outcomes.append(run_stage(stage, folder))
+            transcript.add(outcomes[-1])
             if STAGES[stage].joint:
                 transcript.show_report(folder.path)
+        if any(outcome.status == "shard" for outcome in outcomes):
+            return stage
+    return None
+
+
+def _distinct(stage: str, folders: Sequence[ResultDir]) -> list[ResultDir]:
+    """The directories to work in: where shares are made, one of those with an equal result.
+
+    Where all of the work is done, the others take the result over.
+    """
+    shared = {folder.spec_hash(stage): folder for folder in reversed(folders) if folder.share}
+    return [folder for folder in folders if shared.get(folder.spec_hash(stage), folder) is folder]
+
+
+def _gathering(request: Request, stage: str) -> str:
+    """The command that gathers the shares of a stage: the same without a share."""
+    words = tuple(word for word in request.words if not word.startswith("shard="))
+    whole = dataclasses.replace(request, words=words)
+    return next_command(whole, ["run", "--stage", stage], stage)
 
 
 def _following(stage: str, request: Request) -> str | None:

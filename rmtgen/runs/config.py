@@ -32,6 +32,7 @@ from rmtgen.runs.parsers import (
     text,
     whole,
 )
+from rmtgen.runs.share import Share, parse_share
 from rmtgen.store import durable
 from rmtgen.units import parse_bytes
 
@@ -241,6 +242,12 @@ class Config:
         parse_bytes,
         (),
         "budget of the entk and of the batched eigensolves, as in 4GiB",
+    )
+    shard: Share | None = declared(
+        None,
+        optional(parse_share),
+        (),
+        "share of the work for this process, as in 3/16; a run without it gathers all; none: all",
     )
     spill: str | None = declared(
         None,

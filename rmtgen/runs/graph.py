@@ -53,6 +53,7 @@ class Stage:
         needed: Whether any stage reads its result, for a configuration and the dimension p of the
             features, which is None as long as it is not known.
         files: Names of the files and folders that it leaves in its directory.
+        divided: Whether its work falls into units that several processes can share.
         joint: Whether one result covers all runs of an experiment, in a directory of its own.
     """
 
@@ -60,6 +61,7 @@ class Stage:
     files: tuple[str, ...]
     reads: Callable[["Config"], tuple[str, ...]] = _pool
     needed: Callable[["Config", int | None], bool] = _always
+    divided: bool = False
     joint: bool = False
 
 
@@ -68,20 +70,24 @@ STAGES: Mapping[str, Stage] = {
         summary="images, backbone -> features.h5; for a sketched entk, its rows",
         files=("features.h5", "features/"),
         reads=_nothing,
+        divided=True,
     ),
     "gram": Stage(
         summary="features, or images under a backbone (eNTK) -> gram.h5",
         files=("gram.h5", "gram/"),
         reads=lambda config: ("extract",),
         needed=solves_gram,
+        divided=True,
     ),
     "spectrum": Stage(
         summary="features or Gram matrix -> eigenvalues, coefficients: spectrum.h5",
         files=("spectrum.h5",),
+        divided=True,
     ),
     "risk": Stage(
         summary="features or Gram matrix -> GCV, LOO, test risk: risk.csv, curve.csv",
         files=("risk.csv", "curve.csv"),
+        divided=True,
     ),
     "theory": Stage(
         summary="spectrum, risk, pool -> predicted risk: theory.csv, theory.h5",

@@ -2,7 +2,8 @@
 
 A file that only one process can make says which one holds the directory: its machine, its number
 and when it began. What a process of this machine has left that is no more is removed; of another
-machine nothing can be known, and the error says which file to remove.
+machine nothing can be known, and the error says which file to remove. Processes that hold the
+directory together have a file each.
 """
 
 import contextlib
@@ -18,24 +19,34 @@ from rmtgen.store import durable, files
 
 HOLDER = ".lock.holder"
 """Name of the file that says which process holds the directory."""
-TAKEOVER = ".lock.takeover"
-"""Name of the folder that is there while a process removes what one that is no more has left."""
+_SUFFIX = ".holder"
+"""Suffix of that file, and of those of processes that hold the directory together."""
+_TAKEOVER = ".takeover"
+"""Suffix of a folder that is there while a process removes what one that is no more has left."""
 
 
 @contextlib.contextmanager
-def held_by_file(folder: Path) -> Iterator[None]:
-    """Hold a directory by `HOLDER`.
+def held_by_file(folder: Path, writer: str | None = None) -> Iterator[None]:
+    """Hold a directory by a file.
+
+    Args:
+        folder: The directory.
+        writer: Name of this process among several that hold it together; None to hold it alone.
 
     Raises:
         BusyError: Another process holds it, or may hold it.
         StorageError: The directory cannot be written.
     """
-    path, owner = folder / HOLDER, os.getpid()
+    path, owner = folder / (f".lock.{writer}{_SUFFIX}" if writer else HOLDER), os.getpid()
     if not _made(path):
         _remove_left_over(path)
         if not _made(path):
             raise _busy(path, _read(path))
     try:
+        # after its own file is there: of two that come at once, one or both see the other
+        for other in folder.glob(f".lock.*{_SUFFIX}") if writer is None else [folder / HOLDER]:
+            if files.is_there(other):
+                _remove_left_over(other)
         yield
     finally:
         if os.getpid() == owner:  # not so in a child forked meanwhile
@@ -60,13 +71,13 @@ def _made(path: Path) -> bool:
 def _remove_left_over(path: Path) -> None:
     """Remove the file of a process of this machine that is no more.
 
-    Of two processes that find it at once, only the one that can make `TAKEOVER` removes it: the
-    other might remove what the first has made since.
+    Of two processes that find it at once, only the one that can make a folder beside it removes it:
+    the other might remove what the first has made since.
 
     Raises:
         BusyError: The process is still there, or cannot be asked about.
     """
-    turn = path.with_name(TAKEOVER)
+    turn = path.with_suffix(_TAKEOVER)
     try:
         turn.mkdir()
     except FileExistsError:

@@ -1,7 +1,8 @@
-"""The lock of a directory: one process at a time writes to it.
+"""The lock of a directory: one process at a time writes to it, or several that divide its work.
 
-It is that of the operating system on the file `.lock`, which goes with the process. Where a file
-system has none, it is a file `.lock.holder` that only one process can make, see `holder`.
+It is that of the operating system on the file `.lock`, which goes with the process: exclusive, or
+shared by processes that each hold `.lock.WRITER` besides. Where a file system has no locks, files
+say who holds the directory, see `holder`.
 """
 
 import contextlib
@@ -36,24 +37,52 @@ os.register_at_fork(after_in_child=_close_inherited_locks)
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, writer: str | None = None) -> Iterator[None]:
     """Hold a directory against other processes; it is made if absent.
 
     The lock goes with the process, however that ends.
 
+    Args:
+        folder: The directory.
+        writer: Name of this process among several that hold the directory together; None to hold
+            it alone.
+
     Raises:
-        BusyError: Another process holds it.
+        BusyError: Another process holds it, alone, or under the same name.
         CorruptInputError: What is at its place is no regular file.
         StorageError: The directory cannot be made or written, or the lock file has a second name.
     """
     durable.make_folder(folder)
-    handle = _opened(folder / LOCK)
+    with contextlib.ExitStack() as stack:
+        if writer is None:
+            with_file = stack.enter_context(_flocked(folder / LOCK, fcntl.LOCK_EX))
+        else:
+            with_file = stack.enter_context(_flocked(folder / LOCK, fcntl.LOCK_SH))
+            stack.enter_context(_flocked(folder / f"{LOCK}.{writer}", fcntl.LOCK_EX))
+        if not with_file:
+            stack.enter_context(held_by_file(folder, writer))
+        if writer is None:
+            _remove_locks_of_writers(folder)
+        yield
+
+
+def _remove_locks_of_writers(folder: Path) -> None:
+    """Remove what writers that are no more have left; the directory is held alone."""
+    for path in folder.glob(f"{LOCK}.*-of-*"):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+@contextlib.contextmanager
+def _flocked(path: Path, kind: int) -> Iterator[bool]:
+    """Hold the lock of the operating system on a file; whether the file system has locks."""
+    handle = _opened(path)
     _held.add(handle)
     try:
-        with _locked(folder, handle):
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, str(os.getpid()).encode(), 0)
-            yield
+        has_locks = _flock(path, handle, kind)
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, str(os.getpid()).encode(), 0)
+        yield has_locks
     finally:
         if handle in _held:  # not so in a child forked meanwhile
             _held.remove(handle)
@@ -70,19 +99,19 @@ def _opened(path: Path) -> int:
     return handle
 
 
-def _locked(folder: Path, handle: int) -> contextlib.AbstractContextManager[None]:
-    """The lock of the operating system, which goes with the descriptor, or that by a file."""
+def _flock(path: Path, handle: int, kind: int) -> bool:
+    """Take the lock, which goes with the descriptor; False where the file system has none."""
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         holder = os.pread(handle, 64, 0).decode(errors="replace").strip()
         number = holder if holder.isdigit() else "unknown"
         raise BusyError(
-            f"{folder} is held by another process (pid {number}). Wait for it, or stop it, and run"
-            " again."
+            f"{path.parent} is held by another process (pid {number}). Wait for it, or stop it, and"
+            " run again."
         ) from None
     except OSError as error:
         if error.errno not in _NO_LOCKS:
-            raise StorageError(f"cannot lock {folder / LOCK}: {error.strerror}.") from error
-        return held_by_file(folder)
-    return contextlib.nullcontext()
+            raise StorageError(f"cannot lock {path}: {error.strerror}.") from error
+        return False
+    return True

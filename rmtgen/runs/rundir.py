@@ -24,6 +24,7 @@ from rmtgen.runs.config import Config
 from rmtgen.runs.graph import STAGES
 from rmtgen.runs.lock import LOCK, locked
 from rmtgen.runs.manifest import FileRecord, Manifest
+from rmtgen.runs.share import Share
 from rmtgen.store import durable, files
 
 RUNS = "runs"
@@ -48,9 +49,11 @@ class ResultDir(ABC):
 
     Attributes:
         path: The directory.
+        share: The share of the work in it that this process does; None for all of it.
     """
 
     path: Path
+    share: Share | None = None
 
     @abstractmethod
     def spec(self, stage: str) -> dict[str, Any]:
@@ -124,9 +127,9 @@ class ResultDir(ABC):
         """The error that an input of the result deserves which is another file now."""
         return None
 
-    def lock(self) -> contextlib.AbstractContextManager[None]:
+    def lock(self, writer: str | None = None) -> contextlib.AbstractContextManager[None]:
         """Hold the directory against other processes: see `locked`."""
-        return locked(self.path)
+        return locked(self.path, writer)
 
     def reuse(self, _stage: str) -> Manifest | None:
         """Take over the stage's result from another directory, where there is an equal one."""
@@ -154,6 +157,7 @@ class RunDir(ResultDir):
     def __init__(self, config: Config):
         self.config = config
         self.path = Path(config.output) / RUNS / config.run_name
+        self.share = config.shard
 
     @property
     def feature_dim(self) -> int | None:

@@ -1,7 +1,8 @@
 """What happens around the work of every stage: the cache, the lock, the manifest, the progress bar.
 
-A stage is a module of this package with `work(job) -> Result`, and with `cost` for the plan. Its
-module is imported only when there is something to do, so that a cached run loads no torch.
+A stage is a module of this package with `work(job) -> Result`, or where its work is divided with
+`divide(job) -> Division`, and with `cost` for the plan. Its module is imported only when there is
+something to do, so that a cached run loads no torch.
 """
 
 import contextlib
@@ -11,17 +12,19 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rmtgen.errors import BusyError, StorageError
+from rmtgen.errors import BusyError, StorageError, UsageError
 from rmtgen.runs.config import Config
 from rmtgen.runs.experiment import Experiment
 from rmtgen.runs.graph import STAGES
 from rmtgen.runs.lock import LOCK
 from rmtgen.runs.manifest import FileRecord, Manifest, provenance
 from rmtgen.runs.rundir import REPORTS, ReportDir, ResultDir, RunDir
+from rmtgen.runs.share import Share
 from rmtgen.stages.progress import open_bar
-from rmtgen.store import files
+from rmtgen.store import durable, files
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -59,8 +62,9 @@ class Outcome:
         stage: Name of the stage.
         name: Name of the run or of the report.
         path: Its directory.
-        status: `computed`, `cached`, `reused` (taken from another run), `not needed`, or what a
-            command did: `planned`, `listed`, `damaged`, `verified`, `deleted`.
+        status: `computed`, `cached`, `reused` (taken from another run), `not needed`, `shard` (one
+            share of it was computed), or what a command did: `planned`, `listed`, `damaged`,
+            `verified`, `deleted`.
         seconds: Seconds that the result took to compute, whenever that was; the predicted ones of
             a plan; None where nothing was computed.
         headline: One line on what was done.
@@ -80,11 +84,24 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Job:
-    """What the work of a stage is given: its directory, and a way to show progress."""
+    """What the work of a stage is given: its directory, and a way to show progress.
+
+    Attributes:
+        stage: Name of the stage.
+        directory: Where its result belongs.
+        bar: The progress bar.
+        share: The share of the work to do; None for all of it.
+    """
 
     stage: str
     directory: ResultDir
     bar: "tqdm"
+    share: Share | None = None
+
+    @property
+    def writer(self) -> str | None:
+        """Name of this process among several that share the work; None for the only one."""
+        return self.share.name if self.share else None
 
     @property
     def run(self) -> RunDir:
@@ -107,7 +124,8 @@ class Job:
         """The finished parts of the stage's work; they are removed when the stage is done."""
         from rmtgen.store.shards import ShardSet
 
-        return ShardSet(_parts(self.stage, self.directory), self.run.fingerprint(self.stage))
+        folder, fingerprint = _parts(self.stage, self.directory), self.run.fingerprint(self.stage)
+        return ShardSet(folder, fingerprint, writer=self.writer)
 
     def progress(self, items: Iterable[T], total: int, unit: str, done: int = 0) -> Iterator[T]:
         """Pass `items` on, and move the bar; `done` of the `total` were there before."""
@@ -144,6 +162,7 @@ def run_stage(stage: str, directory: ResultDir) -> Outcome:
         StaleInputError, CorruptInputError: A result that is there must not be used.
         BusyError: Another process holds the directory.
         StorageError: The disk refuses.
+        UsageError: A share is asked for of a stage that is not divided.
     """
     if not directory.needs(stage):
         return _unneeded(stage, directory)
@@ -151,6 +170,8 @@ def run_stage(stage: str, directory: ResultDir) -> Outcome:
     if manifest := directory.done(stage):
         _sweep_parts(stage, directory)
         return _outcome(directory, manifest, "cached")
+    if share := directory.share:
+        return _contribute(stage, directory, share)
     absent = [path for path in (directory.path, *directory.path.parents) if not path.exists()]
     with directory.lock(), _swept_if_in_vain(absent):
         # another process may have finished it while the lock was sought
@@ -185,11 +206,38 @@ def _unneeded(stage: str, directory: ResultDir) -> Outcome:
     return Outcome(stage, directory.path.name, directory.path, "not needed", headline=said)
 
 
+def _contribute(stage: str, directory: ResultDir, share: Share) -> Outcome:
+    """Compute one share of a stage, beside other processes that compute other shares."""
+    if not STAGES[stage].divided:
+        raise UsageError(f"stage {stage} is not divided: got shard={share}. Run it without shard.")
+    from rmtgen.stages.division import contribute  # it imports h5py
+
+    started = time.perf_counter()
+    with directory.lock(share.name), open_bar(stage, directory.path.name) as bar:
+        job = Job(stage, directory, bar, share)
+        result = contribute(job, _module(stage).divide(job))
+    seconds, path = round(time.perf_counter() - started, 3), directory.path
+    return Outcome(stage, path.name, path, "shard", seconds, result.headline, result.details)
+
+
+def _module(stage: str) -> ModuleType:
+    return importlib.import_module(f"rmtgen.stages.{stage}")
+
+
+def _work(job: Job) -> Result:
+    """All of the work of a stage that is not done yet."""
+    if not STAGES[job.stage].divided:
+        return _module(job.stage).work(job)
+    from rmtgen.stages.division import complete  # it imports h5py
+
+    return complete(job, _module(job.stage).divide(job))
+
+
 def _compute(stage: str, directory: ResultDir) -> Outcome:
     started = time.perf_counter()
-    work = importlib.import_module(f"rmtgen.stages.{stage}").work
+    durable.sweep(directory.path)
     with open_bar(stage, directory.path.name) as bar:
-        result = work(Job(stage, directory, bar))
+        result = _work(Job(stage, directory, bar))
     manifest = directory.finish(
         Manifest(
             stage=stage,

@@ -1,7 +1,8 @@
 """Stage `extract`: images, backbone -> features.h5; for a sketched entk, its rows."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -19,10 +20,11 @@ from rmtgen.rates import LONG
 from rmtgen.runs.inputs import local_inputs
 from rmtgen.runs.manifest import FileRecord
 from rmtgen.stages.cost import PROBE_IMAGES, StageCost, Workload
+from rmtgen.stages.division import Division, Unit
 from rmtgen.stages.engine import Job, Result
 from rmtgen.stages.loading import joint_images, open_backbone, open_images, placeholder
 from rmtgen.store import durable
-from rmtgen.store.feature_store import FeatureLayout, FeatureStore
+from rmtgen.store.feature_store import FeatureLayout, FeatureStore, batch_name
 
 _CHECKED = 128
 """Number of training images on which a sketch is compared with the exact kernel."""
@@ -30,40 +32,70 @@ Make = Callable[[str, Sequence[int]], Iterable[tuple[int, Tensor]]]
 """From a split's name and numbers of batches to the rows of each."""
 
 
-def work(job: Job) -> Result:
-    """Load the backbone, draw the subsets, and store the features that are not there yet."""
-    config = job.config
-    device = default_device(config.device)  # checked at once, before what takes minutes
-    backbone = open_backbone(config, head="random" if config.projection else None)
-    split = open_images(config)
-    found = local_inputs(config)
-    inputs = {role: FileRecord.of(path) for role, path in found.items()}
-    labels = split.train.labels, split.test.labels
-    dim = config.projection or backbone.feature_dim
-    layout = FeatureLayout(*labels, split.train.classes, dim, config.batch_size)
-    details = {
-        "backbone": backbone.source,
-        "backbone_blake2b": backbone.digest(),
-        "feature_dim": backbone.feature_dim,
-        "device": str(device),
-        "sources": {role: str(path) for role, path in found.items()},
-        "classes": list(split.train.classes),
-        "train_indices": split.train.indices.tolist(),
-        "test_indices": split.test.indices.tolist(),
-        "skipped": list(split.skipped),
-        "duplicates": list(split.duplicates),
-        "dataset": {**split.train.origin, "decoding": DECODING},
-    }
-    store = FeatureStore.create(job.folder, layout, _fingerprint(job, inputs, details))
-    _fill(job, store, (_sketches if config.projection else _features)(job, backbone, split, store))
-    store.shards.seal()
-    columns = "sketched gradients" if config.projection else "features"
-    headline = f"{sum(map(len, labels))} images × {dim} {columns}"
-    if config.projection:
-        error, bound = _sketch_error(job, backbone, split, store)
-        details |= {"sketch_error": error, "sketch_error_bound": bound}
-        headline += f"; kernel off by {error:.1%} (root mean square at most {bound:.1%})"
-    return Result(store.files(), headline, details, inputs)
+class Extraction(Division):
+    """Batches of images to rows of features. The backbone and the subsets are loaded at once."""
+
+    noun = "batch"
+
+    def __init__(self, job: Job):
+        self.job, config = job, job.config
+        device = default_device(config.device)  # checked at once, before what takes minutes
+        self.backbone = open_backbone(config, head="random" if config.projection else None)
+        self.split = split = open_images(config)
+        found = local_inputs(config)
+        self.inputs = {role: FileRecord.of(path) for role, path in found.items()}
+        self.details = {
+            "backbone": self.backbone.source,
+            "backbone_blake2b": self.backbone.digest(),
+            "feature_dim": self.backbone.feature_dim,
+            "device": str(device),
+            "sources": {role: str(path) for role, path in found.items()},
+            "classes": list(split.train.classes),
+            "train_indices": split.train.indices.tolist(),
+            "test_indices": split.test.indices.tolist(),
+            "skipped": list(split.skipped),
+            "duplicates": list(split.duplicates),
+            "dataset": {**split.train.origin, "decoding": DECODING},
+        }
+        labels = split.train.labels, split.test.labels
+        dim = config.projection or self.backbone.feature_dim
+        layout = FeatureLayout(*labels, split.train.classes, dim, config.batch_size)
+        fingerprint = _fingerprint(job, self.inputs, self.details)
+        self.store = FeatureStore.create(job.folder, layout, fingerprint, job.writer)
+        self.shards = self.store.shards
+        self._batch_of = {
+            batch_name(name, batch): (name, batch)
+            for name in ("train", "test")
+            for batch in layout.batches(name)
+        }
+        self.units = [
+            Unit(unit, (unit,), layout.shape(*batch)[0]) for unit, batch in self._batch_of.items()
+        ]
+
+    def make(self, units: Sequence[Unit]) -> Iterator[str]:
+        """Store the rows of some batches, one split after another."""
+        sketched = self.job.config.projection
+        rows_of = (_sketches if sketched else _features)(
+            self.job, self.backbone, self.split, self.store
+        )
+        batches = (self._batch_of[unit.name] for unit in units)
+        for name, group in groupby(batches, key=lambda batch: batch[0]):
+            for batch, rows in rows_of(name, [number for _, number in group]):
+                self.store.write(name, batch, rows.numpy())
+                yield batch_name(name, batch)
+
+    def gather(self) -> Result:
+        """The store, sealed; of a sketch also its error."""
+        store, config, details = self.store, self.job.config, dict(self.details)
+        store.shards.seal()
+        columns = "sketched gradients" if config.projection else "features"
+        images = len(self.split.train) + len(self.split.test)
+        headline = f"{images} images × {store.layout.dim} {columns}"
+        if config.projection:
+            error, bound = _sketch_error(self.job, self.backbone, self.split, store)
+            details |= {"sketch_error": error, "sketch_error_bound": bound}
+            headline += f"; kernel off by {error:.1%} (root mean square at most {bound:.1%})"
+        return Result(store.files(), headline, details, self.inputs)
 
 
 def _fingerprint(job: Job, inputs: Mapping[str, FileRecord], details: Mapping[str, object]) -> str:
@@ -76,17 +108,6 @@ def _fingerprint(job: Job, inputs: Mapping[str, FileRecord], details: Mapping[st
     }
     files = {role: record.blake2b for role, record in inputs.items()}
     return job.run.fingerprint("extract", made_from | files)
-
-
-def _fill(job: Job, store: FeatureStore, make: Make) -> None:
-    """Make and store every batch that is not there yet, both splits under one bar."""
-    splits = ("train", "test")
-    pending = {name: store.pending(name) for name in splits}
-    total = sum(len(store.layout.batches(name)) for name in splits)
-    done = total - sum(map(len, pending.values()))
-    made = ((name, *batch) for name in splits for batch in make(name, pending[name]))
-    for name, batch, rows in job.progress(made, total, "batch", done):
-        store.write(name, batch, rows.numpy())
 
 
 def _features(job: Job, backbone: Backbone, split: Split, _store: FeatureStore) -> Make:
@@ -128,6 +149,9 @@ def _sketch_error(
     kernel = Entk(backbone.model, images, precision=config.entk_precision, **options)
     exact = kernel.block(range(count), range(count))
     return sketch_error(exact, torch.from_numpy(store.read("train")[:count]))
+
+
+divide = Extraction
 
 
 def cost(workload: Workload) -> StageCost:

@@ -1,6 +1,7 @@
 """Stage `risk`: gram or features -> risk.csv, curve.csv, each with a description of its columns."""
 
 import functools
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from rmtgen.ridge.pool import CURVE_RIDGES
 from rmtgen.ridge.problem import Grid
 from rmtgen.runs.columns import write_table
 from rmtgen.stages.cost import StageCost, Workload
+from rmtgen.stages.division import Division, Unit
 from rmtgen.stages.engine import Job, Result
 from rmtgen.stages.pool import cells, curve_sizes, load_pool
 
@@ -21,30 +23,55 @@ CURVE = "curve"
 """The name of the curve among the parts, beside those of the (n, trial)."""
 
 
-def work(job: Job) -> Result:
-    """Solve every (n, trial) that is not there yet, and the learning curve; gather them."""
-    config, parts, wanted = job.config, job.parts(), cells(job.config)
-    pool = load_pool(job.folder, config, default_device(config.device))
-    options = {"seed": config.seed, "loo": config.loo}
-    pending = [cell for cell in wanted if cell.name not in parts]
-    for cell in job.progress(pending, len(wanted), "fit", done=len(wanted) - len(pending)):
-        path = pool.risk(cell, config.ridges, **options)
-        parts.write(cell.name, {column: path[column].to_numpy() for column in RISK_COLUMNS})
-    if CURVE not in parts:
-        sizes = curve_sizes(config, pool.is_gram)
-        curve = pool.curve(sizes, CURVE_RIDGES, **options)
-        parts.write(CURVE, {column: curve[column].to_numpy() for column in CURVE_COLUMNS})
-    frames = (pd.DataFrame(parts.read(cell.name)) for cell in wanted)
-    table = pd.concat(frames, ignore_index=True)[list(RISK_COLUMNS)]
-    curve = pd.DataFrame(parts.read(CURVE))[list(CURVE_COLUMNS)]
-    return Result(
-        write_table(job.folder / "risk.csv", table, "Risk at every sample size, trial and ridge")
-        + write_table(
-            job.folder / "curve.csv", curve, "Learning curve dense in n, at fixed sum ridges"
-        ),
-        f"{len(table)} rows over {len(config.sizes)} sizes",
-        {"rows": len(table)},
-    )
+class Solves(Division):
+    """The ridge path of every (n, trial), and the learning curve."""
+
+    noun = "fit"
+
+    def __init__(self, job: Job):
+        self.job, self.shards = job, job.parts()
+        config = job.config
+        self.pool = load_pool(job.folder, config, default_device(config.device))
+        self.cells = {cell.name: cell for cell in cells(config)}
+        # all fits together cost about as much as the curve, which ends at the largest size
+        self.units = [
+            *(Unit(name, (name,), float(cell.n) ** 3) for name, cell in self.cells.items()),
+            Unit(CURVE, (CURVE,), float(config.train) ** 3),
+        ]
+
+    def make(self, units: Sequence[Unit]) -> Iterator[str]:
+        """Solve some (n, trial), and the curve."""
+        for unit in units:
+            self.shards.write(unit.name, self._solve(unit.name))
+            yield unit.name
+
+    def _solve(self, name: str) -> dict[str, np.ndarray]:
+        config = self.job.config
+        options = {"seed": config.seed, "loo": config.loo}
+        if name == CURVE:
+            sizes = curve_sizes(config, self.pool.is_gram)
+            curve = self.pool.curve(sizes, CURVE_RIDGES, **options)
+            return {column: curve[column].to_numpy() for column in CURVE_COLUMNS}
+        path = self.pool.risk(self.cells[name], config.ridges, **options)
+        return {column: path[column].to_numpy() for column in RISK_COLUMNS}
+
+    def gather(self) -> Result:
+        """Both tables."""
+        folder = self.job.folder
+        frames = (pd.DataFrame(self.shards.read(name)) for name in self.cells)
+        table = pd.concat(frames, ignore_index=True)[list(RISK_COLUMNS)]
+        curve = pd.DataFrame(self.shards.read(CURVE))[list(CURVE_COLUMNS)]
+        return Result(
+            write_table(folder / "risk.csv", table, "Risk at every sample size, trial and ridge")
+            + write_table(
+                folder / "curve.csv", curve, "Learning curve dense in n, at fixed sum ridges"
+            ),
+            f"{len(table)} rows over {len(self.job.config.sizes)} sizes",
+            {"rows": len(table)},
+        )
+
+
+divide = Solves
 
 
 def cost(workload: Workload) -> StageCost:

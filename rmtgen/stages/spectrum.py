@@ -1,38 +1,56 @@
 """Stage `spectrum`: gram or features -> spectrum.h5."""
 
 import itertools
+from collections.abc import Iterator, Sequence
 
 from rmtgen.device import default_device
 from rmtgen.linalg.spectrum import Spectra, Spectrum
 from rmtgen.stages.cost import StageCost, Workload, eigen_cost
+from rmtgen.stages.division import Division, Unit
 from rmtgen.stages.engine import Job, Result
 from rmtgen.stages.pool import cells, load_pool
 from rmtgen.store import durable
 from rmtgen.store.shards import hdf5_image
 
 
-def work(job: Job) -> Result:
-    """Solve every (n, trial) that is not there yet, one size at a time; gather them."""
-    config, parts, wanted = job.config, job.parts(), cells(job.config)
-    pool = load_pool(job.folder, config, default_device(config.device))
-    pending = [cell for cell in wanted if cell.name not in parts]
-    groups = [list(group) for _, group in itertools.groupby(pending, key=lambda cell: cell.n)]
-    for group in job.progress(
-        groups, len(config.sizes), "size", done=len(config.sizes) - len(groups)
-    ):
-        orders = [cell.order(config.seed, config.train) for cell in group]
-        for cell, order, modes in zip(
-            group, orders, pool.modes(orders, config.memory), strict=True
-        ):
-            parts.write(cell.name, Spectrum.of(modes, pool.targets.values[order]).save())
-    spectra = Spectra({cell: Spectrum.load(parts.read(cell.name)) for cell in wanted})
-    durable.write_bytes(job.folder / "spectrum.h5", hdf5_image(spectra.save()))
-    kind = "Gram matrix" if pool.is_gram else "features"
-    return Result(
-        [job.folder / "spectrum.h5"],
-        f"{len(wanted)} eigensolves from the {kind}",
-        {"solved_from": kind},
-    )
+class Eigensolves(Division):
+    """The modes of every (n, trial)."""
+
+    noun = "eigensolve"
+
+    def __init__(self, job: Job):
+        self.job, self.shards = job, job.parts()
+        self.pool = load_pool(job.folder, job.config, default_device(job.config.device))
+        self.cells = {cell.name: cell for cell in cells(job.config)}
+        self.units = [Unit(name, (name,), float(cell.n) ** 3) for name, cell in self.cells.items()]
+
+    def make(self, units: Sequence[Unit]) -> Iterator[str]:
+        """Solve some (n, trial), those of one size that follow one another together."""
+        config, pool = self.job.config, self.pool
+        wanted = (self.cells[unit.name] for unit in units)
+        for _, group in itertools.groupby(wanted, key=lambda cell: cell.n):
+            some = list(group)
+            orders = [cell.order(config.seed, config.train) for cell in some]
+            solved = pool.modes(orders, config.memory)
+            for cell, order, modes in zip(some, orders, solved, strict=True):
+                spectrum = Spectrum.of(modes, pool.targets.values[order])
+                self.shards.write(cell.name, spectrum.save())
+                yield cell.name
+
+    def gather(self) -> Result:
+        """All spectra in one file."""
+        path = self.job.folder / "spectrum.h5"
+        spectra = Spectra(
+            {cell: Spectrum.load(self.shards.read(name)) for name, cell in self.cells.items()}
+        )
+        durable.write_bytes(path, hdf5_image(spectra.save()))
+        kind = "Gram matrix" if self.pool.is_gram else "features"
+        return Result(
+            [path], f"{len(self.cells)} eigensolves from the {kind}", {"solved_from": kind}
+        )
+
+
+divide = Eigensolves
 
 
 def cost(workload: Workload) -> StageCost:

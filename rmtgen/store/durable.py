@@ -156,12 +156,17 @@ def make_folder(path: Path, remedy: str = RESUMES) -> Path:
     return path
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes, writer: str | None = None) -> None:
     """Write a complete file by `write_pieces`."""
-    write_pieces(path, [data])
+    write_pieces(path, [data], writer=writer)
 
 
-def write_pieces(path: Path, pieces: Iterable[bytes | memoryview], remedy: str = RESUMES) -> None:
+def write_pieces(
+    path: Path,
+    pieces: Iterable[bytes | memoryview],
+    remedy: str = RESUMES,
+    writer: str | None = None,
+) -> None:
     """Write pieces one after another under a temporary name, fsync it, and rename it to `path`.
 
     A link at `path` or at the temporary name is replaced, not followed.
@@ -170,12 +175,15 @@ def write_pieces(path: Path, pieces: Iterable[bytes | memoryview], remedy: str =
         path: The file.
         pieces: Its content.
         remedy: What the error says to do.
+        writer: Name of the writer, where several may write the same file at once: it is a part of
+            the temporary name.
 
     Raises:
         StorageError: The disk refuses. The temporary file is removed, and an earlier file at `path`
             is unchanged.
     """
-    partial = path.with_name(path.name + files.PARTIAL_SUFFIX)
+    mark = "" if writer is None else f".{writer}"
+    partial = path.with_name(f"{path.name}{mark}{files.PARTIAL_SUFFIX}")
     with storage_errors(path, remedy):
         try:
             with os.fdopen(_new(partial), "wb") as file:
@@ -197,6 +205,13 @@ def _new(path: Path) -> int:
         path.unlink()
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     return os.open(path, flags, 0o666)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files that killed writers have left in a folder nobody writes to."""
+    for path in folder.glob(f"*{files.PARTIAL_SUFFIX}"):
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -75,8 +75,17 @@ class FeatureStore:
         self.folder, self.layout, self.shards = folder, layout, shards
 
     @classmethod
-    def create(cls, folder: Path, layout: FeatureLayout, fingerprint: str) -> "FeatureStore":
+    def create(
+        cls, folder: Path, layout: FeatureLayout, fingerprint: str, writer: str | None = None
+    ) -> "FeatureStore":
         """Start a store in `folder`, or resume the unfinished one with the same fingerprint.
+
+        Args:
+            folder: The run directory.
+            layout: Labels, dimension and batch size.
+            fingerprint: Digest of what the features are computed from.
+            writer: Name of this process among several that fill the store at once; None for the
+                only one.
 
         Raises:
             StaleInputError: The existing shards have another fingerprint.
@@ -90,8 +99,9 @@ class FeatureStore:
             "batch_size": layout.batch_size,
         }
         image = hdf5_image(labels, views, attributes)
-        shards = ShardSet(folder / PARTS, fingerprint, view=ShardRecord.of(PARTS, image))
-        durable.write_bytes(durable.make_folder(folder) / VIEW, image)
+        view = ShardRecord.of(PARTS, image)
+        shards = ShardSet(folder / PARTS, fingerprint, view=view, writer=writer)
+        durable.write_bytes(durable.make_folder(folder) / VIEW, image, writer)
         return cls(folder, layout, shards)
 
     @classmethod
@@ -122,7 +132,9 @@ class FeatureStore:
     def pending(self, split: str) -> list[int]:
         """The numbers of the batches that are not written yet."""
         return [
-            batch for batch in self.layout.batches(split) if _name(split, batch) not in self.shards
+            batch
+            for batch in self.layout.batches(split)
+            if batch_name(split, batch) not in self.shards
         ]
 
     def write(self, split: str, batch: int, features: np.ndarray) -> None:
@@ -134,7 +146,7 @@ class FeatureStore:
             features: (images in the batch, dim), stored as float32.
         """
         self.shards.write(
-            _name(split, batch), {"features": features.astype(np.float32, copy=False)}
+            batch_name(split, batch), {"features": features.astype(np.float32, copy=False)}
         )
 
     def read(self, split: str) -> np.ndarray:
@@ -154,26 +166,28 @@ class FeatureStore:
 
     def _check_size(self, split: str, batch: int) -> None:
         """Check that a batch is there and its file large enough, before memory is taken."""
-        record = self.shards.record(_name(split, batch))
+        record = self.shards.record(batch_name(split, batch))
         if record.size < 4 * math.prod(self.layout.shape(split, batch)):
             raise self._misshapen(split, batch)
 
     def _read_batch(self, split: str, batch: int) -> np.ndarray:
-        rows = self.shards.read(_name(split, batch)).get("features")
+        rows = self.shards.read(batch_name(split, batch)).get("features")
         if rows is None or rows.dtype.kind != "f" or rows.shape != self.layout.shape(split, batch):
             raise self._misshapen(split, batch)
         return rows
 
     def _misshapen(self, split: str, batch: int) -> CorruptInputError:
         return CorruptInputError(
-            f"{self.shards.path(_name(split, batch))} must hold `features`, numbers of shape"
+            f"{self.shards.path(batch_name(split, batch))} must hold `features`, numbers of shape"
             f" {self.layout.shape(split, batch)}, and does not. Delete {self.folder / PARTS} and"
             " run `rmtgen extract`."
         )
 
     def files(self) -> list[Path]:
         """Every file of the store."""
-        names = [_name(split, batch) for split in _SPLITS for batch in self.layout.batches(split)]
+        names = [
+            batch_name(split, batch) for split in _SPLITS for batch in self.layout.batches(split)
+        ]
         return [
             self.folder / VIEW,
             *(self.shards.path(name) for name in names),
@@ -186,7 +200,7 @@ def _view(layout: FeatureLayout, split: str) -> View:
     for batch in layout.batches(split):
         place = layout.span(split, batch), slice(0, layout.dim)
         shape = layout.shape(split, batch)
-        pieces.append(Piece(place, _name(split, batch), "features", shape))
+        pieces.append(Piece(place, batch_name(split, batch), "features", shape))
     return View((len(layout.labels(split)), layout.dim), "float32", PARTS, pieces)
 
 
@@ -215,5 +229,6 @@ def _read_labels(file: h5py.File, name: str, classes: int) -> np.ndarray:
     return labels
 
 
-def _name(split: str, batch: int) -> str:
+def batch_name(split: str, batch: int) -> str:
+    """Name of the shard of one batch of a split."""
     return f"{split}-{batch:06d}"

@@ -48,7 +48,11 @@ class GramStore:
     @classmethod
     @public
     def create(
-        cls, folder: str | Path, layout: GramLayout, fingerprint: str | None = None
+        cls,
+        folder: str | Path,
+        layout: GramLayout,
+        fingerprint: str | None = None,
+        writer: str | None = None,
     ) -> "GramStore":
         """Start a store in `folder`, or resume the unfinished one there.
 
@@ -57,6 +61,8 @@ class GramStore:
             layout: Shape, dtype and tile edge.
             fingerprint: Digest of what the matrix is computed from, so that tiles of two matrices
                 are never mixed; None: not checked.
+            writer: Name of this process among several that fill the store at once; None for the
+                only one.
 
         Raises:
             StaleInputError: The existing tiles have another fingerprint.
@@ -68,12 +74,12 @@ class GramStore:
         view, image = folder / VIEW, hdf5_image({}, {"gram": view_of(layout)}, layout.__dict__)
         record = ShardRecord.of(TILES, image)
         if not files.is_there(view):
-            shards = ShardSet(folder / TILES, fingerprint, view=record)
-            durable.write_bytes(durable.make_folder(folder) / VIEW, image)
+            shards = ShardSet(folder / TILES, fingerprint, view=record, writer=writer)
+            durable.write_bytes(durable.make_folder(folder) / VIEW, image, writer)
             return cls(folder, layout, shards, record)
         if not durable.holds(view, record):
             record = _other_view(folder, layout)
-        shards = ShardSet(folder / TILES, fingerprint, view=record)
+        shards = ShardSet(folder / TILES, fingerprint, view=record, writer=writer)
         return cls(folder, layout, shards, record)
 
     @classmethod

@@ -5,6 +5,11 @@ fsynced and renamed; only then its digest is appended to the journal of the fold
 is killed at any time loses at most its unfinished shards, and every shard in the journal is
 complete. HDF5 never writes to the disk itself, because its writers can lose an open file when the
 disk is full.
+
+Several processes may fill one folder at a time. Each has a journal of its own, by the name of the
+writer, and temporary files of its own; a reader takes all journals together. Two processes that
+make the same shard write the same bytes, one over the other. Where their machines round otherwise,
+the record holds that describes the file that is there.
 """
 
 import json
@@ -23,6 +28,8 @@ from rmtgen.store.hdf5 import open_hdf5
 
 JOURNAL = f"journal{durable.JOURNAL_SUFFIX}"
 """File name of the journal of a folder."""
+_OF_WRITERS = f"journal.*{durable.JOURNAL_SUFFIX}"
+"""Pattern of the journals of writers among several."""
 
 CHUNK = 1024
 """Maximum length of an HDF5 chunk along each axis."""
@@ -63,12 +70,14 @@ class ShardRecord:
 class ShardSet:
     """The shards in one folder, by name.
 
-    Two writers at a time are not safe: the lock of the run directory prevents them.
+    Two writers of one name at a time are not safe: the locks of the run directory prevent them.
 
     Attributes:
         folder: Folder of the shards and their journal.
         fingerprint: Digest of everything that the shards are computed from, stored in the first
             line of the journal.
+        journal: The file that lists the finished shards once the folder is sealed.
+        writers: Names of the files in which other writers among several list theirs.
     """
 
     def __init__(
@@ -78,14 +87,17 @@ class ShardSet:
         *,
         view: ShardRecord | None = None,
         journal: durable.Recorded | None = None,
+        writer: str | None = None,
     ):
-        """Read the journal, if there is one.
+        """Read the journals, those that there are.
 
         Args:
             folder: Folder that need not exist yet.
             fingerprint: Fingerprint of the shards to be written; None to read any shards.
             view: Record of the view over the shards to be written.
-            journal: Record of the journal of finished shards; None where there is none.
+            journal: Record of the journal of finished shards, which is then the only one that is
+                read; None where there is none.
+            writer: Name of this writer among several; None for the only one.
 
         Raises:
             StaleInputError: The existing shards have another fingerprint.
@@ -95,10 +107,18 @@ class ShardSet:
         self.folder = files.require_folder(folder)
         self.fingerprint = fingerprint
         self.view = view
+        self.journal = folder / JOURNAL
+        self._writer = writer
+        self._own = self.journal if writer is None else folder / _of_writer(writer)
         self._records: dict[str, ShardRecord] = {}
+        self._made: dict[str, ShardRecord] = {}  # those that the own journal lists
         self._verified: set[str] = set()
         self._torn = False
-        self._read_journal(journal)
+        self._read_journal(self.journal, journal)
+        others = [] if journal else sorted(folder.glob(_OF_WRITERS))
+        self.writers = [path.name for path in others if path != self._own]
+        for path in others:
+            self._read_journal(path)
 
     def __contains__(self, name: str) -> bool:
         """Whether the shard was finished and its file still exists."""
@@ -107,11 +127,6 @@ class ShardSet:
     def path(self, name: str) -> Path:
         """The file of a shard."""
         return self.folder / f"{name}.h5"
-
-    @property
-    def journal(self) -> Path:
-        """The file that lists the finished shards."""
-        return self.folder / JOURNAL
 
     def record(self, name: str) -> ShardRecord:
         """The entry of a finished shard in the journal.
@@ -134,10 +149,10 @@ class ShardSet:
         """
         self._begin_journal()
         image = hdf5_image(arrays)
-        durable.write_bytes(self.path(name), image)
+        durable.write_bytes(self.path(name), image, self._writer)
         record = ShardRecord.of(name, image)
-        durable.append_line(self.journal, json.dumps(record.__dict__))
-        self._records[name] = record
+        durable.append_line(self._own, json.dumps(record.__dict__))
+        self._records[name] = self._made[name] = record
 
     def read(self, name: str) -> dict[str, np.ndarray]:
         """The arrays of a shard, whose digest is verified.
@@ -178,19 +193,23 @@ class ShardSet:
         return len(self._records)
 
     def seal(self) -> None:
-        """Verify every shard, and remove repeated entries from the journal.
+        """Verify every shard, and gather the journals in one that lists each shard once, by name.
 
-        Afterwards equal shards have equal journals, even if some were computed more than once.
+        Afterwards equal shards have equal journals, whoever has made them and however often. What
+        killed writers have left is removed. No other process may write to the folder.
         """
         self.verify()
-        content = self._content()
-        if files.read_bytes(self.journal) != content:
+        content = self._content(self._records)
+        if not files.is_there(self.journal) or files.read_bytes(self.journal) != content:
             durable.write_bytes(self.journal, content)
+        for path in self.folder.glob(_OF_WRITERS):
+            path.unlink(missing_ok=True)
+        durable.sweep(self.folder)
 
-    def _content(self) -> bytes:
-        """The journal of the shards, each once."""
-        records = [self._head(), *(record.__dict__ for record in self._records.values())]
-        return "".join(json.dumps(line) + "\n" for line in records).encode()
+    def _content(self, records: Mapping[str, ShardRecord]) -> bytes:
+        """A journal of some shards, each once."""
+        lines = [self._head(), *(records[name].__dict__ for name in sorted(records))]
+        return "".join(json.dumps(line) + "\n" for line in lines).encode()
 
     def _head(self) -> dict[str, Any]:
         view = {} if self.view is None else {_VIEW: self.view.__dict__}
@@ -199,36 +218,44 @@ class ShardSet:
     def _begin_journal(self) -> None:
         """Make a journal to append to; a new one replaces one that ends or begins otherwise."""
         durable.make_folder(files.require_folder(self.folder))
-        if not files.is_there(self.journal) or self._torn:
-            durable.write_bytes(self.journal, self._content())
+        if not files.is_there(self._own) or self._torn:
+            listed = self._records if self._writer is None else self._made
+            durable.write_bytes(self._own, self._content(listed), self._writer)
             self._torn = False
 
-    def _read_journal(self, record: durable.Recorded | None) -> None:
-        if not files.is_there(self.journal):
+    def _read_journal(self, path: Path, record: durable.Recorded | None = None) -> None:
+        if not files.is_there(path):
             return
         remedy = f"Delete the folder {self.folder} and run the stage again."
-        data = (
-            durable.read_verified(self.journal, record, remedy)
-            if record
-            else files.read_bytes(self.journal)
-        )
+        data = durable.read_verified(path, record, remedy) if record else files.read_bytes(path)
         *lines, torn = data.split(b"\n")
-        self._torn = bool(torn) or not lines
+        own = path == self._own
+        self._torn |= own and (bool(torn) or not lines)
         try:
             read: list[dict[str, Any]] = [files.parse_json(line) for line in lines]
             head, *entries = read or [{_FINGERPRINT: None}]
             found = head[_FINGERPRINT]
             if found is not None and not isinstance(found, str):
                 raise ValueError(f"{found!r} is no fingerprint")
-            self._records = {entry["name"]: ShardRecord(**entry) for entry in entries}
-            self._take_view(head.get(_VIEW))
+            listed = {entry["name"]: ShardRecord(**entry) for entry in entries}
+            self._take_view(head.get(_VIEW), own)
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise CorruptInputError(
-                f"{self.journal} is damaged ({type(error).__name__}: {error}). {remedy}"
+                f"{path} is damaged ({type(error).__name__}: {error}). {remedy}"
             ) from error
         self._match_fingerprint(found)
+        self._made |= listed if own else {}
+        self._records |= {name: self._holding(shard) for name, shard in listed.items()}
 
-    def _take_view(self, stored: dict[str, Any] | None) -> None:
+    def _holding(self, record: ShardRecord) -> ShardRecord:
+        """Of this record of a shard and one of another journal, the one that describes the file."""
+        earlier = self._records.get(record.name, record)
+        path = self.path(record.name)
+        if earlier == record or not files.is_there(path) or not durable.holds(path, earlier):
+            return record
+        return earlier
+
+    def _take_view(self, stored: dict[str, Any] | None, own: bool) -> None:
         """Take over the record of the view, or replace it by that of a view written since.
 
         A journal of version 0.1.0 has none and stays as it is: its digest is recorded elsewhere.
@@ -237,7 +264,7 @@ class ShardSet:
         if found is None or self.view is None:
             self.view = found
         elif found != self.view:
-            self._torn = True
+            self._torn |= own
 
     def _match_fingerprint(self, found: str | None) -> None:
         """Take over the fingerprint of the journal, or refuse it if it is another one."""
@@ -248,6 +275,11 @@ class ShardSet:
                 " again."
             )
         self.fingerprint = self.fingerprint or found
+
+
+def _of_writer(writer: str) -> str:
+    """File name of the journal of one writer among several."""
+    return _OF_WRITERS.replace("*", writer)
 
 
 def required(

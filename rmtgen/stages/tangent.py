@@ -1,0 +1,256 @@
+"""The eNTK of a run: blocks of its Gram matrix, in one piece or in chunks of parameters; its plan."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rmtgen.datasets import Split
+from rmtgen.errors import NumericalError, StaleInputError
+from rmtgen.kernels.entk import Entk, Plan
+from rmtgen.kernels.entk.chunks import chunks
+from rmtgen.kernels.entk.pace import Pace
+from rmtgen.kernels.entk.passes import Images
+from rmtgen.kernels.entk.plan import plan_chunks, schedule
+from rmtgen.kernels.entk.schedule import Panel
+from rmtgen.kernels.entk.work import count
+from rmtgen.rates import Rates
+from rmtgen.runs.config import Config
+from rmtgen.stages.division import Unit
+from rmtgen.stages.engine import Job
+from rmtgen.stages.loading import joint_images, open_backbone, open_images, placeholder
+from rmtgen.store import durable
+from rmtgen.store.feature_store import FeatureStore
+from rmtgen.store.gram_store import GramLayout, Tile
+from rmtgen.store.tile_sums import TileSums, discard
+
+_CHECKED = 256
+"""Number of training images on which heads are compared."""
+SUMS = "sums"
+"""Folder of the sums of a kernel in chunks, below that of the run, until the kernel is done."""
+WORTH = {"cpu": 2e11, "cuda": 2e13}
+"""FLOPs from which on the seconds of a kernel are predicted, which takes about two."""
+
+
+class Tangent:
+    """The eNTK of the same images as the features, averaged over its heads."""
+
+    def __init__(self, job: Job, features: FeatureStore):
+        self.config = config = job.config
+        split = open_images(config)
+        _check_labels(job, features, split)
+        backbone = open_backbone(config, head="random")
+        images = joint_images(backbone, split)
+        self.kernel = _entk(config, backbone.model, images, spill=_spill(job))
+        self._chunks = _chunks(self.kernel, config)
+        self._panels = _panels(self.kernel, config)
+        self._panel_of = self._places(self._panels)
+        self._job, self._place = job, job.folder / _sums_folder(job)
+        self._sums = _sums(job, self._place, self._chunks) if len(self._chunks) > 1 else None
+        self._held: tuple[int, np.ndarray] | None = None
+        self.checked = min(_CHECKED, config.train)
+
+    def _places(self, panels: Sequence[Panel]) -> dict[tuple[int, int], int]:
+        """The number of the panel of each tile, by its first row and column."""
+        return {
+            (row, column): number
+            for number, panel in enumerate(panels)
+            for row, column in product(*(side[:: self.config.tile] for side in panel[:2]))
+        }
+
+    def units(self, tiles: Sequence[Tile]) -> list[Unit]:
+        """The panels, each with its tiles."""
+        parts: dict[int, list[str]] = {number: [] for number in range(len(self._panels))}
+        for tile in tiles:
+            parts[self._number(tile)].append(tile.name)
+        return [
+            Unit(f"panel-{number:06d}", tuple(names), _pairs([self._panels[number]]))
+            for number, names in parts.items()
+        ]
+
+    def _number(self, tile: Tile) -> int:
+        return self._panel_of[tile.row_start, tile.column_start]
+
+    def prepare(self, tiles: Sequence[Tile]) -> None:
+        """Sum the chunks of the kernel, each of them for the tiles that lack it."""
+        sums = self._sums
+        while sums and (behind := [tile for tile in tiles if sums.parts(tile) < len(self._chunks)]):
+            parts = min(map(sums.parts, behind))
+            self._add(sums, parts, [tile for tile in behind if sums.parts(tile) == parts])
+
+    def _add(self, sums: TileSums, parts: int, tiles: Sequence[Tile]) -> None:
+        """Add a chunk to the sums of some tiles, panel by panel."""
+        kernel = self._chunks[parts].opened()
+        panels = _panels(kernel, self.config)
+        places, wanted = self._places(panels), defaultdict(list)
+        for tile in tiles:
+            wanted[places[tile.row_start, tile.column_start]].append(tile)
+        unit = f"panel of chunk {parts + 1}/{len(self._chunks)}"
+        for number in self._job.progress(sorted(wanted), len(wanted), unit):
+            rows, columns, _ = panel = panels[number]
+            shape = len(rows), len(columns)
+            onto = {name: torch.zeros(shape, dtype=torch.float64) for name in kernel.parts}
+            first, *others = kernel.blocks(*panel, onto=onto).values()
+            for other in others:
+                first += other
+            mean = first.div_(len(onto)).numpy()
+            for tile in wanted[number]:
+                sums.add(tile, _cut(mean, panel, tile))
+        kernel.finish()
+
+    def block(self, tile: Tile) -> np.ndarray:
+        """One tile, out of its panel, which is computed once for all tiles in it."""
+        if self._sums:
+            return self._finished(self._sums.read(tile), tile)
+        number = self._number(tile)
+        panel = self._panels[number]
+        if self._held is None or self._held[0] != number:
+            self._held = None  # not two at a time
+            parts = self.kernel.blocks(*panel)
+            self._held = number, (sum(parts.values()) / len(parts)).numpy()
+        return _cut(self._held[1], panel, tile)
+
+    def _finished(self, total: np.ndarray, tile: Tile) -> np.ndarray:
+        """A sum over all chunks in the type of the matrix, which it must not overflow."""
+        with np.errstate(over="ignore"):
+            found = total.astype(self.config.gram_dtype)
+        if not np.isfinite(found).all():
+            row, column = np.argwhere(~np.isfinite(found))[0]
+            at = tile.row_start + int(row), tile.column_start + int(column)
+            raise NumericalError(self.kernel.passes.explain(*at))
+        return found
+
+    def close(self) -> None:
+        """Remove what was spilled, and the sums of chunks; those of all, in the only process."""
+        self.kernel.finish()
+        discard(self._place)
+        if self._job.writer is None:
+            for place in self._job.folder.glob(f"{SUMS}.*"):
+                discard(place)
+
+    def predicted_seconds(self, tiles: Sequence[Tile]) -> float | None:
+        """Seconds that some tiles will take; None where that is not worth measuring."""
+        device = self.kernel.passes.device
+        panels = [self._panels[number] for number in sorted(set(map(self._number, tiles)))]
+        repeats = schedule(self.kernel, panels, _pairs(panels))
+        weights = count(self.kernel.passes, self.kernel.layout, repeats)
+        if sum(weight.flops for weight in weights) < WORTH[device.type]:
+            return None
+        if self._sums:
+            return self._chunked_seconds(self._sums, tiles, Rates(device))
+        seconds = Pace.measured(self.kernel, repeats, Rates(device)).seconds(self.kernel, repeats)
+        return seconds.passes + seconds.products
+
+    def _chunked_seconds(self, sums: TileSums, tiles: Sequence[Tile], rates: Rates) -> float:
+        """Seconds of the chunks that some tiles lack, by their share of all."""
+        lacking = sum(len(self._chunks) - sums.parts(tile) for tile in tiles)
+        plan = _plan(self.kernel, self._chunks, self.config, rates)
+        share = lacking / (len(self._chunks) * gram_layout(self.config).tile_count)
+        return plan.seconds.total * share
+
+    def remarks(self) -> dict[str, float]:
+        """The spread of the heads' kernels on the first images, ‖std‖_F / ‖mean‖_F."""
+        if len(self.kernel.parts) == 1:
+            return {}
+        first = torch.stack([*self.kernel.blocks(*[range(self.checked)] * 2).values()])
+        return {"spread_of_heads": float(first.std(dim=0).norm() / first.mean(dim=0).norm())}
+
+
+def _entk(config: Config, model: torch.nn.Module, images: Images, spill: str | None = None) -> Entk:
+    return Entk(
+        model,
+        images,
+        dtype=getattr(torch, config.gram_dtype),
+        by="output" if config.heads else None,
+        device=config.device,
+        memory=config.memory,
+        precision=config.entk_precision,
+        tile=config.tile,
+        spill=spill,
+    )
+
+
+def _spill(job: Job) -> str | None:
+    """The folder to spill to; processes that share the work have one each."""
+    place = job.config.spill
+    return str(Path(place) / job.writer) if place and job.writer else place
+
+
+def _sums_folder(job: Job) -> str:
+    """The folder of the sums; processes that share the work have one each."""
+    return f"{SUMS}.{job.writer}" if job.writer else SUMS
+
+
+def _check_labels(job: Job, features: FeatureStore, split: Split) -> None:
+    for name, images in (("train", split.train), ("test", split.test)):
+        if not np.array_equal(images.labels, features.layout.labels(name)):
+            raise StaleInputError(
+                f"the {name} images must be those of {job.folder}/features.h5, got other labels."
+                f" The data set has changed: put it back, or move {job.folder} away and run again."
+            )
+
+
+def tangent_plan(config: Config, rates: Rates) -> Plan:
+    """What the stage will do for an eNTK run, weight by weight.
+
+    Raises:
+        UsageError: As `rmtgen.entk_plan`.
+    """
+    backbone, images = placeholder(config)
+    kernel = _entk(config, backbone.model, images)
+    return _plan(kernel, _chunks(kernel, config), config, rates)
+
+
+def _plan(kernel: Entk, parts: Sequence[Entk], config: Config, rates: Rates) -> Plan:
+    """The plan of a kernel in chunks, or in one piece."""
+    groups = [(part, _panels(part, config)) for part in parts]
+    what = f"({config.train:,} + {config.test:,}) × {config.train:,}"
+    return plan_chunks(kernel, groups, what, _pairs(groups[0][1]), rates)
+
+
+def _sides(config: Config) -> tuple[range, range]:
+    """Positions of the training images and of the test images."""
+    return range(config.train), range(config.train, config.train + config.test)
+
+
+def _chunks(kernel: Entk, config: Config) -> list[Entk]:
+    """The chunks of parameters that the kernel is summed over.
+
+    Their sums lie on the disk; a panel takes an eighth of the budget more in float64.
+    """
+    train, test = _sides(config)
+    return chunks(kernel, train, train, test, sums=kernel.budget // 8)
+
+
+def _sums(job: Job, place: Path, parts: Sequence[Entk]) -> TileSums:
+    """The sums over the chunks of a kernel, in the run's folder until it is done."""
+    about = [job.run.fingerprint("gram"), *(sorted(part.names) for part in parts)]
+    return TileSums(place, durable.digest(durable.canonical_json(about).encode()))
+
+
+def _cut(block: np.ndarray, panel: Panel, tile: Tile) -> np.ndarray:
+    """A tile out of its panel."""
+    row, column = panel.rows.start, panel.columns.start
+    return block[
+        tile.row_start - row : tile.row_stop - row,
+        tile.column_start - column : tile.column_stop - column,
+    ]
+
+
+def _panels(kernel: Entk, config: Config) -> list[Panel]:
+    """The blocks of whole tiles that the kernel is computed in."""
+    return list(kernel.panels(*_sides(config)))
+
+
+def _pairs(panels: Iterable[Panel]) -> int:
+    """Entries of the kernel in some panels, those of a symmetric one counted once."""
+    sizes = [(len(rows), len(columns), rows == columns) for rows, columns, _ in panels]
+    return sum(n * (n + 1) // 2 if symmetric else n * m for n, m, symmetric in sizes)
+
+
+def gram_layout(config: Config) -> GramLayout:
+    """The layout of the stored Gram matrix of a run."""
+    return GramLayout(config.train, config.test, config.gram_dtype, config.tile)
