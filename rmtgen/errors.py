@@ -46,6 +46,10 @@ class BusyError(RmtgenError):
     """Another process holds the run directory."""
 
 
+class ClusterError(RmtgenError):
+    """A scheduler or its workers do not allow the result; what is finished is kept."""
+
+
 class StorageError(RmtgenError):
     """The disk refused a write or a read: it is full, read-only, over a quota, or failing."""
 

@@ -24,6 +24,7 @@ from rmtgen.runs.parsers import (
     data_set,
     one_of,
     optional,
+    parse_cluster,
     parse_grid,
     place,
     sample_sizes,
@@ -249,6 +250,13 @@ class Config:
         (),
         "share of the work for this process, as in 3/16; a run without it gathers all; none: all",
     )
+    cluster: str | None = declared(
+        None,
+        optional(parse_cluster),
+        (),
+        "Dask workers that compute: how many on this machine, or tcp://HOST:PORT of a scheduler;"
+        " none: this process",
+    )
     spill: str | None = declared(
         None,
         optional(place),
@@ -263,6 +271,11 @@ class Config:
         if self.stratify and not self.shuffle:
             raise UsageError(
                 "stratify draws the subsets, got shuffle=false with it. Leave one of them out."
+            )
+        if self.shard and self.cluster:
+            raise UsageError(
+                f"shard divides the work among processes of your own, and cluster among workers:"
+                f" got shard={self.shard} with cluster={self.cluster}. Leave one of them out."
             )
         self._resolve_sizes()
         self._resolve_kernel()

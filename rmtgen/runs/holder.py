@@ -19,9 +19,9 @@ from rmtgen.store import durable, files
 
 HOLDER = ".lock.holder"
 """Name of the file that says which process holds the directory."""
-_SUFFIX = ".holder"
+SUFFIX = ".holder"
 """Suffix of that file, and of those of processes that hold the directory together."""
-_TAKEOVER = ".takeover"
+TAKEOVER = ".takeover"
 """Suffix of a folder that is there while a process removes what one that is no more has left."""
 
 
@@ -37,14 +37,14 @@ def held_by_file(folder: Path, writer: str | None = None) -> Iterator[None]:
         BusyError: Another process holds it, or may hold it.
         StorageError: The directory cannot be written.
     """
-    path, owner = folder / (f".lock.{writer}{_SUFFIX}" if writer else HOLDER), os.getpid()
+    path, owner = folder / (f".lock.{writer}{SUFFIX}" if writer else HOLDER), os.getpid()
     if not _made(path):
         _remove_left_over(path)
         if not _made(path):
             raise _busy(path, _read(path))
     try:
         # after its own file is there: of two that come at once, one or both see the other
-        for other in folder.glob(f".lock.*{_SUFFIX}") if writer is None else [folder / HOLDER]:
+        for other in folder.glob(f".lock.*{SUFFIX}") if writer is None else [folder / HOLDER]:
             if files.is_there(other):
                 _remove_left_over(other)
         yield
@@ -77,7 +77,7 @@ def _remove_left_over(path: Path) -> None:
     Raises:
         BusyError: The process is still there, or cannot be asked about.
     """
-    turn = path.with_suffix(_TAKEOVER)
+    turn = path.with_suffix(TAKEOVER)
     try:
         turn.mkdir()
     except FileExistsError:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rmtgen.errors import BusyError, StorageError
-from rmtgen.runs.holder import held_by_file
+from rmtgen.runs.holder import SUFFIX, TAKEOVER, held_by_file
 from rmtgen.store import durable, files
 
 LOCK = ".lock"
@@ -68,9 +68,10 @@ def locked(folder: Path, writer: str | None = None) -> Iterator[None]:
 
 def _remove_locks_of_writers(folder: Path) -> None:
     """Remove what writers that are no more have left; the directory is held alone."""
-    for path in folder.glob(f"{LOCK}.*-of-*"):
-        with contextlib.suppress(OSError):
-            path.unlink()
+    for path in folder.glob(f"{LOCK}.*"):
+        if path.suffix not in (SUFFIX, TAKEOVER):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 @contextlib.contextmanager

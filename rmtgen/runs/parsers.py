@@ -15,6 +15,8 @@ _MOST_IN_GRID = 10_000
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 MOST = 10**9
 """Largest count that a field takes."""
+MOST_WORKERS = 1024
+"""Largest number of workers on this machine."""
 MOST_SEED = 2**62
 """Largest seed, so that torch and NumPy take those that are counted up from it."""
 
@@ -151,6 +153,19 @@ def whole(low: int, high: int = MOST) -> Callable[[Any], int]:
         return number
 
     return parse
+
+
+def parse_cluster(value: Any) -> str:
+    """A number of workers from 1 to `MOST_WORKERS`, or the address of a scheduler, as text."""
+    if re.fullmatch(r"(tcp|tls|ws|wss)://\S+:[0-9]{1,5}", str(value)):
+        return str(value)
+    try:
+        return str(whole(1, MOST_WORKERS)(value))
+    except UsageError:
+        raise UsageError(
+            f"expected a number of workers from 1 to {MOST_WORKERS} or an address such as"
+            f" tcp://HOST:8786, got {shown(value)}."
+        ) from None
 
 
 def switch(value: Any) -> bool:

@@ -7,9 +7,10 @@ report over several runs.
 
 import contextlib
 import dataclasses
+import secrets
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from rmtgen.store import durable, files
 
 RUNS = "runs"
 REPORTS = "reports"
+MEETING = ".meeting"
+"""Name of the file by which the workers of a cluster know that they see the same directory."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,12 @@ class ResultDir(ABC):
     Attributes:
         path: The directory.
         share: The share of the work in it that this process does; None for all of it.
+        cluster: Where the work is done: see `Config.cluster`; None for this process.
     """
 
     path: Path
     share: Share | None = None
+    cluster: str | None = None
 
     @abstractmethod
     def spec(self, stage: str) -> dict[str, Any]:
@@ -157,7 +162,7 @@ class RunDir(ResultDir):
     def __init__(self, config: Config):
         self.config = config
         self.path = Path(config.output) / RUNS / config.run_name
-        self.share = config.shard
+        self.share, self.cluster = config.shard, config.cluster
 
     @property
     def feature_dim(self) -> int | None:
@@ -207,6 +212,20 @@ class RunDir(ResultDir):
                 " settings."
             )
         return manifest
+
+    @contextlib.contextmanager
+    def met(self) -> Iterator[str]:
+        """A context in which `MEETING` holds the text that it yields; the directory is held.
+
+        Raises:
+            StorageError: The disk refuses.
+        """
+        path, token = self.path / MEETING, secrets.token_hex(16)
+        durable.write_bytes(path, token.encode())
+        try:
+            yield token
+        finally:
+            path.unlink(missing_ok=True)
 
     def fingerprint(self, stage: str, inputs: Mapping[str, str] | None = None) -> str:
         """A digest of all that a stage's result is made from.

@@ -86,7 +86,7 @@ class Workload:
     def entk(self) -> "Plan":
         """The plan of the kernel of an eNTK run."""
         # here, because the stage imports this module
-        from rmtgen.stages.gram import tangent_plan
+        from rmtgen.stages.tangent import tangent_plan
 
         return tangent_plan(self.config, self.rates)
 

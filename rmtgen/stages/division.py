@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from rmtgen.runs.share import Share
 from rmtgen.stages.engine import Job, Result
 from rmtgen.store.shards import ShardSet
 
@@ -69,7 +70,7 @@ class Division(ABC):
 def complete(job: Job, division: Division) -> Result:
     """Make what is not there yet, and gather it; what the shares lack is named."""
     lacking = [part for unit in division.units for part in division.lacking(unit)]
-    if division.shards.writers:
+    if division.shards.writers and job.writer is None:
         _report(job, lacking, sum(len(unit.parts) for unit in division.units))
     _compute(job, division, division.units)
     result = division.gather()
@@ -84,9 +85,8 @@ def _report(job: Job, lacking: Sequence[str], total: int) -> None:
     log.info(f"{job.directory.path.name}: {said if lacking else 'the shards lack nothing'}")
 
 
-def contribute(job: Job, division: Division) -> Result:
-    """Make what is not there yet of the share of this process, and count what all have made."""
-    share = job.share
+def contribute(job: Job, division: Division, share: Share) -> Result:
+    """Make what is not there yet of one share, and count what all have made."""
     mine = share.of([unit.cost for unit in division.units])
     made = _compute(job, division, [division.units[position] for position in mine])
     division.close()

@@ -29,10 +29,13 @@ from rmtgen.store import durable, files
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+    from rmtgen.stages.division import Division
     from rmtgen.store.shards import ShardSet
 
 T = TypeVar("T")
 
+CLIENT = "cluster"
+"""Name of the process that gives out the work of a cluster, among the writers of a directory."""
 LONGEST_LIST = 16
 """Length of the longest list of a manifest's details that an outcome repeats."""
 
@@ -90,18 +93,13 @@ class Job:
         stage: Name of the stage.
         directory: Where its result belongs.
         bar: The progress bar.
-        share: The share of the work to do; None for all of it.
+        writer: Name of this process among several that share the work; None for the only one.
     """
 
     stage: str
     directory: ResultDir
     bar: "tqdm"
-    share: Share | None = None
-
-    @property
-    def writer(self) -> str | None:
-        """Name of this process among several that share the work; None for the only one."""
-        return self.share.name if self.share else None
+    writer: str | None = None
 
     @property
     def run(self) -> RunDir:
@@ -174,14 +172,22 @@ def run_stage(stage: str, directory: ResultDir) -> Outcome:
         return _contribute(stage, directory, share)
     absent = [path for path in (directory.path, *directory.path.parents) if not path.exists()]
     with directory.lock(), _swept_if_in_vain(absent):
-        # another process may have finished it while the lock was sought
-        if manifest := directory.done(stage):
-            return _outcome(directory, manifest, "cached")
-        if manifest := directory.reuse(stage):
-            _remove_parts(stage, directory)
-            origin = manifest.provenance["taken_from"]
-            return _outcome(directory, manifest, "reused", f"taken from {origin}")
-        return _compute(stage, directory)
+        if found := _found(stage, directory):
+            return found
+        if not (directory.cluster and STAGES[stage].divided):
+            return _compute(stage, directory)
+    return _compute_together(stage, directory)
+
+
+def _found(stage: str, directory: ResultDir) -> Outcome | None:
+    """The result of another process that finished it while the lock was sought, or of a run."""
+    if manifest := directory.done(stage):
+        return _outcome(directory, manifest, "cached")
+    if manifest := directory.reuse(stage):
+        _remove_parts(stage, directory)
+        origin = manifest.provenance["taken_from"]
+        return _outcome(directory, manifest, "reused", f"taken from {origin}")
+    return None
 
 
 @contextlib.contextmanager
@@ -214,8 +220,8 @@ def _contribute(stage: str, directory: ResultDir, share: Share) -> Outcome:
 
     started = time.perf_counter()
     with directory.lock(share.name), open_bar(stage, directory.path.name) as bar:
-        job = Job(stage, directory, bar, share)
-        result = contribute(job, _module(stage).divide(job))
+        job = Job(stage, directory, bar, share.name)
+        result = contribute(job, division_of(job), share)
     seconds, path = round(time.perf_counter() - started, 3), directory.path
     return Outcome(stage, path.name, path, "shard", seconds, result.headline, result.details)
 
@@ -224,20 +230,47 @@ def _module(stage: str) -> ModuleType:
     return importlib.import_module(f"rmtgen.stages.{stage}")
 
 
-def _work(job: Job) -> Result:
-    """All of the work of a stage that is not done yet."""
-    if not STAGES[job.stage].divided:
-        return _module(job.stage).work(job)
-    from rmtgen.stages.division import complete  # it imports h5py
-
-    return complete(job, _module(job.stage).divide(job))
+def division_of(job: Job) -> "Division":
+    """The work of a stage in units."""
+    return _module(job.stage).divide(job)
 
 
 def _compute(stage: str, directory: ResultDir) -> Outcome:
+    """Compute in this process what is not done yet."""
     started = time.perf_counter()
     durable.sweep(directory.path)
     with open_bar(stage, directory.path.name) as bar:
-        result = _work(Job(stage, directory, bar))
+        job = Job(stage, directory, bar)
+        if STAGES[stage].divided:
+            from rmtgen.stages.division import complete  # it imports h5py
+
+            result = complete(job, division_of(job))
+        else:
+            result = _module(stage).work(job)
+    return _finish(stage, directory, result, started)
+
+
+def _compute_together(stage: str, directory: ResultDir) -> Outcome:
+    """Have the workers of a cluster compute what is not done yet, and gather it alone."""
+    from rmtgen.stages.cluster import distribute  # they import Dask and h5py
+    from rmtgen.stages.division import complete
+
+    started = time.perf_counter()
+    with open_bar(stage, directory.path.name) as bar:
+        job = Job(stage, directory, bar, CLIENT)
+        with directory.lock(CLIENT):
+            division = division_of(job)
+            distribute(job, division)
+        with directory.lock():
+            if manifest := directory.done(stage):
+                return _outcome(directory, manifest, "cached")
+            durable.sweep(directory.path)
+            division.shards.refresh()
+            return _finish(stage, directory, complete(job, division), started)
+
+
+def _finish(stage: str, directory: ResultDir, result: Result, started: float) -> Outcome:
+    """Write the manifest of a stage, which is done then."""
     manifest = directory.finish(
         Manifest(
             stage=stage,

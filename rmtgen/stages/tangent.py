@@ -1,4 +1,4 @@
-"""The eNTK of a run: blocks of its Gram matrix, in one piece or in chunks of parameters; its plan."""
+"""The eNTK of a run: blocks of its Gram matrix, in one piece or in chunks; its plan."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence

@@ -115,7 +115,17 @@ class ShardSet:
         self._verified: set[str] = set()
         self._torn = False
         self._read_journal(self.journal, journal)
-        others = [] if journal else sorted(folder.glob(_OF_WRITERS))
+        self.writers: list[str] = []
+        if journal is None:
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Take in what other writers have finished since.
+
+        Raises:
+            StaleInputError, CorruptInputError: As at the beginning.
+        """
+        others = sorted(self.folder.glob(_OF_WRITERS))
         self.writers = [path.name for path in others if path != self._own]
         for path in others:
             self._read_journal(path)

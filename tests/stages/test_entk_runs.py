@@ -149,7 +149,7 @@ def test_chunks_of_parameters_sum_to_the_same_and_outlive_the_process(
     other = [word for word in words if not word.startswith("output=")]
     (tmp_path / "other").mkdir()
     words = [*other, f"output={tmp_path / 'other'}"]
-    parts = gram.tangent_plan(config_of(words), Rates(torch.device("cpu"))).chunks
+    parts = tangent.tangent_plan(config_of(words), Rates(torch.device("cpu"))).chunks
     assert parts > 1
     add, left, added = TileSums.add, [7], []
 
@@ -172,7 +172,7 @@ def test_chunks_of_parameters_sum_to_the_same_and_outlive_the_process(
     assert Counter(added) == {tile.name: parts for tile in layout.tiles()}
     with h5py.File(whole / "gram.h5") as one, h5py.File(run / "gram.h5") as many:
         np.testing.assert_allclose(many["gram"][()], one["gram"][()], rtol=3e-6)
-    assert not (run / gram.SUMS).exists()
+    assert not (run / tangent.SUMS).exists()
     assert gram_details(run)["predicted_seconds"] > 0
 
 

@@ -1,0 +1,307 @@
+"""The units of a stage on the workers of a Dask cluster: a local one, or a scheduler that is there.
+
+Dask carries tasks to workers and says which workers there are. Which unit goes where is decided in
+`placement`, so its work stealing is off; a long task must not pass for a dead worker, so its
+time-to-live of workers is off too. A task returns names and digests, never data.
+"""
+
+import atexit
+import contextlib
+import dataclasses
+import functools
+import logging
+import os
+import queue
+import secrets
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rmtgen.errors import ClusterError, RmtgenError, RmtgenWarning, UsageError
+from rmtgen.stages import worker
+from rmtgen.stages.division import Division, Unit
+from rmtgen.stages.engine import Job
+from rmtgen.stages.placement import Placement
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+log = logging.getLogger(__name__)
+
+MOST_LOSSES = 10
+"""Workers that one unit may lose before it is taken for the reason."""
+WAIT = 60.0
+"""Seconds that a scheduler is waited for, and that a cluster may be without a worker."""
+POLL = 0.5
+"""Seconds between two looks at which workers there are."""
+_SETTINGS = {
+    "distributed.scheduler.work-stealing": False,
+    "distributed.scheduler.worker-ttl": None,
+    "distributed.scheduler.allowed-failures": 10_000,
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.terminate": False,
+    "distributed.comm.timeouts.connect": "30s",
+    "distributed.comm.timeouts.tcp": "30s",
+    "distributed.worker.profile.enabled": False,
+    "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical",
+}
+"""Settings of Dask for the processes that are started here."""
+
+
+def distribute(job: Job, division: Division) -> int:
+    """Compute what is not there yet on the workers of the cluster; the number of units computed.
+
+    Raises:
+        ClusterError: There is no scheduler, or no worker that can compute.
+        RmtgenError: What the workers raise, if all of them fail.
+    """
+    pending = [unit for unit in division.units if division.lacking(unit)]
+    if not pending:
+        return 0
+    loop = _Loop(job, _client(str(job.config.cluster)), pending)
+    done = len(division.units) - len(pending)
+    for _ in job.progress(loop.finished(), len(division.units), "unit", done=done):
+        pass
+    return len(pending)
+
+
+class _Loop:
+    """Gives units to workers until all are done."""
+
+    def __init__(self, job: Job, client: "Client", units: Sequence[Unit]):
+        self.client, self.stage, self.run = client, job.stage, job.run
+        self.config = dataclasses.replace(job.config, cluster=None)
+        self.futures: dict[str, tuple[Future, Unit]] = {}  # by worker
+        self.ready: queue.Queue[tuple[str, Future]] = queue.Queue()
+        self.retired: dict[str, RmtgenError] = {}
+        self.accepted: set[str] = set()
+        self._accept_new()
+        self.placement = Placement(units, sorted(self.accepted))
+
+    def finished(self) -> Iterator[Unit]:
+        """Each unit as it is done.
+
+        Raises:
+            ClusterError, RmtgenError: As `distribute`.
+        """
+        alone_since = time.monotonic()
+        while self.placement.left:
+            self._submit()
+            if self.futures:
+                alone_since = time.monotonic()
+            elif time.monotonic() - alone_since > WAIT or self._all_retired():
+                raise self._deserted()
+            with contextlib.suppress(queue.Empty):
+                address, future = self.ready.get(timeout=POLL)
+                if unit := self._take(address, future):
+                    yield unit
+                continue
+            self._look()
+        self._release()
+
+    def _submit(self) -> None:
+        """Give every idle worker a unit."""
+        for address in sorted(self.accepted - self.futures.keys()):
+            unit = self.placement.next(address, time.monotonic())
+            if unit is None:
+                continue
+            future = self.client.submit(
+                worker.make,
+                self.config,
+                self.stage,
+                unit.name,
+                workers=[address],
+                key=f"{self.stage}-{unit.name}-{secrets.token_hex(4)}",
+                pure=False,
+            )
+            self.futures[address] = future, unit
+            future.add_done_callback(lambda done, at=address: self.ready.put((at, done)))
+
+    def _take(self, address: str, future: "Future") -> Unit | None:
+        """What a finished task was: the unit if it is done now, None if it failed or is known."""
+        current, unit = self.futures.get(address, (None, None))
+        if current is not future or unit is None:
+            return None  # of a worker that was given up meanwhile
+        if future.status == "finished":
+            del self.futures[address]
+            for message in future.result().warnings:
+                warnings.warn(message, RmtgenWarning, stacklevel=1)
+            return unit if self.placement.done(address, unit, time.monotonic()) else None
+        error = future.exception() if future.status == "error" else None
+        self._drop(address, unit)
+        if isinstance(error, RmtgenError):
+            self._retire(address, error)
+        elif error is not None and not _of_dask(error):
+            raise error
+        return None
+
+    def _drop(self, address: str, unit: Unit) -> None:
+        """Give up a worker and what it has begun.
+
+        Raises:
+            ClusterError: Its unit has lost too many workers.
+        """
+        del self.futures[address]
+        self.accepted.discard(address)
+        self.placement.gone(address)
+        if self.placement.losses[unit.name] >= MOST_LOSSES:
+            raise ClusterError(
+                f"{MOST_LOSSES} workers were lost one after another while they computed"
+                f" {unit.name} of stage {self.stage}: likely it needs more memory than they have."
+                " Lower memory, tile or batch_size. What is finished is kept."
+            )
+
+    def _retire(self, address: str, error: RmtgenError) -> None:
+        """Give a worker nothing any more; the others go on."""
+        self.retired[address] = error
+        log.warning(f"worker {address} gets no more work: {error}")
+
+    def _look(self) -> None:
+        """Give up workers that are gone, and take in new ones."""
+        if self.client.status != "running":
+            raise ClusterError(
+                f"the scheduler {self.client.scheduler.address} is gone. What is finished is kept:"
+                " run the same command again."
+            )
+        there = _workers(self.client)
+        for address in [at for at in self.futures if at not in there]:
+            future, unit = self.futures[address]
+            future.cancel(force=True)
+            log.warning(f"worker {address} is gone; others take its work over")
+            self._drop(address, unit)
+        self.accepted &= there | self.futures.keys()
+        self._accept_new()
+
+    def _accept_new(self) -> None:
+        """Ask new workers who they are, and refuse those that would compute something else."""
+        new = sorted(_workers(self.client) - self.accepted - self.retired.keys())
+        if not new:
+            return
+        with self.run.met() as token:
+            asked = self.client.run(
+                worker.introduce, str(self.run.path), token, workers=new, on_error="return"
+            )
+        for address, answer in asked.items():
+            if isinstance(answer, RmtgenError):
+                self._retire(address, answer)
+            elif isinstance(answer, BaseException):
+                self._retire(address, ClusterError(f"it does not answer: {answer}."))
+            elif differing := _differing(answer):
+                self._retire(address, ClusterError(f"versions differ: {differing}."))
+            else:
+                self.accepted.add(address)
+
+    def _all_retired(self) -> bool:
+        there = _workers(self.client)
+        return bool(there) and there <= self.retired.keys()
+
+    def _deserted(self) -> RmtgenError:
+        """The error where no worker is left."""
+        if not self.retired:
+            return ClusterError(
+                f"the cluster has had no worker for {WAIT:.0f} s. Start workers, and run the same"
+                " command again: it resumes."
+            )
+        address, error = next(reversed(self.retired.items()))
+        return type(error)(f"no worker can compute; the last, {address}: {error}")
+
+    def _release(self) -> None:
+        """Let go of second copies, and have the workers clean up."""
+        busy, idle = sorted(self.futures), sorted(self.accepted - self.futures.keys())
+        for future, _ in self.futures.values():
+            future.cancel(force=True)
+        with contextlib.suppress(Exception):  # a worker may be gone: what it left harms nothing
+            if busy:  # with second copies, or hanging: they hold the directory
+                self.client.restart_workers(busy, timeout=WAIT, raise_for_error=False)
+            self.client.run(worker.close, workers=idle, on_error="ignore")
+
+
+def _of_dask(error: BaseException) -> bool:
+    """Whether Dask itself reports that a task did not run to its end."""
+    return type(error).__module__.partition(".")[0] in ("distributed", "dask") or isinstance(
+        error, (OSError, TimeoutError)
+    )
+
+
+def _workers(client: "Client") -> set[str]:
+    return set(client.scheduler_info(n_workers=-1)["workers"])
+
+
+def _differing(versions: Mapping[str, Any]) -> str:
+    """The versions of a worker that are not those of this process, in words."""
+    mine = worker.versions()
+    pairs = ((name, versions.get(name), mine[name]) for name in mine)
+    return ", ".join(f"{name} {its}, here {own}" for name, its, own in pairs if its != own)
+
+
+@functools.cache
+def _client(cluster: str) -> "Client":
+    """A client of a scheduler, or of a cluster of this machine; both last as long as the process.
+
+    Args:
+        cluster: Number of workers, or address of a scheduler.
+
+    Raises:
+        UsageError: Dask is not installed.
+        ClusterError: There is no scheduler.
+    """
+    try:
+        import dask
+        from distributed import Client
+    except ImportError as error:
+        raise UsageError(
+            f"cluster={cluster} needs Dask: {error}. Install it: pip install 'rmtgen[distributed]'."
+        ) from error
+    dask.config.set(_SETTINGS)
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    stack = contextlib.ExitStack()
+    atexit.register(stack.close)
+    target = stack.enter_context(_local(int(cluster))) if cluster.isdigit() else cluster
+    try:
+        client = Client(target, timeout=WAIT, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ClusterError(
+            f"no scheduler answers at {cluster}: {error}. Start one, or give the address it prints."
+        ) from error
+    stack.enter_context(client)
+    log.info(f"{len(_workers(client))} workers; dashboard {client.dashboard_link}")
+    return client
+
+
+def _local(count: int) -> Any:
+    """A cluster of this machine: a worker a GPU, or a group of cores each, bound to loopback."""
+    from distributed import Nanny, Scheduler, SpecCluster
+
+    workers = {
+        number: {
+            "cls": Nanny,
+            "options": {"nthreads": 1, "host": "127.0.0.1", "env": environment, "memory_limit": 0},
+        }
+        for number, environment in enumerate(_environments(count))
+    }
+    address = {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0"}
+    scheduler = {"cls": Scheduler, "options": address}
+    return SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.CRITICAL)
+
+
+def _environments(count: int) -> list[dict[str, str]]:
+    """The variables that give each worker its device or its cores.
+
+    Raises:
+        UsageError: There are fewer GPUs than workers.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    if gpus := torch.cuda.device_count():
+        if count > gpus:
+            raise UsageError(f"cluster must be at most the number of GPUs, {gpus}: got {count}.")
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
+        return [{"CUDA_VISIBLE_DEVICES": visible[number]} for number in range(count)]
+    each = max(1, len(cores) // count)
+    starts = [number * each % len(cores) for number in range(count)]  # more workers share cores
+    groups = [",".join(map(str, cores[start : start + each])) for start in starts]
+    return [{"OMP_NUM_THREADS": str(each), worker.CORES: group} for group in groups]

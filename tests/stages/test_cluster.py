@@ -1,0 +1,215 @@
+"""Workers of a Dask cluster leave what one process leaves, whoever is killed."""
+
+import json
+import logging
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from trees import but, tree
+
+pytest.importorskip("distributed")
+import dask
+from distributed import LocalCluster
+
+from rmtgen.cli.main import main
+from rmtgen.errors import MissingInputError, UsageError
+from rmtgen.runs.graph import STAGES
+from rmtgen.runs.parsers import parse_cluster
+from rmtgen.stages import cluster, worker
+
+MANIFESTS = tuple(f"{name}.json" for name in STAGES)
+
+
+@pytest.fixture(scope="module")
+def scheduler():
+    """The address of a scheduler whose two workers are threads of this process."""
+    with (
+        dask.config.set({"distributed.worker.daemon": False}),
+        LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            processes=False,
+            protocol="tcp://",
+            host="127.0.0.1",
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+        ) as there,
+    ):
+        yield there.scheduler_address
+        cluster._client(there.scheduler_address).close()
+        cluster._client.cache_clear()
+
+
+def results(output):
+    """The bytes of all runs but their manifests, which hold times."""
+    made = tree(output / "runs")
+    return but(made, *(name for name in made if name.endswith(MANIFESTS)))
+
+
+def test_killed_workers_leave_the_bytes_of_one_process(finished, tmp_path):
+    """Real processes, pinned to their cores; each time one is killed another one comes."""
+    output, words = finished
+    command = [sys.executable, "-m", "rmtgen", "run", "--stage", "risk", *words[:-1]]
+    log = tmp_path / "log"
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            [*command, f"output={tmp_path}", "cluster=2"], stdout=file, stderr=file
+        )
+    rng, kills, client = random.Random(0), 0, psutil.Process(process.pid)
+    while process.poll() is None and kills < 6:
+        time.sleep(rng.uniform(0.0, 1.0))
+        for child in _workers(client):
+            if any(tmp_path.glob("runs/*/*/*.h5")) and rng.random() < 0.5:
+                child.kill()
+                kills += 1
+    assert process.wait(600) == 0, log.read_text()
+    expected = {name: content for name, content in results(output).items() if "theory" not in name}
+    assert results(tmp_path) == expected
+    assert kills
+
+
+def _workers(client):
+    """The worker processes of a local cluster: they answer to no nanny once they are killed."""
+    try:
+        return [
+            child
+            for child in client.children(recursive=True)
+            if "spawn_main" in " ".join(child.cmdline())
+        ]
+    except psutil.Error:
+        return []
+
+
+def test_an_existing_scheduler_computes_all_stages(finished, tmp_path, scheduler, capfd):
+    output, words = finished
+    words = [*words[:-1], f"output={tmp_path}", f"cluster={scheduler}"]
+    assert main(["run", *words]) == 0
+    assert "2 workers; dashboard" in capfd.readouterr().err
+    assert results(tmp_path) == results(output)
+    assert main(["run", *words]) == 0
+    assert capfd.readouterr().out.count("cached") >= 5
+
+
+def test_warnings_of_workers_reach_the_user_once(tiny_images, tmp_path, scheduler, capfd):
+    words = [*tiny_images, f"output={tmp_path}", "kernel=entk", f"cluster={scheduler}"]
+    assert main(["run", "--stage", "risk", *words]) == 0
+    assert "a float32 Gram matrix resolves" in capfd.readouterr().err
+
+
+def test_without_a_scheduler_the_address_is_named(tiny_images, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(cluster, "WAIT", 0.3)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{unused.getsockname()[1]}"
+        assert main(["extract", *tiny_images, f"output={tmp_path}", f"cluster={address}"]) == 3
+    assert f"no scheduler answers at {address}" in capfd.readouterr().err
+
+
+def test_workers_of_another_version_are_refused(
+    tiny_images, tmp_path, scheduler, monkeypatch, capfd
+):
+    own = worker.versions()
+    monkeypatch.setattr(worker, "introduce", _other_torch)
+    assert main(["extract", *tiny_images, f"output={tmp_path}", f"cluster={scheduler}"]) == 3
+    said = capfd.readouterr().err
+    assert f"versions differ: torch 1.0, here {own['torch']}" in said
+    assert "no worker can compute" in said
+
+
+def _other_torch(_folder, _token):
+    return {**worker.versions(), "torch": "1.0"}
+
+
+def test_a_worker_that_sees_another_folder_is_refused(tmp_path):
+    with pytest.raises(MissingInputError, match=r"must see the run under .*, and does not"):
+        worker.introduce(str(tmp_path), "token")
+    (tmp_path / ".meeting").write_text("another")
+    with pytest.raises(MissingInputError, match="Mount it there"):
+        worker.introduce(str(tmp_path), "token")
+    (tmp_path / ".meeting").write_text("token")
+    assert worker.introduce(str(tmp_path), "token") == worker.versions()
+
+
+def test_what_all_workers_lack_is_said_once_more(
+    tiny_images, tmp_path, scheduler, monkeypatch, capfd
+):
+    monkeypatch.setattr(worker, "make", _without_data)
+    assert main(["extract", *tiny_images, f"output={tmp_path}", f"cluster={scheduler}"]) == 3
+    said = capfd.readouterr().err
+    assert said.count("gets no more work: no such data set") == 2
+    assert "no worker can compute; the last, tcp://" in said
+
+
+def _without_data(*_arguments):
+    raise MissingInputError("no such data set here.")
+
+
+def test_one_worker_that_fails_leaves_the_rest_to_the_other(
+    finished, tmp_path, scheduler, monkeypatch, capfd
+):
+    output, words = finished
+    monkeypatch.setattr(worker, "make", _FailsOnce(worker.make, tmp_path))
+    words = [*words[:-1], f"output={tmp_path / 'out'}", f"cluster={scheduler}"]
+    assert main(["run", "--stage", "gram", *words]) == 0
+    assert "gets no more work: cannot write /there: No space left" in capfd.readouterr().err
+    (run,) = (tmp_path / "out" / "runs").iterdir()
+    (reference,) = (output / "runs").iterdir()
+    assert tree(run / "gram") == tree(reference / "gram")
+
+
+class _FailsOnce:
+    """A worker's disk is full: the first task raises, the others go on."""
+
+    def __init__(self, make, folder):
+        self.make, self.folder = make, folder
+
+    def __call__(self, *arguments):
+        from rmtgen.errors import StorageError
+
+        try:
+            (self.folder / "failed").touch(exist_ok=False)
+        except FileExistsError:
+            return self.make(*arguments)
+        raise StorageError("cannot write /there: No space left on device.")
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "tcp://", "localhost:8786", "tcp://host", "x", "1.5"])
+def test_what_is_no_cluster_is_refused(value):
+    with pytest.raises(UsageError, match="expected a number of workers from 1 to 1024 or an addr"):
+        parse_cluster(value)
+
+
+def test_a_shard_and_a_cluster_exclude_each_other(tiny_images, capfd):
+    assert main(["extract", *tiny_images, "shard=1/2", "cluster=2"]) == 2
+    assert "shard=1/2 with cluster=2" in capfd.readouterr().err
+
+
+def test_without_dask_the_extra_is_named(tiny_images, tmp_path, monkeypatch, capfd):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    cluster._client.cache_clear()
+    assert main(["extract", *tiny_images, f"output={tmp_path}", "cluster=1"]) == 2
+    assert "pip install 'rmtgen[distributed]'" in capfd.readouterr().err
+
+
+def test_a_killed_client_is_resumed(finished, tmp_path):
+    output, words = finished
+    command = [sys.executable, "-m", "rmtgen", "run", "--stage", "gram", *words[:-1]]
+    command += [f"output={tmp_path}", "cluster=2"]
+    first = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+    while first.poll() is None and not any(tmp_path.glob("runs/*/features/*.h5")):
+        time.sleep(0.01)
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    (reference,) = (output / "runs").iterdir()
+    for name in ("features", "gram"):
+        assert tree(run / name) == tree(reference / name)
+    assert json.loads((run / "gram.json").read_text())["details"]["tiles"] > 1
