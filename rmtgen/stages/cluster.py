@@ -37,7 +37,7 @@ WAIT = 60.0
 """Seconds that a scheduler is waited for, and that a cluster may be without a worker."""
 POLL = 0.5
 """Seconds between two looks at which workers there are."""
-_SETTINGS = {
+SETTINGS = {
     "distributed.scheduler.work-stealing": False,
     "distributed.scheduler.worker-ttl": None,
     "distributed.scheduler.allowed-failures": 10_000,
@@ -50,7 +50,7 @@ _SETTINGS = {
     "distributed.worker.profile.enabled": False,
     "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical",
 }
-"""Settings of Dask for the processes that are started here."""
+"""Settings of Dask for the processes that compute a run, which `workers` scripts use too."""
 
 
 def distribute(job: Job, division: Division) -> int:
@@ -257,7 +257,7 @@ def _client(cluster: str) -> "Client":
         raise UsageError(
             f"cluster={cluster} needs Dask: {error}. Install it: pip install 'rmtgen[distributed]'."
         ) from error
-    dask.config.set(_SETTINGS)
+    dask.config.set(SETTINGS)
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     stack = contextlib.ExitStack()
     atexit.register(stack.close)

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -213,3 +214,45 @@ def test_a_killed_client_is_resumed(finished, tmp_path):
     for name in ("features", "gram"):
         assert tree(run / name) == tree(reference / name)
     assert json.loads((run / "gram.json").read_text())["details"]["tiles"] > 1
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """A certificate that signs itself, and its key."""
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"]
+    command += ["-subj", "/CN=localhost", "-keyout", key, "-out", certificate]
+    if not shutil.which("openssl"):
+        pytest.skip("no openssl, which makes a certificate")
+    subprocess.run(command, check=True, capture_output=True)
+    return str(certificate), str(key)
+
+
+def test_a_scheduler_with_certificates_lets_in_only_who_has_one(
+    finished, tiny_images, tmp_path, certificate, monkeypatch, capfd
+):
+    from distributed import Security
+
+    monkeypatch.setattr(cluster, "WAIT", 3.0)
+    cert, key = certificate
+    own = {"tls_ca_file": cert, "require_encryption": True}
+    own |= {
+        f"tls_{role}_{kind}": path
+        for role in ("client", "scheduler", "worker")
+        for kind, path in (("cert", cert), ("key", key))
+    }
+    options = {"processes": False, "host": "127.0.0.1", "dashboard_address": None}
+    options |= {"n_workers": 1, "threads_per_worker": 1, "silence_logs": logging.CRITICAL}
+    with LocalCluster(protocol="tls://", security=Security(**own), **options) as there:
+        address = there.scheduler_address
+        words = [*tiny_images, f"output={tmp_path / 'out'}", f"cluster={address}"]
+        assert main(["extract", *words]) == 3
+        assert f"no scheduler answers at {address}" in capfd.readouterr().err
+        settings = {"ca-file": cert, "client": {"cert": cert, "key": key}}
+        with dask.config.set({"distributed.comm.tls": settings}):
+            assert main(["extract", *words]) == 0
+        cluster._client(address).close()
+        cluster._client.cache_clear()
+    (run,) = (tmp_path / "out" / "runs").iterdir()
+    (reference,) = (finished[0] / "runs").iterdir()
+    assert tree(run / "features") == tree(reference / "features")

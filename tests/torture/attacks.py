@@ -107,7 +107,7 @@ def faulty(reference: Reference, folder: Path, number: int, *, fault: str) -> Ve
     nth = rng.randint(1, max(1, calls(reference, folder)))
 
     def prepare() -> None:
-        _arm(output, nth, code, lasting=lasting)
+        arm(output, nth, code, lasting=lasting)
 
     end = done(reference.command(output), folder / "log", prepare)
     if not end.named or (code == 0 and end.code):
@@ -129,7 +129,7 @@ def calls(reference: Reference, folder: Path) -> int:
         output.mkdir()
 
         def prepare() -> None:
-            _arm(output, 1 << 40, 0, lasting=False)
+            arm(output, 1 << 40, 0, lasting=False)
 
         def conclude() -> None:
             count.write_text(str(ctypes.CDLL(None).fault_seen()))
@@ -139,7 +139,7 @@ def calls(reference: Reference, folder: Path) -> int:
     return int(kept.read_text())
 
 
-def _arm(folder: Path, nth: int, code: int, *, lasting: bool) -> None:
+def arm(folder: Path, nth: int, code: int, *, lasting: bool) -> None:
     shim = ctypes.CDLL(None)
     shim.fault_arm.argtypes = (ctypes.c_char_p, ctypes.c_long, ctypes.c_int, ctypes.c_int)
     shim.fault_arm(os.fsencode(folder.resolve()), nth, code, lasting)
