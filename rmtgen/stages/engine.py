@@ -1,8 +1,8 @@
 """What happens around the work of every stage: the cache, the lock, the manifest, the progress bar.
 
-A stage is a module of this package with `work(job) -> Result`, or where its work is divided with
-`divide(job) -> Division`, and with `cost` for the plan. Its module is imported only when there is
-something to do, so that a cached run loads no torch.
+A stage is a module of this package with `work(job) -> Result`, with `cost` for the plan, and where
+processes can share its work with `divide(job) -> Division`. Its module is imported only when there
+is something to do, so that a cached run loads no torch.
 """
 
 import contextlib
@@ -240,13 +240,7 @@ def _compute(stage: str, directory: ResultDir) -> Outcome:
     started = time.perf_counter()
     durable.sweep(directory.path)
     with open_bar(stage, directory.path.name) as bar:
-        job = Job(stage, directory, bar)
-        if STAGES[stage].divided:
-            from rmtgen.stages.division import complete  # it imports h5py
-
-            result = complete(job, division_of(job))
-        else:
-            result = _module(stage).work(job)
+        result = _module(stage).work(Job(stage, directory, bar))
     return _finish(stage, directory, result, started)
 
 

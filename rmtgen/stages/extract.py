@@ -20,7 +20,7 @@ from rmtgen.rates import LONG
 from rmtgen.runs.inputs import local_inputs
 from rmtgen.runs.manifest import FileRecord
 from rmtgen.stages.cost import PROBE_IMAGES, StageCost, Workload
-from rmtgen.stages.division import Division, Unit
+from rmtgen.stages.division import Division, Unit, complete
 from rmtgen.stages.engine import Job, Result
 from rmtgen.stages.loading import joint_images, open_backbone, open_images, placeholder
 from rmtgen.store import durable
@@ -152,6 +152,11 @@ def _sketch_error(
 
 
 divide = Extraction
+
+
+def work(job: Job) -> Result:
+    """All of it, in this process."""
+    return complete(job, Extraction(job))
 
 
 def cost(workload: Workload) -> StageCost:

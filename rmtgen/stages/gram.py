@@ -11,7 +11,7 @@ from rmtgen.device import default_device
 from rmtgen.kernels.linear import linear_block
 from rmtgen.runs.manifest import recorded
 from rmtgen.stages.cost import StageCost, Workload
-from rmtgen.stages.division import Division, Unit
+from rmtgen.stages.division import Division, Unit, complete
 from rmtgen.stages.engine import Job, Result
 from rmtgen.stages.tangent import Tangent, gram_layout
 from rmtgen.store.feature_store import FeatureStore
@@ -116,6 +116,11 @@ class _Linear:
 
 
 divide = Tiles
+
+
+def work(job: Job) -> Result:
+    """All of it, in this process."""
+    return complete(job, Tiles(job))
 
 
 def cost(workload: Workload) -> StageCost:

@@ -13,7 +13,7 @@ from rmtgen.ridge.pool import CURVE_RIDGES
 from rmtgen.ridge.problem import Grid
 from rmtgen.runs.columns import write_table
 from rmtgen.stages.cost import StageCost, Workload
-from rmtgen.stages.division import Division, Unit
+from rmtgen.stages.division import Division, Unit, complete
 from rmtgen.stages.engine import Job, Result
 from rmtgen.stages.pool import cells, curve_sizes, load_pool
 
@@ -72,6 +72,11 @@ class Solves(Division):
 
 
 divide = Solves
+
+
+def work(job: Job) -> Result:
+    """All of it, in this process."""
+    return complete(job, Solves(job))
 
 
 def cost(workload: Workload) -> StageCost:

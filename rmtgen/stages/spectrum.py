@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from rmtgen.device import default_device
 from rmtgen.linalg.spectrum import Spectra, Spectrum
 from rmtgen.stages.cost import StageCost, Workload, eigen_cost
-from rmtgen.stages.division import Division, Unit
+from rmtgen.stages.division import Division, Unit, complete
 from rmtgen.stages.engine import Job, Result
 from rmtgen.stages.pool import cells, load_pool
 from rmtgen.store import durable
@@ -51,6 +51,11 @@ class Eigensolves(Division):
 
 
 divide = Eigensolves
+
+
+def work(job: Job) -> Result:
+    """All of it, in this process."""
+    return complete(job, Eigensolves(job))
 
 
 def cost(workload: Workload) -> StageCost:

@@ -66,6 +66,7 @@ def make(config: Config, stage: str, unit: str) -> Made:
         warnings.simplefilter("always", RmtgenWarning)
         division = _division(Job(stage, run, bar, WRITER))
         (mine,) = (one for one in division.units if one.name == unit)
+        division.prepare([mine])
         for _ in division.make([mine]):
             pass
         parts = {part: division.shards.record(part).blake2b for part in mine.parts}

@@ -15,7 +15,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
 from rmtgen.kernels.entk.plan import schedule
 from rmtgen.kernels.entk.schedule import least_passes
@@ -24,7 +23,7 @@ from rmtgen.stages.division import Unit
 from rmtgen.stages.placement import Placement
 from rmtgen.tables import Table
 from rmtgen.units import duration, readable_bytes
-from tests.bench.schedule import kernel, on_one_card, ranges, seconds_on_card
+from tests.bench.schedule import kernel, ranges, seconds_on_card
 
 FIELDS = ("dataset=mnist5k", "train=768", "test=256", "model=resnet18", "init=random")
 FIELDS += ("img_size=32", "kernel=entk", "tile=128", "memory=600MiB")

@@ -18,7 +18,7 @@ from rmtgen.kernels.entk.chunks import _first_calls, _groups
 from rmtgen.models.features import TransformedImages
 from rmtgen.rates import Rates
 from rmtgen.runs.experiment import load_experiment
-from rmtgen.stages import gram
+from rmtgen.stages import tangent
 from rmtgen.stages.loading import open_backbone, open_images
 from rmtgen.store.gram_store import GramStore
 from rmtgen.store.tile_sums import TileSums
@@ -71,7 +71,7 @@ def test_an_entk_run_ends_to_end_and_resumes_tile_by_tile(words, tmp_path, capsy
     before = tree(run)
     (run / "gram.json").unlink()
     next(run.glob("gram/tile-*.h5")).unlink()
-    monkeypatch.setattr(gram, "WORTH", {"cpu": 0.0})
+    monkeypatch.setattr(tangent, "WORTH", {"cpu": 0.0})
     assert finish(words, capsys).count("cached") == 4
     assert but(tree(run), "gram.json") == but(before, "gram.json")
     details = gram_details(run)
@@ -95,7 +95,7 @@ def test_a_spill_changes_no_bit_and_outlives_the_process(
     words, tmp_path, capsys, monkeypatch, samples
 ):
     monkeypatch.setattr(spilled, "TRIED", 10**9)
-    monkeypatch.setattr(gram, "chunks", lambda kernel, *_, **__: [kernel])
+    monkeypatch.setattr(tangent, "chunks", lambda kernel, *_, **__: [kernel])
     words = [*words, "tile=16"]
     words.append(f"memory={_budget(config_of(words), samples)}")
     finish(words, capsys)
@@ -141,11 +141,11 @@ def in_thirds(kernel, *_, **__):
 def test_chunks_of_parameters_sum_to_the_same_and_outlive_the_process(
     words, tmp_path, capsys, monkeypatch, heads
 ):
-    monkeypatch.setattr(gram, "WORTH", {"cpu": 0.0})
+    monkeypatch.setattr(tangent, "WORTH", {"cpu": 0.0})
     words = [*words, "tile=16", *heads]
     finish(words, capsys)
     (whole,) = (tmp_path / "runs").iterdir()
-    monkeypatch.setattr(gram, "chunks", in_thirds)
+    monkeypatch.setattr(tangent, "chunks", in_thirds)
     other = [word for word in words if not word.startswith("output=")]
     (tmp_path / "other").mkdir()
     words = [*other, f"output={tmp_path / 'other'}"]
@@ -233,9 +233,9 @@ def test_a_sketch_is_resumed_to_the_same_bytes_and_named_in_the_report(
 
 def test_an_entk_of_other_images_than_the_features_is_refused(words, capsys, monkeypatch):
     assert main(["extract", *words]) == 0
-    honest = gram.open_images
+    honest = tangent.open_images
     monkeypatch.setattr(
-        gram, "open_images", lambda config: honest(dataclasses.replace(config, seed=5))
+        tangent, "open_images", lambda config: honest(dataclasses.replace(config, seed=5))
     )
     assert main(["gram", *words]) == 3
     assert "the train images must be those of" in capsys.readouterr().err
