@@ -1,8 +1,8 @@
 """Workers of a cluster: throughput of two against one, overhead, and 1 to 256 cards simulated.
 
 The simulation runs the real placement in simulated time. The seconds of a block come from counted
-work over rates that were measured on one H100 (`tests/bench/measured/h100.csv`), times the spread of
-the seconds of equal blocks that the first table has recorded on this machine.
+work over rates that were measured on one H100 (`tests/bench/measured/h100.csv`), times the spread
+of the seconds of equal blocks that the first table has recorded on this machine.
 """
 
 import contextlib
