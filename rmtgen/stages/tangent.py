@@ -45,10 +45,11 @@ class Tangent:
         backbone = open_backbone(config, head="random")
         images = joint_images(backbone, split)
         self.kernel = _entk(config, backbone.model, images, spill=_spill(job))
-        self._chunks = _chunks(self.kernel, config)
+        # a chunk needs all tiles of its panels at once, which several processes would repeat
+        self._chunks = [self.kernel] if job.writer else _chunks(self.kernel, config)
         self._panels = _panels(self.kernel, config)
         self._panel_of = self._places(self._panels)
-        self._job, self._place = job, job.folder / _sums_folder(job)
+        self._job, self._place = job, job.folder / SUMS
         self._sums = _sums(job, self._place, self._chunks) if len(self._chunks) > 1 else None
         self._held: tuple[int, np.ndarray] | None = None
         self.checked = min(_CHECKED, config.train)
@@ -124,12 +125,10 @@ class Tangent:
         return found
 
     def close(self) -> None:
-        """Remove what was spilled, and the sums of chunks; those of all, in the only process."""
+        """Remove what was spilled, and the sums of chunks, which only one process has."""
         self.kernel.finish()
-        discard(self._place)
         if self._job.writer is None:
-            for place in self._job.folder.glob(f"{SUMS}.*"):
-                discard(place)
+            discard(self._place)
 
     def predicted_seconds(self, tiles: Sequence[Tile]) -> float | None:
         """Seconds that some tiles will take; None where that is not worth measuring."""
@@ -177,11 +176,6 @@ def _spill(job: Job) -> str | None:
     """The folder to spill to; processes that share the work have one each."""
     place = job.config.spill
     return str(Path(place) / job.writer) if place and job.writer else place
-
-
-def _sums_folder(job: Job) -> str:
-    """The folder of the sums; processes that share the work have one each."""
-    return f"{SUMS}.{job.writer}" if job.writer else SUMS
 
 
 def _check_labels(job: Job, features: FeatureStore, split: Split) -> None:

@@ -6,6 +6,7 @@ of the seconds of equal blocks that the first table has recorded on this machine
 """
 
 import contextlib
+import functools
 import heapq
 import io
 import json
@@ -15,9 +16,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from dataclasses import astuple
+from operator import sub
 
 from rmtgen.kernels.entk.plan import schedule
 from rmtgen.kernels.entk.schedule import least_passes
+from rmtgen.kernels.entk.work import Repeats
 from rmtgen.stages import cluster
 from rmtgen.stages.division import Unit
 from rmtgen.stages.placement import Placement
@@ -113,66 +117,72 @@ def throughput():
 
 
 def simulate(units, seconds, workers, rng, spread):
-    """Time from the start to the end, and the units of each worker in order."""
+    """Time from the start to the end, and the units of each worker in order.
+
+    Args:
+        units: The units.
+        seconds: From a unit and the one that its worker has computed before to its seconds.
+        workers: Number of workers.
+        rng: Source of randomness.
+        spread: Factors on the seconds, one of which is drawn for each unit.
+    """
     placement = Placement(units, [f"{number:04d}" for number in range(workers)])
     events = [(START, f"{number:04d}", None) for number in range(workers)]
-    heapq.heapify(events)
-    made, idle, now = {worker: [] for _, worker, _ in events}, [], 0.0
+    made, idle, now = {worker: [] for _, worker, _ in events}, set(), 0.0
     while placement.left and events:
         now, worker, unit = heapq.heappop(events)
         if unit is not None:
             placement.done(worker, unit, now)
-        for one in [worker, *idle]:
+        idle.add(worker)
+        for one in sorted(idle):
             chosen = placement.next(one, now)
-            if chosen is None:
-                idle = sorted({*idle, one})
-                continue
-            idle = [other for other in idle if other != one]
-            made[one].append(chosen)
-            taken = seconds[chosen.name] * rng.choice(spread)
-            heapq.heappush(events, (now + taken, one, chosen))
+            if chosen is not None:
+                idle.discard(one)
+                taken = seconds(chosen, made[one][-1] if made[one] else None) * rng.choice(spread)
+                made[one].append(chosen)
+                heapq.heappush(events, (now + taken, one, chosen))
     return now, made
 
 
 def simulated(spread):
     """ResNet-50, 224 px, 50,000 + 10,000 images, on 1 to 256 cards of 80 GiB."""
-    n, m = 50_000, 10_000
-    entk = kernel("resnet50", 224, n + m, memory="80GiB", target="cuda")
-    panels = list(entk.panels(*ranges(n, m)))
-    entries = n * (n + 1) // 2 + n * m
-    units, seconds = [], {}
-    for number, panel in enumerate(panels):
-        pairs = len(panel.rows) * len(panel.columns)
-        unit = Unit(f"panel-{number:06d}", (), pairs / (1 + (panel.rows == panel.columns)))
-        units.append(unit)
-        seconds[unit.name] = seconds_on_card(entk, [panel], int(unit.cost), "resnet50", "split")
-    alone = sum(seconds.values())
-    rows = []
+    train, test = ranges(50_000, 10_000)
+    entk = kernel("resnet50", 224, len(train) + len(test), memory="80GiB", target="cuda")
+    panels = {f"panel-{number:06d}": own for number, own in enumerate(entk.panels(train, test))}
+    units = [Unit(name, (), entries([own])) for name, own in panels.items()]
+
+    @functools.cache
+    def seconds(unit, before):
+        """What a worker holds already passes no more."""
+        own, held = [panels[unit.name]], [panels[before.name]] if before else []
+        both = schedule(entk, held + own, entries(held + own))
+        alone = schedule(entk, held, entries(held)) if held else Repeats(0, 0, 0, 0)
+        added = Repeats(*map(sub, astuple(both), astuple(alone)))
+        return sum(seconds_on_card("resnet50", entk, [entk], [added], entries(own), "split"))
+
+    rows, least = [], least_passes(len(train) + len(test), entries(panels.values()), entk.capacity)
+    alone = None
     for cards in CARDS:
         taken, made = simulate(units, seconds, cards, random.Random(cards), spread)
-        of = {unit.name: panel for unit, panel in zip(units, panels, strict=True)}
-        passes = sum(
-            schedule(entk, [of[unit.name] for unit in own], entries).images
-            for own in made.values()
-            if own
-        )
-        least = least_passes(n + m, entries, entk.capacity)
-        written = 4 * (n * n + n * m) / taken
-        rows.append(
-            (
-                str(cards),
-                duration(taken),
-                f"{alone / (cards * taken):.0%}",
-                f"{passes:,}",
-                f"{passes / max(least, 1):.2f}",
-                f"{readable_bytes(int(written))}/s",
-            )
-        )
+        alone = alone or taken
+        orders = ([panels[unit.name] for unit in own] for own in made.values() if own)
+        passes = sum(schedule(entk, own, entries(own)).images for own in orders)
+        written = 4 * len(train) * (len(train) + len(test)) / taken
+        row = (str(cards), duration(taken), f"{alone / (cards * taken):.0%}", f"{passes:,}")
+        rows.append((*row, f"{passes / least:.2f}", f"{readable_bytes(int(written))}/s"))
     headings = ("cards", "time", "efficiency", "image passes", "to the optimum", "written")
-    print(Table(headings, tuple(rows), ">>>>>>", (f"{len(units)} blocks",)).text())
+    note = f"{len(units)} blocks; the fewest passes in this memory are {least:,}"
+    print(Table(headings, tuple(rows), ">>>>>>", (note,)).text())
+
+
+def entries(panels):
+    """Entries of some blocks, those of a symmetric one counted once."""
+    sizes = [(len(rows), len(columns), rows == columns) for rows, columns, _ in panels]
+    return sum(n * (n + 1) // 2 if same else n * m for n, m, same in sizes)
 
 
 def main():
+    """Print both tables."""
     spread = throughput()
     print()
     simulated(spread)

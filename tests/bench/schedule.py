@@ -30,6 +30,11 @@ SIZES = (
     ("resnet50", 224, 50_000, 10_000, "cuda", ("80GiB", "141GiB")),
 )
 WHOLE = "passes and samples of chunks are counted as such of all parameters with the same FLOPs"
+PRODUCTS = {
+    "ieee": "ieee, 10000 × 4096",
+    "split": "fp16x3, chunks of 4096, 10000 × 4096",
+}
+"""The products of each precision, as the figures of the card name them."""
 MEASURED = Path(__file__).with_name("measured") / "h100.csv"
 
 
@@ -112,6 +117,20 @@ def rate(bench, case, figure):
     return value
 
 
+def seconds_on_card(name, entk, groups, repeats, pairs, precision):
+    """Seconds of passes, of forming and of products at 224 px, at rates that a card has shown."""
+    passed, formings = in_whole(entk, groups, repeats)
+    weights = count(entk.passes, entk.layout, Repeats(1, 1, 1, pairs))
+    case = f"{name}, 224 px, N = 256, ieee, contiguous"
+    captured, plain = (rate("pass_rates", case, figure) for figure in ("capture", "plain pass"))
+    stored = sum(own.forming_flops for own in weights if own.rule == MATERIALISED)
+    forming = stored / (1 / captured - 1 / plain)
+    formed = formings * (sum(own.forming_flops for own in weights) - stored) / forming
+    speed = rate("products", PRODUCTS[precision], "rate")
+    products = sum(own.kernel_flops for own in weights) / (1e12 * speed)
+    return passed / captured, formed, products
+
+
 def on_one_card():
     """The paper's size in 80 GiB: seconds of passes, forming and products at measured rates."""
     rows = []
@@ -121,22 +140,10 @@ def on_one_card():
         entk = kernel(name, 224, len(train) + len(test), memory="80GiB", target="cuda")
         groups = chunks(entk, train, train, test, sums=entk.budget // 8) if divided else [entk]
         repeats = [schedule(group, group.panels(train, test), pairs) for group in groups]
-        passed, formings = in_whole(entk, groups, repeats)
-        weights = count(entk.passes, entk.layout, Repeats(len(train) + len(test), 1, 1, pairs))
-        case = f"{name}, 224 px, N = 256, ieee, contiguous"
-        captured, plain = (rate("pass_rates", case, figure) for figure in ("capture", "plain pass"))
-        stored = sum(own.forming_flops for own in weights if own.rule == MATERIALISED)
-        forming = stored / (1 / captured - 1 / plain)
-        passing = passed / captured
-        formed = formings * (sum(own.forming_flops for own in weights) - stored) / forming
-        flops = sum(own.kernel_flops for own in weights)
-        for precision, speed in (
-            ("ieee", rate("products", "ieee, 10000 × 4096", "rate")),
-            ("split", rate("products", "fp16x3, chunks of 4096, 10000 × 4096", "rate")),
-        ):
-            products = flops / (1e12 * speed)
-            total = passing + formed + products
-            parts = (f"{seconds:,.0f}" for seconds in (passing, formed, products, total))
+        for precision in PRODUCTS:
+            seconds = seconds_on_card(name, entk, groups, repeats, pairs, precision)
+            total = sum(seconds)
+            parts = (f"{part:,.0f}" for part in (*seconds, total))
             rows.append((name, f"{len(groups)}", precision, *parts, f"{total / 60:.1f}"))
     headings = (
         "network",
