@@ -74,7 +74,7 @@ help: ## this page
 	@echo
 	@echo variables
 	@sed -n 's/^#: /  /p' Makefile
-	@sed -n 's/^    \([a-z0-9_]*\): .* = _field(.*/\1/p' rmtgen/runs/config.py \
+	@sed -n 's/^    \([a-z0-9_]*\): .* = declared(.*/\1/p' rmtgen/runs/config.py \
 	  | tr 'a-z\n' 'A-Z ' | fold -s -w 68 | sed 's/^/            /'
 	@echo
 	@echo

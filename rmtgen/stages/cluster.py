@@ -190,7 +190,7 @@ class _Loop:
             if isinstance(answer, RmtgenError):
                 self._retire(address, answer)
             elif isinstance(answer, BaseException):
-                self._retire(address, ClusterError(f"it does not answer: {answer}."))
+                continue  # it is going, or is asked again
             elif differing := _differing(answer):
                 self._retire(address, ClusterError(f"versions differ: {differing}."))
             else:
@@ -267,6 +267,11 @@ def _client(cluster: str) -> "Client":
     except (OSError, TimeoutError, ValueError) as error:
         raise ClusterError(
             f"no scheduler answers at {cluster}: {error}. Start one, or give the address it prints."
+        ) from error
+    except TypeError as error:  # of an address of TLS without a context of TLS
+        raise ClusterError(
+            f"{cluster} needs certificates: {error}. Give them by"
+            " DASK_DISTRIBUTED__COMM__TLS__CA_FILE, …__CLIENT__CERT and …__CLIENT__KEY."
         ) from error
     stack.enter_context(client)
     log.info(f"{len(_workers(client))} workers; dashboard {client.dashboard_link}")

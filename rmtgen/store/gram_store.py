@@ -71,6 +71,8 @@ class GramStore:
         """
         layout = instance(layout, GramLayout, "layout", "Make one: GramLayout(n_train, n_test).")
         folder = checked_path(folder, "folder")
+        if not (writer is None or isinstance(writer, str)):
+            raise UsageError(f"writer must be text or None: got {writer!r:.60}.")
         view, image = folder / VIEW, hdf5_image({}, {"gram": view_of(layout)}, layout.__dict__)
         record = ShardRecord.of(TILES, image)
         if not files.is_there(view):

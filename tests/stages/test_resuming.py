@@ -142,7 +142,7 @@ def test_a_real_sigint_is_exit_code_130(images):
         "def wait(*_):\n"
         "    print('begun', flush=True)\n"
         "    signal.pause()\n"
-        "extract._fill = wait\n"
+        "extract.Extraction.make = wait\n"
         "sys.exit(main(['extract', *sys.argv[1:]]))"
     )
     with subprocess.Popen(
