@@ -12,3 +12,7 @@ RISK_COLUMNS = ("n", "trial", "ridge", "relative_ridge", *COLUMNS[2:], "outputs"
 means."""
 CURVE_COLUMNS = ("n", "relative_sum_ridge", *COLUMNS[1:], "outputs")
 """Columns of `Pool.curve` and curve.csv. `relative_sum_ridge` is δ = nλ over tr K of the pool."""
+SOLVER_NAMES = ("eigen", "nested", "banded", "primal", "streamed", "matrix_free")
+"""Solvers of a ridge path, those of `rmtgen.ridge.SOLVERS`."""
+ESTIMATING = "matrix_free"
+"""The solver whose rows are estimates, with `ERROR_COLUMNS`."""

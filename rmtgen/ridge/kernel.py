@@ -52,6 +52,10 @@ class _InMemory:
     """Number of bytes that a solver may take; infinite: all that are available."""
     spill: Path | None = None
     """Folder for what a solver cannot hold; None: there is none."""
+    probes: int = 16
+    """Number of random sign vectors in estimates of a trace."""
+    seed: int = 0
+    """Seed of the signs."""
 
     @property
     def device(self) -> torch.device:
@@ -88,7 +92,12 @@ class GramKernel(_InMemory):
     """K of the pool and k(test, pool), each in its own precision."""
 
     @classmethod
-    def checked(cls, gram: np.ndarray | Tensor, test: np.ndarray | Tensor | None) -> "GramKernel":
+    def checked(
+        cls,
+        gram: np.ndarray | Tensor,
+        test: np.ndarray | Tensor | None,
+        budget: float = math.inf,
+    ) -> "GramKernel":
         """Finite blocks on the device of `gram`.
 
         Raises:
@@ -100,7 +109,7 @@ class GramKernel(_InMemory):
             "needs one column per training sample",
             "Build both blocks from one split: `rmtgen gram`.",
         )
-        return cls(train, _test_block(train, test, "test_gram", rule, cure))
+        return cls(train, _test_block(train, test, "test_gram", rule, cure), budget)
 
     @property
     def single(self) -> bool:
@@ -118,6 +127,14 @@ class GramKernel(_InMemory):
             NumericalError: K is not symmetric to rounding.
         """
         return symmetrised(self.train[:n, :n])
+
+    def multiply(self, columns: Float64[Tensor, "n b"]) -> Float64[Tensor, "n b"]:
+        """K of the first n samples times `columns`."""
+        return _times(self.train[: len(columns), : len(columns)], columns)
+
+    def multiply_tests(self, columns: Float64[Tensor, "n b"]) -> Float64[Tensor, "m b"]:
+        """k(test, pool) of the first n samples times `columns`."""
+        return _times(self.test[:, : len(columns)], columns)
 
     def test_block(self, n: int) -> Float64[Tensor, "n m"]:
         """k(pool, test) of the first n samples."""
@@ -197,12 +214,20 @@ class FeatureKernel(_InMemory):
         """Digest of the first n samples, and of those of the test set."""
         return digest_of([self.train[:n], *([] if self.test is None else [self.test])])
 
+    def multiply(self, columns: Float64[Tensor, "n b"]) -> Float64[Tensor, "n b"]:
+        """K of the first n samples times `columns`."""
+        return _times(self.train[: len(columns)], self._weights(columns))
+
     def multiply_tests(self, columns: Float64[Tensor, "n b"]) -> Float64[Tensor, "m b"]:
         """k(test, pool) of the first n samples times `columns`."""
+        return _times(self.test, self._weights(columns))
+
+    def _weights(self, columns: Float64[Tensor, "n b"]) -> Float64[Tensor, "p b"]:
+        """Xᵀ times `columns`."""
         weights = columns.new_zeros(self.train.shape[1], columns.shape[1])
         for rows, part in zip(self.train.split(ROWS), columns.split(ROWS), strict=False):
             weights.addmm_(rows[: len(part)].double().mT, part)
-        return torch.cat([rows.double() @ weights for rows in self.test.split(ROWS)])
+        return weights
 
     def test_block(self, n: int) -> Float64[Tensor, "n m"]:
         """k(pool, test) of the first n samples, in float64."""
@@ -389,6 +414,11 @@ class StoredKernel:
 
 
 Kernel = GramKernel | FeatureKernel | StoredKernel
+
+
+def _times(matrix: Float[Tensor, "r c"], columns: Float64[Tensor, "c b"]) -> Float64[Tensor, "r b"]:
+    """A product in float64, a few rows of the matrix at a time."""
+    return torch.cat([rows.double() @ columns for rows in matrix.split(ROWS)])
 
 
 def digest_of(matrices: Sequence[Float[Tensor, "_ _"]]) -> str:

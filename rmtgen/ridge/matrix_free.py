@@ -49,8 +49,24 @@ def solve_matrix_free(problem: Problem, sizes: list[int], grid: Grid) -> list[di
 
 
 def cost_matrix_free(problem: Problem, sizes: list[int], grid: Grid) -> Cost:
-    """The memory is the budget; the time depends on the spectrum and is not known in advance."""
-    return Cost(np.inf, problem.kernel.budget)
+    """Spaces as large as the memory allows; how large they must be, the spectrum decides.
+
+    The memory is the budget.
+    """
+    kernel, columns = problem.kernel, problem.targets.shape[1] + problem.kernel.probes
+    flops = 0.0
+    for n in sizes:
+        dimension = _room(n, kernel.budget, problem.intercept)
+        row = 4.0 * problem.width if problem.width else 2.0 * n
+        flops += n * dimension * (row + 4.0 * dimension)
+        flops += len(grid.values) * (dimension**3 / 3 + 2.0 * dimension * columns * problem.tests)
+    return Cost(flops, kernel.budget)
+
+
+def _room(n: int, budget: float, intercept: bool) -> int:
+    """Largest dimension k of a space for which k n + k² numbers fit."""
+    room = int(budget * BASIS_SHARE / 8)
+    return min(n - intercept, int((n**2 / 4 + room) ** 0.5 - n / 2))
 
 
 class _Estimate:
@@ -66,10 +82,7 @@ class _Estimate:
         self.means = (
             kernel.multiply(targets.new_ones(n, 1))[:, 0] / n if problem.intercept else None
         )
-        room = int(kernel.budget * BASIS_SHARE / 8)
-        most = min(
-            n - problem.intercept, int((n**2 / 4 + room) ** 0.5 - n / 2)
-        )  # k n + k² numbers fit
+        most = _room(n, kernel.budget, problem.intercept)
         self.space = Krylov(
             lambda columns: self._centred(kernel.multiply(columns)), self.right, most
         )

@@ -48,6 +48,7 @@ def ridge_path(  # noqa: PLR0913 - one public function; the two grids and the te
     loo: bool = True,
     intercept: bool = False,
     solver: str = "auto",
+    memory: int | str | None = None,
 ) -> pd.DataFrame:
     """Kernel ridge regression at every size and ridge: GCV(λ) = n‖GY‖²/(tr G)² beside the risks.
 
@@ -75,7 +76,10 @@ def ridge_path(  # noqa: PLR0913 - one public function; the two grids and the te
             all sizes, for learning curves on a `sum_ridges` grid; `banded`, one reduction to a band
             per size for all ridges; `primal`, for features only; `auto`, the one of least cost that
             fits the available memory, or `eigen` where that takes no time. All agree, to six digits
-            near interpolation; near-singular problems are left to `eigen`.
+            near interpolation; near-singular problems are left to `eigen`. With a `memory` also
+            `matrix_free`, whose numbers are estimates (`ridge_path_stored`).
+        memory: Bytes that a solver may take beside the arguments, a number or a text such as
+            "4GiB"; None: what is available.
 
     Returns:
         One row per (size, ridge), sizes outer, with the columns:
@@ -107,7 +111,7 @@ def ridge_path(  # noqa: PLR0913 - one public function; the two grids and the te
     Warns:
         RmtgenWarning: nλ below 10·eps32·s_max, or df/n > 0.99, with a float32 Gram matrix.
     """
-    kernel = GramKernel.checked(gram, test_gram)
+    kernel = GramKernel.checked(gram, test_gram, _budget(memory))
     problem = Problem.checked(kernel, targets, test_targets, loo=loo, intercept=intercept)
     return _path(problem, Grid.checked(ridges, sum_ridges), sizes, solver)
 
@@ -146,8 +150,7 @@ def ridge_path_features(  # noqa: PLR0913 - the twin of ridge_path
         solver: As in `ridge_path`; `nested` and `banded` form K. `primal`, for n > p, streams over
             the rows and holds p×p: one factorisation grows over the sizes. Rows may lie in a
             `numpy.memmap` (mode "c") that is larger than the memory.
-        memory: Bytes that a solver may take beside the arguments, a number or a text such as
-            "4GiB"; None: what is available.
+        memory: As in `ridge_path`.
         spill: Folder for `streamed`, which keeps half of an n×n float64 matrix there instead of in
             memory, and goes on after a kill; None: it is not chosen. The files are removed when
             the path is done.
@@ -162,8 +165,7 @@ def ridge_path_features(  # noqa: PLR0913 - the twin of ridge_path
         StorageError: `spill` has no room, or refuses.
         CorruptInputError: A file in `spill` is not what was written.
     """
-    budget = math.inf if memory is None else parse_bytes(memory)
-    kernel = FeatureKernel.checked(features, test_features, budget, _folder(spill))
+    kernel = FeatureKernel.checked(features, test_features, _budget(memory), _folder(spill))
     problem = Problem.checked(kernel, targets, test_targets, loo=loo, intercept=intercept)
     return _path(problem, Grid.checked(ridges, sum_ridges), sizes, solver)
 
@@ -201,7 +203,7 @@ def ridge_path_stored(  # noqa: PLR0913 - the twin of ridge_path
         test_targets: (m,) or (m, c), for a store with test rows.
         loo: Compute the leave-one-out columns, which `matrix_free` cannot.
         intercept: Add an unpenalised intercept.
-        solver: As in `ridge_path`; `auto` is `matrix_free` where no dense solver fits `memory`.
+        solver: As in `ridge_path`; `auto` is `matrix_free` where no exact solver fits `memory`.
         memory: Bytes that a solver may take beside the targets, a number or a text such as "4GiB".
         spill: As in `ridge_path_features`.
         probes: Number q ≥ 2 of random sign vectors; a standard error falls as 1/√q.
@@ -233,6 +235,10 @@ def ridge_path_stored(  # noqa: PLR0913 - the twin of ridge_path
     kernel = StoredKernel(store, default_device(device), budget, probes, seed, folder)
     problem = Problem.checked(kernel, targets, test_targets, loo=loo, intercept=intercept)
     return _path(problem, Grid.checked(ridges, sum_ridges), sizes, solver)
+
+
+def _budget(memory: int | str | None) -> float:
+    return math.inf if memory is None else parse_bytes(memory)
 
 
 def _folder(spill: str | os.PathLike | None) -> Path | None:

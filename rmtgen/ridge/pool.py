@@ -6,6 +6,7 @@ notation is that of `rmtgen.ridge`; M is the number of test samples.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from torch import Tensor
 from rmtgen.linalg.cells import Cell
 from rmtgen.linalg.modes import Modes, feature_modes, gram_modes_batch
 from rmtgen.linalg.verified import problems_per_call
-from rmtgen.ridge.columns import CURVE_COLUMNS, RISK_COLUMNS
+from rmtgen.ridge.columns import CURVE_COLUMNS, ERROR_COLUMNS, RISK_COLUMNS
 from rmtgen.ridge.path import resolve_ridges, ridge_path, ridge_path_features
 from rmtgen.ridge.targets import Targets
 
@@ -102,7 +103,7 @@ class Pool:
             yield from gram_modes_batch(grams, intercept, memory=memory)
 
     def risk(
-        self, cell: Cell, relative_ridges: ArrayLike, *, seed: int, loo: bool = True
+        self, cell: Cell, relative_ridges: ArrayLike, *, seed: int, **options: Any
     ) -> pd.DataFrame:
         """The ridge path of one (n, trial), tested on the whole test set.
 
@@ -110,16 +111,17 @@ class Pool:
             cell: The subset, the first n of the trial's shuffle.
             relative_ridges: Ratios r ≥ 0; λ = r·tr K/N is the same at every size.
             seed: Seed of the shuffles.
-            loo: Compute the leave-one-out columns.
+            **options: As `path` takes them.
 
         Returns:
-            One row per ridge, with the columns `RISK_COLUMNS`.
+            One row per ridge, with the columns `RISK_COLUMNS`, and from an estimate also
+            `ERROR_COLUMNS`.
         """
         ridges = resolve_ridges(relative_ridges, self.trace, len(self))
-        path = self.path(cell.order(seed, len(self)), ridges=ridges, loo=loo)
+        path = self.path(cell.order(seed, len(self)), ridges=ridges, **options)
         outputs = path.attrs["outputs"]
         return path.assign(trial=cell.trial, relative_ridge=relative_ridges, outputs=outputs)[
-            list(RISK_COLUMNS)
+            [*RISK_COLUMNS, *(column for column in ERROR_COLUMNS if column in path)]
         ]
 
     def curve(
@@ -128,7 +130,7 @@ class Pool:
         relative_sum_ridges: Sequence[float],
         *,
         seed: int,
-        loo: bool = True,
+        **options: Any,
     ) -> pd.DataFrame:
         """The learning curve of the first trial at fixed sum ridges.
 
@@ -136,26 +138,30 @@ class Pool:
             sizes: Sample sizes n.
             relative_sum_ridges: δ = nλ over tr K of the pool.
             seed: Seed of the shuffle.
-            loo: Compute the leave-one-out columns.
+            **options: As `path` takes them.
 
         Returns:
-            One row per (size, sum ridge), with the columns `CURVE_COLUMNS`.
+            One row per (size, sum ridge), with the columns `CURVE_COLUMNS`, and from an estimate
+            also `ERROR_COLUMNS`.
         """
         order = Cell(len(self), 0).order(seed, len(self))
         sum_ridges = self.trace * np.array(relative_sum_ridges)
-        path = self.path(order, sizes=sizes, sum_ridges=sum_ridges, loo=loo)
+        path = self.path(order, sizes=sizes, sum_ridges=sum_ridges, **options)
         relative, outputs = np.tile(relative_sum_ridges, len(sizes)), path.attrs["outputs"]
-        return path.assign(relative_sum_ridge=relative, outputs=outputs)[list(CURVE_COLUMNS)]
+        return path.assign(relative_sum_ridge=relative, outputs=outputs)[
+            [*CURVE_COLUMNS, *(column for column in ERROR_COLUMNS if column in path)]
+        ]
 
     def path(
-        self, order: Int64[np.ndarray, " n"], *, loo: bool = True, **grid: ArrayLike
+        self, order: Int64[np.ndarray, " n"], *, loo: bool = True, **options: Any
     ) -> pd.DataFrame:
         """`ridge_path` of the samples at the positions `order`.
 
         Args:
             order: Positions in the pool; a size takes the first of them.
             loo: Compute the leave-one-out columns.
-            **grid: `ridges` or `sum_ridges`, and `sizes`, as `ridge_path` takes them.
+            **options: `ridges` or `sum_ridges`, `sizes`, and how they are solved, as `ridge_path`
+                or `ridge_path_features` takes them.
         """
         chosen = torch.from_numpy(order).to(self.train.device)
         test_targets = None if self.test_targets is None else self.test_targets.values
@@ -164,9 +170,9 @@ class Pool:
         if self.is_gram:
             gram, tests = self.train[chosen[:, None], chosen], self.test
             tests = None if tests is None else tests[:, chosen]
-            return ridge_path(gram, targets, test_gram=tests, **settings, **grid)
+            return ridge_path(gram, targets, test_gram=tests, **settings, **options)
         return ridge_path_features(
-            self.train[chosen], targets, test_features=self.test, **settings, **grid
+            self.train[chosen], targets, test_features=self.test, **settings, **options
         )
 
 

@@ -8,12 +8,13 @@ returns None, and the eigensolve, which is accurate at every ridge, is to fill t
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
 from rmtgen.device import available
 from rmtgen.errors import CapacityError, UsageError
 from rmtgen.ridge.banded import cost_banded, solve_banded
 from rmtgen.ridge.eigen import cost_eigen, solve_eigen
-from rmtgen.ridge.kernel import GramKernel, StoredKernel
+from rmtgen.ridge.kernel import GramKernel
 from rmtgen.ridge.matrix_free import cost_matrix_free, solve_matrix_free
 from rmtgen.ridge.nested import cost_nested, solve_nested
 from rmtgen.ridge.primal import cost_primal, solve_primal
@@ -29,11 +30,19 @@ solvers lose some digits near interpolation."""
 
 @dataclass(frozen=True)
 class Solver:
-    """A solver: its function, its cost, and why it refuses a problem (None: it does not)."""
+    """A solver of the ridge path.
+
+    Attributes:
+        solve: Its function.
+        cost: Its cost.
+        refuses: Why it refuses a problem; None: it does not.
+        exact: Whether its rows are no estimates; `auto` prefers those that are none.
+    """
 
     solve: Callable[[Problem, list[int], Grid], list[dict | None]]
     cost: Callable[[Problem, list[int], Grid], Cost]
     refuses: Callable[[Problem], str | None] = lambda problem: None
+    exact: bool = True
 
 
 def _no_loo(problem: Problem) -> str | None:
@@ -46,16 +55,16 @@ def _no_gram(problem: Problem) -> str | None:
     )
 
 
-def _only_stored(problem: Problem) -> str | None:
-    if not isinstance(problem.kernel, StoredKernel):
-        return "reads its Gram matrix from a store. Call ridge_path_stored"
+def _no_estimate(problem: Problem) -> str | None:
+    if problem.kernel.budget == inf:
+        return "estimates within a budget, got none. Pass memory='4GiB'"
     return _no_loo(problem)
 
 
 def _no_spill(problem: Problem) -> str | None:
     if isinstance(problem.kernel, GramKernel):
         return "reads features or a store, got a matrix in memory. Call ridge_path_stored"
-    if problem.kernel.device.type != "cpu":
+    if problem.kernel.device.type == "cuda":
         return f"works on a CPU, got {problem.kernel.device}. Pass device='cpu'"
     if problem.kernel.spill is None:
         return "needs a folder for half of an n×n matrix, got none. Pass spill=DIR"
@@ -68,42 +77,39 @@ SOLVERS = {
     "banded": Solver(solve_banded, cost_banded),
     "primal": Solver(solve_primal, cost_primal, _no_gram),
     "streamed": Solver(solve_streamed, cost_streamed, _no_spill),
-    "matrix_free": Solver(solve_matrix_free, cost_matrix_free, _only_stored),
+    "matrix_free": Solver(solve_matrix_free, cost_matrix_free, _no_estimate, exact=False),
 }
 
 
-def path_cost(problem: Problem, sizes: list[int], grid: Grid, memory: int) -> Cost:
-    """The cost of a path with solver `auto`, in advance.
+def path_cost(
+    problem: Problem, sizes: list[int], grid: Grid, memory: int, name: str = "auto"
+) -> Cost:
+    """The cost of a path, in advance.
 
     Args:
         problem: Only its shapes are read, so that it may be on torch's "meta" device.
         sizes: Sample sizes n.
         grid: Ridges.
         memory: Number of available bytes.
+        name: The solver.
 
     Returns:
-        Operations and bytes of the solver that is chosen; where none fits, of the one that needs
-        least memory.
+        Operations and bytes of the solver; for `auto` of the one that is chosen, and where none
+        fits, of the one that needs least memory.
+
+    Raises:
+        UsageError: The solver does not take the problem, or is unknown.
     """
-    costs = {
-        key: solver.cost(problem, sizes, grid)
-        for key, solver in SOLVERS.items()
-        if not solver.refuses(problem)
-    }
+    costs = _costs(problem, sizes, grid, name)
     fitting = _fitting(costs, memory)
+    if name != "auto":
+        return costs[name]
     return costs[fitting[0]] if fitting else min(costs.values(), key=lambda cost: cost.bytes)
 
 
 def choose_solver(problem: Problem, sizes: list[int], grid: Grid, name: str) -> Solver:
     """The solver called `name`, or for `auto` the cheapest one that fits."""
-    choice(name, "solver", (*SOLVERS, "auto"))
-    applicable = {key: solver for key, solver in SOLVERS.items() if solver.refuses(problem) is None}
-    if name not in (*applicable, "auto"):
-        raise UsageError(
-            f"solver={name!r} {SOLVERS[name].refuses(problem)}, or another solver:"
-            f" {', '.join(applicable)}."
-        )
-    costs = {key: solver.cost(problem, sizes, grid) for key, solver in applicable.items()}
+    costs = _costs(problem, sizes, grid, name)
     free = min(available(problem.kernel.device), problem.kernel.budget)
     fitting = _fitting(costs, free)
     if name == "auto":
@@ -118,10 +124,25 @@ def choose_solver(problem: Problem, sizes: list[int], grid: Grid, name: str) -> 
     return SOLVERS[name]
 
 
+def _costs(problem: Problem, sizes: list[int], grid: Grid, name: str) -> dict[str, Cost]:
+    """The cost of every solver that takes the problem.
+
+    Raises:
+        UsageError: The one called `name` does not, or is unknown.
+    """
+    choice(name, "solver", (*SOLVERS, "auto"))
+    applicable = {key: solver for key, solver in SOLVERS.items() if solver.refuses(problem) is None}
+    if name not in (*applicable, "auto"):
+        raise UsageError(
+            f"solver={name!r} {SOLVERS[name].refuses(problem)}, or another solver:"
+            f" {', '.join(applicable)}."
+        )
+    return {key: solver.cost(problem, sizes, grid) for key, solver in applicable.items()}
+
+
 def _fitting(costs: dict[str, Cost], free: int) -> list[str]:
     """The solvers that fit in `free` bytes; the first is the choice of `auto`."""
-    fitting = [
-        key for key in sorted(costs, key=lambda key: costs[key].flops) if costs[key].bytes <= free
-    ]
+    ordered = sorted(costs, key=lambda key: (not SOLVERS[key].exact, costs[key].flops))
+    fitting = [key for key in ordered if costs[key].bytes <= free]
     cheap = "eigen" in fitting and costs["eigen"].flops <= CHEAP
     return ["eigen", *(key for key in fitting if key != "eigen")] if cheap else fitting

@@ -16,6 +16,7 @@ from typing import Any
 from rmtgen.errors import UsageError
 from rmtgen.models.names import present_name
 from rmtgen.models.preprocessing import PREPROCESSING
+from rmtgen.ridge.columns import ESTIMATING, SOLVER_NAMES
 from rmtgen.runs.fields import declared
 from rmtgen.runs.graph import STAGES
 from rmtgen.runs.parsers import (
@@ -226,6 +227,14 @@ class Config:
         "ridges relative to tr K/N; low:high:count is a geometric range",
     )
     loo: bool = declared(True, switch, ("risk",), "leave-one-out columns")
+    solver: str = declared(
+        "auto",
+        one_of("auto", *SOLVER_NAMES),
+        ("risk",),
+        "solver of the ridge path; auto: the cheapest that is exact and fits; streamed: features"
+        " alone, with spill; matrix_free: estimates with standard errors",
+        option=True,
+    )
     data_root: str = declared("data", place, (), "where data sets lie and are downloaded to")
     download: bool = declared(False, switch, (), "fetch a data set or weights that are missing")
     checkpoints: str = declared(
@@ -242,7 +251,7 @@ class Config:
         "4GiB",
         parse_bytes,
         (),
-        "budget of the entk and of the batched eigensolves, as in 4GiB",
+        "budget of the entk, of the batched eigensolves and of a solver by name, as in 4GiB",
     )
     shard: Share | None = declared(
         None,
@@ -261,7 +270,8 @@ class Config:
         None,
         optional(place),
         (),
-        "folder for the entk's gradients that exceed memory; none: they are computed again",
+        "folder for what exceeds memory: the entk's gradients, which else are computed again, and"
+        " the factor of solver=streamed",
     )
 
     def __post_init__(self) -> None:
@@ -279,6 +289,7 @@ class Config:
             )
         self._resolve_sizes()
         self._resolve_kernel()
+        self._check_solver()
         if self.sizes == "auto":
             low = max(2, min(100, self.train // 8))
             sizes = (
@@ -335,6 +346,19 @@ class Config:
             object.__setattr__(self, "solve_from", "gram" if self.tangent else "features")
         if self.gram_dtype == "auto":
             object.__setattr__(self, "gram_dtype", "float32" if self.tangent else "float64")
+
+    def _check_solver(self) -> None:
+        """Refuse what a solver cannot do, before any stage runs."""
+        if self.solver == ESTIMATING and (self.loo or not all(self.ridges)):
+            found = "loo=true" if self.loo else "a ridge of 0"
+            raise UsageError(
+                f"solver={ESTIMATING} estimates at ridges > 0, without leave-one-out: got {found}."
+                " Set loo=false and ridges=1e-4:1e2:13."
+            )
+        if self.solver == "streamed" and not self.spill:
+            raise UsageError(
+                "solver=streamed needs a folder for half of an n×n matrix: got none. Set spill=DIR."
+            )
 
     @property
     def entk_precision(self) -> str:

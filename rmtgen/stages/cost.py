@@ -6,8 +6,10 @@ nearer to the peak than the small ones, so long stages tend to end early.
 """
 
 import importlib
+import math
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -124,7 +126,12 @@ class Workload:
         """The ridge problem of n samples and some test samples, by its shapes alone."""
         width = n if self.from_gram else self.dim
         train, test = _shape(n, width), _shape(tests, width) if tests else None
-        kernel = GramKernel(train, test) if self.from_gram else FeatureKernel(train, test)
+        config = self.config
+        named = config.solver != "auto"
+        budget = config.memory if named else math.inf
+        spill = Path(config.spill) if named and config.spill and not self.from_gram else None
+        form = GramKernel if self.from_gram else FeatureKernel
+        kernel = form(train, test, budget, spill)
         targets = _shape(n, self.classes)
         test_targets = _shape(tests, self.classes) if tests else None
         intercept = self.config.targets == "intercept"

@@ -7,6 +7,7 @@ import torch
 
 from rmtgen.errors import CorruptInputError, NumericalError
 from rmtgen.linalg.cells import Cell
+from rmtgen.ridge.columns import ESTIMATING
 from rmtgen.ridge.pool import Pool, dense_sizes
 from rmtgen.ridge.targets import Targets, encode_targets
 from rmtgen.runs.config import Config
@@ -70,5 +71,7 @@ def cells(config: Config) -> list[Cell]:
 
 
 def curve_sizes(config: Config, is_gram: bool) -> np.ndarray:
-    """The sizes of the learning curve."""
+    """The sizes of the learning curve: dense, but where an estimate shares nothing between them."""
+    if config.solver == ESTIMATING:
+        return np.array(config.sizes)
     return dense_sizes(min(config.sizes), config.train, is_gram=is_gram)

@@ -2,16 +2,18 @@
 
 import functools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from rmtgen.device import available, default_device
 from rmtgen.ridge import path_cost
-from rmtgen.ridge.columns import CURVE_COLUMNS, RISK_COLUMNS
+from rmtgen.ridge.columns import CURVE_COLUMNS, ERROR_COLUMNS, ESTIMATING, RISK_COLUMNS
 from rmtgen.ridge.pool import CURVE_RIDGES
 from rmtgen.ridge.problem import Grid
 from rmtgen.runs.columns import write_table
+from rmtgen.runs.config import Config
 from rmtgen.stages.cost import StageCost, Workload
 from rmtgen.stages.division import Division, Unit, complete
 from rmtgen.stages.engine import Job, Result
@@ -47,20 +49,22 @@ class Solves(Division):
 
     def _solve(self, name: str) -> dict[str, np.ndarray]:
         config = self.job.config
-        options = {"seed": config.seed, "loo": config.loo}
+        solving = how(config, self.pool.is_gram)
+        options = {"seed": config.seed, "loo": config.loo, **solving}
         if name == CURVE:
             sizes = curve_sizes(config, self.pool.is_gram)
             curve = self.pool.curve(sizes, CURVE_RIDGES, **options)
-            return {column: curve[column].to_numpy() for column in CURVE_COLUMNS}
+            return {column: curve[column].to_numpy() for column in curve}
         path = self.pool.risk(self.cells[name], config.ridges, **options)
-        return {column: path[column].to_numpy() for column in RISK_COLUMNS}
+        return {column: path[column].to_numpy() for column in path}
 
     def gather(self) -> Result:
         """Both tables."""
         folder = self.job.folder
         frames = (pd.DataFrame(self.shards.read(name)) for name in self.cells)
-        table = pd.concat(frames, ignore_index=True)[list(RISK_COLUMNS)]
-        curve = pd.DataFrame(self.shards.read(CURVE))[list(CURVE_COLUMNS)]
+        errors = ERROR_COLUMNS if self.job.config.solver == ESTIMATING else ()
+        table = pd.concat(frames, ignore_index=True)[[*RISK_COLUMNS, *errors]]
+        curve = pd.DataFrame(self.shards.read(CURVE))[[*CURVE_COLUMNS, *errors]]
         return Result(
             write_table(folder / "risk.csv", table, "Risk at every sample size, trial and ridge")
             + write_table(
@@ -79,6 +83,14 @@ def work(job: Job) -> Result:
     return complete(job, Solves(job))
 
 
+def how(config: Config, is_gram: bool) -> dict[str, Any]:
+    """How a ridge path is solved: within the budget, where a solver is named."""
+    if config.solver == "auto":
+        return {}
+    place = {} if is_gram else {"spill": config.spill}
+    return {"solver": config.solver, "memory": config.memory, **place}
+
+
 def cost(workload: Workload) -> StageCost:
     """The ridge path of every (n, trial), and the dense learning curve, by the cheapest solvers."""
     config, memory = workload.config, available(workload.device)
@@ -86,7 +98,8 @@ def cost(workload: Workload) -> StageCost:
     curve = Grid(np.array(CURVE_RIDGES), summed=True)
     sizes, todo = curve_sizes(config, workload.from_gram).tolist(), cells(config)
     problem = functools.partial(workload.problem, tests=config.test)
-    costs = [path_cost(problem(n), [n], ridges, memory) for n, _ in todo]
-    costs.append(path_cost(problem(config.train), sizes, curve, memory))
+    name = config.solver
+    costs = [path_cost(problem(n), [n], ridges, memory, name) for n, _ in todo]
+    costs.append(path_cost(problem(config.train), sizes, curve, memory, name))
     rows = len(todo) * len(config.ridges) + len(sizes) * len(CURVE_RIDGES)
     return workload.solves(costs, ROW_BYTES * rows)

@@ -36,7 +36,7 @@ GRAM = FEATURES @ FEATURES.T
         ),
         ({"kernel": np.dot}, "expected 'linear' or 'precomputed', got <"),
         ({"solver": "eigne"}, "solver must be a known one: got 'eigne'. Did you mean eigen?"),
-        ({"solver": "matrix_free"}, "solver='matrix_free' reads its Gram matrix from a store"),
+        ({"solver": "matrix_free"}, "solver='matrix_free' estimates within a budget, got none"),
     ],
     ids=lambda value: str(value)[:30],
 )

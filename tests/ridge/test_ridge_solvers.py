@@ -291,7 +291,7 @@ def test_the_cost_is_that_of_the_choice_and_takes_shapes_alone(options):
                 " another"
             ),
         ),
-        ("matrix_free", "reads its Gram matrix from a store. Call ridge_path_stored"),
+        ("matrix_free", "estimates within a budget, got none. Pass memory='4GiB'"),
         ("cholesky", "solver must be a known one: got 'cholesky'"),
     ],
 )
