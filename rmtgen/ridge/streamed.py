@@ -100,23 +100,22 @@ def _held(problem: Problem, n: int, width: int) -> int:
 
 
 def _require_semidefinite(problem: Problem, n: int) -> None:
-    """Refuse a Gram matrix that is indefinite beyond rounding; features are always semidefinite."""
+    """Refuse a Gram matrix that is indefinite beyond rounding; features are always semidefinite.
+
+    HKH is semidefinite where K is, so that K itself is factored with an intercept too.
+    """
     kernel = problem.kernel
     if isinstance(kernel, FeatureKernel):
         return
     width = panel_width(problem, n)
-    square, means = torch.zeros((), dtype=torch.float64), torch.zeros(n, dtype=torch.float64)
-    panel = torch.empty(width, n, dtype=torch.float64)
+    square, panel = 0.0, torch.empty(width, n, dtype=torch.float64)
     for low in range(0, n, width):
         part = panel[: min(width, n - low), : min(low + width, n)]
         kernel.panel(low, part)
         square += _norm_square(part)
-        means[low : part.shape[1]] += part[:, :low].sum(dim=1) + _symmetric(part, low).sum(dim=1)
-        means[:low] += part[:, :low].sum(dim=0)
     del panel, part
-    tolerance = rounding(n, kernel.single) * square.sqrt().item()
-    means = means / n if problem.intercept else None
-    factor = _Factor(problem, n, tolerance, {"for": "definite"}, means)
+    tolerance = rounding(n, kernel.single) * square**0.5
+    factor = _Factor(problem, n, tolerance, {"for": "definite"})
     reached = factor.resumed([])
     for low in range(reached, n, width):
         if factor.border(low) is None:
@@ -212,7 +211,6 @@ class _Factor:
         n: int,
         shift: float,
         about: dict[str, object],
-        means: Float64[Tensor, " n"] | None = None,
     ):
         """Open the folder, in which there may be rows of an earlier process.
 
@@ -221,12 +219,11 @@ class _Factor:
             n: Number of samples.
             shift: What is added to the diagonal.
             about: All that the sums behind a panel depend on, beside the matrix.
-            means: Means of the columns of K, to factor HKH + shift·I; None for K.
 
         Raises:
             StorageError: The disk has no room, or refuses.
         """
-        self.kernel, self.n, self.shift, self.means = problem.kernel, n, shift, means
+        self.kernel, self.n, self.shift = problem.kernel, n, shift
         self.width = width = panel_width(problem, n)
         identity = durable.canonical_json(
             {
@@ -234,7 +231,6 @@ class _Factor:
                 "kernel": problem.kernel.identity(n),
                 "n": n,
                 "shift": float(shift).hex(),
-                "centred": means is not None,
                 "width": [width, STRIP],
                 "torch": torch.__version__,
                 "threads": torch.get_num_threads(),
@@ -262,9 +258,6 @@ class _Factor:
         self.norm_square = _norm_square(matrix)
         diagonal = matrix[:, low:].diagonal()
         self.largest = diagonal.max().item()
-        if self.means is not None:
-            matrix.sub_(self.means[: matrix.shape[1]] - self.means.mean())
-            matrix.sub_(self.means[low : matrix.shape[1], None])
         diagonal.add_(self.shift)
         if not border_(matrix, self._above(low), rows):
             return None
@@ -338,11 +331,6 @@ def _about(problem: Problem, sizes: list[int]) -> dict[str, object]:
         "intercept": problem.intercept,
         "targets": [None if one is None else digest_of([one]) for one in targets],
     }
-
-
-def _symmetric(panel: Float64[Tensor, "b high"], low: int) -> Float64[Tensor, "b b"]:
-    corner = panel[:, low:]
-    return corner.tril() + corner.tril(-1).mT
 
 
 def _norm_square(panel: Float64[Tensor, "b high"]) -> float:

@@ -274,10 +274,13 @@ def test_a_disk_without_room_is_refused_before_the_work(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("intercept", [False, True])
-def test_an_indefinite_matrix_is_named(tmp_path, intercept):
+@pytest.mark.parametrize("depth", [1.0, 1e-6])
+def test_an_indefinite_matrix_is_named(tmp_path, intercept, depth):
+    """By much or by little, where a large mean may hide it."""
     features, targets, _ = problem()
-    gram = features @ features.T + np.eye(90)
-    spoilt = gram - 3 * np.outer(*[np.linalg.eigh(gram)[1][:, 80]] * 2) * np.linalg.norm(gram, 2)
+    gram = (features + 3) @ (features + 3).T
+    direction = np.linalg.svd(np.column_stack([np.ones(90), features]))[0][:, 70]
+    spoilt = gram - depth * np.linalg.norm(gram, 2) * np.outer(direction, direction)
     store = stored(tmp_path, spoilt, 90)
     options = {"sum_ridges": [1e6], "intercept": intercept}
     with pytest.raises(NumericalError) as known:
