@@ -35,6 +35,8 @@ MOST_LOSSES = 10
 """Workers that one unit may lose before it is taken for the reason."""
 WAIT = 60.0
 """Seconds that a scheduler is waited for, and that a cluster may be without a worker."""
+GOODBYE = 5.0
+"""Seconds that workers are given to clean up."""
 POLL = 0.5
 """Seconds between two looks at which workers there are."""
 SETTINGS = {
@@ -75,13 +77,15 @@ class _Loop:
 
     def __init__(self, job: Job, client: "Client", units: Sequence[Unit]):
         self.client, self.stage, self.run = client, job.stage, job.run
+        self.cluster = job.config.cluster
         self.config = dataclasses.replace(job.config, cluster=None)
         self.futures: dict[str, tuple[Future, Unit]] = {}  # by worker
         self.ready: queue.Queue[tuple[str, Future]] = queue.Queue()
         self.retired: dict[str, RmtgenError] = {}
         self.accepted: set[str] = set()
-        self._accept_new()
-        self.placement = Placement(units, sorted(self.accepted))
+        self.asked: dict[str, Future] = {}
+        self.token = ""
+        self.placement = Placement(units, sorted(_workers(client)))
 
     def finished(self) -> Iterator[Unit]:
         """Each unit as it is done.
@@ -89,6 +93,19 @@ class _Loop:
         Raises:
             ClusterError, RmtgenError: As `distribute`.
         """
+        try:
+            with self.run.met() as self.token:
+                self._ask_new()
+                yield from self._done_in_turn()
+        except RmtgenError:
+            raise
+        except Exception as error:
+            if self.client.status == "running":
+                raise
+            raise self._abandoned() from error
+        self._release()
+
+    def _done_in_turn(self) -> Iterator[Unit]:
         alone_since = time.monotonic()
         while self.placement.left:
             self._submit()
@@ -102,7 +119,6 @@ class _Loop:
                     yield unit
                 continue
             self._look()
-        self._release()
 
     def _submit(self) -> None:
         """Give every idle worker a unit."""
@@ -110,20 +126,14 @@ class _Loop:
             unit = self.placement.next(address, time.monotonic())
             if unit is None:
                 continue
-            future = self.client.submit(
-                worker.make,
-                self.config,
-                self.stage,
-                unit.name,
-                workers=[address],
-                key=f"{self.stage}-{unit.name}-{secrets.token_hex(4)}",
-                pure=False,
-            )
+            future = self._sent(address, worker.make, self.config, self.stage, unit.name)
             self.futures[address] = future, unit
-            future.add_done_callback(lambda done, at=address: self.ready.put((at, done)))
 
     def _take(self, address: str, future: "Future") -> Unit | None:
         """What a finished task was: the unit if it is done now, None if it failed or is known."""
+        if self.asked.get(address) is future:
+            self._answered(address, future)
+            return None
         current, unit = self.futures.get(address, (None, None))
         if current is not future or unit is None:
             return None  # of a worker that was given up meanwhile
@@ -164,37 +174,50 @@ class _Loop:
     def _look(self) -> None:
         """Give up workers that are gone, and take in new ones."""
         if self.client.status != "running":
-            raise ClusterError(
-                f"the scheduler {self.client.scheduler.address} is gone. What is finished is kept:"
-                " run the same command again."
-            )
+            raise self._abandoned()
         there = _workers(self.client)
         for address in [at for at in self.futures if at not in there]:
             future, unit = self.futures[address]
             future.cancel(force=True)
             log.warning(f"worker {address} is gone; others take its work over")
             self._drop(address, unit)
-        self.accepted &= there | self.futures.keys()
-        self._accept_new()
+        for address in self.accepted - there - self.futures.keys():
+            self.accepted.discard(address)
+            self.placement.gone(address)
+        self.asked = {at: future for at, future in self.asked.items() if at in there}
+        self._ask_new()
 
-    def _accept_new(self) -> None:
-        """Ask new workers who they are, and refuse those that would compute something else."""
-        new = sorted(_workers(self.client) - self.accepted - self.retired.keys())
-        if not new:
-            return
-        with self.run.met() as token:
-            asked = self.client.run(
-                worker.introduce, str(self.run.path), token, workers=new, on_error="return"
-            )
-        for address, answer in asked.items():
-            if isinstance(answer, RmtgenError):
-                self._retire(address, answer)
-            elif isinstance(answer, BaseException):
-                continue  # it is going, or is asked again
-            elif differing := _differing(answer):
-                self._retire(address, ClusterError(f"versions differ: {differing}."))
-            else:
-                self.accepted.add(address)
+    def _ask_new(self) -> None:
+        """Ask new workers who they are; one that hangs does not answer, and gets nothing."""
+        known = self.accepted | self.retired.keys() | self.asked.keys()
+        for address in sorted(_workers(self.client) - known):
+            arguments = worker.introduce, str(self.run.path), self.token
+            self.asked[address] = self._sent(address, *arguments)
+
+    def _answered(self, address: str, future: "Future") -> None:
+        """Take in a worker, or refuse one that would compute something else."""
+        del self.asked[address]
+        error = future.exception() if future.status == "error" else None
+        if isinstance(error, RmtgenError):
+            self._retire(address, error)
+        elif future.status == "finished" and (differing := _differing(future.result())):
+            self._retire(address, ClusterError(f"versions differ: {differing}."))
+        elif future.status == "finished":
+            self.accepted.add(address)
+
+    def _sent(self, address: str, *task: Any) -> "Future":
+        """Send a task to one worker; its end is put into `ready`."""
+        options = {"workers": [address], "key": secrets.token_hex(8), "pure": False}
+        future = self.client.submit(*task, **options)
+        future.add_done_callback(lambda done: self.ready.put((address, done)))
+        return future
+
+    def _abandoned(self) -> ClusterError:
+        """The error where the scheduler is gone."""
+        return ClusterError(
+            f"the scheduler of cluster={self.cluster} is gone. What is finished is kept: run the"
+            " same command again."
+        )
 
     def _all_retired(self) -> bool:
         there = _workers(self.client)
@@ -215,10 +238,13 @@ class _Loop:
         busy, idle = sorted(self.futures), sorted(self.accepted - self.futures.keys())
         for future, _ in self.futures.values():
             future.cancel(force=True)
+        from distributed import wait  # the extra, which is there by now
+
         with contextlib.suppress(Exception):  # a worker may be gone: what it left harms nothing
             if busy:  # with second copies, or hanging: they hold the directory
                 self.client.restart_workers(busy, timeout=WAIT, raise_for_error=False)
-            self.client.run(worker.close, workers=idle, on_error="ignore")
+            closing = [self._sent(address, worker.close) for address in idle]
+            wait(closing, timeout=GOODBYE)
 
 
 def _of_dask(error: BaseException) -> bool:
