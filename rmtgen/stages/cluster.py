@@ -36,7 +36,7 @@ MOST_LOSSES = 10
 WAIT = 60.0
 """Seconds that a scheduler is waited for, and that a cluster may be without a worker."""
 GOODBYE = 5.0
-"""Seconds that workers are given to clean up."""
+"""Seconds that workers are given to send a small result, and to clean up at the end."""
 POLL = 0.5
 """Seconds between two looks at which workers there are."""
 SETTINGS = {
@@ -137,9 +137,10 @@ class _Loop:
         current, unit = self.futures.get(address, (None, None))
         if current is not future or unit is None:
             return None  # of a worker that was given up meanwhile
-        if future.status == "finished":
+        made = _result(future)
+        if made is not None:
             del self.futures[address]
-            for message in future.result().warnings:
+            for message in made.warnings:
                 warnings.warn(message, RmtgenWarning, stacklevel=1)
             return unit if self.placement.done(address, unit, time.monotonic()) else None
         error = future.exception() if future.status == "error" else None
@@ -200,10 +201,11 @@ class _Loop:
         error = future.exception() if future.status == "error" else None
         if isinstance(error, RmtgenError):
             self._retire(address, error)
-        elif future.status == "finished" and (differing := _differing(future.result())):
-            self._retire(address, ClusterError(f"versions differ: {differing}."))
-        elif future.status == "finished":
-            self.accepted.add(address)
+        elif (versions := _result(future)) is not None:
+            if differing := _differing(versions):
+                self._retire(address, ClusterError(f"versions differ: {differing}."))
+            else:
+                self.accepted.add(address)
 
     def _sent(self, address: str, *task: Any) -> "Future":
         """Send a task to one worker; its end is put into `ready`."""
@@ -245,6 +247,20 @@ class _Loop:
                 self.client.restart_workers(busy, timeout=WAIT, raise_for_error=False)
             closing = [self._sent(address, worker.close) for address in idle]
             wait(closing, timeout=GOODBYE)
+
+
+def _result(future: "Future") -> Any:
+    """What a finished task returned; None where it failed, or its worker is gone with it.
+
+    Dask would do a lost task again, on the worker that it is bound to, and wait for it for ever.
+    """
+    if future.status != "finished":
+        return None
+    try:
+        return future.result(timeout=GOODBYE)
+    except Exception as error:
+        log.debug(f"the result of {future.key} is lost: {error}")
+        return None
 
 
 def _of_dask(error: BaseException) -> bool:
