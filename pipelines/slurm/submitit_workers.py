@@ -16,7 +16,7 @@ import submitit
 
 jobs, scheduler, kind = [*sys.argv[1:], "slurm"][:3]
 worker = [sys.executable, "-m", "distributed.cli.dask_worker", scheduler]
-worker += ["--nthreads", "1", "--memory-limit", "0", "--no-dashboard"]
+worker += ["--nthreads", "1", "--memory-limit", "0", "--no-dashboard", "--no-nanny"]
 executor = submitit.AutoExecutor(folder="submitit-logs", cluster=kind)
 executor.update_parameters(timeout_min=24 * 60, cpus_per_task=1)
 print(*(executor.submit(subprocess.run, worker, check=True).job_id for _ in range(int(jobs))))

@@ -27,6 +27,7 @@ with SLURMCluster(
     interface=os.environ.get("INTERFACE"),
     job_extra_directives=options,
     job_script_prologue=[f"export OMP_NUM_THREADS={cores}"],
+    nanny=False,
     worker_extra_args=["--no-dashboard", "--memory-limit", "0"],
     scheduler_options={"dashboard_address": "127.0.0.1:0"},
 ) as cluster:

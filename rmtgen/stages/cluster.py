@@ -50,7 +50,8 @@ SETTINGS = {
     "distributed.comm.timeouts.connect": "30s",
     "distributed.comm.timeouts.tcp": "30s",
     "distributed.worker.profile.enabled": False,
-    "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical",
+    # in the place of Dask's own, by which glibc gives each freed tensor back to the system
+    "distributed.nanny.pre-spawn-environ": {"DASK_LOGGING__DISTRIBUTED": "critical"},
 }
 """Settings of Dask for the processes that compute a run, which `workers` scripts use too."""
 

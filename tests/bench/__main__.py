@@ -25,6 +25,7 @@ ALL = (
     "pass_rates",
     "solves",
     "schedule",
+    "scale",
 )
 
 for name in sys.argv[1:] or ALL:

@@ -30,7 +30,7 @@ from rmtgen.units import duration, readable_bytes
 from tests.bench.schedule import kernel, ranges, seconds_on_card
 
 FIELDS = ("dataset=mnist5k", "train=768", "test=256", "model=resnet18", "init=random")
-FIELDS += ("img_size=32", "kernel=entk", "tile=128", "memory=600MiB")
+FIELDS += ("img_size=32", "kernel=entk", "tile=64", "memory=200MiB")
 CARDS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 START = 60.0
 """Seconds until a worker has imported torch, loaded the network and checked its gradients."""
