@@ -36,6 +36,8 @@ T = TypeVar("T")
 
 CLIENT = "cluster"
 """Name of the process that gives out the work of a cluster, among the writers of a directory."""
+PARTING = 20.0
+"""Seconds that workers are given to end what they compute for a client that is gone."""
 LONGEST_LIST = 16
 """Length of the longest list of a manifest's details that an outcome repeats."""
 
@@ -171,12 +173,28 @@ def run_stage(stage: str, directory: ResultDir) -> Outcome:
     if share := directory.share:
         return _contribute(stage, directory, share)
     absent = [path for path in (directory.path, *directory.path.parents) if not path.exists()]
-    with directory.lock(), _swept_if_in_vain(absent):
+    with _alone(directory), _swept_if_in_vain(absent):
         if found := _found(stage, directory):
             return found
         if not (directory.cluster and STAGES[stage].divided):
             return _compute(stage, directory)
     return _compute_together(stage, directory)
+
+
+@contextlib.contextmanager
+def _alone(directory: ResultDir) -> Iterator[None]:
+    """Hold a directory alone; workers of a cluster that is gone are given time to follow it."""
+    with contextlib.ExitStack() as stack:
+        end = time.monotonic() + (PARTING if directory.cluster else 0.0)
+        while True:
+            try:
+                stack.enter_context(directory.lock())
+                break
+            except BusyError:
+                if time.monotonic() >= end:
+                    raise
+                time.sleep(0.1)
+        yield
 
 
 def _found(stage: str, directory: ResultDir) -> Outcome | None:
@@ -255,7 +273,7 @@ def _compute_together(stage: str, directory: ResultDir) -> Outcome:
         with directory.lock(CLIENT):
             division = division_of(job)
             distribute(job, division)
-        with directory.lock():
+        with _alone(directory):
             if manifest := directory.done(stage):
                 return _outcome(directory, manifest, "cached")
             durable.sweep(directory.path)

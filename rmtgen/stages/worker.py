@@ -8,6 +8,7 @@ together with the others while it does.
 import os
 import secrets
 import socket
+import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ CORES = "RMTGEN_CORES"
 """Variable that holds the numbers of a worker's cores, with commas."""
 WRITER = f"worker-{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(3)}"
 """Name of this process among the writers of a directory."""
+_one_at_a_time = threading.Lock()  # a writer has one name, whatever threads a worker has
 _open: dict[Key, Division] = {}  # the last one that was worked on
 
 
@@ -59,6 +61,7 @@ def make(config: Config, stage: str, unit: str) -> Made:
     _pin()
     run = RunDir(config)
     with (
+        _one_at_a_time,
         warnings.catch_warnings(record=True) as warned,
         run.lock(WRITER),
         open_bar(stage, run.path.name) as bar,
@@ -93,9 +96,10 @@ def _division(job: Job) -> Division:
 
 def close() -> None:
     """Remove what the last task has left outside the run."""
-    for division in _open.values():
-        division.close()
-    _open.clear()
+    with _one_at_a_time:
+        for division in _open.values():
+            division.close()
+        _open.clear()
 
 
 def introduce(folder: str, token: str) -> dict[str, str]:

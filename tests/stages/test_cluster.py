@@ -28,6 +28,7 @@ from rmtgen.stages import cluster, worker
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # of sockets of Dask
 
+MAKE = worker.make
 MANIFESTS = tuple(f"{name}.json" for name in STAGES)
 
 
@@ -158,7 +159,7 @@ def test_one_worker_that_fails_leaves_the_rest_to_the_other(
     finished, tmp_path, scheduler, monkeypatch, capfd
 ):
     output, words = finished
-    monkeypatch.setattr(worker, "make", _FailsOnce(worker.make, tmp_path))
+    monkeypatch.setattr(worker, "make", _FailsOnce(tmp_path))
     words = [*words[:-1], f"output={tmp_path / 'out'}", f"cluster={scheduler}"]
     assert main(["run", "--stage", "gram", *words]) == 0
     assert "gets no more work: cannot write /there: No space left" in capfd.readouterr().err
@@ -170,8 +171,8 @@ def test_one_worker_that_fails_leaves_the_rest_to_the_other(
 class _FailsOnce:
     """A worker's disk is full: the first task raises, the others go on."""
 
-    def __init__(self, make, folder):
-        self.make, self.folder = make, folder
+    def __init__(self, folder):
+        self.folder = folder
 
     def __call__(self, *arguments):
         from rmtgen.errors import StorageError
@@ -179,7 +180,7 @@ class _FailsOnce:
         try:
             (self.folder / "failed").touch(exist_ok=False)
         except FileExistsError:
-            return self.make(*arguments)
+            return MAKE(*arguments)
         raise StorageError("cannot write /there: No space left on device.")
 
 
