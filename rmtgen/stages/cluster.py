@@ -202,6 +202,8 @@ class _Loop:
         error = future.exception() if future.status == "error" else None
         if isinstance(error, RmtgenError):
             self._retire(address, error)
+        elif error is not None and not _of_dask(error):  # as where rmtgen is not installed
+            self._retire(address, ClusterError(f"it cannot compute: {error}."))
         elif (versions := _result(future)) is not None:
             if differing := _differing(versions):
                 self._retire(address, ClusterError(f"versions differ: {differing}."))

@@ -141,6 +141,18 @@ def test_a_worker_that_sees_another_folder_is_refused(tmp_path):
     assert worker.introduce(str(tmp_path), "token") == worker.versions()
 
 
+def test_a_worker_without_rmtgen_is_refused_at_once(
+    tiny_images, tmp_path, scheduler, monkeypatch, capfd
+):
+    monkeypatch.setattr(worker, "introduce", _not_installed)
+    assert main(["extract", *tiny_images, f"output={tmp_path}", f"cluster={scheduler}"]) == 3
+    assert "it cannot compute: No module named 'rmtgen'" in capfd.readouterr().err
+
+
+def _not_installed(_folder, _token):
+    raise ModuleNotFoundError("No module named 'rmtgen'")
+
+
 def test_what_all_workers_lack_is_said_once_more(
     tiny_images, tmp_path, scheduler, monkeypatch, capfd
 ):
