@@ -11,6 +11,7 @@ and Y by HY, and the direction 1 leaves the problem (`centring`): n_eff = n − 
 
 import dataclasses
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,7 @@ from rmtgen.checks import as_tensor, finite_matrix, largest_entry, square_matrix
 from rmtgen.entrance import public
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.centring import reduced_matrix_, restored
+from rmtgen.linalg.rows import Matrix, Rows
 from rmtgen.linalg.verified import MEMORY, Eigenpairs, factored, symmetric_eigh
 from rmtgen.scalars import flag
 
@@ -31,6 +33,8 @@ SAFE = 200
 """Largest exponent of two of features, up or down, at which they are decomposed as they are."""
 ROWS = 256
 """Number of rows that are symmetrised at a time."""
+TARGET_ROWS = 4096
+"""Number of rows of targets that are made at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +120,46 @@ class Modes:
             targets - self.vectors @ coefficients if self.null_dim else torch.zeros_like(targets)
         )
         return coefficients, null_part
+
+    def powers(self, targets: np.ndarray | Tensor | Rows) -> tuple[Float64[Tensor, "r c"], float]:
+        """Coefficients of Y as from `split`, and the energy of its part in the null space."""
+        if isinstance(targets, Rows):
+            coefficients, parts = self.split_rows(targets)
+            return coefficients, sum(part.square().sum().item() for _, part in parts)
+        coefficients, null_part = self.split(targets)
+        return coefficients, null_part.square().sum().item()
+
+    def split_rows(
+        self, targets: Matrix
+    ) -> tuple[Float64[Tensor, "r c"], Iterator[tuple[slice, Float64[Tensor, "b c"]]]]:
+        """`split` of targets that fit, without an n×c matrix: the null part comes in blocks.
+
+        Args:
+            targets: Y (n, c), float64, on the device of the modes.
+
+        Returns:
+            Coefficients (r, c), and places and rows of the null part in turn.
+        """
+        starts = range(0, self.n, TARGET_ROWS)
+        places = [slice(start, min(start + TARGET_ROWS, self.n)) for start in starts]
+        outputs = targets.shape[1]
+        means = self.vectors.new_zeros(outputs)
+        if self.intercept:
+            means = sum((targets[place].sum(dim=0) for place in places), means) / self.n
+        coefficients = self.vectors.new_zeros(len(self.values), outputs)
+        for place in places:
+            coefficients.addmm_(self.vectors[place].mT, targets[place] - means)
+        return coefficients, (
+            (place, self._null_rows(place, targets[place] - means, coefficients))
+            for place in places
+        )
+
+    def _null_rows(
+        self, place: slice, rows: Float64[Tensor, "b c"], coefficients: Float64[Tensor, "r c"]
+    ) -> Float64[Tensor, "b c"]:
+        if not self.null_dim:
+            return torch.zeros_like(rows)
+        return rows.addmm_(self.vectors[place], coefficients, alpha=-1)
 
     @public
     def null_leverage(self) -> Float64[Tensor, " n"]:

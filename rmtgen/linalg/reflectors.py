@@ -53,18 +53,21 @@ def _block_factor(
     return torch.linalg.solve_triangular(inner, torch.diag(tau), upper=True, unitriangular=True)
 
 
-def append_rows_(triangle: Float64[Tensor, "k k"], rows: Float64[Tensor, "r k"]) -> None:
-    """Turn R into that of [R; X], both of which are overwritten; 2rk² operations.
+def append_rows_(
+    triangle: Float64[Tensor, "k columns"], rows: Float64[Tensor, "r columns"]
+) -> None:
+    """Turn R into that of [R; X], both of which are overwritten; 2rk(k + 2c) operations.
 
     A reflector of a column touches one row of R and all of X. So the zeros of R stay, and what is
     left to do beside a panel are products of X.
 
     Args:
-        triangle: R, upper triangular; zero to begin with.
-        rows: X.
+        triangle: R, upper triangular, and c more columns Z, on which the same reflectors act; zero
+            to begin with.
+        rows: X, and as many columns Y. There is then what the reflectors leave of Y below Z.
     """
     for low in range(0, len(triangle), PANEL):
-        here = slice(low, low + PANEL)
+        here = slice(low, min(low + PANEL, len(triangle)))
         packed, vectors, factor = Panel.of(torch.cat([triangle[here, here], rows[:, here]]))
         width = packed.shape[1]
         triangle[here, here] = packed[:width].triu()

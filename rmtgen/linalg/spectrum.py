@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     import rmtgen.linalg.modes
+    from rmtgen.linalg.rows import Rows
 
 
 _STORED = {
@@ -59,18 +60,20 @@ class Spectrum:
     intercept: bool = False
 
     @classmethod
-    def of(cls, modes: "rmtgen.linalg.modes.Modes", targets: "np.ndarray | Tensor") -> "Spectrum":
+    def of(
+        cls, modes: "rmtgen.linalg.modes.Modes", targets: "np.ndarray | Tensor | Rows"
+    ) -> "Spectrum":
         """The spectrum of `modes` with the targets (n,) or (n, c) of their samples.
 
         Raises:
             UsageError: The number of targets is not that of the samples.
             NumericalError: Targets that are not finite.
         """
-        coefficients, null_part = modes.split(targets)
+        coefficients, null_energy = modes.powers(targets)
         return cls(
             modes.values.cpu().numpy(),
             coefficients.cpu().numpy(),
-            null_part.square().sum().item(),
+            null_energy,
             modes.n,
             modes.residual,
             modes.orthogonality,

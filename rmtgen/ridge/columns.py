@@ -16,3 +16,5 @@ SOLVER_NAMES = ("eigen", "nested", "banded", "primal", "streamed", "matrix_free"
 """Solvers of a ridge path, those of `rmtgen.ridge.SOLVERS`."""
 ESTIMATING = "matrix_free"
 """The solver whose rows are estimates, with `ERROR_COLUMNS`."""
+BUDGETED = ("streamed", ESTIMATING)
+"""The solvers that keep to a budget of memory whatever the number of samples."""

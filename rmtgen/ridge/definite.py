@@ -14,8 +14,9 @@ from torch import Tensor
 from rmtgen.linalg.centring import centred_matrix_
 from rmtgen.linalg.modes import indefinite, rounding
 from rmtgen.linalg.triangular import cholesky_
-from rmtgen.ridge.kernel import FeatureKernel, Kernel
+from rmtgen.ridge.kernel import FeatureKernel
 from rmtgen.ridge.problem import Problem
+from rmtgen.ridge.stored import Kernel
 
 WORST_CONDITION = 1e10
 """Largest condition number of K + δI at which six digits of a solution are certain; the Frobenius

@@ -1,24 +1,24 @@
 """The forms in which a ridge problem is given its kernel.
 
-They are a Gram matrix, in memory or in a store, and features of a linear kernel. The notation is
-that of `rmtgen.ridge`.
+They are a Gram matrix in memory, and features of a linear kernel; `stored` has a Gram matrix in a
+store. The notation is that of `rmtgen.ridge`.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from rmtgen.checks import finite_matrix, largest_entry, square_matrix
-from rmtgen.errors import NumericalError, UsageError
+from rmtgen.errors import UsageError
 from rmtgen.linalg.modes import Modes, feature_modes, gram_modes, symmetrised
+from rmtgen.linalg.rows import Matrix, first, gathered
 
 SAFE = 200
 """Largest exponent of two of K, up or down, at which K is used as it is: fourth powers fit."""
@@ -43,7 +43,7 @@ def _test_block(
 class _InMemory:
     """Blocks in memory: what a Gram matrix and features have in common."""
 
-    train: Float[Tensor, "N _"]
+    train: Matrix
     test: Float[Tensor, "m _"] | None
 
     power = 1
@@ -76,14 +76,15 @@ class _InMemory:
 
         It is 1 unless K is tiny or huge.
         """
-        exponent = math.frexp(largest_entry(self.train))[1] * self.power
+        largest = max(largest_entry(rows) for rows in self.train.split(ROWS))
+        exponent = math.frexp(largest)[1] * self.power
         return 1.0 if abs(exponent) <= SAFE else 2.0 ** (exponent // 2 * 2)
 
     def over(self, unit: float) -> "_InMemory":
         """K/u in float64, for u an even power of two."""
         factor = unit ** (-1 / self.power)
         blocks = (self.train, self.test)
-        scaled = [None if block is None else block.double() * factor for block in blocks]
+        scaled = [None if block is None else block[:].double() * factor for block in blocks]
         return replace(self, **dict(zip(("train", "test"), scaled, strict=True)))
 
 
@@ -116,6 +117,19 @@ class GramKernel(_InMemory):
         """Whether K was rounded to float32."""
         return self.train.dtype == torch.float32
 
+    def chosen(self, order: Int64[Tensor, " n"]) -> "GramKernel":
+        """The kernel of some samples of the pool, a copy of their entries."""
+        test = None if self.test is None else self.test[:, order]
+        return replace(self, train=self.train[order[:, None], order], test=test)
+
+    def diagonal(self) -> Float64[Tensor, " N"]:
+        """K_ii of the pool."""
+        return self.train.diagonal().double()
+
+    def block(self, most: int) -> tuple[Float[Tensor, "n n"], Float[Tensor, "m n"] | None]:
+        """K of the first n ≤ `most` samples, and k(test) of the first m ≤ `most`."""
+        return self.train[:most, :most], None if self.test is None else self.test[:most, :most]
+
     def modes(self, n: int, intercept: bool) -> Modes:
         """Modes of the first n samples."""
         return gram_modes(self.train[:n, :n], intercept=intercept)
@@ -130,11 +144,11 @@ class GramKernel(_InMemory):
 
     def multiply(self, columns: Float64[Tensor, "n b"]) -> Float64[Tensor, "n b"]:
         """K of the first n samples times `columns`."""
-        return _times(self.train[: len(columns), : len(columns)], columns)
+        return times(self.train[: len(columns), : len(columns)], columns)
 
     def multiply_tests(self, columns: Float64[Tensor, "n b"]) -> Float64[Tensor, "m b"]:
         """k(test, pool) of the first n samples times `columns`."""
-        return _times(self.test[:, : len(columns)], columns)
+        return times(self.test[:, : len(columns)], columns)
 
     def test_block(self, n: int) -> Float64[Tensor, "n m"]:
         """k(pool, test) of the first n samples."""
@@ -166,7 +180,11 @@ class GramKernel(_InMemory):
 
 @dataclass(frozen=True, eq=False)
 class FeatureKernel(_InMemory):
-    """X of the pool and of the test set; K = XXᵀ is never formed."""
+    """X of the pool and of the test set; K = XXᵀ is never formed.
+
+    The rows of the pool are read in blocks where the whole would be a copy: they may lie in a
+    mapped file, in another order.
+    """
 
     @classmethod
     def checked(
@@ -190,6 +208,20 @@ class FeatureKernel(_InMemory):
     single = False
     """K is that of the features as given, whatever their type."""
 
+    def chosen(self, order: Int64[Tensor, " n"]) -> "FeatureKernel":
+        """The kernel of some samples of the pool; their rows are not copied."""
+        return replace(self, train=gathered(self.train, order))
+
+    def diagonal(self) -> Float64[Tensor, " N"]:
+        """K_ii of the pool."""
+        return torch.cat([rows.double().square().sum(dim=1) for rows in self.train.split(ROWS)])
+
+    def block(self, most: int) -> tuple[Float64[Tensor, "n n"], Float64[Tensor, "m n"] | None]:
+        """K of the first n ≤ `most` samples, and k(test) of the first m ≤ `most`."""
+        rows = self.train[:most].double()
+        tests = None if self.test is None else self.test[:most].double() @ rows.mT
+        return rows @ rows.mT, tests
+
     def modes(self, n: int, intercept: bool) -> Modes:
         """Modes of the first n samples."""
         return feature_modes(self.train[:n], intercept=intercept)
@@ -212,15 +244,15 @@ class FeatureKernel(_InMemory):
 
     def identity(self, n: int) -> str:
         """Digest of the first n samples, and of those of the test set."""
-        return digest_of([self.train[:n], *([] if self.test is None else [self.test])])
+        return digest_of([first(self.train, n), *([] if self.test is None else [self.test])])
 
     def multiply(self, columns: Float64[Tensor, "n b"]) -> Float64[Tensor, "n b"]:
         """K of the first n samples times `columns`."""
-        return _times(self.train[: len(columns)], self._weights(columns))
+        return times(first(self.train, len(columns)), self._weights(columns))
 
     def multiply_tests(self, columns: Float64[Tensor, "n b"]) -> Float64[Tensor, "m b"]:
         """k(test, pool) of the first n samples times `columns`."""
-        return _times(self.test, self._weights(columns))
+        return times(self.test, self._weights(columns))
 
     def _weights(self, columns: Float64[Tensor, "n b"]) -> Float64[Tensor, "p b"]:
         """Xᵀ times `columns`."""
@@ -245,183 +277,12 @@ class FeatureKernel(_InMemory):
         )
 
 
-@runtime_checkable
-class Tile(Protocol):
-    """A block of a stored Gram matrix."""
-
-    @property
-    def name(self) -> str:
-        """Name for messages."""
-
-    @property
-    def rows(self) -> slice:
-        """Rows of the whole matrix (N+M, N)."""
-
-    @property
-    def columns(self) -> slice:
-        """Columns of the whole matrix."""
-
-
-@runtime_checkable
-class StoredGram(Protocol):
-    """K of N samples and k(test) of M below it, read in parts, as `rmtgen.GramStore` does."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(N+M, N)."""
-
-    @property
-    def dtype(self) -> str:
-        """`float32` or `float64`."""
-
-    def tiles(self) -> Sequence[Tile]:
-        """The blocks on and below the diagonal of K, and those of k(test), none in both."""
-
-    def tile(self, tile: Tile) -> np.ndarray:
-        """The entries of one of them."""
-
-    def read(self, rows: slice, columns: slice) -> np.ndarray:
-        """Any entries."""
-
-    def identity(self) -> str:
-        """Digest of all entries."""
-
-
-@dataclass(frozen=True, eq=False)
-class StoredKernel:
-    """K of the pool and k(test, pool) in a store, read at every use.
-
-    Attributes:
-        store: The Gram matrix; its test rows are the test set.
-        device: Device on which the work runs.
-        budget: Number of bytes that a solver may take.
-        probes: Number of random sign vectors in estimates of a trace.
-        seed: Seed of the signs.
-        spill: Folder for what a solver cannot hold; None: there is none.
-    """
-
-    store: StoredGram
-    device: torch.device
-    budget: int
-    probes: int
-    seed: int
-    spill: Path | None = None
-
-    @property
-    def single(self) -> bool:
-        """Whether K was rounded to float32."""
-        return self.store.dtype == "float32"
-
-    @property
-    def tests(self) -> int | None:
-        """m, None without test samples."""
-        rows, columns = self.store.shape
-        return rows - columns or None
-
-    def __len__(self) -> int:
-        """N, the number of samples in the pool."""
-        return self.store.shape[1]
-
-    def unit(self) -> float:
-        """1: a stored matrix is used as it is."""
-        return 1.0
-
-    def modes(self, n: int, intercept: bool) -> Modes:
-        """Modes of the first n samples."""
-        return gram_modes(self._read(slice(n), n), intercept=intercept)
-
-    def symmetric(self, n: int) -> Float64[Tensor, "n n"]:
-        """K of the first n samples in float64, a new matrix."""
-        matrix = torch.empty(n, n, dtype=torch.float64, device=self.device)
-        for rows, columns, block in self._blocks(n):
-            matrix[rows, columns] = block
-            matrix[columns, rows] = block.mT
-        return matrix
-
-    def panel(self, low: int, out: Float64[Tensor, "b high"]) -> None:
-        """Fill in rows low … high of K up to the diagonal, high = low + b."""
-        high = out.shape[1]
-        for rows, columns, block in self._blocks(high, low):
-            top = max(rows.start, low)
-            out[top - low : rows.stop - low, columns] = block[top - rows.start :]
-
-    def panel_bytes(self, rows: int) -> int:
-        """Number of bytes that a panel of so many rows takes beside itself: those of a tile."""
-        tile = next(iter(self.store.tiles()))
-        edges = (span.stop - span.start for span in (tile.rows, tile.columns))
-        return 4 * 8 * math.prod(edges)
-
-    def identity(self, n: int) -> str:
-        """Digest of the store."""
-        return self.store.identity()
-
-    def test_block(self, n: int) -> Float64[Tensor, "n m"]:
-        """k(pool, test) of the first n samples."""
-        return self._read(slice(len(self), None), n).double().mT
-
-    def test_scores(
-        self, modes: Modes, null_part: Float64[Tensor, "n c"]
-    ) -> tuple[Float64[Tensor, "m r"], Float64[Tensor, "m c"]]:
-        """As `GramKernel.test_scores`."""
-        n = modes.n
-        return GramKernel(
-            self._read(slice(n), n), self._read(slice(len(self), None), n)
-        ).test_scores(modes, null_part)
-
-    def multiply(self, columns: Float64[Tensor, "n b"]) -> Float64[Tensor, "n b"]:
-        """K of the first n samples times `columns`, one tile at a time."""
-        product = torch.zeros_like(columns)
-        for rows, columns_at, block in self._blocks(len(columns)):
-            product[rows] += block @ columns[columns_at]
-            if rows != columns_at:
-                product[columns_at] += block.mT @ columns[rows]
-        return product
-
-    def multiply_tests(self, columns: Float64[Tensor, "n b"]) -> Float64[Tensor, "m b"]:
-        """k(test, pool) of the first n samples times `columns`, one tile at a time."""
-        product = columns.new_zeros(self.tests, columns.shape[1])
-        for tile in self.store.tiles():
-            if tile.rows.start >= len(self) and tile.columns.start < len(columns):
-                part = columns[tile.columns]
-                rows = slice(tile.rows.start - len(self), tile.rows.stop - len(self))
-                product[rows] += self._tile(tile)[:, : len(part)] @ part
-        return product
-
-    def _read(self, rows: slice, n: int) -> Float[Tensor, "rows n"]:
-        return torch.from_numpy(self.store.read(rows, slice(n))).to(self.device)
-
-    def _blocks(
-        self, n: int, low: int = 0
-    ) -> Iterator[tuple[slice, slice, Float64[Tensor, "r c"]]]:
-        """The blocks on and below the diagonal of the first n samples, with rows from `low` on."""
-        for tile in self.store.tiles():
-            if tile.rows.start < min(n, len(self)) and tile.rows.stop > low:
-                rows, columns = (
-                    slice(span.start, min(span.stop, n)) for span in (tile.rows, tile.columns)
-                )
-                block = self._tile(tile)
-                yield rows, columns, block[: rows.stop - rows.start, : columns.stop - columns.start]
-
-    def _tile(self, tile: Tile) -> Float64[Tensor, "r c"]:
-        block = torch.from_numpy(self.store.tile(tile)).to(self.device, torch.float64)
-        if not block.isfinite().all():
-            raise NumericalError(
-                f"gram must be finite: got {int((~block.isfinite()).sum())} NaN or infinite entries"
-                f" of {block.numel()} in {tile.name}. Delete its file and run `rmtgen gram`:"
-                " only this tile is computed."
-            )
-        return block
-
-
-Kernel = GramKernel | FeatureKernel | StoredKernel
-
-
-def _times(matrix: Float[Tensor, "r c"], columns: Float64[Tensor, "c b"]) -> Float64[Tensor, "r b"]:
+def times(matrix: Matrix, columns: Float64[Tensor, "c b"]) -> Float64[Tensor, "r b"]:
     """A product in float64, a few rows of the matrix at a time."""
     return torch.cat([rows.double() @ columns for rows in matrix.split(ROWS)])
 
 
-def digest_of(matrices: Sequence[Float[Tensor, "_ _"]]) -> str:
+def digest_of(matrices: Sequence[Matrix]) -> str:
     """Digest of some matrices, with their types and shapes."""
     hasher = blake2b(digest_size=16)
     for matrix in matrices:

@@ -27,9 +27,10 @@ from rmtgen.entrance import public
 from rmtgen.errors import UsageError, warn
 from rmtgen.ridge.columns import COLUMNS, ERROR_COLUMNS
 from rmtgen.ridge.eigen import solve_eigen
-from rmtgen.ridge.kernel import FeatureKernel, GramKernel, StoredGram, StoredKernel
+from rmtgen.ridge.kernel import FeatureKernel, GramKernel
 from rmtgen.ridge.problem import Grid, Problem
 from rmtgen.ridge.solvers import choose_solver
+from rmtgen.ridge.stored import StoredGram, StoredKernel
 from rmtgen.scalars import instance, whole_number
 from rmtgen.scalars import path as checked_path
 from rmtgen.units import parse_bytes
@@ -113,7 +114,7 @@ def ridge_path(  # noqa: PLR0913 - one public function; the two grids and the te
     """
     kernel = GramKernel.checked(gram, test_gram, _budget(memory))
     problem = Problem.checked(kernel, targets, test_targets, loo=loo, intercept=intercept)
-    return _path(problem, Grid.checked(ridges, sum_ridges), sizes, solver)
+    return solve_path(problem, Grid.checked(ridges, sum_ridges), sizes, solver)
 
 
 @public
@@ -167,7 +168,7 @@ def ridge_path_features(  # noqa: PLR0913 - the twin of ridge_path
     """
     kernel = FeatureKernel.checked(features, test_features, _budget(memory), _folder(spill))
     problem = Problem.checked(kernel, targets, test_targets, loo=loo, intercept=intercept)
-    return _path(problem, Grid.checked(ridges, sum_ridges), sizes, solver)
+    return solve_path(problem, Grid.checked(ridges, sum_ridges), sizes, solver)
 
 
 @public
@@ -234,7 +235,7 @@ def ridge_path_stored(  # noqa: PLR0913 - the twin of ridge_path
     budget, folder = parse_bytes(memory), _folder(spill)
     kernel = StoredKernel(store, default_device(device), budget, probes, seed, folder)
     problem = Problem.checked(kernel, targets, test_targets, loo=loo, intercept=intercept)
-    return _path(problem, Grid.checked(ridges, sum_ridges), sizes, solver)
+    return solve_path(problem, Grid.checked(ridges, sum_ridges), sizes, solver)
 
 
 def _budget(memory: int | str | None) -> float:
@@ -270,7 +271,8 @@ def resolve_ridges(relative: ArrayLike, trace: float, n: int) -> Float64[np.ndar
     return ridge_values(relative, "relative ridges") * (trace / n)
 
 
-def _path(problem: Problem, grid: Grid, sizes: ArrayLike | None, name: str) -> pd.DataFrame:
+def solve_path(problem: Problem, grid: Grid, sizes: ArrayLike | None, name: str) -> pd.DataFrame:
+    """The table of a checked problem, as `ridge_path` returns it."""
     sizes, given, unit = problem.sizes(sizes), grid, problem.kernel.unit()
     problem, grid = problem.over(unit), grid.over(unit)
     solver = choose_solver(problem, sizes, grid, name)

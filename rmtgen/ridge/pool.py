@@ -1,25 +1,35 @@
 """A pool of N samples with its subsets: their modes, ridge paths and learning curve.
 
-The pool is held as features or as a Gram matrix, and every function answers from either. The
-notation is that of `rmtgen.ridge`; M is the number of test samples.
+The pool is given as features or as a Gram matrix, in memory or in a file, and every function
+answers from each. The notation is that of `rmtgen.ridge`; M is the number of test samples.
 """
 
+import itertools
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float64, Int64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from rmtgen.entrance import public
 from rmtgen.linalg.cells import Cell
-from rmtgen.linalg.modes import Modes, feature_modes, gram_modes_batch
+from rmtgen.linalg.modes import Modes, gram_modes_batch
+from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.linalg.verified import problems_per_call
 from rmtgen.ridge.columns import CURVE_COLUMNS, ERROR_COLUMNS, RISK_COLUMNS
-from rmtgen.ridge.path import resolve_ridges, ridge_path, ridge_path_features
+from rmtgen.ridge.kernel import FeatureKernel, GramKernel
+from rmtgen.ridge.path import resolve_ridges, solve_path
+from rmtgen.ridge.primal import tall_spectrum
+from rmtgen.ridge.problem import Grid, Problem
+from rmtgen.ridge.stored import Kernel
 from rmtgen.ridge.targets import Targets
 
 CURVE_RIDGES = (1e-5, 1e-3, 1e-1)
@@ -37,47 +47,50 @@ class Pool:
     """N training samples that subsets are drawn from, with M test samples, on one device.
 
     Attributes:
-        train: Features (N, p) or Gram matrix (N, N), float32 or float64.
-        test: Features (M, p) or rows k(test, train) (M, N); None without a test set.
-        is_gram: Whether `train` is a Gram matrix.
+        kernel: Features or Gram matrix, in memory or read from a file, with those of the test set.
         targets: Encoded training labels, (N, c).
         test_targets: Encoded test labels, (M, c); None without a test set.
     """
 
-    train: Float[Tensor, "N _"]
-    test: Float[Tensor, "M _"] | None
-    is_gram: bool
+    kernel: Kernel
     targets: Targets
     test_targets: Targets | None
 
+    @property
+    def is_gram(self) -> bool:
+        """Whether the kernel is given as a Gram matrix."""
+        return not isinstance(self.kernel, FeatureKernel)
+
+    @property
+    def tests(self) -> int:
+        """M; 0 without a test set."""
+        return self.kernel.tests or 0
+
     def __len__(self) -> int:
         """N."""
-        return len(self.train)
+        return len(self.kernel)
+
+    @cached_property
+    def diagonal(self) -> Float64[Tensor, " N"]:
+        """K_ii of every sample."""
+        return self.kernel.diagonal()
 
     @property
     def trace(self) -> float:
         """Trace of the Gram matrix K (N, N) of the pool."""
-        return float(
-            self.train.double().diagonal().sum() if self.is_gram else self.train.square().sum()
-        )
+        return self.diagonal.sum().item()
 
     @property
     def largest_diagonal(self) -> float:
         """Largest K_ii over the pool."""
-        return float(
-            (self.train.diagonal() if self.is_gram else self.train.square().sum(dim=1)).max()
-        )
+        return self.diagonal.max().item()
 
     def block(self, most: int) -> tuple[Float[Tensor, "n n"], Float[Tensor, "m n"] | None]:
         """K of the first n ≤ `most` samples, and k(test, train) of the first m ≤ `most` test ones.
 
         The second is None without a test set.
         """
-        tests = None if self.test is None else self.test[:most]
-        if self.is_gram:
-            return self.train[:most, :most], None if tests is None else tests[:, :most]
-        train = self.train[:most]
-        return train @ train.mT, None if tests is None else tests @ train.mT
+        return self.kernel.block(most)
 
     def modes(self, orders: Sequence[Int64[np.ndarray, " n"]], memory: int) -> Iterator[Modes]:
         """The modes of several subsets of one size n, in turn.
@@ -88,19 +101,31 @@ class Pool:
             orders: Positions in the pool of the n samples, per subset.
             memory: Bytes that the eigensolves of Gram matrices may take at once.
         """
-        subsets = [torch.from_numpy(order).to(self.train.device) for order in orders]
-        intercept = self.targets.intercept
-        if not self.is_gram:
-            yield from (
-                feature_modes(self.train[subset], intercept=intercept) for subset in subsets
-            )
+        n, intercept, kernel = len(orders[0]), self.targets.intercept, self.kernel
+        chosen = (kernel.chosen(self._positions(order)) for order in orders)
+        if not isinstance(kernel, GramKernel):
+            yield from (one.modes(n, intercept) for one in chosen)
             return
-        at_once = problems_per_call(len(orders[0]), memory, GRAM_COPIES, self.train.device)
-        for start in range(0, len(subsets), at_once):
-            grams = torch.stack(
-                [self.train[subset[:, None], subset] for subset in subsets[start : start + at_once]]
-            )
+        at_once = problems_per_call(n, memory, GRAM_COPIES, kernel.device)
+        while some := list(itertools.islice(chosen, at_once)):
+            grams = torch.stack([one.train for one in some])
             yield from gram_modes_batch(grams, intercept, memory=memory)
+
+    def spectra(self, orders: Sequence[Int64[np.ndarray, " n"]], memory: int) -> Iterator[Spectrum]:
+        """The spectra of several subsets of one size n, in turn, with their targets.
+
+        Of more samples than features no n×p is held, as modes would.
+
+        Args:
+            orders: As for `modes`.
+            memory: As for `modes`.
+        """
+        n = len(orders[0])
+        if not self.is_gram and n - self.targets.intercept > self.kernel.train.shape[1]:
+            yield from (tall_spectrum(self._problem(order, loo=False)) for order in orders)
+            return
+        for order, modes in zip(orders, self.modes(orders, memory), strict=True):
+            yield Spectrum.of(modes, self.targets.values[self._positions(order)])
 
     def risk(
         self, cell: Cell, relative_ridges: ArrayLike, *, seed: int, **options: Any
@@ -152,28 +177,47 @@ class Pool:
             [*CURVE_COLUMNS, *(column for column in ERROR_COLUMNS if column in path)]
         ]
 
-    def path(
-        self, order: Int64[np.ndarray, " n"], *, loo: bool = True, **options: Any
+    @public
+    def path(  # noqa: PLR0913 - as ridge_path, whose problem is a subset here
+        self,
+        order: Int64[np.ndarray, " n"],
+        *,
+        ridges: ArrayLike | None = None,
+        sum_ridges: ArrayLike | None = None,
+        sizes: ArrayLike | None = None,
+        loo: bool = True,
+        solver: str = "auto",
+        memory: float = math.inf,
+        spill: Path | None = None,
     ) -> pd.DataFrame:
         """`ridge_path` of the samples at the positions `order`.
 
         Args:
             order: Positions in the pool; a size takes the first of them.
+            ridges: λ ≥ 0. Exactly one of `ridges` and `sum_ridges`.
+            sum_ridges: δ = nλ.
+            sizes: Sample sizes.
             loo: Compute the leave-one-out columns.
-            **options: `ridges` or `sum_ridges`, `sizes`, and how they are solved, as `ridge_path`
-                or `ridge_path_features` takes them.
+            solver: As in `ridge_path`.
+            memory: Bytes that a solver may take beside the pool.
+            spill: Folder for what a solver cannot hold.
         """
-        chosen = torch.from_numpy(order).to(self.train.device)
-        test_targets = None if self.test_targets is None else self.test_targets.values
-        settings = {"loo": loo, "intercept": self.targets.intercept, "test_targets": test_targets}
-        targets = self.targets.values[chosen]
-        if self.is_gram:
-            gram, tests = self.train[chosen[:, None], chosen], self.test
-            tests = None if tests is None else tests[:, chosen]
-            return ridge_path(gram, targets, test_gram=tests, **settings, **options)
-        return ridge_path_features(
-            self.train[chosen], targets, test_features=self.test, **settings, **options
+        problem = self._problem(order, loo=loo)
+        kernel = replace(problem.kernel, budget=memory, spill=spill)
+        grid = Grid.checked(ridges, sum_ridges)
+        return solve_path(replace(problem, kernel=kernel), grid, sizes, solver)
+
+    def _problem(self, order: Int64[np.ndarray, " n"], *, loo: bool) -> Problem:
+        """The ridge problem of the samples at some positions."""
+        chosen, targets = self._positions(order), self.targets.values
+        tests = None if self.test_targets is None else self.test_targets.values
+        some = targets[chosen] if isinstance(targets, Tensor) else targets.chosen(chosen)
+        return Problem.checked(
+            self.kernel.chosen(chosen), some, tests, loo=loo, intercept=self.targets.intercept
         )
+
+    def _positions(self, order: Int64[np.ndarray, " n"]) -> Int64[Tensor, " n"]:
+        return torch.from_numpy(order).to(self.kernel.device)
 
 
 def dense_sizes(least: int, most: int, *, is_gram: bool) -> Int64[np.ndarray, " t"]:

@@ -1,10 +1,10 @@
 """Solver `primal`: more samples than features, from one triangle p×p that grows over the rows.
 
-The QR factorisation of [1 X Y], of which only the triangle is kept, is updated by one block of rows
-at a time, so that every prefix of the rows has its triangle on the way. With [1 X Y] = QR the
-columns of R replace those of [1 X Y] in every inner product: K and Y reduce to p + c rows, and a
-singular value decomposition of p×p serves every ridge. Neither XᵀX nor K is formed, which would
-square the condition number.
+The QR factorisation of [1 X], of which only the triangle is kept, is updated by one block of rows
+at a time, so that every prefix of the rows has its triangle on the way. The same reflections turn Y
+into QᵀY, of which the first p rows and the energy of all others are kept. With [1 X] = QR the rows
+of R and of QᵀY replace those of X and Y in every inner product, and a singular value decomposition
+of p×p serves every ridge. Neither XᵀX nor K is formed, which would square the condition number.
 
 Only what belongs to single samples, 0-1 training errors and leave-one-out, takes a second pass over
 the rows.
@@ -15,11 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float64
 from torch import Tensor
 
 from rmtgen.linalg.modes import EPS64
 from rmtgen.linalg.reflectors import append_rows_
+from rmtgen.linalg.rows import Matrix, first
 from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.linalg.verified import factored
 from rmtgen.ridge.columns import COLUMNS
@@ -51,8 +52,8 @@ def solve_primal(problem: Problem, sizes: list[int], grid: Grid) -> list[dict | 
     """
     tall = {n for n in sizes if n - problem.intercept > problem.width}
     rows = {
-        n: Reduced.of(problem, n, triangle).rows(grid.at(n))
-        for n, triangle in _triangles(problem, tall)
+        n: Reduced.of(problem, n, triangle, energy).rows(grid.at(n))
+        for n, triangle, energy in _triangles(problem, tall)
     }
     return [row for n in sizes for row in rows.get(n, [None] * len(grid.values))]
 
@@ -69,17 +70,17 @@ def cost_primal(problem: Problem, sizes: list[int], grid: Grid) -> Cost:
         len(grid.values),
     )
     columns = width + outputs
-    flops = QR_COST * max(sizes) * columns**2
+    flops = QR_COST * max(sizes) * width * (width + 2 * outputs)
     for n in sizes:
         rank = min(n, width)
         flops += DECOMPOSITION_COST * rank**3 + 2.0 * ridges * rank * tests * outputs
         if n > width:
-            flops += QR_COST * columns**3 + problem.loo * 2.0 * n * width * (width + ridges)
+            flops += problem.loo * 2.0 * n * width * (width + ridges)
             flops += (problem.loo or problem.code is not None) * 2.0 * n * width * ridges * outputs
         else:
             flops += 4.0 * n * width * rank + 2.0 * ridges * rank * n * (outputs + problem.loo)
     held = (
-        8 * columns**2
+        8 * width * columns
         + ROWS * 2 * columns
         + ROWS_PREDICTED * 2 * (width + ridges * outputs)
         + tests * ridges
@@ -88,29 +89,42 @@ def cost_primal(problem: Problem, sizes: list[int], grid: Grid) -> Cost:
     return Cost(flops, 8 * held)
 
 
+def tall_spectrum(problem: Problem) -> Spectrum:
+    """The spectrum of all samples of features, n − intercept > p; p×(p + c) numbers are held.
+
+    Raises:
+        NumericalError: A factorisation that failed.
+    """
+    n = len(problem.kernel)
+    ((_, triangle, energy),) = _triangles(problem, {n})
+    return Reduced.of(problem, n, triangle, energy).spectrum
+
+
 def _triangles(
     problem: Problem, sizes: set[int]
-) -> Iterator[tuple[int, Float64[Tensor, "k columns"]]]:
-    """R of the first n rows of [1 X Y] for each of the sizes, ascending.
+) -> Iterator[tuple[int, Float64[Tensor, "k columns"], float]]:
+    """R and the first k rows of QᵀY, side by side, of the first n rows, for each size, ascending.
 
-    Without an intercept there is no column 1, and no row of it. Each is valid until the next.
+    Without an intercept there is no column 1, and no row of it. The energy of the rows of QᵀY below
+    is the third. Each is valid until the next.
     """
     train, targets = problem.kernel.train, problem.targets
-    columns = problem.intercept + problem.width + targets.shape[1]
-    triangle, low = targets.new_zeros(columns, columns), 0
+    k, low, energy = problem.intercept + problem.width, 0, 0.0
+    triangle = torch.zeros(k, k + targets.shape[1], dtype=torch.float64, device=targets.device)
     for n in sorted(sizes):
         while low < n:
             high = min(low + ROWS, n)
-            ones = targets.new_ones(high - low, problem.intercept)
+            ones = triangle.new_ones(high - low, problem.intercept)
             block = torch.cat([ones, train[low:high].double(), targets[low:high]], dim=1)
             append_rows_(triangle, block)
+            energy += block[:, k:].square().sum().item()
             low = high
-        yield n, triangle
+        yield n, triangle, energy
 
 
 @dataclass(frozen=True, eq=False)
 class Reduced:
-    """One size, reduced: X − 1·means = Q U diag(σ) Vᵀ, Q with p + c columns, never formed."""
+    """One size, reduced: X − 1·means = Q U diag(σ) Vᵀ, Q with p columns, never formed."""
 
     problem: Problem
     spectrum: Spectrum
@@ -121,25 +135,23 @@ class Reduced:
     target_means: Float64[Tensor, " c"]
 
     @classmethod
-    def of(cls, problem: Problem, n: int, triangle: Float64[Tensor, "k columns"]) -> "Reduced":
-        """The first n samples, from their triangle."""
-        width, first = problem.width, problem.intercept
+    def of(
+        cls, problem: Problem, n: int, triangle: Float64[Tensor, "k columns"], energy: float
+    ) -> "Reduced":
+        """The first n samples, from what `_triangles` makes of them."""
+        width, ones = problem.width, int(problem.intercept)
         means = (
-            triangle[0, first:] / triangle[0, 0] if first else triangle.new_zeros(triangle.shape[1])
+            triangle[0, ones:] / triangle[0, 0] if ones else triangle.new_zeros(len(triangle[0]))
         )
-        # below the p rows of the features R is that of the targets alone
-        features = triangle[first : first + width, first : first + width]
-        targets = triangle[first : first + width, first + width :]
-        rest = triangle[first + width :, first + width :]
+        features, targets = triangle[ones:, ones : ones + width], triangle[ones:, ones + width :]
         left, singular, right, residual, orthogonality = factored(features)
         cutoff = n * EPS64 * max(singular[0].item(), n**0.5 * means[:width].norm().item())
         rank = int((singular > cutoff).sum())
         left, singular, right = left[:, :rank], singular[:rank], right[:, :rank]
         coefficients = left.mT @ targets
-        null_part = torch.cat([targets - left @ coefficients, rest])
         arrays = singular.square().cpu().numpy(), coefficients.cpu().numpy()
-        null_energy = null_part.square().sum().item()
-        spectrum = Spectrum(*arrays, null_energy, n, residual, orthogonality, first)
+        null_energy = (targets - left @ coefficients).square().sum().item() + energy
+        spectrum = Spectrum(*arrays, null_energy, n, residual, orthogonality, problem.intercept)
         return cls(problem, spectrum, singular, coefficients, right, means[:width], means[width:])
 
     def rows(self, pairs: list[tuple[float, float]]) -> list[dict | None]:
@@ -169,15 +181,15 @@ class Reduced:
             self._add_train_errors(rows, weights)
         return rows
 
-    def _centred(self, rows: Float[Tensor, "k p"]) -> Iterator[Float64[Tensor, "b p"]]:
+    def _centred(self, rows: Matrix) -> Iterator[Float64[Tensor, "b p"]]:
         """Rows of features without their means, one block at a time."""
         return (block.double() - self.means for block in rows.split(ROWS_PREDICTED))
 
     def _blocks(self) -> Iterator[tuple[Float64[Tensor, "b p"], Float64[Tensor, "b c"]]]:
         """The rows of the size once more, with their targets."""
         n, problem = self.spectrum.n, self.problem
-        targets = problem.targets[:n].split(ROWS_PREDICTED)
-        return zip(self._centred(problem.kernel.train[:n]), targets, strict=True)
+        targets = first(problem.targets, n).split(ROWS_PREDICTED)
+        return zip(self._centred(first(problem.kernel.train, n)), targets, strict=True)
 
     def _predicted(
         self, block: Float64[Tensor, "b r"], weights: Float64[Tensor, "r lc"]

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from rmtgen.checks import as_array, ridge_values, target_matrix
 from rmtgen.errors import UsageError
-from rmtgen.ridge.kernel import FeatureKernel, Kernel
+from rmtgen.linalg.rows import Matrix, Rows
+from rmtgen.ridge.kernel import FeatureKernel
+from rmtgen.ridge.stored import Kernel
 from rmtgen.ridge.targets import ClassCode
 from rmtgen.scalars import flag
 
@@ -90,8 +92,8 @@ class Problem:
 
     Attributes:
         kernel: Train and test block of the kernel.
-        targets: float64, on the kernel's device, like `test_targets`.
-        test_targets: None without a test set.
+        targets: (N, c) float64, on the kernel's device; class labels may be coded as they are read.
+        test_targets: (m, c), likewise; None without a test set.
         loo: Whether the leave-one-out columns are requested.
         intercept: Whether an unpenalised intercept is fitted.
         code: The class code of the targets; None where they encode no classes and no 0-1 error is
@@ -100,8 +102,8 @@ class Problem:
     """
 
     kernel: Kernel
-    targets: Float64[Tensor, "N c"]
-    test_targets: Float64[Tensor, "m c"] | None
+    targets: Matrix
+    test_targets: Matrix | None
     loo: bool
     intercept: bool
     code: ClassCode | None
@@ -111,8 +113,8 @@ class Problem:
     def checked(
         cls,
         kernel: Kernel,
-        targets: np.ndarray | Tensor,
-        test_targets: np.ndarray | Tensor | None,
+        targets: np.ndarray | Matrix,
+        test_targets: np.ndarray | Matrix | None,
         *,
         loo: bool,
         intercept: bool,
@@ -124,7 +126,7 @@ class Problem:
             NumericalError: Targets that are not finite.
         """
         loo, intercept = flag(loo, "loo"), flag(intercept, "intercept")
-        targets = target_matrix(targets).to(kernel.device)
+        targets = _targets(targets, "targets", kernel)
         if len(targets) != len(kernel):
             raise UsageError(
                 f"targets need one row per training sample: expected {len(kernel)}, got"
@@ -140,7 +142,7 @@ class Problem:
                 " both."
             )
         if test_targets is not None:
-            test_targets = target_matrix(test_targets, "test_targets").to(targets.device)
+            test_targets = _targets(test_targets, "test_targets", kernel)
             expected = (kernel.tests, targets.shape[1])
             if test_targets.shape != expected:
                 raise UsageError(
@@ -202,8 +204,9 @@ class Problem:
 
     def test_columns(self, predictions: Float64[Tensor, "m c"]) -> dict[str, float]:
         """Test risk with its standard error, and 0-1 error."""
-        losses = (predictions - self.test_targets).square().sum(dim=1)
-        return self.loss_columns(losses, _error(self.test_code, predictions, self.test_targets))
+        targets = self.test_targets[:]
+        losses = (predictions - targets).square().sum(dim=1)
+        return self.loss_columns(losses, _error(self.test_code, predictions, targets))
 
     def loss_columns(self, losses: Float64[Tensor, " m"], error: float) -> dict[str, float]:
         """The columns of the test set from the squared loss of each sample, and the 0-1 error."""
@@ -213,6 +216,10 @@ class Problem:
             "test_risk_se": spread / len(losses) ** 0.5,
             "test_error": error,
         }
+
+
+def _targets(values: np.ndarray | Matrix, name: str, kernel: Kernel) -> Matrix:
+    return values if isinstance(values, Rows) else target_matrix(values, name).to(kernel.device)
 
 
 def _error(code: ClassCode | None, predictions: Tensor, targets: Tensor) -> float:

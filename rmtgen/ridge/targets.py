@@ -14,6 +14,7 @@ from torch import Tensor
 from rmtgen.checks import as_tensor
 from rmtgen.entrance import public
 from rmtgen.errors import UsageError
+from rmtgen.linalg.rows import Rows
 from rmtgen.scalars import choice, whole_number
 
 CODINGS = ("onehot", "centered", "intercept")
@@ -28,11 +29,11 @@ class Targets:
     """Encoded labels.
 
     Attributes:
-        values: Targets of the regression.
+        values: Targets of the regression, a tensor or `Coded`.
         intercept: Whether the regression has an unpenalised intercept.
     """
 
-    values: Float64[Tensor, "n c"]
+    values: "Float64[Tensor, 'n c'] | Coded"
     intercept: bool
 
 
@@ -54,12 +55,18 @@ def encode_targets(labels: np.ndarray | Tensor, classes: int, coding: str) -> Ta
         UsageError: An unknown coding, fewer than two classes, or labels that are not integers in
             [0, classes).
     """
+    coded = coded_targets(labels, classes, coding)
+    return Targets(coded.values[:], coded.intercept)
+
+
+def coded_targets(labels: np.ndarray | Tensor, classes: int, coding: str) -> Targets:
+    """`encode_targets` with rows that are made as they are read, on the device of `labels`."""
     choice(coding, "coding", CODINGS)
     classes = whole_number(classes, "classes", least=2, most=2**31, cure="Choose another data set.")
-    onehot = torch.nn.functional.one_hot(_checked_labels(labels, classes), classes).double()
-    return Targets(
-        onehot - 1 / classes if coding == "centered" else onehot, intercept=coding == "intercept"
-    )
+    shift = 1 / classes if coding == "centered" else 0.0
+    code = ClassCode(0.0 - shift, 1.0 - shift)
+    values = Coded(_checked_labels(labels, classes), classes, code)
+    return Targets(values, intercept=coding == "intercept")
 
 
 def _checked_labels(labels: np.ndarray | Tensor, classes: int) -> Int64[Tensor, " n"]:
@@ -99,16 +106,20 @@ class ClassCode:
     high: float
 
     @classmethod
-    def of(cls, targets: Float64[Tensor, "n c"]) -> "ClassCode | None":
+    def of(cls, targets: "Float64[Tensor, 'n c'] | Coded") -> "ClassCode | None":
         """The code of `targets`; None where they encode no classes."""
+        if isinstance(targets, Coded):
+            return targets.code
         values = targets.unique().tolist()
         if len(values) != 2:
             return None
         code = cls(*values)
         return code if code.matches(targets) else None
 
-    def matches(self, targets: Float64[Tensor, "n c"]) -> bool:
+    def matches(self, targets: "Float64[Tensor, 'n c'] | Coded") -> bool:
         """Whether every row of `targets` is a word of this code."""
+        if isinstance(targets, Coded):
+            return targets.code == self
         high = targets == self.high
         words = (high | (targets == self.low)).all()
         return bool(words) and (targets.shape[1] == 1 or bool((high.sum(dim=1) == 1).all()))
@@ -125,3 +136,28 @@ class ClassCode:
     def error(self, predictions: Float64[Tensor, "n c"], targets: Float64[Tensor, "n c"]) -> float:
         """Share of rows, in [0, 1], whose prediction decodes to another class than the target."""
         return (self.decode(predictions) != self.decode(targets)).double().mean().item()
+
+
+class Coded(Rows):
+    """Labels as targets: the words of a class code with at least two outputs.
+
+    Attributes:
+        labels: The class of each row.
+        code: The code.
+    """
+
+    dtype = torch.float64
+
+    def __init__(self, labels: Int64[Tensor, " n"], classes: int, code: ClassCode):
+        self.labels, self.code = labels, code
+        self.shape, self.device = (len(labels), classes), labels.device
+
+    def __getitem__(self, part: slice | Int64[Tensor, " k"]) -> Float64[Tensor, "k c"]:
+        labels = self.labels[part]
+        size = len(labels), self.shape[1]
+        words = torch.full(size, self.code.low, dtype=self.dtype, device=self.device)
+        return words.scatter_(1, labels[:, None], self.code.high)
+
+    def chosen(self, positions: slice | Int64[Tensor, " k"]) -> "Coded":
+        """The targets of some of the labels."""
+        return Coded(self.labels[positions], self.shape[1], self.code)

@@ -22,10 +22,13 @@ from rmtgen.errors import CorruptInputError, MissingInputError
 from rmtgen.linalg.modes import feature_modes, gram_modes
 from rmtgen.rates import Rates
 from rmtgen.ridge import SOLVERS
+from rmtgen.ridge.columns import BUDGETED
 from rmtgen.ridge.kernel import FeatureKernel, GramKernel
 from rmtgen.ridge.problem import Cost, Grid, Problem
+from rmtgen.ridge.stored import Kernel, StoredKernel
 from rmtgen.runs.config import Config
 from rmtgen.runs.graph import RUN_STAGES, STAGES, solves_gram
+from rmtgen.store.gram_layout import GramLayout
 
 if TYPE_CHECKING:
     from rmtgen.kernels.entk import Plan
@@ -115,8 +118,14 @@ class Workload:
 
     @property
     def pool_bytes(self) -> int:
-        """Bytes of the float64 pool and its test rows, as the solvers hold them."""
-        return 8 * self.images * (self.config.train if self.from_gram else self.dim)
+        """Bytes of the pool and its test rows, as `load_pool` holds them, and of a subset."""
+        config = self.config
+        if not self.from_gram:
+            mapped = config.spill and self.device.type == "cpu"
+            return 4 * (config.test if mapped else self.images) * self.dim
+        if config.solver in BUDGETED:
+            return 0
+        return 2 * int(config.gram_dtype.removeprefix("float")) // 8 * self.images * config.train
 
     def rank(self, n: int) -> int:
         """Largest rank of the kernel of n samples."""
@@ -129,9 +138,13 @@ class Workload:
         config = self.config
         named = config.solver != "auto"
         budget = config.memory if named else math.inf
-        spill = Path(config.spill) if named and config.spill and not self.from_gram else None
+        spill = Path(config.spill) if named and config.spill else None
         form = GramKernel if self.from_gram else FeatureKernel
-        kernel = form(train, test, budget, spill)
+        kernel: Kernel = form(train, test, budget, spill)
+        if self.from_gram and config.solver in BUDGETED:
+            layout = GramLayout(n, tests, config.gram_dtype, config.tile)
+            order = torch.empty(n, dtype=torch.int64, device="meta")
+            kernel = StoredKernel(layout, self.device, budget, spill=spill, order=order)
         targets = _shape(n, self.classes)
         test_targets = _shape(tests, self.classes) if tests else None
         intercept = self.config.targets == "intercept"

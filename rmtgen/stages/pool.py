@@ -7,9 +7,11 @@ import torch
 
 from rmtgen.errors import CorruptInputError, NumericalError
 from rmtgen.linalg.cells import Cell
-from rmtgen.ridge.columns import ESTIMATING
+from rmtgen.ridge.columns import BUDGETED, ESTIMATING
+from rmtgen.ridge.kernel import FeatureKernel, GramKernel
 from rmtgen.ridge.pool import Pool, dense_sizes
-from rmtgen.ridge.targets import Targets, encode_targets
+from rmtgen.ridge.stored import StoredKernel
+from rmtgen.ridge.targets import coded_targets
 from rmtgen.runs.config import Config
 from rmtgen.runs.graph import solves_gram
 from rmtgen.runs.manifest import recorded
@@ -20,37 +22,49 @@ from rmtgen.store.gram_store import GramStore
 
 
 def load_pool(folder: Path, config: Config, device: torch.device) -> Pool:
-    """Read a run's features, or its Gram matrix where `solves_gram`.
+    """Open a run's features, or its Gram matrix where `solves_gram`.
+
+    Features are float32, in memory; with a `spill` on a CPU those of training are read from a file
+    there. A Gram matrix is read whole, but for a solver that keeps to a budget tile by tile.
 
     Raises:
         MissingInputError, CorruptInputError: From the stores, by name.
-        NumericalError: Every feature of the pool is zero.
+        NumericalError: Every feature of the pool is zero, or an entry is not finite.
+        StorageError: `spill` refuses.
     """
     features = FeatureStore.open(folder, recorded(folder, "extract"))
     layout = features.layout
     _check_counts(folder / FEATURES, (len(layout.train_labels), len(layout.test_labels)), config)
     is_gram = solves_gram(config, layout.dim)
-    if is_gram:
-        store = GramStore.open(folder, recorded(folder, "gram"))
-        _check_counts(folder / GRAM, (store.layout.n_train, store.layout.n_test), config)
-        gram = torch.from_numpy(store.read())
-        train, test = gram[: config.train], gram[config.train :]
-    else:
-        train, test = (
-            torch.from_numpy(features.read(split)).double() for split in ("train", "test")
-        )
-    encoded = [
-        encode_targets(layout.labels(split), len(layout.classes), config.targets)
-        for split in ("train", "test")
-    ]
-    targets, test_targets = (Targets(one.values.to(device), one.intercept) for one in encoded)
-    pool = Pool(train.to(device), test.to(device), is_gram, targets, test_targets)
+    kernel = _gram(folder, config, device) if is_gram else _features(features, config, device)
+    targets, test_targets = (
+        coded_targets(labels.to(device), len(layout.classes), config.targets)
+        for labels in map(torch.from_numpy, (layout.train_labels, layout.test_labels))
+    )
+    pool = Pool(kernel, targets, test_targets)
     if not pool.trace > 0:
         raise NumericalError(
             "the Gram matrix of the pool has trace 0: every feature is zero. Choose another"
             " backbone or img_size."
         )
     return pool
+
+
+def _gram(folder: Path, config: Config, device: torch.device) -> GramKernel | StoredKernel:
+    store = GramStore.open(folder, recorded(folder, "gram"))
+    _check_counts(folder / GRAM, (store.layout.n_train, store.layout.n_test), config)
+    if config.solver in BUDGETED:
+        return StoredKernel(store, device)
+    gram = torch.from_numpy(store.read()).to(device)
+    return GramKernel.checked(gram[: config.train], gram[config.train :])
+
+
+def _features(store: FeatureStore, config: Config, device: torch.device) -> FeatureKernel:
+    test = torch.from_numpy(store.read("test")).to(device)
+    if config.spill and device.type == "cpu":
+        train = store.mapped("train", Path(config.spill))
+        return FeatureKernel.checked(torch.from_numpy(train), test)
+    return FeatureKernel.checked(torch.from_numpy(store.read("train")).to(device), test)
 
 
 def _check_counts(path: Path, found: tuple[int, int], config: Config) -> None:

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,8 +50,7 @@ class Solves(Division):
 
     def _solve(self, name: str) -> dict[str, np.ndarray]:
         config = self.job.config
-        solving = how(config, self.pool.is_gram)
-        options = {"seed": config.seed, "loo": config.loo, **solving}
+        options = {"seed": config.seed, "loo": config.loo, **how(config)}
         if name == CURVE:
             sizes = curve_sizes(config, self.pool.is_gram)
             curve = self.pool.curve(sizes, CURVE_RIDGES, **options)
@@ -83,12 +83,12 @@ def work(job: Job) -> Result:
     return complete(job, Solves(job))
 
 
-def how(config: Config, is_gram: bool) -> dict[str, Any]:
+def how(config: Config) -> dict[str, Any]:
     """How a ridge path is solved: within the budget, where a solver is named."""
     if config.solver == "auto":
         return {}
-    place = {} if is_gram else {"spill": config.spill}
-    return {"solver": config.solver, "memory": config.memory, **place}
+    spill = Path(config.spill) if config.spill else None
+    return {"solver": config.solver, "memory": config.memory, "spill": spill}
 
 
 def cost(workload: Workload) -> StageCost:

@@ -31,9 +31,8 @@ class Eigensolves(Division):
         for _, group in itertools.groupby(wanted, key=lambda cell: cell.n):
             some = list(group)
             orders = [cell.order(config.seed, config.train) for cell in some]
-            solved = pool.modes(orders, config.memory)
-            for cell, order, modes in zip(some, orders, solved, strict=True):
-                spectrum = Spectrum.of(modes, pool.targets.values[order])
+            solved = pool.spectra(orders, config.memory)
+            for cell, spectrum in zip(some, solved, strict=True):
                 self.shards.write(cell.name, spectrum.save())
                 yield cell.name
 

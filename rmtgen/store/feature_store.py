@@ -7,6 +7,7 @@ exist yet reads as NaN through HDF5; `FeatureStore.read` refuses it.
 
 import json
 import math
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from rmtgen.errors import CorruptInputError, MissingInputError
 from rmtgen.store import durable, files
 from rmtgen.store.hdf5 import integer, open_hdf5, text
 from rmtgen.store.shards import JOURNAL, Piece, ShardRecord, ShardSet, View, hdf5_image, required
+from rmtgen.store.spill import REMEDY
 
 VIEW = "features.h5"
 """File name of the view."""
@@ -156,13 +158,40 @@ class FeatureStore:
             MissingInputError: A shard does not exist; the message names the first.
             CorruptInputError: A shard is damaged; the message names the first.
         """
-        batches = self.layout.batches(split)
-        for batch in batches:
-            self._check_size(split, batch)
+        self._check_sizes(split)
         out = np.empty((len(self.layout.labels(split)), self.layout.dim), dtype=np.float32)
-        for batch in batches:
+        for batch in self.layout.batches(split):
             out[self.layout.span(split, batch)] = self._read_batch(split, batch)
         return out
+
+    def mapped(self, split: str, place: Path) -> np.memmap:
+        """All features of a split, as rows of a file of which the system holds what fits.
+
+        The file has no name: it is gone with the array, whatever becomes of the process.
+
+        Args:
+            split: "train" or "test".
+            place: Folder of the file.
+
+        Returns:
+            (N, dim) float32; what is written to it stays in memory.
+
+        Raises:
+            MissingInputError, CorruptInputError: As `read`.
+            StorageError: The disk refuses.
+        """
+        self._check_sizes(split)
+        shape = len(self.layout.labels(split)), self.layout.dim
+        durable.make_folder(place, REMEDY)
+        with durable.storage_errors(place, REMEDY), tempfile.TemporaryFile(dir=place) as file:
+            for batch in self.layout.batches(split):
+                file.write(np.ascontiguousarray(self._read_batch(split, batch), np.float32))
+            file.flush()
+            return np.memmap(file, np.float32, "c", shape=shape)
+
+    def _check_sizes(self, split: str) -> None:
+        for batch in self.layout.batches(split):
+            self._check_size(split, batch)
 
     def _check_size(self, split: str, batch: int) -> None:
         """Check that a batch is there and its file large enough, before memory is taken."""

@@ -20,7 +20,8 @@ _MAGIC = b"rmtgen spill 1\n"
 _PIECE = 16 << 20
 """Bytes that are read and compared with their digest at a time, each piece in one thread."""
 _SUFFIX = ".spill"
-_REMEDY = "Free space there, or choose another folder with spill=DIR."
+REMEDY = "Free space there, or choose another folder with spill=DIR."
+"""What to do where the file system refuses."""
 
 
 class Spill:
@@ -33,7 +34,7 @@ class Spill:
         remedy: What to do where the file system refuses.
     """
 
-    def __init__(self, place: Path, identity: str, threads: int = 1, remedy: str = _REMEDY):
+    def __init__(self, place: Path, identity: str, threads: int = 1, remedy: str = REMEDY):
         """Make the folder of an identity below a place that spills share.
 
         Raises:

@@ -7,6 +7,7 @@ effective ridge, r modes, p eigenvalues.
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -14,6 +15,8 @@ from torch import Tensor
 from rmtgen.checks import target_matrix
 from rmtgen.entrance import public
 from rmtgen.errors import NumericalError, UsageError
+from rmtgen.linalg.modes import TARGET_ROWS
+from rmtgen.linalg.rows import Rows
 from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.theory.arguments import (
     Values,
@@ -115,7 +118,7 @@ def cumulative_power(
 
 @public
 def kernel_target_alignment(
-    spectrum: Spectrum, targets: np.ndarray | Tensor | None = None
+    spectrum: Spectrum, targets: np.ndarray | Tensor | Rows | None = None
 ) -> float:
     """⟨K, YYᵀ⟩/(‖K‖_F ‖YYᵀ‖_F) = Σ s_i c_i² / (√Σ s_i² · ‖YᵀY‖_F).
 
@@ -152,7 +155,7 @@ def kernel_target_alignment(
 
 
 def _target_covariance(
-    spectrum: Spectrum, targets: np.ndarray | Tensor | None, energy: float
+    spectrum: Spectrum, targets: np.ndarray | Tensor | Rows | None, energy: float
 ) -> Float64[np.ndarray, "c c"]:
     """YᵀY."""
     coefficients, outputs = spectrum.coefficients, spectrum.coefficients.shape[1]
@@ -164,14 +167,17 @@ def _target_covariance(
                 " spectrum was made with."
             )
         return coefficients.T @ coefficients + spectrum.null_energy * (outputs == 1)
-    targets = target_matrix(targets).cpu().numpy()
-    if targets.shape != (spectrum.n, outputs):
+    targets = targets if isinstance(targets, Rows) else target_matrix(targets)
+    if tuple(targets.shape) != (spectrum.n, outputs):
         raise UsageError(
             f"targets must be those of the spectrum: expected shape ({spectrum.n}, {outputs}), got"
             f" {tuple(targets.shape)}."
         )
-    targets = targets - targets.mean(axis=0) if spectrum.intercept else targets
-    covariance = targets.T @ targets
+    covariance = sum(rows.mT @ rows for rows in targets.split(TARGET_ROWS))
+    if spectrum.intercept:
+        total = sum(rows.sum(dim=0) for rows in targets.split(TARGET_ROWS))
+        covariance = covariance - torch.outer(total, total) / spectrum.n
+    covariance = covariance.cpu().numpy()
     if not abs(covariance.trace() - energy) <= SAME * energy:
         raise UsageError(
             f"targets must be those of the spectrum: expected energy {energy:.6g}, got"

@@ -29,6 +29,7 @@ from rmtgen.checks import real_array, real_number, target_matrix
 from rmtgen.entrance import public
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.modes import Modes
+from rmtgen.linalg.rows import Rows
 from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.scalars import instance
 from rmtgen.theory.influence import Influence
@@ -128,7 +129,7 @@ class Curves:
 
 
 @public
-def pool_influence(modes: Modes, targets: np.ndarray | Tensor) -> Influence:
+def pool_influence(modes: Modes, targets: np.ndarray | Tensor | Rows) -> Influence:
     """Influence of every sample of a pool over the whole grid of its sum ridge, for forecasts.
 
     Args:
@@ -140,7 +141,8 @@ def pool_influence(modes: Modes, targets: np.ndarray | Tensor) -> Influence:
         NumericalError: A pool without any mode, or targets without any power.
     """
     modes = instance(modes, Modes, "modes", "Compute it: gram_modes or feature_modes.")
-    targets = target_matrix(targets).to(modes.vectors.device)
+    if not isinstance(targets, Rows):
+        targets = target_matrix(targets).to(modes.vectors.device)
     pool = require_power(Spectrum.of(modes, targets))
     return Influence.of(pool, modes, targets, deltas(pool))
 

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from rmtgen.errors import UsageError
 from rmtgen.linalg.modes import Modes
+from rmtgen.linalg.rows import Matrix
 from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.theory.arguments import Values
 from rmtgen.theory.transport import Transported, pool_sums
@@ -58,7 +59,7 @@ class Influence:
         cls,
         pool: Spectrum,
         modes: Modes,
-        targets: Float64[Tensor, "n c"],
+        targets: Matrix,
         deltas: Float64[np.ndarray, "..."],
     ) -> "Influence":
         """The influence over the range of the positive `deltas`; beyond it, its values at the end.
@@ -74,13 +75,11 @@ class Influence:
             )
         low, high = np.log10(positive.min()), np.log10(positive.max())
         grid = np.logspace(low, high, max(2, int(np.ceil((high - low) * PER_DECADE)) + 1))
-        changes = _Changes(modes, targets)
-        parts = zip(*(changes.at(delta) for delta in grid), strict=True)
         sums = pool_sums(pool, grid)
         whole = (sums.s1, sums.s2, sums.energy)
         relative = (
-            torch.stack(part).cpu().numpy() / value[:, None]
-            for part, value in zip(parts, whole, strict=True)
+            part.cpu().numpy() / value[:, None]
+            for part, value in zip(_changes(modes, targets, grid), whole, strict=True)
         )
         return cls(pool, np.log(grid), *relative)
 
@@ -140,23 +139,48 @@ class Influence:
         )
 
 
-class _Changes:
-    """Changes of S1, S2 and E at fixed δ when each sample leaves."""
+def _changes(
+    modes: Modes, targets: Matrix, grid: Float64[np.ndarray, " g"]
+) -> Float64[Tensor, "3 g n"]:
+    """Changes of S1, S2 and E at each δ of a grid when each sample leaves, some samples at a time.
 
-    def __init__(self, modes: Modes, targets: Float64[Tensor, "n c"]):
-        self.vectors, self.values = modes.vectors, modes.values
-        self.squares, self.null = modes.vectors.square(), modes.null_leverage()
-        self.coefficients, self.null_part = modes.split(targets)
+    Of the residuals r = N + UwC and r' = N + Uw²C, C and N as `Modes.split` has them, only squares
+    and products of rows are needed,
 
-    def at(self, delta: float) -> tuple[Float64[Tensor, " n"], ...]:
-        weights = 1 / (1 + self.values / delta)
-        powers = torch.stack([weights, weights**2, weights**3], dim=1)
-        g1, g2, g3 = (self.squares @ powers + self.null[:, None]).T
-        shrunk = weights[:, None] * self.coefficients
-        residuals = torch.addmm(self.null_part, self.vectors, shrunk)
-        twice = torch.addmm(self.null_part, self.vectors, weights[:, None] * shrunk)
+        r_j·r'_j = ‖N_j‖² + Σ_i (NCᵀ)_ji u_ji (w_i + w_i²) + Σ_i (UwCCᵀ)_ji u_ji w_i²,
+
+    so that more than r/2 outputs cost no more than r/2.
+    """
+    shrunk = torch.from_numpy(grid).to(modes.values)[:, None]
+    weights = 1 / (1 + modes.values / shrunk)
+    leverage = modes.null_leverage()
+    coefficients, parts = modes.split_rows(targets)
+    rank, outputs = coefficients.shape
+    square = coefficients @ coefficients.mT if rank < 2 * outputs else None
+    found = modes.vectors.new_empty(3, len(grid), modes.n)
+    for place, null_part in parts:
+        vectors = modes.vectors[place]
+        squares, null = vectors.square(), leverage[place]
+        g1, g2, g3 = ((weights**power) @ squares.mT + null for power in (1, 2, 3))
+        energy = null_part.square().sum(dim=1)
+        crossed = (null_part @ coefficients.mT).mul_(vectors) @ torch.cat([weights, weights**2]).mT
+        once, twice = crossed.mT.split(len(grid))
+        norms, products = energy + 2 * once, energy + once + twice
+        for at, weight in enumerate(weights):
+            weighted = vectors * weight
+            spread = weighted @ square if square is not None else _through(weighted, coefficients)
+            spread.mul_(weighted)
+            norms[at] += spread.sum(dim=1)
+            products[at] += spread @ weight
         ratio = g2 / g1
-        energy = (
-            residuals.square().sum(dim=1) * ratio / g1 - 2 * (residuals * twice).sum(dim=1) / g1
+        found[:, :, place] = torch.stack(
+            [-ratio, ratio**2 - 2 * g3 / g1, (norms * ratio - 2 * products) / g1]
         )
-        return -ratio, ratio**2 - 2 * g3 / g1, energy
+    return found
+
+
+def _through(
+    rows: Float64[Tensor, "b r"], coefficients: Float64[Tensor, "r c"]
+) -> Float64[Tensor, "b r"]:
+    """Rows times CCᵀ, of few outputs."""
+    return (rows @ coefficients) @ coefficients.mT

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from rmtgen.linalg.rows import Rows
 from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.theory.alignment import (
     bias_against_df,
@@ -34,7 +35,7 @@ def curve_table(pool: Spectrum) -> pd.DataFrame:
     return bias_against_df(pool, grid[:: max(1, len(grid) // CURVE_POINTS)])
 
 
-def summary_table(pool: Spectrum, targets: np.ndarray | Tensor) -> pd.DataFrame:
+def summary_table(pool: Spectrum, targets: np.ndarray | Tensor | Rows) -> pd.DataFrame:
     """Numbers without a unit that describe a representation: `quantity value`.
 
     `participation_ratio` (tr K)²/‖K‖_F², `effective_rank` tr K/‖K‖, `kernel_target_alignment`, and

@@ -81,7 +81,7 @@ class Study:
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{n:,}" for n in self.risk["n"].unique())
-        tests = "no test set" if self.pool.test is None else f"{len(self.pool.test):,} test samples"
+        tests = f"{self.pool.tests:,} test samples" if self.pool.tests else "no test set"
         return (
             f"Study({len(self.pool):,} samples, {tests}, {self.pool.targets.values.shape[1]}"
             f" outputs; {len(self.risk):,} fits at n = {sizes}; analyses: {', '.join(ANALYSES)})"
@@ -272,7 +272,7 @@ def study(  # noqa: PLR0913 - one public function for one question; the test set
     trials = whole_number(trials, "trials", least=1)
     seed = whole_number(seed, "seed", least=0)
     tests = None if problem.test_targets is None else Targets(problem.test_targets, intercept)
-    pool = Pool(kernel.train, kernel.test, True, Targets(problem.targets, intercept), tests)
+    pool = Pool(kernel, Targets(problem.targets, intercept), tests)
     if not pool.trace > 0:
         raise NumericalError(
             f"gram must have a positive trace: got tr K = {pool.trace:.3g}. Check for all-zero"
@@ -305,5 +305,4 @@ def _risk(pool: Pool, cell: Cell, ridges: np.ndarray, seed: int) -> pd.DataFrame
 
 
 def _spectrum(pool: Pool, cell: Cell, seed: int) -> Spectrum:
-    order = cell.order(seed, len(pool))
-    return Spectrum.of(next(pool.modes([order], MEMORY)), pool.targets.values[order])
+    return next(pool.spectra([cell.order(seed, len(pool))], MEMORY))

@@ -13,6 +13,7 @@ from rmtgen.report.charts import make_charts
 from rmtgen.report.page import render_page
 from rmtgen.report.run_result import RunResult
 from rmtgen.report.run_set import RunSet
+from rmtgen.ridge.kernel import FeatureKernel
 from rmtgen.ridge.pool import Pool
 from rmtgen.ridge.targets import encode_targets
 from rmtgen.runs.config import Config
@@ -40,7 +41,7 @@ def study(decay, seed):
         ridges=(0.0, 1e-4, 1e-3, 1e-2, 1e-1, 1.0),
         trials=2,
     )
-    pool = Pool(*(torch.from_numpy(features[part]) for part in parts), False, *encoded)
+    pool = Pool(FeatureKernel(*(torch.from_numpy(features[part]) for part in parts)), *encoded)
     wanted = cells(config)
     orders = {cell: cell.order(config.seed, config.train) for cell in wanted}
     risk = pd.concat(

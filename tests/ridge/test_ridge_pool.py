@@ -9,6 +9,7 @@ import torch
 from rmtgen.linalg.cells import Cell
 from rmtgen.ridge import ridge_path
 from rmtgen.ridge.columns import CURVE_COLUMNS, RISK_COLUMNS
+from rmtgen.ridge.kernel import FeatureKernel, GramKernel
 from rmtgen.ridge.pool import Pool
 from rmtgen.ridge.targets import encode_targets
 
@@ -23,8 +24,8 @@ def pools(coding="centered"):
     labels = np.arange(55) % 3
     encoded = [encode_targets(part, 3, coding) for part in (labels[:40], labels[40:])]
     return (
-        Pool(train, test, False, *encoded),
-        Pool(train @ train.mT, test @ train.mT, True, *encoded),
+        Pool(FeatureKernel(train, test), *encoded),
+        Pool(GramKernel(train @ train.mT, test @ train.mT), *encoded),
     )
 
 
@@ -57,10 +58,10 @@ def test_the_risk_of_a_cell_is_the_path_of_its_samples_at_ridges_relative_to_the
         order = np.random.default_rng([SEED, cell.trial]).permutation(40)[: cell.n]
         found = pool.risk(cell, RIDGES, seed=SEED)
         known = ridge_path(
-            pool.train[order][:, order],
+            pool.kernel.train[order][:, order],
             pool.targets.values[order],
-            ridges=np.array(RIDGES) * np.trace(pool.train.numpy()) / 40,
-            test_gram=pool.test[:, order],
+            ridges=np.array(RIDGES) * np.trace(pool.kernel.train.numpy()) / 40,
+            test_gram=pool.kernel.test[:, order],
             test_targets=pool.test_targets.values,
         )
         np.testing.assert_allclose(found[list(known)], known, rtol=1e-14)
@@ -93,7 +94,8 @@ def test_leave_one_out_is_left_out_where_it_is_not_asked_for():
 
 def test_a_pool_needs_no_test_set():
     for pool in pools():
-        bare = dataclasses.replace(pool, test=None, test_targets=None)
+        kernel = dataclasses.replace(pool.kernel, test=None)
+        bare = dataclasses.replace(pool, kernel=kernel, test_targets=None)
         found, known = (one.risk(Cell(20, 1), RIDGES, seed=SEED) for one in (bare, pool))
         assert found["test_risk"].isna().all()
         np.testing.assert_array_equal(found["gcv"], known["gcv"])

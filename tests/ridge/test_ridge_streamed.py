@@ -26,8 +26,9 @@ from rmtgen.errors import (
     UsageError,
 )
 from rmtgen.ridge import COLUMNS, path, ridge_path, ridge_path_features, ridge_path_stored, streamed
-from rmtgen.ridge.kernel import FeatureKernel, StoredKernel
+from rmtgen.ridge.kernel import FeatureKernel
 from rmtgen.ridge.problem import Grid, Problem
+from rmtgen.ridge.stored import StoredKernel
 from rmtgen.ridge.streamed import cost_streamed, panel_width, solve_streamed
 from rmtgen.ridge.targets import encode_targets
 from rmtgen.store import durable

@@ -77,15 +77,15 @@ def test_what_is_loaded_is_what_the_stores_hold(folder, targets):
     by_features = load_pool(folder, config, CPU)
     by_gram = load_pool(folder, dataclasses.replace(config, solve_from="gram"), CPU)
     assert (by_features.is_gram, by_gram.is_gram) == (False, True)
-    np.testing.assert_array_equal(by_features.train, features.read("train").astype(float))
-    np.testing.assert_array_equal(by_features.test, features.read("test").astype(float))
+    np.testing.assert_array_equal(by_features.kernel.train, features.read("train").astype(float))
+    np.testing.assert_array_equal(by_features.kernel.test, features.read("test").astype(float))
     whole = GramStore.open(folder).read()
-    np.testing.assert_array_equal(by_gram.train, whole[:40])
-    np.testing.assert_array_equal(by_gram.test, whole[40:])
+    np.testing.assert_array_equal(by_gram.kernel.train, whole[:40])
+    np.testing.assert_array_equal(by_gram.kernel.test, whole[40:])
     onehot = np.eye(3)[np.arange(55) % 3] - (targets == "centered") / 3
     for pool in (by_features, by_gram):
-        np.testing.assert_array_equal(pool.targets.values, onehot[:40])
-        np.testing.assert_array_equal(pool.test_targets.values, onehot[40:])
+        np.testing.assert_array_equal(pool.targets.values[:], onehot[:40])
+        np.testing.assert_array_equal(pool.test_targets.values[:], onehot[40:])
         assert pool.targets.intercept is (targets == "intercept")
 
 

@@ -58,10 +58,10 @@ def test_the_tables_of_a_run_are_those_of_its_gram_matrix(folders):
         ridges = np.unique(made.risk["ridge"])
         assert len(ridges) == len(config.ridges)
         other = rmtgen.study(
-            made.pool.train,
-            made.pool.targets.values,
-            test_gram=made.pool.test,
-            test_targets=made.pool.test_targets.values,
+            made.pool.kernel.train,
+            made.pool.targets.values[:],
+            test_gram=made.pool.kernel.test,
+            test_targets=made.pool.test_targets.values[:],
             sizes=config.sizes,
             ridges=ridges,
             trials=config.trials,

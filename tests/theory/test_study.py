@@ -1,5 +1,7 @@
 """The study of a run, on a pool of Gaussian features with classes, against plain NumPy."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ from rmtgen.errors import UsageError
 from rmtgen.linalg.cells import Cell
 from rmtgen.linalg.spectrum import Spectra, Spectrum
 from rmtgen.linalg.verified import MEMORY
+from rmtgen.ridge.kernel import FeatureKernel
 from rmtgen.ridge.pool import Pool
 from rmtgen.ridge.targets import encode_targets
 from rmtgen.theory.forecast import forecast
@@ -34,7 +37,7 @@ def drawn(dim, train, targets="centered"):
 
 def study_of(dim, *, sizes, trials, train=N):
     """A study of features, put together by hand."""
-    pool = Pool(*drawn(dim, train)[:2], False, *drawn(dim, train)[2:])
+    pool = Pool(FeatureKernel(*drawn(dim, train)[:2]), *drawn(dim, train)[2:])
     cells = [Cell(n, trial) for n in sizes for trial in range(trials if n < train else 1)]
     orders = {cell: cell.order(0, train) for cell in cells}
     risk = pd.concat([pool.risk(cell, RELATIVE, seed=0) for cell in cells], ignore_index=True)
@@ -73,7 +76,10 @@ def test_at_the_size_of_the_pool_transport_is_gcv(predictions):
 def test_the_rivals_are_what_plain_numpy_says(study, predictions):
     row = predictions.query("n == 150 and trial == 1 and relative_ridge == 1e-3").iloc[0]
     order = np.random.default_rng([study.seed, 1]).permutation(N)[:150]
-    features, targets = study.pool.train[order].numpy(), study.pool.targets.values[order].numpy()
+    features, targets = (
+        study.pool.kernel.train[order].numpy(),
+        study.pool.targets.values[order].numpy(),
+    )
     gram, n, ridge = features @ features.T, 150, row["ridge"]
     inverse = np.linalg.inv(gram + n * ridge * np.eye(n))
     dual = inverse @ targets
@@ -82,7 +88,7 @@ def test_the_rivals_are_what_plain_numpy_says(study, predictions):
         n * ridge**2 * np.square(dual).sum(),
         np.trace(gram @ inverse),
     )
-    largest = np.square(study.pool.train.numpy()).sum(axis=1).max()
+    largest = np.square(study.pool.kernel.train.numpy()).sum(axis=1).max()
     prior = np.square(targets).sum() / np.trace(gram)
     expected = {
         "norm_proxy": norm2 * np.trace(gram) / n**2,
@@ -117,10 +123,10 @@ def test_a_hindcast_does_not_look_at_the_samples_it_hides(study):
     hidden = np.setdiff1d(
         np.arange(N), np.random.default_rng([study.seed, 0]).permutation(N)[: N // 10]
     )
-    features = study.pool.train.clone()
+    features = study.pool.kernel.train.clone()
     features[hidden] = 7.0
     other = Study(
-        Pool(features, study.pool.test, False, study.pool.targets, study.pool.test_targets),
+        replace(study.pool, kernel=FeatureKernel(features, study.pool.kernel.test)),
         study.risk,
         Spectra(),
     )
@@ -137,7 +143,7 @@ def test_a_run_too_small_for_a_hindcast_says_so():
 
 def test_a_representation_is_described_by_plain_sums(study):
     found = study.representation().set_index("quantity")["value"]
-    gram = (study.pool.train @ study.pool.train.mT).numpy()
+    gram = (study.pool.kernel.train @ study.pool.kernel.train.mT).numpy()
     outer = (study.pool.targets.values @ study.pool.targets.values.mT).numpy()
     assert found["participation_ratio"] == pytest.approx(
         np.trace(gram) ** 2 / np.square(gram).sum()
@@ -149,7 +155,7 @@ def test_a_representation_is_described_by_plain_sums(study):
 
 
 def test_modes_are_described_by_plain_sums(study):
-    values, vectors = np.linalg.eigh((study.pool.train @ study.pool.train.mT).numpy())
+    values, vectors = np.linalg.eigh((study.pool.kernel.train @ study.pool.kernel.train.mT).numpy())
     values, vectors = values[::-1][:80], vectors[:, ::-1][:, :80]
     energy = np.square(vectors.T @ study.pool.targets.values.numpy()).sum(axis=1)
     table = study.modes()
