@@ -2,11 +2,18 @@
 
 One block Krylov space holds the solutions for the targets and for random signs z at every ridge.
 From the signs come Hutchinson's estimates tr G ≈ mean zᵀGz and tr G² ≈ mean ‖Gz‖²; the spread over
-the z gives their standard error. The residual r of a solution x bounds the error of the space,
+the z gives their standard error. The residual r of a solution x bounds its error,
 ‖GY − x‖ ≤ ‖r‖/δ, and the error of zᵀGz by the square of that.
+
+Where the memory ends before the space is large enough for a ridge, conjugate gradients go on from
+its solution there, preconditioned by the Nyström approximation that the space is a sketch for
+(`linalg.nystrom`). Its rank is what the memory allows.
 
 An intercept centres both sides of every product: P is the pseudo-inverse of HKH + δH.
 """
+
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -16,6 +23,7 @@ from torch import Tensor
 from rmtgen.errors import UsageError, warn
 from rmtgen.linalg.krylov import Krylov
 from rmtgen.linalg.modes import indefinite, rounding
+from rmtgen.linalg.nystrom import Nystrom, conjugate_gradients
 from rmtgen.ridge.columns import COLUMNS
 from rmtgen.ridge.problem import Cost, Grid, Problem
 from rmtgen.ridge.traces import dual_columns
@@ -25,7 +33,13 @@ TOLERANCE = 1e-4
 GROWTH = 1.2
 """Factor by which the dimension grows between two checks of the residual."""
 BASIS_SHARE = 0.7
-"""Share of the memory budget for the basis and T; the rest holds blocks, a factor of T, a tile."""
+"""Share of the memory budget for the space and blocks; the rest holds products and a tile."""
+BLOCKS = 8
+"""Number of matrices of all targets and signs that conjugate gradients hold."""
+SQUARES = 6
+"""Number of matrices k×k: T, a factor of it, and what its decomposition takes."""
+MOST_STEPS = 300
+"""Largest number of their iterations, each of which reads the matrix once."""
 
 
 def solve_matrix_free(problem: Problem, sizes: list[int], grid: Grid) -> list[dict]:
@@ -36,7 +50,8 @@ def solve_matrix_free(problem: Problem, sizes: list[int], grid: Grid) -> list[di
         NumericalError: K is indefinite on the space.
 
     Warns:
-        RmtgenWarning: The memory does not allow a space large enough for the smallest ridge.
+        RmtgenWarning: The memory does not allow a space large enough for the smallest ridge, and
+            conjugate gradients do not converge from there.
     """
     if not grid.values.all():
         raise UsageError(
@@ -51,22 +66,46 @@ def solve_matrix_free(problem: Problem, sizes: list[int], grid: Grid) -> list[di
 def cost_matrix_free(problem: Problem, sizes: list[int], grid: Grid) -> Cost:
     """Spaces as large as the memory allows; how large they must be, the spectrum decides.
 
-    The memory is the budget.
+    The memory is the budget, or what the blocks take that must be held.
     """
     kernel, columns = problem.kernel, problem.targets.shape[1] + problem.kernel.probes
+    blocks = int(8 * BLOCKS * max(sizes) * columns / BASIS_SHARE)
     flops = 0.0
     for n in sizes:
-        dimension = _room(n, kernel.budget, problem.intercept)
+        dimension = _room(n, columns, kernel.budget, problem.intercept)
         row = 4.0 * problem.width if problem.width else 2.0 * n
         flops += n * dimension * (row + 4.0 * dimension)
         flops += len(grid.values) * (dimension**3 / 3 + 2.0 * dimension * columns * problem.tests)
-    return Cost(flops, kernel.budget)
+    return Cost(flops, max(kernel.budget, blocks))
 
 
-def _room(n: int, budget: float, intercept: bool) -> int:
-    """Largest dimension k of a space for which k n + k² numbers fit."""
-    room = int(budget * BASIS_SHARE / 8)
-    return min(n - intercept, int((n**2 / 4 + room) ** 0.5 - n / 2))
+def _room(n: int, columns: int, budget: float, intercept: bool) -> int:
+    """Largest dimension k of a space that fits beside the blocks: k n + `SQUARES`·k² numbers."""
+    room = max(0, int(budget * BASIS_SHARE / 8) - BLOCKS * n * columns) / SQUARES
+    half = n / SQUARES / 2
+    return min(n - intercept, int((half**2 + room) ** 0.5 - half))
+
+
+@dataclass(frozen=True, eq=False)
+class _Solved:
+    """GY and Gz at one sum ridge.
+
+    Attributes:
+        solution: Both side by side, or their coordinates in the basis of the space.
+        right: [Y z], or its coordinates.
+        residuals: Norms of the residuals of each column.
+        basis: The basis by rows; None where the solution is given as it is.
+    """
+
+    solution: Float64[Tensor, "k b"]
+    right: Float64[Tensor, "k b"]
+    residuals: Float64[Tensor, " b"]
+    basis: Float64[Tensor, "k n"] | None = None
+
+    def dual(self, outputs: int) -> Float64[Tensor, "n c"]:
+        """GY."""
+        solution = self.solution[:, :outputs]
+        return solution if self.basis is None else self.basis.mT @ solution
 
 
 class _Estimate:
@@ -82,10 +121,11 @@ class _Estimate:
         self.means = (
             kernel.multiply(targets.new_ones(n, 1))[:, 0] / n if problem.intercept else None
         )
-        most = _room(n, kernel.budget, problem.intercept)
-        self.space = Krylov(
-            lambda columns: self._centred(kernel.multiply(columns)), self.right, most
-        )
+        most = _room(n, self.right.shape[1], kernel.budget, problem.intercept)
+        self.space = Krylov(self._times, self.right, most)
+
+    def _times(self, columns: Float64[Tensor, "n b"]) -> Float64[Tensor, "n b"]:
+        return self._centred(self.problem.kernel.multiply(columns))
 
     def _centred(self, columns: Float64[Tensor, "n b"]) -> Float64[Tensor, "n b"]:
         return columns - columns.mean(dim=0) if self.problem.intercept else columns
@@ -95,9 +135,7 @@ class _Estimate:
         self._require_semidefinite()
         self._reach(min(sum_ridge for _, sum_ridge in pairs))
         self._require_semidefinite()
-        basis = self.space.basis[: self.space.dimension]
-        scores = self.problem.kernel.multiply_tests(basis.mT) if self.problem.tests else None
-        return [self._row(ridge, sum_ridge, basis, scores) for ridge, sum_ridge in pairs]
+        return [self._row(ridge, sum_ridge, self._solved(sum_ridge)) for ridge, sum_ridge in pairs]
 
     def _require_semidefinite(self) -> None:
         """Refuse a K that is indefinite on the space."""
@@ -112,41 +150,66 @@ class _Estimate:
     def _reach(self, sum_ridge: float) -> None:
         """Grow the space until the smallest ridge is solved, or the memory is full."""
         look = self.space.dimension
-        while (error := self._error(sum_ridge)) > TOLERANCE:
+        while self._error(*self.space.solve(sum_ridge)) > TOLERANCE * sum_ridge:
             look = GROWTH * look
             while self.space.dimension < look:
                 if not self.space.grow():
-                    break
-            else:
-                continue
-            error = self._error(sum_ridge)
-            break
-        if error > TOLERANCE:
-            warn(
-                f"the relative error of (K + δI)⁻¹Y should be <= {TOLERANCE:g}, got up to"
-                f" {error:.2g} at δ = {sum_ridge:.3g} with {self.space.dimension} of {self.n}"
-                " dimensions, all that the memory allows. Raise memory, or trust larger ridges."
-            )
+                    return
 
-    def _error(self, sum_ridge: float) -> float:
-        """The largest ‖r‖/(δ‖x‖), of all targets together and of each sign vector."""
-        solution, residuals = self.space.solve(sum_ridge)
+    def _error(self, solution: Tensor, residuals: Tensor) -> float:
+        """The largest ‖r‖/‖x‖, of all targets together and of each sign vector."""
         norms = torch.linalg.vector_norm(solution, dim=0)
         targets = slice(self.outputs)
         whole = residuals[targets].norm() / norms[targets].norm().clamp_min(
             torch.finfo(norms.dtype).tiny
         )
-        return max(whole.item(), (residuals / norms)[self.outputs :].max().item()) / sum_ridge
+        return max(whole.item(), (residuals / norms)[self.outputs :].max().item())
 
-    def _row(self, ridge: float, sum_ridge: float, basis: Tensor, scores: Tensor | None) -> dict:
+    @cached_property
+    def _nystrom(self) -> Nystrom:
+        return Nystrom(self.space)
+
+    def _solved(self, sum_ridge: float) -> _Solved:
+        """The solution in the space, or where it is not close enough the one that goes on there."""
+        space, allowed = self.space, TOLERANCE * sum_ridge
+        basis = space.basis[: space.dimension]
+        solution, residuals = space.solve(sum_ridge)
+        if self._error(solution, residuals) <= allowed:
+            start = solution.new_zeros(solution.shape)
+            start[: len(space.start)] = space.start
+            return _Solved(solution, start, residuals, basis)
+        solution = basis.mT @ solution
+        residuals, steps = conjugate_gradients(
+            lambda columns: self._times(columns).add_(columns, alpha=sum_ridge),
+            lambda columns: self._nystrom.precondition(columns, sum_ridge),
+            self.right,
+            solution,
+            lambda *found: self._error(*found) <= allowed,
+            MOST_STEPS,
+        )
+        error = self._error(solution, residuals) / sum_ridge
+        if error > 2 * TOLERANCE:  # rounding of the recurrence
+            warn(
+                f"the relative error of (K + δI)⁻¹Y should be <= {TOLERANCE:g}, got up to"
+                f" {error:.2g} at δ = {sum_ridge:.3g} after {steps} iterations from"
+                f" {space.dimension} of {self.n} dimensions, all that the memory allows. Raise"
+                " memory, or trust larger ridges."
+            )
+        return _Solved(solution, self.right, residuals)
+
+    @cached_property
+    def _scores(self) -> Float64[Tensor, "m k"]:
+        """Predictions on the test set of the basis of the space."""
+        return self.problem.kernel.multiply_tests(self.space.basis[: self.space.dimension].mT)
+
+    def _row(self, ridge: float, sum_ridge: float, solved: _Solved) -> dict:
         problem, n, c = self.problem, self.n, self.outputs
-        solution, residuals = self.space.solve(sum_ridge)
+        solution, residuals = solved.solution, solved.residuals
         energy = solution[:, :c].square().sum().item()
-        start = solution.new_zeros(solution.shape)
-        start[: len(self.space.start)] = self.space.start
-        traces, squares = (start * solution)[:, c:].sum(dim=0), solution[:, c:].square().sum(dim=0)
+        traces = (solved.right * solution)[:, c:].sum(dim=0)
+        squares = solution[:, c:].square().sum(dim=0)
         trace, trace_square = traces.mean().item(), squares.mean().item()
-        overlap = (start * solution)[:, :c].sum().item()
+        overlap = (solved.right * solution)[:, :c].sum().item()
         power = self.right[:, :c].square().sum().sqrt().item()
         row = dict.fromkeys(COLUMNS, np.nan) | {
             "ridge": ridge,
@@ -163,14 +226,21 @@ class _Estimate:
             "kappa_prime_se": row["kappa_prime"] * both,
         }
         if problem.code or problem.tests:
-            dual = basis.mT @ solution[:, :c]
+            dual = solved.dual(c)
             row |= problem.train_errors(sum_ridge * dual)
-        if scores is not None:
-            offset = (
-                problem.targets[:n].mean(dim=0) - self.means @ dual if problem.intercept else 0.0
-            )
-            row |= problem.test_columns(scores @ solution[:, :c] + offset)
+            if problem.tests:
+                row |= problem.test_columns(self._predictions(solved, dual))
         return row
+
+    def _predictions(self, solved: _Solved, dual: Float64[Tensor, "n c"]) -> Float64[Tensor, "m c"]:
+        problem = self.problem
+        if solved.basis is None:
+            scores = problem.kernel.multiply_tests(dual)
+        else:
+            scores = self._scores @ solved.solution[:, : self.outputs]
+        if not problem.intercept:
+            return scores
+        return scores + (problem.targets[: self.n].mean(dim=0) - self.means @ dual)
 
 
 def _standard_error(values: Float64[Tensor, " q"]) -> float:

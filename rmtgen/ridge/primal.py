@@ -89,6 +89,13 @@ def cost_primal(problem: Problem, sizes: list[int], grid: Grid) -> Cost:
     return Cost(flops, 8 * held)
 
 
+def cost_tall_spectrum(problem: Problem, n: int) -> Cost:
+    """The cost of `tall_spectrum` of n samples."""
+    width, outputs = problem.width, problem.targets.shape[1]
+    flops = QR_COST * n * width * (width + 2 * outputs) + DECOMPOSITION_COST * width**3
+    return Cost(flops, 8 * (8 * width * (width + outputs) + ROWS * 3 * (width + outputs)))
+
+
 def tall_spectrum(problem: Problem) -> Spectrum:
     """The spectrum of all samples of features, n − intercept > p; p×(p + c) numbers are held.
 

@@ -157,7 +157,7 @@ class Run:
             encode_targets(labels, len(self.classes), self.config["targets"])
             for labels in self.labels
         )
-        return TrainTest(*(targets.values.numpy() for targets in coded))
+        return TrainTest(*(targets.values[:].numpy() for targets in coded))
 
     @property
     def unneeded(self) -> tuple[str, ...]:

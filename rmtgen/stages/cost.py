@@ -24,6 +24,7 @@ from rmtgen.rates import Rates
 from rmtgen.ridge import SOLVERS
 from rmtgen.ridge.columns import BUDGETED
 from rmtgen.ridge.kernel import FeatureKernel, GramKernel
+from rmtgen.ridge.primal import cost_tall_spectrum
 from rmtgen.ridge.problem import Cost, Grid, Problem
 from rmtgen.ridge.stored import Kernel, StoredKernel
 from rmtgen.runs.config import Config
@@ -175,6 +176,13 @@ class Workload:
 def eigen_cost(problem: Problem, n: int) -> Cost:
     """The cost of one eigensolve of n samples, without a ridge."""
     return SOLVERS["eigen"].cost(problem, [n], Grid(np.array(()), summed=False))
+
+
+def spectrum_cost(problem: Problem, n: int) -> Cost:
+    """The cost of the spectrum of n samples, as `Pool.spectra` makes it."""
+    if problem.width and n - problem.intercept > problem.width:
+        return cost_tall_spectrum(problem, n)
+    return eigen_cost(problem, n)
 
 
 def _shape(*lengths: int) -> torch.Tensor:

@@ -9,7 +9,7 @@ from rmtgen.errors import CorruptInputError, NumericalError
 from rmtgen.linalg.cells import Cell
 from rmtgen.ridge.columns import BUDGETED, ESTIMATING
 from rmtgen.ridge.kernel import FeatureKernel, GramKernel
-from rmtgen.ridge.pool import Pool, dense_sizes
+from rmtgen.ridge.pool import GRAM_COPIES, Pool, dense_sizes
 from rmtgen.ridge.stored import StoredKernel
 from rmtgen.ridge.targets import coded_targets
 from rmtgen.runs.config import Config
@@ -19,6 +19,7 @@ from rmtgen.store.feature_store import VIEW as FEATURES
 from rmtgen.store.feature_store import FeatureStore
 from rmtgen.store.gram_store import VIEW as GRAM
 from rmtgen.store.gram_store import GramStore
+from rmtgen.units import readable_bytes
 
 
 def load_pool(folder: Path, config: Config, device: torch.device) -> Pool:
@@ -82,6 +83,21 @@ def cells(config: Config) -> list[Cell]:
         for n in config.sizes
         for trial in range(config.trials if n < config.train else 1)
     ]
+
+
+def too_large(config: Config, n: int) -> str | None:
+    """Why an eigensolve of n samples is not made of a Gram matrix that stays in its store.
+
+    Returns:
+        What it would take; None where it keeps to the budget.
+    """
+    taken = 8 * GRAM_COPIES * n**2
+    if taken <= config.memory:
+        return None
+    return (
+        f"an eigensolve of n = {n:,} takes {readable_bytes(taken)}, more than"
+        f" memory={readable_bytes(config.memory)}"
+    )
 
 
 def curve_sizes(config: Config, is_gram: bool) -> np.ndarray:

@@ -3,12 +3,15 @@
 import logging
 
 from rmtgen.device import default_device
-from rmtgen.errors import NumericalError, UsageError
+from rmtgen.errors import CapacityError, NumericalError, UsageError
+from rmtgen.ridge.columns import BUDGETED
 from rmtgen.ridge.problem import Cost
 from rmtgen.runs.columns import write_table
+from rmtgen.runs.config import Config
+from rmtgen.runs.graph import solves_gram
 from rmtgen.stages.cost import StageCost, Workload, eigen_cost
 from rmtgen.stages.engine import Job, Result
-from rmtgen.stages.pool import cells
+from rmtgen.stages.pool import cells, too_large
 from rmtgen.stages.risk import ROW_BYTES
 from rmtgen.stages.study import load_study, to_arrays, to_frame
 from rmtgen.store import durable
@@ -29,6 +32,11 @@ def work(job: Job) -> Result:
     An analysis that the run is too small for is left out, and the reason logged.
     """
     parts, left_out = job.parts(), {}
+    if reason := _beyond(job.config, job.run.feature_dim):
+        raise CapacityError(
+            f"theory solves the whole pool: {reason}. The tables of `risk` are made without it."
+            " Raise memory, or lower train."
+        )
     study = load_study(job.folder, job.config, default_device(job.config.device))
     pending = [name for name in ANALYSES if name not in parts]
     for name in job.progress(pending, len(ANALYSES), "analysis", done=len(ANALYSES) - len(pending)):
@@ -57,11 +65,18 @@ def work(job: Job) -> Result:
     return Result([*tables, job.folder / "theory.h5"], headline, {"left_out": left_out})
 
 
+def _beyond(config: Config, feature_dim: int | None) -> str | None:
+    """Why the pool of a run is not solved, where its solver keeps to a budget."""
+    budgeted = config.solver in BUDGETED and solves_gram(config, feature_dim)
+    return too_large(config, config.train) if budgeted else None
+
+
 def cost(workload: Workload) -> StageCost:
     """One eigensolve of the pool, and two products of modes and coefficients per influence."""
     config, n = workload.config, workload.config.train
     whole = eigen_cost(workload.problem(n, tests=0), n)
-    products = 4.0 * INFLUENCES * n * workload.rank(n) * workload.classes
-    kept = 8 * (3 * INFLUENCES * n + n * workload.rank(n))
+    rank = workload.rank(n)
+    products = 2.0 * INFLUENCES * n * rank * min(rank, 2 * workload.classes)
+    kept = 8 * (6 * INFLUENCES * n + n * rank)
     rows = len(cells(config)) * len(config.ridges)
-    return workload.solves([Cost(whole.flops + products, whole.bytes + kept)], ROW_BYTES * rows)
+    return workload.solves([Cost(whole.flops + products, max(whole.bytes, kept))], ROW_BYTES * rows)

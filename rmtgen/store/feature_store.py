@@ -185,7 +185,7 @@ class FeatureStore:
         durable.make_folder(place, REMEDY)
         with durable.storage_errors(place, REMEDY), tempfile.TemporaryFile(dir=place) as file:
             for batch in self.layout.batches(split):
-                file.write(np.ascontiguousarray(self._read_batch(split, batch), np.float32))
+                file.write(self._read_batch(split, batch).astype(np.float32).tobytes())
             file.flush()
             return np.memmap(file, np.float32, "c", shape=shape)
 

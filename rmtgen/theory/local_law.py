@@ -48,7 +48,7 @@ FEWEST_SIZES = 3
 """Smallest number of sizes of a rate: a line through two sizes always fits, so has no error."""
 TESTED_SHARES = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4)
 """Sizes of `law_tests` relative to N: nested halvings, well below the pool that stands for the
-population."""
+population; of a pool so large that they are too large, halvings of the largest size allowed."""
 TESTED_RIDGES = (1e-4, 1e-2)
 """Ridges of `law_tests`, relative to tr K/N."""
 TESTED_SIZES = (8, 2_048)
@@ -241,6 +241,8 @@ def law_tests(modes: Modes, pool: Spectrum, risk: pd.DataFrame) -> pd.DataFrame:
     """
     scale, (least, most) = pool.trace / pool.n, TESTED_SIZES
     sizes = [n for n in (int(share * pool.n) for share in TESTED_SHARES) if least <= n <= most]
+    if pool.n > most and len(sizes) < FEWEST_SIZES:
+        sizes = [int(share / LARGEST_SHARE * most) for share in TESTED_SHARES]
     forms = quadratic_forms(modes, sizes, np.array(TESTED_RIDGES) * scale)
     depleted = np.sqrt(1 - forms["n"] / pool.n)  # drawn without replacement from a finite pool
     traces = trace_deviation(risk[risk["n"] < pool.n], pool)

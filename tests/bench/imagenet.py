@@ -1,7 +1,7 @@
 """A run of 200,000 made-up rows and 1,000 classes, end to end, within a budget.
 
-`make bench BENCH=imagenet`. The features are Gaussian, as many as a ResNet-18 has, with variances that
-fall as k^-1.5. A label is the class of the largest of as many linear functions of them with noise.
+`make bench BENCH=imagenet`. The features are Gaussian, of variances k^-1.5, as many as a ResNet-18
+has. A label is the class of the largest of as many linear functions of them with noise.
 They are written as a finished stage `extract`; the command line makes all other stages, each in a
 process of its own. `N=50000 CLASSES=100 MEMORY=2GiB FOLDER=DIR` choose the sizes, the budget and a
 folder that keeps the run, `STAGES='spectrum risk'` some of the stages. The answers at N are
@@ -139,7 +139,7 @@ def make_features(config: Config, classes: int) -> None:
 def compare(config: Config) -> None:
     """Print the fits of the whole pool beside those of plain normal equations."""
     run = load_run(RunDir(config).path)
-    n, found = config.train, run.risk[run.risk["n"] == config.train]
+    n, found = config.train, run.risk[run.risk["n"] == config.train].iloc[::3]
     store = FeatureStore.open(run.path)
     rows = {split: store.read(split) for split in ("train", "test")}
     classes, ridges = len(store.layout.classes), found["ridge"].to_numpy()

@@ -16,11 +16,29 @@ from rmtgen.errors import (
     UsageError,
 )
 from rmtgen.linalg.krylov import Krylov
-from rmtgen.ridge import COLUMNS, ridge_path, ridge_path_stored
+from rmtgen.linalg.nystrom import Nystrom
+from rmtgen.ridge import COLUMNS, matrix_free, ridge_path, ridge_path_stored
 from rmtgen.ridge.columns import ERROR_COLUMNS
 from rmtgen.ridge.matrix_free import TOLERANCE
 from rmtgen.ridge.targets import encode_targets
 from rmtgen.store.gram_store import GramLayout, GramStore
+from tests.ridge.case_memory import peak
+
+SMALL = "300KiB"
+"""Too little for a space that is large enough for small ridges."""
+
+
+def counted_steps(monkeypatch):
+    """A list that grows by the number of iterations of each run of conjugate gradients."""
+    steps, honest = [], matrix_free.conjugate_gradients
+
+    def counted(*arguments):
+        found = honest(*arguments)
+        steps.append(found[1])
+        return found
+
+    monkeypatch.setattr(matrix_free, "conjugate_gradients", counted)
+    return steps
 
 
 def problem(n=160, m=23, p=400, seed=0, decay=0.7):
@@ -166,15 +184,63 @@ def test_auto_is_dense_where_it_fits(store):
         ridge_path_stored(store, targets, **options, memory="400KiB", solver="nested")
 
 
-def test_memory_that_is_too_small_for_the_ridge_is_told(store):
+@pytest.mark.parametrize("intercept", [False, True])
+def test_small_ridges_are_solved_beyond_the_space_that_fits(store, monkeypatch, intercept):
+    """Conjugate gradients go on where the memory ends, to the answer of a dense solver."""
+    steps = counted_steps(monkeypatch)
+    block, targets, test_targets = problem()
+    options = {"sum_ridges": [1e-4, 1e-2, 1.0], "intercept": intercept}
+    known = dense(block, targets, test_targets, **options)
+    found = ridge_path_stored(
+        store,
+        targets,
+        test_targets=test_targets,
+        **options,
+        solver="matrix_free",
+        memory=SMALL,
+    )
+    assert len(steps) == 3
+    assert steps == sorted(steps, reverse=True)
+    for column in ("train_risk", "norm2", "test_risk", "test_risk_se", "test_error"):
+        np.testing.assert_allclose(
+            found[column], known[column], rtol=20 * TOLERANCE, err_msg=column
+        )
+    for column in ("gcv", "df", "kappa", "kappa_prime"):
+        allowed = 4 * found[f"{column}_se"] + 20 * TOLERANCE * known[column].abs()
+        assert ((found[column] - known[column]).abs() <= allowed).all(), column
+    assert (found.residual < 1e-4).all()
+
+
+def test_the_space_spares_iterations(store, monkeypatch):
+    """A larger budget is a better preconditioner."""
+    _, targets, test_targets = problem()
+    options = {"sum_ridges": [1e-4], "test_targets": test_targets, "solver": "matrix_free"}
+    steps = counted_steps(monkeypatch)
+    for memory in (SMALL, "600KiB"):
+        ridge_path_stored(store, targets, **options, memory=memory)
+    monkeypatch.setattr(Nystrom, "precondition", lambda self, columns, shift: columns.clone())
+    ridge_path_stored(store, targets, **options, memory=SMALL)
+    small, large, bare = steps
+    assert large < small < 0.75 * bare
+
+
+def test_a_ridge_that_is_not_reached_is_told(store, monkeypatch):
+    monkeypatch.setattr(matrix_free, "MOST_STEPS", 3)
     _, targets, test_targets = problem()
     options = {"sum_ridges": [1e-4], "test_targets": test_targets, "solver": "matrix_free"}
     with pytest.warns(
         RmtgenWarning,
-        match=r"should be <= 0.0001, got up to .* at δ = 0.0001 with \d+ of 160 dimensions",
+        match=r"should be <= 0.0001, got up to .* at δ = 0.0001 after 3 iterations from \d+ of 160",
     ):
-        found = ridge_path_stored(store, targets, **options, memory="60KiB")
+        found = ridge_path_stored(store, targets, **options, memory=SMALL)
     assert found.residual[0] > 1e-3
+
+
+def test_a_budget_that_holds_no_blocks_is_refused(store):
+    _, targets, test_targets = problem()
+    options = {"sum_ridges": [1e-4], "test_targets": test_targets, "solver": "matrix_free"}
+    with pytest.raises(CapacityError, match=r"solver='matrix_free' needs .*, got 200.0 KiB"):
+        ridge_path_stored(store, targets, **options, memory="200KiB")
 
 
 @pytest.mark.parametrize(
@@ -232,21 +298,17 @@ def test_tiles_that_are_missing_damaged_or_not_finite_are_named(tmp_path, solver
         ridge_path_stored(store, targets, **options)
 
 
-def test_a_budget_is_kept(store, monkeypatch):
-    """The basis and T take their share of it and no more."""
-    _, targets, test_targets = problem()
-    spaces = []
-    honest = Krylov.__init__
-    monkeypatch.setattr(
-        Krylov, "__init__", lambda self, *args: spaces.append(self) or honest(self, *args)
+@pytest.mark.parametrize("intercept", [False, True])
+@pytest.mark.parametrize("memory", [1.4e6, 2.5e6])
+def test_a_budget_is_kept(tmp_path, monkeypatch, intercept, memory):
+    """All that torch takes, conjugate gradients included."""
+    block, targets, test_targets = problem(n=600)
+    store, steps = stored(tmp_path, block, 600, tile=64), counted_steps(monkeypatch)
+    options = {"sum_ridges": [1e-4], "test_targets": test_targets, "intercept": intercept}
+    taken = peak(
+        lambda: ridge_path_stored(
+            store, targets, **options, solver="matrix_free", memory=int(memory)
+        )
     )
-    with pytest.warns(RmtgenWarning):
-        options = {
-            "sum_ridges": [1e-4],
-            "test_targets": test_targets,
-            "solver": "matrix_free",
-            "memory": "80KiB",
-        }
-        ridge_path_stored(store, targets, **options)
-    (space,) = spaces
-    assert 0.5 * 80 * 1024 < space.basis.nbytes + space.projected.nbytes <= 80 * 1024
+    assert steps
+    assert 0.5 * memory < taken <= memory

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from torch.profiler import ProfilerActivity, profile
 
 from rmtgen.linalg import band, modes, triangular
 from rmtgen.ridge import banded, nested
@@ -11,17 +10,9 @@ from rmtgen.ridge.banded import cost_banded, solve_banded
 from rmtgen.ridge.kernel import GramKernel
 from rmtgen.ridge.nested import cost_nested, solve_nested
 from rmtgen.ridge.problem import Grid, Problem
+from tests.ridge.case_memory import peak
 
 SOLVERS = {"banded": (solve_banded, cost_banded), "nested": (solve_nested, cost_nested)}
-
-
-def peak(work):
-    """The most bytes that torch holds at a time during a call, beyond those held before."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
-        work()
-    events = trace.profiler.kineto_results.events()
-    changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
-    return np.cumsum([change for _, change in changes]).max()
 
 
 def problem(n, intercept, tests=30, loo=True):

@@ -1,17 +1,22 @@
 """The pool of a run is what its stores hold, and the whole of it is solved once."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from rmtgen.errors import NumericalError
 from rmtgen.kernels.linear import linear_block
+from rmtgen.ridge.stored import StoredKernel
 from rmtgen.runs.config import Config
 from rmtgen.stages.pool import cells, curve_sizes, load_pool
+from rmtgen.stages.risk import how
 from rmtgen.store.feature_store import FeatureLayout, FeatureStore
 from rmtgen.store.gram_store import GramLayout, GramStore
+from tests.ridge.case_memory import peak
 
 CPU = torch.device("cpu")
 CONFIG = Config(
@@ -87,6 +92,82 @@ def test_what_is_loaded_is_what_the_stores_hold(folder, targets):
         np.testing.assert_array_equal(pool.targets.values[:], onehot[:40])
         np.testing.assert_array_equal(pool.test_targets.values[:], onehot[40:])
         assert pool.targets.intercept is (targets == "intercept")
+
+
+def test_features_in_a_file_are_those_of_the_store_and_leave_nothing(folder, tmp_path):
+    spill = tmp_path / "spill"
+    mapped = load_pool(folder, dataclasses.replace(CONFIG, spill=str(spill)), CPU)
+    known = load_pool(folder, CONFIG, CPU)
+    assert not any(spill.iterdir())
+    assert str(spill) in Path("/proc/self/maps").read_text()
+    np.testing.assert_array_equal(mapped.kernel.train, known.kernel.train)
+    for cell in cells(CONFIG):
+        pair = (pool.risk(cell, CONFIG.ridges, seed=0) for pool in (mapped, known))
+        pd.testing.assert_frame_equal(*pair)
+
+
+def test_a_matrix_in_its_store_gives_the_answer_of_one_in_memory(folder):
+    """In any order, at any size, from a solver that reads it and from one that does not."""
+    config = dataclasses.replace(CONFIG, solve_from="gram", ridges=(1e-3, 1.0), loo=False)
+    stored = load_pool(folder, dataclasses.replace(config, solver="matrix_free"), CPU)
+    known = load_pool(folder, config, CPU)
+    assert isinstance(stored.kernel, StoredKernel)
+    assert stored.trace == pytest.approx(known.trace, rel=1e-14)
+    assert stored.largest_diagonal == known.largest_diagonal
+    for left, right in zip(stored.block(12), known.block(12), strict=True):
+        np.testing.assert_array_equal(left, right)
+    orders = [cell.order(0, 40) for cell in cells(config) if cell.n == 20]
+    for left, right in zip(*(p.spectra(orders, 2**30) for p in (stored, known)), strict=True):
+        np.testing.assert_allclose(left.eigenvalues, right.eigenvalues, rtol=1e-10)
+    order = stored._positions(orders[1])
+    columns = torch.from_numpy(np.random.default_rng(0).normal(size=(20, 3)))
+    pair = stored.kernel.chosen(order), known.kernel.chosen(order)
+    panels = torch.empty(8, 18, dtype=torch.float64), pair[1].train[10:18, :18]
+    pair[0].panel(10, panels[0])
+    np.testing.assert_array_equal(*panels)
+    for name in ("multiply", "multiply_tests"):
+        np.testing.assert_allclose(*(getattr(one, name)(columns) for one in pair), rtol=1e-12)
+    for cell in cells(config):
+        solvers = {"nested": {}, "matrix_free": {"memory": 2**22}}
+        for solver, options in solvers.items():
+            options |= {"loo": False, "seed": 0, "solver": solver}
+            found, expected = (
+                pool.risk(cell, config.ridges, **settings)
+                for pool, settings in ((stored, options), (known, {"loo": False, "seed": 0}))
+            )
+            np.testing.assert_allclose(found["test_risk"], expected["test_risk"], rtol=1e-3)
+
+
+def test_many_rows_and_classes_take_less_than_their_targets(tmp_path):
+    """Blocks alone are held: no float64 copy of the features, and no target of every row."""
+    n, dim, classes = 24_000, 16, 400
+    rng = np.random.default_rng(0)
+    features = (rng.standard_normal((n + 50, dim)) * np.arange(1, dim + 1) ** -0.5).astype("f4")
+    labels = rng.integers(0, classes, n + 50)
+    names = tuple(map(str, range(classes)))
+    store = FeatureStore.create(tmp_path, FeatureLayout(labels[:n], labels[n:], names, dim, n), "b")
+    store.write("train", 0, features[:n])
+    store.write("test", 0, features[n:])
+    settings = {"train": n, "test": 50, "sizes": (n,), "ridges": (1e-2, 1.0), "trials": 1}
+    config = dataclasses.replace(CONFIG, **settings, solver="primal", spill=str(tmp_path / "s"))
+    found = []
+
+    def solve():
+        pool = load_pool(tmp_path, config, CPU)
+        orders = [cell.order(0, n) for cell in cells(config)]
+        found.extend(pool.spectra(orders, config.memory))
+        found.append(pool.risk(cells(config)[0], config.ridges, seed=0, **how(config)))
+
+    taken = peak(solve)
+    assert taken < 0.7 * 8 * n * classes
+    spectrum, risk = found
+    rows = features[:n].astype(float)
+    assert spectrum.trace == pytest.approx(np.square(rows).sum(), rel=1e-12)
+    targets = np.eye(classes)[labels[:n]] - 1 / classes
+    shift = n * risk["ridge"][0] * np.eye(dim)
+    weights = np.linalg.solve(rows.T @ rows + shift, rows.T @ targets)
+    expected = np.square(rows @ weights - targets).sum() / n
+    assert risk["train_risk"][0] == pytest.approx(expected, rel=1e-10)
 
 
 def test_the_curve_is_dense_in_n():

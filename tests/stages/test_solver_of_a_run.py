@@ -1,11 +1,13 @@
 """The solver of a run by its name: estimates with their errors, and a factor on a disk."""
 
+import json
 import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import rmtgen
 from rmtgen.cli.main import main
 from rmtgen.ridge import SOLVERS
 from rmtgen.ridge.columns import COLUMNS, ERROR_COLUMNS, SOLVER_NAMES
@@ -51,8 +53,9 @@ def test_estimates_have_their_errors_in_both_tables(solved, source):
     assert all(f'"name": "{column}"' in sidecar for column in ERROR_COLUMNS)
 
 
-def test_a_factor_on_a_disk_gives_the_same_tables(solved, tmp_path):
-    words = ("solve_from=features", "loo=true")
+@pytest.mark.parametrize("source", ["gram", "features"])
+def test_a_factor_on_a_disk_gives_the_same_tables(solved, tmp_path, source):
+    words = (f"solve_from={source}", "loo=true")
     found, known = (
         pd.read_csv(solved(name, *words, *more) / "risk.csv")
         for name, more in (
@@ -89,7 +92,32 @@ def test_a_plan_counts_the_named_solver(tiny_images, capsys, words):
     assert "risk" in capsys.readouterr().out
 
 
-def test_a_plan_refuses_what_the_solver_would(tiny_images, capsys):
-    words = ("solver=streamed", "spill=x", "solve_from=gram")
-    assert main(["plan", *tiny_images, *words]) == 2
-    assert "reads features or a store, got a matrix in memory" in capsys.readouterr().err
+def test_a_plan_states_that_a_stored_matrix_is_not_held(capsys):
+    words = ("model=test_resnet", "init=random", "img_size=32", "train=60000", "test=2000")
+    risk = {}
+    for solver in ("nested", "streamed"):
+        more = ("solve_from=gram", f"solver={solver}", "spill=x", "--json")
+        assert main(["plan", "dataset=folder:none", *words, *more]) == 0
+        (run,) = json.loads(capsys.readouterr().out)["outcomes"]
+        risk[solver] = {stage["stage"]: stage["ram"] for stage in run["details"]["stages"]}["risk"]
+    assert risk["streamed"] <= 4 << 30 < 3 * 8 * 60_000**2 < risk["nested"]
+
+
+def test_eigensolves_beyond_the_budget_are_left_out_and_said(solved, finished, capsys):
+    """A matrix that stays in its store is solved for the risk at every size."""
+    words = ("solve_from=gram", "solver=matrix_free", "memory=300KiB")
+    made = solved("small", *words, "--stage", "risk")
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert "an eigensolve of n = 96 takes 432.0 KiB, more than memory=300.0 KiB" in said
+    assert {cell.n for cell in rmtgen.load_run(made).spectrum} == {24}
+    assert set(pd.read_csv(made / "risk.csv")["n"]) == {24, 96}
+    assert main(["theory", *finished[1][:-1], *WORDS, *words, f"output={made.parents[1]}"]) == 3
+    said = " ".join(capsys.readouterr().err.split())
+    assert "theory solves the whole pool: an eigensolve of n = 96 takes" in said
+
+
+def test_a_budget_for_no_eigensolve_is_refused(solved, finished, tmp_path, capsys):
+    made = solved("made", "solve_from=gram", "solver=matrix_free", "--stage", "gram")
+    words = ("solve_from=gram", "solver=matrix_free", "memory=20KiB", f"output={made.parents[1]}")
+    assert main(["spectrum", *finished[1][:-1], *WORDS, *words]) == 3
+    assert "Raise memory, or add a smaller size to sizes" in capsys.readouterr().err
