@@ -98,7 +98,7 @@ def test_a_plan_states_that_a_stored_matrix_is_not_held(capsys):
     for solver in ("nested", "streamed"):
         more = ("solve_from=gram", f"solver={solver}", "spill=x", "--json")
         assert main(["plan", "dataset=folder:none", *words, *more]) == 0
-        (run,) = json.loads(capsys.readouterr().out)["outcomes"]
+        (run,) = json.loads(capsys.readouterr().out)["runs"]
         risk[solver] = {stage["stage"]: stage["ram"] for stage in run["details"]["stages"]}["risk"]
     assert risk["streamed"] <= 4 << 30 < 3 * 8 * 60_000**2 < risk["nested"]
 
