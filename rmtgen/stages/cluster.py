@@ -34,7 +34,9 @@ log = logging.getLogger(__name__)
 MOST_LOSSES = 10
 """Workers that one unit may lose before it is taken for the reason."""
 WAIT = 60.0
-"""Seconds that a scheduler is waited for, and that a cluster may be without a worker."""
+"""Seconds that a scheduler is waited for, and that a local cluster may be without a worker."""
+NEWS = 5.0
+"""Seconds without a worker after which the user is told."""
 GOODBYE = 5.0
 """Seconds that workers are given to send a small result, and to clean up at the end."""
 POLL = 0.5
@@ -50,6 +52,7 @@ SETTINGS = {
     "distributed.comm.timeouts.connect": "30s",
     "distributed.comm.timeouts.tcp": "30s",
     "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "1s",  # 50 wake-ups a second take time from the work
     # in the place of Dask's own, by which glibc gives each freed tensor back to the system
     "distributed.nanny.pre-spawn-environ": {"DASK_LOGGING__DISTRIBUTED": "critical"},
 }
@@ -78,7 +81,7 @@ class _Loop:
 
     def __init__(self, job: Job, client: "Client", units: Sequence[Unit]):
         self.client, self.stage, self.run = client, job.stage, job.run
-        self.cluster = job.config.cluster
+        self.cluster = str(job.config.cluster)
         self.config = dataclasses.replace(job.config, cluster=None)
         self.futures: dict[str, tuple[Future, Unit]] = {}  # by worker
         self.ready: queue.Queue[tuple[str, Future]] = queue.Queue()
@@ -86,7 +89,8 @@ class _Loop:
         self.accepted: set[str] = set()
         self.asked: dict[str, Future] = {}
         self.token = ""
-        self.placement = Placement(units, sorted(_workers(client)))
+        self.there = _workers(client)
+        self.placement = Placement(units, sorted(self.there))
 
     def finished(self) -> Iterator[Unit]:
         """Each unit as it is done.
@@ -107,13 +111,20 @@ class _Loop:
         self._release()
 
     def _done_in_turn(self) -> Iterator[Unit]:
-        alone_since = time.monotonic()
+        alone_since, told = time.monotonic(), False
         while self.placement.left:
             self._submit()
+            alone = time.monotonic() - alone_since
             if self.futures:
-                alone_since = time.monotonic()
-            elif time.monotonic() - alone_since > WAIT or self._all_retired():
+                alone_since, told = time.monotonic(), False
+            elif self._all_retired() or (self.cluster.isdigit() and alone > WAIT):
                 raise self._deserted()
+            elif alone > NEWS and not told:  # jobs may be in a queue for hours
+                told = True
+                log.info(
+                    f"no worker computes at {self.cluster}: waiting for one. Ctrl-C ends this;"
+                    " what is finished is kept"
+                )
             with contextlib.suppress(queue.Empty):
                 address, future = self.ready.get(timeout=POLL)
                 if unit := self._take(address, future):
@@ -177,7 +188,9 @@ class _Loop:
         """Give up workers that are gone, and take in new ones."""
         if self.client.status != "running":
             raise self._abandoned()
-        there = _workers(self.client)
+        with contextlib.suppress(OSError):  # a scheduler that is gone shows in the status soon
+            self.there = _workers(self.client)
+        there = self.there
         for address in [at for at in self.futures if at not in there]:
             future, unit = self.futures[address]
             future.cancel(force=True)
@@ -192,7 +205,7 @@ class _Loop:
     def _ask_new(self) -> None:
         """Ask new workers who they are; one that hangs does not answer, and gets nothing."""
         known = self.accepted | self.retired.keys() | self.asked.keys()
-        for address in sorted(_workers(self.client) - known):
+        for address in sorted(self.there - known):
             arguments = worker.introduce, str(self.run.path), self.token
             self.asked[address] = self._sent(address, *arguments)
 
@@ -225,15 +238,14 @@ class _Loop:
         )
 
     def _all_retired(self) -> bool:
-        there = _workers(self.client)
-        return bool(there) and there <= self.retired.keys()
+        return bool(self.there) and self.there <= self.retired.keys()
 
     def _deserted(self) -> RmtgenError:
         """The error where no worker is left."""
         if not self.retired:
             return ClusterError(
-                f"the cluster has had no worker for {WAIT:.0f} s. Start workers, and run the same"
-                " command again: it resumes."
+                f"the cluster has had no worker for {WAIT:.0f} s. What is finished is kept: run the"
+                " same command again."
             )
         address, error = next(reversed(self.retired.items()))
         return type(error)(f"no worker can compute; the last, {address}: {error}")
@@ -274,7 +286,9 @@ def _of_dask(error: BaseException) -> bool:
 
 
 def _workers(client: "Client") -> set[str]:
-    return set(client.scheduler_info(n_workers=-1)["workers"])
+    """The addresses of all workers, of which what the client keeps by itself has none at times."""
+    scheduler: Any = client.scheduler
+    return set(client.sync(scheduler.identity, n_workers=-1)["workers"])
 
 
 def _differing(versions: Mapping[str, Any]) -> str:

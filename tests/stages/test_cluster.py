@@ -100,6 +100,47 @@ def test_an_existing_scheduler_computes_all_stages(finished, tmp_path, scheduler
     assert capfd.readouterr().out.count("cached") >= 5
 
 
+def test_all_workers_are_known_while_dask_looks_after_its_own_list():
+    """Every few seconds the client of Dask replaces its list of workers by an empty one."""
+    with dask.config.set({"distributed.client.scheduler-info-interval": "1ms"}), threads(1) as at:
+        client = cluster._client(at)
+        found = [cluster._workers(client) for _ in range(100)]
+    assert all(len(workers) == 1 for workers in found)
+
+
+class _Starting(logging.Handler):
+    """Starts a worker, as one does by hand, when the user is told that there is none."""
+
+    def __init__(self, address, folder):
+        super().__init__()
+        self.command = [sys.executable, "-m", "distributed.cli.dask_worker", address]
+        self.command += ["--nthreads", "1", "--no-nanny", "--no-dashboard"]
+        self.folder, self.worker = folder, None
+
+    def emit(self, record):
+        if "no worker computes at tcp://" in record.getMessage() and not self.worker:
+            log = (self.folder / "log").open("w")
+            self.worker = subprocess.Popen(self.command, cwd=self.folder, stdout=log, stderr=log)
+
+
+def test_a_worker_that_comes_late_is_waited_for(finished, tiny_images, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "NEWS", 0.0)
+    monkeypatch.setattr(cluster, "WAIT", 5.0)  # the workers of a cluster of this machine have it
+    with threads(0) as address:
+        starting = _Starting(address, tmp_path)
+        cluster.log.addHandler(starting)
+        try:
+            words = [*tiny_images, f"output={tmp_path / 'out'}", f"cluster={address}"]
+            assert main(["extract", *words]) == 0
+        finally:
+            cluster.log.removeHandler(starting)
+            starting.worker.terminate()
+            starting.worker.wait()
+    (run,) = (tmp_path / "out" / "runs").iterdir()
+    (reference,) = (finished[0] / "runs").iterdir()
+    assert tree(run / "features") == tree(reference / "features")
+
+
 def test_warnings_of_workers_reach_the_user(tiny_images, tmp_path, capfd):
     words = [*tiny_images, f"output={tmp_path}", "kernel=entk"]
     with threads(1) as address:  # recorded warnings are those of all threads
