@@ -16,28 +16,34 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import astuple
 from operator import sub
 
 from rmtgen.kernels.entk.plan import schedule
 from rmtgen.kernels.entk.schedule import least_passes
 from rmtgen.kernels.entk.work import Repeats
-from rmtgen.stages import cluster
+from rmtgen.runs.experiment import load_experiment
+from rmtgen.runs.rundir import RunDir
+from rmtgen.stages import cluster, gram
 from rmtgen.stages.division import Unit
+from rmtgen.stages.engine import CLIENT, Job, division_of
+from rmtgen.stages.gram import Tiles
 from rmtgen.stages.placement import Placement
+from rmtgen.stages.progress import open_bar
 from rmtgen.tables import Table
 from rmtgen.units import duration, readable_bytes
 from tests.bench.schedule import kernel, ranges, seconds_on_card
 
-FIELDS = ("dataset=mnist5k", "train=768", "test=256", "model=resnet18", "init=random")
-FIELDS += ("img_size=32", "kernel=entk", "tile=64", "memory=200MiB")
+FIELDS = ("dataset=mnist5k", "train=640", "test=160", "model=resnet18", "init=random")
+FIELDS += ("img_size=64", "kernel=entk", "tile=160", "memory=600MiB")
 CARDS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 START = 60.0
 """Seconds until a worker has imported torch, loaded the network and checked its gradients."""
 
 
 class Recorded(Placement):
-    """Placement that keeps when each unit was begun and done, and by whom."""
+    """Placement that keeps when each unit was given to a worker and known to be done."""
 
     times: list[tuple[str, float, float, float]] = []
 
@@ -52,11 +58,21 @@ class Recorded(Placement):
         return super().done(worker, unit, now)
 
 
+class RecordedTiles(Tiles):
+    """Tiles of a process without a cluster, with the times of each unit."""
+
+    def make(self, units):
+        for unit in units:
+            begun = time.monotonic()
+            yield from super().make([unit])
+            Recorded.times.append((str(os.getpid()), unit.cost, begun, time.monotonic()))
+
+
 def computed(words):
-    """Run stage gram with these words, and print what the client saw of the units."""
+    """Run stage gram with these words, and print worker, cost, begin and end of each unit."""
     from rmtgen.cli.main import main
 
-    cluster.Placement = Recorded
+    cluster.Placement, gram.divide = Recorded, RecordedTiles
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         code = main(["gram", *words])
     sys.stdout.write(json.dumps(Recorded.times))
@@ -64,55 +80,86 @@ def computed(words):
     return code
 
 
-def recorded(words, cores):
-    """The units of a run in a process of its own, on these cores."""
-    script = "import sys; from tests.bench.scale import computed; sys.exit(computed(sys.argv[1:]))"
-    done = subprocess.run(
-        ["taskset", "-c", ",".join(map(str, cores)), sys.executable, "-c", script, *words],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return json.loads(done.stdout)
+def empty(words):
+    """Have a worker go through units that are all done, and print the same of them."""
+    (config,) = load_experiment(None, dict(word.split("=", 1) for word in words)).runs
+    run, cluster.Placement = RunDir(config), Recorded
+    with run.lock(CLIENT), open_bar("gram", run.path.name) as bar:
+        job = Job("gram", run, bar, CLIENT)
+        division = division_of(job)
+        division.lacking = lambda unit: list(unit.parts)
+        with contextlib.redirect_stderr(io.StringIO()):
+            cluster.distribute(job, division)
+    sys.stdout.write(json.dumps(Recorded.times))
+    sys.stdout.flush()
+
+
+def recorded(commands, output, function="computed"):
+    """The units of processes that run at the same time on one output, each on its cores.
+
+    Args:
+        commands: The words of each process, and its cores.
+        output: The output.
+        function: What each process does: `computed` or `empty`.
+    """
+    script = f"import sys; from tests.bench import scale; sys.exit(scale.{function}(sys.argv[1:]))"
+    running = [
+        subprocess.Popen(
+            ["taskset", "-c", ",".join(map(str, cores)), sys.executable, "-c", script]
+            + [*FIELDS, f"output={output}", word],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        for word, cores in commands
+    ]
+    return [unit for process in running for unit in json.loads(process.communicate()[0])]
 
 
 def rate(times):
-    """Cost a second, from the end of each worker's first unit, in which it loads, to the last."""
-    first = {}
+    """Cost a second while all compute: after the first unit of each, in which it loads."""
+    first, last = {}, {}
     for worker, _, _, end in sorted(times, key=lambda one: one[3]):
         first.setdefault(worker, end)
-    start = max(first.values())
-    end = max(one[3] for one in times)
+        last[worker] = end
+    start, end = max(first.values()), min(last.values())
     done = sum(
-        cost * min(1.0, (stop - max(start, begun)) / (stop - begun))
+        cost * max(0.0, min(stop, end) - max(begun, start)) / (stop - begun)
         for worker, cost, begun, stop in times
-        if stop > start and stop != first[worker]
+        if stop != first[worker]
     )
     return done / (end - start)
 
 
 def throughput():
-    """Two workers against one on one core each; the spread of the seconds of equal units."""
-    cores = sorted(os.sched_getaffinity(0))[:2]
+    """Two against one, of workers and of processes without a cluster; the spread of equal units."""
+    one, other = sorted(os.sched_getaffinity(0))[:2]
+    ways = {
+        "one process": [("shard=1/1", [one])],
+        "one worker": [("cluster=1", [one])],
+        "two processes": [("shard=1/2", [one]), ("shard=2/2", [other])],
+        "two workers": [("cluster=2", [one, other])],
+    }
+    found, notes = {}, []
     with tempfile.TemporaryDirectory() as folder:
-        shared = [*FIELDS, f"output={folder}/features"]
-        subprocess.run([sys.executable, "-m", "rmtgen", "extract", *shared], check=True, stdout=2)
-        found = {}
-        for count in (1, 2):
-            output = f"{folder}/{count}"
+        command = [sys.executable, "-m", "rmtgen", "extract", *FIELDS, f"output={folder}/features"]
+        subprocess.run(command, check=True, stdout=2)
+        for way in os.environ.get("WAYS", ",".join(ways)).split(","):
+            output = f"{folder}/{way}"
             subprocess.run(["cp", "-r", f"{folder}/features", output], check=True)
-            words = [*FIELDS, f"output={output}", f"cluster={count}"]
-            found[count] = recorded(words, cores[:count])
-    one, two = (rate(times) for times in found.values())
-    own = [(stop - begun) / cost for _, cost, begun, stop in found[2]][2:]
+            found[way] = recorded(ways[way], output)
+            if way == "one process":  # it leaves its units, because a share gathers nothing
+                idle = recorded([("cluster=1", [one])], output, "empty")
+                without = statistics.median(end - begun for _, _, begun, end in idle)
+                notes.append(f"a worker takes {1e3 * without:.0f} ms for a unit that is done")
+    first = rate(next(iter(found.values())))
+    rows = []
+    for way, times in found.items():
+        middle = statistics.median(end - begun for _, _, begun, end in times)
+        rows.append((way, str(len(times)), f"{middle:.2f}", f"{rate(times) / first:.2f}"))
+    headings = ("", "units", "median seconds of a unit", "throughput")
+    print(Table(headings, tuple(rows), "<>>>", tuple(notes)).text())
+    own = [(end - begun) / cost for _, cost, begun, end in times][2:]
     middle = statistics.median(own)
-    rows = [
-        (str(count), str(len(times)), f"{statistics.median(b - a for _, _, a, b in times):.2f}")
-        for count, times in found.items()
-    ]
-    rows = [(*row, f"{value / one:.2f}") for row, value in zip(rows, (one, two), strict=True)]
-    headings = ("workers", "units", "median seconds of a unit", "throughput against one")
-    print(Table(headings, tuple(rows), ">>>>").text())
     return [seconds / middle for seconds in own]
 
 
