@@ -297,8 +297,8 @@ def feature_modes(features: np.ndarray | Tensor, *, intercept: bool = False) -> 
 
     A QR factorisation of the taller orientation leaves a square of side min(n, p) for the SVD.
     Neither XXᵀ nor XᵀX is formed, which would square the condition number: singular values count
-    down to max(n, p)·eps64 of the largest (of X before centring). Peak memory is about four float64
-    matrices n×p.
+    down to max(n, p)·eps64 of the largest (of X before centring). Peak memory is about three
+    float64 matrices n×p.
 
     Args:
         features: X (n, p), one row per sample, float32 or float64; computed in float64 on their

@@ -72,14 +72,14 @@ def cost_matrix_free(problem: Problem, sizes: list[int], grid: Grid) -> Cost:
     blocks = int(8 * BLOCKS * max(sizes) * columns / BASIS_SHARE)
     flops = 0.0
     for n in sizes:
-        dimension = _room(n, columns, kernel.budget, problem.intercept)
+        dimension = largest_space(n, columns, kernel.budget, problem.intercept)
         row = 4.0 * problem.width if problem.width else 2.0 * n
         flops += n * dimension * (row + 4.0 * dimension)
         flops += len(grid.values) * (dimension**3 / 3 + 2.0 * dimension * columns * problem.tests)
     return Cost(flops, max(kernel.budget, blocks))
 
 
-def _room(n: int, columns: int, budget: float, intercept: bool) -> int:
+def largest_space(n: int, columns: int, budget: float, intercept: bool) -> int:
     """Largest dimension k of a space that fits beside the blocks: k n + `SQUARES`·k² numbers."""
     room = max(0, int(budget * BASIS_SHARE / 8) - BLOCKS * n * columns) / SQUARES
     half = n / SQUARES / 2
@@ -121,7 +121,7 @@ class _Estimate:
         self.means = (
             kernel.multiply(targets.new_ones(n, 1))[:, 0] / n if problem.intercept else None
         )
-        most = _room(n, self.right.shape[1], kernel.budget, problem.intercept)
+        most = largest_space(n, self.right.shape[1], kernel.budget, problem.intercept)
         self.space = Krylov(self._times, self.right, most)
 
     def _times(self, columns: Float64[Tensor, "n b"]) -> Float64[Tensor, "n b"]:
