@@ -10,6 +10,7 @@ import torch
 
 from rmtgen.errors import NumericalError
 from rmtgen.kernels.linear import linear_block
+from rmtgen.ridge import streamed
 from rmtgen.ridge.stored import StoredKernel
 from rmtgen.runs.config import Config
 from rmtgen.stages.pool import cells, curve_sizes, load_pool
@@ -32,17 +33,17 @@ def folder(tmp_path):
     )
 
 
-def store_features(path, features):
-    labels = np.arange(55) % 3
+def store_features(path, features, n=40, edge=16):
+    labels = np.arange(len(features)) % 3
     store = FeatureStore.create(
         path,
-        FeatureLayout(labels[:40], labels[40:], ("a", "b", "c"), features.shape[1], 64),
+        FeatureLayout(labels[:n], labels[n:], ("a", "b", "c"), features.shape[1], max(n, 64)),
         "basis",
     )
-    store.write("train", 0, features[:40])
-    store.write("test", 0, features[40:])
+    store.write("train", 0, features[:n])
+    store.write("test", 0, features[n:])
     gram, rows = (
-        GramStore.create(path, GramLayout(40, 15, "float64", 16)),
+        GramStore.create(path, GramLayout(n, len(features) - n, "float64", edge)),
         torch.from_numpy(features),
     )
     for tile in gram.pending():
@@ -168,6 +169,30 @@ def test_many_rows_and_classes_take_less_than_their_targets(tmp_path):
     weights = np.linalg.solve(rows.T @ rows + shift, rows.T @ targets)
     expected = np.square(rows @ weights - targets).sum() / n
     assert risk["train_risk"][0] == pytest.approx(expected, rel=1e-10)
+
+
+def test_a_matrix_in_its_store_is_never_whole(tmp_path, monkeypatch):
+    """From the opening of the store to the risk of a shuffle."""
+    for name, size in (("STRIP", 32), ("WIDEST", 64), ("BLOCK", 32)):
+        monkeypatch.setattr(streamed, name, size)
+    n, features = 700, np.random.default_rng(0).standard_normal((715, 8)).astype("f4")
+    store_features(tmp_path, features, n, edge=96)
+    settings = {"train": n, "sizes": (n,), "ridges": (1.0,), "solve_from": "gram"}
+    config = dataclasses.replace(CONFIG, **settings, solver="streamed", spill=str(tmp_path / "s"))
+    found = []
+
+    def solve():
+        pool = load_pool(tmp_path, config, CPU)
+        found.append(pool.risk(cells(config)[0], config.ridges, seed=0, **how(config)))
+
+    assert peak(solve) < 0.7 * 8 * n**2
+    rows, labels = features.astype(float), np.arange(n) % 3
+    targets = np.eye(3)[labels] - 1 / 3
+    shift = n * found[0]["ridge"][0] * np.eye(n)
+    residual = targets - rows[:n] @ rows[:n].T @ np.linalg.solve(
+        rows[:n] @ rows[:n].T + shift, targets
+    )
+    assert found[0]["train_risk"][0] == pytest.approx(np.square(residual).sum() / n, rel=1e-9)
 
 
 def test_the_curve_is_dense_in_n():
