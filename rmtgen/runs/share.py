@@ -1,8 +1,6 @@
 """A share of the work: the units that one of several independent processes computes."""
 
-import itertools
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,23 +25,6 @@ class Share:
     def name(self) -> str:
         """The share as a part of the names of files."""
         return f"{self.index}-of-{self.count}"
-
-    def of(self, costs: Sequence[float]) -> range:
-        """The positions of the units of this share, which follow one another.
-
-        The shares are disjoint and cover all units. A unit belongs to the share in which the middle
-        of its cost falls, so that no share costs more than an equal part and one unit.
-
-        Args:
-            costs: Cost of each unit, > 0, in any unit of measure.
-        """
-        ends = list(itertools.accumulate(costs))
-        owners = [
-            min(int((end - cost / 2) * self.count / ends[-1]), self.count - 1)
-            for cost, end in zip(costs, ends, strict=True)
-        ]
-        mine = [position for position, owner in enumerate(owners) if owner == self.index - 1]
-        return range(mine[0], mine[-1] + 1) if mine else range(0)
 
 
 def parse_share(value: Any) -> Share:

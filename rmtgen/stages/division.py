@@ -2,7 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rmtgen.runs.share import Share
@@ -11,6 +11,8 @@ from rmtgen.store.shards import ShardSet
 
 log = logging.getLogger(__name__)
 
+_HALVINGS = 60
+"""Halvings of the interval in which the cost of the costliest span lies."""
 NAMED = 4
 """Largest number of missing parts that are named."""
 
@@ -23,11 +25,53 @@ class Unit:
         name: Its name, which no other unit of the stage has.
         parts: Names of the shards that it leaves.
         cost: What it costs, > 0, in a unit of measure that all units of the stage share.
+        needs: What a worker must hold for it, each with the cost of getting it. It holds what its
+            last unit has needed.
     """
 
     name: str
     parts: tuple[str, ...]
     cost: float
+    needs: tuple[tuple[Hashable, float], ...] = ()
+
+    def after(self, before: "Unit | None") -> float:
+        """What it costs a worker that has computed another unit last, or none."""
+        held = before.needs if before else ()
+        return self.cost + sum(cost for need, cost in self.needs if (need, cost) not in held)
+
+
+def in_a_row(units: Sequence[Unit], before: Unit | None = None) -> list[float]:
+    """What each of some units costs a worker that computes them one after another."""
+    return [unit.after(last) for last, unit in zip((before, *units), units, strict=False)]
+
+
+def spans_of(units: Sequence[Unit], count: int) -> list[range]:
+    """Positions of units that follow one another, for each of so many processes.
+
+    The one that costs most costs as little as it can. No part costs more than an equal one and one
+    unit if the units need nothing.
+    """
+    costs = in_a_row(units)
+    least, most = 0.0, sum(unit.after(None) for unit in units)
+    for _ in range(_HALVINGS):
+        middle = (least + most) / 2
+        if len(_filled(units, costs, middle)) <= count:
+            most = middle
+        else:
+            least = middle
+    found = _filled(units, costs, most)
+    return found + [range(0)] * (count - len(found))
+
+
+def _filled(units: Sequence[Unit], costs: Sequence[float], most: float) -> list[range]:
+    """Spans that cost at most so much, each as long as it can be, or are one unit."""
+    found, start, total = [], 0, 0.0
+    for position, (unit, cost) in enumerate(zip(units, costs, strict=True)):
+        if position > start and total + cost > most:
+            found.append(range(start, position))
+            start = position
+        total = unit.after(None) if position == start else total + cost
+    return [*found, range(start, len(units))] if units else []
 
 
 class Division(ABC):
@@ -87,7 +131,7 @@ def _report(job: Job, lacking: Sequence[str], total: int) -> None:
 
 def contribute(job: Job, division: Division, share: Share) -> Result:
     """Make what is not there yet of one share, and count what all have made."""
-    mine = share.of([unit.cost for unit in division.units])
+    mine = spans_of(division.units, share.count)[share.index - 1]
     made = _compute(job, division, [division.units[position] for position in mine])
     division.close()
     total = sum(len(unit.parts) for unit in division.units)

@@ -3,6 +3,8 @@
 import math
 import time
 from collections.abc import Iterator, Sequence
+from functools import reduce
+from itertools import product
 
 import numpy as np
 import torch
@@ -13,9 +15,10 @@ from rmtgen.runs.manifest import recorded
 from rmtgen.stages.cost import StageCost, Workload
 from rmtgen.stages.division import Division, Unit, complete
 from rmtgen.stages.engine import Job, Result
-from rmtgen.stages.tangent import Tangent, gram_layout
+from rmtgen.stages.tangent import Tangent, gram_layout, part_name
 from rmtgen.store.feature_store import FeatureStore
 from rmtgen.store.gram_store import GramStore, Tile
+from rmtgen.store.shards import ShardSet
 
 
 class Tiles(Division):
@@ -23,16 +26,14 @@ class Tiles(Division):
 
     noun = "tile"
 
-    def __init__(self, job: Job):
+    def __init__(self, job: Job, kernel: "Tangent | _Linear"):
         self._only, self.config = job.writer is None, job.config
         config = job.config
-        self.device = default_device(config.device)
-        features = FeatureStore.open(job.folder, recorded(job.folder, "extract"))
+        self.device, self.kernel = default_device(config.device), kernel
         self.layout = gram_layout(config)
         fingerprint = job.run.fingerprint("gram")
         self.store = GramStore.create(job.folder, self.layout, fingerprint, job.writer)
         self.shards = self.store.shards
-        self.kernel = Tangent(job, features) if config.tangent else _Linear(job, features)
         self._tile_of = {tile.name: tile for tile in self.layout.tiles()}
         self.units = self.kernel.units(self.layout.tiles())
         self._computed, self._predicted, self._started = 0, None, 0.0
@@ -58,7 +59,7 @@ class Tiles(Division):
     def gather(self) -> Result:
         """The store, sealed."""
         taken = time.perf_counter() - self._started
-        self.shards.seal()
+        self.store.shards.seal()
         remarks = self.kernel.remarks() if self._computed else {}
         shape, total = " × ".join(map(str, self.layout.shape)), len(self._tile_of)
         details = {
@@ -79,6 +80,39 @@ class Tiles(Division):
     def close(self) -> None:
         """Remove what was spilled, and the sums of chunks."""
         self.kernel.close()
+
+
+class Chunks(Tiles):
+    """The tiles of each chunk of an eNTK, each in a shard of its own until all are summed."""
+
+    noun = "tile of a chunk"
+
+    def __init__(self, job: Job, kernel: Tangent, shards: ShardSet):
+        super().__init__(job, kernel)
+        self.shards, self._chunked, self._job = shards, kernel, job
+        every = product(self.layout.tiles(), range(len(kernel.chunks)))
+        self._part_of = {part_name(tile, chunk): (chunk, tile) for tile, chunk in every}
+
+    def prepare(self, units: Sequence[Unit]) -> None:
+        """Nothing: each chunk of a tile is computed by itself."""
+
+    def make(self, units: Sequence[Unit]) -> Iterator[str]:
+        """Store some chunks of tiles."""
+        for name in (name for unit in units for name in self.lacking(unit)):
+            chunk, tile = self._part_of[name]
+            self.shards.write(name, {"tile": self._chunked.part(chunk, tile)})
+            self._computed += 1
+            yield name
+
+    def gather(self) -> Result:
+        """The store, with the sums over the chunks, added in order as one process adds them."""
+        pending = self.store.pending()
+        for tile in self._job.progress(pending, len(pending), "sum of a tile"):
+            names = (part_name(tile, chunk) for chunk in range(len(self._chunked.chunks)))
+            total = reduce(np.add, (self.shards.read(name)["tile"] for name in names))
+            self.store.write(tile, self._chunked.finished(total, tile))
+        self._chunked.discard()
+        return super().gather()
 
 
 class _Linear:
@@ -115,12 +149,18 @@ class _Linear:
         return {}
 
 
-divide = Tiles
+def divide(job: Job) -> Tiles:
+    """The tiles of the matrix, or those of the chunks that several processes share."""
+    features = FeatureStore.open(job.folder, recorded(job.folder, "extract"))
+    if not job.config.tangent:
+        return Tiles(job, _Linear(job, features))
+    kernel = Tangent(job, features)
+    return Chunks(job, kernel, kernel.shared) if kernel.shared else Tiles(job, kernel)
 
 
 def work(job: Job) -> Result:
     """All of it, in this process."""
-    return complete(job, Tiles(job))
+    return complete(job, divide(job))
 
 
 def cost(workload: Workload) -> StageCost:

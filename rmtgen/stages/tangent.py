@@ -1,7 +1,7 @@
 """The eNTK of a run: blocks of its Gram matrix, in one piece or in chunks; its plan."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from rmtgen.kernels.entk.pace import Pace
 from rmtgen.kernels.entk.passes import Images
 from rmtgen.kernels.entk.plan import plan_chunks, schedule
 from rmtgen.kernels.entk.schedule import Panel
+from rmtgen.kernels.entk.tiles import samples_in
 from rmtgen.kernels.entk.work import count
 from rmtgen.rates import Rates
 from rmtgen.runs.config import Config
@@ -25,6 +26,7 @@ from rmtgen.stages.loading import joint_images, open_backbone, open_images, plac
 from rmtgen.store import durable
 from rmtgen.store.feature_store import FeatureStore
 from rmtgen.store.gram_store import GramLayout, Tile
+from rmtgen.store.shards import ShardSet
 from rmtgen.store.tile_sums import TileSums, discard
 
 _CHECKED = 256
@@ -33,6 +35,12 @@ SUMS = "sums"
 """Folder of the sums of a kernel in chunks, below that of the run, until the kernel is done."""
 WORTH = {"cpu": 2e11, "cuda": 2e13}
 """FLOPs from which on the seconds of a kernel are predicted, which takes about two."""
+
+SLOWER = {"cpu": (1.0, 1.0), "cuda": (13.0, 39.0)}
+"""How much longer a FLOP of a pass and one of forming take than one of a product, about.
+
+On an H100 they run at 12, 4 and 156 TFLOP/s.
+"""
 
 
 class Tangent:
@@ -45,13 +53,16 @@ class Tangent:
         backbone = open_backbone(config, head="random")
         images = joint_images(backbone, split)
         self.kernel = _entk(config, backbone.model, images, spill=_spill(job))
-        # a chunk needs all tiles of its panels at once, which several processes would repeat
-        self._chunks = [self.kernel] if job.writer else _chunks(self.kernel, config)
-        self._panels = _panels(self.kernel, config)
-        self._panel_of = self._places(self._panels)
+        self.chunks = _chunks(self.kernel, config)
         self._job, self._place = job, job.folder / SUMS
-        self._sums = _sums(job, self._place, self._chunks) if len(self._chunks) > 1 else None
-        self._held: tuple[int, np.ndarray] | None = None
+        self.shared = _shared(job, self.chunks) if len(self.chunks) > 1 else None
+        alone = len(self.chunks) > 1 and self.shared is None
+        self._sums = _sums(job, self._place, self.chunks) if alone else None
+        self._groups = self.chunks if self.shared else [self.kernel]
+        self._panels = [_panels(group, config) for group in self._groups]
+        self._panel_of = [self._places(panels) for panels in self._panels]
+        self._opened: tuple[int, Entk] | None = None
+        self._held: tuple[int, int, np.ndarray] | None = None
         self.checked = min(_CHECKED, config.train)
 
     def _places(self, panels: Sequence[Panel]) -> dict[tuple[int, int], int]:
@@ -63,58 +74,74 @@ class Tangent:
         }
 
     def units(self, tiles: Sequence[Tile]) -> list[Unit]:
-        """The panels, each with its tiles."""
-        parts: dict[int, list[str]] = {number: [] for number in range(len(self._panels))}
-        for tile in tiles:
-            parts[self._number(tile)].append(tile.name)
+        """The panels, each with its tiles; those of each chunk where processes share chunks."""
+        names: dict[tuple[int, int], list[str]] = defaultdict(list)
+        for chunk, places in enumerate(self._panel_of):
+            for tile in tiles:
+                number = places[tile.row_start, tile.column_start]
+                names[chunk, number].append(part_name(tile, chunk) if self.shared else tile.name)
         return [
-            Unit(f"panel-{number:06d}", tuple(names), _pairs([self._panels[number]]))
-            for number, names in parts.items()
+            panel_unit(group, panel, (chunk, number), names[chunk, number])
+            for chunk, (group, panels) in enumerate(zip(self._groups, self._panels, strict=True))
+            for number, panel in enumerate(panels)
         ]
 
     def _number(self, tile: Tile) -> int:
-        return self._panel_of[tile.row_start, tile.column_start]
+        return self._panel_of[0][tile.row_start, tile.column_start]
 
     def prepare(self, tiles: Sequence[Tile]) -> None:
         """Sum the chunks of the kernel, each of them for the tiles that lack it."""
         sums = self._sums
-        while sums and (behind := [tile for tile in tiles if sums.parts(tile) < len(self._chunks)]):
+        while sums and (behind := [tile for tile in tiles if sums.parts(tile) < len(self.chunks)]):
             parts = min(map(sums.parts, behind))
             self._add(sums, parts, [tile for tile in behind if sums.parts(tile) == parts])
 
     def _add(self, sums: TileSums, parts: int, tiles: Sequence[Tile]) -> None:
         """Add a chunk to the sums of some tiles, panel by panel."""
-        kernel = self._chunks[parts].opened()
-        panels = _panels(kernel, self.config)
+        kernel = self.chunks[parts].opened()
+        panels = _panels(self.chunks[parts], self.config)
         places, wanted = self._places(panels), defaultdict(list)
         for tile in tiles:
             wanted[places[tile.row_start, tile.column_start]].append(tile)
-        unit = f"panel of chunk {parts + 1}/{len(self._chunks)}"
+        unit = f"panel of chunk {parts + 1}/{len(self.chunks)}"
         for number in self._job.progress(sorted(wanted), len(wanted), unit):
-            rows, columns, _ = panel = panels[number]
-            shape = len(rows), len(columns)
-            onto = {name: torch.zeros(shape, dtype=torch.float64) for name in kernel.parts}
-            first, *others = kernel.blocks(*panel, onto=onto).values()
-            for other in others:
-                first += other
-            mean = first.div_(len(onto)).numpy()
+            mean = _mean(kernel, panels[number])
             for tile in wanted[number]:
-                sums.add(tile, _cut(mean, panel, tile))
+                sums.add(tile, _cut(mean, panels[number], tile))
         kernel.finish()
 
     def block(self, tile: Tile) -> np.ndarray:
         """One tile, out of its panel, which is computed once for all tiles in it."""
         if self._sums:
-            return self._finished(self._sums.read(tile), tile)
-        number = self._number(tile)
-        panel = self._panels[number]
-        if self._held is None or self._held[0] != number:
-            self._held = None  # not two at a time
-            parts = self.kernel.blocks(*panel)
-            self._held = number, (sum(parts.values()) / len(parts)).numpy()
-        return _cut(self._held[1], panel, tile)
+            return self.finished(self._sums.read(tile), tile)
+        return self._cut_out(0, tile, lambda panel: _whole(self.kernel, panel))
 
-    def _finished(self, total: np.ndarray, tile: Tile) -> np.ndarray:
+    def part(self, chunk: int, tile: Tile) -> np.ndarray:
+        """One chunk of one tile, float64; the network of a chunk stays until another is asked."""
+        if self._opened is None or self._opened[0] != chunk:
+            self._shut()
+            self._opened = chunk, self.chunks[chunk].opened()
+        kernel = self._opened[1]
+        return self._cut_out(chunk, tile, lambda panel: _mean(kernel, panel))
+
+    def _cut_out(
+        self, chunk: int, tile: Tile, compute: Callable[[Panel], np.ndarray]
+    ) -> np.ndarray:
+        """A tile out of its panel, which is kept until another is computed."""
+        number = self._panel_of[chunk][tile.row_start, tile.column_start]
+        panel = self._panels[chunk][number]
+        if self._held is None or self._held[:2] != (chunk, number):
+            self._held = None  # not two at a time
+            self._held = chunk, number, compute(panel)
+        return _cut(self._held[2], panel, tile)
+
+    def _shut(self) -> None:
+        """Free the network and the gradients of a chunk."""
+        if self._opened:
+            self._opened[1].finish()
+        self._opened = None
+
+    def finished(self, total: np.ndarray, tile: Tile) -> np.ndarray:
         """A sum over all chunks in the type of the matrix, which it must not overflow."""
         with np.errstate(over="ignore"):
             found = total.astype(self.config.gram_dtype)
@@ -127,14 +154,19 @@ class Tangent:
     def close(self) -> None:
         """Remove what was spilled, and the sums of chunks, which only one process has."""
         self.kernel.finish()
+        self._shut()
         if self._job.writer is None:
-            discard(self._place)
+            self.discard()
+
+    def discard(self) -> None:
+        """Remove the sums of a process that was alone, of which nobody else must be left."""
+        discard(self._place)
 
     def predicted_seconds(self, tiles: Sequence[Tile]) -> float | None:
         """Seconds that some tiles will take; None where that is not worth measuring."""
         device = self.kernel.passes.device
-        panels = [self._panels[number] for number in sorted(set(map(self._number, tiles)))]
-        repeats = schedule(self.kernel, panels, _pairs(panels))
+        panels = [self._panels[0][number] for number in sorted(set(map(self._number, tiles)))]
+        repeats = schedule(self.kernel, panels, pairs_in(panels))
         weights = count(self.kernel.passes, self.kernel.layout, repeats)
         if sum(weight.flops for weight in weights) < WORTH[device.type]:
             return None
@@ -145,9 +177,9 @@ class Tangent:
 
     def _chunked_seconds(self, sums: TileSums, tiles: Sequence[Tile], rates: Rates) -> float:
         """Seconds of the chunks that some tiles lack, by their share of all."""
-        lacking = sum(len(self._chunks) - sums.parts(tile) for tile in tiles)
-        plan = _plan(self.kernel, self._chunks, self.config, rates)
-        share = lacking / (len(self._chunks) * gram_layout(self.config).tile_count)
+        lacking = sum(len(self.chunks) - sums.parts(tile) for tile in tiles)
+        plan = _plan(self.kernel, self.chunks, self.config, rates)
+        share = lacking / (len(self.chunks) * gram_layout(self.config).tile_count)
         return plan.seconds.total * share
 
     def remarks(self) -> dict[str, float]:
@@ -202,7 +234,7 @@ def _plan(kernel: Entk, parts: Sequence[Entk], config: Config, rates: Rates) -> 
     """The plan of a kernel in chunks, or in one piece."""
     groups = [(part, _panels(part, config)) for part in parts]
     what = f"({config.train:,} + {config.test:,}) × {config.train:,}"
-    return plan_chunks(kernel, groups, what, _pairs(groups[0][1]), rates)
+    return plan_chunks(kernel, groups, what, pairs_in(groups[0][1]), rates)
 
 
 def _sides(config: Config) -> tuple[range, range]:
@@ -221,8 +253,63 @@ def _chunks(kernel: Entk, config: Config) -> list[Entk]:
 
 def _sums(job: Job, place: Path, parts: Sequence[Entk]) -> TileSums:
     """The sums over the chunks of a kernel, in the run's folder until it is done."""
+    return TileSums(place, _identity(job, parts))
+
+
+def _shared(job: Job, parts: Sequence[Entk]) -> ShardSet | None:
+    """The tiles of each chunk, which several processes make; None for one that is alone."""
+    identity = _identity(job, parts)
+    place = job.parts().folder / identity
+    if job.writer is None and not place.is_dir():
+        return None
+    return ShardSet(place, identity, writer=job.writer)
+
+
+def _identity(job: Job, parts: Sequence[Entk]) -> str:
+    """Digest of what the parts of a kernel are computed from."""
     about = [job.run.fingerprint("gram"), *(sorted(part.names) for part in parts)]
-    return TileSums(place, durable.digest(durable.canonical_json(about).encode()))
+    return durable.digest(durable.canonical_json(about).encode())
+
+
+def part_name(tile: Tile, chunk: int) -> str:
+    """Name of the shard of one chunk of a tile."""
+    return f"{tile.name}-{chunk}"
+
+
+def panel_unit(entk: Entk, panel: Panel, at: tuple[int, int], parts: Sequence[str]) -> Unit:
+    """A panel of a kernel, or of one of its chunks, as a unit; it needs its blocks.
+
+    Args:
+        entk: The kernel, or the chunk.
+        panel: The panel.
+        at: Numbers of the chunk and of the panel.
+        parts: Names of the shards that it leaves.
+    """
+    pairs, (slow, slower) = pairs_in([panel]), SLOWER[entk.kind]
+    passing, forming = slow * entk.cost.passing, slower * entk.cost.forming
+    repeats, blocks = schedule(entk, [panel], pairs), sorted({*(panel.blocks or ())})
+    needs = tuple(((at[0], span), passing * samples_in(span)) for span in blocks)
+    own = forming * repeats.formed + entk.cost.meeting * pairs
+    if not blocks:  # it divides itself, and keeps nothing for the next
+        own += passing * repeats.images
+    chunk, number = at
+    return Unit(f"chunk-{chunk:03d}-panel-{number:06d}", tuple(parts), own, needs)
+
+
+def _whole(kernel: Entk, panel: Panel) -> np.ndarray:
+    """A panel of the kernel, its mean over the heads in the type of the computation."""
+    parts = kernel.blocks(*panel)
+    return (sum(parts.values()) / len(parts)).numpy()
+
+
+def _mean(kernel: Entk, panel: Panel) -> np.ndarray:
+    """A panel of a chunk, its mean over the heads in float64."""
+    shape = len(panel.rows), len(panel.columns)
+    onto = {name: torch.zeros(shape, dtype=torch.float64) for name in kernel.parts}
+    first, *others = kernel.blocks(*panel, onto=onto).values()
+    for other in others:
+        first += other
+    return first.div_(len(onto)).numpy()
 
 
 def _cut(block: np.ndarray, panel: Panel, tile: Tile) -> np.ndarray:
@@ -239,7 +326,7 @@ def _panels(kernel: Entk, config: Config) -> list[Panel]:
     return list(kernel.panels(*_sides(config)))
 
 
-def _pairs(panels: Iterable[Panel]) -> int:
+def pairs_in(panels: Iterable[Panel]) -> int:
     """Entries of the kernel in some panels, those of a symmetric one counted once."""
     sizes = [(len(rows), len(columns), rows == columns) for rows, columns, _ in panels]
     return sum(n * (n + 1) // 2 if symmetric else n * m for n, m, symmetric in sizes)

@@ -6,8 +6,6 @@ of the seconds of equal blocks that the first table has recorded on this machine
 """
 
 import contextlib
-import functools
-import heapq
 import io
 import json
 import os
@@ -17,26 +15,28 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import astuple
-from operator import sub
+from operator import add
 
-from rmtgen.kernels.entk.plan import schedule
+from rmtgen.kernels.entk.chunks import chunks
 from rmtgen.kernels.entk.schedule import least_passes
 from rmtgen.kernels.entk.work import Repeats
 from rmtgen.runs.experiment import load_experiment
 from rmtgen.runs.rundir import RunDir
 from rmtgen.stages import cluster, gram
-from rmtgen.stages.division import Unit
 from rmtgen.stages.engine import CLIENT, Job, division_of
 from rmtgen.stages.gram import Tiles
 from rmtgen.stages.placement import Placement
 from rmtgen.stages.progress import open_bar
+from rmtgen.stages.simulation import Holders, simulate
+from rmtgen.stages.tangent import pairs_in
 from rmtgen.tables import Table
 from rmtgen.units import duration, readable_bytes
 from tests.bench.schedule import kernel, ranges, seconds_on_card
 
 FIELDS = ("dataset=mnist5k", "train=640", "test=160", "model=resnet18", "init=random")
 FIELDS += ("img_size=64", "kernel=entk", "tile=160", "memory=600MiB")
+TILE = 1024
+"""Samples of a tile, as runs have them."""
 CARDS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 START = 60.0
 """Seconds until a worker has imported torch, loaded the network and checked its gradients."""
@@ -163,69 +163,65 @@ def throughput():
     return [seconds / middle for seconds in own]
 
 
-def simulate(units, seconds, workers, rng, spread):
-    """Time from the start to the end, and the units of each worker in order.
-
-    Args:
-        units: The units.
-        seconds: From a unit and the one that its worker has computed before to its seconds.
-        workers: Number of workers.
-        rng: Source of randomness.
-        spread: Factors on the seconds, one of which is drawn for each unit.
-    """
-    placement = Placement(units, [f"{number:04d}" for number in range(workers)])
-    events = [(START, f"{number:04d}", None) for number in range(workers)]
-    made, idle, now = {worker: [] for _, worker, _ in events}, set(), 0.0
-    while placement.left and events:
-        now, worker, unit = heapq.heappop(events)
-        if unit is not None:
-            placement.done(worker, unit, now)
-        idle.add(worker)
-        for one in sorted(idle):
-            chosen = placement.next(one, now)
-            if chosen is not None:
-                idle.discard(one)
-                taken = seconds(chosen, made[one][-1] if made[one] else None) * rng.choice(spread)
-                made[one].append(chosen)
-                heapq.heappush(events, (now + taken, one, chosen))
-    return now, made
-
-
 def simulated(spread):
     """ResNet-50, 224 px, 50,000 + 10,000 images, on 1 to 256 cards of 80 GiB."""
-    train, test = ranges(50_000, 10_000)
-    entk = kernel("resnet50", 224, len(train) + len(test), memory="80GiB", target="cuda")
-    panels = {f"panel-{number:06d}": own for number, own in enumerate(entk.panels(train, test))}
-    units = [Unit(name, (), entries([own])) for name, own in panels.items()]
-
-    @functools.cache
-    def seconds(unit, before):
-        """What a worker holds already passes no more."""
-        own, held = [panels[unit.name]], [panels[before.name]] if before else []
-        both = schedule(entk, held + own, entries(held + own))
-        alone = schedule(entk, held, entries(held)) if held else Repeats(0, 0, 0, 0)
-        added = Repeats(*map(sub, astuple(both), astuple(alone)))
-        return sum(seconds_on_card("resnet50", entk, [entk], [added], entries(own), "split"))
-
-    rows, least = [], least_passes(len(train) + len(test), entries(panels.values()), entk.capacity)
-    alone = None
-    for cards in CARDS:
-        taken, made = simulate(units, seconds, cards, random.Random(cards), spread)
-        alone = alone or taken
-        orders = ([panels[unit.name] for unit in own] for own in made.values() if own)
-        passes = sum(schedule(entk, own, entries(own)).images for own in orders)
-        written = 4 * len(train) * (len(train) + len(test)) / taken
-        row = (str(cards), duration(taken), f"{alone / (cards * taken):.0%}", f"{passes:,}")
-        rows.append((*row, f"{passes / least:.2f}", f"{readable_bytes(int(written))}/s"))
-    headings = ("cards", "time", "efficiency", "image passes", "to the optimum", "written")
-    note = f"{len(units)} blocks; the fewest passes in this memory are {least:,}"
-    print(Table(headings, tuple(rows), ">>>>>>", (note,)).text())
+    sides = train, test = ranges(50_000, 10_000)
+    options = {"memory": "80GiB", "target": "cuda", "tile": TILE}
+    entk = kernel("resnet50", 224, len(train) + len(test), **options)
+    for groups in (chunks(entk, train, train, test, sums=entk.budget // 8), [entk]):
+        print(cards(entk, [(group, list(group.panels(*sides))) for group in groups], spread).text())
+        print()
 
 
-def entries(panels):
-    """Entries of some blocks, those of a symmetric one counted once."""
-    sizes = [(len(rows), len(columns), rows == columns) for rows, columns, _ in panels]
-    return sum(n * (n + 1) // 2 if same else n * m for n, m, same in sizes)
+def cards(entk, groups, spread):
+    """The seconds and passes of a kernel in chunks, or in one piece, on several cards."""
+    entries, images = pairs_in(groups[0][1]), len(entk.passes.images)
+    per, rows, alone = paces(entk, [group for group, _ in groups]), [], None
+    for count in CARDS:
+        holders, rng, spent = Holders(groups), random.Random(count), [0.0] * 4
+
+        def seconds(worker, unit, holders=holders, rng=rng, spent=spent):
+            chunk, done = holders.begin(worker, unit)
+            factor, counts = rng.choice(spread), (done.images, done.formed, done.pairs)
+            parts = [factor * n * pace for n, pace in zip(counts, per[chunk], strict=True)]
+            spent[:] = map(add, spent, (*parts, done.images * chunk.share))
+            return sum(parts)
+
+        taken = simulate(holders.units, count, seconds, START)
+        alone, passes = alone or taken, spent.pop()
+        shares = [START / taken, *(part / (count * taken) for part in spent)]
+        fewest = (least_passes(images, entries, entk.capacity, number) for number in (1, count))
+        written = 8 * entries * len(groups) if len(groups) > 1 else 4 * images**2
+        rows.append(
+            (
+                *(f"{count}", duration(taken), f"{alone / (count * taken):.0%}"),
+                *(f"{share:.0%}" for share in (*shares, 1 - sum(shares))),
+                *(f"{passes:,.0f}", *(f"{passes / least:.2f}" for least in fewest)),
+                f"{readable_bytes(int(written / taken))}/s",
+            )
+        )
+    headings = ("cards", "time", "efficiency", "start", "passes", "forming", "products", "idle")
+    headings += ("image passes", "to the fewest of one", "of so many", "written")
+    note = f"{len(holders.units)} blocks in {len(groups)} chunk(s), tile={TILE}; images that pass"
+    note += " for a chunk count by its share of a pass"
+    if len(groups) > 1:
+        note += f"; {readable_bytes(written)} of sums are written, and read by the one that gathers"
+    return Table(headings, tuple(rows), ">" * len(headings), (note,))
+
+
+def paces(entk, groups):
+    """Seconds on the card of an image, of a sample formed and of a pair, by chunk."""
+    one = seconds_on_card("resnet50", entk, [entk], [Repeats(1, 1, 1, 1)], 1, "split")
+    image, formed, pair = one
+    meeting = sum(group.cost.meeting for group in groups)
+    return {
+        group: (
+            image * group.share,
+            formed * group.cost.forming / entk.cost.forming,
+            pair * group.cost.meeting / meeting,
+        )
+        for group in groups
+    }
 
 
 def main():

@@ -176,6 +176,68 @@ def test_chunks_of_parameters_sum_to_the_same_and_outlive_the_process(
     assert gram_details(run)["predicted_seconds"] > 0
 
 
+@pytest.mark.parametrize("heads", [(), ("heads=2",)], ids=["one head", "two heads"])
+def test_processes_that_share_chunks_leave_the_bytes_of_one(words, tmp_path, monkeypatch, heads):
+    """Two shares, one of which is never run, after a process alone that was killed."""
+    monkeypatch.setattr(tangent, "chunks", in_thirds)
+    words = [*words, "tile=16", *heads]
+    parts = tangent.tangent_plan(config_of(words), Rates(torch.device("cpu"))).chunks
+    assert main(["extract", *words]) == main(["gram", *words]) == 0
+    (alone,) = (tmp_path / "runs").iterdir()
+    words = [*words, f"output={tmp_path / 'other'}"]
+    assert main(["extract", *words]) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(TileSums, "add", _stopped_after(TileSums.add, 5))
+        with pytest.raises(StoppedError):
+            main(["gram", *words])
+    (run,) = (tmp_path / "other" / "runs").iterdir()
+    assert (run / tangent.SUMS).exists()
+    assert main(["gram", *words, "shard=2/3"]) == 0
+    assert main(["gram", *words, "shard=1/3"]) == 0
+    made = {path.stem for path in run.glob("gram.parts/*/tile-*.h5")}
+    layout = GramStore.open(run).layout
+    assert {name.rpartition("-")[2] for name in made} >= {"0", "1"}
+    assert len(made) < parts * layout.tile_count
+    assert main(["gram", *words]) == 0
+    assert {*tree(run)} == {*tree(alone)}
+    tiles = [name for name in tree(alone) if name.startswith("gram/")]
+    assert all(tree(run)[name] == tree(alone)[name] for name in tiles)
+    assert gram_details(run)["computed"] == parts * layout.tile_count - len(made)
+
+
+def test_a_chunk_of_a_tile_that_is_damaged_is_named_and_made_again(
+    words, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(tangent, "chunks", in_thirds)
+    words = [*words, "tile=16"]
+    assert main(["extract", *words]) == 0
+    assert main(["gram", *words, "shard=1/1"]) == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    damaged = sorted(run.glob("gram.parts/*/tile-*-1.h5"))[0]
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    capsys.readouterr()
+    assert main(["gram", *words]) == 3
+    assert str(damaged) in capsys.readouterr().err
+    damaged.unlink()
+    assert main(["gram", *words]) == 0
+    assert gram_details(run)["computed"] == 1
+
+
+def _stopped_after(add, count):
+    """`TileSums.add`, which stops the process after so many calls."""
+    left = [count]
+
+    def stopping(*arguments):
+        left[0] -= 1
+        if left[0] < 0:
+            raise StoppedError
+        add(*arguments)
+
+    return stopping
+
+
 def test_an_entk_is_averaged_over_heads_and_says_how_far_they_differ(words, tmp_path, capsys):
     shown = finish([*words, "heads=3"], capsys)
     (run,) = (tmp_path / "runs").iterdir()

@@ -117,3 +117,62 @@ def test_late_comers_take_part(seed):
     placement = Placement(units([rng.uniform(1, 2) for _ in range(30)]), [])
     _, made = simulate(placement, {f"w{number}": 1.0 for number in range(5)})
     assert {who for who, _ in made} == {f"w{number}" for number in range(5)}
+
+
+def in_strips(strips, length, load):
+    """Units of cost 1, of which those in a strip need one block that costs a worker so much."""
+    return [
+        Unit(f"unit-{strip}-{number:02d}", (), 1.0, ((strip, load),))
+        for strip in range(strips)
+        for number in range(length)
+    ]
+
+
+def loads(made):
+    """How often a worker has got a block that its last unit had not needed."""
+    last, found = {}, 0
+    for worker, unit in made:
+        found += last.get(worker) != unit.needs
+        last[worker] = unit.needs
+    return found
+
+
+def test_a_block_that_is_costly_to_get_stays_on_one_worker():
+    """With equal costs alone two of the spans would begin within a strip, and two more be cut."""
+    units = in_strips(4, 10, load=20.0)
+    _, made = simulate(Placement(units, ["a", "b", "c", "d"]), dict.fromkeys("abcd", 1.0))
+    assert loads(made) == 4
+
+
+def test_nothing_is_taken_where_the_other_ends_earlier_alone():
+    placement = Placement(in_strips(1, 6, load=20.0), ["a"])
+    first = placement.next("a", 0.0)
+    assert placement.done("a", first, 21.0)  # 1 s for 1 of cost
+    placement.next("a", 21.0)
+    assert placement.next("b", 21.0) is None  # 5 s alone, 20 s for the block
+    assert placement.next("b", 24.0) is None
+    assert placement.next("b", 51.0) is not None  # it hangs
+
+
+def test_of_what_is_worth_it_so_much_is_taken_that_both_end_together():
+    placement = Placement(in_strips(1, 100, load=20.0), ["a"])
+    placement.done("a", placement.next("a", 0.0), 21.0)
+    placement.next("a", 21.0)
+    taken = [placement.next("b", 21.0)]
+    placement.gone("b")  # leaves all it has to the next
+    while unit := placement.next("c", 21.0):
+        taken.append(unit)
+        if unit.name == "unit-0-99":
+            break
+    assert 38 <= len({unit.name for unit in taken}) <= 41  # 99 s alone; 59 s and 20 + 39 s
+
+
+@given(costs, st.integers(2, 6), st.floats(0.0, 50.0), st.randoms(use_true_random=False))
+def test_every_unit_is_made_whatever_it_needs(costs, count, load, rng):
+    units = [
+        Unit(f"unit-{number:03d}", (), cost, ((rng.randrange(4), load),))
+        for number, cost in enumerate(costs)
+    ]
+    workers = {f"w{number}": rng.uniform(0.2, 5.0) for number in range(count)}
+    _, made = simulate(Placement(units, [*sorted(workers), "never there"]), workers)
+    assert sorted({unit.name for _, unit in made}) == [unit.name for unit in units]

@@ -16,19 +16,57 @@ from rmtgen.errors import UsageError
 from rmtgen.runs.experiment import load_experiment
 from rmtgen.runs.graph import STAGES
 from rmtgen.runs.rundir import RunDir
-from rmtgen.runs.share import Share, parse_share
+from rmtgen.runs.share import parse_share
+from rmtgen.stages.division import Unit, spans_of
 from rmtgen.store.shards import ShardSet
 
 DIVIDED = [name for name, stage in STAGES.items() if stage.divided]
 MANIFESTS = [f"{name}.json" for name in STAGES]
 
 
+blocks = st.lists(
+    st.tuples(st.floats(1e-3, 1e3), st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=24
+)
+
+
+def needing(drawn, load=10.0):
+    """Units that need two blocks each."""
+    return [
+        Unit(f"unit-{number}", (), cost, tuple((block, load) for block in sorted({one, other})))
+        for number, (cost, one, other) in enumerate(drawn)
+    ]
+
+
 @given(st.lists(st.floats(1e-3, 1e9), min_size=1, max_size=60), st.integers(1, 40))
-def test_shares_divide_the_units_about_equally(costs, count):
-    shares = [Share(index, count).of(costs) for index in range(1, count + 1)]
-    assert [position for share in shares for position in share] == list(range(len(costs)))
-    most = max(sum(costs[position] for position in share) for share in shares)
+def test_spans_divide_the_units_about_equally(costs, count):
+    spans = spans_of([Unit(str(cost), (), cost) for cost in costs], count)
+    assert [position for span in spans for position in span] == list(range(len(costs)))
+    assert len(spans) == count
+    most = max(sum(costs[position] for position in span) for span in spans)
     assert most <= (sum(costs) / count + max(costs)) * (1 + 1e-9)
+
+
+@given(blocks, st.integers(1, 4))
+def test_the_costliest_span_costs_as_little_as_any_division(drawn, count):
+    """Against all divisions, by dynamic programming over the last span."""
+    units = needing(drawn)
+
+    def cost(low, high):
+        pairs = zip([None, *units[low : high - 1]], units[low:high], strict=True)
+        return sum(
+            unit.cost + 10.0 * len({*dict(unit.needs)} - {*dict(before.needs if before else ())})
+            for before, unit in pairs
+        )
+
+    best = [0.0] + [float("inf")] * len(units)
+    for _ in range(count):
+        best = [0.0] + [
+            min(max(best[low], cost(low, high)) for low in range(high))
+            for high in range(1, len(units) + 1)
+        ]
+    spans = spans_of(units, count)
+    found = max(cost(span.start, span.stop) for span in spans if span)
+    assert found == pytest.approx(best[-1], rel=1e-9)
 
 
 @pytest.mark.parametrize("value", ["17/16", "0/4", "4", "1/0", "-1/4", "1/4/2", "a/b", "", "1.5/2"])
@@ -79,7 +117,7 @@ def test_a_share_skips_what_others_have_made_under_another_number(tiny_images, t
     words = [*tiny_images, f"output={tmp_path}"]
     assert main(["extract", *words, "shard=1/2"]) == 0
     assert main(["extract", *words, "shard=2/3"]) == 0
-    assert "shard 2/3: 2 made, 6 of 9 parts there" in capfd.readouterr().out
+    assert "shard 2/3: 1 made, 6 of 9 parts there" in capfd.readouterr().out
 
 
 def test_a_shared_run_stops_where_the_others_are_needed(tiny_images, tmp_path, capfd):

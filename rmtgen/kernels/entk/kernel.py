@@ -136,6 +136,7 @@ class Entk:
         batch: Images per forward pass.
         image_bytes: Memory of a pass in bytes per image.
         workspace: Memory of the products in bytes.
+        kind: Kind of device that rules, batches and panels are chosen for.
         capacity: Samples whose gradients fit into the budget.
         grain: Blocks are divided at multiples of this number of samples.
         panel: Panels are divided at multiples of this number of samples.
@@ -177,10 +178,10 @@ class Entk:
         self._again = partial(Entk, model, images, target=target, **options, **settings)
         settings |= {"output": EACH if by == "output" else output, "only": only}
         self.passes = Passes(model, images, precision=of_passes(precision), **settings)
-        self._kind = choice(target or self.passes.device.type, "target", ("cpu", "cuda"))
-        arithmetic = chosen(precision, self._kind, self.passes.device, self.passes.dtype)
+        self.kind = choice(target or self.passes.device.type, "target", ("cpu", "cuda"))
+        arithmetic = chosen(precision, self.kind, self.passes.device, self.passes.dtype)
         samples = min(len(self.passes.images), _RULE_SAMPLES)
-        self.layout = Layout.of(self.passes, samples, self._kind, arithmetic)
+        self.layout = Layout.of(self.passes, samples, self.kind, arithmetic)
         self.parts = parts_of(self.layout, by)
         self.passes.capture.factored = self.layout.factored.keys()
         self.names, self._tile_edge = only, tile
@@ -229,7 +230,7 @@ class Entk:
                 f" {-(-least // 2**20)}MiB, got {self.budget // 2**20}MiB. Raise memory, or lower"
                 " the image size."
             )
-        batch = passes.batch_size(self.budget // 4, passing, self._kind)
+        batch = passes.batch_size(self.budget // 4, passing, self.kind)
         self.workspace = min(self.budget // 8, max(2**29, self.budget // 32))
         self.capacity = max(2, (self.budget - batch * passing - self.workspace) // stored)
         if len(passes.images) > self.capacity:
@@ -280,7 +281,7 @@ class Entk:
         """Entries of the largest panel of more than one tile."""
         return min(
             self.budget // (8 * self.passes.dtype.itemsize * len(self.parts)),
-            int(_PANEL_FLOPS[self._kind] / self.cost.meeting),
+            int(_PANEL_FLOPS[self.kind] / self.cost.meeting),
         )
 
     @property

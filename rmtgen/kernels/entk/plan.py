@@ -304,11 +304,18 @@ def schedule(entk: Entk, panels: Iterable[Panel], pairs: int) -> Repeats:
     formed, samples = 0, set[int]()
     for panel in panels:
         samples.update(panel.rows, panel.columns)
-        for rows, columns, blocks in entk.tiles(panel):
-            formed += sum(map(len, {rows, columns}))
-            for own, other in (blocks, blocks[::-1]):
-                cache.get(own, lambda span: None, partner=other)
+        formed += taken_in(entk, panel, cache)
     return Repeats(len(samples), cache.computed, formed, pairs)
+
+
+def taken_in(entk: Entk, panel: Panel, cache: BlockCache[None]) -> int:
+    """Have a cache take in the blocks of a panel; the samples whose gradients it forms."""
+    formed = 0
+    for rows, columns, blocks in entk.tiles(panel):
+        formed += sum(map(len, {rows, columns}))
+        for own, other in (blocks, blocks[::-1]):
+            cache.get(own, lambda span: None, partner=other)
+    return formed
 
 
 class RandomImages(Dataset):

@@ -10,6 +10,7 @@ FLOPs. It depends on sizes alone, never on measured times, and so does each bit 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -147,16 +148,24 @@ def tile_order(
             yield (column, row) if division.by_columns else (row, column)
 
 
-def least_passes(images: int, entries: int, capacity: int) -> int:
-    """The fewest passes that any order of tiles takes.
+def least_passes(images: int, entries: int, capacity: int, workers: int = 1) -> int:
+    """The fewest passes that any order of tiles takes, of workers that share it equally.
+
+    Of the two samples of an entry one came later to the worker that computes it, and met at most
+    `capacity` samples when it came, itself included; the k-th to come met at most k. So P samples
+    leave a worker at most P (P + 1) / 2 entries, and `capacity` a sample where P is larger.
 
     Args:
         images: Samples of the kernel, each of which passes at least once.
         entries: Entries that are computed.
-        capacity: Samples whose gradients fit into memory. Of the two samples of an entry one came
-            later, and met at most `capacity` samples, itself included, when it came.
+        capacity: Samples whose gradients fit into the memory of a worker.
+        workers: Number of workers.
     """
-    return max(images, -(-entries // capacity))
+    each, filled = entries / workers, capacity * (capacity + 1) / 2
+    passes = (
+        sqrt(2 * each + 0.25) - 0.5 if each <= filled else capacity + (each - filled) / capacity
+    )
+    return max(images, ceil(workers * passes * (1 - 1e-12)))
 
 
 def spans(positions: range, edge: int) -> list[Span]:

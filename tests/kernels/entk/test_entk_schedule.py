@@ -156,3 +156,16 @@ def test_dearer_forming_streams_larger_blocks():
     assert streamed == sorted(streamed)
     assert streamed[0] < 50
     assert 200 < streamed[-1] <= 250
+
+
+@given(st.integers(1, 1_000), st.integers(2, 40), st.integers(1, 6))
+def test_the_least_passes_are_those_of_samples_that_meet_all_that_are_held(
+    entries, capacity, workers
+):
+    """Samples come one by one, and each meets itself and what the memory holds beside it."""
+    passed, left = 0, entries
+    while left > 0:
+        passed += 1
+        left -= min(passed, capacity)
+    least = least_passes(1, workers * entries, capacity, workers)
+    assert workers * (passed - 1) < least <= workers * passed
