@@ -70,16 +70,22 @@ def _plan_run(config: Config, transcript: Transcript, planned: set[str]) -> tupl
         {"stage": stage, **asdict(cost), "took": took[stage]}
         for stage, cost in found.stages.items()
     ]
-    details: dict[str, object] = {"stages": stages, "load": round(found.load, 2)}
+    details: dict[str, object] = {
+        "stages": stages,
+        "load": round(found.load, 2),
+        "workers": {count: round(found.on(count), 3) for count in found.workers},
+    }
     if kernel := found.entk:
         counted = ("pairs", "images", "flops", "least_flops", "memory_bytes")
         details["entk"] = {
             **{key: getattr(kernel, key) for key in counted},
             "seconds": asdict(kernel.seconds),
+            "shared": {count: own._asdict() for count, own in kernel.shared.items()},
         }
         transcript.show(f"{kernel.table().text(columns)}\n")
-    stages = _table(found.stages, took).text(columns and columns - len(INDENT))
-    transcript.show(f"{textwrap.indent(stages, INDENT)}\n")
+    for table in (_table(found.stages, took), _shared(found)):
+        lines = table.text(columns and columns - len(INDENT))
+        transcript.show(f"{textwrap.indent(lines, INDENT)}\n")
     seconds = round(found.seconds, 3)
     transcript.record(Outcome("plan", name, path, "planned", seconds, None, details))
     return found.seconds, found.load
@@ -90,7 +96,7 @@ def _without(found: "Estimate", config: Config, planned: set[str]) -> "Estimate"
     stages = dict(found.stages)
     for stage, cost in stages.items():
         if (digest := config.stage_hash(stage)) in planned:
-            stages[stage] = replace(cost, flops=0.0, disk=0, seconds=0.0)
+            stages[stage] = type(cost)(0.0, cost.ram, 0, 0.0)
         planned.add(digest)
     return replace(found, stages=stages)
 
@@ -112,3 +118,23 @@ def _table(costs: Mapping[str, "StageCost"], took: Mapping[str, float | None]) -
     seconds = sum(cost.seconds for cost in costs.values())
     total = ("total", "", "", readable_bytes(disk), duration(seconds), "")
     return Table(("stage", "FLOPs", "peak RAM", "disk", "time", "it took"), (*rows, total))
+
+
+def _shared(found: "Estimate") -> Table:
+    """The time of each stage on several workers such as this machine; of an eNTK its passes."""
+    kernel = found.entk.shared if found.entk else {}
+    rows = []
+    for count in found.workers:
+        times = [cost.on(count) for cost in found.stages.values()]
+        passes: tuple[str, ...] = ()
+        if own := kernel.get(count):
+            ratio = own.images / own.least_images
+            passes = f"{own.images:,}", f"{own.least_images:,}", f"{ratio:.2f}"
+        rows.append((f"{count}", *map(duration, (*times, sum(times))), *passes))
+    headings = ("workers", *found.stages, "total")
+    if not kernel:
+        return Table(headings, tuple(rows), ">" * len(headings))
+    note = "image passes of gram, of which one for a chunk of parameters counts by its share; the"
+    note += " fewest with all parameters at once"
+    headings += ("passes", "fewest", "ratio")
+    return Table(headings, tuple(rows), ">" * len(headings), (note,))

@@ -7,7 +7,8 @@ nearer to the peak than the small ones, so long stages tend to end early.
 
 import importlib
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from rmtgen.kernels.entk import Plan
     from rmtgen.models.backbones import Backbone
 
+WORKERS = (1, 8, 64)
+"""Numbers of workers that every run is planned for."""
 ASSUMED_CLASSES = 100
 """Classes of a data set that is not there yet."""
 PROBE_IMAGES = 16
@@ -54,12 +57,24 @@ class StageCost:
         ram: Peak bytes of memory above the interpreter's.
         disk: Bytes left on disk.
         seconds: Predicted wall time on the machine with nothing else to do.
+        longest: Seconds of its longest unit; None where it is not divided.
+        shared: Seconds on several workers, by their number, where they were simulated.
     """
 
     flops: float
     ram: int
     disk: int
     seconds: float
+    longest: float | None = None
+    shared: Mapping[int, float] = field(default_factory=dict)
+
+    def on(self, workers: int) -> float:
+        """Seconds on so many workers, such as this machine; no unit is divided."""
+        if workers in self.shared:
+            return self.shared[workers]
+        if self.longest is None:
+            return self.seconds
+        return max(self.seconds / workers, self.longest)
 
 
 class Workload:
@@ -94,7 +109,13 @@ class Workload:
         # here, because the stage imports this module
         from rmtgen.stages.tangent import tangent_plan
 
-        return tangent_plan(self.config, self.rates)
+        return tangent_plan(self.config, self.rates, self.workers)
+
+    @property
+    def workers(self) -> list[int]:
+        """Numbers of workers to plan for: `WORKERS`, and those of a cluster of this machine."""
+        cluster = str(self.config.cluster or "")
+        return sorted({*WORKERS, *([int(cluster)] if cluster.isdigit() else [])})
 
     @cached_property
     def transform_seconds(self) -> float:
@@ -155,7 +176,8 @@ class Workload:
     def solves(self, costs: list[Cost], disk: int) -> StageCost:
         """The cost of a stage that solves problems from the pool, one after another."""
         flops, largest = sum(cost.flops for cost in costs), max(cost.bytes for cost in costs)
-        return StageCost(flops, self.pool_bytes + largest, disk, flops / self._solve_rate)
+        rate, longest = self._solve_rate, max(cost.flops for cost in costs)
+        return StageCost(flops, self.pool_bytes + largest, disk, flops / rate, longest / rate)
 
     @cached_property
     def _solve_rate(self) -> float:
@@ -197,16 +219,22 @@ class Estimate:
         stages: Cost of each stage that the run needs, by its name.
         load: Factor that other work on the machine adds to the wall time, as measured now.
         entk: The plan of the kernel of an eNTK run, weight by weight.
+        workers: Numbers of workers that were planned for.
     """
 
     stages: dict[str, StageCost]
     load: float
     entk: "Plan | None" = None
+    workers: Sequence[int] = WORKERS
 
     @property
     def seconds(self) -> float:
         """Wall time of all stages on the machine with nothing else to do."""
         return sum(cost.seconds for cost in self.stages.values())
+
+    def on(self, workers: int) -> float:
+        """Wall time of all stages on so many workers."""
+        return sum(cost.on(workers) for cost in self.stages.values())
 
 
 def count_classes(config: Config) -> int:
@@ -243,4 +271,5 @@ def estimate(config: Config) -> Estimate:
     needed = [name for name in RUN_STAGES if STAGES[name].needed(config, workload.dim)]
     modules = {name: importlib.import_module(f"rmtgen.stages.{name}") for name in needed}
     costs = {name: module.cost(workload) for name, module in modules.items()}
-    return Estimate(costs, rates.load, workload.entk if config.tangent else None)
+    kernel = workload.entk if config.tangent else None
+    return Estimate(costs, rates.load, kernel, workload.workers)

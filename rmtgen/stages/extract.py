@@ -182,6 +182,7 @@ def _forward_cost(workload: Workload) -> StageCost:
         ram=weights + activations,
         disk=4 * workload.images * workload.dim,
         seconds=(passing + workload.transform_seconds) * workload.images,
+        longest=(passing + workload.transform_seconds) * config.batch_size,
     )
 
 
@@ -215,6 +216,7 @@ def _sketch_cost(workload: Workload) -> StageCost:
         ram=max(sketch.bytes, check.memory_bytes),
         disk=4 * workload.images * workload.dim,
         seconds=(passing + workload.transform_seconds) * workload.images + check.seconds.total,
+        longest=(passing + workload.transform_seconds) * config.batch_size + check.seconds.total,
     )
 
 

@@ -172,11 +172,16 @@ def _linear_cost(workload: Workload) -> StageCost:
     config, layout = workload.config, gram_layout(workload.config)
     flops = sum(2.0 * tile.shape[0] * tile.shape[1] * workload.dim for tile in layout.tiles())
     ram = 4 * workload.images * workload.dim + 6 * 8 * config.tile**2
-    return StageCost(flops, ram, layout.bytes_on_disk, flops / workload.rates.product())
+    seconds = flops / workload.rates.product()
+    return StageCost(flops, ram, layout.bytes_on_disk, seconds, seconds / layout.tile_count)
 
 
 def _tangent_cost(workload: Workload) -> StageCost:
     """The plan of the kernel, and the transform of a picture per pass."""
     plan, disk = workload.entk, gram_layout(workload.config).bytes_on_disk
-    seconds = plan.seconds.total + plan.images * workload.transform_seconds
-    return StageCost(plan.flops, plan.memory_bytes, disk, seconds)
+    transform = workload.transform_seconds
+    seconds = plan.seconds.total + plan.images * transform
+    shared = {
+        count: own.seconds + own.images * transform / count for count, own in plan.shared.items()
+    }
+    return StageCost(plan.flops, plan.memory_bytes, disk, seconds, 0.0, shared)

@@ -4,14 +4,17 @@ import heapq
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from rmtgen.kernels.entk import Entk
-from rmtgen.kernels.entk.plan import taken_in
-from rmtgen.kernels.entk.schedule import Panel
+from rmtgen.kernels.entk import Entk, Plan
+from rmtgen.kernels.entk.plan import Shared, taken_in
+from rmtgen.kernels.entk.schedule import Panel, least_passes
 from rmtgen.kernels.entk.tiles import BlockCache
 from rmtgen.kernels.entk.work import Repeats
 from rmtgen.stages.division import Unit
+from rmtgen.stages.panels import pairs_in, panel_unit
 from rmtgen.stages.placement import Placement
-from rmtgen.stages.tangent import pairs_in, panel_unit
+
+MOST_UNITS = 4096
+"""Units up to which workers are simulated for a plan."""
 
 
 def simulate(
@@ -53,7 +56,7 @@ class Holders:
 
     Attributes:
         units: The panels of every chunk.
-        images: Images that they have passed.
+        passed: Images that they have passed; one for a chunk counts by its share of a pass.
     """
 
     def __init__(self, groups: Sequence[tuple[Entk, Sequence[Panel]]]):
@@ -63,7 +66,7 @@ class Holders:
             for chunk, (group, panels) in enumerate(groups)
             for number, panel in enumerate(panels)
         }
-        self.units, self.images = list(self._panels), 0
+        self.units, self.passed = list(self._panels), 0.0
         self._held: dict[str, tuple[Entk, BlockCache[None]]] = {}
 
     def begin(self, worker: str, unit: Unit) -> Work:
@@ -75,5 +78,44 @@ class Holders:
         before = cache.computed
         formed = taken_in(group, panel, cache)
         passed = cache.computed - before
-        self.images += passed
+        self.passed += passed * group.share
         return Work(group, Repeats(passed, passed, formed, pairs_in([panel])))
+
+
+def shared(
+    plan: Plan, kernel: Entk, groups: Sequence[tuple[Entk, Sequence[Panel]]], counts: Sequence[int]
+) -> dict[int, Shared]:
+    """A kernel on several numbers of workers, each as fast as the plan's device.
+
+    Args:
+        plan: The plan of one process.
+        kernel: The kernel.
+        groups: Its chunks, or it alone, each with its panels.
+        counts: Numbers of workers.
+
+    Returns:
+        By the number of workers; empty where there are more than `MOST_UNITS` units.
+    """
+    if sum(len(panels) for _, panels in groups) > MOST_UNITS:
+        return {}
+    alone = Holders(groups)
+    flops = sum(_multiplied(alone.begin("", unit)) for unit in alone.units)
+    image, flop = plan.seconds.passes / alone.passed, plan.seconds.products / flops
+    found = {}
+    for count in counts:
+        holders = Holders(groups)
+
+        def seconds(worker: str, unit: Unit, holders: Holders = holders) -> float:
+            work = holders.begin(worker, unit)
+            return work.repeats.images * work.chunk.share * image + _multiplied(work) * flop
+
+        taken = simulate(holders.units, count, seconds, plan.seconds.check)
+        least = least_passes(plan.samples, plan.pairs, kernel.capacity, count)
+        found[count] = Shared(taken, round(holders.passed), least)
+    return found
+
+
+def _multiplied(work: Work) -> float:
+    """FLOPs of gradients formed and of products."""
+    chunk, repeats = work
+    return chunk.cost.forming * repeats.formed + chunk.cost.meeting * repeats.pairs

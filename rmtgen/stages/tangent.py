@@ -1,7 +1,8 @@
 """The eNTK of a run: blocks of its Gram matrix, in one piece or in chunks; its plan."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -16,13 +17,14 @@ from rmtgen.kernels.entk.pace import Pace
 from rmtgen.kernels.entk.passes import Images
 from rmtgen.kernels.entk.plan import plan_chunks, schedule
 from rmtgen.kernels.entk.schedule import Panel
-from rmtgen.kernels.entk.tiles import samples_in
 from rmtgen.kernels.entk.work import count
 from rmtgen.rates import Rates
 from rmtgen.runs.config import Config
 from rmtgen.stages.division import Unit
 from rmtgen.stages.engine import Job
 from rmtgen.stages.loading import joint_images, open_backbone, open_images, placeholder
+from rmtgen.stages.panels import pairs_in, panel_unit
+from rmtgen.stages.simulation import shared
 from rmtgen.store import durable
 from rmtgen.store.feature_store import FeatureStore
 from rmtgen.store.gram_store import GramLayout, Tile
@@ -35,12 +37,6 @@ SUMS = "sums"
 """Folder of the sums of a kernel in chunks, below that of the run, until the kernel is done."""
 WORTH = {"cpu": 2e11, "cuda": 2e13}
 """FLOPs from which on the seconds of a kernel are predicted, which takes about two."""
-
-SLOWER = {"cpu": (1.0, 1.0), "cuda": (13.0, 39.0)}
-"""How much longer a FLOP of a pass and one of forming take than one of a product, about.
-
-On an H100 they run at 12, 4 and 156 TFLOP/s.
-"""
 
 
 class Tangent:
@@ -219,15 +215,18 @@ def _check_labels(job: Job, features: FeatureStore, split: Split) -> None:
             )
 
 
-def tangent_plan(config: Config, rates: Rates) -> Plan:
-    """What the stage will do for an eNTK run, weight by weight.
+def tangent_plan(config: Config, rates: Rates, workers: Sequence[int] = ()) -> Plan:
+    """What the stage will do for an eNTK run, weight by weight, and on so many workers.
 
     Raises:
         UsageError: As `rmtgen.entk_plan`.
     """
     backbone, images = placeholder(config)
     kernel = _entk(config, backbone.model, images)
-    return _plan(kernel, _chunks(kernel, config), config, rates)
+    parts = _chunks(kernel, config)
+    plan = _plan(kernel, parts, config, rates)
+    groups = [(part, _panels(part, config)) for part in parts]
+    return replace(plan, shared=shared(plan, kernel, groups, workers))
 
 
 def _plan(kernel: Entk, parts: Sequence[Entk], config: Config, rates: Rates) -> Plan:
@@ -276,26 +275,6 @@ def part_name(tile: Tile, chunk: int) -> str:
     return f"{tile.name}-{chunk}"
 
 
-def panel_unit(entk: Entk, panel: Panel, at: tuple[int, int], parts: Sequence[str]) -> Unit:
-    """A panel of a kernel, or of one of its chunks, as a unit; it needs its blocks.
-
-    Args:
-        entk: The kernel, or the chunk.
-        panel: The panel.
-        at: Numbers of the chunk and of the panel.
-        parts: Names of the shards that it leaves.
-    """
-    pairs, (slow, slower) = pairs_in([panel]), SLOWER[entk.kind]
-    passing, forming = slow * entk.cost.passing, slower * entk.cost.forming
-    repeats, blocks = schedule(entk, [panel], pairs), sorted({*(panel.blocks or ())})
-    needs = tuple(((at[0], span), passing * samples_in(span)) for span in blocks)
-    own = forming * repeats.formed + entk.cost.meeting * pairs
-    if not blocks:  # it divides itself, and keeps nothing for the next
-        own += passing * repeats.images
-    chunk, number = at
-    return Unit(f"chunk-{chunk:03d}-panel-{number:06d}", tuple(parts), own, needs)
-
-
 def _whole(kernel: Entk, panel: Panel) -> np.ndarray:
     """A panel of the kernel, its mean over the heads in the type of the computation."""
     parts = kernel.blocks(*panel)
@@ -324,12 +303,6 @@ def _cut(block: np.ndarray, panel: Panel, tile: Tile) -> np.ndarray:
 def _panels(kernel: Entk, config: Config) -> list[Panel]:
     """The blocks of whole tiles that the kernel is computed in."""
     return list(kernel.panels(*_sides(config)))
-
-
-def pairs_in(panels: Iterable[Panel]) -> int:
-    """Entries of the kernel in some panels, those of a symmetric one counted once."""
-    sizes = [(len(rows), len(columns), rows == columns) for rows, columns, _ in panels]
-    return sum(n * (n + 1) // 2 if symmetric else n * m for n, m, symmetric in sizes)
 
 
 def gram_layout(config: Config) -> GramLayout:

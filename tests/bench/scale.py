@@ -25,10 +25,10 @@ from rmtgen.runs.rundir import RunDir
 from rmtgen.stages import cluster, gram
 from rmtgen.stages.engine import CLIENT, Job, division_of
 from rmtgen.stages.gram import Tiles
+from rmtgen.stages.panels import pairs_in
 from rmtgen.stages.placement import Placement
 from rmtgen.stages.progress import open_bar
 from rmtgen.stages.simulation import Holders, simulate
-from rmtgen.stages.tangent import pairs_in
 from rmtgen.tables import Table
 from rmtgen.units import duration, readable_bytes
 from tests.bench.schedule import kernel, ranges, seconds_on_card
@@ -178,17 +178,17 @@ def cards(entk, groups, spread):
     entries, images = pairs_in(groups[0][1]), len(entk.passes.images)
     per, rows, alone = paces(entk, [group for group, _ in groups]), [], None
     for count in CARDS:
-        holders, rng, spent = Holders(groups), random.Random(count), [0.0] * 4
+        holders, rng, spent = Holders(groups), random.Random(count), [0.0] * 3
 
         def seconds(worker, unit, holders=holders, rng=rng, spent=spent):
             chunk, done = holders.begin(worker, unit)
             factor, counts = rng.choice(spread), (done.images, done.formed, done.pairs)
             parts = [factor * n * pace for n, pace in zip(counts, per[chunk], strict=True)]
-            spent[:] = map(add, spent, (*parts, done.images * chunk.share))
+            spent[:] = map(add, spent, parts)
             return sum(parts)
 
         taken = simulate(holders.units, count, seconds, START)
-        alone, passes = alone or taken, spent.pop()
+        alone, passes = alone or taken, holders.passed
         shares = [START / taken, *(part / (count * taken) for part in spent)]
         fewest = (least_passes(images, entries, entk.capacity, number) for number in (1, count))
         written = 8 * entries * len(groups) if len(groups) > 1 else 4 * images**2

@@ -67,7 +67,7 @@ def test_a_plan_costs_nothing_and_needs_no_data(capsys, tmp_path):
     assert main(["plan", *PLANNED, f"output={tmp_path}"]) == 0
     shown = capsys.readouterr().out
     stages = re.findall(r"^  ([a-z]+)  ", shown, re.MULTILINE)
-    assert stages == ["stage", "extract", "spectrum", "risk", "theory", "total"]
+    assert stages == ["stage", "extract", "spectrum", "risk", "theory", "total", "workers"]
     assert "100 + 20 images" in shown
     assert not list(tmp_path.iterdir())
 

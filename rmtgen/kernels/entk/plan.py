@@ -1,7 +1,8 @@
 """The cost of a kernel before it is computed: FLOPs of every weight, memory, and seconds."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, field, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,20 @@ from rmtgen.kernels.entk.work import MATERIALISED, Repeats, WeightPlan, count
 from rmtgen.rates import Rates
 from rmtgen.tables import Table
 from rmtgen.units import duration, readable_bytes
+
+
+class Shared(NamedTuple):
+    """A kernel that several workers share.
+
+    Attributes:
+        seconds: Seconds from their start to the end.
+        images: Images that pass; one for a chunk counts by its share of a pass.
+        least_images: The fewest passes of any order of tiles, if all have an equal share.
+    """
+
+    seconds: float
+    images: int
+    least_images: int
 
 
 @dataclass(frozen=True)
@@ -45,6 +60,7 @@ class Plan:
         result_bytes: Memory of the kernel itself, which does not count to the budget.
         seconds: Predicted seconds on the device with nothing else to do.
         load: Factor that other work on the device adds to the seconds, as measured now.
+        shared: The kernel on several workers, by their number, where that was asked for.
     """
 
     what: str
@@ -65,6 +81,7 @@ class Plan:
     result_bytes: int
     seconds: Seconds
     load: float
+    shared: Mapping[int, Shared] = field(default_factory=dict)
 
     @property
     def pass_flops(self) -> float:
