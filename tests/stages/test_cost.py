@@ -11,7 +11,7 @@ from rmtgen.errors import UsageError
 from rmtgen.rates import Rates
 from rmtgen.runs.experiment import load_experiment
 from rmtgen.runs.graph import RUN_STAGES
-from rmtgen.stages import cost
+from rmtgen.stages import cost, simulation
 from rmtgen.stages.cost import PROBE_IMAGES, Estimate, StageCost, Workload, estimate
 from rmtgen.stages.extract import _seconds_of_image
 from rmtgen.units import duration
@@ -31,6 +31,37 @@ def config(**fields):
 def test_the_time_of_a_run_is_that_of_its_stages():
     stages = {"extract": StageCost(1e9, 1, 1, 2.0), "risk": StageCost(1e9, 1, 1, 3.5)}
     assert Estimate(stages, load=4.0).seconds == 5.5
+
+
+def test_no_unit_is_divided_among_workers():
+    shared, alone = StageCost(1e9, 1, 1, 100.0, 20.0), StageCost(1e9, 1, 1, 30.0)
+    found = Estimate({"extract": shared, "theory": alone}, load=1.0)
+    assert [found.on(count) for count in (1, 4, 8)] == [130.0, 55.0, 50.0]
+    simulated = StageCost(1e9, 1, 1, 100.0, 0.0, {4: 27.0})
+    assert [simulated.on(count) for count in (4, 10)] == [27.0, 10.0]
+
+
+def test_a_plan_states_time_and_passes_on_several_workers(monkeypatch, capsys):
+    monkeypatch.setattr(Rates, "seconds", lambda *_: 1e-3)
+    words = [*PLANNED[:-2], "train=400", "test=80", "kernel=entk", "tile=16", "memory=16MiB"]
+    assert main(["plan", *words, "cluster=3"]) == 0
+    shown = capsys.readouterr().out
+    table = shown[shown.index("workers") :]
+    rows = re.findall(r"^ +(\d+) .* ([\d,]+) +([\d,]+) +(\d+\.\d\d)$", table, re.MULTILINE)
+    assert [int(row[0]) for row in rows] == [1, 3, 8, 64]
+    passes, fewest = ([int(row[at].replace(",", "")) for row in rows] for at in (1, 2))
+    assert fewest == sorted(fewest)
+    assert all(least <= own for own, least in zip(passes, fewest, strict=True))
+    assert passes[0] < passes[-1]
+
+
+def test_a_plan_of_many_units_divides_the_time_alone(monkeypatch):
+    monkeypatch.setattr(Rates, "seconds", lambda *_: 1e-3)
+    monkeypatch.setattr(simulation, "MOST_UNITS", 3)
+    fields = {"kernel": "entk", "img_size": 32, "train": 400, "test": 80, "tile": 16}
+    found = estimate(config(**fields, memory="16MiB"))
+    assert not found.entk.shared
+    assert found.stages["gram"].on(8) == found.stages["gram"].seconds / 8
 
 
 def test_an_estimate_has_the_load_that_was_measured(monkeypatch):
