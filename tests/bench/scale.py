@@ -24,7 +24,6 @@ from rmtgen.runs.experiment import load_experiment
 from rmtgen.runs.rundir import RunDir
 from rmtgen.stages import cluster, gram
 from rmtgen.stages.engine import CLIENT, Job, division_of
-from rmtgen.stages.gram import Tiles
 from rmtgen.stages.panels import pairs_in
 from rmtgen.stages.placement import Placement
 from rmtgen.stages.progress import open_bar
@@ -58,21 +57,26 @@ class Recorded(Placement):
         return super().done(worker, unit, now)
 
 
-class RecordedTiles(Tiles):
-    """Tiles of a process without a cluster, with the times of each unit."""
+def recorded_division(job, divide=gram.divide):
+    """The work of a process without a cluster, with the times of each unit."""
+    division = divide(job)
+    make = division.make
 
-    def make(self, units):
+    def timed(units):
         for unit in units:
             begun = time.monotonic()
-            yield from super().make([unit])
+            yield from make([unit])
             Recorded.times.append((str(os.getpid()), unit.cost, begun, time.monotonic()))
+
+    division.make = timed
+    return division
 
 
 def computed(words):
     """Run stage gram with these words, and print worker, cost, begin and end of each unit."""
     from rmtgen.cli.main import main
 
-    cluster.Placement, gram.divide = Recorded, RecordedTiles
+    cluster.Placement, gram.divide = Recorded, recorded_division
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         code = main(["gram", *words])
     sys.stdout.write(json.dumps(Recorded.times))
