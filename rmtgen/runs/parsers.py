@@ -13,6 +13,10 @@ from rmtgen.names import expanded
 
 _MOST_IN_GRID = 10_000
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_HOST = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+(?:%\w+)?\])"
+"""A name of a machine, or an address, in brackets if it is of IPv6."""
+MOST_PORT = 65535
+"""Largest number of a port."""
 MOST = 10**9
 """Largest count that a field takes."""
 MOST_WORKERS = 1024
@@ -157,14 +161,15 @@ def whole(low: int, high: int = MOST) -> Callable[[Any], int]:
 
 def parse_cluster(value: Any) -> str:
     """A number of workers from 1 to `MOST_WORKERS`, or the address of a scheduler, as text."""
-    if re.fullmatch(r"(tcp|tls|ws|wss)://\S+:[0-9]{1,5}", str(value)):
+    address = re.fullmatch(rf"(?:tcp|tls|ws|wss)://{_HOST}:([0-9]{{1,5}})", str(value))
+    if address and 1 <= int(address[1]) <= MOST_PORT:
         return str(value)
     try:
         return str(whole(1, MOST_WORKERS)(value))
     except UsageError:
         raise UsageError(
             f"expected a number of workers from 1 to {MOST_WORKERS} or an address such as"
-            f" tcp://HOST:8786, got {shown(value)}."
+            f" tcp://HOST:8786, got {shown(re.sub('//.*@', '//…@', str(value)))}."
         ) from None
 
 

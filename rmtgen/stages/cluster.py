@@ -5,20 +5,16 @@ Dask carries tasks to workers and says which workers there are. Which unit goes 
 time-to-live of workers is off too. A task returns names and digests, never data.
 """
 
-import atexit
 import contextlib
 import dataclasses
 import functools
 import logging
-import os
 import queue
 import secrets
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-
-import torch
 
 from rmtgen.errors import ClusterError, RmtgenError, RmtgenWarning, UsageError
 from rmtgen.stages import worker
@@ -302,70 +298,21 @@ def _differing(versions: Mapping[str, Any]) -> str:
 def _client(cluster: str) -> "Client":
     """A client of a scheduler, or of a cluster of this machine; both last as long as the process.
 
-    Args:
-        cluster: Number of workers, or address of a scheduler.
-
     Raises:
-        UsageError: Dask is not installed.
-        ClusterError: There is no scheduler.
+        UsageError: Dask is not installed, or as `connect`.
+        ClusterError: As `connect`.
     """
     try:
         import dask
-        from distributed import Client
+        import distributed  # noqa: F401 - asked for by name, as the extra is
+
+        from rmtgen.stages.scheduler import connect
     except ImportError as error:
         raise UsageError(
             f"cluster={cluster} needs Dask: {error}. Install it: pip install 'rmtgen[distributed]'."
         ) from error
     dask.config.set(SETTINGS)
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    stack = contextlib.ExitStack()
-    atexit.register(stack.close)
-    target = stack.enter_context(_local(int(cluster))) if cluster.isdigit() else cluster
-    try:
-        client = Client(target, timeout=WAIT, set_as_default=False)
-    except (OSError, TimeoutError, ValueError) as error:
-        raise ClusterError(
-            f"no scheduler answers at {cluster}: {error}. Start one, or give the address it prints."
-        ) from error
-    except TypeError as error:  # of an address of TLS without a context of TLS
-        raise ClusterError(
-            f"{cluster} needs certificates: {error}. Give them by"
-            " DASK_DISTRIBUTED__COMM__TLS__CA_FILE, …__CLIENT__CERT and …__CLIENT__KEY."
-        ) from error
-    stack.enter_context(client)
+    client = connect(cluster, WAIT)
     log.info(f"{len(_workers(client))} workers; dashboard {client.dashboard_link}")
     return client
-
-
-def _local(count: int) -> Any:
-    """A cluster of this machine: a worker a GPU, or a group of cores each, bound to loopback."""
-    from distributed import Nanny, Scheduler, SpecCluster
-
-    workers = {
-        number: {
-            "cls": Nanny,
-            "options": {"nthreads": 1, "host": "127.0.0.1", "env": environment, "memory_limit": 0},
-        }
-        for number, environment in enumerate(_environments(count))
-    }
-    address = {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0"}
-    scheduler = {"cls": Scheduler, "options": address}
-    return SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.CRITICAL)
-
-
-def _environments(count: int) -> list[dict[str, str]]:
-    """The variables that give each worker its device or its cores.
-
-    Raises:
-        UsageError: There are fewer GPUs than workers.
-    """
-    cores = sorted(os.sched_getaffinity(0))
-    if gpus := torch.cuda.device_count():
-        if count > gpus:
-            raise UsageError(f"cluster must be at most the number of GPUs, {gpus}: got {count}.")
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
-        return [{"CUDA_VISIBLE_DEVICES": visible[number]} for number in range(count)]
-    each = max(1, len(cores) // count)
-    starts = [number * each % len(cores) for number in range(count)]  # more workers share cores
-    groups = [",".join(map(str, cores[start : start + each])) for start in starts]
-    return [{"OMP_NUM_THREADS": str(each), worker.CORES: group} for group in groups]

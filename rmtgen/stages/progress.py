@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 from typing import TYPE_CHECKING, TextIO
 
 from rmtgen.tables import shorten
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 
 HASH = 8
 """Number of characters at the end of a run's name that no other run has."""
+_LOCK = threading.RLock()
 
 
 def capable(stream: TextIO) -> bool:
@@ -22,6 +24,8 @@ def open_bar(stage: str, name: str) -> "tqdm":
     """The bar of one piece of work, before its length is known; it leaves nothing on the screen."""
     from tqdm import tqdm  # not needed by a cached run
 
+    # its own is a semaphore of the system besides, which a process that is killed leaves behind
+    tqdm.set_lock(_LOCK)
     return tqdm(
         desc=f"{stage} {shorten(name, 22, HASH)}",
         total=0,

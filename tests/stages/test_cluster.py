@@ -14,6 +14,7 @@ import time
 
 import psutil
 import pytest
+import torch
 from trees import but, tree
 
 pytest.importorskip("distributed")
@@ -237,10 +238,111 @@ class _FailsOnce:
         raise StorageError("cannot write /there: No space left on device.")
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "tcp://", "localhost:8786", "tcp://host", "x", "1.5"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("0", "-1", "1025", "x", "1.5", "tcp://", "localhost:8786", "tcp://host", "udp://host:1"),
+        *("tcp://host:0", "tcp://host:65536", "tcp://a b:1", "tcp://[::1:1", "tcp://host:1/x"),
+    ],
+)
 def test_what_is_no_cluster_is_refused(value):
     with pytest.raises(UsageError, match="expected a number of workers from 1 to 1024 or an addr"):
         parse_cluster(value)
+
+
+@pytest.mark.parametrize(
+    "value", ["1024", "tcp://10.0.0.1:8786", "tls://a-b.org:1", "ws://[::1]:9"]
+)
+def test_what_is_a_cluster_is_taken_as_it_is(value):
+    assert parse_cluster(value) == value
+
+
+def test_a_password_in_an_address_is_not_repeated():
+    with pytest.raises(UsageError, match="got 'tcp://…@host:1'") as raised:
+        parse_cluster("tcp://user:secret@host:1")
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="workers are limited by the GPUs here")
+def test_more_workers_than_cores_can_bear_are_refused(tiny_images, tmp_path, capfd):
+    cores = len(os.sched_getaffinity(0))
+    most = 4 * cores
+    words = [*tiny_images, f"output={tmp_path}", f"cluster={most + 1}"]
+    assert main(["extract", *words]) == 2
+    said = capfd.readouterr().err
+    assert f"cluster must be at most {most} on {cores} cores: got {most + 1}." in said
+
+
+def test_a_scheduler_of_another_version_is_refused(
+    tiny_images, tmp_path, scheduler, monkeypatch, capfd
+):
+    from rmtgen.stages import scheduler as way
+
+    cluster._client.cache_clear()
+    monkeypatch.setattr(way.distributed, "__version__", "2020.1.0")
+    assert main(["extract", *tiny_images, f"output={tmp_path}", f"cluster={scheduler}"]) == 3
+    said = capfd.readouterr().err
+    assert f"the scheduler at {scheduler} must have the version of distributed that is here" in said
+    assert "expected 2020.1.0, got 20" in said
+
+
+def test_what_is_no_scheduler_is_named_and_not_waited_for_at_the_end(tiny_images, tmp_path):
+    """A listener that says nothing; the process ends."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        address = f"tcp://127.0.0.1:{mute.getsockname()[1]}"
+        words = ["extract", *tiny_images, f"output={tmp_path}", f"cluster={address}"]
+        started = [sys.executable, "-c", IMPATIENT, *words]
+        ended = subprocess.run(started, check=False, capture_output=True, text=True, timeout=100)
+    assert ended.returncode == 3
+    assert f"no scheduler answers at {address}" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+IMPATIENT = """
+import sys
+from rmtgen.cli.main import main
+from rmtgen.stages import cluster
+cluster.WAIT = 0.5
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("moment", ["_local", "_workers"])
+def test_ctrl_c_ends_a_cluster_without_a_trace(tiny_images, tmp_path, moment):
+    """To all processes at once, as a terminal sends it: in the start, and after it."""
+    words = ["extract", *tiny_images, f"output={tmp_path}", "cluster=2"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, moment, *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    said = process.communicate(timeout=300)[1]
+    assert process.returncode == 130, said
+    assert "rmtgen: interrupted" in said
+    assert "Traceback" not in said
+    assert "leaked" not in said
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, time
+from rmtgen.cli.main import main
+from rmtgen.stages import cluster, scheduler
+signal.signal(signal.SIGINT, signal.default_int_handler)
+place = cluster if sys.argv[1] == "_workers" else scheduler
+body = getattr(place, sys.argv[1])
+def interrupt():
+    while place is scheduler and not scheduler.SpecCluster._instances:
+        time.sleep(0.01)
+    os.killpg(0, signal.SIGINT)
+def interrupted(*arguments):
+    threading.Thread(target=interrupt).start()
+    return body(*arguments)
+setattr(place, sys.argv[1], interrupted)
+sys.exit(main(sys.argv[2:]))
+"""
 
 
 def test_a_shard_and_a_cluster_exclude_each_other(tiny_images, capfd):

@@ -44,7 +44,7 @@ def _again(folder: Path, arguments: Sequence[str]) -> int:
 
 def _torture(root: Path, share: float, kinds: Sequence[str]) -> int:
     """Make the references, divide the attacks among processes, and print the table."""
-    from tests.torture import attacks, together
+    from tests.torture import attacks, strangers, together
     from tests.torture.processes import Reference
 
     words = _words(root / "pictures")
@@ -61,6 +61,8 @@ def _torture(root: Path, share: float, kinds: Sequence[str]) -> int:
         ("workers killed", together.workers_killed, 50),
         ("worker hangs", together.worker_hangs, 4),
         ("disk of a worker", together.worker_disk, 8),
+        ("part corrupted", strangers.part_corrupted, 20),
+        ("other version", strangers.other_version, 6),
         ("two clients", together.started_twice, 4),
         ("network cut", together.network_cut, 1),
     ]

@@ -100,6 +100,11 @@ def start(
         os._exit(code)
 
 
+def is_over(pid: int) -> bool:
+    """Whether a child has ended, which is not waited for."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
 def ended(pid: int, log: Path) -> Ended:
     """Wait for a child."""
     _, status = os.waitpid(pid, 0)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from rmtgen.stages import placement
 from tests.torture.attacks import IDENTICAL, NAMED, WRONG, Verdict, arm
-from tests.torture.processes import Ended, Reference, done, ended, start
+from tests.torture.processes import Ended, Reference, done, ended, is_over, start
 
 SHARES = 3
 DIVIDED = ("extract", "gram", "spectrum", "risk")
@@ -81,10 +81,10 @@ def _shares(  # noqa: PLR0913 - one attack in three variants
         if end.code:
             return Verdict(WRONG, f"gathering {stage}: {end}", hits)
         between()
-    return _compared(reference, folder, max(1, hits), prepare)
+    return compared(reference, folder, max(1, hits), prepare)
 
 
-def _compared(
+def compared(
     reference: Reference, folder: Path, hits: int, prepare: Callable[[], None] = lambda: None
 ) -> Verdict:
     """Run to the end in one process, and compare."""
@@ -152,7 +152,8 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def _cluster(folder: Path, host: str = "127.0.0.1") -> Iterator[Cluster]:
+def cluster_of(folder: Path, host: str = "127.0.0.1") -> Iterator[Cluster]:
+    """A cluster that is there for as long as the context."""
     cluster = Cluster(folder, host)
     try:
         yield cluster
@@ -202,7 +203,8 @@ def _impatient() -> None:
     placement.LEAST_PATIENCE = placement.PATIENCE = PATIENCE
 
 
-def _begin(reference: Reference, folder: Path, cluster: Cluster, name: str = "client") -> int:
+def begin(reference: Reference, folder: Path, cluster: Cluster, name: str = "client") -> int:
+    """Start a client of a cluster, which is not patient; its pid."""
     words = [*reference.command(folder / "output"), f"cluster={cluster.address}"]
     return start(words, folder / f"log of {name}", _impatient)
 
@@ -213,21 +215,21 @@ def workers_killed(reference: Reference, folder: Path, number: int) -> Verdict:
     for attempt in range(3):
         place = folder / f"cluster {attempt}"
         place.mkdir()
-        with _cluster(place) as cluster:
-            client = _begin(reference, folder, cluster)
+        with cluster_of(place) as cluster:
+            client = begin(reference, folder, cluster)
             end, struck = _harassed(cluster, client, folder, rng)
         hits += struck
         if end.code == 0:
             break
         if not end.named:
             return Verdict(WRONG, f"client: {end}", hits)
-    return _compared(reference, folder, max(1, hits))
+    return compared(reference, folder, max(1, hits))
 
 
 def _harassed(cluster: Cluster, client: int, folder: Path, rng: random.Random) -> tuple[Ended, int]:
     """Kill until the client ends; how it ended, and the number of kills."""
     hits = 0
-    while os.waitid(os.P_PID, client, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+    while not is_over(client):
         time.sleep(rng.uniform(0.05, 1.0))
         if hits > 12:  # noqa: PLR2004 - so that it ends
             continue
@@ -244,8 +246,8 @@ def _harassed(cluster: Cluster, client: int, folder: Path, rng: random.Random) -
 def worker_hangs(reference: Reference, folder: Path, number: int) -> Verdict:
     """One of two workers is stopped in the middle, and goes on when the run has ended."""
     rng = random.Random(number)
-    with _cluster(folder) as cluster:
-        client = _begin(reference, folder, cluster)
+    with cluster_of(folder) as cluster:
+        client = begin(reference, folder, cluster)
         time.sleep(rng.uniform(0.5, 0.5 + reference.seconds))
         os.kill(cluster.workers[0], signal.SIGSTOP)
         end = ended(client, folder / "log of client")
@@ -253,7 +255,7 @@ def worker_hangs(reference: Reference, folder: Path, number: int) -> Verdict:
         time.sleep(0.5)
     if not end.named:
         return Verdict(WRONG, f"client: {end}")
-    verdict = _compared(reference, folder, 1)
+    verdict = compared(reference, folder, 1)
     return Verdict(NAMED) if end.code and verdict.outcome == IDENTICAL else verdict
 
 
@@ -263,40 +265,40 @@ def worker_disk(reference: Reference, folder: Path, number: int) -> Verdict:
     output.mkdir()
     code, nth = rng.choice((errno.ENOSPC, errno.EIO)), rng.randint(1, 60)
 
-    with _cluster(folder) as cluster:
+    with cluster_of(folder) as cluster:
         cluster.kill(cluster.workers[0])
         cluster.worker(lambda: arm(output, nth, code, lasting=True))
-        end = ended(_begin(reference, folder, cluster), folder / "log of client")
+        end = ended(begin(reference, folder, cluster), folder / "log of client")
     if not end.named:
         return Verdict(WRONG, f"call {nth}: client: {end}")
-    verdict = _compared(reference, folder, 1)
+    verdict = compared(reference, folder, 1)
     return Verdict(NAMED) if end.code and verdict.outcome == IDENTICAL else verdict
 
 
 def started_twice(reference: Reference, folder: Path, _number: int) -> Verdict:
     """Two clients of one run at the same time."""
-    with _cluster(folder) as cluster:
-        clients = {name: _begin(reference, folder, cluster, name) for name in ("one", "other")}
+    with cluster_of(folder) as cluster:
+        clients = {name: begin(reference, folder, cluster, name) for name in ("one", "other")}
         ends = [ended(pid, folder / f"log of {name}") for name, pid in clients.items()]
     bad = [end for end in ends if not end.named]
     if bad:
         return Verdict(WRONG, str(bad[0]))
-    return _compared(reference, folder, 1)
+    return compared(reference, folder, 1)
 
 
 def network_cut(reference: Reference, folder: Path, number: int) -> Verdict:
     """The network of one of two workers is cut in the middle; it has a namespace of its own."""
     rng, name = random.Random(number), f"rmtgen{os.getpid()}"
-    with _namespace(name) as (here, there), _cluster(folder, here) as cluster:
+    with _namespace(name) as (here, there), cluster_of(folder, here) as cluster:
         cluster.kill(cluster.workers[0])
         cluster.worker(lambda: _enter(name), there)
-        client = _begin(reference, folder, cluster)
+        client = begin(reference, folder, cluster)
         time.sleep(rng.uniform(0.5, 0.5 + reference.seconds))
         _ip("link", "set", name[:15], "down")
         end = ended(client, folder / "log of client")
     if not end.named:
         return Verdict(WRONG, f"client: {end}")
-    verdict = _compared(reference, folder, 1)
+    verdict = compared(reference, folder, 1)
     return Verdict(NAMED) if end.code and verdict.outcome == IDENTICAL else verdict
 
 
