@@ -31,6 +31,7 @@ def _in_shares(reference: Reference, folder: Path, rng: random.Random) -> Verdic
     early, struck = rng.random() < 0.5, None  # noqa: PLR2004
     while early and not struck and not all(map(is_over, pids)):
         struck = _flipped(folder / "output", rng)
+        time.sleep(0.001)
     for pid, log in zip(pids, logs, strict=True):
         if (end := ended(pid, log)).code:
             return Verdict(WRONG, f"a share of {stage}: {end}")
