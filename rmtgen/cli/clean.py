@@ -11,7 +11,8 @@ from rmtgen.cli.terminal import Transcript
 from rmtgen.errors import StorageError
 from rmtgen.runs.holder import HOLDER
 from rmtgen.runs.lock import LOCK, locked
-from rmtgen.runs.rundir import REPORTS, RUNS, is_result_dir
+from rmtgen.runs.reportdir import REPORTS
+from rmtgen.runs.rundir import RUNS, is_result_dir
 from rmtgen.stages.engine import Outcome
 
 

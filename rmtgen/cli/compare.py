@@ -8,7 +8,8 @@ from rmtgen.cli.results import Selection, results_parser, select
 from rmtgen.cli.terminal import Transcript, note
 from rmtgen.errors import MissingInputError, RmtgenError
 from rmtgen.runs.graph import RUN_STAGES
-from rmtgen.runs.rundir import REPORTS, RUNS, ReportDir
+from rmtgen.runs.reportdir import REPORTS, ReportDir
+from rmtgen.runs.rundir import RUNS
 from rmtgen.stages.engine import Outcome, run_stage
 from rmtgen.store import durable
 

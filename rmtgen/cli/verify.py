@@ -8,7 +8,8 @@ from rmtgen.cli.results import Selection, results_parser, select
 from rmtgen.cli.terminal import Transcript, note
 from rmtgen.errors import CorruptInputError, MissingInputError, RmtgenError
 from rmtgen.runs.manifest import FileRecord, Manifest
-from rmtgen.runs.rundir import REPORTS, damaged_output
+from rmtgen.runs.reportdir import REPORTS
+from rmtgen.runs.rundir import damaged_output
 from rmtgen.stages.engine import Outcome
 from rmtgen.store import files
 

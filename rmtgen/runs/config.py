@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rmtgen.errors import UsageError
 from rmtgen.models.names import present_name
 from rmtgen.models.preprocessing import PREPROCESSING
-from rmtgen.ridge.columns import ESTIMATING, SOLVER_NAMES
+from rmtgen.ridge.columns import SOLVER_NAMES
+from rmtgen.runs.combinations import check_choices, check_sizes
 from rmtgen.runs.fields import declared
 from rmtgen.runs.graph import STAGES
 from rmtgen.runs.parsers import (
@@ -278,38 +278,23 @@ class Config:
         object.__setattr__(self, "model", present_name(self.model))
         if self.init == "random" and self.weights:
             object.__setattr__(self, "weights", None)
-        if self.stratify and not self.shuffle:
-            raise UsageError(
-                "stratify draws the subsets, got shuffle=false with it. Leave one of them out."
-            )
-        if self.shard and self.cluster:
-            raise UsageError(
-                f"shard divides the work among processes of your own, and cluster among workers:"
-                f" got shard={self.shard} with cluster={self.cluster}. Leave one of them out."
-            )
-        self._resolve_sizes()
         self._resolve_kernel()
-        self._check_solver()
-        if self.sizes == "auto":
-            low = max(2, min(100, self.train // 8))
-            sizes = (
-                parse_grid(f"{low}:{self.train}:8", integers=True)
-                if self.train > low
-                else (self.train,)
-            )
-            object.__setattr__(self, "sizes", sizes)
-        if self.targets == "intercept" and min(self.sizes) < 2:
-            raise UsageError(
-                f"targets=intercept needs sizes ≥ 2, got {min(self.sizes)}: one sample is its own"
-                " intercept."
-            )
-        if max(self.sizes) > self.train:
-            raise UsageError(
-                f"sizes must be ≤ train: expected at most {self.train}, got {max(self.sizes)}."
-                " Raise train or lower sizes."
-            )
+        check_choices(self)
+        self._resolve_images()
+        self._resolve_sizes()
+        check_sizes(self)
 
-    def _resolve_sizes(self) -> None:
+    def _resolve_kernel(self) -> None:
+        """Give fields that mean nothing for the kernel one value: equal runs, equal hashes."""
+        unset = () if self.kernel == "entk" else ("head_seed", "heads", "projection")
+        for name in unset:
+            object.__setattr__(self, name, FIELDS[name].default)
+        if self.kernel == "entk" and self.solve_from == "auto":
+            object.__setattr__(self, "solve_from", "gram" if self.tangent else "features")
+        if self.gram_dtype == "auto":
+            object.__setattr__(self, "gram_dtype", "float32" if self.tangent else "float64")
+
+    def _resolve_images(self) -> None:
         """Take as many images as the data set has, where no number is given."""
         if "auto" not in (self.train, self.test):
             return
@@ -322,43 +307,17 @@ class Config:
             if getattr(self, name) == "auto":
                 object.__setattr__(self, name, size)
 
-    def _resolve_kernel(self) -> None:
-        """Give fields that mean nothing for the kernel one value: equal runs, equal hashes."""
-        unset = () if self.kernel == "entk" else ("head_seed", "heads", "projection")
-        for name in unset:
-            object.__setattr__(self, name, FIELDS[name].default)
-        if self.heads and self.head_seed is None:
-            raise UsageError(
-                f"several heads need a seed each: expected head_seed ≥ 0, got none with"
-                f" heads={self.heads}. Give the first seed."
-            )
-        if self.projection and self.heads:
-            raise UsageError(
-                f"projection sketches the gradients of one head, got heads={self.heads}. Leave one"
-                " of them out."
-            )
-        if self.tangent and self.solve_from == "features":
-            raise UsageError(
-                "solve_from=features is for kernel=features, got kernel=entk. Leave solve_from out,"
-                " or sketch: projection=4096."
-            )
-        if self.kernel == "entk" and self.solve_from == "auto":
-            object.__setattr__(self, "solve_from", "gram" if self.tangent else "features")
-        if self.gram_dtype == "auto":
-            object.__setattr__(self, "gram_dtype", "float32" if self.tangent else "float64")
-
-    def _check_solver(self) -> None:
-        """Refuse what a solver cannot do, before any stage runs."""
-        if self.solver == ESTIMATING and (self.loo or not all(self.ridges)):
-            found = "loo=true" if self.loo else "a ridge of 0"
-            raise UsageError(
-                f"solver={ESTIMATING} estimates at ridges > 0, without leave-one-out: got {found}."
-                " Set loo=false and ridges=1e-4:1e2:13."
-            )
-        if self.solver == "streamed" and not self.spill:
-            raise UsageError(
-                "solver=streamed needs a folder for half of an n×n matrix: got none. Set spill=DIR."
-            )
+    def _resolve_sizes(self) -> None:
+        """Take sample sizes in geometric steps, where none are given."""
+        if self.sizes != "auto":
+            return
+        low = max(2, min(100, self.train // 8))
+        sizes = (
+            parse_grid(f"{low}:{self.train}:8", integers=True)
+            if self.train > low
+            else (self.train,)
+        )
+        object.__setattr__(self, "sizes", sizes)
 
     @property
     def entk_precision(self) -> str:

@@ -21,7 +21,8 @@ from rmtgen.runs.experiment import Experiment
 from rmtgen.runs.graph import STAGES
 from rmtgen.runs.lock import LOCK
 from rmtgen.runs.manifest import FileRecord, Manifest, provenance
-from rmtgen.runs.rundir import REPORTS, ReportDir, ResultDir, RunDir
+from rmtgen.runs.reportdir import REPORTS, ReportDir
+from rmtgen.runs.rundir import ResultDir, RunDir
 from rmtgen.runs.share import Share
 from rmtgen.stages.progress import open_bar
 from rmtgen.store import durable, files

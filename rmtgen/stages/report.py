@@ -12,7 +12,7 @@ from rmtgen.report.theory_scores import flat_scores
 from rmtgen.report.unreportable import naming_culprits
 from rmtgen.runs.columns import write_table
 from rmtgen.runs.manifest import plain
-from rmtgen.runs.rundir import ReportDir
+from rmtgen.runs.reportdir import ReportDir
 from rmtgen.stages.engine import Job, Result
 from rmtgen.store import durable
 

@@ -21,7 +21,8 @@ from rmtgen.runs.config import Config
 from rmtgen.runs.graph import STAGES
 from rmtgen.runs.inputs import local_inputs
 from rmtgen.runs.manifest import FileRecord, Manifest
-from rmtgen.runs.rundir import ReportDir, RunDir, State
+from rmtgen.runs.reportdir import ReportDir
+from rmtgen.runs.rundir import RunDir, State
 from rmtgen.store import durable
 
 

@@ -1,0 +1,83 @@
+"""Which values of several fields do not go together.
+
+What a single field takes is its parser's to say; what is refused here are fields that exclude each
+other, or of which one needs another.
+"""
+
+from typing import TYPE_CHECKING
+
+from rmtgen.errors import UsageError
+from rmtgen.ridge.columns import ESTIMATING
+
+if TYPE_CHECKING:
+    from rmtgen.runs.config import Config
+
+
+def check_choices(config: "Config") -> None:
+    """Refuse choices that do not go together; the data set is not looked at.
+
+    Raises:
+        UsageError: Two fields exclude each other, or one lacks another that it needs.
+    """
+    if config.stratify and not config.shuffle:
+        raise UsageError(
+            "stratify draws the subsets, got shuffle=false with it. Leave one of them out."
+        )
+    if config.shard and config.cluster:
+        raise UsageError(
+            f"shard divides the work among processes of your own, and cluster among workers:"
+            f" got shard={config.shard} with cluster={config.cluster}. Leave one of them out."
+        )
+    _check_kernel(config)
+    _check_solver(config)
+
+
+def check_sizes(config: "Config") -> None:
+    """Refuse sample sizes that the pool of training images cannot give, or the targets.
+
+    Raises:
+        UsageError: A size exceeds the pool, or is too small for an intercept.
+    """
+    if config.targets == "intercept" and min(config.sizes) < 2:
+        raise UsageError(
+            f"targets=intercept needs sizes ≥ 2, got {min(config.sizes)}: one sample is its own"
+            " intercept."
+        )
+    if max(config.sizes) > config.train:
+        raise UsageError(
+            f"sizes must be ≤ train: expected at most {config.train}, got {max(config.sizes)}."
+            " Raise train or lower sizes."
+        )
+
+
+def _check_kernel(config: "Config") -> None:
+    """Refuse what the kernel cannot be: averaged without seeds, sketched twice, or rows."""
+    if config.heads and config.head_seed is None:
+        raise UsageError(
+            f"several heads need a seed each: expected head_seed ≥ 0, got none with"
+            f" heads={config.heads}. Give the first seed."
+        )
+    if config.projection and config.heads:
+        raise UsageError(
+            f"projection sketches the gradients of one head, got heads={config.heads}. Leave one"
+            " of them out."
+        )
+    if config.tangent and config.solve_from == "features":
+        raise UsageError(
+            "solve_from=features is for kernel=features, got kernel=entk. Leave solve_from out,"
+            " or sketch: projection=4096."
+        )
+
+
+def _check_solver(config: "Config") -> None:
+    """Refuse what a solver cannot do, before any stage runs."""
+    if config.solver == ESTIMATING and (config.loo or not all(config.ridges)):
+        found = "loo=true" if config.loo else "a ridge of 0"
+        raise UsageError(
+            f"solver={ESTIMATING} estimates at ridges > 0, without leave-one-out: got {found}."
+            " Set loo=false and ridges=1e-4:1e2:13."
+        )
+    if config.solver == "streamed" and not config.spill:
+        raise UsageError(
+            "solver=streamed needs a folder for half of an n×n matrix: got none. Set spill=DIR."
+        )
