@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rmtgen.errors import MissingInputError, RmtgenWarning
+from rmtgen.device import default_device
+from rmtgen.errors import MissingInputError, RmtgenWarning, UsageError
 from rmtgen.runs.config import Config
 from rmtgen.runs.manifest import provenance
 from rmtgen.runs.rundir import MEETING, RunDir
@@ -56,6 +57,7 @@ def make(config: Config, stage: str, unit: str) -> Made:
         unit: Name of the unit.
 
     Raises:
+        UsageError: There is no such unit here: the client computes on another kind of device.
         RmtgenError: As the stage raises it.
     """
     _pin()
@@ -68,7 +70,13 @@ def make(config: Config, stage: str, unit: str) -> Made:
     ):
         warnings.simplefilter("always", RmtgenWarning)
         division = _division(Job(stage, run, bar, WRITER))
-        (mine,) = (one for one in division.units if one.name == unit)
+        mine = next((one for one in division.units if one.name == unit), None)
+        if mine is None:
+            raise UsageError(
+                f"client and workers must divide stage {stage} alike: got {unit!r}, which is no"
+                f" unit on {socket.gethostname()}, that computes on {default_device(config.device)}."
+                " Start the client on a machine of the same kind of device, or give device=cpu."
+            )
         division.prepare([mine])
         for _ in division.make([mine]):
             pass

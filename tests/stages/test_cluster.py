@@ -238,6 +238,20 @@ class _FailsOnce:
         raise StorageError("cannot write /there: No space left on device.")
 
 
+def test_workers_that_divide_otherwise_say_so(finished, tmp_path, scheduler, monkeypatch, capfd):
+    """As those do that compute on another kind of device."""
+    _, words = finished
+    monkeypatch.setattr(worker, "make", _of_another_device)
+    assert main(["extract", *words[:-1], f"output={tmp_path}", f"cluster={scheduler}"]) == 2
+    said = capfd.readouterr().err
+    assert "must divide stage extract alike" in said and "device=cpu" in said
+    assert "Traceback" not in said
+
+
+def _of_another_device(config, stage, unit):
+    return MAKE(config, stage, f"another {unit}")
+
+
 @pytest.mark.parametrize(
     "value",
     [
