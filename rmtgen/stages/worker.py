@@ -74,7 +74,8 @@ def make(config: Config, stage: str, unit: str) -> Made:
         if mine is None:
             raise UsageError(
                 f"client and workers must divide stage {stage} alike: got {unit!r}, which is no"
-                f" unit on {socket.gethostname()}, that computes on {default_device(config.device)}."
+                f" unit on {socket.gethostname()}, which computes on"
+                f" {default_device(config.device)}."
                 " Start the client on a machine of the same kind of device, or give device=cpu."
             )
         division.prepare([mine])
