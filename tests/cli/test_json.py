@@ -147,7 +147,8 @@ def test_json_of_a_plan(finished, line_of):
     (run,) = line["runs"]
     stages = run["details"]["stages"]
     assert [cost["stage"] for cost in stages] == list(RUN_STAGES)
-    assert set(stages[0]) == {"stage", "flops", "ram", "disk", "seconds", "took"}
+    counted = {"flops", "ram", "disk", "seconds", "longest", "shared"}
+    assert set(stages[0]) == {"stage", "took", *counted}
     assert run["seconds"] == pytest.approx(sum(cost["seconds"] for cost in stages), abs=1e-3)
     assert run["details"]["load"] >= 1
     assert shlex.split(line["next"])[1:4] == ["-m", "rmtgen", "run"]
