@@ -110,7 +110,8 @@ def shared(
             return work.repeats.images * work.chunk.share * image + _multiplied(work) * flop
 
         taken = simulate(holders.units, count, seconds, plan.seconds.check)
-        least = least_passes(plan.samples, plan.pairs, kernel.capacity, count)
+        working = min(count, len(holders.units))  # the others find nothing to do
+        least = least_passes(plan.samples, plan.pairs, kernel.capacity, working)
         found[count] = Shared(taken, round(holders.passed), least)
     return found
 

@@ -12,6 +12,7 @@ make the same shard write the same bytes, one over the other. Where their machin
 the record holds that describes the file that is there.
 """
 
+import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -34,6 +35,7 @@ _OF_WRITERS = f"journal.*{durable.JOURNAL_SUFFIX}"
 CHUNK = 1024
 """Maximum length of an HDF5 chunk along each axis."""
 
+_IMAGES = itertools.count()
 _FINGERPRINT = "basis"  # key of the fingerprint in the journals of version 0.1.0, and since
 _VIEW = "view"  # key of the record of the view over the shards, since version 0.2.0
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
@@ -367,8 +369,9 @@ def hdf5_image(
         views: Virtual datasets by name.
         attributes: Attributes of the root group.
     """
+    name = f"image {next(_IMAGES)}"  # HDF5 opens no name twice, not even of a file in memory
     with h5py.File(
-        "image", "w", driver="core", backing_store=False, libver=("v110", "v110")
+        name, "w", driver="core", backing_store=False, libver=("v110", "v110")
     ) as file:
         file.attrs.update(attributes or {})
         for name, array in arrays.items():
@@ -377,9 +380,11 @@ def hdf5_image(
                 if array.size and array.ndim
                 else None
             )
-            file.create_dataset(
+            dataset = file.create_dataset(
                 name, data=array, chunks=chunks, fletcher32=chunks is not None, track_times=False
             )
+            # not when the last reference goes, which a profiler or a debugger may hold
+            dataset.flush()
         for name, view in (views or {}).items():
             view.create(file, name)
         file.flush()
