@@ -75,22 +75,32 @@ def _failures_closed(transcript: Transcript) -> Iterator[None]:
 def _interrupts_kept() -> Iterator[None]:
     """Send an interrupt again that came in a destructor or a callback of a weak reference.
 
-    Python prints such an exception and goes on, and the user's Ctrl-C would be lost.
+    Python prints such an exception and goes on, and the user's Ctrl-C would be lost. What the
+    callback has left undone may end the work with another error first: HDF5 calls a type that it
+    could not convert undefined.
     """
     before, main = sys.unraisablehook, threading.main_thread().ident
+    sent: list[threading.Timer] = []
 
     def again(unraisable: Any) -> None:
         if issubclass(unraisable.exc_type, KeyboardInterrupt):
             # later: an exception in this function would be lost like the first
-            threading.Timer(0.01, signal.pthread_kill, (main, signal.SIGINT)).start()
+            sent.append(threading.Timer(0.01, signal.pthread_kill, (main, signal.SIGINT)))
+            sent[-1].start()
         else:
             before(unraisable)
 
     sys.unraisablehook = again
     try:
         yield
+    except Exception as error:
+        if not sent:
+            raise
+        raise KeyboardInterrupt from error
     finally:
         sys.unraisablehook = before
+        for timer in sent:
+            timer.cancel()
 
 
 class _Notes(logging.Handler):

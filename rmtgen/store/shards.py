@@ -370,9 +370,7 @@ def hdf5_image(
         attributes: Attributes of the root group.
     """
     name = f"image {next(_IMAGES)}"  # HDF5 opens no name twice, not even of a file in memory
-    with h5py.File(
-        name, "w", driver="core", backing_store=False, libver=("v110", "v110")
-    ) as file:
+    with h5py.File(name, "w", driver="core", backing_store=False, libver=("v110", "v110")) as file:
         file.attrs.update(attributes or {})
         for name, array in arrays.items():
             chunks = (

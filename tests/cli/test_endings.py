@@ -81,6 +81,28 @@ def test_an_interrupt_in_a_destructor_is_not_lost(capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_an_error_that_follows_from_an_interrupt_is_the_interrupt(capsys):
+    """As of HDF5, whose conversion of a type is a callback."""
+
+    class Held:
+        def __del__(self):
+            raise KeyboardInterrupt
+
+    def work(*_):
+        held = Held()
+        del held
+        raise TypeError("Operation not defined for data type class")
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert exit_code("risk", work, []) == 130
+        threading.Event().wait(0.05)  # no second interrupt comes
+    finally:
+        signal.signal(signal.SIGINT, before)
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "interrupted. Run the same command again" in said
+
+
 def test_a_bug_keeps_its_traceback():
     with pytest.raises(RuntimeError, match="a bug"):
         exit_code("risk", failing(RuntimeError("a bug")), [])
