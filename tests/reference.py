@@ -48,6 +48,52 @@ def refit_loo(gram, targets, sum_ridge, intercept):
     return predictions
 
 
+def leave_two_out(gram, targets, sum_ridge, intercept):
+    """ℓ_i^(−j), the loss of sample i of the fit without i and j, NaN on the diagonal."""
+    n = len(gram)
+    losses = np.full((n, n), np.nan)
+    for j in range(n):
+        rest = np.flatnonzero(np.arange(n) != j)
+        inverse = resolvent(gram[np.ix_(rest, rest)], sum_ridge, intercept)
+        residual = inverse @ targets[rest] / np.diag(inverse)[:, None]
+        losses[rest, j] = (residual**2).sum(axis=1)
+    return losses
+
+
+def pair_covariance(change):
+    """The mean of η_ij η_ji over i ≠ j, η the residual of least squares on row and column effects.
+
+    The symmetric and the antisymmetric part are fitted apart, each with its degrees of freedom.
+    """
+    n = len(change)
+    i, j = np.triu_indices(n, 1)
+    eye = np.eye(n)
+    parts = ((change + change.T) / 2, eye[i] + eye[j]), ((change - change.T) / 2, eye[i] - eye[j])
+    means = []
+    for part, design in parts:
+        values = part[i, j]
+        fitted, _, rank, _ = np.linalg.lstsq(design, values, rcond=None)
+        means.append(((values - design @ fitted) ** 2).sum() / (len(values) - rank))
+    return means[0] - means[1]
+
+
+def interval(gram, targets, sum_ridge, intercept, losses):
+    """loo_se, loo_low, loo_high from the losses left out one at a time, and those of two."""
+    n = len(gram)
+    if n < 8:
+        return dict.fromkeys(("loo_se", "loo_low", "loo_high"), np.nan)
+    covariance = pair_covariance(
+        leave_two_out(gram, targets, sum_ridge, intercept) - losses[:, None]
+    )
+    error = np.sqrt(losses.var(ddof=1) / n + max(covariance, 0) * (n - 1) / n)
+    spread = np.exp(1.959963984540054 * error / losses.mean())
+    return {
+        "loo_se": error,
+        "loo_low": losses.mean() / spread,
+        "loo_high": losses.mean() * spread,
+    }
+
+
 def risk(predictions, targets):
     return ((predictions - targets) ** 2).sum(axis=1).mean()
 
@@ -70,6 +116,7 @@ def row(gram, targets, ridge, intercept, test_gram, test_targets):
         "train_risk": risk(predict(gram, targets, n * ridge, intercept, gram), targets),
         "gcv": n * (alpha**2).sum() / np.trace(inverse) ** 2,
         "loo": risk(left_out, targets),
+        **interval(gram, targets, n * ridge, intercept, ((left_out - targets) ** 2).sum(axis=1)),
         "df": np.trace(np.eye(n) - n * ridge * inverse),
         "kappa": 1 / np.trace(inverse),
         "kappa_prime": n * np.trace(inverse @ inverse) / np.trace(inverse) ** 2,

@@ -101,6 +101,14 @@ class Shifted:
             forms += half.square().sum(dim=1)
         return forms
 
+    def grams(self, rows: Float64[Tensor, "r n"]) -> Float64[Tensor, "l r r"]:
+        """QᵀB⁻¹Q, (B + δI)⁻¹ between all pairs of rows q of Q, for every shift."""
+        count = len(rows)
+        grams = self.trace.new_zeros(len(self.trace), count, count)
+        for half in self._halves(rows.mT):
+            grams.baddbmm_(half.mT, half)
+        return grams
+
     def _halves(self, columns: Float64[Tensor, "n c"]) -> Iterator[Float64[Tensor, "l _b c"]]:
         """(I + 𝓝)⁻¹𝓔 times `columns`, block by block: its squares sum up to cᵀ(B + δI)⁻¹c."""
         low, half = 0, None

@@ -10,7 +10,7 @@ An intercept removes the direction 1 exactly (`centring`).
 
 import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from rmtgen.linalg.band import Band, width_on
@@ -19,6 +19,7 @@ from rmtgen.linalg.modes import rounding
 from rmtgen.linalg.shifted import Shifted
 from rmtgen.ridge.columns import COLUMNS
 from rmtgen.ridge.definite import require_semidefinite, resolved, well_conditioned
+from rmtgen.ridge.interval import PAIRED, pair_bytes, pair_cost, pair_covariance_, paired
 from rmtgen.ridge.problem import Cost, Grid, Problem
 from rmtgen.ridge.traces import digits_kept, dual_columns
 
@@ -62,10 +63,12 @@ def cost_banded(problem: Problem, sizes: list[int], grid: Grid) -> Cost:
         flops += REDUCTION_COST * n**3 + SHIFT_COST * ridges * n * width**2 + 4.0 * n**2 * columns
         if problem.loo:
             flops += FRAME_COST * n**3 + LEVERAGE_COST * ridges * n**2 * width
+            flops += ridges * pair_cost(n, n)
         flops += 2.0 * ridges * outputs * n * tests + 2.0 * n**2 * (problem.width or 0)
     n = max(sizes)
     held = 2 * tests + 4 * outputs * ridges + 3 * width * ridges + 2048
-    return Cost(flops, int(8 * (n**2 + n * held)))
+    pairs = problem.loo * pair_bytes(n, n + ridges * (min(n, PAIRED) + 2 * width))
+    return Cost(flops, int(8 * (n**2 + n * held) + pairs))
 
 
 def _solve_size(problem: Problem, n: int, grid: Grid) -> list[dict | None]:
@@ -114,7 +117,8 @@ class _Fit:
         """Every column at every ridge; the band is used up."""
         duals = self._duals(shifted)
         scores = self._scores(duals) if self.problem.tests else None
-        leverages = self._leverages(shifted) if self.problem.loo else None
+        if self.problem.loo:
+            leverages, inverses, chosen = self._inverse(shifted)
         rows = []
         for number, (ridge, sum_ridge) in enumerate(pairs):
             dual = duals[:, number]
@@ -122,8 +126,9 @@ class _Fit:
             row |= self._training(
                 sum_ridge, dual, shifted.trace[number], shifted.trace_square[number]
             )
-            if leverages is not None:
-                row |= self.problem.loo_columns(dual / leverages[number, :, None])
+            if self.problem.loo:
+                covariance = pair_covariance_(inverses[number], dual[chosen])
+                row |= self.problem.loo_columns(dual / leverages[number, :, None], covariance)
             if scores is not None:
                 row |= self.problem.test_columns(scores[:, number])
             rows.append(row)
@@ -136,11 +141,19 @@ class _Fit:
         duals = restored(duals) if self.problem.intercept else duals
         return duals.reshape(self.n, len(shifted.trace), -1)
 
-    def _leverages(self, shifted: Shifted) -> Float64[Tensor, "l n"]:
-        """The diagonal of G."""
+    def _inverse(
+        self, shifted: Shifted
+    ) -> tuple[Float64[Tensor, "l n"], Float64[Tensor, "l m m"], Int64[Tensor, " m"]]:
+        """The diagonal of G, its block of the samples whose pairs are looked at, and these."""
         frame, size = self.band.frame_(), CUDA_ROWS if self.targets.is_cuda else ROWS
         blocks = restored_rows(frame, size) if self.problem.intercept else frame.split(size)
-        return torch.cat([shifted.quadratic_forms(block) for block in blocks], dim=1)
+        chosen = torch.from_numpy(paired(self.n)).to(frame.device)
+        rows, forms, low = [], [], 0
+        for block in blocks:
+            forms.append(shifted.quadratic_forms(block))
+            rows.append(block[chosen[(chosen >= low) & (chosen < low + len(block))] - low])
+            low += len(block)
+        return torch.cat(forms, dim=1), shifted.grams(torch.cat(rows)), chosen
 
     def _scores(self, duals: Float64[Tensor, "n l c"]) -> Float64[Tensor, "m l c"]:
         """Predictions on the test set.

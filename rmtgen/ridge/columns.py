@@ -1,7 +1,8 @@
 """Columns of a ridge path and of the tables made from it; importing this does not import torch."""
 
 COLUMNS = (
-    *("n", "ridge", "train_risk", "gcv", "loo", "df", "kappa", "kappa_prime", "norm2"),
+    *("n", "ridge", "train_risk", "gcv", "loo", "loo_se", "loo_low", "loo_high"),
+    *("df", "kappa", "kappa_prime", "norm2"),
     *("train_error", "loo_error", "test_risk", "test_risk_se", "test_error"),
 )
 """Columns of a ridge path, in this order."""

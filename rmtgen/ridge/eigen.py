@@ -5,15 +5,17 @@ for which they are evaluated, are in `spectral`.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from rmtgen.linalg.modes import Modes
 from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.ridge.columns import COLUMNS
+from rmtgen.ridge.interval import pair_cost, pair_covariance_, paired
 from rmtgen.ridge.problem import Cost, Grid, Problem
 from rmtgen.ridge.spectral import resolvent_scale, spectral_columns
 
@@ -56,6 +58,7 @@ def cost_eigen(problem: Problem, sizes: list[int], grid: Grid) -> Cost:
             solve
             + project
             + len(grid.values) * 2.0 * rank * ((n + tests) * outputs + n * problem.loo)
+            + len(grid.values) * problem.loo * pair_cost(n, rank)
         )
     held = (
         5.0 * largest * min(largest, width) if width else 6.0 * largest**2 + 4.0 * tests * largest
@@ -121,7 +124,8 @@ class _Fit:
             residual = dual if self.modes.null_dim else dual * (sum_ridge / factor)  # δGY
             row |= problem.train_errors(residual)
             if problem.loo:
-                row |= problem.loo_columns(self._leave_one_out(factor, weights, spanned))
+                left_out = self._leave_one_out(factor, weights, spanned)
+                row |= problem.loo_columns(left_out, self._pair_covariance(factor, weights, dual))
         if self.scores is not None:
             row |= problem.test_columns(self._predictions(sum_ridge, weighted))
         return row
@@ -141,6 +145,26 @@ class _Fit:
         return torch.where(
             null > 0, (factor * spanned + self.null_part) / (factor * diagonal + null), limit
         )
+
+    @cached_property
+    def _paired(self) -> tuple[Int64[Tensor, " m"], Float64[Tensor, "m r"], Tensor]:
+        """The samples whose pairs are looked at, with their rows of U and their block of P₀."""
+        modes = self.modes
+        chosen = torch.from_numpy(paired(modes.n)).to(modes.vectors.device)
+        vectors = modes.vectors[chosen]
+        if not modes.null_dim:
+            return chosen, vectors, vectors.new_zeros(())
+        null_block = (vectors @ vectors.mT).neg_().sub_(modes.intercept / modes.n)
+        null_block.diagonal().copy_(self.null_leverage[chosen])
+        return chosen, vectors, null_block
+
+    def _pair_covariance(
+        self, factor: float, weights: Float64[Tensor, " r"], dual: Float64[Tensor, "n c"]
+    ) -> float:
+        """That of G̃, of which `dual` is the product with Y."""
+        chosen, vectors, null_block = self._paired
+        inverse = (vectors * (factor * weights)) @ vectors.mT + null_block
+        return pair_covariance_(inverse, dual[chosen])
 
     def _predictions(self, sum_ridge: float, weighted: Tensor) -> Float64[Tensor, "m c"]:
         scores, null_scores = self.scores

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rmtgen.linalg.triangular import BLOCK, cholesky_, inverse_norm, invert_rows_, lower_products
 from rmtgen.ridge.definite import require_semidefinite, well_conditioned
+from rmtgen.ridge.interval import all_paired, pair_bytes, pair_cost
 from rmtgen.ridge.problem import Cost, Grid, Problem
 from rmtgen.ridge.sums import Sums, shared, swept
 
@@ -44,11 +45,13 @@ def cost_nested(problem: Problem, sizes: list[int], grid: Grid) -> Cost:
         flops += (
             SWEEP_COST * n**3
             + n**2 * (outputs + tests)
-            + sum(2.0 * size * outputs for _, size, _ in cells)
+            + sum(2.0 * size * outputs + problem.loo * pair_cost(size, 0) for _, size, _ in cells)
+            + problem.loo * 2.0 * n * all_paired(n) ** 2
         )
     if problem.width:
         flops += 2.0 * len(shared(sizes, grid)) * largest**2 * problem.width
-    return Cost(flops, int(8 * (largest**2 + largest * (4 * BLOCK + tests + outputs))))
+    pairs = problem.loo * (8 * all_paired(largest) ** 2 + pair_bytes(largest))
+    return Cost(flops, int(8 * (largest**2 + largest * (4 * BLOCK + tests + outputs)) + pairs))
 
 
 def _sweep(problem: Problem, sum_ridge: float, sizes: set[int]) -> dict[int, dict | None]:
@@ -62,7 +65,7 @@ def _sweep(problem: Problem, sum_ridge: float, sizes: set[int]) -> dict[int, dic
     ):
         return dict.fromkeys(sizes)
     predictions = _Running(problem, max(sizes)) if problem.tests else None
-    sums = Sums(problem, sum_ridge, max(sizes), diagonal, predictions)
+    sums = Sums(problem, sum_ridge, sizes, diagonal, predictions)
     rows: dict[int, dict | None] = {}
     for low in range(0, len(factor), BLOCK):
         high = min(low + BLOCK, len(factor))

@@ -25,6 +25,7 @@ from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.linalg.verified import factored
 from rmtgen.ridge.columns import COLUMNS
 from rmtgen.ridge.eigen import DECOMPOSITION_COST
+from rmtgen.ridge.interval import interval_columns, pair_bytes, pair_cost, pair_covariance_, paired
 from rmtgen.ridge.problem import Cost, Grid, Problem
 from rmtgen.ridge.spectral import spectral_columns
 from rmtgen.ridge.targets import ClassCode
@@ -76,6 +77,7 @@ def cost_primal(problem: Problem, sizes: list[int], grid: Grid) -> Cost:
         flops += DECOMPOSITION_COST * rank**3 + 2.0 * ridges * rank * tests * outputs
         if n > width:
             flops += problem.loo * 2.0 * n * width * (width + ridges)
+            flops += problem.loo * ridges * pair_cost(n, width)
             flops += (problem.loo or problem.code is not None) * 2.0 * n * width * ridges * outputs
         else:
             flops += 4.0 * n * width * rank + 2.0 * ridges * rank * n * (outputs + problem.loo)
@@ -85,8 +87,10 @@ def cost_primal(problem: Problem, sizes: list[int], grid: Grid) -> Cost:
         + ROWS_PREDICTED * 2 * (width + ridges * outputs)
         + tests * ridges
         + 3 * width * ridges * outputs
+        + problem.loo * ridges * max(sizes)
     )
-    return Cost(flops, 8 * held)
+    rows = 2 * width + ridges * outputs
+    return Cost(flops, 8 * held + problem.loo * pair_bytes(max(sizes), rows))
 
 
 def cost_tall_spectrum(problem: Problem, n: int) -> Cost:
@@ -228,19 +232,40 @@ class Reduced:
     ) -> Float64[Tensor, " l"]:
         """Add the columns of single samples; the least 1 − h_i per ridge, h the leverages."""
         problem, n = self.problem, self.spectrum.n
-        sums = {name: slopes.new_zeros(len(rows)) for name in ("train_error", "loo", "loo_error")}
-        least = slopes.new_ones(len(rows))
+        sums = {name: slopes.new_zeros(len(rows)) for name in ("train_error", "loo_error")}
+        least, losses = slopes.new_ones(len(rows)), []
         for features, targets in self._blocks():
             scores, wanted = features @ self.right, targets[:, None]
             fitted = self._predicted(scores, slopes)
             margin = 1 - problem.intercept / n - scores.square() @ inverses
             sums["train_error"] += _wrong(problem.code, fitted, targets)
             left_out = fitted.sub_(wanted).div_(margin[:, :, None])  # of the other sign
-            sums["loo"] += _losses(left_out).sum(dim=0)
+            losses.append(_losses(left_out))
             sums["loo_error"] += _wrong(problem.code, left_out.add_(wanted), targets)
             least = torch.minimum(least, margin.amin(dim=0))
         self._add_means(rows, sums)
+        self._add_intervals(rows, slopes, inverses, torch.cat(losses))
         return least
+
+    def _add_intervals(
+        self,
+        rows: list[dict],
+        slopes: Float64[Tensor, "r lc"],
+        inverses: Float64[Tensor, "r l"],
+        losses: Float64[Tensor, "n l"],
+    ) -> None:
+        """Add the leave-one-out risk with its interval, from δG = I − X(XᵀX + δI)⁻¹Xᵀ."""
+        problem, n = self.problem, self.spectrum.n
+        chosen = torch.from_numpy(paired(n)).to(slopes.device)
+        features = problem.kernel.train[chosen].double() - self.means
+        scores, targets = features @ self.right, problem.targets[chosen]
+        duals = targets[:, None] - self._predicted(scores, slopes)
+        for number, row in enumerate(rows):
+            inverse = (scores * -inverses[:, number]) @ scores.mT - problem.intercept / n
+            inverse.diagonal().add_(1)
+            covariance = pair_covariance_(inverse, duals[:, number])
+            own = losses[:, number]
+            row |= {"loo": own.mean().item(), **interval_columns(own, covariance)}
 
     def _add_means(self, rows: list[dict], sums: dict[str, Float64[Tensor, " l"]]) -> None:
         for number, row in enumerate(rows):

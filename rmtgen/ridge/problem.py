@@ -13,6 +13,7 @@ from torch import Tensor
 from rmtgen.checks import as_array, ridge_values, target_matrix
 from rmtgen.errors import UsageError
 from rmtgen.linalg.rows import Matrix, Rows
+from rmtgen.ridge.interval import interval_columns
 from rmtgen.ridge.kernel import FeatureKernel
 from rmtgen.ridge.stored import Kernel
 from rmtgen.ridge.targets import ClassCode
@@ -194,11 +195,17 @@ class Problem:
             **self.train_errors(residual),
         }
 
-    def loo_columns(self, residual: Float64[Tensor, "n c"]) -> dict[str, float]:
-        """Leave-one-out risk and 0-1 error of a fit, from its leave-one-out residuals."""
-        targets = self.targets[: len(residual)]
+    def loo_columns(self, residual: Float64[Tensor, "n c"], covariance: float) -> dict[str, float]:
+        """Leave-one-out risk with its interval, and 0-1 error of a fit.
+
+        Args:
+            residual: Leave-one-out residuals.
+            covariance: `interval.pair_covariance_` of the fit.
+        """
+        targets, losses = self.targets[: len(residual)], residual.square().sum(dim=1)
         return {
-            "loo": residual.square().sum(dim=1).mean().item(),
+            "loo": losses.mean().item(),
+            **interval_columns(losses, covariance),
             "loo_error": _error(self.code, targets - residual, targets),
         }
 

@@ -27,6 +27,7 @@ from rmtgen.linalg.triangular import BLOCK
 from rmtgen.linalg.triangular import STRIP as SOLVED
 from rmtgen.ridge.columns import COLUMNS
 from rmtgen.ridge.definite import refuse_indefinite, well_conditioned
+from rmtgen.ridge.interval import all_paired, pair_bytes
 from rmtgen.ridge.kernel import FeatureKernel, digest_of
 from rmtgen.ridge.problem import Cost, Grid, Problem
 from rmtgen.ridge.sums import Sums, shared, swept
@@ -96,7 +97,8 @@ def _held(problem: Problem, n: int, width: int) -> int:
     panels = n * (2 * width + 2 * STRIP + 4 * BLOCK)
     corner = 3 * width**2 + width * (2 * min(n, SOLVED) + 2 * STRIP)
     sums = 10 * n * columns + 8 * n + 4 * problem.tests * columns
-    return 8 * (panels + corner + sums) + problem.kernel.panel_bytes(width)
+    pairs = problem.loo * (8 * all_paired(n) ** 2 + pair_bytes(n))
+    return 8 * (panels + corner + sums) + pairs + problem.kernel.panel_bytes(width)
 
 
 def _require_semidefinite(problem: Problem, n: int) -> None:
@@ -131,7 +133,7 @@ def _sweep(problem: Problem, sum_ridge: float, sizes: set[int]) -> dict[int, dic
     n, wanted = max(sizes), sorted(sizes)
     factor = _Factor(problem, n, sum_ridge, {"for": "sums", **_about(problem, wanted)})
     predictions = _Multiplied(problem) if problem.tests else None
-    sums = Sums(problem, sum_ridge, n, 0.0, predictions)
+    sums = Sums(problem, sum_ridge, sizes, 0.0, predictions)
     table = _Table(wanted)
     square, largest = (torch.zeros(1, dtype=torch.float64) for _ in range(2))
     state = [*sums.tensors.values(), table.values, square, largest]

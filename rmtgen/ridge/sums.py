@@ -14,7 +14,7 @@ With an intercept P = G − wwᵀ/(1ᵀw), w = G1, takes the place of G; w is on
 """
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from itertools import pairwise
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from rmtgen.ridge.columns import COLUMNS
+from rmtgen.ridge.interval import pair_covariance_, paired
 from rmtgen.ridge.problem import Grid, Problem
 from rmtgen.ridge.traces import digits_kept, dual_columns
 
@@ -75,7 +76,7 @@ class Sums:
         self,
         problem: Problem,
         sum_ridge: float,
-        n: int,
+        sizes: Collection[int],
         largest: float,
         predictions: Predictions | None,
     ):
@@ -84,19 +85,23 @@ class Sums:
         Args:
             problem: The problem.
             sum_ridge: δ.
-            n: The largest size.
+            sizes: The sizes.
             largest: max K_ii.
             predictions: Of the test set; None without one.
         """
         self.problem, self.sum_ridge, self.largest = problem, sum_ridge, largest
         self.predictions = predictions
+        n = max(sizes)
         targets = problem.targets[:n]
+        looked_at = [paired(size) for size in sizes] if problem.loo else [np.arange(0)]
+        self.paired = np.unique(np.concatenate(looked_at))
         ones = targets.new_ones(n, 1)
         self.targets = torch.cat([targets, ones], dim=1) if problem.intercept else targets
         self.tensors = {
             "dual": torch.zeros_like(self.targets),  # GY, and G1
             "diagonal": targets.new_zeros(n),
             "traces": targets.new_zeros(2),  # tr G and tr G²
+            "pairs": targets.new_zeros(len(self.paired), len(self.paired)),  # their block of G
             "direction": targets.new_zeros(n * problem.intercept),  # R1
             "image": targets.new_zeros(n * problem.intercept),  # RRᵀ(R1)
         }
@@ -128,6 +133,7 @@ class Sums:
             self.tensors["dual"][:stop].addmm_(here.mT, targets[part])
             if self.problem.loo:
                 self.tensors["diagonal"][:stop] += here.square().sum(dim=0)
+                self._add_pairs(here)
             if self.problem.intercept:
                 self._add_image(products[part, :stop], targets[part, -1])
             if self.predictions:
@@ -136,6 +142,12 @@ class Sums:
             if stop in sizes:
                 found[stop] = self._row(stop)
         return found
+
+    def _add_pairs(self, rows: Float64[Tensor, "b stop"]) -> None:
+        """Go on with the block of G of the samples whose pairs are looked at at any size."""
+        chosen = self.paired[: np.searchsorted(self.paired, rows.shape[1])]
+        columns = rows[:, torch.from_numpy(chosen).to(rows.device)]
+        self.tensors["pairs"][: len(chosen), : len(chosen)].addmm_(columns.mT, columns)
 
     def _add_image(self, products: Tensor, direction: Float64[Tensor, " b"]) -> None:
         """Go on with RRᵀ(R1), whose matrix grows by rows and columns."""
@@ -180,10 +192,22 @@ class Sums:
         if not digits_kept(row, self.sum_ridge, self.largest):
             return None
         if problem.loo:
-            row |= problem.loo_columns(dual / diagonal[:, None])
+            covariance = self._pair_covariance(dual, ones if problem.intercept else None)
+            row |= problem.loo_columns(dual / diagonal[:, None], covariance)
         if scores is not None:
             row |= problem.test_columns(scores)
         return row
+
+    def _pair_covariance(self, dual: Float64[Tensor, "n c"], ones: Tensor | None) -> float:
+        """That of G, or with an intercept, of which `ones` is w, that of P."""
+        chosen = paired(len(dual))
+        places = torch.from_numpy(np.searchsorted(self.paired, chosen)).to(dual.device)
+        inverse = self.tensors["pairs"][places[:, None], places]
+        positions = torch.from_numpy(chosen).to(dual.device)
+        if ones is not None:
+            own = ones[positions]
+            inverse -= torch.outer(own, own / ones.sum())
+        return pair_covariance_(inverse, dual[positions])
 
 
 def _squares(products: Float64[Tensor, "b high"]) -> Float64[Tensor, " b"]:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from rmtgen.linalg import band, modes, triangular
-from rmtgen.ridge import banded, nested
+from rmtgen.ridge import banded, interval, nested
 from rmtgen.ridge.banded import cost_banded, solve_banded
 from rmtgen.ridge.kernel import GramKernel
 from rmtgen.ridge.nested import cost_nested, solve_nested
@@ -43,6 +43,7 @@ def test_the_peak_is_little_more_than_one_matrix(solver, intercept, monkeypatch)
         (triangular, "STRIP"),
         (nested, "BLOCK"),
         (modes, "ROWS"),
+        (interval, "PAIRED"),
     ):
         monkeypatch.setattr(module, name, 16)
     monkeypatch.setattr(band, "WIDTH", 8)

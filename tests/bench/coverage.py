@@ -1,0 +1,125 @@
+"""How often the interval of leave-one-out covers the risk of the fit, beside the naive one.
+
+`make bench BENCH=coverage`: 300 samples of each of eight populations, `REPLICATES` times (200). The
+risk of each fit is known (`tests/populations.py`). `FEATURES=RUN` adds subsets of the features of a
+run, whose other samples measure the risk. Nominal is .95; naive takes the losses for independent.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from rmtgen import encode_targets, ridge_path_features
+from rmtgen.store.feature_store import FeatureStore
+from rmtgen.tables import Table
+from tests.populations import populations
+
+N = 300
+RELATIVE = (1e-6, 1e-4, 1e-2, 1e-1, 1.0)
+"""λ over tr Σ."""
+SIZES, DRAWS, HELD_OUT = (100, 300, 900, 1800), 50, 4000
+"""Sizes, draws of each, and samples that measure the risk, of the features of a run."""
+SPLITS = ("train", "test")
+QUANTILE = 1.959963984540054
+
+
+def covered(path, risk, error):
+    """Whether both intervals hold the risk, which is known up to an error; the relative widths."""
+    distance = np.abs(np.log(path["loo"] / risk))
+    known = error / risk
+    naive = path["naive"] / path["loo"]
+    own = path["loo_se"] / path["loo"]
+    allowed = [QUANTILE * np.hypot(one, known) for one in (naive, own)]
+    return np.array([distance <= one for one in allowed]), np.array([naive, own])
+
+
+def path(features, targets, tests, test_targets, ridges, *, intercept):
+    """The ridge path, with the standard error of independent losses as `naive`."""
+    options = {"ridges": ridges, "intercept": intercept}
+    found = ridge_path_features(
+        features, targets, test_features=tests, test_targets=test_targets, **options
+    )
+    naive = [naive_error(features, targets, len(targets) * ridge, intercept) for ridge in ridges]
+    return found.assign(naive=naive)
+
+
+def naive_error(features, targets, sum_ridge, intercept):
+    """√(var ℓ/n), from the definition."""
+    gram = features @ features.T
+    inverse = np.linalg.inv(gram + sum_ridge * np.eye(len(gram)))
+    if intercept:
+        ones = inverse.sum(axis=1)
+        inverse -= np.outer(ones, ones) / ones.sum()
+    losses = ((inverse @ targets / np.diag(inverse)[:, None]) ** 2).sum(axis=1)
+    return losses.std(ddof=1) / len(losses) ** 0.5
+
+
+def replicated(population, replicates):
+    """One row per ridge: coverage of both, medians of their widths, and the true one."""
+    ridges = [relative * population.trace for relative in RELATIVE]
+    hits, widths, off = [], [], []
+    for number in range(replicates):
+        features, targets = population.sample(N, np.random.default_rng([1, number]))
+        found = path(features, targets, *population.tests, ridges, intercept=population.intercept)
+        risk = found["test_risk"] + population.noise
+        error = 0 * risk if population.noise else found["test_risk_se"]
+        hit, width = covered(found, risk, error)
+        hits.append(hit)
+        widths.append(width)
+        off.append(np.log(found[["loo", "gcv"]].to_numpy() / risk.to_numpy()[:, None]))
+    return np.mean(hits, axis=0), np.median(widths, axis=0), np.array(off)
+
+
+def subsets(run):
+    """As `replicated`, of features of a run: one table row per size."""
+    store = FeatureStore.open(Path(run))
+    pool = np.concatenate([store.read(split) for split in SPLITS])
+    labels = np.concatenate([store.layout.labels(split) for split in SPLITS])
+    values = encode_targets(labels, len(store.layout.classes), "centered").values
+    ridges = np.array(RELATIVE) * np.square(pool, dtype=float).sum() / len(pool)
+    for n in SIZES:
+        hits, widths, off = [], [], []
+        for draw in range(DRAWS):
+            order = np.random.default_rng([2, draw]).permutation(len(pool))
+            own, others = order[:n], order[n : n + HELD_OUT]
+            features, tests = pool[own].astype(float), pool[others].astype(float)
+            found = path(
+                features,
+                values[own].numpy(),
+                tests,
+                values[others].numpy(),
+                ridges,
+                intercept=False,
+            )
+            hit, width = covered(found, found["test_risk"], found["test_risk_se"])
+            hits.append(hit)
+            widths.append(width)
+            off.append(np.log(found[["loo", "gcv"]] / found[["test_risk"]].to_numpy()).to_numpy())
+        yield f"run, n = {n}", (np.mean(hits, axis=0), np.median(widths, axis=0), np.array(off))
+
+
+def rows(name, results):
+    """Rows of the table."""
+    (naive, own), (narrow, wide), off = results
+    spread = off[:, :, 0].std(axis=0)
+    bias = np.median(np.expm1(off), axis=0)
+    for number, relative in enumerate(RELATIVE):
+        numbers = (naive[number], own[number], narrow[number], wide[number], spread[number])
+        biases = (f"{100 * value:+.1f}" for value in bias[number])
+        yield (name, f"{relative:.0e}", *(f"{value:.3f}" for value in numbers), *biases)
+
+
+def main() -> None:
+    """Print the table."""
+    replicates = int(os.environ.get("REPLICATES", 200))
+    found = [
+        row
+        for name, population in populations().items()
+        for row in rows(name, replicated(population, replicates))
+    ]
+    if run := os.environ.get("FEATURES"):
+        found += [row for name, results in subsets(run) for row in rows(name, results)]
+    headings = ("population", "λ/tr Σ", "naive", "covered", "SE/LOO naive", "SE/LOO", "true")
+    headings += ("LOO %", "GCV %")
+    print(Table(headings, tuple(found), "<" + ">" * 8).text())
