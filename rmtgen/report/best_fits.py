@@ -10,16 +10,20 @@ from rmtgen.report.risk_statistics import (
     WIDE_GAP,
     agreement,
     best,
+    differing,
     loo_warns,
 )
 from rmtgen.report.run_result import RunResult
 from rmtgen.report.wording import compact, count_fits, number, percentage, scientific
 from rmtgen.tables import Table
 
-HEADINGS = ("run", "n", "ridge", "test risk", "GCV", "acc %", "LOO %", "gap %", "max %")
+HEADINGS = (
+    *("run", "n", "ridge", "test risk", "GCV", "LOO, 95 %"),
+    *("acc %", "LOO %", "gap %", "max %"),
+)
 LEGEND = (
-    "ridge: over tr K/N; gap, max: median and worst |GCV / test risk - 1| of all fits with n >="
-    f" {MIN_N}"
+    "ridge: over tr K/N; LOO, 95 %: interval of the risk of a fit from its training images; gap,"
+    f" max: median and worst |GCV / test risk - 1| of all fits with n >= {MIN_N}"
 )
 
 
@@ -31,9 +35,9 @@ def best_fits(results: Sequence[RunResult]) -> pd.DataFrame:
 
     Returns:
         Columns `run model init dataset kernel n relative_ridge test_risk test_risk_se gcv
-        accuracy_percent loo_accuracy_percent median_gap worst_gap fits close_fits worst_n
-        worst_ridge worst_gcv worst_loo worst_test_risk`. `test_risk_se` is the `total_se` of
-        `trial_means`; gaps are ratios; the rest is `Agreement`, NaN where unknown.
+        loo loo_low loo_high accuracy_percent loo_accuracy_percent median_gap worst_gap fits
+        close_fits worst_n worst_ridge worst_gcv worst_loo worst_test_risk`. `test_risk_se` is the
+        `total_se` of `trial_means`; gaps are ratios; the rest is `Agreement`, NaN where unknown.
     """
     return pd.DataFrame([_best_fit(result) for result in results])
 
@@ -52,7 +56,7 @@ def _best_fit(result: RunResult) -> dict[str, object]:
         "relative_ridge": top["relative_ridge"],
         "test_risk": top["test_risk"],
         "test_risk_se": top["total_se"],
-        "gcv": top["gcv"],
+        **{name: top[name] for name in ("gcv", "loo", "loo_low", "loo_high")},
         "accuracy_percent": 100 * (1 - top["test_error"]),
         "loo_accuracy_percent": 100 * (1 - top["loo_error"]),
         "median_gap": gap.median,
@@ -61,6 +65,11 @@ def _best_fit(result: RunResult) -> dict[str, object]:
         "close_fits": gap.close,
         **{name: getattr(gap, name) for name in worst},
     }
+
+
+def fit_notes(fits: pd.DataFrame, labels: Sequence[str]) -> list[str]:
+    """What a reader must know of some runs beside their numbers."""
+    return [*differing_notes(fits, labels), *wide_gap_notes(fits, labels)]
 
 
 def best_fits_table(fits: pd.DataFrame, labels: Sequence[str]) -> Table:
@@ -78,6 +87,7 @@ def best_fits_table(fits: pd.DataFrame, labels: Sequence[str]) -> Table:
             number(row.test_risk, ".4f")
             + (f" ±{row.test_risk_se:.4f}" if row.test_risk_se >= 0 else ""),
             number(row.gcv, ".4f"),
+            _interval(row.loo_low, row.loo_high),
             number(row.accuracy_percent, ".1f"),
             number(row.loo_accuracy_percent, ".1f"),
             percentage(row.median_gap),
@@ -85,7 +95,20 @@ def best_fits_table(fits: pd.DataFrame, labels: Sequence[str]) -> Table:
         )
         for label, row in zip(labels, fits.itertuples(), strict=True)
     )
-    return Table(HEADINGS, rows, notes=(LEGEND, *wide_gap_notes(fits, labels)))
+    return Table(HEADINGS, rows, notes=(LEGEND, *fit_notes(fits, labels)))
+
+
+def _interval(low: float, high: float) -> str:
+    return f"{low:.4f}–{high:.4f}" if low <= high else "–"
+
+
+def differing_notes(fits: pd.DataFrame, labels: Sequence[str]) -> list[str]:
+    """One note per run at whose best fit GCV and LOO differ."""
+    return [
+        f"{label}: GCV and LOO ({compact(row.loo)}) differ at this fit: LOO is the estimate."
+        for label, row, differs in zip(labels, fits.itertuples(), differing(fits), strict=True)
+        if differs
+    ]
 
 
 def wide_gap_notes(fits: pd.DataFrame, labels: Sequence[str]) -> list[str]:

@@ -14,7 +14,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from rmtgen.report.best_fits import best_fits_table, wide_gap_notes
+from rmtgen.report.best_fits import best_fits_table, fit_notes
 from rmtgen.report.chart import Chart, as_json, rounded
 from rmtgen.report.risk_statistics import MIN_N, trial_means
 from rmtgen.report.run_result import RunResult
@@ -24,7 +24,7 @@ from rmtgen.report.theory_scores import scores_table
 from rmtgen.report.wording import dataset_names
 
 BEST_HEADINGS = (
-    *("run", "training images", "ridge", "test risk", "GCV"),
+    *("run", "training images", "ridge", "test risk", "GCV", "LOO risk, 95\u00a0%"),
     *("accuracy,\u00a0%", "LOO accuracy,\u00a0%", "median gap,\u00a0%", "worst gap,\u00a0%"),
 )
 """Headings of the best fits, which have more room on the page than in a terminal."""
@@ -33,6 +33,8 @@ FULL_HEADINGS = {
     "total_se": "±",
     "gcv": "GCV",
     "loo": "LOO",
+    "loo_low": "LOO, low",
+    "loo_high": "LOO, high",
     "train_risk": "training risk",
     "df": "df",
     "kappa": "κ",
@@ -98,7 +100,7 @@ def render_page(
         outputs=_shared_outputs(runs.results),
         best=replace(best_fits_table(runs.best_fits, runs.labels), headings=BEST_HEADINGS),
         min_n=MIN_N,
-        best_notes=wide_gap_notes(runs.best_fits, runs.labels),
+        best_notes=fit_notes(runs.best_fits, runs.labels),
         charts=charts,
         omitted=omitted,
         scores=scores_table(runs.scores),

@@ -6,6 +6,8 @@ COLUMNS = (
     *("train_error", "loo_error", "test_risk", "test_risk_se", "test_error"),
 )
 """Columns of a ridge path, in this order."""
+INTERVAL_COLUMNS = ("loo_se", "loo_low", "loo_high")
+"""Columns that tables made before there was an interval lack."""
 ERROR_COLUMNS = ("gcv_se", "df_se", "kappa_se", "kappa_prime_se", "residual")
 """Columns that a path of estimates has beyond `COLUMNS`."""
 RISK_COLUMNS = ("n", "trial", "ridge", "relative_ridge", *COLUMNS[2:], "outputs")

@@ -65,6 +65,13 @@ COLUMNS = {
     "relative_ridge": Column("λ over tr K/N of the whole pool of N samples", key=True),
     "relative_sum_ridge": Column("sum ridge δ = nλ over tr K of the whole pool", key=True),
     **_THEORIES,
+    "loo_se": Column(
+        "standard error of `loo` as the risk of this fit, from the losses without two samples;"
+        " empty below 8 samples, and where a pair leaves too few digits",
+        RISK,
+    ),
+    "loo_low": Column("low end of the 95 % interval of the risk of this fit about `loo`", RISK),
+    "loo_high": Column("high end of the 95 % interval of the risk of this fit about `loo`", RISK),
     "df": Column(
         "effective degrees of freedom tr K(K + nλI)⁻¹, plus 1 for an intercept; at most n"
     ),

@@ -29,7 +29,7 @@ from rmtgen.errors import (
     did_you_mean,
 )
 from rmtgen.linalg.spectrum import Spectra
-from rmtgen.ridge.columns import CURVE_COLUMNS, RISK_COLUMNS
+from rmtgen.ridge.columns import CURVE_COLUMNS, INTERVAL_COLUMNS, RISK_COLUMNS
 from rmtgen.runs.config import FIELDS, Config
 from rmtgen.runs.graph import RUN_STAGES, STAGES
 from rmtgen.runs.manifest import FileRecord, Manifest
@@ -240,7 +240,11 @@ class Run:
     def _table(self, stage: str, name: str, columns: Sequence[str]) -> pd.DataFrame:
         record, remedy = self._recorded(stage, name), self._remedy(stage)
         with durable.open_verified(self.path / name, record, remedy) as file:
-            return read_table(file, self.path / name, columns, self.config.get("train"), remedy)
+            needed = [column for column in columns if column not in INTERVAL_COLUMNS]
+            train = self.config.get("train")
+            table = read_table(file, self.path / name, needed, train, remedy)
+        missing = [column for column in INTERVAL_COLUMNS if column not in table]
+        return table.assign(**dict.fromkeys(missing, np.nan))
 
     def _hdf5(self, stage: str, name: str) -> contextlib.AbstractContextManager[h5py.File]:
         record = self._recorded(stage, name)

@@ -23,7 +23,7 @@ RINGS = 14
 PREDICTORS = {
     "transport": ("same-κ transport", {"dash": "--", "marked": False}),
     "gcv": ("GCV", {"dash": "", "hollow": True, "size": 9.0}),
-    "loo": ("LOO", {"dash": "-.", "marked": False}),
+    "loo": ("LOO, 95 %", {"dash": "-.", "marked": False, "band": True}),
 }
 """Name and look of each prediction of the best risk, by its column."""
 
@@ -70,8 +70,14 @@ def _best_lines(run: Run, rows: pd.DataFrame) -> list[Line]:
     table = pd.DataFrame({"x": rows["n"], "ridge": rows["relative_ridge"]})
     risk, error = rows["test_risk"], rows["test_risk_trial_se"]
     measured = table.assign(y=risk, low=risk - error, high=risk + error, subsets=rows["trials"])
+    interval = {"low": rows["loo_low"], "high": rows["loo_high"]}
     predicted = [
-        Line(run.label, name, table.assign(y=rows[column]), **look)
+        Line(
+            run.label,
+            name,
+            table.assign(y=rows[column], **(interval if column == "loo" else {})),
+            **look,
+        )
         for column, (name, look) in PREDICTORS.items()
         if np.isfinite(rows[column]).any()
     ]
@@ -168,7 +174,8 @@ def _caption(runs: RunSet, fixed: _Fixed, *, top: float) -> str:
     return (
         "Test risk (filled) against the number of training images, and the prediction of GCV"
         " without test images (open). First panel: at the ridge of smallest test risk at each"
-        f" size; bars are standard errors over random subsets, {trials} of each size.{transport}"
+        f" size; bars are standard errors over random subsets, {trials} of each size, and the band"
+        f" about leave-one-out is its 95 % interval for one fit.{transport}"
         f" The pale line is the training risk of the same fits. {fixed.words}; a hump at a small"
         f" ridge marks where the fit begins to interpolate.{above}"
     )

@@ -4,7 +4,7 @@ import pandas as pd
 
 from rmtgen.report.axes import drawable, limits, log_axis, size_axis, view_limits
 from rmtgen.report.chart import Axis, Chart, Line, Panel
-from rmtgen.report.risk_statistics import agreement, gaps
+from rmtgen.report.risk_statistics import DIFFERENCE, agreement, differing, gaps
 from rmtgen.report.run_set import Run, RunSet
 from rmtgen.report.wording import compact, count_fits, counted, listed, percentage
 
@@ -43,7 +43,10 @@ def _fits(runs: RunSet, view: tuple[float, float], bottom: float) -> Panel:
 
 
 def _cloud(run: Run, *, edge: float) -> list[Line]:
-    """The fits of a run: GCV, the training risk behind, and fits beyond the view at its edge."""
+    """The fits of a run: GCV, the training risk behind, and fits beyond the view at its edge.
+
+    Where GCV and LOO differ, LOO with its interval is the estimate, and GCV is an open point.
+    """
     risk = run.result.risk
     places = {"x": risk["test_risk"], "y": risk["gcv"]}
     table = pd.DataFrame(
@@ -52,15 +55,25 @@ def _cloud(run: Run, *, edge: float) -> list[Line]:
     beyond = drawable(risk).index.intersection(
         risk.index[(risk[["test_risk", "gcv"]] > edge).any(axis=1)]
     )
+    doubted = risk.index[differing(risk)].difference(beyond)
     inside = table.drop(beyond)
     off = table.loc[beyond]
     values = {"test risk": off["x"], "GCV": off["y"]}
     off = off.assign(**values, x=off["x"].clip(upper=edge), y=off["y"].clip(upper=edge))
     train = inside[["x"]].assign(y=risk["train_risk"], n=risk["n"], ridge=risk["relative_ridge"])
+    estimate = table.loc[doubted].assign(
+        y=risk["loo"], low=risk["loo_low"], high=risk["loo_high"], GCV=risk["gcv"]
+    )
+    instead = table.loc[doubted].assign(LOO=risk["loo"])
     lines = [
-        Line(run.label, "GCV", inside, dash="", size=4.0),
+        Line(run.label, "GCV", inside.drop(doubted), dash="", size=4.0),
         Line(run.label, "training risk", train, dash="", size=3.0, pale=True),
     ]
+    if len(doubted):
+        lines += [
+            Line(run.label, "LOO, where GCV differs", estimate, dash="", size=4.0),
+            Line(run.label, "GCV, where LOO differs", instead, dash="", size=4.0, hollow=True),
+        ]
     if len(off):
         lines.append(Line(run.label, "off the scale", off, dash="", hollow=True))
     return lines
@@ -98,12 +111,20 @@ def _caption(shown: pd.DataFrame, *, low: float, edge: float) -> str:
         if beyond
         else ""
     )
+    doubted = int(differing(shown).sum())
+    doubt = (
+        f" In {count_fits(doubted)} GCV and leave-one-out differ by more than"
+        f" {percentage(DIFFERENCE)} %: there leave-one-out with its 95 % interval is the estimate,"
+        " and GCV is an open point."
+        if doubted
+        else ""
+    )
     return (
         "First panel: each strong point is one fit, of one run, sample size, ridge and random"
         " subset. Its height is the risk that GCV predicts from the training images alone, its"
         " horizontal position the risk measured on held-out images. On the dashed line the"
-        f" prediction is exact.{capped} The pale points are the training risks of the same fits:"
-        " they fall towards zero as a fit begins to interpolate, and say little about new"
+        f" prediction is exact.{capped}{doubt} The pale points are the training risks of the same"
+        " fits: they fall towards zero as a fit begins to interpolate, and say little about new"
         f" images{hidden}. Second panel: the gap between GCV and the test risk at each sample"
         " size, in the median and at worst over ridges and subsets."
     )

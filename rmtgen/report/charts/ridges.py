@@ -56,9 +56,11 @@ def _over_ridge(runs: RunSet) -> Panel:
         table = pd.DataFrame({"x": places, "n": rows["n"], "ridge": rows["relative_ridge"]})
         risk = table.assign(y=rows["test_risk"], **{"±": rows["total_se"]})
         gcv = table.assign(y=rows["gcv"])
+        loo = table.assign(y=rows["loo"], low=rows["loo_low"], high=rows["loo_high"])
         lines += [
             Line(run.label, "test risk", risk, marked=False),
             Line(run.label, "GCV", gcv, dash="--", marked=False),
+            Line(run.label, "LOO, 95 %", loo, dash="-.", marked=False, band=True),
             Line(run.label, "smallest test risk", _lowest(risk), dash="", size=6.0),
             Line(run.label, "smallest GCV", _lowest(gcv), dash="", size=10.0, hollow=True),
         ]
@@ -135,8 +137,9 @@ def _caption(panels: tuple[Panel, Panel]) -> str:
                 f" {compact(peak)}{unit}."
             )
     return (
-        "First panel: measured test risk and GCV over the ridge, means over random subsets at the"
-        " largest sample size, with the smallest of each marked; 0 is the ridgeless limit. Second"
+        "First panel: measured test risk, GCV and leave-one-out over the ridge, means over random"
+        " subsets at the largest sample size, with the smallest of the first two marked; the band"
+        " is the 95 % interval of leave-one-out for one fit; 0 is the ridgeless limit. Second"
         " panel: by how much the test risk at the ridge that GCV or LOO chooses exceeds the best"
         " test risk of the grid. Each subset makes its own choice, without test images. At 0 the"
         f" choice is the best; bars are standard errors over subsets.{''.join(above)}"
