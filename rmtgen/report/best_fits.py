@@ -99,7 +99,7 @@ def best_fits_table(fits: pd.DataFrame, labels: Sequence[str]) -> Table:
 
 
 def _interval(low: float, high: float) -> str:
-    return f"{low:.4f}–{high:.4f}" if low <= high else "–"
+    return f"{low:.3f}–{high:.3f}" if low <= high else "–"
 
 
 def differing_notes(fits: pd.DataFrame, labels: Sequence[str]) -> list[str]:

@@ -48,7 +48,7 @@ def ridge_fits(decay, rng, sizes=SIZES, ridges=RIDGES, trials=TRIALS):
                 **{"kappa": np.nan, "kappa_prime": np.nan, "norm2": np.nan, "df": np.trace(hat)},
                 "train_risk": (residual**2).sum() / n,
                 "gcv": (residual**2).sum() / n / (1 - np.trace(hat) / n) ** 2,
-                "loo": (loo_residual**2).sum() / n,
+                **interval((loo_residual**2).sum(axis=1)),
                 "test_risk": test_loss.mean(),
                 "test_risk_se": test_loss.std(ddof=1) / 10,
                 "train_error": wrong(y - residual, y),
@@ -60,6 +60,17 @@ def ridge_fits(decay, rng, sizes=SIZES, ridges=RIDGES, trials=TRIALS):
     power = ((left.T @ targets) ** 2).sum(axis=1)
     null_energy = (targets**2).sum() - power.sum()
     return pd.DataFrame(rows), Spectrum.of_power(singular**2, power, null_energy, len(pool))
+
+
+def interval(losses):
+    """The mean of losses, and an interval of some width about it."""
+    mean, error = losses.mean(), losses.std(ddof=1) / len(losses) ** 0.5
+    return {
+        "loo": mean,
+        "loo_se": error,
+        "loo_low": mean - 2 * error,
+        "loo_high": mean + 2 * error,
+    }
 
 
 def wrong(predicted, targets):
@@ -115,7 +126,8 @@ def studied_run(name, init, *, dataset="digits", bend=1.0, theory=True):
         ("train_risk", "df", "kappa_prime", "norm2", "train_error", "loo_error", "test_error"), 0.5
     )
     values = np.arange(1, 401.0) ** -1.5
-    risk = predictions.assign(**blank, loo=truth, kappa=2 * values.sum() / fits["n"], outputs=2)
+    about = {"loo": truth, "loo_se": 0.05 * truth, "loo_low": 0.9 * truth, "loo_high": 1.1 * truth}
+    risk = predictions.assign(**blank, **about, kappa=2 * values.sum() / fits["n"], outputs=2)
     power = 400 * np.arange(1, 401.0) ** -(1.2 if init == "random" else 2.0)
     tables = theory_tables(values, bend) | {"predictions": predictions} if theory else None
     return RunResult(

@@ -49,13 +49,27 @@ def test_prediction_holds_every_fit_and_the_identity(runs):
     low, high = fits.y.view
     for run, group in zip(runs, (PRETRAINED, RANDOM), strict=True):
         (gcv,), (train,) = of(fits, "GCV", group), of(fits, "training risk", group)
-        np.testing.assert_array_equal(points(gcv), run.risk[["test_risk", "gcv"]])
+        (loo,) = of(fits, "LOO, where GCV differs", group)
+        (ring,) = of(fits, "GCV, where LOO differs", group)
+        apart = np.abs(np.log(run.risk["gcv"] / run.risk["loo"])) > 0.08
+        assert 0 < apart.sum() < len(run.risk) / 2
+        np.testing.assert_array_equal(points(gcv), run.risk.loc[~apart, ["test_risk", "gcv"]])
+        np.testing.assert_array_equal(points(ring), run.risk.loc[apart, ["test_risk", "gcv"]])
+        np.testing.assert_array_equal(points(loo), run.risk.loc[apart, ["test_risk", "loo"]])
+        np.testing.assert_array_equal(
+            loo[["low", "high", "GCV"]], run.risk.loc[apart, ["loo_low", "loo_high", "gcv"]]
+        )
+        assert list(ring["LOO"]) == list(loo["y"])
         np.testing.assert_array_equal(points(train), run.risk[["test_risk", "train_risk"]])
         np.testing.assert_array_equal(
-            gcv[["n", "ridge", "subset"]], run.risk[["n", "relative_ridge", "trial"]]
+            gcv[["n", "ridge", "subset"]],
+            run.risk.loc[~apart, ["n", "relative_ridge", "trial"]],
         )
         assert not of(fits, "off the scale", group)
         assert gcv["y"].between(low, high).all()
+    groups = (PRETRAINED, RANDOM)
+    apart = sum(len(of(fits, "LOO, where GCV differs", group)[0]) for group in groups)
+    assert f"In {apart} fits GCV and leave-one-out differ by more than 8 %" in chart.caption
     below = sum((run.risk["train_risk"] < low).sum() for run in runs)
     assert below > 0 and f"({below} of them lie below the view)" in chart.caption
     assert low >= min(run.risk[["gcv", "test_risk"]].min().min() for run in runs) / 20
@@ -70,7 +84,7 @@ def test_prediction_holds_every_fit_and_the_identity(runs):
 def test_fits_off_the_scale_stand_on_its_edge_and_are_counted(runs):
     risk = runs[0].risk
     wild = risk["test_risk"].where(~risk.index.isin([3, 4]), 1e6)
-    chart, fits, _ = made(prediction, [with_risk(runs[0], test_risk=wild)])
+    chart, fits, _ = made(prediction, [with_risk(runs[0], test_risk=wild, loo=risk["gcv"])])
     edge = fits.x.view[1]
     assert risk["test_risk"].max() < edge < 20 * risk["test_risk"].quantile(0.9)
     (off,), (inside,) = of(fits, "off the scale"), of(fits, "GCV")
@@ -96,6 +110,7 @@ def test_points_that_are_not_finite_stay_in_the_data_and_are_counted(runs):
         runs[0],
         test_risk=risk["test_risk"].where(risk["n"] != 60),
         gcv=risk["gcv"].where(risk.index != 0, -1.0),
+        loo=risk["gcv"],
     )
     chart, fits, by_size = made(prediction, [holed])
     (gcv,), (median,) = of(fits, "GCV"), of(by_size, "median fit")
@@ -133,7 +148,7 @@ def test_learning_curves_show_best_and_fixed_ridges(runs):
         [row["test_risk_trial_se"] for row in expected],
         atol=1e-15,
     )
-    for kind, column in (("GCV", "gcv"), ("LOO", "loo"), ("training risk", "train_risk")):
+    for kind, column in (("GCV", "gcv"), ("LOO, 95 %", "loo"), ("training risk", "train_risk")):
         np.testing.assert_allclose(of(at_best, kind)[0]["y"], [row[column] for row in expected])
     assert not of(at_best, "same-κ transport")
     means = trial_means(runs[0].risk)

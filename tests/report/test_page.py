@@ -199,7 +199,7 @@ def test_one_fit_and_no_finite_fit_still_make_a_report():
     assert "NaN" not in json.dumps(data_of(html))
     prepared = RunSet.of([blank])
     (row,) = best_fits_table(prepared.best_fits, prepared.labels).rows
-    assert row[1:] == ("40", *["–"] * 7)
+    assert row[1:] == ("40", *["–"] * 8)
 
 
 def test_table_of_many_runs_names_counts_not_lists(runs):

@@ -18,14 +18,14 @@ from rmtgen.report.run_set import RunSet
 def test_missing_columns_are_named_with_the_run(runs):
     with pytest.raises(
         CorruptInputError,
-        match=r"needs 17 columns of numbers: gcv, loo missing.*\(run tiny-pretrained-1a2b\)",
+        match=r"needs 20 columns of numbers: gcv, loo missing.*\(run tiny-pretrained-1a2b\)",
     ):
         dataclasses.replace(runs[0], risk=runs[0].risk.drop(columns=["gcv", "loo"]))
 
 
 def test_text_in_a_number_column_is_refused(runs):
     with pytest.raises(
-        CorruptInputError, match="17 columns of numbers: test_risk missing or not numeric"
+        CorruptInputError, match="20 columns of numbers: test_risk missing or not numeric"
     ):
         with_risk(runs[0], test_risk="high")
 

@@ -12,7 +12,7 @@ import pytest
 from made_runs import leveraged, studied_run
 
 from rmtgen.report import wording
-from rmtgen.report.best_fits import best_fits, best_fits_table, wide_gap_notes
+from rmtgen.report.best_fits import best_fits, best_fits_table, fit_notes, wide_gap_notes
 from rmtgen.report.run_set import RunSet, run_labels
 from rmtgen.report.summary import Summary
 
@@ -26,13 +26,14 @@ def test_the_table_of_best_fits_shows_the_numbers_in_aligned_columns(runs):
         relative_ridge=[0.00123, 0.0],
         median_gap=[0.0042, np.nan],
     )
-    heading, rule, first, second, note = best_fits_table(fits, LABELS).text(100).split("\n")
+    heading, rule, first, second, *notes = best_fits_table(fits, LABELS).text(110).split("\n")
     assert re.split("  +", heading) == [
         "run",
         "n",
         "ridge",
         "test risk",
         "GCV",
+        "LOO, 95 %",
         "acc %",
         "LOO %",
         "gap %",
@@ -44,7 +45,19 @@ def test_the_table_of_best_fits_shows_the_numbers_in_aligned_columns(runs):
     assert (
         set(rule) == {"-", " "} and len({len(line) for line in (heading, rule, first, second)}) == 1
     )
-    assert "n >= 500" in note
+    assert " ".join(" ".join(notes).split()).endswith("of all fits with n >= 500")
+    interval = f"{fits['loo_low'][0]:.3f}–{fits['loo_high'][0]:.3f}"
+    assert first.split()[7] == interval and fits["loo_low"][0] < fits["loo"][0]
+
+
+def test_where_gcv_and_loo_differ_at_the_best_fit_loo_is_the_estimate(runs):
+    seen = leveraged(runs[0], gcv=0.5, loo=0.6)
+    fits = best_fits([seen, runs[1]]).assign(loo=[0.6, 0.9], gcv=[0.5, 0.85])
+    assert fit_notes(fits, LABELS)[0] == (
+        "tiny_net, pretrained: GCV and LOO (0.6) differ at this fit: LOO is the estimate."
+    )
+    assert not fit_notes(fits.assign(loo=fits["gcv"] * 1.08), LABELS)[0].endswith("estimate.")
+    assert not any("differ at" in note for note in fit_notes(fits.assign(loo=np.nan), LABELS))
 
 
 def test_a_wide_gap_is_named_with_its_fit_and_the_warning_of_loo(runs):
@@ -59,8 +72,9 @@ def test_a_wide_gap_is_named_with_its_fit_and_the_warning_of_loo(runs):
         f"tiny_net, random: {close[1]} of 12 fits within 10 %; worst at n = 600, ridge 1.0e-6: "
         "GCV 0.375, LOO 0.36, test risk 0.94.",
     ]
-    lines = best_fits_table(fits, LABELS).text(100).split("\n")[5:]
-    assert " ".join(" ".join(lines).split()) == " ".join(notes) and len(lines) == 4
+    lines = best_fits_table(fits, LABELS).text(110).split("\n")[4:]
+    text = " ".join(" ".join(lines).split())
+    assert text.endswith(" ".join(notes))
 
 
 @pytest.mark.parametrize("worst", [0.2, np.nan])
