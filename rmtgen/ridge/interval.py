@@ -66,7 +66,7 @@ def all_paired(n: int) -> int:
 
     The next sample is one of them with the chance `PAIRED`/n.
     """
-    return n if n <= PAIRED else int(1.2 * PAIRED * (1 + math.log(n / PAIRED)))
+    return min(n, int(1.2 * PAIRED * (1 + math.log(max(n / PAIRED, 1)))))
 
 
 def pair_covariance_(inverse: Float64[Tensor, "m m"], dual: Float64[Tensor, "m c"]) -> float:

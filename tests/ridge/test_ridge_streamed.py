@@ -25,7 +25,15 @@ from rmtgen.errors import (
     StorageError,
     UsageError,
 )
-from rmtgen.ridge import COLUMNS, path, ridge_path, ridge_path_features, ridge_path_stored, streamed
+from rmtgen.ridge import (
+    COLUMNS,
+    interval,
+    path,
+    ridge_path,
+    ridge_path_features,
+    ridge_path_stored,
+    streamed,
+)
 from rmtgen.ridge.kernel import FeatureKernel
 from rmtgen.ridge.problem import Grid, Problem
 from rmtgen.ridge.stored import StoredKernel
@@ -299,6 +307,7 @@ def test_the_peak_is_within_the_stated_cost_and_the_budget(
 ):
     for name, size in (("STRIP", 32), ("WIDEST", 512), ("BLOCK", 32)):
         monkeypatch.setattr(streamed, name, size)
+    monkeypatch.setattr(interval, "PAIRED", 40)
     n, m = 800, 20
     features, targets, tests = problem(n, m, 40)
     budget = 9 * 2**19
