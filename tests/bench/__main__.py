@@ -17,6 +17,7 @@ ALL = (
     "paper",
     "ridge",
     "ridge_large",
+    "coverage",
     "theory",
     "page",
     "cuda",
