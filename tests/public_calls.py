@@ -56,11 +56,25 @@ def calls(folder):
     pictures = [
         Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)) for _ in range(3)
     ]
+    kernels = {"first": features @ features.T, "second": gram}
     return {
+        "combine_kernels": Call(
+            rmtgen.combine_kernels, {"kernels": kernels, "weights": np.array([0.5, 2.0])}
+        ),
+        "descent_path": Call(
+            rmtgen.descent_path,
+            {"gram": gram, "targets": targets, "times": [1, 30], "intercept": True}
+            | {"test_gram": test_gram, "test_targets": test_targets},
+        ),
         "effective_ridge": Call(rmtgen.effective_ridge, spectrum | {"ridge": 0.1, "n": 10}),
         "encode_targets": Call(
             rmtgen.encode_targets,
             {"labels": np.array([0, 2, 1, 1]), "classes": 3, "coding": "centered"},
+        ),
+        "ensemble_path": Call(
+            rmtgen.ensemble_path,
+            {"gram": gram, "targets": targets, "ridges": [0.0, 0.1], "subsample": 20, "members": 3}
+            | {"test_gram": test_gram, "test_targets": test_targets},
         ),
         "entk_features": Call(
             rmtgen.entk_features, {"model": model, "images": images, "dim": 16, "seed": 1}
@@ -76,8 +90,12 @@ def calls(folder):
             rmtgen.feature_modes, {"features": features.astype(np.float32), "intercept": True}
         ),
         "forecast": Call(rmtgen.forecast, {"influence": influence, "sizes": [20, 400]}),
+        "gcv_loss": Call(rmtgen.gcv_loss, {"gram": gram, "targets": targets, "ridge": 0.1}),
         "gram_modes": Call(rmtgen.gram_modes, {"gram": gram, "intercept": True}),
         "labels_needed": Call(rmtgen.labels_needed, {"influence": influence, "risks": [0.5]}),
+        "learn_weights": Call(
+            rmtgen.learn_weights, {"kernels": kernels, "targets": targets, "folds": 2}
+        ),
         "load_backbone": Call(
             rmtgen.load_backbone,
             {"name": "test_resnet", "init": "random", "img_size": 32, "head": "random"},
@@ -91,6 +109,7 @@ def calls(folder):
             rmtgen.GramStore.create, {"folder": folder / "new", "layout": rmtgen.GramLayout(3, 2)}
         ),
         "GramStore.open": Call(rmtgen.GramStore.open, {"path": folder}),
+        "loo_loss": Call(rmtgen.loo_loss, {"gram": gram, "targets": targets, "ridge": 0.1}),
         "omniscient_risk": Call(
             rmtgen.omniscient_risk,
             spectrum | {"target_power": np.ones(29), "ridge": [0.0, 0.1], "n": 10, "noise": 0.1},

@@ -15,6 +15,18 @@ RISK_COLUMNS = ("n", "trial", "ridge", "relative_ridge", *COLUMNS[2:], "outputs"
 means."""
 CURVE_COLUMNS = ("n", "relative_sum_ridge", *COLUMNS[1:], "outputs")
 """Columns of `Pool.curve` and curve.csv. `relative_sum_ridge` is δ = nλ over tr K of the pool."""
+_TESTED = ("test_risk", "test_risk_se", "test_error")
+DESCENT_COLUMNS = (
+    *("n", "time", "rate", "train_risk", "gcv", "loo", "df", "train_error", "loo_error"),
+    *_TESTED,
+)
+"""Columns of a path of gradient descent."""
+ENSEMBLE_COLUMNS = (
+    *("n", "subsample", "members", "ridge", "train_risk"),
+    *("gcv", "gcv_corrected", "gcv_limit", "loo", "loo_member", "loo_limit", "df"),
+    *("train_error", "loo_error", *_TESTED, "test_limit"),
+)
+"""Columns of a path of ensembles."""
 SOLVER_NAMES = ("eigen", "nested", "banded", "primal", "streamed", "matrix_free")
 """Solvers of a ridge path, those of `rmtgen.ridge.SOLVERS`."""
 ESTIMATING = "matrix_free"

@@ -68,19 +68,34 @@ def cost_eigen(problem: Problem, sizes: list[int], grid: Grid) -> Cost:
 
 def _solve_size(problem: Problem, n: int, ridges: list[tuple[float, float]]) -> list[dict]:
     """The rows of one size; its modes are gone when those of the next size are computed."""
-    modes, fits, rows = problem.kernel.modes(n, problem.intercept), {}, []
-    for ridge, sum_ridge in ridges:
-        rounded = sum_ridge <= modes.tolerance
-        if rounded not in fits:
-            fits[rounded] = _Fit.of(problem, modes.at(sum_ridge))
-        rows.append(fits[rounded].row(ridge, sum_ridge))
+    fits = Fits(problem, n)
+    rows = [fits.at(sum_ridge).row(ridge, sum_ridge) for ridge, sum_ridge in ridges]
     if problem.kernel.single:
-        rows = [row | {"rounding": modes.tolerance} for row in rows]
+        rows = [row | {"rounding": fits.modes.tolerance} for row in rows]
     return rows
 
 
+class Fits:
+    """The first n samples of a problem, decomposed once for every sum ridge.
+
+    Attributes:
+        modes: Their modes.
+    """
+
+    def __init__(self, problem: Problem, n: int):
+        self._problem, self._fits = problem, dict[bool, Fit]()
+        self.modes = problem.kernel.modes(n, problem.intercept)
+
+    def at(self, sum_ridge: float) -> "Fit":
+        """What all ridges share, with the modes that count at this one."""
+        rounded = sum_ridge <= self.modes.tolerance
+        if rounded not in self._fits:
+            self._fits[rounded] = Fit.of(self._problem, self.modes.at(sum_ridge))
+        return self._fits[rounded]
+
+
 @dataclass(frozen=True, eq=False)
-class _Fit:
+class Fit:
     """One size, decomposed: what all ridges share."""
 
     problem: Problem
@@ -92,7 +107,8 @@ class _Fit:
     scores: tuple[Float64[Tensor, "m r"], Float64[Tensor, "m c"]] | None
 
     @classmethod
-    def of(cls, problem: Problem, modes: Modes) -> "_Fit":
+    def of(cls, problem: Problem, modes: Modes) -> "Fit":
+        """The fit of a problem on these modes of its first samples."""
         targets = problem.targets[: modes.n]
         coefficients, null_part = modes.split(targets)
         scores = (
@@ -129,6 +145,17 @@ class _Fit:
         if self.scores is not None:
             row |= problem.test_columns(self._predictions(sum_ridge, weighted))
         return row
+
+    def left_out(self, sum_ridge: float) -> Float64[Tensor, "n c"]:
+        """Leave-one-out residuals at one sum ridge."""
+        weights = 1 / (self.modes.values + sum_ridge)
+        spanned = self.modes.vectors @ (weights[:, None] * self.coefficients)
+        return self._leave_one_out(resolvent_scale(self.spectrum, sum_ridge), weights, spanned)
+
+    def predictions(self, sum_ridge: float) -> Float64[Tensor, "m c"]:
+        """Predictions on the test set at one sum ridge."""
+        weights = 1 / (self.modes.values + sum_ridge)
+        return self._predictions(sum_ridge, weights[:, None] * self.coefficients)
 
     def _leave_one_out(
         self, factor: float, weights: Tensor, spanned: Tensor
