@@ -10,7 +10,8 @@ the lower end a kernel has no part in the fit, and its weight is 0. The trace of
 The minimum is optimistic: the weights adapt to the samples that measure it. They are therefore
 learned again on the samples without each of some folds, whose mean loss is compared with the
 leave-one-out risk at the optimum of the same samples. Both are of fits of the same size, and the
-same samples enter both, so that their difference, the optimism, is better known than either.
+same samples enter both, so that their difference is better known than either. It is the optimism of
+the smaller sizes; as 1/n it falls to that of all n samples.
 
 References: Nunez-Elizalde, Huth & Gallant 2019 and Dupré la Tour, Eickenberg, Nunez-Elizalde &
 Gallant 2022 (banded ridge); Tibshirani & Tibshirani 2009 (the optimism of a minimum of
@@ -37,8 +38,8 @@ REACH = 12.0
 """Largest logarithm, up or down, of a kernel's mean diagonal over the ridge: 1.6e5."""
 SCALES = 13
 """Number of ridges at which equal weights are tried before the best is refined."""
-LEAST_FOLD = 8
-"""Smallest number of samples per fold."""
+LEAST_SAMPLES = 16
+"""Sample size below which no weights are learned."""
 STEPS = 200
 """Most steps of the minimiser."""
 
@@ -123,7 +124,7 @@ def learn_weights(
     *,
     loss: str = "loo",
     intercept: bool = False,
-    folds: int = 5,
+    folds: int = 10,
     seed: int = 0,
 ) -> LearnedWeights:
     """Weights w_j ≥ 0 and the ridge of Σ_j w_j K_j that minimise its leave-one-out risk.
@@ -137,14 +138,15 @@ def learn_weights(
         targets: (n,) or (n, c).
         loss: `loo` or `gcv`, what is minimised.
         intercept: Add an unpenalised intercept.
-        folds: Number of folds of the correction; the weights are learned once more for each.
+        folds: Number of folds of the correction; the weights are learned once more for each. With
+            few of them the fits without a fold are worse than that of all samples.
         seed: Seed of the folds.
 
     Returns:
         The weights, with their estimates of the risk.
 
     Raises:
-        UsageError: Kernels that do not fit, fewer than 8 samples per fold, or an unknown loss.
+        UsageError: Kernels that do not fit, fewer than 16 samples, or 2 per fold, or an unknown loss.
         NumericalError: Non-finite input, a kernel without a positive trace, or an indefinite one.
 
     References:
@@ -161,12 +163,12 @@ def learn_weights(
             f"targets need one row per training sample: expected {n}, got {len(values)}. Take both"
             " from one split."
         )
-    if n < 2 * LEAST_FOLD:
+    if n < LEAST_SAMPLES:
         raise UsageError(
-            f"learned weights need >= {2 * LEAST_FOLD} samples: got {n}. Take equal weights."
+            f"learned weights need >= {LEAST_SAMPLES} samples: got {n}. Take equal weights."
         )
-    cure = f"A fold needs {LEAST_FOLD} of the {n} samples."
-    folds = whole_number(folds, "folds", least=2, most=n // LEAST_FOLD, cure=cure)
+    cure = f"A fold needs 2 of the {n} samples."
+    folds = whole_number(folds, "folds", least=2, most=n // 2, cure=cure)
     seed = whole_number(seed, "seed", least=0)
     sample = _Sample(parts, values, flag(intercept, "intercept"), loss)
     plain, bands = sample.learned()
@@ -197,7 +199,7 @@ def _checked(kernels: Kernels, *, square: bool) -> dict[str, Float[Tensor, "n m"
             f"kernels must be one or more matrices by name: got {kind_of(kernels)}. Pass a"
             ' dictionary, such as entk_gram(..., by="layer").'
         )
-    matrices = {}
+    matrices: dict[str, Tensor] = {}
     for name, kernel in kernels.items():
         found = f"kernels[{name!r:.60}]"
         matrix = (
@@ -330,16 +332,18 @@ class _HeldOut:
         learned: At weights learned without the fold.
         plain: At equal weights, with the ridge learned without the fold.
         left_out: Leave-one-out loss at weights learned without another fold, the mean over these.
+        share: Samples without a fold, over all.
     """
 
     learned: Float64[np.ndarray, " n"]
     plain: Float64[np.ndarray, " n"]
     left_out: Float64[np.ndarray, " n"]
+    share: float
 
     @property
     def optimism(self) -> float:
         """What a loss has beyond the leave-one-out loss where the weights were learned on it."""
-        return float((self.learned - self.left_out).mean())
+        return self.share * float((self.learned - self.left_out).mean())
 
 
 def _held_out(sample: _Sample, folds: list[Int64[np.ndarray, " m"]]) -> _HeldOut:
@@ -354,4 +358,4 @@ def _held_out(sample: _Sample, folds: list[Int64[np.ndarray, " m"]]) -> _HeldOut
         learned[fold] = inner.losses(bands, *tests).cpu()
         plain[fold] = inner.losses(equal, *tests).cpu()
         left_out[outside] += inner.left_out(bands).cpu().numpy() / (len(folds) - 1)
-    return _HeldOut(learned, plain, left_out)
+    return _HeldOut(learned, plain, left_out, 1 - 1 / len(folds))

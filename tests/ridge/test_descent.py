@@ -105,10 +105,11 @@ def test_leave_one_out_after_any_number_of_steps(n, p, seed, intercept, exponent
 
 @intercepts
 def test_every_column_is_that_of_descent_step_by_step(intercept):
-    features, _ = draw(14, 20)
+    features, _ = draw(14, 8)
     targets = np.eye(3)[np.random.default_rng(1).integers(0, 3, 14)]
-    tests, test_targets = draw(6, 20, seed=3)[0], np.eye(3)[[0, 1, 2, 0, 1, 2]]
+    tests, test_targets = draw(6, 8, seed=3)[0], np.eye(3)[[0, 1, 2, 0, 1, 2]]
     gram, rows = features @ features.T + 0.3, tests @ features.T + 0.3
+    rows += 0.1 * draw(6, 14, seed=4)[0]  # what the modes below the tolerance leave
     frame = rmtgen.descent_path(
         gram,
         targets,
