@@ -146,7 +146,7 @@ def learn_weights(
         The weights, with their estimates of the risk.
 
     Raises:
-        UsageError: Kernels that do not fit, fewer than 16 samples, or 2 per fold, or an unknown loss.
+        UsageError: Kernels that do not fit, fewer than 16 samples or 2 per fold, an unknown loss.
         NumericalError: Non-finite input, a kernel without a positive trace, or an indefinite one.
 
     References:
