@@ -73,9 +73,9 @@ def descent_path(
     """Kernel gradient descent stopped at t: exact leave-one-out, GCV, and the risks it predicts.
 
     f ← f + η Σ_i (y_i − f(x_i)) k(x_i, ·), from 0. One eigendecomposition serves all times; a time
-    then costs some dozens of products n×n×c, whatever t is. Leave-one-out keeps η, as it keeps
-    nλ in `ridge_path`. GCV is given to be compared: it assumes a residual r_i/(1 − h_ii), which
-    holds for ridge regression only, and errs in either direction.
+    then costs some dozens of products n×n×c, for t < 5 some hundreds. Leave-one-out keeps η, as it
+    keeps nλ in `ridge_path`. GCV is given to be compared: it assumes a residual r_i/(1 − h_ii),
+    which holds for ridge regression only, and errs in either direction.
 
     Args:
         gram: K (n, n), float32 or float64; the work runs on its device.
