@@ -7,8 +7,8 @@ from rmtgen.report.run_result import RunResult
 from rmtgen.store.durable import canonical_json
 from rmtgen.theory.swaps import Swap, swap
 
-SWAP_SHARE = 8
-"""The swap is made at n = N/8, where the eigenvalues of the pool may stand for the population's."""
+SWAP_SHARE = 16
+"""The swap is made at n = N/16, where the eigenvalues of the pool may stand for the population's."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -91,8 +91,10 @@ def _hindcast(table: pd.DataFrame | None) -> str:
 def _swap_note(pair: PairSwap, dataset: str) -> str:
     """The parts of the gap between two initialisations that are due to spectrum and alignment."""
     random, found = pair.random, pair.swap
+    low, high = (number(end, ".3f") for end in found.spectrum_interval)
     return (
         f"{random.model}, {dataset}, {random.kernel}: pretrained against random at n = {found.n:,}:"
         f" log risk falls by {found.gap:.3f}, {share(found.alignment_share, found.gap)} of it by"
-        f" alignment and {share(found.spectrum_share, found.gap)} by the spectrum."
+        f" alignment and {share(found.spectrum_share, found.gap)} by the spectrum"
+        f" ({number(found.spectrum_share, '.3f')} [{low}, {high}])."
     )

@@ -9,6 +9,10 @@ The decay a is estimated twice: from κ̂'(0, n), which is −dlog κ/dlog n, on
 
 The range of a fit is fixed by a rule: from 30 samples, below which averages fluctuate too much, to
 a quarter of what the pool resolves, min(N, rank)/4, beyond which slopes steepen by themselves.
+
+So every exponent is a local slope. Its interval covers the slope over the fitted range, not the
+limit of ever larger n: a spectrum of a = 1.2 has the slope 1.35 over a few hundred samples, and a
+larger pool narrows the interval about that. Noise counts as present where its interval excludes 0.
 """
 
 import dataclasses
@@ -96,7 +100,9 @@ def ample_ridge(influence: Influence) -> float:
 
 @public
 def scaling_laws(influence: Influence, ridge: float | None = None) -> pd.DataFrame:
-    """Exponents and slopes of a pool, fitted and predicted from a and s, with 95 % intervals.
+    """Local slopes of a pool, fitted and predicted from a and s, with 95 % intervals.
+
+    The intervals cover the slopes over the range `first` to `last`, not their limits at large n.
 
     Args:
         influence: Influence of the pool.
@@ -105,8 +111,9 @@ def scaling_laws(influence: Influence, ridge: float | None = None) -> pd.DataFra
 
     Returns:
         One row per quantity: `quantity exponent low high predicted first last`. `noise` is the part
-        of the risk that no mode explains, not an exponent; `decay` a, `alignment` s and `power` b =
-        1 + s (if s < 2a); then slopes in n: of `kappa`, of the risk beyond its noise `ridgeless`,
+        of the risk that no mode explains, not an exponent; where its interval excludes 0, the laws
+        with noise predict. Then `decay` a, `alignment` s and `power` b = 1 + s (if s < 2a), and
+        slopes in n: of `kappa`, of the risk beyond its noise `ridgeless`,
         `best_ridge` and `fixed_sum_ridge`, and of the risk itself `fixed_ridge`. A slope that
         cannot be quoted, since its values are not monotone or no s fits, is NaN, as are the ends of
         intervals that resampled pools do not have.
@@ -122,13 +129,15 @@ def scaling_laws(influence: Influence, ridge: float | None = None) -> pd.DataFra
     )
     found = exponents(curves(pool), sizes, ridge)
     drawn = pd.DataFrame([exponents(one, sizes, ridge) for one in resampled_curves(influence)])
+    low, high = (drawn.quantile(end) for end in QUANTILES)
+    noisy = bool(low["noise"] > 0)
     rows = [
         {
             "quantity": name,
             "exponent": value,
-            "low": drawn[name].quantile(QUANTILES[0]),
-            "high": drawn[name].quantile(QUANTILES[1]),
-            "predicted": _predicted(name, found),
+            "low": low[name],
+            "high": high[name],
+            "predicted": _predicted(name, found, noisy=noisy),
             "first": first,
             "last": last,
         }
@@ -323,8 +332,8 @@ def _slope(x: np.ndarray, y: np.ndarray) -> float:
         return np.nan
 
 
-def _predicted(name: str, found: dict[str, float]) -> float:
-    decay, alignment, noisy = found["decay"], found["alignment"], found["noise"] > 0
+def _predicted(name: str, found: dict[str, float], *, noisy: bool) -> float:
+    decay, alignment = found["decay"], found["alignment"]
     laws = {
         "kappa": -decay,
         "ridgeless": 0.0 if noisy else -alignment,

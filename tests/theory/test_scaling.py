@@ -104,7 +104,7 @@ def test_the_ridgeless_risk_with_noise_falls_least(noiseless, noisy):
 
 
 def test_predicted_slopes_follow_from_the_two_exponents(noiseless, noisy):
-    for laws, is_noisy in ((noiseless, noiseless.loc["noise", "exponent"] > 0), (noisy, True)):
+    for laws, is_noisy in ((noiseless, False), (noisy, True)):
         a, s = laws.loc["decay", "exponent"], laws.loc["alignment", "exponent"]
         known = {
             "kappa": -a,
@@ -124,6 +124,21 @@ def test_predicted_slopes_follow_from_the_two_exponents(noiseless, noisy):
     assert noisy.loc["fixed_sum_ridge", "exponent"] == pytest.approx(
         noisy.loc["fixed_sum_ridge", "predicted"], abs=0.15
     )
+
+
+def test_noise_that_its_interval_does_not_tell_from_none_predicts_no_plateau():
+    """Targets without noise, of which the fit finds a noise of 1.6e-4."""
+    k = np.arange(1, 2401.0)
+    features = np.random.default_rng(4).standard_normal((600, 2400)) * k**-0.75
+    signs = np.random.default_rng(9).choice([-1, 1], 2400)
+    laws = laws_of(features @ features.T, (features @ (signs * k**-0.15))[:, None])
+    assert 0 < laws.loc["noise", "exponent"] < 1e-3
+    assert laws.loc["noise", "low"] == 0
+    assert laws.loc["ridgeless", "predicted"] == -laws.loc["alignment", "exponent"]
+    assert laws.loc["ridgeless", "predicted"] == pytest.approx(
+        laws.loc["ridgeless", "exponent"], abs=0.1
+    )
+    assert laws.loc["best_ridge", "predicted"] == laws.loc["ridgeless", "predicted"]
 
 
 def test_the_pool_finds_the_slope_of_the_effective_ridge(noiseless):

@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import brentq
 from spectrum_cases import power_pool
 
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.modes import feature_modes
 from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.theory.effective_ridge import omniscient_risk
-from rmtgen.theory.swaps import Population, swap
+from rmtgen.theory.swaps import Population, joined, swap
+from rmtgen.theory.transport import transported
 
 
 def test_the_population_of_a_pool_is_its_modes_without_their_noise():
@@ -72,23 +74,66 @@ def test_the_shares_are_means_over_the_two_orders_of_swapping():
     assert np.log(aa / ba) != pytest.approx(np.log(ab / bb), rel=0.1)  # the order matters here
 
 
-def test_each_risk_is_the_smallest_over_ridges_of_its_combination():
-    first, second = (
-        power_pool(1.2, 1.8, null_energy=30.0),
-        power_pool(1.6, 1.4, modes=80, null_energy=200.0),
+def directions(pool, size):
+    """Eigenvalue, and energy in a pool of another size, of every direction."""
+    noise = pool.null_energy / (pool.n - pool.rank)
+    values, energies = np.zeros(pool.n), np.full(max(size, pool.n), noise)
+    values[: pool.rank] = pool.eigenvalues
+    energies[: pool.rank] = size / pool.n * (pool.power - noise) + noise
+    return values, energies[:size]
+
+
+def transported_risk(values, energies, ridge, n):
+    """n E/(S1² − (N − n) S2) at the δ where δ (1 − (N − n)/S1) = nλ."""
+    missing = len(values) - n
+
+    def sums(delta):
+        kept = delta / (values + delta)
+        return kept.sum(), (kept**2).sum(), (energies * kept**2).sum()
+
+    delta = brentq(
+        lambda delta: delta * (1 - missing / sums(delta)[0]) - n * ridge, 1e-9, 1e9, xtol=1e-14
     )
-    found = swap(first, second, 150)
-    populations = [Population.of(pool) for pool in (first, second)]
-    for i, spectrum in enumerate(populations):
-        sigma = np.pad(spectrum.eigenvalues, (0, 120 - len(spectrum.eigenvalues)))
-        for j, target in enumerate(populations):
-            power = np.pad(target.power, (0, 120 - len(target.power)))
-            at_best = omniscient_risk(sigma, power, found.ridges[i, j], 150, target.noise)
-            around = omniscient_risk(
-                sigma, power, found.ridges[i, j] * np.geomspace(0.1, 10, 401), 150, target.noise
-            )
-            assert found.risk[i, j] == pytest.approx(at_best)
-            assert found.risk[i, j] <= around.min() * (1 + 1e-7)
+    s1, s2, energy = sums(delta)
+    return n * energy / (s1**2 - missing * s2)
+
+
+@pytest.mark.parametrize("size", [800, 640])
+def test_each_risk_is_the_smallest_over_ridges_of_its_combination(size):
+    pools = (
+        power_pool(1.2, 1.8, null_energy=30.0),
+        power_pool(1.6, 1.4, n=size, modes=80, null_energy=200.0),
+    )
+    found = swap(*pools, 150)
+    for i, spectrum in enumerate(pools):
+        values, _ = directions(spectrum, spectrum.n)
+        for j, target in enumerate(pools):
+            _, energies = directions(target, spectrum.n)
+            risks = [
+                transported_risk(values, energies, found.ridges[i, j] * factor, 150)
+                for factor in (1, 0.5, 0.9, 0.99, 1.01, 1.1, 2)
+            ]
+            assert found.risk[i, j] == pytest.approx(risks[0], rel=1e-9)
+            assert found.risk[i, j] <= min(risks) * (1 + 1e-7)
+
+
+def test_each_pool_keeps_the_risk_that_it_predicts_for_itself():
+    pool = power_pool(1.3, 1.5, null_energy=40.0)
+    other = power_pool(1.1, 1.9, n=600, modes=50, null_energy=10.0)
+    found = swap(pool, other, 120)
+    for place, own in enumerate((pool, other)):
+        again = transported(own, found.ridges[place, place], 120).risk
+        assert found.risk[place, place] == pytest.approx(again, rel=1e-12)
+
+
+def test_power_on_modes_that_a_smaller_pool_does_not_have_is_noise():
+    target = power_pool(1.2, 1.5, n=800, modes=120, null_energy=68.0)
+    pool = joined(Spectrum.of_power(np.arange(50.0, 0, -1), np.ones(50), 10.0, 60), target)
+    expected = 60 * (target.power - 0.1) / 800 + 0.1
+    tail = (target.power[60:] - 0.1).sum() / 800
+    np.testing.assert_allclose(pool.power, expected[:50] + tail, rtol=1e-12)
+    assert pool.null_energy == pytest.approx(expected[50:60].sum() + 10 * tail, rel=1e-12)
+    np.testing.assert_array_equal(pool.eigenvalues, np.arange(50.0, 0, -1))
 
 
 def test_the_scale_of_a_representation_makes_no_gap():
@@ -104,15 +149,7 @@ def test_a_grid_of_the_caller_holds_the_search():
     trace = pool.eigenvalues.sum() / pool.n
     free, single = swap(pool, pool, 100), swap(pool, pool, 100, ridges=[1e-6])
     assert single.ridges[0, 0] == pytest.approx(1e-6 * trace)
-    assert single.risk[0, 0] == pytest.approx(
-        omniscient_risk(
-            pool.eigenvalues / pool.n,
-            Population.of(pool).power,
-            1e-6 * trace,
-            100,
-            Population.of(pool).noise,
-        )
-    )
+    assert single.risk[0, 0] == pytest.approx(transported(pool, 1e-6 * trace, 100).risk)
     assert single.risk[0, 0] > free.risk[0, 0]
     assert swap(pool, pool, 100, ridges=[1e-9, 1e-7]).ridges[0, 0] == pytest.approx(1e-7 * trace)
 
@@ -131,6 +168,78 @@ def test_a_gaussian_pool_separates_spectrum_from_alignment():
     found = swap(*pools, 100)
     assert found.spectrum_share == 0
     assert found.alignment_share < -0.3
+
+
+def gaussian_pools(decays, falls, noise, seed, n=400, p=1200):
+    """Two Gaussian representations: their populations σ, v², and a pool of each."""
+    rng, k = np.random.default_rng(seed), np.arange(1, p + 1.0)
+    populations, pools = [], []
+    for place, (decay, fall) in enumerate(zip(decays, falls, strict=True)):
+        sigma, power = k**-decay, k**-fall / (k**-fall).sum()
+        features = rng.standard_normal((n, p)) * np.sqrt(sigma)
+        signs = np.random.default_rng(place).choice([-1, 1], p)
+        targets = features @ (signs * np.sqrt(power / sigma))
+        targets += noise**0.5 * rng.standard_normal(n)
+        values, vectors = np.linalg.eigh(features @ features.T)
+        energies = (vectors.T @ targets) ** 2
+        pools.append(Spectrum.of_power(values[::-1].copy(), energies[::-1].copy(), 0.0, n))
+        populations.append((sigma, power))
+    return populations, pools
+
+
+def true_shares(populations, noise, n):
+    """Shares of the known populations, over a fine grid of ridges."""
+    risk = np.array(
+        [
+            [
+                omniscient_risk(
+                    sigma, power, sigma.sum() * np.geomspace(1e-9, 10, 200), n, noise
+                ).min()
+                for _, power in populations
+            ]
+            for sigma, _ in populations
+        ]
+    )
+    logs = np.log(risk)
+    return (logs[0] - logs[1]).mean(), (logs[:, 0] - logs[:, 1]).mean()
+
+
+@pytest.mark.parametrize(
+    ("decays", "falls", "noise", "n"),
+    [
+        ((1.5, 1.1), (1.8, 1.3), 0.1, 25),
+        ((1.5, 1.1), (1.8, 1.3), 0.1, 100),
+        ((2.5, 1.02), (1.6, 1.6), 0.05, 100),
+        ((1.6, 1.2), (2.0, 1.4), 0.0, 100),
+    ],
+)
+def test_shares_are_those_of_the_populations_up_to_a_quarter_of_the_pools(decays, falls, noise, n):
+    draws, found = 4, []
+    for seed in range(draws):
+        populations, pools = gaussian_pools(decays, falls, noise, seed)
+        found.append(swap(*pools, n))
+    known = true_shares(populations, noise, n)
+    shares = np.array([(one.spectrum_share, one.alignment_share) for one in found])
+    assert np.sign(shares[:, 0].mean()) == np.sign(known[0])
+    assert shares.mean(axis=0) == pytest.approx(known, abs=0.08)
+    assert abs(shares[:, 0].mean() - known[0]) < 0.02
+    for one in found:
+        assert one.spectrum_interval[0] < known[0] < one.spectrum_interval[1]
+        assert one.alignment_interval[0] < known[1] < one.alignment_interval[1]
+
+
+def test_an_interval_is_as_wide_as_the_shares_scatter():
+    """No narrower, and a few times as wide where the plug-in share is another."""
+    found = [
+        swap(*gaussian_pools((1.5, 1.1), (1.8, 1.3), 0.1, seed, n=200, p=400)[1], 12)
+        for seed in range(12)
+    ]
+    for name in ("spectrum", "alignment"):
+        shares = np.array([getattr(one, f"{name}_share") for one in found])
+        ends = np.array([getattr(one, f"{name}_interval") for one in found])
+        np.testing.assert_allclose(ends.mean(axis=1), shares, atol=1e-12)
+        half = (ends[:, 1] - ends[:, 0]).mean() / 2
+        assert 1.5 * shares.std() < half < 8 * shares.std()
 
 
 def test_swap_refuses_sizes_at_which_plug_in_is_biased_and_grids_without_meaning():

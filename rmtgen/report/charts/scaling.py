@@ -172,9 +172,10 @@ def _caption(tables: Sequence[pd.DataFrame]) -> str:
         "First panel: the effective ridge of n samples without a ridge, of the pool and of"
         " subsets solved on their own, and the measured risk at the best ridge less its noise."
         " Dashed: the power laws fitted from n = 30 to a quarter of the modes that the pool"
-        " resolves. Second panel: exponents with their intervals: of the pool, which has seen no"
-        " test image; measured on test images (the decay on subsets); and predicted from the"
-        " decay a and the alignment s. The exponents from κ(0, n) down are slopes in n."
+        " resolves. Second panel: exponents, which are local slopes over that range, with their"
+        " intervals: of the pool, which has seen no test image; measured on test images (the decay"
+        " on subsets); and predicted from the decay a and the alignment s. The exponents from"
+        " κ(0, n) down are slopes in n."
     )
     unquoted = sum(int(table["exponent"].isna().sum()) for table in tables)
     if unquoted == 1:
