@@ -10,6 +10,7 @@ import pandas as pd
 
 from rmtgen.errors import UsageError
 from rmtgen.ridge.columns import RISK_COLUMNS
+from rmtgen.theory.fit_checks import DIFFERENCE
 
 KEYS = ("n", "trial", "ridge", "relative_ridge")
 MIN_N = 500
@@ -18,9 +19,6 @@ MIN_N = 500
 GCV is an asymptotic statement: at smaller sizes the sampling noise of the fit dominates the gap."""
 CLOSE_GAP = 0.1
 """Gap up to which a prediction is good enough to choose a backbone or a ridge by."""
-DIFFERENCE = 0.08
-"""Absolute log of GCV over LOO above which LOO is shown as the estimate: on features of real
-networks nearly all fits in which GCV is more than 10 % off are above, and few others."""
 WIDE_GAP = 0.2
 """Gap from which the worst fit of a run is explained in a note."""
 

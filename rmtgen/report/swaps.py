@@ -8,7 +8,7 @@ from rmtgen.store.durable import canonical_json
 from rmtgen.theory.swaps import Swap, swap
 
 SWAP_SHARE = 16
-"""The swap is made at n = N/16, where the eigenvalues of the pool may stand for the population's."""
+"""The swap is made at n = N/16, where the modes of the pool may stand for the population's."""
 
 
 @dataclass(frozen=True, eq=False)

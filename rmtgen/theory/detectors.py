@@ -28,6 +28,9 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from rmtgen.linalg.modes import EPS32, EPS64
+from rmtgen.ridge.interval import interval_columns, pair_covariance_, paired
+from rmtgen.theory.fit_checks import DEVIATIONS as DEVIATIONS_OF_TESTS
+from rmtgen.theory.fit_checks import DIFFERENCE, deviation
 from rmtgen.theory.resolvent import Resolvent, left_out
 
 LEVERAGE_FLOOR = 3.0
@@ -35,8 +38,6 @@ LEVERAGE_FLOOR = 3.0
 LEVERAGE = 0.3
 """Threshold of H over √n: at a fixed spread of the samples' scale H grows as √n [.29 for ReLU
 features of 5 inputs; .3 to .6 for t₃ features]."""
-GAP = 0.15
-"""Threshold of |log(GCV/LOO)| [.15 for ReLU features of 20 inputs, .05 for Gaussian features]."""
 CLOSE = 0.03
 """Largest squared distance of a near-copy, relative to that of the far neighbour."""
 CHANCE = 3e-4
@@ -53,8 +54,12 @@ KOLMOGOROV = 2.0
 """Threshold of that distance, in units of √(2/n + 1/m) [probability .0007]."""
 MEANS = 0.02
 """Squared distance of the means, over the samples' variance, below which it is negligible."""
+SERIAL = 4.0
+"""Threshold of the z-score of successive residuals [probability 3e-5]."""
 ORDERED = 3.5
-"""Threshold of the z-score of ordered classes [probability .0002]."""
+"""Threshold of the z-scores of ordered classes and of class counts [probability .0002]."""
+RARE = 5
+"""Number of samples below which a class is counted with other rare ones."""
 FEW = 100
 """Number of samples below which fluctuations of GCV are large."""
 FULL = 0.99
@@ -110,7 +115,7 @@ def leave_one_out_gap(resolvent: Resolvent, dual: Float64[Tensor, "n c"]) -> Mea
     diagonal = resolvent.diagonal
     gcv = dual.square().sum() / diagonal.mean().square()
     loo = (dual / diagonal[:, None]).square().sum()
-    return Measurement((gcv / loo).log().abs().item(), GAP)
+    return Measurement((gcv / loo).log().abs().item(), DIFFERENCE)
 
 
 def near_duplicates(matrix: Float64[Tensor, "n n"]) -> Measurement:
@@ -169,6 +174,26 @@ def correlated_samples(resolvent: Resolvent, dual: Float64[Tensor, "n c"]) -> Me
     ).log()
     threshold = max(BLOCKED, DEVIATIONS * risks[1:].std().item())
     return Measurement((risks[0] - risks[1:].mean()).item(), threshold, {"size": size})
+
+
+def successive_residuals(resolvent: Resolvent, dual: Float64[Tensor, "n c"]) -> Measurement:
+    """z-score of the lag-1 autocorrelation of the leave-one-out residuals e_i = α_i/P_ii.
+
+    Noise of the targets that depends on the order leaves the features alone, and blocks of them
+    too. With the residuals less their mean, T = Σ e_i·e_{i+1} has after a shuffle the mean
+    −Σ ‖e_i‖²/n, since Σ_j e_i·e_j = 0, and about the variance (‖EᵀE‖_F² − Σ ‖e_i‖⁴)/n of n − 1
+    products of different samples.
+
+    References:
+        Wald & Wolfowitz 1943.
+    """
+    residuals = dual / resolvent.diagonal[:, None]
+    residuals = residuals - residuals.mean(dim=0)
+    n, squares = len(residuals), residuals.square().sum(dim=1)
+    products = (residuals[1:] * residuals[:-1]).sum()
+    variance = ((residuals.mT @ residuals).square().sum() - squares.square().sum()) / n
+    score = (products + squares.sum() / n) / variance.clamp_min(0).sqrt()
+    return Measurement(score.nan_to_num(0.0, posinf=0.0).item(), SERIAL)
 
 
 def ordered_classes(classes: Int64[Tensor, " n"] | Bool[Tensor, " n"]) -> Measurement:
@@ -239,6 +264,61 @@ def memberships(n: int, m: int) -> Float64[Tensor, "splits n_plus_m"]:
     for row in tested[1:]:
         row[torch.randperm(n + m, generator=generator)[:m]] = 1
     return tested
+
+
+def test_population(
+    resolvent: Resolvent,
+    dual: Float64[Tensor, "n c"],
+    fitted: Float64[Tensor, "m c"],
+    test_targets: Float64[Tensor, "m c"],
+) -> Measurement:
+    """|z| of the leave-one-out risk against the test risk, each with its standard error.
+
+    0 where two samples are the same to the fit, so that leave-one-out has no interval.
+
+    Args:
+        resolvent: P.
+        dual: α.
+        fitted: Predictions of the test samples.
+        test_targets: Their targets.
+    """
+    losses = (dual / resolvent.diagonal[:, None]).square().sum(dim=1)
+    chosen = torch.from_numpy(paired(len(dual))).to(dual.device)
+    covariance = pair_covariance_(resolvent.blocks(chosen[None])[0], dual[chosen])
+    error = interval_columns(losses, covariance)["loo_se"]
+    test_losses = (fitted - test_targets).square().sum(dim=1)
+    test_error = test_losses.std().item() / len(test_losses) ** 0.5
+    score = deviation(losses.mean().item(), error, test_losses.mean().item(), test_error)
+    return Measurement(abs(float(np.nan_to_num(score))), DEVIATIONS_OF_TESTS)
+
+
+def class_counts(
+    train: Int64[Tensor, " n"] | Bool[Tensor, " n"], test: Int64[Tensor, " m"] | Bool[Tensor, " m"]
+) -> Measurement:
+    """z-score of χ² that the classes have the same shares among training and test samples.
+
+    Classes of fewer than `RARE` samples in all count as one. The cube root of χ²/d, d degrees of
+    freedom, is about normal with mean 1 − 2/(9d) and variance 2/(9d).
+
+    References:
+        Pearson 1900; Wilson & Hilferty 1931.
+    """
+    names, index = torch.cat([train, test]).unique(return_inverse=True)
+    counts = torch.stack(
+        [part.bincount(minlength=len(names)) for part in index.split([len(train), len(test)])]
+    ).double()
+    rare = counts.sum(dim=0) < RARE
+    counts = torch.cat([counts[:, ~rare], counts[:, rare].sum(dim=1, keepdim=True)], dim=1)
+    counts = counts[:, counts.sum(dim=0) > 0]
+    free = counts.shape[1] - 1
+    if not free:
+        return Measurement(0.0, ORDERED, {"classes": 1})
+    expected = counts.sum(dim=1, keepdim=True) * counts.sum(dim=0) / counts.sum()
+    ratio = ((counts - expected).square() / expected).sum().item() / free
+    spread = 2 / (9 * free)
+    return Measurement(
+        (ratio ** (1 / 3) - 1 + spread) / spread**0.5, ORDERED, {"classes": free + 1}
+    )
 
 
 def small_sample(n: int) -> Measurement:

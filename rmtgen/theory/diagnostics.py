@@ -43,6 +43,7 @@ class Fit:
         matrix: K, symmetric.
         targets: Y.
         tests: k(test, train), None without test samples.
+        test_targets: Targets of the test samples, None where they are unknown.
         resolvent: P of the regression.
         centred: P with an intercept, whether the regression has one or not.
         single: Whether K was given in float32.
@@ -51,6 +52,7 @@ class Fit:
     matrix: Float64[Tensor, "n n"]
     targets: Float64[Tensor, "n c"]
     tests: Float[Tensor, "m n"] | None
+    test_targets: Float64[Tensor, "m c"] | None
     resolvent: Resolvent
     centred: Resolvent
     single: bool
@@ -64,6 +66,15 @@ class Fit:
     def code(self) -> ClassCode | None:
         """The classes behind the targets, None where they encode none."""
         return ClassCode.of(self.targets)
+
+    @property
+    def fitted(self) -> Float64[Tensor, "m c"]:
+        """Predictions of the test samples; with an intercept it leaves training residuals δα."""
+        rows = (part.double() @ self.dual for part in self.tests.split(detectors.ROWS))
+        if not self.resolvent.removed.any():
+            return torch.cat(list(rows))
+        left = self.targets - self.matrix @ self.dual - self.resolvent.sum_ridge * self.dual
+        return torch.cat(list(rows)) + left.mean(dim=0)
 
     @property
     def enough(self) -> bool:
@@ -85,6 +96,16 @@ class Fit:
     def tested(self) -> bool:
         """Whether there are test samples enough to compare."""
         return self.enough and self.tests is not None and len(self.tests) >= ENOUGH
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the targets of so many test samples are known."""
+        return self.tested and self.test_targets is not None
+
+    @property
+    def coded(self) -> bool:
+        """Whether the test samples are labelled by the classes of the training samples."""
+        return self.labelled and self.classified and self.code.matches(self.test_targets)
 
 
 @dataclass(frozen=True)
@@ -191,6 +212,14 @@ DETECTORS = (
         applies=lambda fit: fit.misses,
     ),
     Detector(
+        "successive_residuals",
+        "the z-score of the correlation of successive leave-one-out residuals",
+        "the noise of neighbours in the order given is alike, so the risk fluctuates by more than"
+        " its standard error says",
+        lambda fit: detectors.successive_residuals(fit.resolvent, fit.dual),
+        applies=lambda fit: fit.misses,
+    ),
+    Detector(
         "ordered_classes",
         "the z-score of {pairs} pairs of neighbours of equal class, where a shuffle gives"
         " {mean:.0f},",
@@ -217,6 +246,25 @@ DETECTORS = (
         applies=lambda fit: fit.tested,
     ),
     Detector(
+        "test_population",
+        "the distance |z| of leave-one-out from the test risk, in standard errors of both",
+        "the test samples are not of the population of the train samples, so look for another class"
+        " prior, wrong labels, or samples in both",
+        lambda fit: detectors.test_population(
+            fit.resolvent, fit.dual, fit.fitted, fit.test_targets
+        ),
+        applies=lambda fit: fit.labelled and fit.misses,
+    ),
+    Detector(
+        "class_counts",
+        "the z-score of χ² of {classes} class counts among train and test samples",
+        "the classes have other shares among the test samples, so weigh the risk by class",
+        lambda fit: detectors.class_counts(
+            *(fit.code.decode(part) for part in (fit.targets, fit.test_targets))
+        ),
+        applies=lambda fit: fit.coded,
+    ),
+    Detector(
         "float32_df",
         "df/n of a float32 Gram matrix",
         "float32 does not resolve what is left of it, so compute the Gram matrix in float64 or take"
@@ -238,12 +286,13 @@ DETECTORS = (
 
 
 @public
-def trust_report(
+def trust_report(  # noqa: PLR0913 - one public function for one question; tests are optional
     gram: np.ndarray | Tensor,
     targets: np.ndarray | Tensor,
     *,
     ridge: float | None = None,
     test_gram: np.ndarray | Tensor | None = None,
+    test_targets: np.ndarray | Tensor | None = None,
     intercept: bool = False,
 ) -> TrustReport:
     """Search for what makes GCV(λ) = n‖GY‖²/(tr G)² differ from the test risk.
@@ -257,14 +306,16 @@ def trust_report(
         targets: (n,) or (n, c).
         ridge: λ > 0 of the mean objective; default 1e-3·tr K/n.
         test_gram: k(test, train) (m, n); k(test, test) is never needed.
+        test_targets: (m,) or (m, c), where they are known.
         intercept: Whether the regression has an unpenalised intercept.
 
     Returns:
         One finding per detector of `DETECTORS` that applies: `small_sample` always; from 20 samples
         on `leverage` and `near_duplicates`, with targets that the fit does not predict to rounding
-        `gcv_loo_gap` and `correlated_samples`, with targets that encode classes `ordered_classes`,
-        and with 20 test samples `covariate_shift` and `mean_shift`; of a float32 Gram matrix
-        `float32_df` and `float32_ridge`.
+        `gcv_loo_gap`, `correlated_samples` and `successive_residuals`, with targets that encode
+        classes `ordered_classes`, and with 20 test samples `covariate_shift` and `mean_shift`, with
+        their targets `test_population`, and `class_counts` where they encode classes; of a float32
+        Gram matrix `float32_df` and `float32_ridge`.
 
     Raises:
         UsageError: A ridge that is not positive, shapes that do not fit, or a matrix of another
@@ -281,9 +332,11 @@ def trust_report(
         flag(intercept, "intercept"),
     )
     matrix, targets, tests = _checked(gram, targets, test_gram)
+    test_targets = _checked_tests(tests, test_targets, targets)
     plain, centred = resolvents(matrix, _sum_ridge(ridge, matrix))
     single = gram.dtype == torch.float32
-    fit = Fit(matrix, targets, tests, centred if intercept else plain, centred, single)
+    resolvent = centred if intercept else plain
+    fit = Fit(matrix, targets, tests, test_targets, resolvent, centred, single)
     applicable = (detector for detector in DETECTORS if detector.applies(fit))
     return TrustReport(tuple(detector.finding(fit) for detector in applicable))
 
@@ -305,6 +358,28 @@ def _checked(
             f" {tuple(tests.shape)}. Build both blocks from one split."
         )
     return symmetrised(gram), targets, tests
+
+
+def _checked_tests(
+    tests: Float[Tensor, "m n"] | None,
+    test_targets: np.ndarray | Tensor | None,
+    targets: Float64[Tensor, "n c"],
+) -> Float64[Tensor, "m c"] | None:
+    if test_targets is None:
+        return None
+    if tests is None:
+        raise UsageError(
+            "test_targets need the test samples: expected test_gram, got None. Pass both, or"
+            " neither."
+        )
+    test_targets = target_matrix(test_targets).to(targets.device)
+    expected = (len(tests), targets.shape[1])
+    if tuple(test_targets.shape) != expected:
+        raise UsageError(
+            f"test_targets need one row per test sample and the outputs of targets: expected"
+            f" {expected}, got {tuple(test_targets.shape)}. Take both from one split."
+        )
+    return test_targets
 
 
 def _sum_ridge(ridge: float | None, matrix: Float64[Tensor, "n n"]) -> float:

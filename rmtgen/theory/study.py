@@ -28,6 +28,7 @@ from rmtgen.ridge.targets import Targets
 from rmtgen.scalars import whole_number
 from rmtgen.theory import registry, representation
 from rmtgen.theory.diagnostics import trust_report
+from rmtgen.theory.fit_checks import fit_checks
 from rmtgen.theory.forecast import curves, forecast, labels_needed, pool_influence
 from rmtgen.theory.influence import Influence
 from rmtgen.theory.local_law import law_tests
@@ -60,7 +61,7 @@ class Study:
     a `UsageError` or a `NumericalError` that says what it needs.
 
     Without a test set the columns of measured risks are NaN, `local_law` lacks the test `gcv`,
-    `trust` lacks `covariate_shift` and `mean_shift`, and `scores` has no rows.
+    `trust` lacks what it says of test samples, and `scores` has no rows.
 
     Attributes:
         pool: N training samples, and M test samples if there are any.
@@ -181,11 +182,19 @@ class Study:
     def trust(self) -> pd.DataFrame:
         """Diagnostics of GCV on the first samples of the pool (`diagnostics.trust_report`)."""
         gram, tests = self.pool.block(DIAGNOSED)
-        targets = self.pool.targets
+        targets, known = self.pool.targets, self.pool.test_targets
         report = trust_report(
-            gram, targets.values[: len(gram)], test_gram=tests, intercept=targets.intercept
+            gram,
+            targets.values[: len(gram)],
+            test_gram=tests,
+            test_targets=None if known is None else known.values[: len(tests)],
+            intercept=targets.intercept,
         )
         return report.frame()
+
+    def checks(self) -> pd.DataFrame:
+        """GCV against leave-one-out, and that against the test risk, at every fit."""
+        return fit_checks(self.risk)
 
     def _fits(self) -> Iterator[Fits]:
         largest = self.pool.largest_diagonal
@@ -216,6 +225,7 @@ ANALYSES: Mapping[str, Callable[[Study], pd.DataFrame]] = {
         Study.scaling,
         Study.local_law,
         Study.trust,
+        Study.checks,
     )
 }
 """The analyses by name, in the order in which the stage runs and stores them."""

@@ -4,9 +4,10 @@ import pandas as pd
 
 from rmtgen.report.axes import drawable, limits, log_axis, size_axis, view_limits
 from rmtgen.report.chart import Axis, Chart, Line, Panel
-from rmtgen.report.risk_statistics import DIFFERENCE, agreement, differing, gaps
+from rmtgen.report.risk_statistics import agreement, differing, gaps
 from rmtgen.report.run_set import Run, RunSet
 from rmtgen.report.wording import compact, count_fits, counted, listed, percentage
+from rmtgen.theory.fit_checks import DIFFERENCE
 
 STEM = "predicted-vs-measured"
 TITLE = "Predicted and measured risk"
