@@ -144,7 +144,8 @@ def calls(folder):
         ),
         "trust_report": Call(
             rmtgen.trust_report,
-            {"gram": gram, "targets": targets, "ridge": 0.1, "test_gram": test_gram},
+            {"gram": gram, "targets": targets, "ridge": 0.1}
+            | {"test_gram": test_gram, "test_targets": test_targets},
         ),
     }
 

@@ -27,10 +27,12 @@ def deviation(
 
     NaN where one is unknown or 0.
     """
-    loo, test_risk = np.asarray(loo, dtype=float), np.asarray(test_risk, dtype=float)
+    loo, loo_se, test_risk, test_risk_se = (
+        np.asarray(values, dtype=float) for values in (loo, loo_se, test_risk, test_risk_se)
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
-        error = np.hypot(loo_se / loo, test_risk_se / test_risk)
-        return np.log(loo / test_risk) / error
+        score = np.log(loo / test_risk) / np.hypot(loo_se / loo, test_risk_se / test_risk)
+    return np.asarray(score)
 
 
 def fit_checks(risk: pd.DataFrame) -> pd.DataFrame:

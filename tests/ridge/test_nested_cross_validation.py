@@ -17,7 +17,7 @@ from populations import populations
 
 from rmtgen.ridge import ridge_path
 
-SAMPLES, BLOCK, BLOCKINGS, REPLICATES = 120, 20, 2, 250
+SAMPLES, BLOCK, BLOCKINGS, REPLICATES = 120, 20, 4, 250
 KEPT = SAMPLES - BLOCK
 
 

@@ -6,8 +6,19 @@ import numpy as np
 import pytest
 import reference
 import torch
-from scipy.stats import ks_2samp
-from trust_cases import TESTS, N, gaussian, intercepts, linear, report, small, tripped, value
+from scipy.stats import chi2_contingency, ks_2samp, norm
+from trust_cases import (
+    TESTS,
+    N,
+    both,
+    gaussian,
+    intercepts,
+    linear,
+    report,
+    small,
+    tripped,
+    value,
+)
 
 from rmtgen.ridge import ridge_path
 from rmtgen.ridge.targets import encode_targets
@@ -94,6 +105,68 @@ def test_rare_classes_raise_no_alarm():
     features = gaussian(N + TESTS, rng, 0.7)
     onehot = np.eye(3)[rng.choice(3, N + TESTS, p=[0.96, 0.03, 0.01])]
     assert report(features, onehot, intercept=True).trusted
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_the_z_score_of_successive_residuals_is_that_of_shuffles(outputs):
+    rng = np.random.default_rng(30)
+    features, targets = gaussian(80, rng, 0.7), rng.standard_normal((80, outputs))
+    gram, delta = features @ features.T, 5.0
+    found = detectors.successive_residuals(
+        *(lambda plain: (plain, plain.times(torch.from_numpy(targets))))(both(gram, delta)[0])
+    )
+    residuals = targets - reference.refit_loo(gram, targets, delta, False)
+    orders = [rng.permutation(80) for _ in range(20_000)]
+    drawn = [(residuals[order[1:]] * residuals[order[:-1]]).sum() for order in orders]
+    known = ((residuals[1:] * residuals[:-1]).sum() - np.mean(drawn)) / np.std(drawn)
+    assert found.value == pytest.approx(known, abs=0.05)
+
+
+@intercepts
+def test_the_distance_from_the_test_risk_is_in_standard_errors_of_both(intercept):
+    rng = np.random.default_rng(31)
+    features = gaussian(90, rng, 0.7, p=60) + 1
+    targets = np.stack([linear(features, rng), linear(features, rng)], axis=1)
+    gram, n = features @ features[:50].T, 50
+    options = {"ridge": 0.1, "test_gram": gram[n:], "test_targets": targets[n:]}
+    found = trust_report(gram[:n], targets[:n], intercept=intercept, **options)
+    left = reference.refit_loo(gram[:n], targets[:n], 5.0, intercept) - targets[:n]
+    losses = (left**2).sum(axis=1)
+    error = reference.interval(gram[:n], targets[:n], 5.0, intercept, losses)["loo_se"]
+    fitted = reference.predict(gram[:n], targets[:n], 5.0, intercept, gram[n:])
+    tested = ((fitted - targets[n:]) ** 2).sum(axis=1)
+    spread = np.hypot(error / losses.mean(), tested.std(ddof=1) / 40**0.5 / tested.mean())
+    known = abs(np.log(losses.mean() / tested.mean())) / spread
+    assert value(found, "test_population") == pytest.approx(known, rel=1e-7)
+
+
+def test_a_sample_that_is_there_twice_leaves_no_distance_to_the_test_risk():
+    rng = np.random.default_rng(32)
+    features = gaussian(90, rng, p=200)
+    targets = linear(features, rng)
+    features[1], targets[1] = features[0], targets[0]
+    found = report(features, targets, 1e-13, n=50, labelled=True)
+    assert value(found, "test_population") == 0
+
+
+def test_the_z_score_of_class_counts_is_that_of_pearsons_test():
+    rng = np.random.default_rng(33)
+    train = torch.from_numpy(rng.choice(4, 400, p=[0.4, 0.3, 0.2, 0.1]))
+    for shares in ([0.4, 0.3, 0.2, 0.1], [0.3, 0.3, 0.3, 0.1]):
+        test = torch.from_numpy(rng.choice(4, 300, p=shares))
+        counts = [np.bincount(part, minlength=4) for part in (train, test)]
+        known = norm.isf(chi2_contingency(counts).pvalue)
+        assert detectors.class_counts(train, test).value == pytest.approx(known, abs=0.03)
+
+
+def test_rare_classes_count_as_one():
+    train = torch.tensor([0] * 50 + [1] * 50 + [2, 3, 4])
+    test = torch.tensor([0] * 40 + [1] * 60 + [5])
+    found = detectors.class_counts(train, test)
+    known = chi2_contingency([[50, 50, 3], [40, 60, 1]]).pvalue
+    assert found.value == pytest.approx(norm.isf(known), abs=0.05)
+    assert found.numbers == {"classes": 3}
+    assert detectors.class_counts(torch.zeros(30).long(), torch.zeros(20).long()).value == 0
 
 
 def test_the_distance_of_distributions_is_kolmogorovs():

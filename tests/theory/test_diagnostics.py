@@ -38,7 +38,9 @@ def alarms():
             targets = np.sign(linear(features, rng)) if count & 4 else linear(features, rng)
             relative = (1e-4, 1e-2)[count & 1]
             found[draw].append(
-                tripped(report(features, targets, relative, intercept=bool(count & 2)))
+                tripped(
+                    report(features, targets, relative, intercept=bool(count & 2), labelled=True)
+                )
             )
     return found
 
@@ -63,7 +65,7 @@ def test_other_numbers_of_test_samples_raise_no_more_alarms(n, m):
     rng, alarms = np.random.default_rng(12), []
     for count in range(20):
         features = CONTROLS[count % 4](n + m, rng)
-        alarms.append(tripped(report(features, linear(features, rng), n=n)))
+        alarms.append(tripped(report(features, linear(features, rng), n=n, labelled=True)))
     assert sum(map(bool, alarms)) <= binom.ppf(0.999, 20, 0.05), alarms
 
 
@@ -112,6 +114,27 @@ def sorted_classes(rng):
     return features, np.eye(10)[labels]
 
 
+def noise_in_order(rng):
+    features = gaussian(N, rng, p=80)
+    noise = autoregressive(rng.standard_normal((N, 1)), N)[:, 0]
+    return features, linear(features, rng, noise=0) + noise
+
+
+def other_shares(rng):
+    """Ten classes in training; the tests are of the first five twice as often as of the others."""
+    train, test = rng.integers(0, 10, N), rng.integers(0, 15, TESTS) % 10
+    labels = np.concatenate([train, test])
+    features = gaussian(N + TESTS, rng, 0.7) + 0.3 * rng.standard_normal((10, 2 * N))[labels]
+    return features, np.eye(10)[labels]
+
+
+def wrong_labels(rng):
+    features = gaussian(N + TESTS, rng, 1.2)
+    targets = np.sign(linear(features, rng))
+    targets[N : N + TESTS // 3] *= -1
+    return features, targets
+
+
 def power_law_of(plant):
     def decaying(rng):
         return plant(rng, 1.5)
@@ -135,6 +158,9 @@ FAILURES = [
     (power_law_of(displaced), "mean_shift"),
     (sorted_classes, "ordered_classes"),
     (sorted_classes, "correlated_samples"),
+    (noise_in_order, "successive_residuals"),
+    (other_shares, "class_counts"),
+    (wrong_labels, "test_population"),
 ]
 
 
@@ -144,7 +170,12 @@ FAILURES = [
 def test_a_planted_failure_is_caught_in_nine_draws_of_ten(plant, detector):
     rng = np.random.default_rng(21)
     caught = [
-        report(*plant(rng), relative=(1e-4, 1e-2)[draw % 2], intercept=draw % 4 > 1)
+        report(
+            *(drawn := plant(rng)),
+            relative=(1e-4, 1e-2)[draw % 2],
+            intercept=draw % 4 > 1,
+            labelled=len(drawn[0]) > N,
+        )
         for draw in range(10)
     ]
     assert sum(detector in tripped(found) for found in caught) >= 9

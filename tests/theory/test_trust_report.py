@@ -112,6 +112,7 @@ def test_targets_that_an_intercept_fits_have_nothing_to_compare(targets):
     assert not {finding.detector for finding in found.findings} & {
         "gcv_loo_gap",
         "correlated_samples",
+        "successive_residuals",
     }
     assert np.isfinite(values(found)).all()
 
@@ -178,6 +179,18 @@ def with_nan(shape):
         ),
         (
             (GOOD, np.ones(30)),
+            {"test_targets": np.ones(25)},
+            UsageError,
+            "test_targets need the test samples: expected test_gram, got None",
+        ),
+        (
+            (GOOD, np.ones(30)),
+            {"test_gram": np.ones((25, 30)), "test_targets": np.ones((25, 2))},
+            UsageError,
+            r"expected \(25, 1\), got \(25, 2\)",
+        ),
+        (
+            (GOOD, np.ones(30)),
             {"ridge": 0.0},
             UsageError,
             "ridge must be positive and finite: got 0. .*1e-3·tr K/n",
@@ -213,7 +226,9 @@ def test_every_detector_is_in_the_report_that_has_all_it_needs_once():
     rng = np.random.default_rng(24)
     features = gaussian(N + TESTS, rng)
     gram = (features @ features[:N].T).astype(np.float32)
-    found = trust_report(gram[:N], np.sign(linear(features, rng))[:N], test_gram=gram[N:])
+    labels = np.sign(linear(features, rng))
+    tests = {"test_gram": gram[N:], "test_targets": labels[N:]}
+    found = trust_report(gram[:N], labels[:N], **tests)
     names = [finding.detector for finding in found.findings]
     assert names == [detector.name for detector in DETECTORS]
     assert len(set(names)) == len(names)

@@ -54,13 +54,13 @@ def linear(features, rng, noise=0.3):
     return (signal - signal.mean()) / signal.std() + noise * rng.standard_normal(len(features))
 
 
-def report(features, targets, relative=1e-3, n=N, **options):
-    """Of the first n rows, tested on the others."""
+def report(features, targets, relative=1e-3, n=N, *, labelled=False, **options):
+    """Of the first n rows, tested on the others, with their targets where they are `labelled`."""
     gram = features @ features[:n].T
     ridge = relative * np.trace(gram[:n]) / n
-    return trust_report(
-        gram[:n], targets[:n], ridge=ridge, test_gram=gram[n:] if len(gram) > n else None, **options
-    )
+    tests = {"test_gram": gram[n:]} if len(gram) > n else {}
+    tests |= {"test_targets": targets[n:]} if labelled else {}
+    return trust_report(gram[:n], targets[:n], ridge=ridge, **tests, **options)
 
 
 def tripped(found):
