@@ -9,7 +9,6 @@ Notation: n training samples, m test samples, c outputs, λ the ridge of the mea
 import operator
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -21,91 +20,14 @@ from rmtgen.checks import finite_matrix, real_number, square_matrix, target_matr
 from rmtgen.entrance import public
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.modes import symmetrised
-from rmtgen.ridge.targets import ClassCode
 from rmtgen.scalars import flag
 from rmtgen.theory import detectors
 from rmtgen.theory.detectors import Measurement
-from rmtgen.theory.resolvent import Resolvent, explained, resolvents
+from rmtgen.theory.observed import Fit
+from rmtgen.theory.resolvent import explained, resolvents
 
 RELATIVE_RIDGE = 1e-3
 """Default of λ/(tr K/n)."""
-ENOUGH = 20
-"""Number of training or test samples from which on a comparison is possible."""
-SILENT = 1e-20
-"""Share of the targets' energy below which the leave-one-out residuals are rounding."""
-
-
-@dataclass(frozen=True, eq=False)
-class Fit:
-    """One ridge fit as the detectors see it.
-
-    Attributes:
-        matrix: K, symmetric.
-        targets: Y.
-        tests: k(test, train), None without test samples.
-        test_targets: Targets of the test samples, None where they are unknown.
-        resolvent: P of the regression.
-        centred: P with an intercept, whether the regression has one or not.
-        single: Whether K was given in float32.
-    """
-
-    matrix: Float64[Tensor, "n n"]
-    targets: Float64[Tensor, "n c"]
-    tests: Float[Tensor, "m n"] | None
-    test_targets: Float64[Tensor, "m c"] | None
-    resolvent: Resolvent
-    centred: Resolvent
-    single: bool
-
-    @cached_property
-    def dual(self) -> Float64[Tensor, "n c"]:
-        """α = PY."""
-        return self.resolvent.times(self.targets)
-
-    @cached_property
-    def code(self) -> ClassCode | None:
-        """The classes behind the targets, None where they encode none."""
-        return ClassCode.of(self.targets)
-
-    @property
-    def fitted(self) -> Float64[Tensor, "m c"]:
-        """Predictions of the test samples; with an intercept it leaves training residuals δα."""
-        rows = (part.double() @ self.dual for part in self.tests.split(detectors.ROWS))
-        if not self.resolvent.removed.any():
-            return torch.cat(list(rows))
-        left = self.targets - self.matrix @ self.dual - self.resolvent.sum_ridge * self.dual
-        return torch.cat(list(rows)) + left.mean(dim=0)
-
-    @property
-    def enough(self) -> bool:
-        """Whether there are training samples enough to compare."""
-        return len(self.matrix) >= ENOUGH
-
-    @property
-    def misses(self) -> bool:
-        """Whether the left-out samples are predicted with an error beyond rounding."""
-        missed = (self.dual / self.resolvent.diagonal[:, None]).square().sum()
-        return self.enough and bool(missed > SILENT * self.targets.square().sum())
-
-    @property
-    def classified(self) -> bool:
-        """Whether the targets encode classes."""
-        return self.enough and self.code is not None
-
-    @property
-    def tested(self) -> bool:
-        """Whether there are test samples enough to compare."""
-        return self.enough and self.tests is not None and len(self.tests) >= ENOUGH
-
-    @property
-    def labelled(self) -> bool:
-        """Whether the targets of so many test samples are known."""
-        return self.tested and self.test_targets is not None
-
-    @property
-    def coded(self) -> bool:
-        """Whether the test samples are labelled by the classes of the training samples."""
-        return self.labelled and self.classified and self.code.matches(self.test_targets)
 
 
 @dataclass(frozen=True)
@@ -119,6 +41,7 @@ class Detector:
         measure: The quantity of a fit, and its threshold.
         applies: Whether a fit has what `measure` needs.
         trips: Comparison of the value with the threshold.
+        matters: Whether it changes what is reported of a fit; where not, it does not trip.
     """
 
     name: str
@@ -127,11 +50,12 @@ class Detector:
     measure: Callable[[Fit], Measurement]
     applies: Callable[[Fit], bool] = lambda fit: fit.enough
     trips: Callable[[float, float], bool] = operator.gt
+    matters: Callable[[Fit], bool] = lambda fit: True
 
     def finding(self, fit: Fit) -> "Finding":
         """What it sees in a fit."""
         seen = self.measure(fit)
-        tripped = bool(self.trips(seen.value, seen.threshold))
+        tripped = bool(self.trips(seen.value, seen.threshold)) and self.matters(fit)
         statement = (
             f"{self.quantity.format(**seen.numbers)} is {seen.value:.4g} against a threshold of"
             f" {seen.threshold:.4g}"
@@ -184,9 +108,10 @@ DETECTORS = (
     ),
     Detector(
         "leverage",
-        "the leverage ratio H = CV(diag G)/sqrt(2(κ̂' - 1)/n)",
+        "the leverage ratio H = CV(diag G)/sqrt(2(κ̂' - 1)/n), of note where GCV and LOO differ,",
         "the samples differ in scale, so trust LOO and not GCV",
         lambda fit: detectors.leverage(fit.resolvent),
+        matters=lambda fit: fit.misses and fit.gap.value > fit.gap.threshold,
     ),
     Detector(
         "near_duplicates",
@@ -199,7 +124,7 @@ DETECTORS = (
         "gcv_loo_gap",
         "the gap |log(GCV/LOO)|",
         "a few samples of large leverage carry the difference, so trust LOO and not GCV",
-        lambda fit: detectors.leave_one_out_gap(fit.resolvent, fit.dual),
+        lambda fit: fit.gap,
         applies=lambda fit: fit.misses,
     ),
     Detector(

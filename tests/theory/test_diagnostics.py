@@ -21,7 +21,8 @@ from trust_cases import (
 
 from rmtgen.ridge import ridge_path
 from rmtgen.ridge.targets import encode_targets
-from rmtgen.theory.diagnostics import ENOUGH, trust_report
+from rmtgen.theory.diagnostics import trust_report
+from rmtgen.theory.observed import ENOUGH
 
 DRAWS = 32
 

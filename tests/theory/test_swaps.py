@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 from spectrum_cases import power_pool
+from swap_populations import gaussian_pools, true_shares
 
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.modes import feature_modes
 from rmtgen.linalg.spectrum import Spectrum
-from rmtgen.theory.effective_ridge import omniscient_risk
 from rmtgen.theory.swaps import Population, joined, swap
 from rmtgen.theory.transport import transported
 
@@ -168,40 +168,6 @@ def test_a_gaussian_pool_separates_spectrum_from_alignment():
     found = swap(*pools, 100)
     assert found.spectrum_share == 0
     assert found.alignment_share < -0.3
-
-
-def gaussian_pools(decays, falls, noise, seed, n=400, p=1200):
-    """Two Gaussian representations: their populations σ, v², and a pool of each."""
-    rng, k = np.random.default_rng(seed), np.arange(1, p + 1.0)
-    populations, pools = [], []
-    for place, (decay, fall) in enumerate(zip(decays, falls, strict=True)):
-        sigma, power = k**-decay, k**-fall / (k**-fall).sum()
-        features = rng.standard_normal((n, p)) * np.sqrt(sigma)
-        signs = np.random.default_rng(place).choice([-1, 1], p)
-        targets = features @ (signs * np.sqrt(power / sigma))
-        targets += noise**0.5 * rng.standard_normal(n)
-        values, vectors = np.linalg.eigh(features @ features.T)
-        energies = (vectors.T @ targets) ** 2
-        pools.append(Spectrum.of_power(values[::-1].copy(), energies[::-1].copy(), 0.0, n))
-        populations.append((sigma, power))
-    return populations, pools
-
-
-def true_shares(populations, noise, n):
-    """Shares of the known populations, over a fine grid of ridges."""
-    risk = np.array(
-        [
-            [
-                omniscient_risk(
-                    sigma, power, sigma.sum() * np.geomspace(1e-9, 10, 200), n, noise
-                ).min()
-                for _, power in populations
-            ]
-            for sigma, _ in populations
-        ]
-    )
-    logs = np.log(risk)
-    return (logs[0] - logs[1]).mean(), (logs[:, 0] - logs[:, 1]).mean()
 
 
 @pytest.mark.parametrize(
