@@ -8,7 +8,7 @@ CONFIG ?=
 #: RUNS      of compare, clean: names of runs, or the 8 characters each ends in
 RUNS ?=
 #: BENCH     of bench, some of: cached memory entk entk_plan entk_zoo entk_growth
-#:           schedule paper ridge ridge_large theory page cuda products
+#:           schedule paper ridge ridge_large theory swaps page cuda products
 #:           accuracy pass_rates solves entk_cores scale coverage
 BENCH ?=
 #: JSON      1: print one line of JSON on stdout, and nothing else there

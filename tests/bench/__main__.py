@@ -19,6 +19,7 @@ ALL = (
     "ridge_large",
     "coverage",
     "theory",
+    "swaps",
     "page",
     "cuda",
     "products",
