@@ -182,7 +182,8 @@ def successive_residuals(resolvent: Resolvent, dual: Float64[Tensor, "n c"]) -> 
     Noise of the targets that depends on the order leaves the features alone, and blocks of them
     too. With the residuals less their mean, T = Σ e_i·e_{i+1} has after a shuffle the mean
     −Σ ‖e_i‖²/n, since Σ_j e_i·e_j = 0, and about the variance (‖EᵀE‖_F² − Σ ‖e_i‖⁴)/n of n − 1
-    products of different samples.
+    products of different samples. With many classes few products are large, and T is skewed: the
+    threshold has the skewness of the products, over √n.
 
     References:
         Wald & Wolfowitz 1943.
@@ -191,9 +192,20 @@ def successive_residuals(resolvent: Resolvent, dual: Float64[Tensor, "n c"]) -> 
     residuals = residuals - residuals.mean(dim=0)
     n, squares = len(residuals), residuals.square().sum(dim=1)
     products = (residuals[1:] * residuals[:-1]).sum()
-    variance = ((residuals.mT @ residuals).square().sum() - squares.square().sum()) / n
-    score = (products + squares.sum() / n) / variance.clamp_min(0).sqrt()
-    return Measurement(score.nan_to_num(0.0, posinf=0.0).item(), SERIAL)
+    pairs = (residuals @ residuals.mT).fill_diagonal_(0)
+    variance, third = pairs.square().sum() / n, pairs.pow(3).sum() / n
+    score = (products + squares.sum() / n) / variance.sqrt()
+    skewness = (third / variance.pow(1.5)).nan_to_num(0.0).item()
+    return Measurement(score.nan_to_num(0.0, posinf=0.0).item(), skewed(SERIAL, skewness))
+
+
+def skewed(threshold: float, skewness: float) -> float:
+    """The threshold of a z-score whose distribution is skewed, to first order, never a lower one.
+
+    References:
+        Cornish & Fisher 1938.
+    """
+    return threshold + max(skewness, 0.0) * (threshold**2 - 1) / 6
 
 
 def ordered_classes(classes: Int64[Tensor, " n"] | Bool[Tensor, " n"]) -> Measurement:
@@ -202,7 +214,8 @@ def ordered_classes(classes: Int64[Tensor, " n"] | Bool[Tensor, " n"]) -> Measur
     After a shuffle each of the n − 1 pairs of neighbours is of equal class with probability Σ
     n_k(n_k − 1)/(n(n − 1)), n_k the class counts, so E T = Σ n_k²/n − 1. The number of runs of
     equal classes is n − T, so T has the variance of the runs, [S₂(S₂ + n(n + 1)) − 2nS₃ − n³]/
-    (n²(n − 1)) with S₂ = Σ n_k², S₃ = Σ n_k³.
+    (n²(n − 1)) with S₂ = Σ n_k², S₃ = Σ n_k³. Where few are expected, T is skewed as a Poisson
+    number: by 1/√E T.
 
     References:
         Wald & Wolfowitz 1940; Mood 1940 for the variance with several classes.
@@ -212,7 +225,8 @@ def ordered_classes(classes: Int64[Tensor, " n"] | Bool[Tensor, " n"]) -> Measur
     pairs, mean = (classes[1:] == classes[:-1]).sum().item(), squares / n - 1
     variance = (squares * (squares + n * (n + 1)) - 2 * n * cubes - n**3) / (n**2 * (n - 1))
     score = (pairs - mean) / max(variance, EPS64) ** 0.5 if len(counts) > 1 else np.inf
-    return Measurement(score, ORDERED, {"pairs": pairs, "mean": mean})
+    threshold = skewed(ORDERED, mean**-0.5) if mean > 0 else ORDERED
+    return Measurement(score, threshold, {"pairs": pairs, "mean": mean})
 
 
 def covariate_shift(train: Float64[Tensor, " n"], test: Float64[Tensor, " m"]) -> Measurement:

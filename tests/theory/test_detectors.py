@@ -195,3 +195,20 @@ def test_the_distance_of_means_is_that_of_explicit_splits(monkeypatch):
     assert found.value == pytest.approx(energies[0] / np.mean(energies[1:]), rel=1e-10)
     assert tested[0].tolist() == [False] * 14 + [True] * 6
     assert (tested.sum(axis=1) == 6).all()
+
+
+def test_a_hundred_classes_in_random_order_raise_no_more_alarms_than_two():
+    """Few pairs of equal class are expected, so that six of them are no rare event."""
+    rng = np.random.default_rng(34)
+    ordered, successive = [], []
+    for _ in range(400):
+        labels = torch.from_numpy(rng.integers(0, 100, 150))
+        found = detectors.ordered_classes(labels)
+        ordered.append(found.value > found.threshold)
+        onehot = torch.nn.functional.one_hot(labels, 100).double()
+        plain, _ = both(np.zeros((150, 150)), 1.0)
+        found = detectors.successive_residuals(plain, onehot)
+        successive.append(found.value > found.threshold)
+    assert max(np.mean(ordered), np.mean(successive)) <= 0.005
+    assert detectors.skewed(4.0, 0.6) == 4 + 0.6 * 15 / 6
+    assert detectors.skewed(4.0, -0.6) == 4

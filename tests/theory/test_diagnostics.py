@@ -122,8 +122,9 @@ def noise_in_order(rng):
 
 
 def other_shares(rng):
-    """Ten classes in training; the tests are of the first five twice as often as of the others."""
-    train, test = rng.integers(0, 10, N), rng.integers(0, 15, TESTS) % 10
+    """Ten classes in training; the tests are of the first five four times as often."""
+    train, test = rng.integers(0, 10, N), rng.integers(0, 25, TESTS)
+    test = np.where(test < 20, test % 5, test - 15)
     labels = np.concatenate([train, test])
     features = gaussian(N + TESTS, rng, 0.7) + 0.3 * rng.standard_normal((10, 2 * N))[labels]
     return features, np.eye(10)[labels]
@@ -132,7 +133,7 @@ def other_shares(rng):
 def wrong_labels(rng):
     features = gaussian(N + TESTS, rng, 1.2)
     targets = np.sign(linear(features, rng))
-    targets[N : N + TESTS // 3] *= -1
+    targets[N : N + TESTS // 2] *= -1
     return features, targets
 
 
