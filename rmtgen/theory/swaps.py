@@ -194,10 +194,8 @@ def _standard_errors(
     relative variance 2/d. The scatter of eigenvalues is smaller by a factor of N.
     """
     length = max(one.directions for one in mixed)
-    parts = [
-        _energy_shares(one, ridge, n, length) for one, ridge in zip(mixed, ridges, strict=True)
-    ]
-    parts = np.array(parts).reshape(2, 2, length)
+    each = [_energy_shares(one, ridge, n, length) for one, ridge in zip(mixed, ridges, strict=True)]
+    parts = np.array(each).reshape(2, 2, length)
     changes = (parts[0] - parts[1]) / 2, parts.mean(axis=0)
     variances = [
         sum(_variance(change, pool.rank) for change, pool in zip(both, pools, strict=True))

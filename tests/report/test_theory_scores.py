@@ -75,8 +75,10 @@ def test_notes_hold_transport_hindcast_warnings_and_the_swap():
         " ±0.0100" in pretrained
     )
     assert warning.startswith("resnet18, random, digits, features")
-    assert "at n = 50: log risk falls by" in swapped
-    assert "100% of it by alignment and 0% by the spectrum" in swapped  # the spectra are equal
+    assert "at n = 25: log risk falls by" in swapped
+    assert (
+        "100% of it by alignment and 0% by the spectrum (0.000 [0.000, 0.000])." in swapped
+    )  # the spectra are equal
 
 
 def test_data_sets_of_one_short_name_keep_their_own():
