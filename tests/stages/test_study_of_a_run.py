@@ -17,6 +17,7 @@ from rmtgen.stages.study import load_study, to_arrays, to_frame
 from rmtgen.theory.registry import KEYS, THEORIES
 from rmtgen.theory.study import ANALYSES
 
+GAPS = ["n", "trial", "ridge", "gcv_loo_gap", "gcv_doubted"]
 RUNS = Path(__file__).parent.parent / "data" / "runs-0.1.0.tar.xz"
 
 
@@ -70,6 +71,9 @@ def test_the_tables_of_a_run_are_those_of_its_gram_matrix(folders):
         )
         for name, table in tables(made).items():
             again = tables(other)[name]
+            if name == "checks":  # version 0.1.0 stored no standard error of leave-one-out
+                assert table["test_deviation"].isna().all() and not table["test_doubted"].any()
+                table, again = table[GAPS], again[GAPS]
             if isinstance(table, str):
                 assert again == table
             else:
