@@ -50,7 +50,8 @@ class Column:
 
 _THEORIES = {name: Column(theory.meaning, theory.unit) for name, theory in THEORIES.items()} | {
     theory.error_name: Column(
-        f"standard error of `{name}` from the draw of the pool, over `{name}`"
+        f"standard error of `{name}` from the draw of the pool, with the gap between"
+        f" leave-one-out and GCV of the pool there, over `{name}`"
     )
     for name, theory in THEORIES.items()
     if theory.relative_error

@@ -64,6 +64,7 @@ class Tiles(Division):
         shape, total = " × ".join(map(str, self.layout.shape)), len(self._tile_of)
         details = {
             "kernel": self.config.kernel,
+            "features": self.kernel.features,
             "device": str(self.device),
             "tiles": total,
             "computed": self._computed,
@@ -122,6 +123,11 @@ class _Linear:
         self.device = default_device(job.config.device)
         rows = np.concatenate([features.read("train"), features.read("test")])
         self.rows = torch.from_numpy(rows)
+
+    @property
+    def features(self) -> int:
+        """Number of features that the kernel is made of."""
+        return self.rows.shape[1]
 
     def units(self, tiles: Sequence[Tile]) -> list[Unit]:
         """Every tile alone."""

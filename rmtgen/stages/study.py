@@ -8,7 +8,8 @@ import pandas as pd
 import torch
 
 from rmtgen.runs.config import Config
-from rmtgen.runs.run import load_run
+from rmtgen.runs.run import Run, load_run
+from rmtgen.runs.rundir import stored_dim
 from rmtgen.stages.pool import load_pool
 from rmtgen.theory.study import Study
 
@@ -28,7 +29,16 @@ def load_study(folder: Path, config: Config, device: torch.device) -> Study:
         curve=run.curve,
         seed=config.seed,
         memory=config.memory,
+        features=_features(run, config),
     )
+
+
+def _features(run: Run, config: Config) -> int | None:
+    """Number of features of the kernel of a run; None where its stages do not state it."""
+    if not config.tangent:
+        return stored_dim(run.manifest("extract"))
+    found = run.manifest("gram").details.get("features")
+    return found if type(found) is int else None
 
 
 def to_arrays(frame: pd.DataFrame) -> dict[str, np.ndarray]:

@@ -61,6 +61,12 @@ class Tangent:
         self._held: tuple[int, int, np.ndarray] | None = None
         self.checked = min(_CHECKED, config.train)
 
+    @property
+    def features(self) -> int:
+        """Number of features that the kernel is made of: the parameters, once for every head."""
+        parameters = self.kernel.passes.capture.parameters.values()
+        return sum(parameter.numel() for parameter in parameters) * len(self.kernel.parts)
+
     def _places(self, panels: Sequence[Panel]) -> dict[tuple[int, int], int]:
         """The number of the panel of each tile, by its first row and column."""
         return {

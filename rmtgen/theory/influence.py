@@ -12,7 +12,10 @@ exactly, the leverage of j included; with an intercept too, where P takes the pl
 moves, to keep λ and n, by one Newton step. Spread over the samples, the changes of log R give the
 jackknife's standard error; weighted by how often a sample is drawn, the bootstrap's curves.
 
-The relative changes are smooth in log δ, so they are computed on a grid of δ and interpolated.
+The relative changes are smooth in log δ, so they are computed on a grid of δ and interpolated. So
+is the ratio of leave-one-out, (1/N) Σ ‖r_j‖²/g_1², to GCV, N·E/S1². It is near 1 where samples are
+alike. Where they are not, transport errs as GCV does, and the jackknife does not see it: the
+transported risk times the ratio is the better guess, and their gap a part of the error.
 
 References: Efron & Stein 1981 (jackknife); Efron & Tibshirani 1993, chapters 11 and 21.
 """
@@ -46,6 +49,8 @@ class Influence:
         s1: Relative changes of S1 at each δ, per sample.
         s2: Relative changes of S2.
         energy: Relative changes of E.
+        log_loo: log(LOO/GCV) of the pool at each δ.
+        features: Number p of features that the kernel is made of; None where it is not known.
     """
 
     pool: Spectrum
@@ -53,6 +58,8 @@ class Influence:
     s1: Float64[np.ndarray, "g n"]
     s2: Float64[np.ndarray, "g n"]
     energy: Float64[np.ndarray, "g n"]
+    log_loo: Float64[np.ndarray, " g"]
+    features: int | None = None
 
     @classmethod
     def of(
@@ -61,6 +68,7 @@ class Influence:
         modes: Modes,
         targets: Matrix,
         deltas: Float64[np.ndarray, "..."],
+        features: int | None = None,
     ) -> "Influence":
         """The influence over the range of the positive `deltas`; beyond it, its values at the end.
 
@@ -77,11 +85,12 @@ class Influence:
         grid = np.logspace(low, high, max(2, int(np.ceil((high - low) * PER_DECADE)) + 1))
         sums = pool_sums(pool, grid)
         whole = (sums.s1, sums.s2, sums.energy)
+        changes, squared = _changes(modes, targets, grid)
         relative = (
-            part.cpu().numpy() / value[:, None]
-            for part, value in zip(_changes(modes, targets, grid), whole, strict=True)
+            part.cpu().numpy() / value[:, None] for part, value in zip(changes, whole, strict=True)
         )
-        return cls(pool, np.log(grid), *relative)
+        ratio = squared.cpu().numpy() / pool.n / (pool.n * sums.energy / np.square(sums.s1))
+        return cls(pool, np.log(grid), *relative, np.log(ratio), features)
 
     def at(self, delta: float) -> tuple[Float64[np.ndarray, " n"], ...]:
         """The relative changes of S1, S2 and E at one δ."""
@@ -115,8 +124,21 @@ class Influence:
             ratio = here[1] / whole[1] * whole[0] / here[0]
             return np.log(ratio) + self._slope(max(delta, floor), missing) * step
 
+    def loo_ratios(self, delta: ArrayLike) -> Values:
+        """LOO/GCV of the pool at sum ridges δ of any shape."""
+        with np.errstate(divide="ignore"):
+            return np.exp(np.interp(np.log(delta), self.log_delta, self.log_loo))
+
     def standard_errors(self, predicted: Transported, ridge: ArrayLike, n: ArrayLike) -> Values:
-        """Relative standard error of each predicted risk from the draw of the pool.
+        """Relative standard error of each predicted risk: the jackknife's, and the gap to LOO.
+
+        It is NaN where the risk is ∞.
+        """
+        gaps = np.log(self.loo_ratios(predicted.delta))
+        return np.hypot(self.jackknife_errors(predicted, ridge, n), gaps)
+
+    def jackknife_errors(self, predicted: Transported, ridge: ArrayLike, n: ArrayLike) -> Values:
+        """Relative standard error of each predicted risk from the draw of the pool alone.
 
         It is NaN where the risk is ∞.
         """
@@ -141,11 +163,12 @@ class Influence:
 
 def _changes(
     modes: Modes, targets: Matrix, grid: Float64[np.ndarray, " g"]
-) -> Float64[Tensor, "3 g n"]:
+) -> tuple[Float64[Tensor, "3 g n"], Float64[Tensor, " g"]]:
     """Changes of S1, S2 and E at each δ of a grid when each sample leaves, some samples at a time.
 
-    Of the residuals r = N + UwC and r' = N + Uw²C, C and N as `Modes.split` has them, only squares
-    and products of rows are needed,
+    Beside them comes the sum of the squared leave-one-out residuals at each δ. Of the residuals r =
+    N + UwC and r' = N + Uw²C, C and N as `Modes.split` has them, only squares and products of rows
+    are needed,
 
         r_j·r'_j = ‖N_j‖² + Σ_i (NCᵀ)_ji u_ji (w_i + w_i²) + Σ_i (UwCCᵀ)_ji u_ji w_i²,
 
@@ -158,6 +181,7 @@ def _changes(
     rank, outputs = coefficients.shape
     square = coefficients @ coefficients.mT if rank < 2 * outputs else None
     found = modes.vectors.new_empty(3, len(grid), modes.n)
+    squared = modes.vectors.new_zeros(len(grid))
     for place, null_part in parts:
         vectors = modes.vectors[place]
         squares, null = vectors.square(), leverage[place]
@@ -176,7 +200,8 @@ def _changes(
         found[:, :, place] = torch.stack(
             [-ratio, ratio**2 - 2 * g3 / g1, (norms * ratio - 2 * products) / g1]
         )
-    return found
+        squared += (norms / g1**2).sum(dim=1)
+    return found, squared
 
 
 def _through(

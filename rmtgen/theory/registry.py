@@ -124,6 +124,14 @@ THEORIES = {
             ),
         ),
         Theory(
+            "transport_loo",
+            "transport, corrected",
+            "`transport` times the ratio of leave-one-out to GCV of the pool at the same effective"
+            " ridge: nearer to the risk where samples differ in leverage",
+            RISK,
+            lambda fits: fits.transported.risk * fits.influence.loo_ratios(fits.transported.delta),
+        ),
+        Theory(
             "naive",
             "naive plug-in",
             "omniscient risk with the pool's own eigenvalues in place of the population's",

@@ -18,7 +18,8 @@ from rmtgen.theory.alignment import (
     learnability,
     participation_ratio,
 )
-from rmtgen.theory.forecast import curves, deltas
+from rmtgen.theory.curves import deltas
+from rmtgen.theory.extrapolation import curves
 from rmtgen.theory.swaps import Population
 
 CURVE_POINTS = 200

@@ -23,9 +23,12 @@ from jaxtyping import Float64
 
 from rmtgen.entrance import public
 from rmtgen.errors import UsageError, warn
-from rmtgen.theory.forecast import EXPONENTS, QUANTILES, Curves, curves, floor_law, resampled_curves
+from rmtgen.theory.curves import Curves
+from rmtgen.theory.extrapolation import curves, resampled_curves
+from rmtgen.theory.forecast import QUANTILES
 from rmtgen.theory.influence import Influence
 from rmtgen.theory.line_fit import PowerLaw
+from rmtgen.theory.tails import EXPONENTS, floor_law
 
 LEAST = 30
 """Smallest size that exponents are fitted to."""

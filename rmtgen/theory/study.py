@@ -18,6 +18,7 @@ from rmtgen.entrance import public
 from rmtgen.errors import NumericalError, UsageError, warn
 from rmtgen.linalg.cells import Cell
 from rmtgen.linalg.modes import Modes
+from rmtgen.linalg.rows import Rows
 from rmtgen.linalg.spectrum import Spectra, Spectrum
 from rmtgen.linalg.verified import MEMORY
 from rmtgen.ridge.columns import RISK_COLUMNS
@@ -28,8 +29,9 @@ from rmtgen.ridge.targets import Targets
 from rmtgen.scalars import whole_number
 from rmtgen.theory import registry, representation
 from rmtgen.theory.diagnostics import trust_report
+from rmtgen.theory.extrapolation import curves
 from rmtgen.theory.fit_checks import fit_checks
-from rmtgen.theory.forecast import curves, forecast, labels_needed, pool_influence
+from rmtgen.theory.forecast import forecast, labels_needed, pool_influence
 from rmtgen.theory.influence import Influence
 from rmtgen.theory.local_law import law_tests
 from rmtgen.theory.registry import THEORIES, Fits
@@ -71,6 +73,8 @@ class Study:
             `CURVE_COLUMNS`; None without one.
         seed: Seed of the shuffles that subsets are the first samples of.
         memory: Bytes that the eigensolve of the pool may take beside it, on CUDA.
+        features: Number of features that a Gram matrix is made of, for an eNTK its parameters; None
+            where it is not known, or the pool has the features.
     """
 
     pool: Pool
@@ -79,6 +83,7 @@ class Study:
     curve: pd.DataFrame | None = None
     seed: int = 0
     memory: int = MEMORY
+    features: int | None = None
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{n:,}" for n in self.risk["n"].unique())
@@ -96,7 +101,7 @@ class Study:
     @cached_property
     def influence(self) -> Influence:
         """Influence of each sample of the pool on its predictions."""
-        return pool_influence(self.eigenmodes, self.pool.targets.values)
+        return self._influence(self.eigenmodes, self.pool.targets.values)
 
     @property
     def spectrum(self) -> Spectrum:
@@ -167,7 +172,7 @@ class Study:
                 f" predict: got N = {len(self.pool)}, sizes up to {self.risk['n'].max()}. Take a"
                 " larger pool."
             )
-        seen = pool_influence(self._modes(order), self.pool.targets.values[order])
+        seen = self._influence(self._modes(order), self.pool.targets.values[order])
         predicted = forecast(seen, truth["n"])
         return predicted.merge(truth, on="n").assign(seen=len(order))
 
@@ -195,6 +200,9 @@ class Study:
     def checks(self) -> pd.DataFrame:
         """GCV against leave-one-out, and that against the test risk, at every fit."""
         return fit_checks(self.risk)
+
+    def _influence(self, modes: Modes, targets: Tensor | Rows) -> Influence:
+        return pool_influence(modes, targets, features=self.features)
 
     def _fits(self) -> Iterator[Fits]:
         largest = self.pool.largest_diagonal
@@ -243,6 +251,7 @@ def study(  # noqa: PLR0913 - one public function for one question; the test set
     trials: int = 1,
     intercept: bool = False,
     seed: int = 0,
+    features: int | None = None,
 ) -> Study:
     """Fit random subsets of a pool at several ridges, and study what theory says of the fits.
 
@@ -261,6 +270,8 @@ def study(  # noqa: PLR0913 - one public function for one question; the test set
         trials: Number of random subsets per size below N; all subsets of a trial are nested.
         intercept: Add an unpenalised intercept.
         seed: Seed of the random subsets.
+        features: Number of features that K is made of, for an eNTK its parameters: forecasts beyond
+            the pool keep within it. Default: not known.
 
     Returns:
         The study; its methods return the tables, `predictions()` first of all. It works without a
@@ -281,6 +292,8 @@ def study(  # noqa: PLR0913 - one public function for one question; the test set
     problem = Problem.checked(kernel, targets, test_targets, loo=True, intercept=intercept)
     trials = whole_number(trials, "trials", least=1)
     seed = whole_number(seed, "seed", least=0)
+    if features is not None:
+        features = whole_number(features, "features", least=1, cure="None is not known.")
     tests = None if problem.test_targets is None else Targets(problem.test_targets, intercept)
     pool = Pool(kernel, Targets(problem.targets, intercept), tests)
     if not pool.trace > 0:
@@ -299,6 +312,7 @@ def study(  # noqa: PLR0913 - one public function for one question; the test set
         spectra=Spectra({cell: _spectrum(pool, cell, seed) for cell in cells}),
         curve=pool.curve(dense, CURVE_RIDGES, seed=seed),
         seed=seed,
+        features=features,
     )
 
 

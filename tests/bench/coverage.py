@@ -13,6 +13,7 @@ import numpy as np
 from rmtgen import encode_targets, ridge_path_features
 from rmtgen.store.feature_store import FeatureStore
 from rmtgen.tables import Table
+from tests.bench import coverage_forecast
 from tests.populations import populations
 
 N = 300
@@ -122,4 +123,6 @@ def main() -> None:
         found += [row for name, results in subsets(run) for row in rows(name, results)]
     headings = ("population", "λ/tr Σ", "naive", "covered", "SE/LOO naive", "SE/LOO", "true")
     headings += ("LOO %", "GCV %")
-    print(Table(headings, tuple(found), "<" + ">" * 8).text())
+    print(Table(headings, tuple(found), "<" + ">" * 8).text(), flush=True)
+    print("\nTransport, and forecasts\n")
+    coverage_forecast.main()

@@ -5,10 +5,8 @@ import torch
 
 from rmtgen.linalg.modes import gram_modes
 from rmtgen.linalg.spectrum import Spectrum
+from rmtgen.theory.curves import deltas
 from rmtgen.theory.effective_ridge import omniscient_risk
-from rmtgen.theory.forecast import (
-    deltas,
-)
 from rmtgen.theory.influence import Influence
 
 NOISE = 0.1

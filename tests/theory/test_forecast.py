@@ -8,13 +8,10 @@ from forecast_cases import NOISE, best_risk, drawn, influence_of, population
 import rmtgen
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.spectrum import Spectrum
+from rmtgen.theory.curves import Curves
 from rmtgen.theory.effective_ridge import omniscient_risk
-from rmtgen.theory.forecast import (
-    Curves,
-    curves,
-    forecast,
-    labels_needed,
-)
+from rmtgen.theory.extrapolation import curves
+from rmtgen.theory.forecast import forecast, labels_needed
 from rmtgen.theory.transport import transported
 
 
@@ -108,7 +105,8 @@ def test_within_the_pool_it_is_transport(p, intercept):
 
 def test_the_table_holds_the_curves(wide):
     frame = forecast(wide, [20, 100], ridges=[0.01, 1.0])
-    assert frame.columns.tolist() == ["n", "ridge", "predicted_risk", "low", "high", "extrapolated"]
+    ends = ["low", "high", "at_least", "at_most"]
+    assert frame.columns.tolist() == ["n", "ridge", "predicted_risk", *ends, "extrapolated"]
     assert frame[["n", "ridge"]].to_numpy().tolist() == [
         [20, 0.01],
         [20, 1.0],
@@ -148,11 +146,11 @@ def test_labels_needed_invert_the_forecast(wide):
     """To a tenth of a per cent of n, the end of the bisection."""
     one = curves(wide.pool)
     risks = [0.5, 0.3, 0.2, 0.17]
-    for risk, (wanted, n, low, high, beyond) in zip(
+    for risk, (wanted, n, low, high, least, most, beyond) in zip(
         risks, labels_needed(wide, risks).to_numpy(), strict=True
     ):
         assert wanted == risk
-        assert low <= n <= high
+        assert least <= low <= n <= high <= most
         assert beyond == (n > wide.pool.n)
         assert n == round(n)
         assert one.best(n)[1] <= risk
@@ -232,7 +230,8 @@ def test_a_pool_without_a_range_to_fit_is_refused():
     """Two clusters of eigenvalues 300 decades apart: the grid steps over the range."""
     pool = Spectrum.of_power(np.array([1e150] + [1e-150] * 31), np.ones(32), 0.0, 32)
     with pytest.raises(
-        NumericalError, match=r"df1 from N/16 to N/2: got \d of them at N = 32. Take a larger"
+        NumericalError,
+        match=r"points with df1 from 2 to 16: got \d of them at N = 32. Take a larger",
     ):
         curves(pool)
 

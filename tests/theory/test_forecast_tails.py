@@ -8,15 +8,9 @@ from hypothesis import strategies as st
 
 from rmtgen.linalg.modes import gram_modes
 from rmtgen.linalg.spectrum import Spectrum
-from rmtgen.theory.forecast import (
-    EXPONENTS,
-    Curves,
-    _with_tail,
-    curves,
-    deltas,
-    floor_law,
-    resampled_curves,
-)
+from rmtgen.theory.curves import Curves, deltas
+from rmtgen.theory.extrapolation import curves, resampled_curves
+from rmtgen.theory.tails import EXPONENTS, floor_law, noiseless_tail, power_tail
 from rmtgen.theory.transport import pool_sums, transported
 
 
@@ -141,7 +135,7 @@ def test_resampled_pools_spread_as_standard_errors_say(tall):
     the resampling alone."""
     n, ridge = 100, 0.05
     logs = np.log([one.risk(n, ridge) for one in resampled_curves(tall)])
-    error = tall.standard_errors(
+    error = tall.jackknife_errors(
         transported(tall.pool, ridge, n), np.array(ridge), np.array(float(n))
     )
     assert logs.std() == pytest.approx(float(error), rel=0.2)
@@ -179,9 +173,13 @@ def power_law_curves(a=1.4, s=0.6, noise=0.2, bumps=()):
     return Curves(kappa, df1, (1 - 1 / a) * df1, floor, 0.0, 0)
 
 
+def with_tail(whole, tail=power_tail):
+    return whole.joined(tail(whole, DIRECTIONS), DIRECTIONS)
+
+
 def test_a_tail_goes_on_as_the_power_laws_before_it():
     whole = power_law_curves()
-    joined = _with_tail(whole, DIRECTIONS)
+    joined = with_tail(whole)
     assert joined.trusted == whole.kappa[np.argmax(whole.df1 <= DIRECTIONS / 2)]
     below = joined.kappa < joined.trusted
     assert joined.kappa[0] < 1e-5 * joined.trusted
@@ -194,11 +192,23 @@ def test_a_tail_goes_on_as_the_power_laws_before_it():
 
 def test_a_tail_is_fitted_from_a_sixteenth_to_half_of_the_directions():
     """What lies outside of that changes nothing below; what lies in its first doubling does."""
-    known = _with_tail(power_law_curves(), DIRECTIONS)
+    known = with_tail(power_law_curves())
     below = known.kappa < known.trusted
-    outside = _with_tail(
-        power_law_curves(bumps=[(0, 0.99 / 16, 1.3), (0.51, 1e9, 1.3)]), DIRECTIONS
-    )
+    outside = with_tail(power_law_curves(bumps=[(0, 0.99 / 16, 1.3), (0.51, 1e9, 1.3)]))
     np.testing.assert_allclose(outside.floor[below], known.floor[below], rtol=1e-12)
-    inside = _with_tail(power_law_curves(bumps=[(1.01 / 16, 1 / 9, 1.1)]), DIRECTIONS)
+    inside = with_tail(power_law_curves(bumps=[(1.01 / 16, 1 / 9, 1.1)]))
     assert not np.allclose(inside.floor[below], known.floor[below], rtol=1e-3)
+
+
+def test_a_tail_without_noise_falls_as_it_falls_before():
+    """A pure power law goes on exactly; with noise the tail without it lies below the other."""
+    whole = power_law_curves(noise=0.0)
+    joined = with_tail(whole, noiseless_tail)
+    np.testing.assert_allclose(joined.floor, joined.df1**-0.6, rtol=1e-9)
+    noisy = power_law_curves(noise=0.2)
+    below = joined.kappa < joined.trusted
+    likely, least = with_tail(noisy), with_tail(noisy, noiseless_tail)
+    assert (least.floor[below] < likely.floor[below]).all()
+    np.testing.assert_array_equal(least.df1, likely.df1)
+    rising = whole.joined(noiseless_tail(power_law_curves(noise=1.0, s=-0.3), 400), 400)
+    assert np.ptp(rising.floor[below]) == 0

@@ -35,7 +35,7 @@ def influences(features, targets, ridge, n, intercept=False):
 
 def standard_error(features, targets, ridge, n, intercept=False):
     found, influence = influence_at(features, targets, ridge, n, intercept)
-    return found, float(influence.standard_errors(found, np.array(ridge), np.array(float(n))))
+    return found, float(influence.jackknife_errors(found, np.array(ridge), np.array(float(n))))
 
 
 def without(features, targets):
@@ -84,6 +84,45 @@ def test_the_sums_without_a_sample_are_those_of_the_smaller_pool(case, intercept
                 value * (1 + part[place]), column, rtol=1e-9, atol=1e-9 * value
             )
         assert np.ptp(known / whole, axis=0).min() > 1e-6  # the samples differ
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@intercepts
+def test_the_ratio_of_leave_one_out_to_gcv_is_that_of_refits(case, intercept):
+    """Each sample is predicted by a fit to the others, at the same sum ridge."""
+    influence = Influence.of(
+        *solved(case.features, case.targets, intercept), np.array([0.01, 30.0])
+    )
+    for delta, log_ratio in zip(np.exp(influence.log_delta), influence.log_loo, strict=True):
+        known = 0.0
+        for j, (features, targets) in enumerate(without(case.features, case.targets)):
+            means = [intercept * rows.mean(axis=0) for rows in (features, targets)]
+            features, targets = features - means[0], targets - means[1]
+            gram = features @ features.T + delta * np.eye(len(features))
+            row = (case.features[j] - means[0]) @ features.T
+            known += np.square(
+                case.targets[j] - means[1] - row @ np.linalg.solve(gram, targets)
+            ).sum()
+        s1, _, energy = plain_sums(case.features, case.targets, delta, intercept)
+        gcv = len(case.features) ** 2 * energy / s1**2  # of the sum of squares
+        assert np.exp(log_ratio) == pytest.approx(known / gcv, rel=1e-8)
+        assert influence.loo_ratios(delta) == pytest.approx(known / gcv, rel=1e-8)
+    ends = influence.loo_ratios([0.0, 1e9])
+    np.testing.assert_allclose(ends, np.exp(influence.log_loo[[0, -1]]), rtol=1e-14)
+
+
+def test_standard_errors_hold_the_gap_of_leave_one_out_to_gcv():
+    """Student's t stretches samples: GCV is off by more than the jackknife sees."""
+    rng = np.random.default_rng(0)
+    features, _ = gaussian(60, 160)
+    features *= np.sqrt(3 / rng.chisquare(3, 60))[:, None]
+    targets = features[:, :1] + 0.5 * rng.standard_normal((60, 1))
+    found, influence = influence_at(features, targets, 0.05, 40)
+    arguments = found, np.array(0.05), np.array(40.0)
+    gap = float(np.log(influence.loo_ratios(found.delta)))
+    alone = float(influence.jackknife_errors(*arguments))
+    assert float(influence.standard_errors(*arguments)) == pytest.approx(np.hypot(gap, alone))
+    assert gap > 0.1
 
 
 def test_two_samples_of_which_one_leaves():
@@ -255,9 +294,9 @@ def test_standard_errors_have_the_shape_of_the_grid():
     ridge, n = np.broadcast_arrays(np.array([0.5, 2.0]), np.array([[10.0], [20.0], [40.0]]))
     found = transported(pool, ridge, n)
     influence = Influence.of(pool, modes, targets, found.delta)
-    errors = influence.standard_errors(found, ridge, n)
+    errors = influence.jackknife_errors(found, ridge, n)
     assert errors.shape == (3, 2)
-    one = influence.standard_errors(transported(pool, 2.0, 20.0), np.array(2.0), np.array(20.0))
+    one = influence.jackknife_errors(transported(pool, 2.0, 20.0), np.array(2.0), np.array(20.0))
     assert errors[1, 1] == pytest.approx(float(one), rel=1e-9)
     assert errors[1, 1] == pytest.approx(
         39**0.5 * influence.log_risk(2.0, 20.0, float(found.delta[1, 1])).std(), rel=1e-12

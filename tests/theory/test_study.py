@@ -73,6 +73,13 @@ def test_at_the_size_of_the_pool_transport_is_gcv(predictions):
     np.testing.assert_allclose(whole["transport"], whole["gcv"], rtol=1e-9)
 
 
+def test_at_the_size_of_the_pool_the_corrected_transport_is_leave_one_out(predictions):
+    """The ratio to GCV is interpolated between four auxiliary ridges per decade: within 1e-3."""
+    whole = predictions[(predictions["n"] == N) & (predictions["ridge"] > 0)]
+    np.testing.assert_allclose(whole["transport_loo"], whole["loo"], rtol=1e-3)
+    assert (np.abs(whole["loo"] / whole["gcv"] - 1) > 2e-3).any()
+
+
 def test_the_rivals_are_what_plain_numpy_says(study, predictions):
     row = predictions.query("n == 150 and trial == 1 and relative_ridge == 1e-3").iloc[0]
     order = np.random.default_rng([study.seed, 1]).permutation(N)[:150]

@@ -114,6 +114,17 @@ def test_scores_rank_transport_above_the_training_risk(study):
     assert scores.loc["transport", "kendall"] > scores.loc["train_risk", "kendall"]
 
 
+def test_a_study_forecasts_within_its_features():
+    gram, targets, *_ = arrays(train=200)
+    made = rmtgen.study(gram, targets, sizes=[50, 200], features=1500)
+    modes = rmtgen.gram_modes(gram)
+    pool = rmtgen.pool_influence(modes, targets, features=1500)
+    sizes = made.forecast()["n"]
+    pd.testing.assert_frame_equal(made.forecast(), rmtgen.forecast(pool, sizes))
+    with pytest.raises(UsageError, match="features must be a whole number >= 1: got 0"):
+        rmtgen.study(gram, targets, features=0)
+
+
 def test_a_study_says_what_it_is_of(study):
     said = repr(study)
     assert said.startswith(f"Study(1,000 samples, {M} test samples, {CLASSES} outputs; 15 fits")
