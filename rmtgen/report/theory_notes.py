@@ -53,7 +53,11 @@ def _forecast(table: pd.DataFrame | None) -> str:
         return ""
     last = table.iloc[-1]
     risk, low, high = (number(last[name], ".3g") for name in ("predicted_risk", "low", "high"))
-    return f"At n = {last['n']:,.0f} it predicts a risk of {risk} [{low}, {high}]."
+    found = f"At n = {last['n']:,.0f} it predicts a risk of {risk} [{low}, {high}]"
+    if not {"at_least", "at_most"} <= set(table):  # a run may be older than the bracket
+        return f"{found}."
+    least, most = (number(last[name], ".3g") for name in ("at_least", "at_most"))
+    return f"{found}, between {least} and {most} however the pool is extrapolated."
 
 
 def _labels(table: pd.DataFrame | None) -> str:

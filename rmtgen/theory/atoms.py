@@ -41,6 +41,8 @@ TOTAL = 20.0
 """Weight of the relative error of Σ h_a = p."""
 DENSEST = 1.75
 """Largest share of the features per decade that the reference has: more takes roughness."""
+RAREST = 1e-9
+"""Smallest number of eigenvalues of an atom in the reference of the power, over the largest."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +54,6 @@ class Atoms:
         count: h_a, the number of eigenvalues.
         kappa: κ of the measured points, ascending.
         floor: B(κ) + noise there.
-        start: Smallest κ of the trusted range.
     """
 
     sigma: Float64[np.ndarray, " m"]
@@ -85,26 +86,27 @@ class Atoms:
 
     def power(self) -> tuple[Float64[np.ndarray, " m"], float]:
         """(v_a, noise)."""
-        rows, reference = self._power_rows()
-        measured = np.concatenate([1 / self.floor, np.zeros(len(self.sigma) - 2)])
-        found = _non_negative(np.column_stack([rows, self.floor.min() * measured]), self._wanted())
-        return found[:-1] * reference, float(found[-1] * self.floor.min())
+        rows, wanted, reference = self._power_fit()
+        unit = self.floor.min()
+        constant = np.append(unit / self.floor, np.zeros(len(wanted) - len(self.floor)))
+        *found, noise = _non_negative(np.column_stack([rows, constant]), wanted)
+        return np.array(found) * reference, float(noise * unit)
 
     def noiseless_power(self) -> tuple[Float64[np.ndarray, " m"], float]:
         """(v_a, 0) of targets without noise: what looks like it is power of the smallest atoms."""
-        rows, reference = self._power_rows()
-        return _non_negative(rows, self._wanted()) * reference, 0.0
+        rows, wanted, reference = self._power_fit()
+        return _non_negative(rows, wanted) * reference, 0.0
 
-    def _power_rows(self) -> tuple[Float64[np.ndarray, "r m"], Float64[np.ndarray, " m"]]:
-        """Rows of the fit, and the power of the atoms that its coefficients are relative to."""
+    def _power_fit(
+        self,
+    ) -> tuple[Float64[np.ndarray, "r m"], Float64[np.ndarray, " r"], np.ndarray]:
+        """Rows and right side of the fit without noise, and the unit of its coefficients."""
         unlearnt = self.kappa[:, None] / (self.sigma + self.kappa[:, None])
-        reference = np.maximum(self.count, 1e-9 * self.count.max()) * np.sqrt(self.sigma)
+        reference = np.maximum(self.count, RAREST * self.count.max()) * np.sqrt(self.sigma)
         reference *= self.floor.max() / reference.sum()
-        fitted = np.square(unlearnt) * reference / self.floor[:, None]
-        return np.concatenate([fitted, _roughness(self.sigma)]), reference
-
-    def _wanted(self) -> Float64[np.ndarray, " r"]:
-        return np.concatenate([np.ones(len(self.kappa)), np.zeros(len(self.sigma) - 2)])
+        rows = np.square(unlearnt) * reference / self.floor[:, None], _roughness(self.sigma)
+        wanted = np.ones(len(self.kappa)), np.zeros(len(rows[1]))
+        return np.concatenate(rows), np.concatenate(wanted), reference
 
     def curves(
         self, kappa: Float64[np.ndarray, " b"], power: Float64[np.ndarray, " m"], noise: float

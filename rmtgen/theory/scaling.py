@@ -97,7 +97,7 @@ def fit_range(pool_size: int, rank: int) -> tuple[float, float]:
 def ample_ridge(influence: Influence) -> float:
     """λ far above every κ̂(0, n) of the range that exponents are fitted over."""
     first, _ = fit_range(influence.pool.n, influence.pool.rank)
-    one = curves(influence.pool)
+    one = curves(influence.pool, influence.features)
     return AMPLE * float(_at_freedom(one, np.array([first], dtype=float))[0][0])
 
 
@@ -130,7 +130,7 @@ def scaling_laws(influence: Influence, ridge: float | None = None) -> pd.DataFra
         np.geomspace(first, last, POINTS),
         ample_ridge(influence) if ridge is None else ridge,
     )
-    found = exponents(curves(pool), sizes, ridge)
+    found = exponents(curves(pool, influence.features), sizes, ridge)
     drawn = pd.DataFrame([exponents(one, sizes, ridge) for one in resampled_curves(influence)])
     low, high = (drawn.quantile(end) for end in QUANTILES)
     noisy = bool(low["noise"] > 0)

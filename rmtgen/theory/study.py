@@ -150,7 +150,7 @@ class Study:
 
     def labels(self) -> pd.DataFrame:
         """Labels for risks from 2 % below the pool's best to half of it (`labels_needed`)."""
-        _, best, _ = curves(self.spectrum).best(self.spectrum.n)
+        _, best, _ = curves(self.spectrum, self.influence.features).best(self.spectrum.n)
         return labels_needed(self.influence, best * np.array(WANTED))
 
     def hindcast(self) -> pd.DataFrame:

@@ -136,7 +136,7 @@ def test_without_a_pair_the_effective_dimension_stands_in_the_place_of_the_swap(
 
 def test_forecast_parts_at_the_end_of_the_pools_reach(drawn):
     by_size = drawn["forecast"].panels[0]
-    known, tail = of(by_size, "predicted, 95 %"), of(by_size, "from the fitted tail")
+    known, tail = of(by_size, "predicted, 95 %"), of(by_size, "extrapolated")
     assert known["x"].tolist() == [100, 200, 400] and tail["x"].tolist() == [400, 800, 1600]
     np.testing.assert_allclose(tail["low"], 0.9 * tail["x"] ** -0.25)
     assert of(by_size, "from a tenth of the pool")[["x", "y", "seen"]].to_numpy().tolist() == [

@@ -48,7 +48,7 @@ def _by_size(runs: RunSet) -> Panel:
 
 
 def _forecast(run: Run) -> list[Line]:
-    """The forecast within the reach of the pool, and from its last point on the fitted tail."""
+    """The forecast within the reach of the pool, and from its last point on extrapolated."""
     rows = run.theory["forecast"]
     table = pd.DataFrame(
         {"x": rows["n"], "y": rows["predicted_risk"], "low": rows["low"], "high": rows["high"]}
@@ -59,7 +59,7 @@ def _forecast(run: Run) -> list[Line]:
     if len(within):
         lines.append(Line(run.label, "predicted, 95 %", within, marked=False, band=True))
     if first < len(rows):
-        kind = "from the fitted tail"
+        kind = "extrapolated"
         lines.append(Line(run.label, kind, beyond, dash=":", marked=False, band=True))
     return lines
 
@@ -126,8 +126,9 @@ def _caption(counted: RunSet) -> str:
     first = (
         "First panel: the test risk at the best ridge of each size, predicted from one"
         " eigendecomposition of the pool, with its 95 % interval over pools, beside the measured"
-        " values. A dotted line marks predictions beyond the reach of the pool, which rest on power"
-        " laws fitted to its tail."
+        " values. A dotted line marks predictions beyond the reach of the pool, which are"
+        " extrapolated: within the number of features, for an eNTK its parameters, or by power laws"
+        " where that is not known."
     )
     if not len(counted):
         return (
