@@ -6,14 +6,15 @@ Power laws let df1 grow for ever, but p features have df1 ≤ p. Let h_a ≥ 0 o
     df1 = Σ h_a L_a,    df1 − df2 = Σ h_a L_a(1 − L_a),    B + noise = Σ v_a (1 − L_a)² + noise,
 
 with L_a = σ_a/(σ_a + κ), are linear in what is not known. It is fitted to what a pool measures by
-non-negative least squares of the relative errors. Many populations fit as well; of those the
-fit prefers Σ h_a = p, and h_a and v_a that are smooth in log σ next to a power law.
+non-negative least squares of the relative errors, B + noise as leave-one-out has it. Many
+populations fit as well; of those the fit prefers Σ h_a = p, h_a and v_a that are smooth in log σ
+next to a power law, and, of power that nothing measured tells from noise, noise.
 
 References: Lawson & Hanson 1974, chapter 23 (non-negative least squares); El Karoui 2008 and
 Ledoit & Wolf 2015 fit atoms to a spectrum in other ways.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64
@@ -35,8 +36,10 @@ LEAST_DF1 = 0.5
 """Smallest df1 that atoms are fitted to."""
 FITTED_POINTS = 70
 """Approximate number of points that atoms are fitted to."""
-ROUGHNESS = 4e-4
+ROUGHNESS = 2e-4
 """Weight of the second derivative in log10 σ of the atoms over their reference."""
+HIDDEN = 1e-3
+"""Weight of the power of atoms below the smallest measured κ, over its reference."""
 TOTAL = 20.0
 """Weight of the relative error of Σ h_a = p."""
 DENSEST = 1.75
@@ -87,6 +90,8 @@ class Atoms:
     def power(self) -> tuple[Float64[np.ndarray, " m"], float]:
         """(v_a, noise)."""
         rows, wanted, reference = self._power_fit()
+        hidden = np.diag(np.where(self.sigma < self.kappa[0], HIDDEN, 0.0))
+        rows, wanted = np.concatenate([rows, hidden]), np.append(wanted, np.zeros(len(hidden)))
         unit = self.floor.min()
         constant = np.append(unit / self.floor, np.zeros(len(wanted) - len(self.floor)))
         *found, noise = _non_negative(np.column_stack([rows, constant]), wanted)
@@ -117,18 +122,26 @@ class Atoms:
         return learnt @ self.count, squares @ self.count, np.square(1 - learnt) @ power + noise
 
 
-def atomic(whole: Curves, directions: int, features: int) -> Below:
-    """The extrapolation by atoms, of a pool with so many directions and p features.
+def atomic(
+    whole: Curves, directions: int, features: int, ratio: Float64[np.ndarray, " g"]
+) -> Below:
+    """The extrapolation by atoms.
+
+    Args:
+        whole: Curves of a pool, B + noise as GCV has it, which the extrapolation joins.
+        directions: Number of its directions.
+        features: Number p of its features.
+        ratio: LOO/GCV at every point, by which B + noise differs in the fit.
 
     Raises:
         NumericalError: Too few points to fit them to.
     """
-    atoms = Atoms.of(whole, directions, features)
+    atoms = Atoms.of(replace(whole, floor=whole.floor * ratio), directions, features)
     return _below(whole, directions, atoms, *atoms.power())
 
 
 def noiseless_atomic(whole: Curves, directions: int, features: int) -> Below:
-    """As `atomic`, of targets without noise."""
+    """As `atomic`, of targets without noise, fitted to B + noise as it is."""
     atoms = Atoms.of(whole, directions, features)
     return _below(whole, directions, atoms, *atoms.noiseless_power())
 

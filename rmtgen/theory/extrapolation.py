@@ -24,17 +24,22 @@ DRAWS = 200
 Extrapolate = Callable[[Curves], Below]
 
 
-def curves(pool: Spectrum, features: int | None = None) -> Curves:
-    """Curves of the pool, with an extrapolation below them where it does not resolve every mode.
+def curves(pool: Spectrum) -> Curves:
+    """Curves of the pool, with a tail below them where it does not resolve every mode.
 
-    Args:
-        pool: Spectrum of the pool.
-        features: Number of features p; None where it is not known.
+    Raises:
+        NumericalError: Too few points in the range that the tail is fitted on.
+    """
+    return _completed(pool, _whole(pool), lambda whole: power_tail(whole, pool.directions))
+
+
+def likely_curves(influence: Influence) -> Curves:
+    """Curves of the pool, extrapolated within its number of features where that is known.
 
     Raises:
         NumericalError: Too few points in the range that the extrapolation is fitted on.
     """
-    return _completed(pool, _whole(pool), _likely(pool, features))
+    return _completed(influence.pool, _whole(influence.pool), _likely(influence))
 
 
 def _whole(pool: Spectrum) -> Curves:
@@ -42,16 +47,19 @@ def _whole(pool: Spectrum) -> Curves:
     return measured(pool, sums.delta, sums.s1, sums.s2, sums.energy)
 
 
-def _likely(pool: Spectrum, features: int | None) -> Extrapolate:
+def _likely(influence: Influence) -> Extrapolate:
+    directions, features = influence.pool.directions, influence.features
     if features is None:
-        return lambda whole: power_tail(whole, pool.directions)
-    return lambda whole: atomic(whole, pool.directions, features)
+        return lambda whole: power_tail(whole, directions)
+    ratio = influence.loo_ratios(deltas(influence.pool))
+    return lambda whole: atomic(whole, directions, features, ratio)
 
 
-def _noiseless(pool: Spectrum, features: int | None) -> Extrapolate:
+def _noiseless(influence: Influence) -> Extrapolate:
+    directions, features = influence.pool.directions, influence.features
     if features is None:
-        return lambda whole: noiseless_tail(whole, pool.directions)
-    return lambda whole: noiseless_atomic(whole, pool.directions, features)
+        return lambda whole: noiseless_tail(whole, directions)
+    return lambda whole: noiseless_atomic(whole, directions, features)
 
 
 def _completed(pool: Spectrum, whole: Curves, extrapolate: Extrapolate) -> Curves:
@@ -77,10 +85,10 @@ def bracket(influence: Influence) -> Bracket:
     Raises:
         NumericalError: Too few points in the range that extrapolations are fitted on.
     """
-    pool, features, whole = influence.pool, influence.features, _whole(influence.pool)
+    pool, whole = influence.pool, _whole(influence.pool)
     floors = whole.floor, whole.floor * influence.loo_ratios(deltas(pool))
     both = [replace(whole, floor=floor) for floor in floors]
-    likely, noiseless = _likely(pool, features), _noiseless(pool, features)
+    likely, noiseless = _likely(influence), _noiseless(influence)
 
     def unlearnt(one: Curves) -> Below:
         known = likely(one)
@@ -97,7 +105,7 @@ def resampled_curves(influence: Influence, draws: int = DRAWS, seed: int = 0) ->
 
     Draws that cannot be extrapolated are left out.
     """
-    pool, extrapolate = influence.pool, _likely(influence.pool, influence.features)
+    pool, extrapolate = influence.pool, _likely(influence)
     sums = pool_sums(pool, deltas(pool))
     grid, whole = np.log(sums.delta), (sums.s1, sums.s2, sums.energy)
     counts = np.random.default_rng(seed).multinomial(

@@ -27,7 +27,15 @@ from rmtgen.linalg.rows import Rows
 from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.scalars import instance, whole_number
 from rmtgen.theory.curves import Curves, deltas
-from rmtgen.theory.extrapolation import Bracket, bracket, curves, resampled_curves
+from rmtgen.theory.extrapolation import (
+    Bracket,
+    bracket,
+    likely_curves,
+    resampled_curves,
+)
+from rmtgen.theory.extrapolation import (
+    curves as curves,
+)
 from rmtgen.theory.influence import Influence
 from rmtgen.theory.transport import require_power
 
@@ -82,7 +90,7 @@ class _Forecasts:
     @classmethod
     def of(cls, influence: Influence) -> "_Forecasts":
         return cls(
-            curves(influence.pool, influence.features),
+            likely_curves(influence),
             resampled_curves(influence),
             bracket(influence),
         )

@@ -24,7 +24,7 @@ from jaxtyping import Float64
 from rmtgen.entrance import public
 from rmtgen.errors import UsageError, warn
 from rmtgen.theory.curves import Curves
-from rmtgen.theory.extrapolation import curves, resampled_curves
+from rmtgen.theory.extrapolation import likely_curves, resampled_curves
 from rmtgen.theory.forecast import QUANTILES
 from rmtgen.theory.influence import Influence
 from rmtgen.theory.line_fit import PowerLaw
@@ -97,7 +97,7 @@ def fit_range(pool_size: int, rank: int) -> tuple[float, float]:
 def ample_ridge(influence: Influence) -> float:
     """λ far above every κ̂(0, n) of the range that exponents are fitted over."""
     first, _ = fit_range(influence.pool.n, influence.pool.rank)
-    one = curves(influence.pool, influence.features)
+    one = likely_curves(influence)
     return AMPLE * float(_at_freedom(one, np.array([first], dtype=float))[0][0])
 
 
@@ -130,7 +130,7 @@ def scaling_laws(influence: Influence, ridge: float | None = None) -> pd.DataFra
         np.geomspace(first, last, POINTS),
         ample_ridge(influence) if ridge is None else ridge,
     )
-    found = exponents(curves(pool, influence.features), sizes, ridge)
+    found = exponents(likely_curves(influence), sizes, ridge)
     drawn = pd.DataFrame([exponents(one, sizes, ridge) for one in resampled_curves(influence)])
     low, high = (drawn.quantile(end) for end in QUANTILES)
     noisy = bool(low["noise"] > 0)

@@ -29,7 +29,7 @@ from rmtgen.ridge.targets import Targets
 from rmtgen.scalars import whole_number
 from rmtgen.theory import registry, representation
 from rmtgen.theory.diagnostics import trust_report
-from rmtgen.theory.extrapolation import curves
+from rmtgen.theory.extrapolation import likely_curves
 from rmtgen.theory.fit_checks import fit_checks
 from rmtgen.theory.forecast import forecast, labels_needed, pool_influence
 from rmtgen.theory.influence import Influence
@@ -150,7 +150,7 @@ class Study:
 
     def labels(self) -> pd.DataFrame:
         """Labels for risks from 2 % below the pool's best to half of it (`labels_needed`)."""
-        _, best, _ = curves(self.spectrum, self.influence.features).best(self.spectrum.n)
+        _, best, _ = likely_curves(self.influence).best(self.spectrum.n)
         return labels_needed(self.influence, best * np.array(WANTED))
 
     def hindcast(self) -> pd.DataFrame:
@@ -202,7 +202,10 @@ class Study:
         return fit_checks(self.risk)
 
     def _influence(self, modes: Modes, targets: Tensor | Rows) -> Influence:
-        return pool_influence(modes, targets, features=self.features)
+        if self.features is None:
+            return pool_influence(modes, targets)
+        # the rounding of a float32 matrix can look like more modes than there are features
+        return pool_influence(modes, targets, features=max(self.features, len(modes.values)))
 
     def _fits(self) -> Iterator[Fits]:
         largest = self.pool.largest_diagonal

@@ -10,7 +10,7 @@ from rmtgen.errors import NumericalError, UsageError
 from rmtgen.theory.atoms import Atoms, atomic, noiseless_atomic
 from rmtgen.theory.curves import Curves
 from rmtgen.theory.effective_ridge import omniscient_risk
-from rmtgen.theory.extrapolation import bracket, curves
+from rmtgen.theory.extrapolation import bracket, curves, likely_curves
 
 DIRECTIONS = 300
 
@@ -23,7 +23,12 @@ def population_curves(sigma, power, noise):
     return Curves(kappa, df1, df2, (1 - learnt) ** 2 @ power + noise, 0.0, 0)
 
 
-def completed(whole, features, extrapolate=atomic):
+def fitted(whole, directions, features):
+    """The atoms of a population whose GCV is its leave-one-out."""
+    return atomic(whole, directions, features, np.ones_like(whole.kappa))
+
+
+def completed(whole, features, extrapolate=fitted):
     return whole.joined(extrapolate(whole, DIRECTIONS, features), DIRECTIONS)
 
 
@@ -204,7 +209,7 @@ def test_labels_are_infinite_where_the_noise_forbids(pools):
     """Below the noise that the pool points to no number of labels will do, and below the likely
     risk of a billion none is named; the fewest come from targets without noise."""
     for pool in pools:
-        floor = curves(pool.pool, 600).floor[0]
+        floor = likely_curves(pool).floor[0]
         found = rmtgen.labels_needed(pool, [0.9 * floor, 1.1 * floor])
         assert found["labels"].tolist()[0] == np.inf
         assert np.isfinite(found["labels"][1])
@@ -239,8 +244,8 @@ def test_fewer_features_than_modes_are_refused():
 def test_a_pool_that_resolves_every_mode_needs_no_atoms():
     features, targets = isotropic(1, p=60)
     pool = pool_of(features, targets)
-    assert curves(pool.pool, 60).trusted == 0
-    assert curves(pool.pool, 60).kappa.tolist() == curves(pool.pool).kappa.tolist()
+    assert likely_curves(pool).trusted == 0
+    assert likely_curves(pool).floor.tolist() == curves(pool.pool).floor.tolist()
 
 
 def test_too_few_points_are_refused():
@@ -249,4 +254,4 @@ def test_too_few_points_are_refused():
         *(values[::120] for values in (whole.kappa, whole.df1, whole.df2, whole.floor)), 0.0, 0
     )
     with pytest.raises(NumericalError, match="points with df1 from 0.5 to 150: got 3 of them"):
-        atomic(sparse, DIRECTIONS, 600)
+        fitted(sparse, DIRECTIONS, 600)
