@@ -74,10 +74,11 @@ def test_at_the_size_of_the_pool_transport_is_gcv(predictions):
 
 
 def test_at_the_size_of_the_pool_the_corrected_transport_is_leave_one_out(predictions):
-    """The ratio to GCV is interpolated between four auxiliary ridges per decade: within 1e-3."""
+    """Four auxiliary ridges per decade, between which the ratio to GCV is interpolated: within
+    5e-5, where the two differ by more."""
     whole = predictions[(predictions["n"] == N) & (predictions["ridge"] > 0)]
-    np.testing.assert_allclose(whole["transport_loo"], whole["loo"], rtol=1e-3)
-    assert (np.abs(whole["loo"] / whole["gcv"] - 1) > 2e-3).any()
+    np.testing.assert_allclose(whole["transport_loo"], whole["loo"], rtol=5e-5)
+    assert (np.abs(whole["loo"] / whole["gcv"] - 1) > 2e-4).any()
 
 
 def test_the_rivals_are_what_plain_numpy_says(study, predictions):
