@@ -1,7 +1,7 @@
 """How often transport and forecasts hold the risk, by population and on the features of a run.
 
 `make bench BENCH=coverage_forecast`: pools of 300 samples of each population, `REPLICATES` of them
-(40); risks are means over fits to other samples. `FEATURES=RUN` adds pools of a run's features,
+(20); risks are means over fits to other samples. `FEATURES=RUN` adds pools of a run's features,
 whose other samples measure the risk. Nominal is .95.
 """
 
@@ -27,7 +27,7 @@ BEST = np.geomspace(1e-7, 10, 33)
 """λ over tr Σ among which the best is looked for."""
 POOLS, SIZES = (200, 400), (400, 800, 1600, 3200)
 """Sizes of pools of a run's features, and sizes that they predict."""
-FITS = 8
+FITS = 4
 """Number of fits whose mean risk is the truth."""
 SPLITS = ("train", "test")
 QUANTILE = 1.959963984540054
@@ -142,7 +142,7 @@ def of_run(run, replicates):
 
 def main() -> None:
     """Print the tables."""
-    replicates = int(os.environ.get("REPLICATES", 40))
+    replicates = int(os.environ.get("REPLICATES", 20))
     every = populations().items()
     found = [row for one in every for row in transports(*one, replicates)]
     headings = ("population", "λ/tr Σ", "transport %", "corrected %", "jackknife", "covered")
