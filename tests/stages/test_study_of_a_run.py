@@ -68,6 +68,7 @@ def test_the_tables_of_a_run_are_those_of_its_gram_matrix(folders):
             trials=config.trials,
             intercept=made.pool.targets.intercept,
             seed=config.seed,
+            features=made.features,
         )
         for name, table in tables(made).items():
             again = tables(other)[name]
