@@ -17,7 +17,7 @@ from rmtgen.theory.line_fit import PowerLaw
 
 FITTED = 1 / 16
 """Smallest df1 that the tail is fitted to, relative to the pool's directions: three doublings."""
-EXPONENTS = np.geomspace(0.05, 4, 400)
+EXPONENTS = np.geomspace(0.05, 4, 200)
 """Candidate exponents s of a tail."""
 
 
