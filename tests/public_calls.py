@@ -46,6 +46,8 @@ def calls(folder):
     test_gram = np.pad(tests, ((0, 0), (0, 2 * N))) @ wide.T
     modes = rmtgen.gram_modes(gram)
     influence = rmtgen.pool_influence(modes, targets)
+    words = rmtgen.encode_targets((targets[:, 0] > 0).astype(int), C, "centered").values
+    labelled = rmtgen.pool_influence(modes, words)
     path = {"targets": targets, "ridges": [0.01, 1.0], "sizes": [20, N]}
     spectrum = {"eigenvalues": np.arange(1.0, 30) ** -1.5}
     with torch.random.fork_rng(devices=[]):
@@ -66,6 +68,8 @@ def calls(folder):
             {"gram": gram, "targets": targets, "times": [1, 30], "intercept": True}
             | {"test_gram": test_gram, "test_targets": test_targets},
         ),
+        "calibration": Call(rmtgen.calibration, {"influence": labelled, "sizes": [20, 400]}),
+        "class_errors": Call(rmtgen.class_errors, {"influence": labelled, "n": 20, "ridge": 0.1}),
         "effective_ridge": Call(rmtgen.effective_ridge, spectrum | {"ridge": 0.1, "n": 10}),
         "encode_targets": Call(
             rmtgen.encode_targets,
@@ -115,6 +119,9 @@ def calls(folder):
             spectrum | {"target_power": np.ones(29), "ridge": [0.0, 0.1], "n": 10, "noise": 0.1},
         ),
         "pool_influence": Call(rmtgen.pool_influence, {"modes": modes, "targets": targets}),
+        "predicted_error": Call(
+            rmtgen.predicted_error, {"influence": labelled, "sizes": [20, 400], "ridges": [0.1]}
+        ),
         "resolve_ridges": Call(resolve_ridges, {"relative": [0.1, 1.0], "trace": 4.0, "n": 10}),
         "ridge_path": Call(
             rmtgen.ridge_path,

@@ -94,6 +94,35 @@ class Fits:
         return self._fits[rounded]
 
 
+def leave_one_out(
+    modes: Modes,
+    sum_ridge: float,
+    spanned: Float64[Tensor, "n c"],
+    null_part: Float64[Tensor, "n c"],
+    null_leverage: Float64[Tensor, " n"],
+) -> Float64[Tensor, "n c"]:
+    """Leave-one-out residuals (GY)_i/G_ii, from δG, which has the same ratios.
+
+    Where a sample has no null leverage, δG leaves 0/0 at δ = 0. The limit is (K⁺Y)_i/(K⁺)_ii.
+
+    Args:
+        modes: Modes of the samples.
+        sum_ridge: δ.
+        spanned: U(wC), w = 1/(s + δ), C and the null part as `Modes.split` has them.
+        null_part: The null part of Y.
+        null_leverage: That of the modes.
+    """
+    diagonal = leverages(modes, 1 / (modes.values + sum_ridge))[:, None]
+    null = null_leverage[:, None]
+    shrunk = (sum_ridge * spanned + null_part) / (sum_ridge * diagonal + null)
+    return torch.where(null > 0, shrunk, spanned / diagonal)
+
+
+def leverages(modes: Modes, weights: Float64[Tensor, " r"]) -> Float64[Tensor, " n"]:
+    """Diagonal of U diag(w) Uᵀ."""
+    return torch.cat([part.square() @ weights for part in modes.vectors.split(ROWS_AT_ONCE)])
+
+
 @dataclass(frozen=True, eq=False)
 class Fit:
     """One size, decomposed: what all ridges share."""
@@ -140,7 +169,8 @@ class Fit:
             residual = dual if self.modes.null_dim else dual * (sum_ridge / factor)  # δGY
             row |= problem.train_errors(residual)
             if problem.loo:
-                left_out = self._leave_one_out(factor, weights, spanned)
+                null = self.null_part, self.null_leverage
+                left_out = leave_one_out(self.modes, sum_ridge, spanned, *null)
                 row |= problem.loo_columns(left_out, self._pair_covariance(factor, weights, dual))
         if self.scores is not None:
             row |= problem.test_columns(self._predictions(sum_ridge, weighted))
@@ -150,28 +180,13 @@ class Fit:
         """Leave-one-out residuals at one sum ridge."""
         weights = 1 / (self.modes.values + sum_ridge)
         spanned = self.modes.vectors @ (weights[:, None] * self.coefficients)
-        return self._leave_one_out(resolvent_scale(self.spectrum, sum_ridge), weights, spanned)
+        null = self.null_part, self.null_leverage
+        return leave_one_out(self.modes, sum_ridge, spanned, *null)
 
     def predictions(self, sum_ridge: float) -> Float64[Tensor, "m c"]:
         """Predictions on the test set at one sum ridge."""
         weights = 1 / (self.modes.values + sum_ridge)
         return self._predictions(sum_ridge, weights[:, None] * self.coefficients)
-
-    def _leave_one_out(
-        self, factor: float, weights: Tensor, spanned: Tensor
-    ) -> Float64[Tensor, "n c"]:
-        """(GY)_i/G_ii, from G̃, which has the same ratios.
-
-        Where a sample has no null leverage, G̃ leaves 0/0 at δ = 0. The limit is (K⁺Y)_i/(K⁺)_ii.
-        """
-        diagonal = torch.cat(
-            [part.square() @ weights for part in self.modes.vectors.split(ROWS_AT_ONCE)]
-        )[:, None]
-        null = self.null_leverage[:, None]
-        limit = spanned / diagonal
-        return torch.where(
-            null > 0, (factor * spanned + self.null_part) / (factor * diagonal + null), limit
-        )
 
     @cached_property
     def _paired(self) -> tuple[Int64[Tensor, " m"], Float64[Tensor, "m r"], Tensor]:

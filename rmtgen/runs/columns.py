@@ -90,6 +90,13 @@ COLUMNS = {
         RISK,
     ),
     "test_error": Column("share of the test samples classified wrongly, in [0, 1]"),
+    "predicted_error": Column(
+        "share of new samples that the whole pool says are classified wrongly, in [0, 1]; empty for"
+        " targets that encode no classes"
+    ),
+    "predicted_error_se": Column(
+        "standard error of `predicted_error` from the draw of the pool; empty below 8 samples"
+    ),
     "gcv_se": Column("standard error of `gcv` from the random signs of an estimate", RISK),
     "df_se": Column("standard error of `df` likewise"),
     "kappa_se": Column("standard error of `kappa` likewise", KERNEL),

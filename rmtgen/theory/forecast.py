@@ -158,8 +158,7 @@ def forecast(
     return pd.DataFrame([found.row(n, ridge) for n in sizes for ridge in ridges])
 
 
-@public
-def labels_needed(influence: Influence, risks: ArrayLike, *, most: float = 1e9) -> pd.DataFrame:
+def labels_for_risks(influence: Influence, risks: ArrayLike, most: float) -> pd.DataFrame:
     """Number of labels that a risk needs: the smallest n whose best ridge reaches it.
 
     Args:

@@ -33,6 +33,7 @@ from rmtgen.linalg.modes import Modes
 from rmtgen.linalg.rows import Matrix
 from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.theory.arguments import Values
+from rmtgen.theory.loo_scores import LooScores
 from rmtgen.theory.transport import Transported, pool_sums
 
 PER_DECADE = 4
@@ -51,6 +52,7 @@ class Influence:
         energy: Relative changes of E.
         log_loo: log(LOO/GCV) of the pool at each δ.
         features: Number p of features that the kernel is made of; None where it is not known.
+        scores: What leave-one-out scores are made from, where the targets encode classes.
     """
 
     pool: Spectrum
@@ -60,6 +62,7 @@ class Influence:
     energy: Float64[np.ndarray, "g n"]
     log_loo: Float64[np.ndarray, " g"]
     features: int | None = None
+    scores: LooScores | None = None
 
     @classmethod
     def of(
@@ -90,7 +93,8 @@ class Influence:
             part.cpu().numpy() / value[:, None] for part, value in zip(changes, whole, strict=True)
         )
         ratio = squared.cpu().numpy() / pool.n / (pool.n * sums.energy / np.square(sums.s1))
-        return cls(pool, np.log(grid), *relative, np.log(ratio), features)
+        scores = LooScores.of(modes, targets)
+        return cls(pool, np.log(grid), *relative, np.log(ratio), features, scores)
 
     def at(self, delta: float) -> tuple[Float64[np.ndarray, " n"], ...]:
         """The relative changes of S1, S2 and E at one δ."""

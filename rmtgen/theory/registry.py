@@ -14,6 +14,7 @@ from jaxtyping import Float64
 
 from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.theory import baselines
+from rmtgen.theory.accuracy import fits_within
 from rmtgen.theory.influence import Influence
 from rmtgen.theory.transport import Transported, transported
 
@@ -64,6 +65,9 @@ class Fits:
         """Same-κ transport from the pool."""
         return transported(self.pool, self["ridge"], self.sizes)
 
+
+ERRORS = ("test_error", "predicted_error", "predicted_error_se")
+"""Columns of the table of predictions with the 0-1 error of a fit, measured and predicted."""
 
 Prediction = Callable[[Fits], Float64[np.ndarray, " l"]]
 
@@ -209,13 +213,15 @@ PREDICTION_COLUMNS = (
     *KEYS,
     *THEORIES,
     *(theory.error_name for theory in THEORIES.values() if theory.relative_error),
+    *ERRORS,
 )
 """Columns of the table of predictions."""
 
 
 def predictions(samples: Iterable[Fits]) -> pd.DataFrame:
     """Every theory for every fit of several samples: the columns `PREDICTION_COLUMNS`."""
-    tables = [_predicted(fits) for fits in samples]
+    known: dict[tuple[int, float], tuple[float, float]] = {}
+    tables = [_predicted(fits).assign(**_errors(fits, known)) for fits in samples]
     return pd.concat(tables, ignore_index=True)[list(PREDICTION_COLUMNS)]
 
 
@@ -225,3 +231,18 @@ def _predicted(fits: Fits) -> pd.DataFrame:
         if theory.relative_error:
             columns[theory.error_name] = theory.relative_error(fits)
     return fits.table[list(KEYS)].assign(**columns)
+
+
+def _errors(
+    fits: Fits, known: dict[tuple[int, float], tuple[float, float]]
+) -> dict[str, Float64[np.ndarray, " l"]]:
+    """The columns `ERRORS`; the trials of a size share predictions, which `known` keeps."""
+    measured, ridges = fits["test_error"], fits["ridge"]
+    if fits.influence.scores is None:
+        nothing = np.full(len(ridges), np.nan)
+        return dict(zip(ERRORS, (measured, nothing, nothing), strict=True))
+    new = np.array([ridge for ridge in ridges if (fits.n, ridge) not in known])
+    for fit in fits_within(fits.influence, new, np.full(len(new), float(fits.n))):
+        known[fit.n, fit.ridge] = fit.error()
+    predicted = np.array([known[fits.n, ridge] for ridge in ridges])
+    return dict(zip(ERRORS, (measured, *predicted.T), strict=True))

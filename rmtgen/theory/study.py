@@ -28,11 +28,13 @@ from rmtgen.ridge.problem import Problem
 from rmtgen.ridge.targets import Targets
 from rmtgen.scalars import whole_number
 from rmtgen.theory import registry, representation
+from rmtgen.theory.accuracy import predicted_error
 from rmtgen.theory.diagnostics import trust_report
 from rmtgen.theory.extrapolation import likely_curves
 from rmtgen.theory.fit_checks import fit_checks
-from rmtgen.theory.forecast import forecast, labels_needed, pool_influence
+from rmtgen.theory.forecast import forecast, pool_influence
 from rmtgen.theory.influence import Influence
+from rmtgen.theory.labels import labels_needed
 from rmtgen.theory.local_law import law_tests
 from rmtgen.theory.registry import THEORIES, Fits
 from rmtgen.theory.scaling import scaling_table
@@ -145,8 +147,11 @@ class Study:
 
     def forecast(self) -> pd.DataFrame:
         """The risk at the best ridge for sizes from N/64 to 64 N (`forecast.forecast`)."""
-        sizes = np.unique(np.round(self.spectrum.n * FORECAST_FACTORS))
-        return forecast(self.influence, sizes[sizes >= 2])
+        return forecast(self.influence, self._forecast_sizes())
+
+    def accuracy(self) -> pd.DataFrame:
+        """The 0-1 error at the ridge of smallest risk, at these sizes (`predicted_error`)."""
+        return predicted_error(self.influence, self._forecast_sizes())
 
     def labels(self) -> pd.DataFrame:
         """Labels for risks from 2 % below the pool's best to half of it (`labels_needed`)."""
@@ -207,6 +212,10 @@ class Study:
         # the rounding of a float32 matrix can look like more modes than there are features
         return pool_influence(modes, targets, features=max(self.features, len(modes.values)))
 
+    def _forecast_sizes(self) -> np.ndarray:
+        sizes = np.unique(np.round(self.spectrum.n * FORECAST_FACTORS))
+        return sizes[sizes >= 2]
+
     def _fits(self) -> Iterator[Fits]:
         largest = self.pool.largest_diagonal
         for key, rows in self.risk.groupby(["n", "trial"], sort=False):
@@ -231,6 +240,7 @@ ANALYSES: Mapping[str, Callable[[Study], pd.DataFrame]] = {
         Study.modes,
         Study.representation,
         Study.forecast,
+        Study.accuracy,
         Study.labels,
         Study.hindcast,
         Study.scaling,

@@ -11,7 +11,8 @@ from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.theory.curves import Curves
 from rmtgen.theory.effective_ridge import omniscient_risk
 from rmtgen.theory.extrapolation import curves
-from rmtgen.theory.forecast import forecast, labels_needed
+from rmtgen.theory.forecast import forecast
+from rmtgen.theory.labels import labels_needed
 from rmtgen.theory.transport import transported
 
 

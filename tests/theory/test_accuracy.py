@@ -1,0 +1,261 @@
+"""Errors predicted from a pool against fits to fresh draws, and their calibration."""
+
+import numpy as np
+import pytest
+import torch
+from accuracy_cases import Labelled, influence_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import rmtgen
+from rmtgen.errors import UsageError
+from rmtgen.theory.accuracy import (
+    calibration,
+    calibration_error,
+    class_errors,
+    interval,
+    predicted_error,
+)
+
+COLUMNS = ["n", "ridge", "predicted_error", "predicted_error_se", "low", "high", "extrapolated"]
+
+
+@pytest.fixture(scope="module")
+def pool():
+    return Labelled(4, 40).influence(160, np.random.default_rng(0))
+
+
+# --- against populations
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+@pytest.mark.parametrize("ridge", [0.003, 0.3])
+def test_errors_are_those_of_fits_to_fresh_draws(classes, ridge):
+    """The mean of 8 pools, which is known to some .01, at a sixteenth of the pool up to the pool.
+
+    Without the noise of fewer samples the error would be far less.
+    """
+    population, rng = Labelled(classes, 60), np.random.default_rng(1)
+    sizes = [20, 80, 320]
+    pools = [population.influence(320, rng) for _ in range(8)]
+    frames = [predicted_error(one, sizes, ridges=ridge) for one in pools]
+    found = np.mean([frame.predicted_error for frame in frames], axis=0)
+    known = [population.errors(size, ridge, 10, rng).mean() for size in sizes]
+    np.testing.assert_allclose(found, known, atol=0.03)
+    assert known[0] - known[-1] > 0.08
+
+
+def test_errors_of_several_guesses_are_those_of_fits():
+    population, rng = Labelled(6, 60), np.random.default_rng(2)
+    pools = [population.influence(200, rng) for _ in range(6)]
+    for top in (2, 3):
+        frames = [predicted_error(one, [25, 200], ridges=0.1, top=top) for one in pools]
+        found = np.mean([frame.predicted_error for frame in frames], axis=0)
+        known = [population.errors(size, 0.1, 10, rng, top).mean() for size in (25, 200)]
+        np.testing.assert_allclose(found, known, atol=0.03)
+
+
+def test_beyond_a_pool_that_resolves_every_mode_errors_are_those_of_fits():
+    """Twice and eight times the pool, where the error of the pool would be far too much."""
+    population, rng = Labelled(4, 40), np.random.default_rng(3)
+    pools = [population.influence(200, rng) for _ in range(12)]
+    sizes = [200, 400, 1600]
+    frames = [predicted_error(one, sizes, ridges=0.01) for one in pools]
+    found = np.mean([frame.predicted_error for frame in frames], axis=0)
+    known = [population.errors(size, 0.01, 6, rng).mean() for size in sizes]
+    np.testing.assert_allclose(found, known, atol=0.03)
+    assert known[0] - known[-1] > 0.06
+
+
+@pytest.mark.parametrize(("size", "classes"), [(60, 2), (15, 2), (60, 3)])
+def test_intervals_cover(size, classes):
+    """The error of fits of that size, of 120 pools of 60: at least .90 where .95 is nominal, and
+    intervals of useful width."""
+    population, rng = Labelled(classes, 20), np.random.default_rng(4)
+    known = population.errors(size, 0.1, 200, rng).mean()
+    frames = [
+        predicted_error(population.influence(60, rng), [size], ridges=0.1) for _ in range(120)
+    ]
+    covered = [frame.low[0] <= known <= frame.high[0] for frame in frames]
+    assert np.mean(covered) >= 0.90
+    errors = np.array([frame.predicted_error[0] for frame in frames])
+    spread = np.mean([frame.predicted_error_se[0] for frame in frames])
+    assert 0.7 < spread / errors.std() < 1.6
+
+
+# --- identities
+
+
+@pytest.mark.parametrize("coding", ["onehot", "centered", "intercept"])
+@pytest.mark.parametrize("classes", [2, 4])
+def test_at_the_size_of_the_pool_it_is_leave_one_out(classes, coding):
+    features, labels = Labelled(classes, 150).sample(60, np.random.default_rng(5))
+    influence = influence_of(features, labels, classes, coding)
+    targets = rmtgen.encode_targets(labels, classes, coding)
+    ridges = [1e-3, 0.1, 2.0]
+    path = rmtgen.ridge_path(
+        features @ features.T, targets.values, ridges=ridges, intercept=targets.intercept
+    )
+    found = predicted_error(influence, [60], ridges=ridges)
+    assert found.columns.tolist() == COLUMNS
+    assert found.predicted_error.tolist() == path.loo_error.tolist()
+    assert not found.extrapolated.any()
+
+
+def test_rows_are_sizes_by_ridges_or_the_best_ridge_of_each_size(pool):
+    frame = predicted_error(pool, [20, 300], ridges=[0.1, 1.0])
+    assert frame[["n", "ridge"]].to_numpy().tolist() == [
+        [20, 0.1],
+        [20, 1.0],
+        [300, 0.1],
+        [300, 1.0],
+    ]
+    best = predicted_error(pool, [20, 300])
+    assert best.ridge.tolist() == rmtgen.forecast(pool, [20, 300]).ridge.tolist()
+    assert ((frame.low < frame.predicted_error) & (frame.predicted_error < frame.high)).all()
+
+
+def test_a_scale_of_the_kernel_changes_nothing():
+    features, labels = Labelled(3, 30).sample(50, np.random.default_rng(6))
+    plain, scaled = (influence_of(unit * features, labels, 3) for unit in (1, 8))
+    found = predicted_error(plain, [10, 50, 200], ridges=[0.1, 1.0])
+    other = predicted_error(scaled, [10, 50, 200], ridges=[6.4, 64.0])
+    for name in COLUMNS[2:-1]:
+        np.testing.assert_allclose(found[name], other[name], atol=1e-6)
+
+
+def test_more_samples_err_less_and_join_at_the_pool(pool):
+    frame = predicted_error(pool, [10, 40, 159, 160, 161, 600, 10**6])
+    errors = frame.predicted_error.to_numpy()
+    assert (np.diff(errors) < 0.02).all()
+    assert errors[0] > errors[3] + 0.1
+    assert np.ptp(errors[2:5]) < 0.03
+    assert errors[-1] < errors[3]
+
+
+def test_classes_add_up_to_the_whole(pool):
+    for n in (30, 160, 500):
+        rows, whole = class_errors(pool, n, ridge=0.1), predicted_error(pool, [n], ridges=0.1)
+        share = (rows.samples * rows.predicted_error).sum() / rows.samples.sum()
+        assert share == pytest.approx(whole.predicted_error[0], abs=1e-12)
+        assert ((rows.low <= rows.predicted_error) & (rows.predicted_error <= rows.high)).all()
+    assert rows["class"].tolist() == [0, 1, 2, 3]
+    assert rows.samples.sum() == 160
+
+
+def test_of_a_class_that_the_pool_lacks_nothing_is_known():
+    features, labels = Labelled(3, 30).sample(50, np.random.default_rng(7))
+    influence = influence_of(features, 2 * labels // 2 + (labels > 0), 4)
+    rows = class_errors(influence, 50, ridge=0.1)
+    assert rows.samples.tolist()[1] == 0
+    assert rows.loc[1, ["predicted_error", "low", "high"]].isna().all()
+    assert rows.drop(index=1).notna().all(axis=None)
+    assert predicted_error(influence, [10, 200], ridges=0.1).notna().all(axis=None)
+
+
+@settings(max_examples=40)
+@given(st.floats(0, 1), st.floats(0.001, 0.2), st.integers(8, 10**5))
+def test_an_interval_holds_its_share_within_zero_and_one(share, spread, count):
+    low, high = interval(share, spread, count)
+    assert -1e-12 <= low <= share + 1e-12
+    assert share - 1e-12 <= high <= 1 + 1e-12
+
+
+def test_the_interval_of_independent_samples_is_wilsons():
+    """8 of 20: (.2188, .6134), by the formula of Wilson (1927)."""
+    found = interval(0.4, (0.4 * 0.6 / 20) ** 0.5, 20)
+    assert found == pytest.approx((0.21880, 0.61342), abs=1e-5)
+    assert interval(0.0, 0.0, 20) == pytest.approx((0.0, 0.16113), abs=1e-5)
+
+
+# --- calibration
+
+
+def test_the_temperature_has_the_least_logarithmic_loss(pool):
+    for row in calibration(pool, [160], ridges=[0.01, 1.0]).itertuples():
+        features, labels = Labelled(4, 40).sample(160, np.random.default_rng(0))
+        inverse = np.linalg.inv(features @ features.T + 160 * row.ridge * np.eye(160))
+        coded = Labelled(4, 40).coded(labels)
+        scores = coded - inverse @ coded / np.diag(inverse)[:, None]
+
+        def loss(temperature, scores=scores, labels=labels):
+            logits = scores / temperature
+            own = logits[np.arange(160), labels]
+            return (np.log(np.exp(logits).sum(1)) - own).mean()
+
+        assert row.log_loss == pytest.approx(loss(row.temperature), rel=1e-9)
+        around = row.temperature * np.array([0.99, 1.01])
+        assert row.log_loss < min(loss(one) for one in around)
+
+
+def test_the_calibration_error_is_the_gap_in_bins():
+    rng = np.random.default_rng(8)
+    logits, labels = rng.standard_normal((300, 3)), rng.integers(0, 3, 300)
+    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    order = shares.max(1).argsort()
+    gaps = [
+        abs((shares[part].max(1) - (shares[part].argmax(1) == labels[part])).sum())
+        for part in np.array_split(order, 15)
+    ]
+    logs = torch.log_softmax(torch.from_numpy(logits), dim=1)
+    found = calibration_error(logs, torch.from_numpy(labels))
+    assert found == pytest.approx(sum(gaps) / 300, rel=1e-12)
+
+
+def test_a_temperature_from_the_pool_calibrates_fits_to_fresh_draws():
+    population, rng = Labelled(4, 40), np.random.default_rng(9)
+    influence = population.influence(400, rng)
+    for n in (50, 400):
+        row = calibration(influence, [n], ridges=0.1).iloc[0]
+        features, labels = population.sample(n, rng)
+        tests, known = population.sample(4000, rng)
+        gram = features.T @ features + n * 0.1 * np.eye(40)
+        scores = tests @ np.linalg.solve(gram, features.T @ population.coded(labels))
+        gaps = [
+            calibration_error(
+                torch.log_softmax(torch.from_numpy(scores / (stretch * row.temperature)), dim=1),
+                torch.from_numpy(known),
+            )
+            for stretch in (1.0, 0.4, 2.5)
+        ]
+        assert gaps[0] < 0.06 < min(gaps[1:])
+
+
+# --- bad input
+
+
+def test_targets_without_classes_have_no_errors():
+    rng = np.random.default_rng(10)
+    features = rng.standard_normal((20, 30))
+    modes = rmtgen.gram_modes(features @ features.T)
+    influence = rmtgen.pool_influence(modes, rng.standard_normal(20))
+    for call in (
+        lambda: predicted_error(influence, [10]),
+        lambda: class_errors(influence, 10),
+        lambda: calibration(influence, [10]),
+    ):
+        with pytest.raises(UsageError, match="targets that encode classes: got .* encode_targets"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"top": 4}, r"top must be a whole number in \[1, 3\]: got 4. Take fewer guesses"),
+        ({"top": 0}, "top must be a whole number"),
+        ({"sizes": [1]}, "sizes must be finite and >= 2: got 1"),
+        ({"ridges": [-1.0]}, "ridges must be >= 0: got -1"),
+        ({"influence": 3}, "influence must be a Influence: got int 3. Compute it"),
+    ],
+)
+def test_bad_input_is_refused_with_its_values(pool, wrong, message):
+    arguments = {"influence": pool, "sizes": [20], "ridges": [0.1]} | wrong
+    with pytest.raises(UsageError, match=message):
+        predicted_error(arguments.pop("influence"), arguments.pop("sizes"), **arguments)
+
+
+def test_a_pool_below_eight_samples_has_no_interval():
+    features, labels = Labelled(2, 3).sample(7, np.random.default_rng(11))
+    frame = predicted_error(influence_of(features, labels, 2), [4, 7, 100], ridges=[0.1])
+    assert frame.predicted_error.notna().all()
+    assert frame[["predicted_error_se", "low", "high"]].isna().all(axis=None)
