@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 PREDICTIONS = "predictions"
 INFLUENCES = 60
 """Number of auxiliary ridges of a study's influences, four per decade of the spectrum."""
+SCORINGS = 4
+"""Number of products of modes and targets that an error with its standard error takes."""
 
 
 def work(job: Job) -> Result:
@@ -72,11 +74,13 @@ def _beyond(config: Config, feature_dim: int | None) -> str | None:
 
 
 def cost(workload: Workload) -> StageCost:
-    """One eigensolve of the pool, and two products of modes and coefficients per influence."""
+    """One eigensolve of the pool, and products of modes and targets per influence and error."""
     config, n = workload.config, workload.config.train
     whole = eigen_cost(workload.problem(n, tests=0), n)
     rank = workload.rank(n)
     products = 2.0 * INFLUENCES * n * rank * min(rank, 2 * workload.classes)
-    kept = 8 * (6 * INFLUENCES * n + n * rank)
+    errors = len(config.sizes) * len(config.ridges)
+    products += 2.0 * SCORINGS * errors * n * rank * workload.classes
+    kept = 8 * (6 * INFLUENCES * n + n * rank + 6 * n * workload.classes)
     rows = len(cells(config)) * len(config.ridges)
     return workload.solves([Cost(whole.flops + products, max(whole.bytes, kept))], ROW_BYTES * rows)

@@ -23,6 +23,7 @@ from jaxtyping import Float64, Int64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from rmtgen.checks import real_number
 from rmtgen.entrance import public
 from rmtgen.errors import UsageError
 from rmtgen.linalg.spectrum import Spectrum
@@ -72,12 +73,13 @@ class Fit:
     extrapolated: bool = False
 
     def error(self, top: int = 1) -> tuple[float, float]:
-        """The error, and its standard error from the draw of the pool; NaN for a risk of NaN."""
-        if np.isnan(self.ratio):
-            return np.nan, np.nan
+        """The error, and its standard error from the draw of the pool; NaN for a risk of NaN.
+
+        The standard error is NaN also for a risk of ∞, and for too small a pool.
+        """
         chances = self.scores.wrong(self.ratio, top)
         count, error = len(chances), chances.mean().item()
-        if count < LEAST_SAMPLES:
+        if count < LEAST_SAMPLES or not np.isfinite(self.ratio):
             return error, np.nan
         slopes = self.scores.slopes(self.ratio, top)
         learnt = self.source.learnt(self.scores, self.delta, slopes) / count
@@ -223,7 +225,9 @@ def class_errors(influence: Influence, n: int, *, ridge: float | None = None) ->
         UsageError: Targets that encode no classes, n < 2, or a negative ridge.
         NumericalError: A pool too small to forecast from.
     """
-    classes, (fit,) = loo_scores(influence).classes, _fits(influence, [n], ridge)
+    classes, n = loo_scores(influence).classes, whole_number(n, "n", least=2)
+    ridge = None if ridge is None else real_number(ridge, "ridge")
+    fit = next(_fits(influence, [n], ridge))
     chances, labels = fit.scores.wrong(fit.ratio).cpu().numpy(), fit.scores.labels.cpu().numpy()
     rows = []
     for number in range(classes):
@@ -254,27 +258,28 @@ def calibration(
 
     Returns:
         One row per (n, λ): `n ridge temperature log_loss calibration_error`; the last is the mean
-        absolute difference of confidence and accuracy over 15 bins of as many samples each.
+        absolute difference of confidence and accuracy over 15 bins of as many samples each. NaN
+        where the forecast does not reach λ, or the risk is ∞.
 
     Raises:
         UsageError: Targets that encode no classes, n < 2, or a negative ridge.
         NumericalError: A pool too small to forecast from.
     """
-    rows = []
-    for fit in _fits(influence, sizes, ridges):
+    return pd.DataFrame([_calibrated(fit) for fit in _fits(influence, sizes, ridges)])
+
+
+def _calibrated(fit: Fit) -> dict[str, float]:
+    found = dict.fromkeys(("temperature", "log_loss", "calibration_error"), np.nan)
+    if np.isfinite(fit.ratio):
         values, labels = fit.scores.moved(fit.ratio), fit.scores.labels
         temperature = _temperature(values, labels)
         logs = torch.log_softmax(values / temperature, dim=1)
-        rows.append(
-            {
-                "n": fit.n,
-                "ridge": fit.ridge,
-                "temperature": temperature,
-                "log_loss": -logs.gather(1, labels[:, None]).mean().item(),
-                "calibration_error": calibration_error(logs, labels),
-            }
-        )
-    return pd.DataFrame(rows)
+        found = {
+            "temperature": temperature,
+            "log_loss": -logs.gather(1, labels[:, None]).mean().item(),
+            "calibration_error": calibration_error(logs, labels),
+        }
+    return {"n": fit.n, "ridge": fit.ridge} | found
 
 
 def _temperature(values: Float64[Tensor, "n c"], labels: Int64[Tensor, " n"]) -> float:

@@ -21,6 +21,7 @@ chance with it, and what the fits have learnt from it: the score of sample i cha
 """
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -70,9 +71,11 @@ class Scores:
         """Chance of each sample that `top` other classes score higher than its own.
 
         Args:
-            ratio: r ≥ 0, the risk relative to that of these scores; may be ∞.
+            ratio: r ≥ 0, the risk relative to that of these scores; may be ∞. NaN gives NaN.
             top: Number of guesses, fewer than classes.
         """
+        if math.isnan(ratio):
+            return self.values.new_full((len(self.values),), math.nan)
         if ratio <= 1:
             return self._beaten(self._without_noise(1 - ratio), self.tie, top).double()
         kept, added = ratio**-0.5, (1 - 1 / ratio) ** 0.5
@@ -103,6 +106,7 @@ class Scores:
         variance = spread[own] + spread[place] - 2 * covariance[own, place]
         variance = SMOOTHING * max(1.0, ratio) * variance
         density = torch.exp(-margin.square() / (2 * variance)) / (2 * torch.pi * variance).sqrt()
+        density = torch.where(variance > 0, density, 0.0)
         return torch.zeros_like(values).scatter_(1, place, density).scatter_(1, own, -density)
 
     def _beaten(

@@ -133,6 +133,24 @@ def test_more_samples_err_less_and_join_at_the_pool(pool):
     assert errors[-1] < errors[3]
 
 
+def test_where_a_fit_begins_to_interpolate_errors_are_those_of_noise():
+    """Of 30 features 30 samples at λ = 0 have a risk of ∞: chance, and no standard error."""
+    features, labels = Labelled(2, 30).sample(60, np.random.default_rng(12))
+    influence = influence_of(features, labels, 2)
+    row = predicted_error(influence, [30], ridges=0.0).iloc[0]
+    assert row.predicted_error == pytest.approx(0.5)
+    assert np.isnan(row[["predicted_error_se", "low", "high"]].astype(float)).all()
+    assert calibration(influence, [30], ridges=0.0).temperature.isna().all()
+
+
+def test_where_the_forecast_does_not_reach_nothing_is_said():
+    influence = Labelled(3, 400).influence(100, np.random.default_rng(13))
+    assert rmtgen.forecast(influence, [10**10], ridges=0.0).predicted_risk.isna().all()
+    frame = predicted_error(influence, [10**10], ridges=0.0)
+    assert frame[["predicted_error", "predicted_error_se", "low", "high"]].isna().all(axis=None)
+    assert class_errors(influence, 10**10, ridge=0.0).predicted_error.isna().all()
+
+
 def test_classes_add_up_to_the_whole(pool):
     for n in (30, 160, 500):
         rows, whole = class_errors(pool, n, ridge=0.1), predicted_error(pool, [n], ridges=0.1)

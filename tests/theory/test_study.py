@@ -81,6 +81,25 @@ def test_at_the_size_of_the_pool_the_corrected_transport_is_leave_one_out(predic
     assert (np.abs(whole["loo"] / whole["gcv"] - 1) > 2e-4).any()
 
 
+def test_at_the_size_of_the_pool_the_predicted_error_is_that_of_leave_one_out(study, predictions):
+    whole = predictions[predictions["n"] == N]
+    known = study.risk[study.risk["n"] == N]
+    assert whole["predicted_error"].tolist() == known["loo_error"].tolist()
+    assert predictions["test_error"].tolist() == study.risk["test_error"].tolist()
+
+
+def test_predicted_errors_are_near_those_of_the_test_set(predictions):
+    """Where n is small, fits differ by more, and the error at the pool's size would be far off."""
+    off = (predictions["predicted_error"] - predictions["test_error"]).abs()
+    assert off.median() < 0.03
+    few = predictions["n"] == predictions["n"].min()
+    whole = predictions.loc[predictions["n"] == N, "predicted_error"].min()
+    assert predictions.loc[few, "test_error"].min() > whole + 0.05
+    pairs = predictions.groupby(["n", "ridge"])["predicted_error"].nunique()
+    assert (pairs == 1).all()  # every trial has the prediction of its size
+    assert (predictions["predicted_error_se"] > 0).all()
+
+
 def test_the_rivals_are_what_plain_numpy_says(study, predictions):
     row = predictions.query("n == 150 and trial == 1 and relative_ridge == 1e-3").iloc[0]
     order = np.random.default_rng([study.seed, 1]).permutation(N)[:150]
