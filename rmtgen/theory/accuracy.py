@@ -1,10 +1,15 @@
 """0-1 errors at every sample size and ridge from one pool, and the calibration of its scores.
 
 The leave-one-out scores of a pool of N samples at the effective ridge κ of (n, λ), with the noise
-that n samples add, say how often a fit of n samples is wrong (`loo_scores`). The ratio r of their
-risks is κ'_n/κ'_N for n ≤ N (`transport`). Beyond the pool it is the forecast's risk over the
-pool's at the same κ, or where the pool does not reach κ, at the smallest κ that it is trusted at
-(`forecast`).
+that n ≤ N samples add, say how often a fit of n samples is wrong (`loo_scores`). The ratio of the
+risks is κ'_n/κ'_N (`transport`).
+
+Beyond the pool errors follow the risk R of the forecast by a power law through those that the pool
+predicts at N and at N/4,
+
+    log E_n = log E_N + (log E_{N/4} − log E_N)·log(R_n/R_N)/log(R_{N/4}/R_N),
+
+all at one ridge, or at the best ridge of each size.
 
 Intervals are those of Wilson for as many independent samples as have the standard error of the
 jackknife. Beyond the pool that of the forecast is a part of it.
@@ -15,6 +20,7 @@ References: Wilson 1927 (intervals of a share); Guo, Pleiss, Sun & Weinberger 20
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,16 +32,17 @@ from torch import Tensor
 from rmtgen.checks import real_number
 from rmtgen.entrance import public
 from rmtgen.errors import UsageError
-from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.ridge.interval import LEAST_SAMPLES, NORMAL_QUANTILE
 from rmtgen.scalars import instance, whole_number
-from rmtgen.theory.forecast import TRUSTED, deltas, forecast
+from rmtgen.theory.forecast import FEWEST, forecast
 from rmtgen.theory.influence import Influence
 from rmtgen.theory.loo_scores import LooScores, Scores
-from rmtgen.theory.transport import at_delta, pool_sums, transported
+from rmtgen.theory.transport import at_delta, transported
 
-STEP = 1.1
-"""Ratio of the risks between which the slope of an error is taken."""
+PART = 1 / 4
+"""Share of the pool whose error shows, beside that of the pool, how errors follow risks."""
+LEAST_FALL = 1.001
+"""Ratio of the risks of both below which they show nothing."""
 TINY = 1e-9
 """Smallest standard error of an interval."""
 BINS = 15
@@ -46,96 +53,6 @@ HALVINGS = 50
 """Number of halvings of that range."""
 
 _CURE = "Compute it: pool_influence."
-
-
-@dataclass(frozen=True, eq=False)
-class Fit:
-    """What the errors of a fit of n samples follow from.
-
-    Attributes:
-        n: Sample size.
-        ridge: λ.
-        source: What the scores of the pool are made from.
-        delta: δ of the pool at the κ of the fit.
-        scores: The scores there.
-        ratio: The risk of the fit relative to theirs.
-        spread: Standard error of the logarithm of a forecast risk.
-        extrapolated: Whether the risk rests on a tail.
-    """
-
-    n: int
-    ridge: float
-    source: LooScores
-    delta: float
-    scores: Scores
-    ratio: float
-    spread: float = 0.0
-    extrapolated: bool = False
-
-    def error(self, top: int = 1) -> tuple[float, float]:
-        """The error, and its standard error from the draw of the pool; NaN for a risk of NaN.
-
-        The standard error is NaN also for a risk of ∞, and for too small a pool.
-        """
-        chances = self.scores.wrong(self.ratio, top)
-        count, error = len(chances), chances.mean().item()
-        if count < LEAST_SAMPLES or not np.isfinite(self.ratio):
-            return error, np.nan
-        slopes = self.scores.slopes(self.ratio, top)
-        learnt = self.source.learnt(self.scores, self.delta, slopes) / count
-        moves = learnt - (chances - error) / (count - 1)
-        spread = (count - 1) ** 0.5 * moves.std(correction=0).item()
-        if self.spread:
-            more = self.scores.wrong(STEP * self.ratio, top).mean().item()
-            spread = float(np.hypot(spread, self.spread * (more - error) / np.log(STEP)))
-        return error, spread
-
-
-def fits_within(influence: Influence, ridges: np.ndarray, sizes: np.ndarray) -> Iterator[Fit]:
-    """The fits at pairs of λ and n ≤ N, in turn.
-
-    Raises:
-        UsageError: Targets that encode no classes, or as `transported`.
-    """
-    source, pool = loo_scores(influence), influence.pool
-    predicted = transported(pool, ridges, sizes)
-    whole = at_delta(pool, predicted.delta, np.full(len(sizes), pool.n), sizes.shape)
-    ratios = np.maximum(1.0, predicted.risk / whole.risk)
-    for n, ridge, delta, ratio in zip(sizes, ridges, predicted.delta, ratios, strict=True):
-        yield Fit(int(n), ridge, source, delta, source.at(delta), ratio)
-
-
-def _fits(influence: Influence, sizes: ArrayLike, ridges: ArrayLike | None) -> Iterator[Fit]:
-    """The fits at every size and ridge, or at the best ridge of each size, sizes outer."""
-    source, pool, made = loo_scores(influence), influence.pool, {}
-    for row in forecast(influence, sizes, ridges=ridges).itertuples():
-        if row.n <= pool.n:
-            yield next(fits_within(influence, np.array([row.ridge]), np.array([float(row.n)])))
-            continue
-        delta, risk = _reached(pool, row.n, row.ridge)
-        if delta not in made:
-            made[delta] = source.at(delta)
-        spread = np.log(row.high / row.low) / (2 * NORMAL_QUANTILE)
-        ratio = row.predicted_risk / risk
-        scores = made[delta]
-        yield Fit(row.n, row.ridge, source, delta, scores, ratio, spread, row.extrapolated)
-
-
-def _reached(pool: Spectrum, n: int, ridge: float) -> tuple[float, float]:
-    """δ of the pool at the κ of n > N samples, or at the smallest κ trusted, and its risk there."""
-    grid = deltas(pool)
-    sums = pool_sums(pool, grid)
-    measured = (
-        grid if pool.null_dim else grid[pool.directions - sums.s1 <= TRUSTED * pool.directions]
-    )
-    with np.errstate(divide="ignore"):
-        wanted = np.log(n * ridge)
-    log_delta = np.interp(wanted, np.log(grid + (n - pool.n) * sums.kappa), np.log(grid))
-    log_delta = max(log_delta, np.log(measured[0]))
-    risks = pool.n * sums.energy / np.square(sums.s1)
-    return float(np.exp(log_delta)), float(
-        np.exp(np.interp(log_delta, np.log(grid), np.log(risks)))
-    )
 
 
 def loo_scores(influence: Influence) -> LooScores:
@@ -151,6 +68,126 @@ def loo_scores(influence: Influence) -> LooScores:
             " code. Encode labels: encode_targets."
         )
     return influence.scores
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """What is known of a fit of n ≤ N samples.
+
+    Attributes:
+        n: Sample size.
+        ridge: λ.
+        risk: Its risk.
+        scores: Scores of the pool at its κ.
+        ratio: The risk relative to theirs.
+    """
+
+    n: int
+    ridge: float
+    risk: float
+    scores: Scores
+    ratio: float
+
+    def predicted(self, top: int = 1) -> "Predicted":
+        """The error of `top` guesses."""
+        chances = self.scores.wrong(self.ratio, top).cpu().numpy()
+        count, moves = len(chances), np.full(len(chances), np.nan)
+        if count >= LEAST_SAMPLES and np.isfinite(self.ratio):
+            learnt = self.scores.learnt(self.scores.slopes(self.ratio, top)).cpu().numpy()
+            moves = learnt / count - (chances - chances.mean()) / (count - 1)
+        return Predicted(self.n, self.ridge, self.risk, chances, moves)
+
+
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """The error of a fit of n samples, and what it rests on.
+
+    Attributes:
+        n: Sample size.
+        ridge: λ.
+        risk: Its risk.
+        chances: Chance of each sample of the pool of being wrong.
+        moves: Change of the error when each sample leaves the pool; NaN where that is not known,
+            for a risk of ∞ and for a pool that is too small.
+        forecast: Standard error that the forecast of the risk adds.
+        extrapolated: Whether the forecast rests on an extrapolation.
+    """
+
+    n: int
+    ridge: float
+    risk: float
+    chances: Float64[np.ndarray, " N"]
+    moves: Float64[np.ndarray, " N"]
+    forecast: float = 0.0
+    extrapolated: bool = False
+
+    @property
+    def error(self) -> float:
+        """The error."""
+        return float(self.chances.mean())
+
+    @property
+    def spread(self) -> float:
+        """Its standard error."""
+        return float(np.hypot((len(self.moves) - 1) ** 0.5 * self.moves.std(), self.forecast))
+
+
+def fits_within(influence: Influence, ridges: np.ndarray, sizes: np.ndarray) -> Iterator[Fit]:
+    """The fits at pairs of λ and n ≤ N, in turn.
+
+    Raises:
+        UsageError: Targets that encode no classes, or as `transported`.
+    """
+    source, pool = loo_scores(influence), influence.pool
+    predicted = transported(pool, ridges, sizes)
+    whole = at_delta(pool, predicted.delta, np.full(len(sizes), pool.n), sizes.shape)
+    ratios = np.maximum(1.0, predicted.risk / whole.risk)
+    for place, (n, ridge) in enumerate(zip(sizes, ridges, strict=True)):
+        scores = source.at(predicted.delta[place])
+        yield Fit(int(n), ridge, predicted.risk[place], scores, ratios[place])
+
+
+def _predictions(
+    influence: Influence, sizes: ArrayLike, ridges: ArrayLike | None, top: int
+) -> Iterator[Predicted]:
+    """The errors at every size and ridge, or at the best ridge of each size, sizes outer."""
+    pool, known = influence.pool, {}
+    anchors = pool.n, max(FEWEST, round(PART * pool.n))
+    rows = forecast(influence, sizes, ridges=ridges)
+    best = forecast(influence, anchors)["ridge"] if ridges is None else None
+
+    def within(n: int, ridge: float) -> Predicted:
+        (fit,) = fits_within(influence, np.array([ridge]), np.array([float(n)]))
+        return fit.predicted(top)
+
+    for row in rows.itertuples():
+        if row.n <= pool.n:
+            yield within(row.n, row.ridge)
+            continue
+        at = (row.ridge, row.ridge) if best is None else tuple(best)
+        if at not in known:
+            known[at] = [within(n, ridge) for n, ridge in zip(anchors, at, strict=True)]
+        yield _beyond(row, *known[at])
+
+
+def _beyond(row: Any, whole: Predicted, part: Predicted) -> Predicted:
+    """The error at a row of the forecast, from those of N samples and of a part of them."""
+    log_risk, spread = np.log(row.predicted_risk / whole.risk), np.log(row.high / row.low)
+    power, moves = 0.0, whole.moves
+    if part.risk > LEAST_FALL * whole.risk and part.error > whole.error > 0:
+        fall = np.log(part.risk / whole.risk)
+        power, reach = np.log(part.error / whole.error) / fall, log_risk / fall
+        moves = (1 - reach) * moves + reach * whole.error / part.error * part.moves
+    factor = np.exp(power * log_risk)
+    return Predicted(
+        row.n,
+        row.ridge,
+        row.predicted_risk,
+        factor * whole.chances,
+        factor * moves,
+        forecast=factor * whole.error * power * spread / (2 * NORMAL_QUANTILE),
+        extrapolated=row.extrapolated,
+    )
 
 
 @public
@@ -178,20 +215,19 @@ def predicted_error(
     """
     most = loo_scores(influence).classes - 1
     top = whole_number(top, "top", least=1, most=most, cure="Take fewer guesses than classes.")
-    return pd.DataFrame([_row(fit, top) for fit in _fits(influence, sizes, ridges)])
+    return pd.DataFrame([_row(one) for one in _predictions(influence, sizes, ridges, top)])
 
 
-def _row(fit: Fit, top: int) -> dict[str, float]:
-    error, spread = fit.error(top)
-    low, high = interval(error, spread, len(fit.scores.labels))
+def _row(found: Predicted) -> dict[str, float]:
+    low, high = interval(found.error, found.spread, len(found.chances))
     return {
-        "n": fit.n,
-        "ridge": fit.ridge,
-        "predicted_error": error,
-        "predicted_error_se": spread,
+        "n": found.n,
+        "ridge": found.ridge,
+        "predicted_error": found.error,
+        "predicted_error_se": found.spread,
         "low": low,
         "high": high,
-        "extrapolated": fit.extrapolated,
+        "extrapolated": found.extrapolated,
     }
 
 
@@ -227,8 +263,8 @@ def class_errors(influence: Influence, n: int, *, ridge: float | None = None) ->
     """
     classes, n = loo_scores(influence).classes, whole_number(n, "n", least=2)
     ridge = None if ridge is None else real_number(ridge, "ridge")
-    fit = next(_fits(influence, [n], ridge))
-    chances, labels = fit.scores.wrong(fit.ratio).cpu().numpy(), fit.scores.labels.cpu().numpy()
+    found = next(_predictions(influence, [n], ridge, 1))
+    chances, labels = found.chances, loo_scores(influence).labels.cpu().numpy()
     rows = []
     for number in range(classes):
         own = chances[labels == number]
@@ -253,19 +289,22 @@ def calibration(
 
     Args:
         influence: Influence of a pool of labelled samples, from `pool_influence`.
-        sizes: Sample sizes n ≥ 2.
+        sizes: Sample sizes n ≤ N, beyond which no scores are known.
         ridges: λ ≥ 0, or None for the ridge of smallest risk at each size.
 
     Returns:
         One row per (n, λ): `n ridge temperature log_loss calibration_error`; the last is the mean
         absolute difference of confidence and accuracy over 15 bins of as many samples each. NaN
-        where the forecast does not reach λ, or the risk is ∞.
+        where the risk is ∞.
 
     Raises:
-        UsageError: Targets that encode no classes, n < 2, or a negative ridge.
+        UsageError: Targets that encode no classes, n < 2 or beyond the pool, or a negative ridge.
         NumericalError: A pool too small to forecast from.
     """
-    return pd.DataFrame([_calibrated(fit) for fit in _fits(influence, sizes, ridges)])
+    loo_scores(influence)
+    rows = forecast(influence, sizes, ridges=ridges)
+    pairs = rows["ridge"].to_numpy(float), rows["n"].to_numpy(float)
+    return pd.DataFrame([_calibrated(fit) for fit in fits_within(influence, *pairs)])
 
 
 def _calibrated(fit: Fit) -> dict[str, float]:

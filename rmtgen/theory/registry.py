@@ -243,6 +243,7 @@ def _errors(
         return dict(zip(ERRORS, (measured, nothing, nothing), strict=True))
     new = np.array([ridge for ridge in ridges if (fits.n, ridge) not in known])
     for fit in fits_within(fits.influence, new, np.full(len(new), float(fits.n))):
-        known[fit.n, fit.ridge] = fit.error()
+        found = fit.predicted()
+        known[fit.n, fit.ridge] = found.error, found.spread
     predicted = np.array([known[fits.n, ridge] for ridge in ridges])
     return dict(zip(ERRORS, (measured, *predicted.T), strict=True))

@@ -55,26 +55,27 @@ def test_errors_of_several_guesses_are_those_of_fits():
         np.testing.assert_allclose(found, known, atol=0.03)
 
 
-def test_beyond_a_pool_that_resolves_every_mode_errors_are_those_of_fits():
-    """Twice and eight times the pool, where the error of the pool would be far too much."""
-    population, rng = Labelled(4, 40), np.random.default_rng(3)
-    pools = [population.influence(200, rng) for _ in range(12)]
+def test_beyond_the_pool_errors_are_those_of_fits():
+    """Twice and eight times the pool, at the best ridge; that of the pool would be far too much."""
+    population, rng = Labelled(4, 300), np.random.default_rng(3)
     sizes = [200, 400, 1600]
-    frames = [predicted_error(one, sizes, ridges=0.01) for one in pools]
+    frames = [predicted_error(population.influence(200, rng), sizes) for _ in range(5)]
     found = np.mean([frame.predicted_error for frame in frames], axis=0)
-    known = [population.errors(size, 0.01, 6, rng).mean() for size in sizes]
-    np.testing.assert_allclose(found, known, atol=0.03)
-    assert known[0] - known[-1] > 0.06
+    ridges = np.mean([frame.ridge for frame in frames], axis=0)
+    pairs = zip(sizes, ridges, strict=True)
+    known = [population.errors(size, ridge, 3, rng).mean() for size, ridge in pairs]
+    np.testing.assert_allclose(found, known, atol=0.04)
+    assert known[0] - known[-1] > 0.1
 
 
-@pytest.mark.parametrize(("size", "classes"), [(60, 2), (15, 2), (60, 3)])
+@pytest.mark.parametrize(("size", "classes"), [(60, 2), (15, 2)])
 def test_intervals_cover(size, classes):
-    """The error of fits of that size, of 120 pools of 60: at least .90 where .95 is nominal, and
+    """The error of fits of that size, of 100 pools of 60: at least .90 where .95 is nominal, and
     intervals of useful width."""
     population, rng = Labelled(classes, 20), np.random.default_rng(4)
-    known = population.errors(size, 0.1, 200, rng).mean()
+    known = population.errors(size, 0.1, 60, rng).mean()
     frames = [
-        predicted_error(population.influence(60, rng), [size], ridges=0.1) for _ in range(120)
+        predicted_error(population.influence(60, rng), [size], ridges=0.1) for _ in range(100)
     ]
     covered = [frame.low[0] <= known <= frame.high[0] for frame in frames]
     assert np.mean(covered) >= 0.90
@@ -129,7 +130,7 @@ def test_more_samples_err_less_and_join_at_the_pool(pool):
     errors = frame.predicted_error.to_numpy()
     assert (np.diff(errors) < 0.02).all()
     assert errors[0] > errors[3] + 0.1
-    assert np.ptp(errors[2:5]) < 0.03
+    assert np.ptp(errors[2:5]) < 0.03  # one curve on both sides of the pool's size
     assert errors[-1] < errors[3]
 
 
