@@ -303,8 +303,8 @@ def calibration(
     """
     loo_scores(influence)
     rows = forecast(influence, sizes, ridges=ridges)
-    pairs = rows["ridge"].to_numpy(float), rows["n"].to_numpy(float)
-    return pd.DataFrame([_calibrated(fit) for fit in fits_within(influence, *pairs)])
+    pairs = np.array([(row.ridge, row.n) for row in rows.itertuples()], dtype=float).reshape(-1, 2)
+    return pd.DataFrame([_calibrated(fit) for fit in fits_within(influence, *pairs.T)])
 
 
 def _calibrated(fit: Fit) -> dict[str, float]:

@@ -26,7 +26,6 @@ References: Efron & Stein 1981 (jackknife); Mammen 1993 (multipliers).
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -174,25 +173,16 @@ class Scores:
         return torch.zeros_like(values).scatter_(1, place, density).scatter_(1, own, -density)
 
     @cached_property
-    def _noise(self) -> list[Float64[Tensor, "n c"]]:
-        """Draws of ξ for r = 2."""
-        count = max(PAIRS, -(-SCORED // len(self.values)))
-        draws = [self._deviation(weights) for weights in self._weights(count)]
-        energy = sum(draw.square().sum().item() for draw in draws) / count
-        scale = (self.residuals.square().sum().item() / energy) ** 0.5 if energy else 0.0
-        return [draw.mul_(scale) for draw in draws]
-
-    def _deviation(self, weights: Float64[Tensor, "n 1"]) -> Float64[Tensor, "n c"]:
-        """Σ_{j≠i} (G_ij/G_ii)·e_j z_j."""
-        weighted = self.residuals * weights
-        return self._solved(weighted).div_(self._diagonal[:, None]).sub_(weighted)
-
-    def _weights(self, count: int) -> Iterator[Float64[Tensor, "n 1"]]:
-        """Independent normal weights of the samples, the same ones on every device and call."""
-        generator, like = torch.Generator().manual_seed(_SEED), self.values
-        for _ in range(count):
-            drawn = torch.randn(len(like), 1, dtype=like.dtype, generator=generator)
-            yield drawn.to(like.device)
+    def _noise(self) -> Float64[Tensor, "draws n c"]:
+        """Draws of ξ for r = 2, from weights that are the same on every device and call."""
+        count, residuals = max(PAIRS, -(-SCORED // len(self.values))), self.residuals
+        generator = torch.Generator().manual_seed(_SEED)
+        weights = torch.randn(len(residuals), count, 1, dtype=residuals.dtype, generator=generator)
+        weighted = (residuals[:, None] * weights.to(residuals.device)).flatten(1)
+        shifts = self._solved(weighted).div_(self._diagonal[:, None]).sub_(weighted)
+        draws = shifts.unflatten(1, (count, -1)).movedim(1, 0)
+        energy = draws.square().sum().item() / count
+        return draws * (residuals.square().sum().item() / energy) ** 0.5 if energy else draws
 
     @cached_property
     def _shrunk(self) -> Float64[Tensor, " r"]:

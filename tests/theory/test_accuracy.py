@@ -13,6 +13,7 @@ from rmtgen.theory.accuracy import (
     calibration,
     calibration_error,
     class_errors,
+    fits_within,
     interval,
     predicted_error,
 )
@@ -74,14 +75,13 @@ def test_intervals_cover(size, classes):
     intervals of useful width."""
     population, rng = Labelled(classes, 20), np.random.default_rng(4)
     known = population.errors(size, 0.1, 60, rng).mean()
-    frames = [
-        predicted_error(population.influence(60, rng), [size], ridges=0.1) for _ in range(100)
-    ]
-    covered = [frame.low[0] <= known <= frame.high[0] for frame in frames]
-    assert np.mean(covered) >= 0.90
-    errors = np.array([frame.predicted_error[0] for frame in frames])
-    spread = np.mean([frame.predicted_error_se[0] for frame in frames])
-    assert 0.7 < spread / errors.std() < 1.6
+    at = np.array([0.1]), np.array([float(size)])
+    pools = [population.influence(60, rng) for _ in range(100)]
+    found = [next(fits_within(pool, *at)).predicted() for pool in pools]
+    ends = [interval(one.error, one.spread, 60) for one in found]
+    assert np.mean([low <= known <= high for low, high in ends]) >= 0.90
+    errors, spreads = np.transpose([(one.error, one.spread) for one in found])
+    assert 0.7 < spreads.mean() / errors.std() < 1.6
 
 
 # --- identities

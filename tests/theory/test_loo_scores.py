@@ -87,10 +87,11 @@ def test_chances_are_those_of_fresh_draws(classes, top, ratio):
 
 
 def test_noise_has_the_energy_that_the_ratio_says():
-    scores = made(400, 3, 3)
+    """One draw of 60 features that all samples share varies by some 15 %."""
+    scores = made(400, 3, 3, width=60)
     added = (scores.moved(1.5) - scores.values).square().sum(1)
     known = 0.5 * scores.residuals.square().sum(1).mean()
-    assert added.mean().item() == pytest.approx(known.item(), rel=0.15)
+    assert added.mean().item() == pytest.approx(known.item(), rel=0.3)
     larger = scores.moved(3.0) - scores.values
     np.testing.assert_allclose(larger, 2 * (scores.moved(1.5) - scores.values), atol=1e-12)
 
