@@ -109,6 +109,8 @@ def solved(
     """
     n = len(matrix)
     lift, sum_ridge = 0.0, n * ridge
+    if targets.is_inference():  # autograd keeps no such tensor
+        targets = targets.clone()
     if intercept:
         means = matrix.mean(dim=0)
         matrix = matrix - means - means[:, None] + means.mean()
