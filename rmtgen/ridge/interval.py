@@ -135,5 +135,6 @@ def interval_columns(losses: Float64[Tensor, " n"], covariance: float) -> dict[s
     mean = losses.mean().item()
     variance = losses.var().item() / n + (n - 1) / n * np.maximum(covariance, 0)
     error = float(variance**0.5)
-    spread = math.exp(NORMAL_QUANTILE * error / mean) if mean else 1.0
+    with np.errstate(over="ignore"):  # where two samples leave nothing to go by, it is all there is
+        spread = float(np.exp(NORMAL_QUANTILE * error / mean)) if mean else 1.0
     return {"loo_se": error, "loo_low": mean / spread, "loo_high": mean * spread}

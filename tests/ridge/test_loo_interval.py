@@ -143,6 +143,13 @@ def test_a_sample_that_is_there_twice_leaves_no_interval_without_a_ridge(width):
     assert frame[COLUMNS].iloc[2].notna().all()
 
 
+def test_an_interval_may_be_all_positive_numbers():
+    """As where the losses without two samples are beyond all measure."""
+    losses = torch.full((9,), 1e-3, dtype=torch.float64)
+    found = interval.interval_columns(losses, 1e6)
+    assert (found["loo_low"], found["loo_high"]) == (0.0, np.inf)
+
+
 def test_targets_of_zero_have_an_interval_of_zero():
     features, _ = draw(20, 30)
     frame = ridge_path_features(features, np.zeros(20), ridges=[0.1])
