@@ -327,7 +327,8 @@ def test_the_peak_is_within_the_stated_cost_and_the_budget(
     assert taken > 8 * n * 2 * panel_width(data, n)
 
 
-def test_auto_takes_it_where_nothing_else_fits(tmp_path):
+def test_auto_takes_it_where_nothing_else_fits(tmp_path, monkeypatch):
+    monkeypatch.setattr(interval, "PAIRED", 40)
     features, targets, tests = problem(400, 20, 350)
     whole = np.concatenate([features, tests["test_features"]]) @ features.T
     store = stored(tmp_path, whole, 400, tile=64)
