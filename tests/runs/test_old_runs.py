@@ -14,6 +14,7 @@ from old import FEATURES, LARGE, SMALL, TANGENT, WORDS, contents
 
 import rmtgen
 from rmtgen.cli.main import main
+from rmtgen.ridge.columns import INTERVAL_COLUMNS
 from rmtgen.runs.experiment import load_experiment
 from rmtgen.runs.graph import RUN_STAGES
 from rmtgen.runs.manifest import Manifest
@@ -99,8 +100,11 @@ def test_they_are_read_as_they_were_written(old_runs, end):
     assert list(run.stages) == [
         stage for stage in RUN_STAGES if (folder / f"{stage}.json").exists()
     ]
-    pd.testing.assert_frame_equal(run.risk, pd.read_csv(folder / "risk.csv"))
-    pd.testing.assert_frame_equal(run.curve, pd.read_csv(folder / "curve.csv"))
+    for name, table in (("risk", run.risk), ("curve", run.curve)):
+        stored = pd.read_csv(folder / f"{name}.csv")
+        pd.testing.assert_frame_equal(table[list(stored)], stored)
+        later = table.drop(columns=list(stored))  # which that version did not know
+        assert list(later) == list(INTERVAL_COLUMNS) and later.isna().all(axis=None)
     predictions = pd.read_csv(folder / "theory.csv")
     found = run.theory["predictions"][list(predictions)]
     pd.testing.assert_frame_equal(found, predictions, rtol=1e-14)
