@@ -10,7 +10,7 @@ import torch
 
 from rmtgen.errors import NumericalError
 from rmtgen.kernels.linear import linear_block
-from rmtgen.ridge import streamed
+from rmtgen.ridge import interval, streamed
 from rmtgen.ridge.stored import StoredKernel
 from rmtgen.runs.config import Config
 from rmtgen.stages.pool import cells, curve_sizes, load_pool
@@ -175,6 +175,7 @@ def test_a_matrix_in_its_store_is_never_whole(tmp_path, monkeypatch):
     """From the opening of the store to the risk of a shuffle."""
     for name, size in (("STRIP", 32), ("WIDEST", 64), ("BLOCK", 32)):
         monkeypatch.setattr(streamed, name, size)
+    monkeypatch.setattr(interval, "PAIRED", 40)
     n, features = 700, np.random.default_rng(0).standard_normal((715, 8)).astype("f4")
     store_features(tmp_path, features, n, edge=96)
     settings = {"train": n, "sizes": (n,), "ridges": (1.0,), "solve_from": "gram"}
