@@ -63,42 +63,43 @@ def test_an_interrupt_before_a_command_reports_itself_is_one_line(words, monkeyp
     assert capsys.readouterr().err == "rmtgen: interrupted.\n"
 
 
-def test_an_interrupt_in_a_destructor_is_not_lost(capsys):
-    class Held:
-        def __del__(self):
-            raise KeyboardInterrupt
+class Held:
+    """An object during whose end the user types Ctrl-C."""
 
+    def __del__(self):
+        raise KeyboardInterrupt
+
+
+@pytest.fixture
+def python_interrupts():
+    """Ctrl-C as Python takes it by itself."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("python_interrupts")
+def test_an_interrupt_in_a_destructor_is_not_lost(capsys):
     def work(*_):
         held = Held()
         del held
         threading.Event().wait(60)  # ended by the interrupt
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        assert exit_code("risk", work, []) == 130
-    finally:
-        signal.signal(signal.SIGINT, before)
+    assert exit_code("risk", work, []) == 130
     assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.usefixtures("python_interrupts")
 def test_an_error_that_follows_from_an_interrupt_is_the_interrupt(capsys):
     """As of HDF5, whose conversion of a type is a callback."""
-
-    class Held:
-        def __del__(self):
-            raise KeyboardInterrupt
 
     def work(*_):
         held = Held()
         del held
         raise TypeError("Operation not defined for data type class")
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        assert exit_code("risk", work, []) == 130
-        threading.Event().wait(0.05)  # no second interrupt comes
-    finally:
-        signal.signal(signal.SIGINT, before)
+    assert exit_code("risk", work, []) == 130
+    threading.Event().wait(0.05)  # no second interrupt comes
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "interrupted. Run the same command again" in said
 
