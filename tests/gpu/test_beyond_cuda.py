@@ -58,7 +58,7 @@ def test_losses_and_their_gradients(loss, intercept):
     gram, targets, *_ = problem(50)
     values, slopes = [], []
     for device in ("cpu", "cuda"):
-        matrix = gram.to(device).requires_grad_()
+        matrix = gram.clone().to(device).requires_grad_()
         value = loss(matrix, targets, 0.1, intercept=intercept)
         value.backward()
         assert value.device.type == matrix.grad.device.type == device
