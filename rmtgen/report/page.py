@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from rmtgen.report.best_fits import best_fits_table, fit_notes
 from rmtgen.report.chart import Chart, as_json, rounded
+from rmtgen.report.charts import answer
 from rmtgen.report.risk_statistics import MIN_N, trial_means
 from rmtgen.report.run_result import RunResult
 from rmtgen.report.run_set import Run, RunSet
@@ -101,7 +102,9 @@ def render_page(
         best=replace(best_fits_table(runs.best_fits, runs.labels), headings=BEST_HEADINGS),
         min_n=MIN_N,
         best_notes=fit_notes(runs.best_fits, runs.labels),
-        charts=charts,
+        answers=runs.answers,
+        leading=[chart for chart in charts if chart.stem == answer.STEM],
+        charts=[chart for chart in charts if chart.stem != answer.STEM],
         omitted=omitted,
         scores=scores_table(runs.scores),
         theory_notes=runs.theory_notes,

@@ -148,6 +148,17 @@ def best(risk: pd.DataFrame, n: int) -> pd.Series:
     return row if np.isfinite(row["test_risk"]) else row.where(row.index == "n")
 
 
+def chosen(risk: pd.DataFrame, n: int) -> pd.Series:
+    """The row of `trial_means` at size n whose ridge leave-one-out chooses, without a test image.
+
+    GCV chooses where no leave-one-out risk is finite; where none of either is, all but n is NaN.
+    """
+    table = trial_means(risk[risk["n"] == n])
+    by = "loo" if np.isfinite(table["loo"]).any() else "gcv"
+    row = table.iloc[int(table[by].fillna(np.inf).argmin())]
+    return row if np.isfinite(row[by]) else row.where(row.index == "n")
+
+
 def regrets(risk: pd.DataFrame, by: str) -> pd.DataFrame:
     """Regret of choosing the ridge by `by`: test risk at its minimum over the best test risk − 1.
 

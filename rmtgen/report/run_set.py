@@ -7,6 +7,7 @@ from functools import cached_property
 import pandas as pd
 
 from rmtgen.errors import UsageError
+from rmtgen.report import answers
 from rmtgen.report.best_fits import best_fits, best_fits_table
 from rmtgen.report.run_result import RunResult
 from rmtgen.report.summary import Summary
@@ -105,10 +106,17 @@ class RunSet:
         return theory_notes(self.results, self.swaps)
 
     @cached_property
+    def answers(self) -> dict[str, str]:
+        """How good, how sure and what more labels would buy, by label."""
+        return answers.answers(self.results, self.labels)
+
+    @cached_property
     def summary(self) -> Summary:
         """The tables and notes that the terminal shows."""
         tables = best_fits_table(self.best_fits, self.labels), scores_table(self.scores)
-        return Summary(tuple(table for table in tables if table.rows), tuple(self.theory_notes))
+        shown = tuple(table for table in tables if table.rows)
+        answers = tuple(f"{label}: {text}" for label, text in self.answers.items())
+        return Summary(answers, shown, tuple(self.theory_notes))
 
 
 def run_labels(results: Sequence[RunResult]) -> list[str]:

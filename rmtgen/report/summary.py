@@ -18,13 +18,15 @@ SUMMARY = "summary.json"
 
 @dataclass(frozen=True)
 class Summary:
-    """Tables, then notes.
+    """Answers, tables, then notes.
 
     Attributes:
+        answers: One sentence a run, for who reads no further.
         tables: The best fit of each run, and the scores of the theories where there are any.
         notes: Paragraphs under the tables.
     """
 
+    answers: tuple[str, ...]
     tables: tuple[Table, ...]
     notes: tuple[str, ...]
 
@@ -34,19 +36,21 @@ class Summary:
         Args:
             width: Characters per line. None: no limit.
         """
-        blocks = [table.text(width) for table in self.tables]
+        blocks = ["\n".join(wrapped(self.answers, width))] if self.answers else []
+        blocks += [table.text(width) for table in self.tables]
         blocks += ["\n".join(wrapped(self.notes, width))] if self.notes else []
         return "\n\n".join(blocks)
 
     def as_json(self) -> dict[str, object]:
         """Return the summary as JSON knows it."""
-        return {"tables": [table.as_json() for table in self.tables], "notes": list(self.notes)}
+        tables = [table.as_json() for table in self.tables]
+        return {"answers": list(self.answers), "tables": tables, "notes": list(self.notes)}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, list]) -> "Summary":
         """Return the summary whose `as_json` was stored."""
         tables = tuple(Table.from_json(table) for table in stored["tables"])
-        return cls(tables, tuple(stored["notes"]))
+        return cls(tuple(stored.get("answers", ())), tables, tuple(stored["notes"]))
 
 
 def load_summary(folder: Path) -> Summary:

@@ -122,6 +122,9 @@ def studied_run(name, init, *, dataset="digits", bend=1.0, theory=True):
     )
     predictions = predictions.assign(**dict.fromkeys(THEORIES, 3 * truth))
     predictions = predictions.assign(gcv=truth, transport=1.02 * truth, train_risk=1 / truth)
+    predictions = predictions.assign(
+        test_error=0.5, predicted_error=0.4 + 0.1 * fits["ridge"], predicted_error_se=0.02
+    )
     blank = dict.fromkeys(
         ("train_risk", "df", "kappa_prime", "norm2", "train_error", "loo_error", "test_error"), 0.5
     )
@@ -182,6 +185,9 @@ def theory_tables(values, bend):
                 {"n": sizes, "predicted_risk": risk, "low": 0.9 * risk, "high": 1.1 * risk}
             ).assign(extrapolated=sizes > 400)
         ),
+        "accuracy": pd.DataFrame(
+            {"n": sizes, "predicted_error": 8 / sizes, "low": 6 / sizes, "high": 10 / sizes}
+        ).assign(extrapolated=sizes > 400),
         "labels": pd.DataFrame(
             {
                 "risk": [0.4, 0.3, 0.1],

@@ -15,6 +15,7 @@ from rmtgen.report import wording
 from rmtgen.report.best_fits import best_fits, best_fits_table, fit_notes, wide_gap_notes
 from rmtgen.report.run_set import RunSet, run_labels
 from rmtgen.report.summary import Summary
+from rmtgen.tables import wrapped
 
 LABELS = ("tiny_net, pretrained", "tiny_net, random")
 
@@ -173,4 +174,14 @@ def test_the_summary_is_kept_as_json_and_shown_again_without_pandas(tmp_path):
 def test_a_run_without_theory_has_one_table_and_no_notes(runs):
     summary = RunSet.of(runs).summary
     assert len(summary.tables) == 1 and summary.notes == ()
-    assert summary.text() == summary.tables[0].text()
+    assert (
+        summary.text()
+        == "\n".join(wrapped(summary.answers, None)) + "\n\n" + summary.tables[0].text()
+    )
+
+
+def test_a_report_of_a_version_without_answers_is_shown():
+    summary = RunSet.of([studied_run("a", "random")]).summary
+    stored = summary.as_json()
+    del stored["answers"]
+    assert Summary.from_json(stored) == dataclasses.replace(summary, answers=())

@@ -43,7 +43,7 @@ def without(run, *tables):
 
 def test_every_chart_stands_in_its_order(drawn):
     assert list(drawn) == [
-        *("predicted-vs-measured", "learning-curves", "ridges", "spectra"),
+        *("accuracy", "predicted-vs-measured", "learning-curves", "ridges", "spectra"),
         *("theories", "alignment", "forecast", "scaling", "local-law"),
     ]
     json.dumps([as_json(chart) for chart in drawn.values()], allow_nan=False)
@@ -52,7 +52,9 @@ def test_every_chart_stands_in_its_order(drawn):
 def test_doubts_about_gcv_stand_where_gcv_is_shown(drawn):
     doubts = (f"{RANDOM}: H is 9 against 3", f"{PRETRAINED}: H is 9 against 3")
     shown = {stem for stem, chart in drawn.items() if chart.warnings == doubts}
-    assert shown == {"predicted-vs-measured", "learning-curves", "ridges", "forecast"}
+    assert shown == {
+        *("accuracy", "predicted-vs-measured", "learning-curves", "ridges", "forecast")
+    }
     assert all(not chart.warnings for stem, chart in drawn.items() if stem not in shown)
 
 

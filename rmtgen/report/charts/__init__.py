@@ -11,6 +11,7 @@ from rmtgen.report.chart import Chart
 from rmtgen.report.run_set import RunSet
 
 MODULES = (
+    "answer",
     "prediction",
     "learning",
     "ridges",
