@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 PREDICTIONS = "predictions"
 INFLUENCES = 60
 """Number of auxiliary ridges of a study's influences, four per decade of the spectrum."""
-SCORINGS = 4
+SCORINGS = 3
 """Number of products of modes and targets that an error with its standard error takes."""
 
 

@@ -147,6 +147,24 @@ def fits_within(influence: Influence, ridges: np.ndarray, sizes: np.ndarray) -> 
         yield Fit(int(n), ridge, predicted.risk[place], scores, ratios[place])
 
 
+def errors_within(
+    influence: Influence, ridges: np.ndarray, sizes: np.ndarray
+) -> Float64[np.ndarray, "2 l"]:
+    """Errors and standard errors at pairs of λ and n ≤ N.
+
+    They are made in the order of the pool's sum ridge: neighbours share draws of the noise.
+
+    Raises:
+        UsageError: As `fits_within`.
+    """
+    order = np.argsort(transported(influence.pool, ridges, sizes).delta)
+    found = np.empty((2, len(sizes)))
+    for place, fit in zip(order, fits_within(influence, ridges[order], sizes[order]), strict=True):
+        predicted = fit.predicted()
+        found[:, place] = predicted.error, predicted.spread
+    return found
+
+
 def _predictions(
     influence: Influence, sizes: ArrayLike, ridges: ArrayLike | None, top: int
 ) -> Iterator[Predicted]:

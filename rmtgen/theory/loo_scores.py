@@ -14,7 +14,8 @@ to first order, and with independent normal weights z_j
 
     ξ_i ∝ Σ_{j≠i} (G_ij/G_ii)·e_j z_j.
 
-The weights are fixed, and each draw is taken with its negative.
+The weights are fixed, and each draw is taken with its negative. Draws are made at a grid of sum
+ridges and scaled to the energy at that of each fit, since their shape changes slowly with δ.
 
 The standard error of the mean chance p̄ is the jackknife's. A sample j that leaves takes its own
 chance with it, and what the fits have learnt from it: with the slopes g_i of the chances in the
@@ -44,6 +45,8 @@ PAIRS = 2
 """Smallest number of draws; each is taken with its negative."""
 SMOOTHING = 0.1
 """Variance of the noise that smooths the slopes of errors, relative to the risk."""
+NEAR = 4.0
+"""Ratio of neighbours in the grid of sum ridges at which draws of the noise are made."""
 _SEED = 0
 
 
@@ -98,6 +101,22 @@ class LooScores:
             residuals = torch.cat([-residuals, residuals], dim=1) / 2
         return Scores(self, delta, values, residuals)
 
+    @cached_property
+    def _drawn(self) -> dict[float, Float64[Tensor, "draws n c"]]:
+        """Draws of the noise by sum ridge: the latest alone, for fits in the order of δ."""
+        return {}
+
+    def noise(self, delta: float) -> Float64[Tensor, "draws n c"]:
+        """Draws of ξ near a sum ridge, in the unit of their mean energy."""
+        unit = self.modes.values.sum().item() / self.modes.n
+        near = delta
+        if delta > 0 and unit > 0:
+            near = unit * NEAR ** round(math.log(delta / unit, NEAR))
+        if near not in self._drawn:
+            self._drawn.clear()
+            self._drawn[near] = self.at(near).drawn()
+        return self._drawn[near]
+
     @property
     def tie(self) -> float:
         """Difference below which two scores tie; the first class then is chosen."""
@@ -136,18 +155,21 @@ class Scores:
             return self.values.new_full((len(self.values),), math.nan)
         if ratio == 1:
             return self._beaten(self.values, self.pool.tie, top).double()
-        kept, added = ratio**-0.5, (1 - 1 / ratio) ** 0.5
-        centre = kept * self.values
-        chances = [
-            self._beaten(centre + sign * added * noise, kept * self.pool.tie, top).double()
-            for noise in self._noise
+        kept, added = ratio**-0.5, (1 - 1 / ratio) ** 0.5 * self._deviation
+        centre, noise = kept * self.values, self.pool.noise(self.delta)
+        beaten = sum(
+            self._beaten(centre.add(draw, alpha=sign * added), kept * self.pool.tie, top).double()
+            for draw in noise
             for sign in (1, -1)
-        ]
-        return torch.stack(chances).mean(dim=0)
+        )
+        return beaten / (2 * len(noise))
 
     def moved(self, ratio: float) -> Float64[Tensor, "n c"]:
         """Scores of the same samples under one fit of another risk: one draw of the noise."""
-        return self.values if ratio == 1 else self.values + (ratio - 1) ** 0.5 * self._noise[0]
+        if ratio == 1:
+            return self.values
+        added = (ratio - 1) ** 0.5 * self._deviation
+        return self.values.add(self.pool.noise(self.delta)[0], alpha=added)
 
     def learnt(self, slopes: Float64[Tensor, "n c"]) -> Float64[Tensor, " n"]:
         """e_j·(Σ_i G_ji g_i/G_ii − g_j) of every sample j, from g."""
@@ -172,17 +194,21 @@ class Scores:
         density = torch.where(variance > 0, density, 0.0)
         return torch.zeros_like(values).scatter_(1, place, density).scatter_(1, own, -density)
 
-    @cached_property
-    def _noise(self) -> Float64[Tensor, "draws n c"]:
-        """Draws of ξ for r = 2, from weights that are the same on every device and call."""
+    def drawn(self) -> Float64[Tensor, "draws n c"]:
+        """Draws of ξ of energy 1 on average, from weights that are the same on every device."""
         count, residuals = max(PAIRS, -(-SCORED // len(self.values))), self.residuals
         generator = torch.Generator().manual_seed(_SEED)
         weights = torch.randn(len(residuals), count, 1, dtype=residuals.dtype, generator=generator)
         weighted = (residuals[:, None] * weights.to(residuals.device)).flatten(1)
         shifts = self._solved(weighted).div_(self._diagonal[:, None]).sub_(weighted)
-        draws = shifts.unflatten(1, (count, -1)).movedim(1, 0)
-        energy = draws.square().sum().item() / count
-        return draws * (residuals.square().sum().item() / energy) ** 0.5 if energy else draws
+        energy = shifts.square().sum().item() / count
+        shifts = shifts.div_(energy**0.5) if energy else shifts
+        return shifts.unflatten(1, (count, -1)).movedim(1, 0)
+
+    @property
+    def _deviation(self) -> float:
+        """Square root of the energy of the residuals."""
+        return self.residuals.square().sum().item() ** 0.5
 
     @cached_property
     def _shrunk(self) -> Float64[Tensor, " r"]:
@@ -197,9 +223,14 @@ class Scores:
         return torch.where(diagonal > 0, diagonal, torch.inf)
 
     def _solved(self, columns: Float64[Tensor, "n c"]) -> Float64[Tensor, "n c"]:
-        """The same times columns."""
-        coefficients, null_part = self.pool.modes.split(columns)
-        return (self.pool.modes.vectors @ (self._shrunk[:, None] * coefficients)).add_(null_part)
+        """The same times columns: 1 − s/(s + δ) on the modes, and 1 on a null space."""
+        modes, shrunk = self.pool.modes, self._shrunk[:, None]
+        if modes.intercept:
+            columns = columns - columns.mean(dim=0)
+        coefficients = modes.vectors.mT @ columns
+        if modes.null_dim:
+            return torch.addmm(columns, modes.vectors, coefficients.mul_(shrunk - 1))
+        return modes.vectors @ coefficients.mul_(shrunk)
 
     def _beaten(self, values: Float64[Tensor, "n c"], tie: float, top: int) -> Bool[Tensor, " n"]:
         """Whether `top` other classes score higher than the own; of those that tie, the first."""

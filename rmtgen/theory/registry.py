@@ -14,7 +14,7 @@ from jaxtyping import Float64
 
 from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.theory import baselines
-from rmtgen.theory.accuracy import fits_within
+from rmtgen.theory.accuracy import errors_within
 from rmtgen.theory.influence import Influence
 from rmtgen.theory.transport import Transported, transported
 
@@ -219,10 +219,13 @@ PREDICTION_COLUMNS = (
 
 
 def predictions(samples: Iterable[Fits]) -> pd.DataFrame:
-    """Every theory for every fit of several samples: the columns `PREDICTION_COLUMNS`."""
-    known: dict[tuple[int, float], tuple[float, float]] = {}
-    tables = [_predicted(fits).assign(**_errors(fits, known)) for fits in samples]
-    return pd.concat(tables, ignore_index=True)[list(PREDICTION_COLUMNS)]
+    """Every theory for every fit of samples of one pool: the columns `PREDICTION_COLUMNS`."""
+    tables, influence = [], None
+    for fits in samples:
+        tables.append(_predicted(fits))
+        influence = fits.influence
+    table = pd.concat(tables, ignore_index=True)
+    return table.assign(**_errors(table, influence))[list(PREDICTION_COLUMNS)]
 
 
 def _predicted(fits: Fits) -> pd.DataFrame:
@@ -230,20 +233,17 @@ def _predicted(fits: Fits) -> pd.DataFrame:
     for theory in THEORIES.values():
         if theory.relative_error:
             columns[theory.error_name] = theory.relative_error(fits)
-    return fits.table[list(KEYS)].assign(**columns)
+    return fits.table[[*KEYS, "test_error"]].assign(**columns)
 
 
 def _errors(
-    fits: Fits, known: dict[tuple[int, float], tuple[float, float]]
-) -> dict[str, Float64[np.ndarray, " l"]]:
-    """The columns `ERRORS`; the trials of a size share predictions, which `known` keeps."""
-    measured, ridges = fits["test_error"], fits["ridge"]
-    if fits.influence.scores is None:
-        nothing = np.full(len(ridges), np.nan)
-        return dict(zip(ERRORS, (measured, nothing, nothing), strict=True))
-    new = np.array([ridge for ridge in ridges if (fits.n, ridge) not in known])
-    for fit in fits_within(fits.influence, new, np.full(len(new), float(fits.n))):
-        found = fit.predicted()
-        known[fit.n, fit.ridge] = found.error, found.spread
-    predicted = np.array([known[fits.n, ridge] for ridge in ridges])
-    return dict(zip(ERRORS, (measured, *predicted.T), strict=True))
+    table: pd.DataFrame, influence: Influence | None
+) -> dict[str, Float64[np.ndarray, " l"] | float]:
+    """The predicted errors of the fits; the trials of a size share them. NaN without classes."""
+    if influence is None or influence.scores is None:
+        return dict.fromkeys(ERRORS[1:], np.nan)
+    fits = table[["n", "ridge"]].astype(float)
+    known = fits.drop_duplicates()
+    found = errors_within(influence, known["ridge"].to_numpy(), known["n"].to_numpy())
+    known = known.assign(**dict(zip(ERRORS[1:], found, strict=True)))
+    return {name: fits.merge(known, how="left")[name].to_numpy() for name in ERRORS[1:]}

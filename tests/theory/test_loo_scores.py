@@ -96,6 +96,26 @@ def test_noise_has_the_energy_that_the_ratio_says():
     np.testing.assert_allclose(larger, 2 * (scores.moved(1.5) - scores.values), atol=1e-12)
 
 
+@pytest.mark.parametrize("delta", [0.0, 1e-3, 7.0, 40.0, 1e5])
+def test_draws_are_those_of_a_sum_ridge_within_a_factor_of_two(delta):
+    pool = made(40, 3, 8, width=60).pool
+    draws = pool.noise(delta)
+    assert draws.square().sum().item() / len(draws) == pytest.approx(1)
+    weights = torch.randn(40, len(draws), 1, dtype=torch.float64, generator=_seeded())
+    distances = []
+    for near in [0.0] if delta == 0 else delta * np.geomspace(0.5, 2, 201):
+        scores = pool.at(near)
+        columns = (scores.residuals[:, None] * weights).flatten(1).numpy()
+        known = (deviations(scores) @ columns).reshape(40, len(draws), 3).transpose(1, 0, 2)
+        known /= ((known**2).sum() / len(draws)) ** 0.5
+        distances.append(np.abs(draws.numpy() - known).max() / known.max())
+    assert min(distances) < 1e-2
+
+
+def _seeded():
+    return torch.Generator().manual_seed(0)
+
+
 def test_what_a_sample_has_taught_is_what_scores_change_without_it():
     """Σ_i g_i·(change of score i without j), against refits without two samples."""
     rng = np.random.default_rng(4)
