@@ -49,8 +49,8 @@ def test_prediction_holds_every_fit_and_the_identity(runs):
     low, high = fits.y.view
     for run, group in zip(runs, (PRETRAINED, RANDOM), strict=True):
         (gcv,), (train,) = of(fits, "GCV", group), of(fits, "training risk", group)
-        (loo,) = of(fits, "LOO, where GCV differs", group)
-        (ring,) = of(fits, "GCV, where LOO differs", group)
+        (loo,) = of(fits, "LOO where GCV differs", group)
+        (ring,) = of(fits, "GCV where LOO differs", group)
         apart = np.abs(np.log(run.risk["gcv"] / run.risk["loo"])) > 0.08
         assert 0 < apart.sum() < len(run.risk) / 2
         np.testing.assert_array_equal(points(gcv), run.risk.loc[~apart, ["test_risk", "gcv"]])
@@ -68,7 +68,7 @@ def test_prediction_holds_every_fit_and_the_identity(runs):
         assert not of(fits, "off the scale", group)
         assert gcv["y"].between(low, high).all()
     groups = (PRETRAINED, RANDOM)
-    apart = sum(len(of(fits, "LOO, where GCV differs", group)[0]) for group in groups)
+    apart = sum(len(of(fits, "LOO where GCV differs", group)[0]) for group in groups)
     assert f"In {apart} fits GCV and leave-one-out differ by more than 8 %" in chart.caption
     below = sum((run.risk["train_risk"] < low).sum() for run in runs)
     assert below > 0 and f"({below} of them lie below the view)" in chart.caption

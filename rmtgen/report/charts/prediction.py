@@ -72,8 +72,8 @@ def _cloud(run: Run, *, edge: float) -> list[Line]:
     ]
     if len(doubted):
         lines += [
-            Line(run.label, "LOO, where GCV differs", estimate, dash="", size=4.0),
-            Line(run.label, "GCV, where LOO differs", instead, dash="", size=4.0, hollow=True),
+            Line(run.label, "LOO where GCV differs", estimate, dash="", size=4.0),
+            Line(run.label, "GCV where LOO differs", instead, dash="", size=4.0, hollow=True),
         ]
     if len(off):
         lines.append(Line(run.label, "off the scale", off, dash="", hollow=True))
