@@ -76,7 +76,7 @@ def _plan_run(config: Config, transcript: Transcript, planned: set[str]) -> tupl
         "workers": {count: round(found.on(count), 3) for count in found.workers},
     }
     if kernel := found.entk:
-        counted = ("pairs", "images", "flops", "least_flops", "memory_bytes")
+        counted = ("products", "pairs", "images", "flops", "least_flops", "memory_bytes")
         details["entk"] = {
             **{key: getattr(kernel, key) for key in counted},
             "seconds": asdict(kernel.seconds),

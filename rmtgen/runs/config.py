@@ -177,7 +177,7 @@ class Config:
         optional(one_of("ieee", "split", "fast")),
         ("gram",),
         "float32 products of the entk: ieee, split or fast; none: fast where fp32_precision is"
-        " tf32, else ieee",
+        " tf32, else split on a CUDA device that can, and ieee elsewhere",
         option=True,
     )
     heads: int | None = declared(
@@ -320,9 +320,9 @@ class Config:
         object.__setattr__(self, "sizes", sizes)
 
     @property
-    def entk_precision(self) -> str:
-        """The precision of an `Entk`."""
-        return self.gram_precision or ("fast" if self.fp32_precision == "tf32" else "ieee")
+    def entk_precision(self) -> str | None:
+        """The precision of an `Entk`; None for that of the device."""
+        return self.gram_precision or ("fast" if self.fp32_precision == "tf32" else None)
 
     @property
     def tangent(self) -> bool:

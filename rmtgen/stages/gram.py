@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from rmtgen.device import default_device
+from rmtgen.kernels.entk.precision import IEEE
 from rmtgen.kernels.linear import linear_block
 from rmtgen.runs.manifest import recorded
 from rmtgen.stages.cost import StageCost, Workload
@@ -65,6 +66,7 @@ class Tiles(Division):
         details = {
             "kernel": self.config.kernel,
             "features": self.kernel.features,
+            "products": self.kernel.products,
             "device": str(self.device),
             "tiles": total,
             "computed": self._computed,
@@ -76,7 +78,7 @@ class Tiles(Division):
             f", {name.replace('_', ' ')} {value:.1%}" for name, value in remarks.items()
         )
         headline = f"{shape} Gram matrix in {total} tiles{noted}"
-        return Result(self.store.files(), headline, details | remarks)
+        return Result([*self.store.files(), *self.kernel.notes], headline, details | remarks)
 
     def close(self) -> None:
         """Remove what was spilled, and the sums of chunks."""
@@ -117,7 +119,14 @@ class Chunks(Tiles):
 
 
 class _Linear:
-    """F Fᵀ from stored features."""
+    """F Fᵀ from stored features, in float64.
+
+    Attributes:
+        products: How products are made.
+        notes: Files beside the tiles that belong to them.
+    """
+
+    products, notes = IEEE.name, ()
 
     def __init__(self, job: Job, features: FeatureStore):
         self.device = default_device(job.config.device)

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from rmtgen.kernels.entk.chunks import chunks
 from rmtgen.kernels.entk.pace import Pace
 from rmtgen.kernels.entk.passes import Images
 from rmtgen.kernels.entk.plan import plan_chunks, schedule
+from rmtgen.kernels.entk.precision import IEEE
 from rmtgen.kernels.entk.schedule import Panel
 from rmtgen.kernels.entk.work import count
 from rmtgen.rates import Rates
@@ -24,10 +26,12 @@ from rmtgen.stages.division import Unit
 from rmtgen.stages.engine import Job
 from rmtgen.stages.loading import joint_images, open_backbone, open_images, placeholder
 from rmtgen.stages.panels import pairs_in, panel_unit
+from rmtgen.stages.products import NOTE, agreed
 from rmtgen.stages.simulation import shared
 from rmtgen.store import durable
 from rmtgen.store.feature_store import FeatureStore
 from rmtgen.store.gram_store import GramLayout, Tile
+from rmtgen.store.gram_view import TILES
 from rmtgen.store.shards import ShardSet
 from rmtgen.store.tile_sums import TileSums, discard
 
@@ -48,11 +52,19 @@ class Tangent:
         _check_labels(job, features, split)
         backbone = open_backbone(config, head="random")
         images = joint_images(backbone, split)
-        self.kernel = _entk(config, backbone.model, images, spill=_spill(job))
+        named = config.entk_precision
+        make = partial(_entk, config, backbone.model, images, spill=_spill(job))
+        self.kernel = make(named)
+        own = self.kernel.layout.products
+        self.products = agreed(job.folder, own, named=named is not None)
+        if self.products == IEEE.name != own:
+            self.kernel = make(IEEE.name)
         self.chunks = _chunks(self.kernel, config)
         self._job, self._place = job, job.folder / SUMS
         self.shared = _shared(job, self.chunks) if len(self.chunks) > 1 else None
         alone = len(self.chunks) > 1 and self.shared is None
+        if alone:
+            self.require_products()  # before sums of other products are removed
         self._sums = _sums(job, self._place, self.chunks) if alone else None
         self._groups = self.chunks if self.shared else [self.kernel]
         self._panels = [_panels(group, config) for group in self._groups]
@@ -75,6 +87,27 @@ class Tangent:
             for row, column in product(*(side[:: self.config.tile] for side in panel[:2]))
         }
 
+    @property
+    def notes(self) -> list[Path]:
+        """The files beside the tiles that belong to them."""
+        return [self._job.folder / NOTE]
+
+    def require_products(self) -> None:
+        """Refuse to make a tile whose products are not those of the others.
+
+        Raises:
+            StaleInputError: The others' are of tensor cores, which this device has not.
+        """
+        own = self.kernel.layout.products
+        if own != self.products:
+            place, device = self._job.folder / TILES, self.kernel.passes.device
+            raise StaleInputError(
+                f"all tiles of a Gram matrix must have the same products: those in {place} are"
+                f" {self.products}, and {device} has {own}. Make the rest on a device like theirs;"
+                f" or delete that folder; or give all processes gram_precision={own}, which makes"
+                " another run."
+            )
+
     def units(self, tiles: Sequence[Tile]) -> list[Unit]:
         """The panels, each with its tiles; those of each chunk where processes share chunks."""
         names: dict[tuple[int, int], list[str]] = defaultdict(list)
@@ -93,6 +126,8 @@ class Tangent:
 
     def prepare(self, tiles: Sequence[Tile]) -> None:
         """Sum the chunks of the kernel, each of them for the tiles that lack it."""
+        if tiles:
+            self.require_products()
         sums = self._sums
         while sums and (behind := [tile for tile in tiles if sums.parts(tile) < len(self.chunks)]):
             parts = min(map(sums.parts, behind))
@@ -121,6 +156,7 @@ class Tangent:
     def part(self, chunk: int, tile: Tile) -> np.ndarray:
         """One chunk of one tile, float64; the network of a chunk stays until another is asked."""
         if self._opened is None or self._opened[0] != chunk:
+            self.require_products()
             self._shut()
             self._opened = chunk, self.chunks[chunk].opened()
         kernel = self._opened[1]
@@ -192,7 +228,13 @@ class Tangent:
         return {"spread_of_heads": float(first.std(dim=0).norm() / first.mean(dim=0).norm())}
 
 
-def _entk(config: Config, model: torch.nn.Module, images: Images, spill: str | None = None) -> Entk:
+def _entk(
+    config: Config,
+    model: torch.nn.Module,
+    images: Images,
+    precision: str | None,
+    spill: str | None = None,
+) -> Entk:
     return Entk(
         model,
         images,
@@ -200,7 +242,7 @@ def _entk(config: Config, model: torch.nn.Module, images: Images, spill: str | N
         by="output" if config.heads else None,
         device=config.device,
         memory=config.memory,
-        precision=config.entk_precision,
+        precision=precision,
         tile=config.tile,
         spill=spill,
     )
@@ -228,7 +270,7 @@ def tangent_plan(config: Config, rates: Rates, workers: Sequence[int] = ()) -> P
         UsageError: As `rmtgen.entk_plan`.
     """
     backbone, images = placeholder(config)
-    kernel = _entk(config, backbone.model, images)
+    kernel = _entk(config, backbone.model, images, config.entk_precision)
     parts = _chunks(kernel, config)
     plan = _plan(kernel, parts, config, rates)
     groups = [(part, _panels(part, config)) for part in parts]
@@ -273,6 +315,8 @@ def _shared(job: Job, parts: Sequence[Entk]) -> ShardSet | None:
 def _identity(job: Job, parts: Sequence[Entk]) -> str:
     """Digest of what the parts of a kernel are computed from."""
     about = [job.run.fingerprint("gram"), *(sorted(part.names) for part in parts)]
+    if (products := parts[0].layout.products) != IEEE.name:
+        about.append(products)
     return durable.digest(durable.canonical_json(about).encode())
 
 

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -197,6 +198,31 @@ def write_pieces(
             with contextlib.suppress(OSError):
                 partial.unlink()
             raise
+
+
+def write_first(path: Path, data: bytes) -> bytes:
+    """Write a file unless there is one, whoever else does so at the same time.
+
+    Returns:
+        What is there then: all that call this for one path get the same bytes.
+
+    Raises:
+        StorageError: The disk refuses.
+        MissingInputError, CorruptInputError: What is there is no regular file.
+    """
+    if not files.is_there(path):
+        mine = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+        write_bytes(mine, data)
+        with storage_errors(path):
+            try:
+                os.link(mine, path)
+            except FileExistsError:
+                pass
+            except OSError:  # a file system without hard links, where two at a time are not told
+                mine.replace(path)
+            mine.unlink(missing_ok=True)
+            _sync_folder(path.parent)
+    return files.read_json_bytes(path)
 
 
 def _new(path: Path) -> int:

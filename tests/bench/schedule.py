@@ -32,7 +32,7 @@ SIZES = (
 WHOLE = "passes and samples of chunks are counted as such of all parameters with the same FLOPs"
 PRODUCTS = {
     "ieee": "ieee, 10000 × 4096",
-    "split": "fp16x3, chunks of 4096, 10000 × 4096",
+    "split": "split, 10000 × 4096",
 }
 """The products of each precision, as the figures of the card name them."""
 MEASURED = Path(__file__).with_name("measured") / "h100.csv"

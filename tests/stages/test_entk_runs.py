@@ -1,5 +1,6 @@
 """Runs with an empirical NTK end to end: exact, averaged over heads, sketched."""
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -13,13 +14,14 @@ from trees import but, tree
 
 from rmtgen import entk_gram
 from rmtgen.cli.main import main
-from rmtgen.kernels.entk import Entk, spilled
+from rmtgen.kernels.entk import Entk, kernel, precision, spilled
 from rmtgen.kernels.entk.chunks import _first_calls, _groups
 from rmtgen.models.features import TransformedImages
 from rmtgen.rates import Rates
 from rmtgen.runs.experiment import load_experiment
 from rmtgen.stages import tangent
 from rmtgen.stages.loading import open_backbone, open_images
+from rmtgen.stages.products import NOTE
 from rmtgen.store.gram_store import GramStore
 from rmtgen.store.tile_sums import TileSums
 
@@ -301,3 +303,96 @@ def test_an_entk_of_other_images_than_the_features_is_refused(words, capsys, mon
     )
     assert main(["gram", *words]) == 3
     assert "the train images must be those of" in capsys.readouterr().err
+
+
+SMALL = ("train=18", "test=4", "sizes=8,18", "tile=16")
+"""A run of a few tiles, for products that are emulated."""
+
+
+@contextlib.contextmanager
+def tensor_cores(monkeypatch):
+    """The CPU as a device that multiplies halves, whose products are split if none are named."""
+
+    def chosen(name, *arguments):
+        return precision.chosen("split" if name is None else name, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kernel, "chosen", chosen)
+        yield
+
+
+def stored(run):
+    with h5py.File(run / "gram.h5") as file:
+        return file["gram"][()]
+
+
+def test_products_are_those_of_the_device_and_are_not_mixed(words, tmp_path, capsys, monkeypatch):
+    words = [*words, *SMALL]
+    with tensor_cores(monkeypatch):
+        assert main(["run", "--stage", "gram", *words]) == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    assert gram_details(run)["products"] == "split"
+    before = tree(run)
+    ieee = tmp_path / "ieee"
+    assert main(["run", "--stage", "gram", *words, f"output={ieee}"]) == 0
+    (other,) = (ieee / "runs").iterdir()
+    assert other.name == run.name
+    assert gram_details(other)["products"] == "ieee"
+    assert not np.array_equal(stored(run), stored(other))
+    np.testing.assert_allclose(stored(run), stored(other), rtol=2e-5)
+    (run / "gram.json").unlink()
+    assert main(["run", "--stage", "gram", *words]) == 0  # it only gathers
+    assert gram_details(run)["products"] == "split"
+    (run / "gram.json").unlink()
+    next(run.glob("gram/tile-*.h5")).unlink()
+    capsys.readouterr()
+    assert main(["run", "--stage", "gram", *words]) == 3
+    assert "must have the same products: those in" in capsys.readouterr().err
+    with tensor_cores(monkeypatch):
+        assert main(["run", "--stage", "gram", *words]) == 0
+    assert but(tree(run), "gram.json") == but(before, "gram.json")
+
+
+@pytest.mark.parametrize("noted", [True, False], ids=["noted", "of an earlier version"])
+def test_a_device_with_tensor_cores_ends_an_ieee_run_in_ieee(words, tmp_path, monkeypatch, noted):
+    words = [*words, *SMALL]
+    assert main(["run", "--stage", "gram", *words]) == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    expected = tree(run)
+    for path in (run / "gram.json", *sorted(run.glob("gram/tile-*.h5"))[1:]):
+        path.unlink()
+    if not noted:
+        (run / NOTE).unlink()
+    with tensor_cores(monkeypatch):
+        assert main(["run", "--stage", "gram", *words]) == 0
+    assert but(tree(run), "gram.json") == but(expected, "gram.json")
+    assert gram_details(run)["products"] == "ieee"
+
+
+def test_sums_of_chunks_of_other_products_are_kept_for_their_device(
+    words, tmp_path, capsys, monkeypatch
+):
+    words = [*words, *SMALL]
+    monkeypatch.setattr(tangent, "chunks", in_thirds)
+    with monkeypatch.context() as patch, tensor_cores(monkeypatch), pytest.raises(StoppedError):
+        patch.setattr(TileSums, "add", _stopped_after(TileSums.add, 1))
+        main(["run", "--stage", "gram", *words])
+    (run,) = (tmp_path / "runs").iterdir()
+    sums = tree(run / "sums")
+    assert sums
+    assert main(["run", "--stage", "gram", *words]) == 3
+    assert "must have the same products" in capsys.readouterr().err
+    assert tree(run / "sums") == sums
+    with tensor_cores(monkeypatch):
+        assert main(["run", "--stage", "gram", *words]) == 0
+    assert gram_details(run)["products"] == "split"
+
+
+def test_a_damaged_note_of_products_is_named(words, tmp_path, capsys):
+    assert main(["run", "--stage", "gram", *words]) == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    (run / "gram.json").unlink()
+    for content in (b"", b"[1]", b'{"products": "best"}', b'{"products": ["ieee"]}'):
+        (run / NOTE).write_bytes(content)
+        assert main(["run", "--stage", "gram", *words]) == 3
+        assert "must name the products of the tiles" in capsys.readouterr().err

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -134,3 +136,28 @@ def test_a_file_is_verified_before_it_is_read(tmp_path):
     huge = ShardRecord("a", 2**60, "0" * 32)  # no memory is taken for what is only declared
     with pytest.raises(CorruptInputError, match=f"expected {2**60} bytes"):
         durable.read_verified(path, huge, "")
+
+
+def test_of_all_who_write_a_file_first_one_does(tmp_path, monkeypatch):
+    path, barrier = tmp_path / "note", threading.Barrier(8)
+
+    def write(number):
+        barrier.wait()
+        return durable.write_first(path, b"%d" % number)
+
+    with ThreadPoolExecutor(8) as pool:
+        found = set(pool.map(write, range(8)))
+    assert found == {path.read_bytes()}
+    assert durable.write_first(path, b"late") == path.read_bytes()
+
+    def no_links(*_):
+        raise PermissionError("no hard links")
+
+    monkeypatch.setattr(os, "link", no_links)
+    assert durable.write_first(tmp_path / "other", b"alone") == b"alone"
+    assert {one.name for one in tmp_path.iterdir()} == {"note", "other"}
+    (tmp_path / "link").symlink_to(path)
+    with pytest.raises(CorruptInputError, match="got a link"):
+        durable.write_first(tmp_path / "link", b"x")
+    with pytest.raises(StorageError, match="cannot write .*missing"):
+        durable.write_first(tmp_path / "missing" / "note", b"x")

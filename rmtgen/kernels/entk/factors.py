@@ -103,6 +103,11 @@ class Layout:
     arithmetic: Arithmetic
     first: int = -1
 
+    @property
+    def products(self) -> str:
+        """How products are made, by name: "ieee" where the device lacks what was asked for."""
+        return self.arithmetic.name
+
     @classmethod
     def of(cls, passes: Passes, samples: int, kind: str, arithmetic: Arithmetic = IEEE) -> "Layout":
         """The layout for a kernel of `samples` samples, from the calls of the first pass.

@@ -57,7 +57,7 @@ def entk_gram(  # noqa: PLR0913 - one public function for one question
     dtype: torch.dtype | None = None,
     output: int | str | None = None,
     by: By = None,
-    precision: str = "ieee",
+    precision: str | None = None,
     spill: str | os.PathLike | None = None,
     progress: bool = False,
 ) -> Float[Tensor, "n m"] | dict[str, Float[Tensor, "n m"]]:
@@ -86,8 +86,8 @@ def entk_gram(  # noqa: PLR0913 - one public function for one question
             parameter: one part per value. These parts add up to the kernel. "output": the kernel of
             each output, by its number; their mean is the kernel averaged over heads.
         precision: How float32 numbers are multiplied. "ieee": by float32 products. "split": by
-            products of float16 halves on the tensor cores of a CUDA device, about as accurate;
-            on a CPU they are emulated, slowly. "fast": in TF32, with errors of 1e-3.
+            products of float16 halves on the tensor cores of a CUDA device, as accurate (emulated
+            on a CPU). "fast": in TF32, with errors of 1e-3. None: "split" where it is not emulated.
         spill: Folder for the gradients of samples that do not fit into the budget, which are then
             read instead of computed again. Their files are removed when the kernel is done; those
             of a process that was killed are used by the next one with the same model and images.
@@ -156,7 +156,7 @@ class Entk:
         memory: str | int = "4GiB",
         output: int | str | None = None,
         by: By = None,
-        precision: str = "ieee",
+        precision: str | None = None,
         tile: int | None = None,
         target: str | None = None,
         spill: str | os.PathLike | None = None,

@@ -41,6 +41,7 @@ class Plan:
 
     Attributes:
         what: Shape of the kernel, as text.
+        products: How products are made: "ieee", "split" or "fast"; see `entk_gram`.
         weights: One entry per weight, in the order of use, and one for all other parameters.
         pairs: Entries of the kernel that are computed.
         samples: Different images.
@@ -64,6 +65,7 @@ class Plan:
     """
 
     what: str
+    products: str
     weights: tuple[WeightPlan, ...]
     pairs: int
     samples: int
@@ -146,8 +148,8 @@ class Plan:
             f"{self.what}: {self.pairs:,} entries; {self.flops:.2e} FLOPs, of which passes"
             f" {self.pass_flops / self.flops:.0%}, forming gradients"
             f" {self.forming_flops / self.flops:.0%}, products between samples"
-            f" {self.kernel_flops / self.flops:.0%}; at least {self.least_flops:.2e} without"
-            " repetitions",
+            f" {self.kernel_flops / self.flops:.0%} ({self.products}); at least"
+            f" {self.least_flops:.2e} without repetitions",
             f"about {duration(self.seconds.total)} on this machine with nothing else to do: check"
             f" {duration(self.seconds.check)}, passes {duration(self.seconds.passes)}, products"
             f" {duration(self.seconds.products)}",
@@ -203,7 +205,7 @@ def entk_plan(  # noqa: PLR0913 - those of `entk_gram`
     dtype: torch.dtype | None = None,
     output: int | str | None = None,
     by: By = None,
-    precision: str = "ieee",
+    precision: str | None = None,
 ) -> Plan:
     """The plan of `entk_gram`: rule, FLOPs and bytes of every weight, and predicted seconds.
 
@@ -268,6 +270,7 @@ def plan_chunks(
     item = torch.finfo(entk.passes.dtype).bits // 8
     return Plan(
         what=what,
+        products=entk.layout.products,
         weights=_weights(entk, groups, repeats),
         pairs=pairs,
         samples=samples,

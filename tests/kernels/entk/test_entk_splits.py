@@ -10,7 +10,7 @@ from torch import nn
 
 from rmtgen import entk_gram, entk_plan, load_backbone
 from rmtgen.errors import NumericalError, UsageError
-from rmtgen.kernels.entk import precision, split_rules, splits
+from rmtgen.kernels.entk import Entk, precision, split_rules, splits
 from rmtgen.kernels.entk.rules import RULES, Contract, Instantiate
 from rmtgen.kernels.entk.sites import Site, Window
 from rmtgen.kernels.entk.split_rules import Fused, split_multiply
@@ -212,7 +212,8 @@ def test_on_a_cpu_products_are_ieee_and_float64_is_never_split(network):
     assert precision.chosen("ieee", "cpu", torch.device("cpu"), torch.float32).rules is RULES
     assert precision.chosen("fast", "cpu", torch.device("cpu"), torch.float32).rules is RULES
     assert precision.chosen("split", "cpu", torch.device("cpu"), torch.float64).rules is RULES
-    for name in ("tf32", "", 3, None):
+    assert precision.chosen(None, "cpu", torch.device("cpu"), torch.float32) is precision.IEEE
+    for name in ("tf32", "", 3):
         with pytest.raises(UsageError, match="precision must be one of ieee, split, fast"):
             entk_gram(model, images, precision=name)
 
@@ -230,6 +231,22 @@ def test_a_device_without_tensor_cores_multiplies_in_ieee_with_one_warning(name,
     rules = precision.chosen(name, "cuda", device, torch.float32).rules
     assert [one.name for one in rules] == ["instantiate", "fused"]
     assert isinstance(rules[0], Instantiate)
+
+
+def test_without_a_name_products_are_split_where_the_device_can(monkeypatch):
+    device = torch.device("cuda")
+    monkeypatch.setattr(precision, "refusal", lambda _: "")
+    assert precision.chosen(None, "cuda", device, torch.float32).name == "split"
+    assert precision.chosen(None, "cuda", device, torch.float64) is precision.IEEE
+    monkeypatch.setattr(precision, "refusal", lambda _: "The card has none.")
+    assert precision.chosen(None, "cuda", device, torch.float32) is precision.IEEE
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 5), nn.Linear(5, 1)).eval()
+    images = random(4, 3, 2, 2)
+    for name, products in ((None, "ieee"), ("split", "split"), ("fast", "ieee")):
+        assert Entk(model, images, device="cpu", precision=name).layout.products == products
+    plan = entk_plan(model, (3, 2, 2), 6, device="cpu")
+    assert plan.products == "ieee"
+    assert "(ieee)" in str(plan)
 
 
 def fails(*_, **__):
