@@ -163,9 +163,11 @@ def kernels(name, pixels, n) -> None:
     options = {"device": device(), "memory": MEMORY[device()]}
     exact = entk_gram(model, images[:16], dtype=torch.float64, **options)
     case = f"{name}, {pixels} px, N = {n}"
-    seconds, kernel, peak = waited(lambda: entk_gram(model, images, **options))
-    both(f"{case}, rmtgen", seconds, peak)
-    record(BENCH, f"{case}, rmtgen", "error", distance(kernel, exact), "relative")
+    for precision in ("ieee", "split"):
+        by_name = options | {"precision": precision}
+        seconds, kernel, peak = waited(lambda by_name=by_name: entk_gram(model, images, **by_name))
+        both(f"{case}, rmtgen, {precision}", seconds, peak)
+        record(BENCH, f"{case}, rmtgen, {precision}", "error", distance(kernel, exact), "relative")
     for peer in PEERS if n <= MOST_PEERS else ():
         if peer.__name__ in ("torch_func", "nngeometry", "per_sample_backward"):
             isolated(BENCH, f"{case}, {peer.__name__}", beside, case, peer, model, images, exact)

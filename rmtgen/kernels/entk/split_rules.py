@@ -31,7 +31,7 @@ from rmtgen.kernels.entk.rules import (
 from rmtgen.kernels.entk.sites import Site, Window
 from rmtgen.kernels.entk.splits import CHUNK, STEP, HalvedFactor, Terms
 
-_LEAST_ENTRIES = 2**24
+_LEAST_ENTRIES = 2**23
 """Entries of a side that are split at a time, at least; fewer would be launches of kernels."""
 
 _MOST_TERMS = 2**12
@@ -53,7 +53,7 @@ def split_multiply(
 ) -> None:
     """`rules.multiply` by split products.
 
-    The halves take no more memory than a float32 copy of the kernel, or than 64 MiB.
+    The halves take no more memory than a float32 copy of the kernel, or than 32 MiB.
     """
     unit, (n, m), entries = _unit(kernel.device), kernel.shape, left.shape[1]
     rows = n if symmetric else n + m
@@ -166,8 +166,9 @@ def refusal(device: torch.device) -> str:
 def _worst_error(device: torch.device) -> float:
     """The larger relative error of a product, and of a weight by the fused rule."""
     random = torch.Generator().manual_seed(0)
-    site = Site(Window((2, 2), (3, 3), (1, 1), (1, 1)), 40, 40, 1, (40, 40, 3, 3))
-    sides = [tuple(torch.randn(150, 4, 40, generator=random).to(device) for _ in range(2))]
+    c = CHUNK // 4  # so that the variants of the kernels are those that networks need
+    site = Site(Window((2, 2), (3, 3), (1, 1), (1, 1)), c, c, 1, (c, c, 3, 3))
+    sides = [tuple(torch.randn(150, 4, c, generator=random).to(device) for _ in range(2))]
     sides.append(tuple(factor.double() for factor in sides[0]))
     product, contraction = (
         torch.zeros(2, 150, 150, dtype=torch.float64, device=device) for _ in range(2)

@@ -4,6 +4,10 @@ A program holds a tile of two sets of samples. It adds the products of a chunk t
 float64 kernel, and no other program writes there: the sums have one order. Programs above the
 diagonal of a symmetric kernel return at once.
 
+Each variant of a function takes a second or so to compile. So numbers are constants of a variant
+only where they shape its loops, and arguments whose divisibility helps no access are not
+specialised: the kernel of a ResNet-18 takes nine variants.
+
 Triton comes with torch on Linux; this module is imported only where it is to be used.
 """
 
@@ -35,7 +39,7 @@ PRODUCT_TILE = Tile(128, 128, warps=8)
 CONTRACT_TILE = Tile(128, 64, warps=8)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n", "chunks"])
 def _split(
     parts, scales, low_squares, rows, n, by_sample, by_position, entries, chunks,
     CHUNK: tl.constexpr, WIDTH: tl.constexpr,
@@ -87,11 +91,11 @@ def _add(kernel, stride, top, start, n, m, found, ROWS: tl.constexpr, COLUMNS: t
     tl.store(at, tl.load(at, mask=inside, other=0) + found, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n", "chunks", "each", "symmetric"])
 def _multiply(
-    kernel, stride, depth, left, right, left_scales, right_scales, n, m, chunks, each,
-    SYMMETRIC: tl.constexpr, CHUNK: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-    STEP: tl.constexpr, GROUP: tl.constexpr,
+    kernel, stride, depth, left, right, left_scales, right_scales, n, m, chunks, each, symmetric,
+    CHUNK: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, STEP: tl.constexpr,
+    GROUP: tl.constexpr,
 ):  # fmt: skip
     """The product of some chunks, `each` for every layer of the kernel."""
     down, across = tl.cdiv(n, ROWS), tl.cdiv(m, COLUMNS)
@@ -99,7 +103,7 @@ def _multiply(
     first = program // wide * GROUP
     height = tl.minimum(down - first, GROUP)
     top, start = (first + program % wide % height) * ROWS, program % wide // height * COLUMNS
-    if SYMMETRIC and start > top + ROWS - 1:
+    if (symmetric != 0) & (start > top + ROWS - 1):
         return
     i = ((top + tl.arange(0, ROWS)) % n).to(tl.int64) * chunks
     j = ((start + tl.arange(0, COLUMNS)) % m).to(tl.int64) * chunks
@@ -127,23 +131,22 @@ def _position_product(
     return found * scale
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["width", "n", "symmetric"])
 def _contract(
     kernel, stride, a_left, a_right, a_left_scales, a_right_scales, g_left, g_right, g_left_scales,
-    g_right_scales, left_scales, right_scales, pairs, ends, terms, n, m, c_in, c_out,
-    SYMMETRIC: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-    STEP: tl.constexpr,
+    g_right_scales, left_scales, right_scales, pairs, ends, width, n, m, c_in, c_out, symmetric,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, STEP: tl.constexpr,
 ):  # fmt: skip
     """Σ_tt' (g_it·g_jt')(a_it·a_jt'), multiplied and summed in registers."""
     top, start = tl.program_id(1) * ROWS, tl.program_id(0) * COLUMNS
-    if SYMMETRIC and start > top + ROWS - 1:
+    if (symmetric != 0) & (start > top + ROWS - 1):
         return
     i, j = (top + tl.arange(0, ROWS)) % n, (start + tl.arange(0, COLUMNS)) % m
     total = tl.zeros((ROWS, COLUMNS), dtype=tl.float32)
-    for term in range(terms):
+    for term in range(width * width):
         grads = _position_product(
-            g_left, g_right, g_left_scales, g_right_scales, i, j, n, m, term // WIDTH,
-            term % WIDTH, c_out, ROWS, COLUMNS, STEP,
+            g_left, g_right, g_left_scales, g_right_scales, i, j, n, m, term // width,
+            term % width, c_out, ROWS, COLUMNS, STEP,
         )  # fmt: skip
         inputs = tl.zeros((ROWS, COLUMNS), dtype=tl.float32)
         for tap in range(tl.load(ends + term), tl.load(ends + term + 1)):
@@ -191,7 +194,7 @@ def multiply(
     into = kernel[None] if layers == 1 else kernel.new_zeros(layers, n, m)
     _multiply[tiles, layers](
         into, into.stride(1), into.stride(0), left.parts, right.parts, left.scales, right.scales,
-        n, m, chunks, triton.cdiv(chunks, layers), SYMMETRIC=symmetric, CHUNK=chunk, ROWS=tile.rows,
+        n, m, chunks, triton.cdiv(chunks, layers), int(symmetric), CHUNK=chunk, ROWS=tile.rows,
         COLUMNS=tile.columns, STEP=tile.step, GROUP=_GROUP, num_warps=tile.warps,
         num_stages=tile.stages,
     )  # fmt: skip
@@ -218,9 +221,9 @@ def contract(
     _contract[grid](
         kernel, kernel.stride(0), a.halves.parts, b.halves.parts, a.halves.scales, b.halves.scales,
         g.halves.parts, h.halves.parts, g.halves.scales, h.halves.scales, a.scales * g.scales,
-        b.scales * h.scales, terms.pairs, terms.ends, terms.t**2, n, m, a.halves.parts.shape[3],
-        g.halves.parts.shape[3], SYMMETRIC=symmetric, WIDTH=terms.t, ROWS=tile.rows,
-        COLUMNS=tile.columns, STEP=tile.step, num_warps=tile.warps, num_stages=tile.stages,
+        b.scales * h.scales, terms.pairs, terms.ends, terms.t, n, m, a.halves.parts.shape[3],
+        g.halves.parts.shape[3], int(symmetric), ROWS=tile.rows, COLUMNS=tile.columns,
+        STEP=tile.step, num_warps=tile.warps, num_stages=tile.stages,
     )  # fmt: skip
 
 

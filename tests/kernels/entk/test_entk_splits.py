@@ -268,6 +268,7 @@ def test_what_is_refused(device, capability, replaced, reason, monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "A card")
     monkeypatch.setitem(sys.modules, "rmtgen.kernels.entk.tensor_cores", None)
+    monkeypatch.delattr("rmtgen.kernels.entk.tensor_cores", raising=False)
     for name, function in replaced.items():
         monkeypatch.setattr(splits, name, function)
     said = split_rules.refusal.__wrapped__(torch.device(device))
