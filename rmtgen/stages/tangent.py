@@ -39,8 +39,8 @@ _CHECKED = 256
 """Number of training images on which heads are compared."""
 SUMS = "sums"
 """Folder of the sums of a kernel in chunks, below that of the run, until the kernel is done."""
-WORTH = {"cpu": 2e11, "cuda": 2e13}
-"""FLOPs from which on the seconds of a kernel are predicted, which takes about two."""
+WORTH = {"cpu": 2e12, "cuda": 1e15}
+"""FLOPs from which on the seconds of a kernel are predicted, which takes about a tenth of them."""
 
 
 class Tangent:
