@@ -78,10 +78,10 @@ def pair_covariance(change):
 
 
 def interval(gram, targets, sum_ridge, intercept, losses):
-    """loo_se, loo_low, loo_high from the losses left out one at a time, and those of two."""
+    """The columns of the interval from the losses left out one at a time, and those of two."""
     n = len(gram)
     if n < 8:
-        return dict.fromkeys(("loo_se", "loo_low", "loo_high"), np.nan)
+        return dict.fromkeys(("loo_se", "loo_low", "loo_high", "loo_kurtosis"), np.nan)
     covariance = pair_covariance(
         leave_two_out(gram, targets, sum_ridge, intercept) - losses[:, None]
     )
@@ -91,6 +91,7 @@ def interval(gram, targets, sum_ridge, intercept, losses):
         "loo_se": error,
         "loo_low": losses.mean() / spread,
         "loo_high": losses.mean() * spread,
+        "loo_kurtosis": (losses**2).mean() / losses.mean() ** 2,
     }
 
 

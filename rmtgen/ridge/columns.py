@@ -1,12 +1,13 @@
 """Columns of a ridge path and of the tables made from it; importing this does not import torch."""
 
 COLUMNS = (
-    *("n", "ridge", "train_risk", "gcv", "loo", "loo_se", "loo_low", "loo_high"),
+    *("n", "ridge", "train_risk", "gcv", "loo"),
+    *("loo_se", "loo_low", "loo_high", "loo_kurtosis"),
     *("df", "kappa", "kappa_prime", "norm2"),
     *("train_error", "loo_error", "test_risk", "test_risk_se", "test_error"),
 )
 """Columns of a ridge path, in this order."""
-INTERVAL_COLUMNS = ("loo_se", "loo_low", "loo_high")
+INTERVAL_COLUMNS = ("loo_se", "loo_low", "loo_high", "loo_kurtosis")
 """Columns that tables made before there was an interval lack."""
 ERROR_COLUMNS = ("gcv_se", "df_se", "kappa_se", "kappa_prime_se", "residual")
 """Columns that a path of estimates has beyond `COLUMNS`."""

@@ -25,6 +25,8 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from rmtgen.ridge.columns import INTERVAL_COLUMNS
+
 PAIRED = 384
 """Largest number of samples whose pairs are looked at."""
 LEAST_SAMPLES = 8
@@ -123,7 +125,10 @@ def _centred_covariance(change: Float64[Tensor, "m m"], *, spare: Tensor) -> flo
 
 
 def interval_columns(losses: Float64[Tensor, " n"], covariance: float) -> dict[str, float]:
-    """Columns loo_se, loo_low and loo_high, the interval of 95 % on the scale of a logarithm.
+    """The interval of 95 %, on the scale of a logarithm, and the kurtosis of the errors.
+
+    The columns are loo_se, loo_low, loo_high and loo_kurtosis, the mean of ℓ² over the square of L:
+    where it is large, few samples determine var(ℓ).
 
     Args:
         losses: ℓ_i, summed over outputs.
@@ -131,10 +136,12 @@ def interval_columns(losses: Float64[Tensor, " n"], covariance: float) -> dict[s
     """
     n = len(losses)
     if n < LEAST_SAMPLES:
-        return dict.fromkeys(("loo_se", "loo_low", "loo_high"), math.nan)
+        return dict.fromkeys(INTERVAL_COLUMNS, math.nan)
     mean = losses.mean().item()
     variance = losses.var().item() / n + (n - 1) / n * np.maximum(covariance, 0)
     error = float(variance**0.5)
     with np.errstate(over="ignore"):  # where two samples leave nothing to go by, it is all there is
         spread = float(np.exp(NORMAL_QUANTILE * error / mean)) if mean else 1.0
-    return {"loo_se": error, "loo_low": mean / spread, "loo_high": mean * spread}
+    kurtosis = losses.div(mean).square().mean().item() if mean else math.nan
+    values = (error, mean / spread, mean * spread, kurtosis)
+    return dict(zip(INTERVAL_COLUMNS, values, strict=True))

@@ -94,6 +94,9 @@ def ridge_path(  # noqa: PLR0913 - one public function; the two grids and the te
         loo_se, loo_low, loo_high: standard error of `loo` as the risk of this fit, and the interval
             of 95 % about it (`rmtgen.ridge.interval`). NaN below eight samples, and where two
             samples are the same to the kernel at a ridge near 0.
+        loo_kurtosis: mean of the squared leave-one-out losses over the square of `loo`; 3 for
+            Gaussian errors of one output, less for more. Far above it few samples carry the risk,
+            and the interval is too narrow. NaN below eight samples, and without a loss.
         df: effective degrees of freedom tr KG, plus 1 for an intercept.
         kappa, kappa_prime: effective ridge 1/tr G and its derivative in λ, n tr G²/(tr G)².
         norm2: squared norm ‖f‖² = YᵀGKGY, of the part without intercept, over the modes above the

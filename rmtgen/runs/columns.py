@@ -73,6 +73,10 @@ COLUMNS = {
     ),
     "loo_low": Column("low end of the 95 % interval of the risk of this fit about `loo`", RISK),
     "loo_high": Column("high end of the 95 % interval of the risk of this fit about `loo`", RISK),
+    "loo_kurtosis": Column(
+        "mean squared leave-one-out loss over the square of `loo`; far above 3 few samples carry"
+        " the risk, and the interval is too narrow; empty below 8 samples"
+    ),
     "df": Column(
         "effective degrees of freedom tr K(K + nλI)⁻¹, plus 1 for an intercept; at most n"
     ),

@@ -18,18 +18,17 @@ Square brackets in the docstring of a threshold hold the largest value in these 
 nominal probability. Failures caught by their own detector at n = 220: 90 to 100 %.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float64, Int64
+from scipy import stats
 from torch import Tensor
 
 from rmtgen.linalg.modes import EPS32, EPS64
 from rmtgen.ridge.interval import interval_columns, pair_covariance_, paired
 from rmtgen.theory.fit_checks import DEVIATIONS as DEVIATIONS_OF_TESTS
 from rmtgen.theory.fit_checks import DIFFERENCE, deviation
+from rmtgen.theory.measurement import Measurement
 from rmtgen.theory.resolvent import Resolvent, left_out
 
 LEVERAGE_FLOOR = 3.0
@@ -37,12 +36,6 @@ LEVERAGE_FLOOR = 3.0
 LEVERAGE = 0.3
 """Threshold of H over √n: at a fixed spread of the samples' scale H grows as √n [.29 for ReLU
 features of 5 inputs; .3 to .6 for t₃ features]."""
-CLOSE = 0.03
-"""Largest squared distance of a near-copy, relative to that of the far neighbour."""
-CHANCE = 3e-4
-"""Approximate probability that the ball of the far neighbour holds a near-copy by chance."""
-COPIES = 0.05
-"""Threshold of the share of samples with a near-copy [.02]."""
 BLOCKED = 0.1
 """Log-ratio of the risks on blocks below which correlation is negligible [.11]."""
 DEVIATIONS = 3.0
@@ -56,7 +49,9 @@ MEANS = 0.02
 SERIAL = 4.0
 """Threshold of the z-score of successive residuals [probability 3e-5]."""
 ORDERED = 3.5
-"""Threshold of the z-scores of ordered classes and of class counts [probability .0002]."""
+"""Threshold of the z-score of ordered classes [probability .0002]."""
+COUNTED = 3.0
+"""Threshold of the z-score of class counts [probability .0013]."""
 RARE = 5
 """Number of samples below which a class is counted with other rare ones."""
 FEW = 100
@@ -66,27 +61,15 @@ FULL = 0.99
 BLOCKINGS = 64
 """Number of random choices of blocks."""
 SPLITS = 199
-"""Number of random splits into training and test samples; the largest distance among them is the
-threshold."""
+"""Number of random splits into training and test samples."""
+MOVED = 5e-4
+"""Probability that a squared length exceeds the threshold of its shuffles by chance."""
+PERIODS = 8
+"""Number of parts of the order between which residuals may drift."""
 POWER_STEPS = 30
 """Number of power iterations."""
 ROWS = 256
 """Number of rows per step."""
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """The quantity of one detector beside its threshold.
-
-    Attributes:
-        value: The quantity.
-        threshold: The value at which it is suspicious.
-        numbers: Further numbers, for the text that describes the quantity.
-    """
-
-    value: float
-    threshold: float
-    numbers: Mapping[str, float] = field(default_factory=dict)
 
 
 def leverage(resolvent: Resolvent) -> Measurement:
@@ -117,46 +100,6 @@ def leave_one_out_gap(resolvent: Resolvent, dual: Float64[Tensor, "n c"]) -> Mea
     return Measurement((gcv / loo).log().abs().item(), DIFFERENCE)
 
 
-def near_duplicates(matrix: Float64[Tensor, "n n"]) -> Measurement:
-    """Share of samples with a near-copy: a neighbour closer than chance would place one.
-
-    The squared distance K_ii + K_jj − 2K_ij to the nearest neighbour is compared with that of a far
-    neighbour, of rank f ≈ n/20, and not with K_ii, since a large mean makes every cosine 1. In d
-    dimensions the ratio of the two distances falls below t with probability about f·t^d. The
-    dimension d ≥ 1 is estimated from ranks h = f/2 and f, where copies hardly count: log distances
-    of ranks h and f differ by (ψ(f) − ψ(h))/d in expectation, ψ the digamma function. So few
-    dimensions raise no alarm.
-
-    Where the far neighbour belongs to another cluster, the nearest neighbours of the other samples,
-    at their 90 % quantile, take its place. Tight clusters of two or three samples and some
-    singletons still count as copies.
-    """
-    n = len(matrix)
-    far = min(max(n // 20, 5), 30)
-    distances = torch.cat([_nearest(matrix, low, far) for low in range(0, n, ROWS)])
-    nearest, outer = distances[:, 0], distances[:, -1]
-    cutoff = min(CLOSE, CHANCE ** (2 * min(_inverse_dimension(distances), 1.0)))
-    typical = outer.minimum(nearest.quantile(0.9)).maximum(CLOSE * outer)
-    return Measurement((nearest <= cutoff * typical).double().mean().item(), COPIES)
-
-
-def _inverse_dimension(distances: Float64[Tensor, "n far"]) -> float:
-    """1/d, from squared distances of ranks h = f/2 and f: log(r_f/r_h)/(ψ(f) − ψ(h))."""
-    far = distances.shape[1]
-    ratio = distances[:, -1] / distances[:, far // 2 - 1]
-    growth = ratio.nan_to_num(nan=torch.inf, posinf=torch.inf).median().log().item() / 2
-    half, whole = torch.digamma(torch.tensor([far // 2, far], dtype=torch.float64)).tolist()
-    return growth / (whole - half)
-
-
-def _nearest(matrix: Float64[Tensor, "n n"], low: int, far: int) -> Float64[Tensor, "rows far"]:
-    """Squared distances of a block of samples to their nearest others, ascending."""
-    norms, rows = matrix.diagonal(), matrix[low : low + ROWS]
-    distances = (norms[low : low + ROWS, None] + norms - 2 * rows).clamp_min(0)
-    distances.diagonal(low).fill_(torch.inf)
-    return distances.topk(far, largest=False).values
-
-
 def correlated_samples(resolvent: Resolvent, dual: Float64[Tensor, "n c"]) -> Measurement:
     """Log-ratio of the risk on left-out contiguous blocks to that on random blocks of equal size.
 
@@ -179,21 +122,93 @@ def successive_residuals(resolvent: Resolvent, dual: Float64[Tensor, "n c"]) -> 
     """z-score of the lag-1 autocorrelation of the leave-one-out residuals e_i = α_i/P_ii.
 
     Noise of the targets that depends on the order leaves the features alone, and blocks of them
-    too. With the residuals less their mean, T = Σ e_i·e_{i+1} has after a shuffle the mean
-    −Σ ‖e_i‖²/n, since Σ_j e_i·e_j = 0, and about the variance (‖EᵀE‖_F² − Σ ‖e_i‖⁴)/n of n − 1
-    products of different samples. With many classes few products are large, and T is skewed: the
-    threshold has the skewness of the products, over √n.
+    too. The products are e_i·e_j of the residuals less their mean (`successive`).
+    """
+    residuals = dual / resolvent.diagonal[:, None]
+    residuals = residuals - residuals.mean(dim=0)
+    return successive(residuals @ residuals.mT)
+
+
+def drifting_residuals(resolvent: Resolvent, dual: Float64[Tensor, "n c"]) -> Measurement:
+    """Squared sums of the leave-one-out residuals over `PERIODS` parts of the order, over shuffles.
+
+    A trend of the targets is small between neighbours, and large between the first and the last.
+    The sums of squares of shuffled residuals give the mean and the variance of a gamma
+    distribution, of which the threshold is a quantile.
+
+    References:
+        Satterthwaite 1946 for the distribution.
+    """
+    residuals = dual / resolvent.diagonal[:, None]
+    residuals, n = residuals - residuals.mean(dim=0), len(residuals)
+    generator = torch.Generator().manual_seed(0)
+    period = torch.arange(n) * PERIODS // n
+    periods = [period, *(period[torch.randperm(n, generator=generator)] for _ in range(SPLITS))]
+    energies = []
+    for part in periods:
+        sums = residuals.new_zeros(PERIODS, residuals.shape[1])
+        energies.append(sums.index_add_(0, part.to(dual.device), residuals).square().sum())
+    return over_shuffles(torch.stack(energies))
+
+
+def over_shuffles(energy: Float64[Tensor, " shuffles_and_one"], least: float = 0.0) -> Measurement:
+    """A squared length over the mean of those of shuffles, which follow it.
+
+    Args:
+        energy: What is measured, then the same of shuffles.
+        least: Least threshold.
+    """
+    ratio = energy / energy[1:].mean().clamp_min(torch.finfo(torch.float64).tiny)
+    spread = max(ratio[1:].var().item(), EPS64)
+    threshold = spread * stats.gamma.isf(MOVED, 1 / spread)
+    return Measurement(ratio[0].item(), max(float(threshold), least))
+
+
+def successive_features(matrix: Float64[Tensor, "n n"]) -> Measurement:
+    """z-score of the cosines of successive samples, about the mean sample.
+
+    Frames of one film, classes in order, and features that follow one another in time are more
+    alike than a shuffle would have it (`successive`).
+    """
+    means = matrix.mean(dim=0)
+    centred = (matrix - means).sub_(means[:, None]).add_(means.mean())
+    scale = centred.diagonal().clamp_min(EPS64 * matrix.diagonal().max()).rsqrt()
+    return successive(centred.mul_(scale).mul_(scale[:, None]))
+
+
+def successive_scales(matrix: Float64[Tensor, "n n"]) -> Measurement:
+    """z-score of the lag-1 autocorrelation of the ranks of the samples' distances from their mean.
+
+    It finds batches of another scale, where features of neighbours need not point the same way.
+
+    References:
+        Bartels 1982.
+    """
+    means = matrix.mean(dim=0)
+    ranks = (matrix.diagonal() - 2 * means).argsort().argsort().double()
+    ranks -= ranks.mean()
+    return successive(torch.outer(ranks, ranks))
+
+
+def successive(products: Float64[Tensor, "n n"]) -> Measurement:
+    """z-score of the sum T of the products of successive samples; overwrites `products`.
+
+    The means of rows and columns off the diagonal are taken out, η_ij = c_ij − u_i − u_j. After a
+    shuffle T = Σ η_i,i+1 then has the mean 0 and about the variance Σ_{i≠j} η_ij²/n of n − 1
+    uncorrelated terms. With many classes few products are large, and T is skewed: the threshold has
+    the skewness of the products, over √n.
 
     References:
         Wald & Wolfowitz 1943.
     """
-    residuals = dual / resolvent.diagonal[:, None]
-    residuals = residuals - residuals.mean(dim=0)
-    n, squares = len(residuals), residuals.square().sum(dim=1)
-    products = (residuals[1:] * residuals[:-1]).sum()
-    pairs = (residuals @ residuals.mT).fill_diagonal_(0)
-    variance, third = pairs.square().sum() / n, pairs.pow(3).sum() / n
-    score = (products + squares.sum() / n) / variance.sqrt()
+    n = len(products)
+    pairs = products.fill_diagonal_(0)
+    rows = pairs.sum(dim=1)
+    shares = (rows - rows.sum() / (2 * (n - 1))) / (n - 2)
+    pairs.sub_(shares).sub_(shares[:, None]).fill_diagonal_(0)
+    variance = torch.linalg.vector_norm(pairs).square() / n
+    third = sum(part.pow(3).sum() for part in pairs.split(ROWS)) / n
+    score = pairs.diagonal(1).sum() / variance.sqrt()
     skewness = (third / variance.pow(1.5)).nan_to_num(0.0).item()
     return Measurement(score.nan_to_num(0.0, posinf=0.0).item(), skewed(SERIAL, skewness))
 
@@ -251,8 +266,12 @@ def mean_shift(matrix: Float64[Tensor, "n n"], tests: Float[Tensor, "m n"]) -> M
     + m samples, g_j is the mean of k(x_i, x_j) over the samples i that count as test less that over
     those that count as training, where sample j stays out of its own mean: with t_j = 1 where j
     counts as test, the two means run over m − t_j and n − 1 + t_j samples. The squared distance is
-    Σ (g_j − ḡ)². The threshold is the largest value over random splits, and at least a distance
-    that matters.
+    Σ (g_j − ḡ)², under the null a sum of squares: the threshold is a quantile of the gamma
+    distribution with the mean and the variance of random splits, and at least a distance that
+    matters.
+
+    References:
+        Satterthwaite 1946 for the distribution.
     """
     n, m = len(matrix), len(tests)
     tested = memberships(n, m).to(matrix.device)
@@ -264,9 +283,7 @@ def mean_shift(matrix: Float64[Tensor, "n n"], tests: Float[Tensor, "m n"]) -> M
         total += rows.sum(dim=0)
     gaps = sums / (m - own) - (total - sums) / (n - 1 + own)
     energy = (gaps - gaps.mean(dim=1, keepdim=True)).square().sum(dim=1)
-    energy /= energy[1:].mean().clamp_min(torch.finfo(torch.float64).tiny)
-    threshold = max(energy[1:].max().item(), MEANS * n * m / (n + m))
-    return Measurement(energy[0].item(), threshold)
+    return over_shuffles(energy, MEANS * n * m / (n + m))
 
 
 def memberships(n: int, m: int) -> Float64[Tensor, "splits n_plus_m"]:
@@ -282,8 +299,8 @@ def memberships(n: int, m: int) -> Float64[Tensor, "splits n_plus_m"]:
 def test_population(
     resolvent: Resolvent,
     dual: Float64[Tensor, "n c"],
-    fitted: Float64[Tensor, "m c"],
-    test_targets: Float64[Tensor, "m c"],
+    losses: Float64[Tensor, " n"],
+    test_losses: Float64[Tensor, " m"],
 ) -> Measurement:
     """|z| of the leave-one-out risk against the test risk, each with its standard error.
 
@@ -292,14 +309,12 @@ def test_population(
     Args:
         resolvent: P.
         dual: α.
-        fitted: Predictions of the test samples.
-        test_targets: Their targets.
+        losses: Leave-one-out losses.
+        test_losses: Losses of the test samples.
     """
-    losses = (dual / resolvent.diagonal[:, None]).square().sum(dim=1)
     chosen = torch.from_numpy(paired(len(dual))).to(dual.device)
     covariance = pair_covariance_(resolvent.blocks(chosen[None])[0], dual[chosen])
     error = interval_columns(losses, covariance)["loo_se"]
-    test_losses = (fitted - test_targets).square().sum(dim=1)
     test_error = test_losses.std().item() / len(test_losses) ** 0.5
     score = deviation(losses.mean().item(), error, test_losses.mean().item(), test_error)
     return Measurement(abs(float(np.nan_to_num(score))), DEVIATIONS_OF_TESTS)
@@ -325,12 +340,12 @@ def class_counts(
     counts = counts[:, counts.sum(dim=0) > 0]
     free = counts.shape[1] - 1
     if not free:
-        return Measurement(0.0, ORDERED, {"classes": 1})
+        return Measurement(0.0, COUNTED, {"classes": 1})
     expected = counts.sum(dim=1, keepdim=True) * counts.sum(dim=0) / counts.sum()
     ratio = ((counts - expected).square() / expected).sum().item() / free
     spread = 2 / (9 * free)
     return Measurement(
-        (ratio ** (1 / 3) - 1 + spread) / spread**0.5, ORDERED, {"classes": free + 1}
+        (ratio ** (1 / 3) - 1 + spread) / spread**0.5, COUNTED, {"classes": free + 1}
     )
 
 

@@ -1,14 +1,11 @@
 """Diagnostics of GCV: samples that are not alike, not independent, not those of the test, or few.
 
-`DETECTORS` is the registry. A detector is a function that measures a quantity (`detectors`) and one
-entry here, which says when it applies, what its quantity is, and what to do where it trips.
+The detectors are those of `detector_list`.
 
 Notation: n training samples, m test samples, c outputs, λ the ridge of the mean objective, δ = nλ.
 """
 
-import operator
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -21,58 +18,12 @@ from rmtgen.entrance import public
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.modes import symmetrised
 from rmtgen.scalars import flag
-from rmtgen.theory import detectors
-from rmtgen.theory.detectors import Measurement
+from rmtgen.theory.detector_list import DETECTORS, Finding
 from rmtgen.theory.observed import Fit
-from rmtgen.theory.resolvent import explained, resolvents
+from rmtgen.theory.resolvent import resolvents
 
 RELATIVE_RIDGE = 1e-3
 """Default of λ/(tr K/n)."""
-
-
-@dataclass(frozen=True)
-class Detector:
-    """One detector of a situation in which GCV fails.
-
-    Attributes:
-        name: Name in a report and in theory.h5.
-        quantity: Description of the quantity; `{}` fields take the `numbers` of the measurement.
-        advice: What to do where it trips.
-        measure: The quantity of a fit, and its threshold.
-        applies: Whether a fit has what `measure` needs.
-        trips: Comparison of the value with the threshold.
-        matters: Whether it changes what is reported of a fit; where not, it does not trip.
-    """
-
-    name: str
-    quantity: str
-    advice: str
-    measure: Callable[[Fit], Measurement]
-    applies: Callable[[Fit], bool] = lambda fit: fit.enough
-    trips: Callable[[float, float], bool] = operator.gt
-    matters: Callable[[Fit], bool] = lambda fit: True
-
-    def finding(self, fit: Fit) -> "Finding":
-        """What it sees in a fit."""
-        seen = self.measure(fit)
-        tripped = bool(self.trips(seen.value, seen.threshold)) and self.matters(fit)
-        statement = (
-            f"{self.quantity.format(**seen.numbers)} is {seen.value:.4g} against a threshold of"
-            f" {seen.threshold:.4g}"
-        )
-        message = f"{statement}: {self.advice}." if tripped else f"{statement}."
-        return Finding(self.name, seen.value, seen.threshold, tripped, message)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one detector saw: value, threshold, and a sentence with both and what to do."""
-
-    detector: str
-    value: float
-    threshold: float
-    tripped: bool
-    message: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,126 +39,31 @@ class TrustReport:
 
     @property
     def trusted(self) -> bool:
-        """Whether none tripped."""
+        """Whether none tripped, of the fit or of the data."""
         return not self.warnings
 
+    @property
+    def clean(self) -> bool:
+        """Whether none that speaks of the data tripped."""
+        return not any(finding.tripped and finding.about == "data" for finding in self.findings)
+
     def frame(self) -> pd.DataFrame:
-        """One row per finding: `detector value threshold tripped message`."""
-        return pd.DataFrame([asdict(finding) for finding in self.findings])
+        """One row per finding: `detector about value threshold tripped message`."""
+        columns = ["detector", "about", "value", "threshold", "tripped", "message"]
+        return pd.DataFrame(list(self.findings))[columns]
 
+    def suspects(self) -> pd.DataFrame:
+        """The samples that findings suspect, one row each: `detector split position`.
 
-DETECTORS = (
-    Detector(
-        "small_sample",
-        "the number of samples n",
-        "the fluctuations of GCV are large at this size, so take more samples or average over"
-        " draws",
-        lambda fit: detectors.small_sample(len(fit.matrix)),
-        applies=lambda fit: True,
-        trips=operator.lt,
-    ),
-    Detector(
-        "leverage",
-        "the leverage ratio H = CV(diag G)/sqrt(2(κ̂' - 1)/n), of note where GCV and LOO differ,",
-        "the samples differ in scale, so trust LOO and not GCV",
-        lambda fit: detectors.leverage(fit.resolvent),
-        matters=lambda fit: fit.misses and fit.gap.value > fit.gap.threshold,
-    ),
-    Detector(
-        "near_duplicates",
-        "the share of samples with a near-copy among the others",
-        "a left-out sample is predicted from its copy, so remove the copies or leave each group out"
-        " as a whole",
-        lambda fit: detectors.near_duplicates(fit.matrix),
-    ),
-    Detector(
-        "gcv_loo_gap",
-        "the gap |log(GCV/LOO)|",
-        "a few samples of large leverage carry the difference, so trust LOO and not GCV",
-        lambda fit: fit.gap,
-        applies=lambda fit: fit.misses,
-    ),
-    Detector(
-        "correlated_samples",
-        "the log-ratio of the risk on left-out runs of {size} neighbours to that on {size} random"
-        " samples",
-        "samples near each other in the order given are alike, so trust blocked cross-validation"
-        " and neither GCV nor LOO",
-        lambda fit: detectors.correlated_samples(fit.resolvent, fit.dual),
-        applies=lambda fit: fit.misses,
-    ),
-    Detector(
-        "successive_residuals",
-        "the z-score of the correlation of successive leave-one-out residuals",
-        "the noise of neighbours in the order given is alike, so the risk fluctuates by more than"
-        " its standard error says",
-        lambda fit: detectors.successive_residuals(fit.resolvent, fit.dual),
-        applies=lambda fit: fit.misses,
-    ),
-    Detector(
-        "ordered_classes",
-        "the z-score of {pairs} pairs of neighbours of equal class, where a shuffle gives"
-        " {mean:.0f},",
-        "the order carries the class, so shuffle before the first n samples are taken",
-        lambda fit: detectors.ordered_classes(fit.code.decode(fit.targets)),
-        applies=lambda fit: fit.classified,
-    ),
-    Detector(
-        "covariate_shift",
-        "the Kolmogorov-Smirnov distance between what fits explain of left-out train samples and of"
-        " test samples",
-        "GCV describes samples like the train samples, so look for copies among these, or measure"
-        " the risk on labelled test samples",
-        lambda fit: detectors.covariate_shift(*explained(fit.matrix, fit.centred, fit.tests)),
-        applies=lambda fit: fit.tested,
-    ),
-    Detector(
-        "mean_shift",
-        "the squared distance between the mean train and the mean test sample over that of random"
-        " splits",
-        "GCV describes samples like the train samples, so measure the risk on labelled test"
-        " samples",
-        lambda fit: detectors.mean_shift(fit.matrix, fit.tests),
-        applies=lambda fit: fit.tested,
-    ),
-    Detector(
-        "test_population",
-        "the distance |z| of leave-one-out from the test risk, in standard errors of both",
-        "the test samples are not of the population of the train samples, so look for another class"
-        " prior, wrong labels, or samples in both",
-        lambda fit: detectors.test_population(
-            fit.resolvent, fit.dual, fit.fitted, fit.test_targets
-        ),
-        applies=lambda fit: fit.labelled and fit.misses,
-    ),
-    Detector(
-        "class_counts",
-        "the z-score of χ² of {classes} class counts among train and test samples",
-        "the classes have other shares among the test samples, so weigh the risk by class",
-        lambda fit: detectors.class_counts(
-            *(fit.code.decode(part) for part in (fit.targets, fit.test_targets))
-        ),
-        applies=lambda fit: fit.coded,
-    ),
-    Detector(
-        "float32_df",
-        "df/n of a float32 Gram matrix",
-        "float32 does not resolve what is left of it, so compute the Gram matrix in float64 or take"
-        " a larger ridge",
-        lambda fit: detectors.float32_df(fit.resolvent),
-        applies=lambda fit: fit.single,
-    ),
-    Detector(
-        "float32_ridge",
-        "nλ of a float32 Gram matrix (rounding 10·eps32·s_max)",
-        "float32 does not resolve the eigenvalues there, so compute the Gram matrix in float64 or"
-        " take a larger ridge",
-        lambda fit: detectors.float32_ridge(fit.resolvent, fit.matrix),
-        applies=lambda fit: fit.single,
-        trips=operator.le,
-    ),
-)
-"""The detectors, in the order of a report."""
+        `split` is train or test, `position` that among the samples of the fit.
+        """
+        rows = [
+            (finding.detector, split, position)
+            for finding in self.findings
+            for split, positions in (("train", finding.samples), ("test", finding.test_samples))
+            for position in positions
+        ]
+        return pd.DataFrame(rows, columns=["detector", "split", "position"])
 
 
 @public
@@ -235,12 +91,16 @@ def trust_report(  # noqa: PLR0913 - one public function for one question; tests
         intercept: Whether the regression has an unpenalised intercept.
 
     Returns:
-        One finding per detector of `DETECTORS` that applies: `small_sample` always; from 20 samples
-        on `leverage` and `near_duplicates`, with targets that the fit does not predict to rounding
-        `gcv_loo_gap`, `correlated_samples` and `successive_residuals`, with targets that encode
-        classes `ordered_classes`, and with 20 test samples `covariate_shift` and `mean_shift`, with
-        their targets `test_population`, and `class_counts` where they encode classes; of a float32
-        Gram matrix `float32_df` and `float32_ridge`.
+        One finding per detector of `DETECTORS` that applies. *About the fit*, whose numbers may not
+        be trusted: `small_sample` always; from 20 samples on `leverage`, with targets that the fit
+        does not predict to rounding `gcv_loo_gap`; of a float32 Gram matrix `float32_df` and
+        `float32_ridge`. *About the data*, which are not what they claim to be: from 20 samples on
+        `near_duplicates`, `exact_duplicates`, `outliers`, `heavy_features`, `successive_features`
+        and `successive_scales`, with targets that the fit does not predict to rounding
+        `correlated_samples`, `successive_residuals` and `drifting_residuals`, and `heavy_losses`
+        where they encode no classes, `ordered_classes` where they do; with 20 test samples
+        `covariate_shift`, `mean_shift` and `shared_samples`, with their targets `test_population`,
+        and `class_counts` where they encode classes.
 
     Raises:
         UsageError: A ridge that is not positive, shapes that do not fit, or a matrix of another

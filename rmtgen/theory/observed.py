@@ -9,8 +9,9 @@ from torch import Tensor
 
 from rmtgen.ridge.targets import ClassCode
 from rmtgen.theory import detectors
-from rmtgen.theory.detectors import Measurement
+from rmtgen.theory.measurement import Measurement
 from rmtgen.theory.resolvent import Resolvent
+from rmtgen.theory.suspects import Neighbours
 
 ENOUGH = 20
 """Number of training or test samples from which on a comparison is possible."""
@@ -55,6 +56,21 @@ class Fit:
         """GCV against leave-one-out."""
         return detectors.leave_one_out_gap(self.resolvent, self.dual)
 
+    @cached_property
+    def losses(self) -> Float64[Tensor, " n"]:
+        """Leave-one-out losses ‖α_i/P_ii‖²."""
+        return (self.dual / self.resolvent.diagonal[:, None]).square().sum(dim=1)
+
+    @cached_property
+    def test_losses(self) -> Float64[Tensor, " m"]:
+        """Losses of the test samples, whose targets are known."""
+        return (self.fitted - self.test_targets).square().sum(dim=1)
+
+    @cached_property
+    def neighbours(self) -> Neighbours:
+        """Nearest neighbours of the training samples."""
+        return Neighbours.of(self.matrix)
+
     @property
     def fitted(self) -> Float64[Tensor, "m c"]:
         """Predictions of the test samples; with an intercept it leaves training residuals δα."""
@@ -72,8 +88,7 @@ class Fit:
     @property
     def misses(self) -> bool:
         """Whether the left-out samples are predicted with an error beyond rounding."""
-        missed = (self.dual / self.resolvent.diagonal[:, None]).square().sum()
-        return self.enough and bool(missed > SILENT * self.targets.square().sum())
+        return self.enough and bool(self.losses.sum() > SILENT * self.targets.square().sum())
 
     @property
     def classified(self) -> bool:

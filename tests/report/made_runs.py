@@ -70,6 +70,7 @@ def interval(losses):
         "loo_se": error,
         "loo_low": mean - 2 * error,
         "loo_high": mean + 2 * error,
+        "loo_kurtosis": (losses**2).mean() / mean**2,
     }
 
 
@@ -130,6 +131,7 @@ def studied_run(name, init, *, dataset="digits", bend=1.0, theory=True):
     )
     values = np.arange(1, 401.0) ** -1.5
     about = {"loo": truth, "loo_se": 0.05 * truth, "loo_low": 0.9 * truth, "loo_high": 1.1 * truth}
+    about |= {"loo_kurtosis": 2.0}
     risk = predictions.assign(**blank, **about, kappa=2 * values.sum() / fits["n"], outputs=2)
     power = 400 * np.arange(1, 401.0) ** -(1.2 if init == "random" else 2.0)
     tables = theory_tables(values, bend) | {"predictions": predictions} if theory else None

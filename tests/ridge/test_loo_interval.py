@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rmtgen.ridge import interval, ridge_path, ridge_path_features
 
-COLUMNS = ["loo_se", "loo_low", "loo_high"]
+COLUMNS = ["loo_se", "loo_low", "loo_high", "loo_kurtosis"]
 DENSE = ("eigen", "nested", "banded")
 
 
@@ -139,7 +139,7 @@ def test_a_sample_that_is_there_twice_leaves_no_interval_without_a_ridge(width):
     frame = ridge_path_features(features, targets, ridges=[0.0, 1e-13, 0.1], **options)
     assert frame["loo"].notna().all()
     tiny = frame.iloc[:2] if width == 40 else frame.iloc[:0]
-    assert tiny[COLUMNS].isna().all(axis=None)
+    assert tiny[COLUMNS[:3]].isna().all(axis=None)
     assert frame[COLUMNS].iloc[2].notna().all()
 
 
@@ -153,4 +153,5 @@ def test_an_interval_may_be_all_positive_numbers():
 def test_targets_of_zero_have_an_interval_of_zero():
     features, _ = draw(20, 30)
     frame = ridge_path_features(features, np.zeros(20), ridges=[0.1])
-    assert frame[["loo", *COLUMNS]].to_numpy().tolist() == [[0.0] * 4]
+    assert frame[["loo", *COLUMNS[:3]]].to_numpy().tolist() == [[0.0] * 4]
+    assert frame["loo_kurtosis"].isna().all()

@@ -53,6 +53,7 @@ def test_columns_not_asked_for_are_nan():
         "loo",
         "loo_error",
         "loo_high",
+        "loo_kurtosis",
         "loo_low",
         "loo_se",
         "test_error",
