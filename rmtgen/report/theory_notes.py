@@ -9,6 +9,9 @@ from rmtgen.report.run_result import RunResult
 from rmtgen.report.swaps import PairSwap
 from rmtgen.report.wording import dataset_names, number, percentage, share
 
+FILES = 3
+"""Number of files that a warning lists."""
+
 
 def theory_notes(results: Sequence[RunResult], swaps: Sequence[PairSwap]) -> list[str]:
     """One paragraph per run with theory, its warnings, and one sentence per swap."""
@@ -35,7 +38,20 @@ def _predictions(result: RunResult) -> str:
 def _warnings(result: RunResult) -> list[str]:
     if "trust" not in result.theory:
         return []
-    return list(result.theory["trust"].query("tripped")["message"])
+    tripped, suspects = result.theory["trust"].query("tripped"), result.theory.get("suspects")
+    if suspects is None:  # a run may be older than the names of samples
+        return list(tripped["message"])
+    pairs = zip(tripped["detector"], tripped["message"], strict=True)
+    return [message + _files(suspects, detector) for detector, message in pairs]
+
+
+def _files(suspects: pd.DataFrame, detector: str) -> str:
+    """The files that a detector suspects, the first few."""
+    found = suspects[(suspects["detector"] == detector) & (suspects["file"] != "")]["file"]
+    if found.empty:
+        return ""
+    more = f", and {len(found) - FILES} more" if len(found) > FILES else ""
+    return f" Files: {', '.join(found.head(FILES))}{more}."
 
 
 def _transport(fits: pd.DataFrame) -> str:

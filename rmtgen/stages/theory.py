@@ -11,6 +11,7 @@ from rmtgen.runs.config import Config
 from rmtgen.runs.graph import solves_gram
 from rmtgen.stages.cost import StageCost, Workload, eigen_cost
 from rmtgen.stages.engine import Job, Result
+from rmtgen.stages.naming import named
 from rmtgen.stages.pool import cells, too_large
 from rmtgen.stages.risk import ROW_BYTES
 from rmtgen.stages.study import load_study, to_arrays, to_frame
@@ -22,6 +23,7 @@ from rmtgen.theory.study import ANALYSES
 log = logging.getLogger(__name__)
 
 PREDICTIONS = "predictions"
+SUSPECTS = "suspects"
 INFLUENCES = 60
 """Number of auxiliary ridges of a study's influences, four per decade of the spectrum."""
 SCORINGS = 3
@@ -44,6 +46,8 @@ def work(job: Job) -> Result:
     for name in job.progress(pending, len(ANALYSES), "analysis", done=len(ANALYSES) - len(pending)):
         try:
             table = ANALYSES[name](study)
+            if name == SUSPECTS:
+                table = named(table, job.folder, job.config)
         except (UsageError, NumericalError) as error:
             if name == PREDICTIONS:
                 raise

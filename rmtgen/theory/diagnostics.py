@@ -24,13 +24,21 @@ from rmtgen.theory.resolvent import resolvents
 
 RELATIVE_RIDGE = 1e-3
 """Default of λ/(tr K/n)."""
+CARRIERS = 10
+"""Number of samples that are named as those which carry the risk."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrustReport:
-    """The findings of the detectors that apply."""
+    """The findings of the detectors that apply.
+
+    Attributes:
+        findings: One per detector.
+        shares: Share of each training sample in the sum of the leave-one-out losses.
+    """
 
     findings: tuple[Finding, ...]
+    shares: Float64[np.ndarray, " n"]
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -53,17 +61,25 @@ class TrustReport:
         return pd.DataFrame(list(self.findings))[columns]
 
     def suspects(self) -> pd.DataFrame:
-        """The samples that findings suspect, one row each: `detector split position`.
+        """The samples that findings suspect, and those that carry the risk, one row each.
 
-        `split` is train or test, `position` that among the samples of the fit.
+        Returns:
+            The columns `detector split position share`: the name of the detector, or `risk` for the
+            `CARRIERS` training samples of largest leave-one-out loss; train or test; the position
+            among the samples of the fit; the share of a training sample in the leave-one-out risk,
+            NaN for a test sample.
         """
-        rows = [
+        found = [
             (finding.detector, split, position)
             for finding in self.findings
             for split, positions in (("train", finding.samples), ("test", finding.test_samples))
             for position in positions
         ]
-        return pd.DataFrame(rows, columns=["detector", "split", "position"])
+        largest = np.argsort(-self.shares, kind="stable")[:CARRIERS]
+        rows = found + [("risk", "train", position) for position in largest.tolist()]
+        table = pd.DataFrame(rows, columns=["detector", "split", "position"])
+        own = self.shares[np.where(table["split"] == "train", table["position"], 0)]
+        return table.assign(share=np.where(table["split"] == "train", own, np.nan))
 
 
 @public
@@ -123,7 +139,9 @@ def trust_report(  # noqa: PLR0913 - one public function for one question; tests
     resolvent = centred if intercept else plain
     fit = Fit(matrix, targets, tests, test_targets, resolvent, centred, single)
     applicable = (detector for detector in DETECTORS if detector.applies(fit))
-    return TrustReport(tuple(detector.finding(fit) for detector in applicable))
+    findings = tuple(detector.finding(fit) for detector in applicable)
+    shares = fit.losses / fit.losses.sum().clamp_min(torch.finfo(torch.float64).tiny)
+    return TrustReport(findings, shares.cpu().numpy())
 
 
 def _checked(

@@ -29,7 +29,7 @@ from rmtgen.ridge.targets import Targets
 from rmtgen.scalars import whole_number
 from rmtgen.theory import registry, representation
 from rmtgen.theory.accuracy import predicted_error
-from rmtgen.theory.diagnostics import trust_report
+from rmtgen.theory.diagnostics import TrustReport, trust_report
 from rmtgen.theory.extrapolation import likely_curves
 from rmtgen.theory.fit_checks import fit_checks
 from rmtgen.theory.forecast import forecast, pool_influence
@@ -191,19 +191,29 @@ class Study:
 
     def trust(self) -> pd.DataFrame:
         """Diagnostics of GCV on the first samples of the pool (`diagnostics.trust_report`)."""
+        return self._diagnosed.frame()
+
+    def suspects(self) -> pd.DataFrame:
+        """The samples that these diagnostics suspect, and those that carry the risk.
+
+        Positions are those in the pool and in the test set (`diagnostics.TrustReport.suspects`).
+        """
+        return self._diagnosed.suspects()
+
+    @cached_property
+    def _diagnosed(self) -> TrustReport:
         gram, tests = self.pool.block(DIAGNOSED)
         targets, known = self.pool.targets, self.pool.test_targets
-        report = trust_report(
+        return trust_report(
             gram,
             targets.values[: len(gram)],
             test_gram=tests,
             test_targets=None if known is None else known.values[: len(tests)],
             intercept=targets.intercept,
         )
-        return report.frame()
 
     def checks(self) -> pd.DataFrame:
-        """GCV against leave-one-out, and that against the test risk, at every fit."""
+        """What each fit says of GCV, of its interval, and of the test set (`fit_checks`)."""
         return fit_checks(self.risk)
 
     def _influence(self, modes: Modes, targets: Tensor | Rows) -> Influence:
@@ -246,6 +256,7 @@ ANALYSES: Mapping[str, Callable[[Study], pd.DataFrame]] = {
         Study.scaling,
         Study.local_law,
         Study.trust,
+        Study.suspects,
         Study.checks,
     )
 }

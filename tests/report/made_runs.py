@@ -214,6 +214,10 @@ def theory_tables(values, bend):
         "scaling": scaling,
         "local_law": pd.DataFrame(deviations, columns=["test", "n", "deviation"]),
         "trust": pd.DataFrame(
-            {"tripped": [False, True], "message": ["all is well", "H is 9 against 3"]}
+            {
+                "detector": ["small_sample", "outliers"],
+                "tripped": [False, True],
+                "message": ["all is well", "H is 9 against 3"],
+            }
         ),
     }

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import reference
 import torch
 from trust_cases import (
     TESTS,
@@ -82,7 +83,7 @@ def test_a_report_is_a_table_with_its_warnings():
     assert TRUSTED.trusted and TRUSTED.warnings == ()
 
 
-TRUSTED = TrustReport((Finding("small_sample", "fit", 100, 100, False, "n is 100"),))
+TRUSTED = TrustReport((Finding("small_sample", "fit", 100, 100, False, "n is 100"),), np.ones(1))
 
 
 @intercepts
@@ -246,18 +247,32 @@ def test_suspected_samples_are_in_the_message_and_in_a_table():
     features[:6], features[N] = features[10:16], features[100]
     found = report(features, linear(features, rng))
     table = found.suspects()
-    assert list(table.columns) == ["detector", "split", "position"]
+    assert list(table.columns) == ["detector", "split", "position", "share"]
     copies = table.query("detector == 'exact_duplicates'")
     assert copies["position"].tolist() == [*range(6), *range(10, 16)]
     assert set(copies["split"]) == {"train"}
+    assert table["share"].isna().equals(table["split"] == "test")
+    tests = table[table["split"] == "test"]
+    assert tests["detector"].unique().tolist() in ([], ["shared_samples"])
     (message,) = (one.message for one in found.findings if one.detector == "exact_duplicates")
     assert message.endswith("; train samples 0, 1, 2, 3, 4, … (12 in all).")
     assert not found.clean
     quiet = report(gaussian(N, rng), rng.standard_normal(N))
-    assert quiet.clean and quiet.suspects().empty
+    assert quiet.clean and set(quiet.suspects()["detector"]) == {"risk"}
+
+
+def test_the_samples_that_carry_the_risk_are_those_of_largest_loss_left_out():
+    rng = np.random.default_rng(26)
+    features = gaussian(60, rng)
+    targets = linear(features, rng)
+    gram = features @ features.T
+    losses = (reference.refit_loo(gram, targets[:, None], 6.0, False)[:, 0] - targets) ** 2
+    table = trust_report(gram, targets, ridge=0.1).suspects().query("detector == 'risk'")
+    assert table["position"].tolist() == np.argsort(-losses)[:10].tolist()
+    np.testing.assert_allclose(table["share"], np.sort(losses)[::-1][:10] / losses.sum(), rtol=1e-8)
 
 
 def test_doubts_of_a_fit_are_none_of_the_data():
     finding = Finding("gcv_loo_gap", "fit", 1.0, 0.1, True, "GCV differs")
-    found = TrustReport((finding,))
+    found = TrustReport((finding,), np.ones(1))
     assert found.clean and not found.trusted
