@@ -81,6 +81,26 @@ def test_notes_hold_transport_hindcast_warnings_and_the_swap():
     )  # the spectra are equal
 
 
+def test_a_warning_lists_the_first_files_that_it_suspects():
+    run = studied_run("a", "random")
+    files = ["", *(f"pictures/{number}.png" for number in range(5))]
+    suspects = pd.DataFrame({"detector": ["outliers"] * 5 + ["risk"], "file": files})
+    (note,) = (
+        note
+        for note in theory_notes([with_theory(run, suspects=suspects)])
+        if "H is 9 against 3" in note
+    )
+    assert note.endswith(
+        "H is 9 against 3 Files: pictures/0.png, pictures/1.png, pictures/2.png, and 1 more."
+    )
+    nameless = with_theory(run, suspects=suspects.assign(file=""))
+    assert any(note.endswith("H is 9 against 3") for note in theory_notes([nameless]))
+
+
+def with_theory(run, **tables):
+    return dataclasses.replace(run, theory=run.theory | tables)
+
+
 def test_data_sets_of_one_short_name_keep_their_own():
     here, there = "folder:../a/digits.tar", "folder:/b/digits.tar"
     runs = [studied_run("a", "random", dataset=here), studied_run("b", "random", dataset=there)]
