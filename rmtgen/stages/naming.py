@@ -15,7 +15,7 @@ from rmtgen.datasets.subsets import SPLITS
 from rmtgen.errors import RmtgenError
 from rmtgen.runs.config import Config
 from rmtgen.runs.inputs import local_inputs
-from rmtgen.runs.run import load_run
+from rmtgen.runs.run import Run, load_run
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +34,11 @@ def named(table: pd.DataFrame, folder: Path, config: Config) -> pd.DataFrame:
     """
     if table.empty:
         return table.assign(image=np.array([], int), file=np.array([], str))
-    indices = load_run(folder).indices
+    run = load_run(folder)
+    indices = run.indices
     pairs = zip(table["split"], table["position"], strict=True)
     images = [int(getattr(indices, split)[position]) for split, position in pairs]
-    opened = _opened(folder, config)
+    opened = _opened(run, config)
     wanted = {split: set(table.index[table["split"] == split]) for split in opened}
     files = [""] * len(table)
     for split, rows in wanted.items():
@@ -48,15 +49,15 @@ def named(table: pd.DataFrame, folder: Path, config: Config) -> pd.DataFrame:
     return table.assign(image=images, file=files)
 
 
-def _opened(folder: Path, config: Config) -> Mapping[str, LabelledImages]:
+def _opened(run: Run, config: Config) -> Mapping[str, LabelledImages]:
     """The splits of the data set of a run, none where it is not what it was."""
-    recorded = load_run(folder).manifest("extract").inputs
+    recorded = run.manifest("extract").inputs
     here = local_inputs(config)
     for role, record in recorded.items():
         if role.startswith("dataset ") and not (
             role in here and record.still_describes(here[role])
         ):
-            log.info(f"{folder.name}: {role} has changed, so that samples are named by number")
+            log.info(f"{run.name}: {role} has changed, so that samples are named by number")
             return {}
     pixels = config.max_pixels or MAX_PIXELS
     root = data_root(config.data_root)
@@ -65,5 +66,5 @@ def _opened(folder: Path, config: Config) -> Mapping[str, LabelledImages]:
             config.dataset, SPLITS, Access(root, False, config.split, config.seed, pixels)
         )
     except RmtgenError as error:
-        log.info(f"{folder.name}: samples are named by number: {error}")
+        log.info(f"{run.name}: samples are named by number: {error}")
         return {}
