@@ -6,15 +6,15 @@ Power laws let df1 grow for ever, but p features have df1 ≤ p. Let h_a ≥ 0 o
     df1 = Σ h_a L_a,    df1 − df2 = Σ h_a L_a(1 − L_a),    B + noise = Σ v_a (1 − L_a)² + noise,
 
 with L_a = σ_a/(σ_a + κ), are linear in what is not known. It is fitted to what a pool measures by
-non-negative least squares of the relative errors, B + noise as leave-one-out has it. Many
-populations fit as well; of those the fit prefers Σ h_a = p, h_a and v_a that are smooth in log σ
-next to a power law, and, of power that nothing measured tells from noise, noise.
+non-negative least squares of the relative errors. Many populations fit as well; of those the fit
+prefers Σ h_a = p, h_a and v_a that are smooth in log σ next to a power law, and, of power that
+nothing measured tells from noise, noise.
 
 References: Lawson & Hanson 1974, chapter 23 (non-negative least squares); El Karoui 2008 and
 Ledoit & Wolf 2015 fit atoms to a spectrum in other ways.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
@@ -122,26 +122,18 @@ class Atoms:
         return learnt @ self.count, squares @ self.count, np.square(1 - learnt) @ power + noise
 
 
-def atomic(
-    whole: Curves, directions: int, features: int, ratio: Float64[np.ndarray, " g"]
-) -> Below:
-    """The extrapolation by atoms.
-
-    Args:
-        whole: Curves of a pool, B + noise as GCV has it, which the extrapolation joins.
-        directions: Number of its directions.
-        features: Number p of its features.
-        ratio: LOO/GCV at every point, by which B + noise differs in the fit.
+def atomic(whole: Curves, directions: int, features: int) -> Below:
+    """The extrapolation of the curves of a pool with so many directions and p features by atoms.
 
     Raises:
         NumericalError: Too few points to fit them to.
     """
-    atoms = Atoms.of(replace(whole, floor=whole.floor * ratio), directions, features)
+    atoms = Atoms.of(whole, directions, features)
     return _below(whole, directions, atoms, *atoms.power())
 
 
 def noiseless_atomic(whole: Curves, directions: int, features: int) -> Below:
-    """As `atomic`, of targets without noise, fitted to B + noise as it is."""
+    """As `atomic`, of targets without noise."""
     atoms = Atoms.of(whole, directions, features)
     return _below(whole, directions, atoms, *atoms.noiseless_power())
 

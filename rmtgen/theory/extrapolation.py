@@ -1,5 +1,11 @@
 """Curves of a pool at every effective ridge, of resampled pools, and the extremes they may have.
 
+GCV and leave-one-out differ in B + noise where samples differ in leverage, by the ratio LOO/GCV.
+E/S2, as GCV has it, is right for noise whatever the leverages are: yᵀG²y has the mean noise·tr G².
+Samples that are fitted worse the higher their leverage make it too small, at every n. So curves
+have the larger of both. How much of the gap stays as the pool grows is not known well: resampled
+curves draw the power of the ratio.
+
 Where the number of features is known, what a pool does not measure is extrapolated by `atoms`, else
 by power laws (`tails`).
 """
@@ -21,11 +27,14 @@ from rmtgen.theory.transport import pool_sums
 DRAWS = 200
 """Number of resampled pools of an interval."""
 
+SHARE_SPREAD = 0.5
+"""Standard deviation of the share of the log gap of GCV and leave-one-out that stays."""
+
 Extrapolate = Callable[[Curves], Below]
 
 
 def curves(pool: Spectrum) -> Curves:
-    """Curves of the pool, with a tail below them where it does not resolve every mode.
+    """Curves of the pool as GCV has them, with a tail where it does not resolve every mode.
 
     Raises:
         NumericalError: Too few points in the range that the tail is fitted on.
@@ -39,7 +48,14 @@ def likely_curves(influence: Influence) -> Curves:
     Raises:
         NumericalError: Too few points in the range that the extrapolation is fitted on.
     """
-    return _completed(influence.pool, _whole(influence.pool), _likely(influence))
+    whole = _whole(influence.pool)
+    likely = replace(whole, floor=whole.floor * _correction(influence))
+    return _completed(influence.pool, likely, _likely(influence))
+
+
+def _correction(influence: Influence) -> Float64[np.ndarray, " g"]:
+    """What takes B + noise of GCV to the larger of both estimates."""
+    return np.maximum(1.0, influence.loo_ratios(deltas(influence.pool)))
 
 
 def _whole(pool: Spectrum) -> Curves:
@@ -51,8 +67,7 @@ def _likely(influence: Influence) -> Extrapolate:
     directions, features = influence.pool.directions, influence.features
     if features is None:
         return lambda whole: power_tail(whole, directions)
-    ratio = influence.loo_ratios(deltas(influence.pool))
-    return lambda whole: atomic(whole, directions, features, ratio)
+    return lambda whole: atomic(whole, directions, features)
 
 
 def _noiseless(influence: Influence) -> Extrapolate:
@@ -103,14 +118,16 @@ def bracket(influence: Influence) -> Bracket:
 def resampled_curves(influence: Influence, draws: int = DRAWS, seed: int = 0) -> list[Curves]:
     """Curves of resampled pools: N samples drawn with replacement, to first order in the counts.
 
-    Draws that cannot be extrapolated are left out.
+    Each has its own share of the gap of GCV and leave-one-out. Draws that cannot be extrapolated
+    are left out.
     """
     pool, extrapolate = influence.pool, _likely(influence)
     sums = pool_sums(pool, deltas(pool))
     grid, whole = np.log(sums.delta), (sums.s1, sums.s2, sums.energy)
-    counts = np.random.default_rng(seed).multinomial(
-        pool.n, np.full(pool.n, 1 / pool.n), size=draws
-    )
+    rng = np.random.default_rng(seed)
+    counts = rng.multinomial(pool.n, np.full(pool.n, 1 / pool.n), size=draws)
+    shares, correction = SHARE_SPREAD * rng.standard_normal(draws), _correction(influence)
+    gaps = np.log(influence.loo_ratios(sums.delta))
     extra = counts - 1.0
     changes = [-extra @ part.T for part in (influence.s1, influence.s2, influence.energy)]
     result = []
@@ -119,8 +136,13 @@ def resampled_curves(influence: Influence, draws: int = DRAWS, seed: int = 0) ->
             value * np.exp(np.interp(grid, influence.log_delta, change[draw]))
             for value, change in zip(whole, changes, strict=True)
         ]
+        drawn = measured(pool, sums.delta, *moved)
+        drawn = replace(drawn, floor=drawn.floor * correction)
         try:
-            result.append(_completed(pool, measured(pool, sums.delta, *moved), extrapolate))
+            one = _completed(pool, drawn, extrapolate)
         except NumericalError:
             continue
+        reach = np.maximum(one.kappa, one.trusted)
+        gap = np.interp(np.log(reach), np.log(drawn.kappa), gaps)
+        result.append(replace(one, floor=one.floor * np.exp(shares[draw] * gap)))
     return result

@@ -15,7 +15,7 @@ from rmtgen import encode_targets, ridge_path_features
 from rmtgen.store.feature_store import FeatureStore
 from rmtgen.tables import Table
 from rmtgen.theory.fit_checks import fit_checks
-from tests.bench import coverage_forecast
+from tests.bench import coverage_transport, forecast
 from tests.populations import populations
 
 N = 300
@@ -131,5 +131,6 @@ def main() -> None:
     headings = ("population", "λ/tr Σ", "naive", "covered", "SE/LOO naive", "SE/LOO", "true")
     headings += ("LOO %", "GCV %", "labelled")
     print(Table(headings, tuple(found), "<" + ">" * 9).text(), flush=True)
-    print("\nTransport, and forecasts\n")
-    coverage_forecast.main()
+    for other in (coverage_transport, forecast):
+        print(f"\n{other.__doc__.splitlines()[0]}\n", flush=True)
+        other.main()
