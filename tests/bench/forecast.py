@@ -4,7 +4,7 @@
 `tests/populations.py`, N = 300, and of the digits of scikit-learn. `FEATURES=RUN,…` adds pools of
 the features of runs, `GRAM=RUN,…` those of their Gram matrices. Each predicts the risk at the best
 ridge at larger sizes. It is measured by fits to other samples, by the mean of `FITS` of them, and
-held if it lies within the interval widened by its own standard error. Nominal is .95.
+held if it lies within the interval and its own standard error, in quadrature. Nominal is .95.
 """
 
 import os
@@ -13,7 +13,7 @@ import numpy as np
 
 from rmtgen import feature_modes, forecast, pool_influence, ridge_path_features
 from rmtgen.tables import Table
-from tests.bench.pools import Features, Kernel, digits, named
+from tests.bench.pools import Features, Kernel, digits, held, named
 from tests.populations import populations
 
 N, BEYOND = 300, (2, 4, 16)
@@ -29,7 +29,6 @@ FITS, TESTS = 4, 10_000
 FEWEST_TESTS = 300
 HEADINGS = ("pools", "N", "n", "measured", "predicted", "interval", "error %", "rms %", "covered")
 HEADINGS += ("width %", "bracket")
-QUANTILE = 1.959963984540054
 
 
 def scored(name, size, frames, known):
@@ -39,12 +38,11 @@ def scored(name, size, frames, known):
         predicted, low, high, least, most = np.log(
             np.array([frame[columns].to_numpy()[place] for frame in frames]).T
         )
-        allowed, truth = QUANTILE * error / risk, np.log(risk)
-        held = [
-            np.mean((a - allowed <= truth) & (truth <= b + allowed))
-            for a, b in ((low, high), (least, most))
+        truth, off = np.log(risk), predicted - np.log(risk)
+        shares = [
+            held(truth, predicted, *ends, error / risk).mean()
+            for ends in ((low, high), (least, most))
         ]
-        off = predicted - truth
         middle, start, end = np.exp([np.median(values) for values in (predicted, low, high)])
         yield (
             name,
@@ -55,9 +53,9 @@ def scored(name, size, frames, known):
             f"{start:.3f}–{end:.3f}",
             f"{100 * np.expm1(np.median(off)):+.1f}",
             f"{100 * np.sqrt(np.mean(off**2)):.1f}",
-            f"{held[0]:.2f}",
+            f"{shares[0]:.2f}",
             f"{100 * np.median(high - low):.0f}",
-            f"{held[1]:.2f}",
+            f"{shares[1]:.2f}",
         )
 
 

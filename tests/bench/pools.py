@@ -25,6 +25,7 @@ from rmtgen.store.feature_store import FeatureStore
 from rmtgen.store.gram_store import GramStore
 
 SPLITS = ("train", "test")
+QUANTILE = 1.959963984540054
 
 
 def coded(labels, classes):
@@ -154,3 +155,10 @@ def named(variable, kind):
 
 def _title(run):
     return Path(run).name.rsplit("-", 1)[0]
+
+
+def held(known, predicted, low, high, error):
+    """Whether intervals hold what is known up to a standard error: both errors in quadrature."""
+    allowed = QUANTILE * error
+    below, above = np.hypot(predicted - low, allowed), np.hypot(high - predicted, allowed)
+    return (predicted - below <= known) & (known <= predicted + above)
