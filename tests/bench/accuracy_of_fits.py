@@ -86,5 +86,6 @@ def main() -> None:
     )
     sources = [*named("FEATURES", Features), *named("GRAM", Kernel)]
     sources.append(drawn(HORIZONS[-1] * size + HELD_OUT))
-    found = [row for samples in sources for row in rows(samples, size, replicates)]
-    print(Table(HEADINGS, tuple(found), "<<" + ">" * 7).text())
+    for samples in sources:
+        found = tuple(rows(samples, size, replicates))
+        print(f"{Table(HEADINGS, found, '<<' + '>' * 7).text()}\n", flush=True)

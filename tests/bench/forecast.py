@@ -29,6 +29,7 @@ FITS, TESTS = 4, 10_000
 FEWEST_TESTS = 300
 HEADINGS = ("pools", "N", "n", "measured", "predicted", "interval", "error %", "rms %", "covered")
 HEADINGS += ("width %", "bracket")
+ALIGNED = "<" + ">" * 10
 
 
 def scored(name, size, frames, known):
@@ -121,6 +122,10 @@ def main() -> None:
     """Print the table."""
     replicates = int(os.environ.get("REPLICATES", 10))
     found = [row for one in populations().items() for row in of_population(*one, replicates)]
+    print(Table(HEADINGS, tuple(found), ALIGNED).text(), flush=True)
     sources = [digits(0), digits(2000), *named("FEATURES", Features), *named("GRAM", Kernel)]
-    found += [row for samples in sources for row in of_samples(samples, replicates)]
-    print(Table(HEADINGS, tuple(found), "<" + ">" * 10).text())
+    for samples in sources:
+        print(
+            f"\n{Table(HEADINGS, tuple(of_samples(samples, replicates)), ALIGNED).text()}",
+            flush=True,
+        )
