@@ -55,7 +55,7 @@ def scored(name, size, frames, known):
             f"{100 * np.expm1(np.median(off)):+.1f}",
             f"{100 * np.sqrt(np.mean(off**2)):.1f}",
             f"{shares[0]:.2f}",
-            f"{100 * np.median(high - low):.0f}",
+            f"{100 * np.median(np.exp(high) - np.exp(low)) / risk:.0f}",
             f"{shares[1]:.2f}",
         )
 
