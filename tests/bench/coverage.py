@@ -21,8 +21,10 @@ from tests.populations import populations
 N = 300
 RELATIVE = (1e-6, 1e-4, 1e-2, 1e-1, 1.0)
 """λ over tr Σ."""
-SIZES, DRAWS, HELD_OUT = (100, 300, 900, 1800), 50, 4000
+SIZES, DRAWS, HELD_OUT = (100, 300, 1000, 3000), 200, 20_000
 """Sizes, draws of each, and samples that measure the risk, of the features of a run."""
+REAL = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+"""λ over the mean of K_ii there."""
 SPLITS = ("train", "test")
 QUANTILE = 1.959963984540054
 
@@ -43,19 +45,25 @@ def path(features, targets, tests, test_targets, ridges, *, intercept):
     found = ridge_path_features(
         features, targets, test_features=tests, test_targets=test_targets, **options
     )
-    naive = [naive_error(features, targets, len(targets) * ridge, intercept) for ridge in ridges]
-    return found.assign(naive=naive)
+    sum_ridges = len(targets) * np.asarray(ridges)
+    return found.assign(naive=list(naive_errors(features, targets, sum_ridges, intercept)))
 
 
-def naive_error(features, targets, sum_ridge, intercept):
-    """√(var ℓ/n), from the definition."""
-    gram = features @ features.T
-    inverse = np.linalg.inv(gram + sum_ridge * np.eye(len(gram)))
-    if intercept:
-        ones = inverse.sum(axis=1)
-        inverse -= np.outer(ones, ones) / ones.sum()
-    losses = ((inverse @ targets / np.diag(inverse)[:, None]) ** 2).sum(axis=1)
-    return losses.std(ddof=1) / len(losses) ** 0.5
+def naive_errors(features, targets, sum_ridges, intercept):
+    """√(var ℓ/n) at every sum ridge, from the definition."""
+    features = features - intercept * features.mean(axis=0)
+    targets = targets - intercept * targets.mean(axis=0)
+    left, values, _ = np.linalg.svd(features, full_matrices=False)
+    kept = values > 1e-12 * values[0]
+    left, squares = left[:, kept], values[kept] ** 2
+    rest = 1 - intercept / len(features) - (left**2).sum(axis=1)
+    coefficients = left.T @ targets
+    beside = targets - left @ coefficients
+    for sum_ridge in sum_ridges:
+        weights = sum_ridge / (squares + sum_ridge)
+        dual = left @ (weights[:, None] * coefficients) + beside
+        losses = ((dual / (left**2 @ weights + rest)[:, None]) ** 2).sum(axis=1)
+        yield losses.std(ddof=1) / len(losses) ** 0.5
 
 
 def replicated(population, replicates):
@@ -82,7 +90,7 @@ def subsets(run):
     pool = np.concatenate([store.read(split) for split in SPLITS])
     labels = np.concatenate([store.layout.labels(split) for split in SPLITS])
     values = encode_targets(labels, len(store.layout.classes), "centered").values
-    ridges = np.array(RELATIVE) * np.square(pool, dtype=float).sum() / len(pool)
+    ridges = np.array(REAL) * np.square(pool, dtype=float).sum() / len(pool)
     for n in SIZES:
         hits, widths, off, labelled = [], [], [], []
         for draw in range(DRAWS):
@@ -106,12 +114,12 @@ def subsets(run):
         yield f"run, n = {n}", (means, middle, np.array(off), np.mean(labelled, axis=0))
 
 
-def rows(name, results):
+def rows(name, results, relatives=RELATIVE):
     """Rows of the table."""
     (naive, own), (narrow, wide), off, labelled = results
     spread = off[:, :, 0].std(axis=0)
     bias = np.median(np.expm1(off), axis=0)
-    for number, relative in enumerate(RELATIVE):
+    for number, relative in enumerate(relatives):
         numbers = (naive[number], own[number], narrow[number], wide[number], spread[number])
         biases = (f"{100 * value:+.1f}" for value in bias[number])
         texts = (f"{value:.3f}" for value in numbers)
@@ -127,7 +135,7 @@ def main() -> None:
         for row in rows(name, replicated(population, replicates))
     ]
     for run in filter(None, os.environ.get("FEATURES", "").split(",")):
-        found += [row for name, results in subsets(run) for row in rows(name, results)]
+        found += [row for name, results in subsets(run) for row in rows(name, results, REAL)]
     headings = ("population", "λ/tr Σ", "naive", "covered", "SE/LOO naive", "SE/LOO", "true")
     headings += ("LOO %", "GCV %", "labelled")
     print(Table(headings, tuple(found), "<" + ">" * 9).text(), flush=True)
