@@ -42,14 +42,16 @@ def test_lists_make_one_run_for_each_combination():
     assert len({run.run_name for run in runs}) == 4
 
 
-@pytest.mark.parametrize("name", ["demo", "cifar100-lite0", "cifar100-resnet50"])
-def test_shipped_experiments_compare_pretrained_with_random(name):
+@pytest.mark.parametrize(
+    ("name", "least"), [("demo", 1e-6), ("cifar100-lite0", 1e-8), ("cifar100-resnet50", 1e-8)]
+)
+def test_shipped_experiments_compare_pretrained_with_random(name, least):
     runs = load_experiment(name, {}).runs
     assert [run.init for run in runs] == ["pretrained", "random"]
     for run in runs:
         assert len(run.sizes) >= 8
         assert run.trials >= 3
-        assert (min(run.ridges), run.ridges[1], max(run.ridges)) == (0, 1e-8, 1e2)
+        assert (min(run.ridges), run.ridges[1], max(run.ridges)) == (0, least, 1e2)
 
 
 def test_the_whole_of_cifar100_is_solved_from_features():
