@@ -299,10 +299,10 @@ def test_names_are_text(open_page, tmp_path):
 def test_tables_fold_turn_pages_and_download(open_page):
     page = open_page()
     see_all(page)
-    fold = page.query_selector("figure.chart details.data")
+    fold = page.query_selector(f"{EVERY_FIT} details.data")
     fold.query_selector("summary").click()
     page.wait_for_function("fold => fold.querySelectorAll('tbody tr').length > 0", arg=fold)
-    chart = page.evaluate("JSON.parse(document.getElementById('data').textContent).charts[0]")
+    chart = page.evaluate("JSON.parse(document.getElementById('data').textContent).charts[1]")
     lines = [line for panel in chart["panels"] for line in panel["lines"]]
     points = sum(len(line["columns"]["x"]) for line in lines)
     assert len(fold.query_selector_all("tbody tr")) == min(100, points)
@@ -366,7 +366,7 @@ def test_points_that_are_missing_are_gaps(open_page, tmp_path):
     assert "NaN" not in page.evaluate(
         "[...document.querySelectorAll('.canvas svg')].map(svg => svg.innerHTML).join()"
     )
-    assert "Left out" in page.query_selector("figcaption").inner_text()
+    assert "Left out" in page.query_selector(f"{EVERY_FIT} figcaption").inner_text()
 
 
 def test_fifty_runs_stay_small_and_all_have_a_toggle(open_page, tmp_path):

@@ -86,9 +86,8 @@ def _against_tests(runs: RunSet) -> Panel:
             for name, column in (("y", "loo"), ("low", "loo_low"), ("high", "loo_high"))
         }
         tables.append(rows)
-        lines.append(
-            Line(run.label, "", pd.DataFrame({"x": rows["n"], **over}), dash="--", hollow=True)
-        )
+        table = pd.DataFrame({"x": rows["n"], **over})
+        lines.append(Line(run.label, "LOO, 95 %", table, dash="--", hollow=True))
     sizes = np.unique(np.concatenate([rows["n"] for rows in tables]))
     right = pd.DataFrame({"x": sizes, "y": np.zeros(len(sizes))})
     lines.append(Line("", "measured", right, marked=False))
