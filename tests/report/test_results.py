@@ -10,6 +10,7 @@ from rmtgen.errors import CorruptInputError, UsageError
 from rmtgen.report.best_fits import best_fits
 from rmtgen.report.risk_statistics import agreement, best, loo_warns, regrets
 from rmtgen.report.run_set import RunSet
+from rmtgen.ridge.columns import RISK_COLUMNS
 
 # --------------------------------------------------------------------------------------------------
 # ---------- the input
@@ -18,14 +19,16 @@ from rmtgen.report.run_set import RunSet
 def test_missing_columns_are_named_with_the_run(runs):
     with pytest.raises(
         CorruptInputError,
-        match=r"needs 20 columns of numbers: gcv, loo missing.*\(run tiny-pretrained-1a2b\)",
+        match=f"needs {len(RISK_COLUMNS)} columns of numbers: gcv, loo missing"
+        r".*\(run tiny-pretrained-1a2b\)",
     ):
         dataclasses.replace(runs[0], risk=runs[0].risk.drop(columns=["gcv", "loo"]))
 
 
 def test_text_in_a_number_column_is_refused(runs):
     with pytest.raises(
-        CorruptInputError, match="20 columns of numbers: test_risk missing or not numeric"
+        CorruptInputError,
+        match=f"{len(RISK_COLUMNS)} columns of numbers: test_risk missing or not numeric",
     ):
         with_risk(runs[0], test_risk="high")
 
