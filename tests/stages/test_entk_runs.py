@@ -20,7 +20,7 @@ from rmtgen.models.features import TransformedImages
 from rmtgen.rates import Rates
 from rmtgen.runs.experiment import load_experiment
 from rmtgen.stages import tangent
-from rmtgen.stages.loading import Kept, open_backbone, open_images
+from rmtgen.stages.loading import open_backbone, open_images
 from rmtgen.stages.products import NOTE
 from rmtgen.store.gram_store import GramStore
 from rmtgen.store.tile_sums import TileSums
@@ -396,24 +396,3 @@ def test_a_damaged_note_of_products_is_named(words, tmp_path, capsys):
         (run / NOTE).write_bytes(content)
         assert main(["run", "--stage", "gram", *words]) == 3
         assert "must name the products of the tiles" in capsys.readouterr().err
-
-
-def test_images_that_fit_are_transformed_once_and_a_change_stays_with_its_reader():
-    read = []
-
-    class Counted(torch.utils.data.Dataset):
-        def __len__(self):
-            return 5
-
-        def __getitem__(self, position):
-            read.append(position)
-            return torch.full((3, 4, 4), float(position))
-
-    images = Kept(torch.utils.data.ConcatDataset([Counted()]), room=2 * 3 * 4 * 4 * 4 + 8)
-    assert len(images) == 5
-    for _ in range(2):
-        for position in range(5):
-            image = images[position]
-            assert (image == position).all()
-            image += 100
-    assert Counter(read) == {0: 1, 1: 1, 2: 2, 3: 2, 4: 2}
