@@ -96,7 +96,7 @@ COLUMNS = {
     "test_error": Column("share of the test samples classified wrongly, in [0, 1]"),
     "predicted_error": Column(
         "share of new samples that the whole pool says are classified wrongly, in [0, 1]; empty for"
-        " targets that encode no classes"
+        " targets that encode no classes; of a large pool for the ridge of smallest `loo` alone"
     ),
     "predicted_error_se": Column(
         "standard error of `predicted_error` from the draw of the pool; empty below 8 samples"

@@ -17,7 +17,7 @@ from rmtgen.stages.risk import ROW_BYTES
 from rmtgen.stages.study import load_study, to_arrays, to_frame
 from rmtgen.store import durable
 from rmtgen.store.shards import hdf5_image
-from rmtgen.theory.registry import PREDICTION_COLUMNS
+from rmtgen.theory.registry import PREDICTION_COLUMNS, errors_made
 from rmtgen.theory.study import ANALYSES
 
 log = logging.getLogger(__name__)
@@ -83,8 +83,8 @@ def cost(workload: Workload) -> StageCost:
     whole = eigen_cost(workload.problem(n, tests=0), n)
     rank = workload.rank(n)
     products = 2.0 * INFLUENCES * n * rank * min(rank, 2 * workload.classes)
-    errors = len(config.sizes) * len(config.ridges)
-    products += 2.0 * SCORINGS * errors * n * rank * workload.classes
+    grid = n, rank, workload.classes, len(config.sizes), len(config.ridges)
+    products += 2.0 * SCORINGS * errors_made(*grid) * n * rank * workload.classes
     kept = 8 * (6 * INFLUENCES * n + n * rank + 6 * n * workload.classes)
     rows = len(cells(config)) * len(config.ridges)
     return workload.solves([Cost(whole.flops + products, max(whole.bytes, kept))], ROW_BYTES * rows)

@@ -69,6 +69,10 @@ class Fits:
 ERRORS = ("test_error", "predicted_error", "predicted_error_se")
 """Columns of the table of predictions with the 0-1 error of a fit, measured and predicted."""
 
+MOST_PRODUCTS = 5e11
+"""Samples × modes × outputs × fits up to which every fit has a predicted error; beyond it those of
+the smallest leave-one-out risk of their size have one."""
+
 Prediction = Callable[[Fits], Float64[np.ndarray, " l"]]
 
 
@@ -236,14 +240,32 @@ def _predicted(fits: Fits) -> pd.DataFrame:
     return fits.table[[*KEYS, "test_error"]].assign(**columns)
 
 
+def errors_made(n: int, rank: int, outputs: int, sizes: int, ridges: int) -> int:
+    """The number of fits whose 0-1 error is predicted, from a pool of n samples."""
+    fits = sizes * ridges
+    return fits if n * rank * outputs * fits <= MOST_PRODUCTS else sizes
+
+
 def _errors(
     table: pd.DataFrame, influence: Influence | None
 ) -> dict[str, Float64[np.ndarray, " l"] | float]:
     """The predicted errors of the fits; the trials of a size share them. NaN without classes."""
     if influence is None or influence.scores is None:
         return dict.fromkeys(ERRORS[1:], np.nan)
-    fits = table[["n", "ridge"]].astype(float)
-    known = fits.drop_duplicates()
+    fits, pool = table[["n", "ridge", "loo", "gcv"]].astype(float), influence.pool
+    known = fits.groupby(["n", "ridge"], as_index=False).mean()
+    sizes = known["n"].nunique()
+    grid = pool.n, len(pool.eigenvalues), influence.scores.classes, sizes, len(known) // sizes
+    if errors_made(*grid) < len(known):
+        known = _best(known)
     found = errors_within(influence, known["ridge"].to_numpy(), known["n"].to_numpy())
-    known = known.assign(**dict(zip(ERRORS[1:], found, strict=True)))
+    known = known[["n", "ridge"]].assign(**dict(zip(ERRORS[1:], found, strict=True)))
     return {name: fits.merge(known, how="left")[name].to_numpy() for name in ERRORS[1:]}
+
+
+def _best(means: pd.DataFrame) -> pd.DataFrame:
+    """The row of each size with the smallest leave-one-out risk, or GCV where there is none."""
+    values = means.replace([np.inf, -np.inf], np.nan)
+    by = "loo" if values["loo"].notna().any() else "gcv"
+    rows = values.dropna(subset=[by]).sort_values(by, kind="stable").drop_duplicates("n")
+    return rows.sort_values("n")

@@ -14,6 +14,7 @@ from rmtgen.linalg.verified import MEMORY
 from rmtgen.ridge.kernel import FeatureKernel
 from rmtgen.ridge.pool import Pool
 from rmtgen.ridge.targets import encode_targets
+from rmtgen.theory import registry
 from rmtgen.theory.forecast import forecast
 from rmtgen.theory.registry import PREDICTION_COLUMNS
 from rmtgen.theory.study import Study
@@ -86,6 +87,19 @@ def test_at_the_size_of_the_pool_the_predicted_error_is_that_of_leave_one_out(st
     known = study.risk[study.risk["n"] == N]
     assert whole["predicted_error"].tolist() == known["loo_error"].tolist()
     assert predictions["test_error"].tolist() == study.risk["test_error"].tolist()
+
+
+def test_a_large_pool_predicts_the_errors_of_the_best_fit_of_each_size(
+    study, predictions, monkeypatch
+):
+    monkeypatch.setattr(registry, "MOST_PRODUCTS", 0)
+    found = study.predictions()
+    means = predictions.groupby(["n", "ridge"])["loo"].mean()
+    best = dict(means.groupby("n").idxmin().tolist())
+    there = found["ridge"] == found["n"].map(best)
+    assert (found["predicted_error"].notna() == there).all()
+    for column in ("predicted_error", "predicted_error_se"):
+        pd.testing.assert_series_equal(found.loc[there, column], predictions.loc[there, column])
 
 
 def test_predicted_errors_are_near_those_of_the_test_set(predictions):
