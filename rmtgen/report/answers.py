@@ -1,7 +1,7 @@
 """One sentence a run for who asks how good, how sure, and what more labels would buy.
 
-Everything but the number called measured comes from the training images: the ridge is that of the
-smallest leave-one-out risk. Where the targets are no classes the sentence speaks of the risk.
+Test images have a part in the number called measured and in the checks alone: the ridge is that of
+the smallest leave-one-out risk. Where the targets are no classes the sentence speaks of the risk.
 """
 
 from collections.abc import Mapping, Sequence

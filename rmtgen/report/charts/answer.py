@@ -116,8 +116,8 @@ def _caption() -> str:
         "First panel: the accuracy of new images against the number of labelled ones, predicted"
         " from the training images with its 95 % interval, beside the measured one. The ridge is"
         " that of the smallest leave-one-out risk. A dotted line is for more images than there are."
-        " Second panel: the leave-one-out risk of these fits over the test"
-        " risk; bars are its 95 % interval. Where they hold 0 the estimate was right."
+        " Second panel: the leave-one-out risk of these fits over the test risk; bars are its 95 %"
+        " interval, to which the error of the test itself would add. Where they hold 0 both agree."
     )
 
 
