@@ -1,26 +1,14 @@
 """0-1 errors at every sample size and ridge from one pool, and the calibration of its scores.
 
-The leave-one-out scores of a pool of N samples at the effective ridge κ of (n, λ), with the noise
-that n ≤ N samples add, say how often a fit of n samples is wrong (`loo_scores`). The ratio of the
-risks is κ'_n/κ'_N (`transport`).
-
-Beyond the pool errors follow the risk R of the forecast by a power law through those that the pool
-predicts at N and at N/4,
-
-    log E_n = log E_N + (log E_{N/4} − log E_N)·log(R_n/R_N)/log(R_{N/4}/R_N),
-
-all at one ridge, or at the best ridge of each size.
-
-Intervals are those of Wilson for as many independent samples as have the standard error of the
-jackknife. Beyond the pool that of the forecast is a part of it.
+Those of n ≤ N samples follow from the leave-one-out scores of the pool (`errors_within`), those of
+more from its forecasts (`errors_beyond`). Intervals are those of Wilson for as many independent
+samples as have the standard error.
 
 References: Wilson 1927 (intervals of a share); Guo, Pleiss, Sun & Weinberger 2017, arXiv 1706.04599
 (temperatures).
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,18 +19,13 @@ from torch import Tensor
 
 from rmtgen.checks import real_number
 from rmtgen.entrance import public
-from rmtgen.errors import UsageError
-from rmtgen.ridge.interval import LEAST_SAMPLES, NORMAL_QUANTILE
-from rmtgen.scalars import instance, whole_number
-from rmtgen.theory.forecast import FEWEST, forecast
+from rmtgen.ridge.interval import NORMAL_QUANTILE
+from rmtgen.scalars import whole_number
+from rmtgen.theory.errors_beyond import Beyond, Extrapolation
+from rmtgen.theory.errors_within import Fit, Within, error_within, fits_within, loo_scores
+from rmtgen.theory.forecast import Forecasts, forecast, sizes_and_ridges
 from rmtgen.theory.influence import Influence
-from rmtgen.theory.loo_scores import LooScores, Scores
-from rmtgen.theory.transport import at_delta, transported
 
-PART = 1 / 4
-"""Share of the pool whose error shows, beside that of the pool, how errors follow risks."""
-LEAST_FALL = 1.001
-"""Ratio of the risks of both below which they show nothing."""
 TINY = 1e-9
 """Smallest standard error of an interval."""
 BINS = 15
@@ -51,161 +34,6 @@ TEMPERATURES = (1e-4, 1e3)
 """Range of the temperature, relative to the deviation of the scores."""
 HALVINGS = 50
 """Number of halvings of that range."""
-
-_CURE = "Compute it: pool_influence."
-
-
-def loo_scores(influence: Influence) -> LooScores:
-    """What the errors of a pool follow from.
-
-    Raises:
-        UsageError: Not an influence, or its targets encode no classes.
-    """
-    influence = instance(influence, Influence, "influence", _CURE)
-    if influence.scores is None:
-        raise UsageError(
-            "an error needs targets that encode classes: got targets that are no words of a class"
-            " code. Encode labels: encode_targets."
-        )
-    return influence.scores
-
-
-@dataclass(frozen=True, eq=False)
-class Fit:
-    """What is known of a fit of n ≤ N samples.
-
-    Attributes:
-        n: Sample size.
-        ridge: λ.
-        risk: Its risk.
-        scores: Scores of the pool at its κ.
-        ratio: The risk relative to theirs.
-    """
-
-    n: int
-    ridge: float
-    risk: float
-    scores: Scores
-    ratio: float
-
-    def predicted(self, top: int = 1) -> "Predicted":
-        """The error of `top` guesses."""
-        chances = self.scores.wrong(self.ratio, top).cpu().numpy()
-        count, moves = len(chances), np.full(len(chances), np.nan)
-        if count >= LEAST_SAMPLES and np.isfinite(self.ratio):
-            learnt = self.scores.learnt(self.scores.slopes(self.ratio, top)).cpu().numpy()
-            moves = learnt / count - (chances - chances.mean()) / (count - 1)
-        return Predicted(self.n, self.ridge, self.risk, chances, moves)
-
-
-@dataclass(frozen=True, eq=False)
-class Predicted:
-    """The error of a fit of n samples, and what it rests on.
-
-    Attributes:
-        n: Sample size.
-        ridge: λ.
-        risk: Its risk.
-        chances: Chance of each sample of the pool of being wrong.
-        moves: Change of the error when each sample leaves the pool; NaN where that is not known,
-            for a risk of ∞ and for a pool that is too small.
-        forecast: Standard error that the forecast of the risk adds.
-        extrapolated: Whether the forecast rests on an extrapolation.
-    """
-
-    n: int
-    ridge: float
-    risk: float
-    chances: Float64[np.ndarray, " N"]
-    moves: Float64[np.ndarray, " N"]
-    forecast: float = 0.0
-    extrapolated: bool = False
-
-    @property
-    def error(self) -> float:
-        """The error."""
-        return float(self.chances.mean())
-
-    @property
-    def spread(self) -> float:
-        """Its standard error."""
-        return float(np.hypot((len(self.moves) - 1) ** 0.5 * self.moves.std(), self.forecast))
-
-
-def fits_within(influence: Influence, ridges: np.ndarray, sizes: np.ndarray) -> Iterator[Fit]:
-    """The fits at pairs of λ and n ≤ N, in turn.
-
-    Raises:
-        UsageError: Targets that encode no classes, or as `transported`.
-    """
-    source, pool = loo_scores(influence), influence.pool
-    predicted = transported(pool, ridges, sizes)
-    whole = at_delta(pool, predicted.delta, np.full(len(sizes), pool.n), sizes.shape)
-    ratios = np.maximum(1.0, predicted.risk / whole.risk)
-    for place, (n, ridge) in enumerate(zip(sizes, ridges, strict=True)):
-        scores = source.at(predicted.delta[place])
-        yield Fit(int(n), ridge, predicted.risk[place], scores, ratios[place])
-
-
-def errors_within(
-    influence: Influence, ridges: np.ndarray, sizes: np.ndarray
-) -> Float64[np.ndarray, "2 l"]:
-    """Errors and standard errors at pairs of λ and n ≤ N.
-
-    They are made in the order of the pool's sum ridge: neighbours share draws of the noise.
-
-    Raises:
-        UsageError: As `fits_within`.
-    """
-    order = np.argsort(transported(influence.pool, ridges, sizes).delta)
-    found = np.empty((2, len(sizes)))
-    for place, fit in zip(order, fits_within(influence, ridges[order], sizes[order]), strict=True):
-        predicted = fit.predicted()
-        found[:, place] = predicted.error, predicted.spread
-    return found
-
-
-def _predictions(
-    influence: Influence, sizes: ArrayLike, ridges: ArrayLike | None, top: int
-) -> Iterator[Predicted]:
-    """The errors at every size and ridge, or at the best ridge of each size, sizes outer."""
-    pool, known = influence.pool, {}
-    anchors = pool.n, max(FEWEST, round(PART * pool.n))
-    rows = forecast(influence, sizes, ridges=ridges)
-    best = forecast(influence, anchors)["ridge"] if ridges is None else None
-
-    def within(n: int, ridge: float) -> Predicted:
-        (fit,) = fits_within(influence, np.array([ridge]), np.array([float(n)]))
-        return fit.predicted(top)
-
-    for row in rows.itertuples():
-        if row.n <= pool.n:
-            yield within(row.n, row.ridge)
-            continue
-        at = (row.ridge, row.ridge) if best is None else tuple(best)
-        if at not in known:
-            known[at] = [within(n, ridge) for n, ridge in zip(anchors, at, strict=True)]
-        yield _beyond(row, *known[at])
-
-
-def _beyond(row: Any, whole: Predicted, part: Predicted) -> Predicted:
-    """The error at a row of the forecast, from those of N samples and of a part of them."""
-    log_risk, spread = np.log(row.predicted_risk / whole.risk), np.log(row.high / row.low)
-    power, moves = 0.0, whole.moves
-    if part.risk > LEAST_FALL * whole.risk and part.error > whole.error > 0:
-        fall = np.log(part.risk / whole.risk)
-        power, reach = np.log(part.error / whole.error) / fall, log_risk / fall
-        moves = (1 - reach) * moves + reach * whole.error / part.error * part.moves
-    factor = np.exp(power * log_risk)
-    return Predicted(
-        row.n,
-        row.ridge,
-        row.predicted_risk,
-        factor * whole.chances,
-        factor * moves,
-        forecast=factor * whole.error * power * spread / (2 * NORMAL_QUANTILE),
-        extrapolated=row.extrapolated,
-    )
 
 
 @public
@@ -233,10 +61,28 @@ def predicted_error(
     """
     most = loo_scores(influence).classes - 1
     top = whole_number(top, "top", least=1, most=most, cure="Take fewer guesses than classes.")
-    return pd.DataFrame([_row(one) for one in _predictions(influence, sizes, ridges, top)])
+    return pd.DataFrame([_row(*one) for one in _predictions(influence, sizes, ridges, top)])
 
 
-def _row(found: Predicted) -> dict[str, float]:
+def _predictions(
+    influence: Influence, sizes: ArrayLike, ridges: ArrayLike | None, top: int
+) -> Iterator[tuple[Within | Beyond, bool]]:
+    """The errors at every size and ridge, or at the best ridge of each size, sizes outer.
+
+    Each with whether its forecast rests on an extrapolation.
+    """
+    pairs, forecasts = sizes_and_ridges(sizes, ridges), Forecasts.of(influence)
+    lines: dict[float | None, Extrapolation] = {}
+    for n, ridge in pairs:
+        chosen, _, kappa = forecasts.point.fit(n, ridge)
+        if n > influence.pool.n and ridge not in lines:
+            lines[ridge] = Extrapolation.of(influence, forecasts, ridge, top)
+        is_within = n <= influence.pool.n
+        found = error_within(influence, n, chosen, top) if is_within else lines[ridge].error(n)
+        yield found, not is_within and kappa < forecasts.point.trusted
+
+
+def _row(found: Within | Beyond, extrapolated: bool) -> dict[str, float]:
     low, high = interval(found.error, found.spread, len(found.chances))
     return {
         "n": found.n,
@@ -245,7 +91,7 @@ def _row(found: Predicted) -> dict[str, float]:
         "predicted_error_se": found.spread,
         "low": low,
         "high": high,
-        "extrapolated": found.extrapolated,
+        "extrapolated": extrapolated,
     }
 
 
@@ -281,7 +127,7 @@ def class_errors(influence: Influence, n: int, *, ridge: float | None = None) ->
     """
     classes, n = loo_scores(influence).classes, whole_number(n, "n", least=2)
     ridge = None if ridge is None else real_number(ridge, "ridge")
-    found = next(_predictions(influence, [n], ridge, 1))
+    found, _ = next(_predictions(influence, [n], ridge, 1))
     chances, labels = found.chances, loo_scores(influence).labels.cpu().numpy()
     rows = []
     for number in range(classes):

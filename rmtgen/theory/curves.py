@@ -10,9 +10,11 @@ directions.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float64
+from scipy.integrate import cumulative_trapezoid
 
 from rmtgen.errors import NumericalError
 from rmtgen.linalg.spectrum import Spectrum
@@ -48,6 +50,12 @@ class Curves:
     trusted: float
     taken: int
 
+    @cached_property
+    def learnt(self) -> Float64[np.ndarray, " g"]:
+        """What the mean fit has in common with the targets: P − mean of B + noise over 1/κ."""
+        inverse, missing = 1 / self.kappa[::-1], self.floor[-1] - self.floor[::-1]
+        return (cumulative_trapezoid(missing, inverse, initial=0) / inverse)[::-1]
+
     def surface(
         self, n: float
     ) -> tuple[Float64[np.ndarray, " k"], Float64[np.ndarray, " k"], Float64[np.ndarray, " k"]]:
@@ -79,23 +87,34 @@ class Curves:
         Raises:
             NumericalError: n samples reach no point of the curves.
         """
-        ridge, risk, kappa = self.surface(n)
-        if not risk.size:
+        ridge, risk, kappa = self._reached(n)
+        place = int(np.argmin(risk))
+        return ridge[place], risk[place], kappa[place]
+
+    def fit(self, n: float, ridge: float | None) -> tuple[float, float, float]:
+        """λ, R and κ of n samples at a ridge, or at the best one.
+
+        R is log-linear between the points. Below the smallest λ it is its limit where every mode
+        was resolved, else NaN.
+
+        Raises:
+            NumericalError: As `best`, which it is for None.
+        """
+        if ridge is None:
+            return self.best(n)
+        ridges, risks, kappas = self._reached(n)
+        left = None if self.trusted == 0 else np.nan
+        risk = np.exp(np.interp(ridge, ridges, np.log(risks), left=left))
+        return ridge, float(risk), float(np.interp(ridge, ridges, kappas))
+
+    def _reached(self, n: float) -> tuple[Float64[np.ndarray, " k"], ...]:
+        found = self.surface(n)
+        if not found[0].size:
             raise NumericalError(
                 f"a forecast needs df1 < n somewhere on the curve: got n = {n:g}, df1 >="
                 f" {self.df1.min():.4g}."
             )
-        place = int(np.argmin(risk))
-        return ridge[place], risk[place], kappa[place]
-
-    def risk(self, n: float, ridge: float) -> float:
-        """R(n, λ), log-linear between the points.
-
-        Below the smallest λ it is its limit where every mode was resolved, else NaN.
-        """
-        ridges, risks, _ = self.surface(n)
-        left = None if self.trusted == 0 else np.nan
-        return float(np.exp(np.interp(ridge, ridges, np.log(risks), left=left)))
+        return found
 
     def trusted_from(self, directions: int) -> int:
         """Place of the first point of the trusted range of a pool with so many directions."""

@@ -10,12 +10,10 @@ which more labels would explain, to targets of which nothing is learnt below the
 it takes B + noise from GCV as well as from leave-one-out.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -80,36 +78,38 @@ def pool_influence(
 
 
 @dataclass(frozen=True, eq=False)
-class _Forecasts:
-    """What a forecast reads its numbers from."""
+class Forecasts:
+    """What a forecast reads its numbers from.
+
+    Attributes:
+        point: The likely curves.
+        draws: Curves of resampled pools.
+        bracket: Curves on either side of the likely ones.
+    """
 
     point: Curves
     draws: list[Curves]
     bracket: Bracket
 
     @classmethod
-    def of(cls, influence: Influence) -> "_Forecasts":
-        return cls(
-            likely_curves(influence),
-            resampled_curves(influence),
-            bracket(influence),
-        )
+    def of(cls, influence: Influence) -> "Forecasts":
+        """Those of a pool.
 
-    def best_row(self, n: float) -> dict[str, float]:
-        """The row at the best ridge of n samples."""
-        ridge, _, kappa = self.point.best(n)
-        return self._row(n, ridge, kappa, lambda one: one.best(n)[1])
+        Raises:
+            UsageError: Not an influence.
+            NumericalError: A pool too small to fit an extrapolation to.
+        """
+        influence = instance(influence, Influence, "influence", _CURE)
+        return cls(likely_curves(influence), resampled_curves(influence), bracket(influence))
 
-    def row(self, n: float, ridge: float) -> dict[str, float]:
-        """The row at a given ridge."""
-        ridges, _, kappas = self.point.surface(n)
-        kappa = float(np.interp(ridge, ridges, kappas))
-        return self._row(n, ridge, kappa, lambda one: one.risk(n, ridge))
+    def row(self, n: float, ridge: float | None) -> dict[str, float]:
+        """The row of n samples at a ridge, or at the best one."""
 
-    def _row(
-        self, n: float, ridge: float, kappa: float, risk_of: Callable[[Curves], float]
-    ) -> dict[str, float]:
-        risk, risks = risk_of(self.point), np.array([risk_of(draw) for draw in self.draws])
+        def risk_of(one: Curves) -> float:
+            return one.fit(n, ridge)[1]
+
+        chosen, risk, kappa = self.point.fit(n, ridge)
+        risks = np.array([risk_of(draw) for draw in self.draws])
         finite = risks[np.isfinite(risks)]
         enough = finite.size > len(risks) / 2
         low, high = np.quantile(finite, QUANTILES) if enough else (np.nan, np.nan)
@@ -117,7 +117,7 @@ class _Forecasts:
         most = max([risk, *map(risk_of, self.bracket.most)])
         return {
             "n": int(n),
-            "ridge": ridge,
+            "ridge": chosen,
             "predicted_risk": risk,
             "low": low,
             "high": high,
@@ -148,14 +148,29 @@ def forecast(
         UsageError: n < 2, or a negative ridge.
         NumericalError: A pool too small to fit an extrapolation to.
     """
-    influence, sizes = instance(influence, Influence, "influence", _CURE), _sizes(sizes)
-    found = _Forecasts.of(influence)
+    pairs = sizes_and_ridges(sizes, ridges)
+    found = Forecasts.of(influence)
+    return pd.DataFrame([found.row(*pair) for pair in pairs])
+
+
+def sizes_and_ridges(
+    sizes: ArrayLike, ridges: ArrayLike | None
+) -> list[tuple[float, float | None]]:
+    """Pairs of every size and every ridge, sizes outer; None is the best ridge of a size.
+
+    Raises:
+        UsageError: n < 2, or a negative ridge.
+    """
+    sizes = np.atleast_1d(real_array(sizes, "sizes")).ravel()
+    wrong = ~((sizes >= FEWEST) & np.isfinite(sizes))
+    if wrong.any():
+        raise UsageError(f"sizes must be finite and >= {FEWEST}: got {sizes[wrong][0]:g}.")
     if ridges is None:
-        return pd.DataFrame([found.best_row(n) for n in sizes])
+        return [(n, None) for n in sizes]
     ridges = np.atleast_1d(real_array(ridges, "ridges")).ravel()
     if not (ridges >= 0).all():
         raise UsageError(f"ridges must be >= 0: got {ridges[~(ridges >= 0)][0]:.4g}.")
-    return pd.DataFrame([found.row(n, ridge) for n in sizes for ridge in ridges])
+    return [(n, ridge) for n in sizes for ridge in ridges]
 
 
 def labels_for_risks(influence: Influence, risks: ArrayLike, most: float) -> pd.DataFrame:
@@ -177,7 +192,6 @@ def labels_for_risks(influence: Influence, risks: ArrayLike, most: float) -> pd.
     """
     risks = np.atleast_1d(real_array(risks, "risks")).ravel()
     most = real_number(most, "most")
-    influence = instance(influence, Influence, "influence", _CURE)
     if not risks.size or not (risks > 0).all():
         seen = risks[~(risks > 0)][0] if risks.size else "none"
         raise UsageError(
@@ -188,12 +202,12 @@ def labels_for_risks(influence: Influence, risks: ArrayLike, most: float) -> pd.
             f"most must be finite and >= {FEWEST}: got {most}. Where it is not enough, the labels"
             " are ∞."
         )
-    found = _Forecasts.of(influence)
+    found = Forecasts.of(influence)
     rows = pd.DataFrame([_labels_row(found, risk, most) for risk in risks])
     return rows.assign(extrapolated=rows["labels"] > influence.pool.n)
 
 
-def _labels_row(found: _Forecasts, risk: float, most: float) -> dict[str, float]:
+def _labels_row(found: Forecasts, risk: float, most: float) -> dict[str, float]:
     """The labels of one risk; the fewest are those of the smallest risks."""
     labels, drawn, fewest, largest = (
         [_first_size(one, risk, most) for one in group]
@@ -213,13 +227,3 @@ def _first_size(one: Curves, risk: float, most: float) -> float:
         middle = int(np.sqrt(low * high)) if high > 4 * low else (low + high) // 2
         low, high = (low, middle) if one.best(max(middle, FEWEST))[1] <= risk else (middle, high)
     return float(high)
-
-
-def _sizes(sizes: ArrayLike) -> Float64[np.ndarray, " t"]:
-    sizes = np.atleast_1d(real_array(sizes, "sizes")).ravel()
-    if not (sizes >= 2).all() or not np.isfinite(sizes).all():
-        raise UsageError(
-            "sizes must be finite and >= 2: got"
-            f" {sizes[~((sizes >= 2) & np.isfinite(sizes))][0]:g}."
-        )
-    return sizes

@@ -81,6 +81,19 @@ class LooScores:
         return max(2, self.targets.shape[1])
 
     @cached_property
+    def centre(self) -> float:
+        """Squared norm of the mean of the targets, without what the draw of the pool adds to it.
+
+        0 for an intercept, which takes it.
+        """
+        targets = self.targets[:]
+        if self.modes.intercept or len(targets) < 2:
+            return 0.0
+        mean = targets.mean(dim=0)
+        noise = (targets - mean).square().sum().item() / len(targets) / (len(targets) - 1)
+        return max(0.0, mean.square().sum().item() - noise)
+
+    @cached_property
     def null_leverage(self) -> Float64[Tensor, " n"]:
         """That of the modes."""
         return self.modes.null_leverage()

@@ -14,7 +14,7 @@ from jaxtyping import Float64
 
 from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.theory import baselines
-from rmtgen.theory.accuracy import errors_within
+from rmtgen.theory.errors_within import errors_within
 from rmtgen.theory.influence import Influence
 from rmtgen.theory.transport import Transported, transported
 

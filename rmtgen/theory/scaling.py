@@ -313,8 +313,8 @@ def exponents(one: Curves, sizes: Float64[np.ndarray, " t"], ridge: float) -> di
     if not EXPONENTS[0] < exponent < EXPONENTS[-1]:
         noise = exponent = np.nan  # no candidate s fits: no power law, and no noise to subtract
     at_best = np.array([one.best(n)[1] for n in sizes])
-    at_ridge = np.array([one.risk(n, ridge) for n in sizes])
-    at_sum = np.array([one.risk(n, ridge * sizes[0] / n) for n in sizes])
+    at_ridge = np.array([one.fit(n, ridge)[1] for n in sizes])
+    at_sum = np.array([one.fit(n, ridge * sizes[0] / n)[1] for n in sizes])
     return {
         "noise": noise,
         "decay": float(np.exp(np.log(sizes / (sizes - df2)).mean())),

@@ -60,7 +60,7 @@ def test_beyond_the_pool_errors_are_those_of_fits():
     """Twice and eight times the pool, at the best ridge; that of the pool would be far too much."""
     population, rng = Labelled(4, 300), np.random.default_rng(3)
     sizes = [200, 400, 1600]
-    frames = [predicted_error(population.influence(200, rng), sizes) for _ in range(5)]
+    frames = [predicted_error(population.influence(200, rng), sizes) for _ in range(16)]
     found = np.mean([frame.predicted_error for frame in frames], axis=0)
     ridges = np.mean([frame.ridge for frame in frames], axis=0)
     pairs = zip(sizes, ridges, strict=True)

@@ -97,7 +97,7 @@ def test_within_the_pool_it_is_transport(p, intercept):
         ridges, _, kappas = one.surface(n)
         for ridge in (1e-3, 0.01, 0.1, 1.0, 10.0):
             if ridge > ridges[0] and np.interp(ridge, ridges, kappas) > one.trusted:
-                assert one.risk(n, ridge) == pytest.approx(
+                assert one.fit(n, ridge)[1] == pytest.approx(
                     transported(pool, ridge, n).risk, rel=1e-4
                 ), (n, ridge)
                 compared += 1
@@ -132,10 +132,10 @@ def test_the_best_ridge_is_the_best_of_the_curve(wide):
     one = curves(wide.pool)
     for n in (10, 100, 1000, 10**5):
         ridge, risk, kappa = one.best(n)
-        assert risk <= min(one.risk(n, ridge * factor) for factor in (0.5, 0.9, 1.1, 2.0)) * (
+        assert risk <= min(one.fit(n, ridge * factor)[1] for factor in (0.5, 0.9, 1.1, 2.0)) * (
             1 + 1e-9
         )
-        assert one.risk(n, ridge) == pytest.approx(risk, rel=1e-9)
+        assert one.fit(n, ridge)[1] == pytest.approx(risk, rel=1e-9)
         assert ridge == pytest.approx(
             kappa * (1 - np.interp(kappa, one.kappa, one.df1) / n), rel=1e-9
         )
