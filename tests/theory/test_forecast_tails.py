@@ -136,7 +136,7 @@ def test_resampled_pools_spread_as_standard_errors_say(tall):
     """Within the pool both say how much its draw matters: 200 draws, 5 % uncertain, first order in
     the resampling alone."""
     n, ridge = 100, 0.05
-    logs = np.log([one.risk(n, ridge) for one in resampled_curves(tall)])
+    logs = np.log([one.fit(n, ridge)[1] for one in resampled_curves(tall)])
     error = tall.jackknife_errors(
         transported(tall.pool, ridge, n), np.array(ridge), np.array(float(n))
     )
