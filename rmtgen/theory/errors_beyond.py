@@ -80,11 +80,11 @@ class Extrapolation:
         sizes = sorted({max(FEWEST, round(part * count)) for part in PARTS}, reverse=True)
         known = [error_within(influence, n, curves.fit(n, ridge)[0], top) for n in sizes]
         seen = [pair for pair in zip(sizes, known, strict=True) if np.isfinite(pair[1].spread)]
-        counts = np.bincount(source.labels.cpu().numpy(), minlength=source.classes)
         line = Line.fitted(
-            Guesses.of(counts, top),
+            Guesses.of(source.counts.cpu().numpy(), top),
             np.array([max(one.error, 1 / (2 * count)) for _, one in seen]),
-            covariance(np.array([one.moves for _, one in seen]).reshape(-1, count)),
+            covariance(np.array([one.moves for _, one in seen]).reshape(-1, count))
+            + np.diag([one.doubt**2 for _, one in seen]),
             np.array([_separation(curves, n, ridge, source) for n, _ in seen]),
         )
         return cls(forecasts, source, ridge, known[0], line)

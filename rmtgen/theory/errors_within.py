@@ -1,7 +1,8 @@
 """0-1 errors of fits of n ≤ N samples, from the leave-one-out scores of a pool of N.
 
 The scores at the effective ridge κ of (n, λ), with the noise that n ≤ N samples add, say how often
-a fit of n samples is wrong (`loo_scores`). The ratio of the risks is κ'_n/κ'_N (`transport`).
+a fit of n samples is wrong (`loo_scores`). The ratio of the risks is κ'_n/κ'_N (`transport`). The
+standard error is that of the jackknife, and half of what classes that a fit lacks could add.
 """
 
 from collections.abc import Iterator
@@ -58,7 +59,7 @@ class Fit:
         if count >= LEAST_SAMPLES and np.isfinite(self.ratio):
             learnt = self.scores.learnt(self.scores.slopes(self.ratio, top)).cpu().numpy()
             moves = learnt / count - (chances - chances.mean()) / (count - 1)
-        return Within(self.n, self.ridge, chances, moves)
+        return Within(self.n, self.ridge, chances, moves, self.scores.pool.unseen(self.n))
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,12 +72,14 @@ class Within:
         chances: Chance of each sample of the pool of being wrong.
         moves: Change of the error when each sample leaves the pool; NaN where that is not known,
             for a risk of ∞ and for a pool that is too small.
+        unseen: Share of samples whose class the fit lacks, and the pool does not.
     """
 
     n: int
     ridge: float
     chances: Float64[np.ndarray, " N"]
     moves: Float64[np.ndarray, " N"]
+    unseen: float
 
     @property
     def error(self) -> float:
@@ -85,8 +88,16 @@ class Within:
 
     @property
     def spread(self) -> float:
-        """Its standard error."""
-        return float((len(self.moves) - 1) ** 0.5 * self.moves.std())
+        """Its standard error: that of the jackknife, and `doubt`."""
+        return float(np.hypot((len(self.moves) - 1) ** 0.5 * self.moves.std(), self.doubt))
+
+    @property
+    def doubt(self) -> float:
+        """Half of what the error would be more if every sample of an unseen class were wrong.
+
+        Each is, but the noise does not know: it makes the others err too often instead.
+        """
+        return self.unseen * (1 - self.error) / 2
 
 
 def fits_within(influence: Influence, ridges: np.ndarray, sizes: np.ndarray) -> Iterator[Fit]:

@@ -81,6 +81,17 @@ class LooScores:
         return max(2, self.targets.shape[1])
 
     @cached_property
+    def counts(self) -> Int64[Tensor, " c"]:
+        """Number of samples of each class."""
+        return torch.bincount(self.labels, minlength=self.classes)
+
+    def unseen(self, n: int) -> float:
+        """Share of samples of a class that n samples lack, and as many as the pool has do not."""
+        shares = self.counts.double() / len(self.labels)
+        lacking, least = (shares @ (1 - shares).pow(size) for size in (n, len(self.labels)))
+        return (lacking - least).item()
+
+    @cached_property
     def centre(self) -> float:
         """Squared norm of the mean of the targets, without what the draw of the pool adds to it.
 

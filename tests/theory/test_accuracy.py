@@ -13,6 +13,7 @@ from rmtgen.theory.accuracy import (
     calibration,
     calibration_error,
     class_errors,
+    error_within,
     fits_within,
     interval,
     predicted_error,
@@ -185,6 +186,19 @@ def test_the_interval_of_independent_samples_is_wilsons():
     found = interval(0.4, (0.4 * 0.6 / 20) ** 0.5, 20)
     assert found == pytest.approx((0.21880, 0.61342), abs=1e-5)
     assert interval(0.0, 0.0, 20) == pytest.approx((0.0, 0.16113), abs=1e-5)
+
+
+def test_classes_that_a_fit_lacks_widen_its_interval():
+    """Fits of 4 of 60 samples lack a class of p with (1 − p)⁴; those of 60, as the pool, none."""
+    influence = Labelled(6, 30).influence(60, np.random.default_rng(14))
+    shares = np.bincount(influence.scores.labels.numpy(), minlength=6) / 60
+    known = (shares * ((1 - shares) ** 4 - (1 - shares) ** 60)).sum()
+    few, whole = (error_within(influence, n, 0.1, 1) for n in (4, 60))
+    assert few.unseen == pytest.approx(known, rel=1e-12)
+    jackknife = 59**0.5 * few.moves.std()
+    assert few.spread == pytest.approx(np.hypot(jackknife, known * (1 - few.error) / 2), rel=1e-9)
+    assert whole.unseen == 0
+    assert whole.spread == pytest.approx(59**0.5 * whole.moves.std(), rel=1e-12)
 
 
 # --- calibration
