@@ -13,11 +13,10 @@ from rmtgen.theory.accuracy import (
     calibration,
     calibration_error,
     class_errors,
-    error_within,
-    fits_within,
     interval,
     predicted_error,
 )
+from rmtgen.theory.errors_within import error_within, fits_within
 
 COLUMNS = ["n", "ridge", "predicted_error", "predicted_error_se", "low", "high", "extrapolated"]
 
