@@ -21,12 +21,22 @@ hyperbola around [0, ∞),
 
 on which the trapezoidal rule converges geometrically (Weideman & Trefethen 2007); values at −θ are
 conjugate to those at θ. With a = ηs the resolvent is a multiple of 1/(a − (1 − a)h), in which
-nothing cancels for small h, and a null space has a = 0.
+nothing cancels for small h, and a null space has a = 0. The poles lie on a ray at every scale, so
+that one path, of the size that the largest t needs, serves all times.
+
+The first steps would need a long path, but e_i is a ratio of power series in 1/z with the
+coefficients ((I − ηK)ʲY)_i and b_j = ((I − ηK)ʲ)_ii, and the integral a sum of coefficients,
+
+    ρ_i(t) = Σ_{j ≤ t} φ_{t−j} ((I − ηK)ʲY)_i,    Σ_m φ_m x^m = 1/((1 − x) Σ_j b_j x^j).
+
+Nothing is amplified: the b_j are moments of a measure on [0, 1], so that the coefficients of
+1/Σ b_j x^j after the first are negative (Kaluza 1928), and φ falls from 1/b_0 and stays positive.
 
 References: Yao, Rosasco & Caponnetto 2007; Patil, Wu & Tibshirani 2024 (2402.16793: GCV fails for
 early-stopped gradient descent, leave-one-out does not).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -53,6 +63,8 @@ STEP = 0.11
 """Distance of two points in θ. The strip of width π/4 leaves an error of exp(6 − π²/2/`STEP`)."""
 DECAY = 40.0
 """Logarithm of what the integrand falls by before the path ends."""
+FIRST = 32
+"""Number of first steps whose residuals are sums of power series: cheaper than a path."""
 LEAST_SHARE = 1e-150
 """Smallest 1 − df/n whose square is a float64."""
 COLUMNS_AT_ONCE = 2**11
@@ -72,10 +84,10 @@ def descent_path(
 ) -> pd.DataFrame:
     """Kernel gradient descent stopped at t: exact leave-one-out, GCV, and the risks it predicts.
 
-    f ← f + η Σ_i (y_i − f(x_i)) k(x_i, ·), from 0. One eigendecomposition serves all times; a time
-    then costs some dozens of products n×n×c, for t < 5 some hundreds. Leave-one-out keeps η, as it
-    keeps nλ in `ridge_path`. GCV is given to be compared: it assumes a residual r_i/(1 − h_ii),
-    which holds for ridge regression only, and errs in either direction.
+    f ← f + η Σ_i (y_i − f(x_i)) k(x_i, ·), from 0. One eigendecomposition serves all times; all of
+    them together then cost some hundreds of products n×n×c, hardly more for many than for few.
+    Leave-one-out keeps η, as it keeps nλ in `ridge_path`. GCV is given to be compared: it assumes a
+    residual r_i/(1 − h_ii), which holds for ridge regression only, and errs in either direction.
 
     Args:
         gram: K (n, n), float32 or float64; the work runs on its device.
@@ -104,8 +116,22 @@ def descent_path(
     problem = Problem.checked(kernel, targets, test_targets, loo=True, intercept=intercept)
     steps = _times(times)
     modes = kernel.modes(*problem.sizes(None), problem.intercept)
+    return descended(problem, modes, steps, rate)
+
+
+def descended(
+    problem: Problem, modes: Modes, times: Sequence[int], rate: float | None = None
+) -> pd.DataFrame:
+    """`descent_path` of a problem whose modes are known.
+
+    Raises:
+        UsageError: A rate that is not positive or too large.
+        NumericalError: There are no modes.
+    """
     descent = _Descent.of(problem, modes, _rate(rate, modes))
-    frame = pd.DataFrame([descent.row(time) for time in steps], columns=DESCENT_COLUMNS)
+    left_out = descent.left_out(times)
+    rows = [descent.row(time, left_out[time]) for time in times]
+    frame = pd.DataFrame(rows, columns=DESCENT_COLUMNS)
     frame.attrs["outputs"] = problem.targets.shape[1]
     return frame
 
@@ -167,13 +193,12 @@ class _Descent:
         steps = (rate * modes.values).clamp(max=1.0)
         return cls(problem, modes, rate, steps, coefficients, null_part, scores)
 
-    def row(self, time: int) -> dict[str, float]:
+    def row(self, time: int, left_out: Float64[Tensor, "n c"]) -> dict[str, float]:
         """Every column after t steps."""
         problem, n = self.problem, self.modes.n
         logarithms = time * torch.log1p(-self.steps)
         kept, filters = logarithms.exp(), -torch.expm1(logarithms)
         residual = self.modes.vectors @ (kept[:, None] * self.coefficients) + self.null_part
-        left_out = self.left_out(time)
         share = (self.modes.null_dim + kept.sum().item()) / n  # 1 − df/n
         train = problem.train_columns(residual)
         row = dict.fromkeys(DESCENT_COLUMNS, np.nan) | train
@@ -190,16 +215,38 @@ class _Descent:
             row |= problem.test_columns(self._predictions(time, filters))
         return row
 
-    def left_out(self, time: int) -> Float64[Tensor, "n c"]:
-        """ρ(t), leave-one-out residuals after t steps."""
-        total = torch.zeros_like(self.null_part)
+    def left_out(self, times: Sequence[int]) -> dict[int, Float64[Tensor, "n c"]]:
+        """ρ(t), leave-one-out residuals, by t."""
+        first = sorted({time for time in times if time <= FIRST})
+        later = sorted({time for time in times if time > FIRST})
+        return self._sums(first) | self._integrals(later)
+
+    def _sums(self, times: Sequence[int]) -> dict[int, Float64[Tensor, "n c"]]:
+        """ρ(t) after few steps, from the power series."""
+        totals = {time: torch.zeros_like(self.null_part) for time in times}
+        if not times:
+            return totals
+        powers = (1 - self.steps) ** torch.arange(times[-1] + 1).to(self.steps)[:, None]
+        weights = _weights(self.leverages @ powers.mT + self.null_leverage[:, None])
+        for place, power in enumerate(powers):
+            residual = self.modes.vectors @ (power[:, None] * self.coefficients) + self.null_part
+            for time in times:
+                if time >= place:
+                    totals[time] += weights[:, time - place, None] * residual
+        return totals
+
+    def _integrals(self, times: Sequence[int]) -> dict[int, Float64[Tensor, "n c"]]:
+        """ρ(t) from the integral, all on one path."""
+        if not times:
+            return {}
+        total = self.null_part.new_zeros(*self.null_part.shape, len(times))
         at_once = max(1, COLUMNS_AT_ONCE // total.shape[1])
         for some, weights in zip(
-            *(torch.from_numpy(part).to(total.device).split(at_once) for part in _path(time)),
+            *(torch.from_numpy(part).to(total.device).split(at_once) for part in _path(times)),
             strict=True,
         ):
             total += (self._ratios(some) @ weights).imag
-        return total
+        return dict(zip(times, total.unbind(dim=2), strict=True))
 
     def _ratios(self, points: Complex128[Tensor, " b"]) -> Complex128[Tensor, "n c b"]:
         """e_i at points h of the path."""
@@ -239,16 +286,28 @@ class _Descent:
         return predictions
 
 
-def _path(time: int) -> tuple[Complex128[np.ndarray, " b"], Complex128[np.ndarray, " b"]]:
-    """Points h(θ) of the path for θ ≥ 0, and the weights w of ρ = Im Σ w e."""
-    size = min(WIDEST, VERTEX / time)
-    last = np.log(2 * (1 + np.expm1(DECAY / time) / size)) + 1
+def _weights(moments: Float64[Tensor, "n t"]) -> Float64[Tensor, "n t"]:
+    """φ_m from the b_j: coefficients of 1/((1 − x) Σ_j b_j x^j)."""
+    inverse = torch.zeros_like(moments)
+    inverse[:, 0] = 1 / moments[:, 0]
+    for place in range(1, moments.shape[1]):
+        known = (moments[:, 1 : place + 1] * inverse[:, :place].flip(1)).sum(dim=1)
+        inverse[:, place] = -known / moments[:, 0]
+    return inverse.cumsum(dim=1)
+
+
+def _path(
+    times: Sequence[int],
+) -> tuple[Complex128[np.ndarray, " b"], Complex128[np.ndarray, "b t"]]:
+    """Points h(θ) of the path for θ ≥ 0, and the weights w of ρ = Im Σ w e for ascending times."""
+    size = min(WIDEST, VERTEX / times[-1])
+    last = np.log(2 * (1 + np.expm1(DECAY / times[0]) / size)) + 1
     angles = np.pi / 4 - 1j * np.arange(0, last, STEP)
     points = size * (np.sin(angles) - 1)
     slopes = -1j * size * np.cos(angles)
     # NumPy's log1p of a complex number first adds 1
     sizes = np.log1p(2 * points.real + np.square(np.abs(points))) / 2
-    powers = np.exp(-time * (sizes + 1j * np.angle(1 + points)))
-    weights = STEP / np.pi * slopes * powers / (points * (1 + points))
+    powers = np.exp(-(sizes + 1j * np.angle(1 + points))[:, None] * np.array(times))
+    weights = (STEP / np.pi * slopes / (points * (1 + points)))[:, None] * powers
     weights[0] /= 2
     return points, weights

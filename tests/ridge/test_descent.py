@@ -149,6 +149,21 @@ def test_every_column_is_that_of_descent_step_by_step(intercept):
 
 
 @intercepts
+def test_all_times_of_one_call_are_those_of_descent_without_the_sample(intercept):
+    """Times of one path over ten decades, sums of the power series, and both at their border."""
+    features, targets = draw(11, 30)
+    gram = features @ features.T
+    times = [10**6, 1, 2, 31, 32, 33, 34, 33, 500, 10**10]
+    frame = rmtgen.descent_path(gram, targets, times=times, intercept=intercept)
+    assert frame["time"].tolist() == times
+    for _, row in frame.iterrows():
+        fit = stepped if row["time"] < 600 else filtered
+        rate, time = row["rate"], int(row["time"])
+        known = left_out(gram, targets, rate, time, intercept, fit=fit)
+        assert row["loo"] == pytest.approx(risk(known), rel=1e-10 if fit is stepped else 1e-7)
+
+
+@intercepts
 def test_endless_descent_is_the_ridgeless_limit(intercept):
     features, targets = draw(12, 60)
     gram, rows = features @ features.T, draw(5, 60, seed=2)[0] @ features.T
