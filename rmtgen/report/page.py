@@ -15,6 +15,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from rmtgen.report.best_fits import best_fits_table, fit_notes
+from rmtgen.report.beyond_scores import beyond_table
 from rmtgen.report.chart import Chart, as_json, rounded
 from rmtgen.report.charts import answer
 from rmtgen.report.risk_statistics import MIN_N, trial_means
@@ -107,6 +108,7 @@ def render_page(
         charts=[chart for chart in charts if chart.stem != answer.STEM],
         omitted=omitted,
         scores=scores_table(runs.scores),
+        beyond=beyond_table(runs.beyond),
         theory_notes=runs.theory_notes,
         runs=[_section(run, table) for run, table in zip(runs, tables, strict=True)],
         css=Markup(f"{css_properties()}\n{_source('page.css')}"),

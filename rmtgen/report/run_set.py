@@ -9,6 +9,7 @@ import pandas as pd
 from rmtgen.errors import UsageError
 from rmtgen.report import answers
 from rmtgen.report.best_fits import best_fits, best_fits_table
+from rmtgen.report.beyond_scores import beyond_scores, beyond_table
 from rmtgen.report.run_result import RunResult
 from rmtgen.report.summary import Summary
 from rmtgen.report.swaps import PairSwap, swaps
@@ -39,8 +40,8 @@ class Run:
 class RunSet:
     """The runs of a report.
 
-    What takes seconds (`scores`, `swaps`) is computed on first use and kept for the charts, the
-    page and the summary.
+    What takes seconds (`scores`, `beyond`, `swaps`) is computed on first use and kept for the
+    charts, the page and the summary.
     """
 
     runs: tuple[Run, ...]
@@ -96,6 +97,11 @@ class RunSet:
         return theory_scores(self.results)
 
     @cached_property
+    def beyond(self) -> pd.DataFrame:
+        """One row per data set and estimate of other fits (`beyond_scores.beyond_scores`)."""
+        return beyond_scores(self.results)
+
+    @cached_property
     def swaps(self) -> list[PairSwap]:
         """Every pair of a random and a pretrained run, with the swap of their spectra."""
         return swaps(self.results)
@@ -113,7 +119,8 @@ class RunSet:
     @cached_property
     def summary(self) -> Summary:
         """The tables and notes that the terminal shows."""
-        tables = best_fits_table(self.best_fits, self.labels), scores_table(self.scores)
+        best = best_fits_table(self.best_fits, self.labels)
+        tables = best, scores_table(self.scores), beyond_table(self.beyond)
         shown = tuple(table for table in tables if table.rows)
         answers = tuple(f"{label}: {text}" for label, text in self.answers.items())
         return Summary(answers, shown, tuple(self.theory_notes))

@@ -22,7 +22,8 @@ class Summary:
 
     Attributes:
         answers: One sentence a run, for who reads no further.
-        tables: The best fit of each run, and the scores of the theories where there are any.
+        tables: The best fit of each run, and the scores of the theories and of the estimates of
+            ensembles and stopped descent where there are any.
         notes: Paragraphs under the tables.
     """
 

@@ -88,10 +88,11 @@ class Fits:
 
     def at(self, sum_ridge: float) -> "Fit":
         """What all ridges share, with the modes that count at this one."""
-        rounded = sum_ridge <= self.modes.tolerance
-        if rounded not in self._fits:
-            self._fits[rounded] = Fit.of(self._problem, self.modes.at(sum_ridge))
-        return self._fits[rounded]
+        modes = self.modes.at(sum_ridge)
+        truncated = modes is self.modes
+        if truncated not in self._fits:
+            self._fits[truncated] = Fit.of(self._problem, modes)
+        return self._fits[truncated]
 
 
 def leave_one_out(

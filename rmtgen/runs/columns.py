@@ -109,6 +109,8 @@ COLUMNS = {
     "outputs": Column("number of outputs c that risks are summed over; divide by it for the mean"),
     "dataset": Column("data set of the runs", key=True),
     "theory": Column("theory, by its column of theory.csv", key=True),
+    "fit": Column("kind of the fits, by their table in theory.h5", key=True),
+    "estimator": Column("estimate of their risk, by its column there", key=True),
     "runs": Column("number of runs on the data set"),
     "kendall": Column("Kendall's τ of predicted and measured risk over all fits, in [−1, 1]"),
     "kendall_low": Column("low end of the 95 % interval of `kendall`"),
@@ -119,6 +121,11 @@ COLUMNS = {
     "shape_error": Column("`log_error` after the median ratio is taken out"),
     "shape_error_low": Column("low end of the 95 % interval of `shape_error`"),
     "shape_error_high": Column("high end of the 95 % interval of `shape_error`"),
+    "relative_error": Column("median relative error, the size of predicted over measured risk − 1"),
+    "relative_error_low": Column("low end of the 95 % interval of `relative_error`"),
+    "relative_error_high": Column("high end of the 95 % interval of `relative_error`"),
+    "worst_error": Column("largest relative error of a fit"),
+    "within": Column("share of the fits whose relative error is at most a tenth"),
     "fits": Column("number of fits that the scores are taken over"),
     "skipped": Column(
         "number of fits left out, predicted or measured risk not being finite and positive"

@@ -96,7 +96,10 @@ STAGES: Mapping[str, Stage] = {
     ),
     "report": Stage(
         summary="spectrum, risk, theory of all runs -> report.html, figures",
-        files=("report.html", "summary.json", "summary.txt", "theories.csv", "figures/"),
+        files=(
+            *("report.html", "summary.json", "summary.txt"),
+            *("theories.csv", "beyond.csv", "figures/"),
+        ),
         reads=lambda config: ("spectrum", "risk", "theory"),
         joint=True,
     ),

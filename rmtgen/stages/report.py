@@ -41,8 +41,15 @@ def _write(job: Job, report: ReportDir, runs: RunSet) -> Result:
     page = render_page(runs, charts, report.title, report.omitted)
     durable.write_text(folder / "report.html", page)
     job.bar.update()
-    title = "how a theory ranks and scales"
-    tables = write_table(folder / "theories.csv", flat_scores(runs.scores), title)
+    scores = {
+        "theories.csv": (runs.scores, "how a theory ranks and scales"),
+        "beyond.csv": (runs.beyond, "how far an estimate of ensembles or stopped descent is off"),
+    }
+    tables = [
+        path
+        for name, (table, title) in scores.items()
+        for path in write_table(folder / name, flat_scores(table), title)
+    ]
     stored = json.dumps(runs.summary.as_json(), indent=1, ensure_ascii=False)
     durable.write_text(folder / SUMMARY, stored + "\n")
     durable.write_text(folder / "summary.txt", runs.summary.text(TEXT_WIDTH) + "\n")

@@ -17,6 +17,7 @@ from rmtgen.stages.risk import ROW_BYTES
 from rmtgen.stages.study import load_study, to_arrays, to_frame
 from rmtgen.store import durable
 from rmtgen.store.shards import hdf5_image
+from rmtgen.theory import beyond
 from rmtgen.theory.registry import PREDICTION_COLUMNS, errors_made
 from rmtgen.theory.study import ANALYSES
 
@@ -78,7 +79,7 @@ def _beyond(config: Config, feature_dim: int | None) -> str | None:
 
 
 def cost(workload: Workload) -> StageCost:
-    """One eigensolve of the pool, and products of modes and targets per influence and error."""
+    """One eigensolve of the pool, products of modes per influence and error, and other fits."""
     config, n = workload.config, workload.config.train
     whole = eigen_cost(workload.problem(n, tests=0), n)
     rank = workload.rank(n)
@@ -87,4 +88,6 @@ def cost(workload: Workload) -> StageCost:
     products += 2.0 * SCORINGS * errors_made(*grid) * n * rank * workload.classes
     kept = 8 * (6 * INFLUENCES * n + n * rank + 6 * n * workload.classes)
     rows = len(cells(config)) * len(config.ridges)
-    return workload.solves([Cost(whole.flops + products, max(whole.bytes, kept))], ROW_BYTES * rows)
+    other = beyond.cost(n, config.test, workload.classes, len(config.ridges))
+    flops, held = whole.flops + products + other.flops, max(whole.bytes, kept, other.bytes)
+    return workload.solves([Cost(flops, held)], ROW_BYTES * rows)

@@ -119,7 +119,11 @@ def benign_path(
 def naive_plug_in(pool: Spectrum, ridge: ArrayLike, n: ArrayLike) -> Values:
     """Omniscient risk with the pool's own eigenvalues in place of the population's.
 
-    The null energy takes the place of the power of one more mode, with σ = 0. Biased unless n ≪ N.
+    It is what eigenlearning predicts of the pool's own spectrum: Σ L_i + nλ/κ = n with the
+    learnabilities L_i = σ_i/(σ_i + κ), and n/(n − Σ L_i²)·Σ (1 − L_i)² v_i². The null energy takes
+    the place of the power of one more mode, with σ = 0. Biased unless n ≪ N.
+
+    References: Simon, Dickens, Karkada & DeWeese 2023 (2110.03922).
     """
     values, power = np.append(pool.eigenvalues, 0.0), np.append(pool.power, pool.null_energy)
     return omniscient_risk(values / pool.n, power / pool.n, ridge, n)

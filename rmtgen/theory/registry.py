@@ -142,7 +142,8 @@ THEORIES = {
         Theory(
             "naive",
             "naive plug-in",
-            "omniscient risk with the pool's own eigenvalues in place of the population's",
+            "omniscient risk with the pool's own eigenvalues in place of the population's:"
+            " eigenlearning with the spectrum of the pool",
             RISK,
             lambda fits: baselines.naive_plug_in(fits.pool, fits["ridge"], fits.sizes),
         ),

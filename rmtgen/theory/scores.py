@@ -1,8 +1,9 @@
 """Scores of a theory: predicted against measured risk over sizes, ridges and representations.
 
-A score has three figures, each with an interval. Kendall's τ measures whether a theory puts fits in
-the right order; the median |log(predicted/measured)| measures its error; the same after division by
-the median ratio measures the error of its shape, which is fair to bounds.
+A score has four figures with an interval. Kendall's τ measures whether a theory puts fits in the
+right order; the median |log(predicted/measured)| measures its error; the same after division by the
+median ratio measures the error of its shape, which is fair to bounds; the median
+|predicted/measured − 1| measures the error of an estimate that claims the risk itself.
 
 The fits of one (run, n) share their samples, so intervals come from drawing such blocks with
 replacement.
@@ -23,8 +24,12 @@ DRAWS = 200
 """Number of bootstrap draws of an interval."""
 QUANTILES = (0.025, 0.975)
 """Ends of an interval."""
+CLOSE = 0.1
+"""Largest relative error of a pair that counts as close."""
 FEWEST = 3
 """Smallest number of finite, positive pairs that a score is taken over."""
+FIGURES = ("kendall", "log_error", "shape_error", "relative_error")
+"""Figures of a score that have an interval."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,10 @@ class Score:
         log_error_interval: Its interval.
         shape_error: The same after division by the median ratio.
         shape_error_interval: Its interval.
+        relative_error: Median |predicted/measured − 1|.
+        relative_error_interval: Its interval.
+        worst_error: Largest |predicted/measured − 1|.
+        within: Share of pairs of which it is at most `CLOSE`.
         fits: Number of pairs that it is taken over.
         skipped: Number of pairs left out, because one of the two is not finite and positive.
     """
@@ -48,6 +57,10 @@ class Score:
     log_error_interval: tuple[float, float]
     shape_error: float
     shape_error_interval: tuple[float, float]
+    relative_error: float
+    relative_error_interval: tuple[float, float]
+    worst_error: float
+    within: float
     fits: int
     skipped: int
 
@@ -103,33 +116,40 @@ def score(
     low, high = (
         pd.DataFrame(figures).quantile(QUANTILES).to_numpy()
         if len(members) > 1
-        else np.full((2, 3), np.nan)
+        else np.full((2, len(FIGURES)), np.nan)
     )
-    fields = (
-        value
-        for trio in zip(_figures(ratio, *rest), low, high, strict=True)
-        for value in (trio[0], (trio[1], trio[2]))
+    intervals = (f"{name}_interval" for name in FIGURES)
+    off = np.abs(np.expm1(ratio))
+    return Score(
+        **dict(zip(FIGURES, _figures(ratio, *rest), strict=True)),
+        **dict(zip(intervals, zip(low, high, strict=True), strict=True)),
+        worst_error=float(off.max()),
+        within=float((off <= CLOSE).mean()),
+        fits=int(usable.sum()),
+        skipped=int((~usable).sum()),
     )
-    return Score(*fields, fits=int(usable.sum()), skipped=int((~usable).sum()))
 
 
-def score_table(fits: pd.DataFrame, theories: Sequence[str], blocks: ArrayLike) -> pd.DataFrame:
+def score_table(
+    fits: pd.DataFrame, theories: Sequence[str], blocks: ArrayLike, measured: str = "test_risk"
+) -> pd.DataFrame:
     """The score of each theory over a table of predictions.
 
     Args:
-        fits: One row per fit, with the column `test_risk` and one per theory.
+        fits: One row per fit, with the column of the measured risk and one per theory.
         theories: Columns of the predictions.
         blocks: (l,) labels; fits of one label are drawn together.
+        measured: Column of the measured risk.
 
     Returns:
         One row per theory with at least `FEWEST` usable pairs: `theory` and the fields of `Score`.
     """
-    measured = fits["test_risk"].to_numpy(dtype=float)
+    risks = fits[measured].to_numpy(dtype=float)
     columns = {name: fits[name].to_numpy(dtype=float) for name in theories}
     rows = [
-        {"theory": name, **vars(score(predicted, measured, blocks))}
+        {"theory": name, **vars(score(predicted, risks, blocks))}
         for name, predicted in columns.items()
-        if _usable(predicted, measured).sum() >= FEWEST
+        if _usable(predicted, risks).sum() >= FEWEST
     ]
     return pd.DataFrame(rows, columns=["theory", *(field.name for field in fields(Score))])
 
@@ -143,7 +163,8 @@ def _usable(
 
 def _figures(
     ratio: np.ndarray, predicted: np.ndarray, measured: np.ndarray
-) -> tuple[float, float, float]:
+) -> tuple[float, float, float, float]:
+    """`FIGURES`, from the logarithms of the ratios of some pairs, and the pairs."""
     kendall = (
         kendalltau(predicted, measured).statistic
         if np.ptp(predicted) > 0 and np.ptp(measured) > 0
@@ -153,4 +174,5 @@ def _figures(
         float(kendall),
         float(np.median(np.abs(ratio))),
         float(np.median(np.abs(ratio - np.median(ratio)))),
+        float(np.median(np.abs(np.expm1(ratio)))),
     )

@@ -27,7 +27,7 @@ from rmtgen.ridge.pool import CURVE_RIDGES, Pool, dense_sizes
 from rmtgen.ridge.problem import Problem
 from rmtgen.ridge.targets import Targets
 from rmtgen.scalars import whole_number
-from rmtgen.theory import registry, representation
+from rmtgen.theory import beyond, registry, representation
 from rmtgen.theory.accuracy import predicted_error
 from rmtgen.theory.diagnostics import TrustReport, trust_report
 from rmtgen.theory.extrapolation import likely_curves
@@ -216,6 +216,14 @@ class Study:
         """What each fit says of GCV, of its interval, and of the test set (`fit_checks`)."""
         return fit_checks(self.risk)
 
+    def ensembles(self) -> pd.DataFrame:
+        """Estimates and risks of ensembles of ridge fits, at these ridges (`beyond.ensembles`)."""
+        return beyond.ensembles(self.pool, np.unique(self.risk["ridge"]), self.seed)
+
+    def descent(self) -> pd.DataFrame:
+        """Estimates and risks of gradient descent stopped early (`beyond.descent`)."""
+        return beyond.descent(self.pool, self.seed)
+
     def _influence(self, modes: Modes, targets: Tensor | Rows) -> Influence:
         if self.features is None:
             return pool_influence(modes, targets)
@@ -258,6 +266,8 @@ ANALYSES: Mapping[str, Callable[[Study], pd.DataFrame]] = {
         Study.trust,
         Study.suspects,
         Study.checks,
+        Study.ensembles,
+        Study.descent,
     )
 }
 """The analyses by name, in the order in which the stage runs and stores them."""

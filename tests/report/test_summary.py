@@ -154,7 +154,7 @@ def test_data_sets_have_the_end_of_their_path_as_name(runs):
 
 def test_the_summary_is_kept_as_json_and_shown_again_without_pandas(tmp_path):
     summary = RunSet.of([studied_run("a", "random"), studied_run("b", "pretrained")]).summary
-    assert [table.headings[0] for table in summary.tables] == ["run", "data set"]
+    assert [table.headings[0] for table in summary.tables] == ["run", "data set", "data set"]
     path = tmp_path / "summary.json"
     path.write_text(json.dumps(summary.as_json()), "utf-8")
     assert Summary.from_json(json.loads(path.read_text("utf-8"))) == summary

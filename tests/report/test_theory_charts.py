@@ -44,7 +44,7 @@ def without(run, *tables):
 def test_every_chart_stands_in_its_order(drawn):
     assert list(drawn) == [
         *("accuracy", "predicted-vs-measured", "learning-curves", "ridges", "spectra"),
-        *("theories", "alignment", "forecast", "scaling", "local-law"),
+        *("theories", "beyond", "alignment", "forecast", "scaling", "local-law"),
     ]
     json.dumps([as_json(chart) for chart in drawn.values()], allow_nan=False)
 
@@ -231,3 +231,43 @@ def test_the_local_law_is_shown_beside_its_slope(drawn):
     slope = of(forms, "n^(−1/2)", "")
     np.testing.assert_allclose(slope["y"], slope["x"] ** -0.5)
     assert "diagonal n^-0.50 ± 0.00" in drawn["local-law"].alt
+
+
+def test_estimates_stand_over_the_test_risk_at_their_degrees_of_freedom(drawn):
+    ensembles, descent = drawn["beyond"].panels
+    for name, factor in {"GCV": 1.2, "corrected GCV": 0.96, "leave-one-out": 1.01}.items():
+        table = of(ensembles, "", name)
+        np.testing.assert_allclose(table["y"], factor)
+        assert set(table["x"]) == {0.5, 0.2, 0.25, 0.1}
+        assert set(table["run"]) == {RANDOM, PRETRAINED} and set(table["ridge"]) == {0.0, 0.1}
+    table = of(descent, "", "GCV")
+    assert table.loc[table["t"] == 64, "y"].tolist() == pytest.approx([8.0] * 6)
+    assert table.loc[table["t"] < 64, "y"].tolist() == pytest.approx([1.5] * 18)
+    np.testing.assert_allclose(of(descent, "", "leave-one-out")["y"], 1.01)
+    assert not [line for line in descent.lines if line.group == "corrected GCV"]
+    assert [panel.x.view[1] for panel in (ensembles, descent)] == pytest.approx([0.51, 1.02])
+    assert drawn["beyond"].alt == (
+        "Median and worst error of the estimates. ensembles of 5 on digits: GCV 20 % and 20 %,"
+        " corrected GCV 4 % and 4 %, leave-one-out 1 % and 1 %; stopped descent on digits: GCV 50 %"
+        " and 700 %, leave-one-out 1 % and 1 %."
+    )
+
+
+def test_without_stopped_descent_its_panel_is_empty(pair):
+    alone = [without(run, "descent") for run in pair]
+    (chart,) = (chart for chart in charts(alone) if chart.stem == "beyond")
+    assert [len(panel.lines) for panel in chart.panels] == [4, 1]
+    assert "stopped descent" not in chart.alt
+    older = [without(run, "descent", "ensembles") for run in pair]
+    assert "beyond" not in {chart.stem for chart in charts(older)}
+    mixed = next(c for c in charts([pair[0], older[1]]) if c.stem == "beyond")
+    assert set(of(mixed.panels[0], "", "GCV")["run"]) == {RANDOM}
+
+
+def test_estimates_that_are_not_finite_are_gaps_and_said(pair):
+    run = pair[0]
+    table = run.theory["descent"].assign(gcv=np.inf)
+    other = dataclasses.replace(run, theory=run.theory | {"descent": table})
+    (chart,) = (chart for chart in charts([other]) if chart.stem == "beyond")
+    assert "12 points are gaps" in chart.caption
+    assert of(chart.panels[1], "", "GCV")["y"].isna().all()

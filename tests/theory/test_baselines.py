@@ -4,6 +4,7 @@ import reference
 from cases import CASES, WIDE
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import brentq
 
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.modes import gram_modes
@@ -16,6 +17,7 @@ from rmtgen.theory.baselines import (
     fixed_design,
     isotropic_risk,
     mallows_cp,
+    naive_plug_in,
     norm_proxy,
     rademacher,
 )
@@ -277,6 +279,31 @@ def test_the_benign_variance_does_not_depend_on_the_unit_or_the_order(sigma, n, 
 def test_a_wrong_spectrum_is_refused(sigma, ridge, n, error, message):
     with pytest.raises(error, match=message):
         benign_variance(sigma, ridge, n)
+
+
+# --- eigenlearning
+
+
+@cases
+@intercepts
+@pytest.mark.parametrize("n", [3, 10, 200])
+def test_the_naive_plug_in_is_eigenlearning_with_the_spectrum_of_the_pool(case, intercept, n):
+    """Simon et al. 2023: Σ L_i + nλ/κ = n, then n/(n − Σ L_i²) · Σ (1 − L_i)² v_i²."""
+    pool_size = len(case.features)
+    centre = np.eye(pool_size) - intercept / pool_size
+    values, vectors = np.linalg.eigh(centre @ case.gram @ centre)
+    values = values.clip(min=0) / pool_size
+    powers = ((vectors.T @ centre @ case.targets) ** 2).sum(axis=1) / pool_size
+    for ridge in case.ridges(RELATIVE):
+
+        def surplus(kappa, ridge=ridge):
+            return (values / (values + kappa)).sum() + n * ridge / kappa - n
+
+        kappa = brentq(surplus, ridge / 2, ridge + 2 * values.sum(), xtol=1e-300, rtol=1e-14)
+        learnt = values / (values + kappa)
+        known = n / (n - (learnt**2).sum()) * ((1 - learnt) ** 2 @ powers)
+        found = naive_plug_in(pool_of(case, intercept), ridge, n)
+        assert found == pytest.approx(known, rel=1e-8)
 
 
 # --- classical

@@ -1,12 +1,13 @@
 from math import asin, log, pi
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rmtgen.errors import UsageError
-from rmtgen.theory.scores import score
+from rmtgen.theory.scores import FIGURES, score, score_table
 
 
 def risks(count, seed=0):
@@ -23,6 +24,7 @@ def test_a_perfect_prediction():
     assert (found.kendall, found.log_error, found.shape_error) == (pytest.approx(1), 0, 0)
     assert found.kendall_interval == pytest.approx((1, 1))
     assert found.log_error_interval == found.shape_error_interval == (0, 0)
+    assert (found.relative_error, found.worst_error, found.within) == (0, 0, 1)
     assert (found.fits, found.skipped) == (30, 0)
 
 
@@ -57,6 +59,26 @@ def test_the_shape_error_is_about_the_median_ratio():
     found = score(np.exp([0.0, 1, 2, 3, 10]), np.ones(5) + 1e-9 * np.arange(5), np.arange(5))
     assert found.log_error == pytest.approx(2, rel=1e-6)
     assert found.shape_error == pytest.approx(1, rel=1e-6)
+
+
+def test_errors_of_the_risk_itself():
+    """Ratios 1.05, .91, 1.2, 3, 1/4: off by .05, .09, .2, 2, .75; two of five within a tenth."""
+    measured = np.array([1.0, 10.0, 1.0, 2.0, 4.0])
+    found = score(measured * [1.05, 0.91, 1.2, 3.0, 0.25], measured, np.arange(5))
+    assert found.relative_error == pytest.approx(0.2)
+    assert found.worst_error == pytest.approx(2)
+    assert found.within == pytest.approx(0.4)
+    low, high = found.relative_error_interval
+    assert 0.049 < low < 0.2 < high < 2.001
+
+
+def test_a_table_scores_each_column_against_the_risk_that_is_named():
+    fits = pd.DataFrame({"test_risk": risks(9), "test_limit": risks(9, 1)})
+    fits = fits.assign(one=fits["test_risk"], two=fits["test_limit"])
+    table = score_table(fits, ["one", "two"], np.arange(9), "test_limit").set_index("theory")
+    assert table.loc["two", "worst_error"] < 1e-12 < table.loc["one", "relative_error"]
+    assert table.loc["two", "within"] == 1
+    assert score_table(fits, ["one"], np.arange(9))["worst_error"][0] < 1e-12
 
 
 def plain_kendall(x, y):
@@ -161,10 +183,9 @@ def test_draws_are_seeded():
 
 def test_one_block_has_no_interval():
     found = score(risks(10, 1), risks(10, 2), np.zeros(10))
-    assert np.isfinite([found.kendall, found.log_error, found.shape_error]).all()
-    assert np.isnan(
-        [*found.kendall_interval, *found.log_error_interval, *found.shape_error_interval]
-    ).all()
+    for name in FIGURES:
+        assert np.isfinite(getattr(found, name))
+        assert np.isnan(getattr(found, f"{name}_interval")).all()
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say():
@@ -198,7 +219,7 @@ def test_pairs_that_are_not_finite_and_positive_are_left_out_and_counted(bad, si
     found = score(*pairs, blocks)
     assert (found.fits, found.skipped) == (9, 3)
     assert (known.fits, known.skipped) == (9, 0)
-    for name in ("kendall", "log_error", "shape_error"):
+    for name in FIGURES:
         assert getattr(found, name) == getattr(known, name)
         assert getattr(found, f"{name}_interval") == getattr(known, f"{name}_interval")
 

@@ -17,6 +17,7 @@ MODULES = (
     "ridges",
     "spectra",
     "rivals",
+    "beyond",
     "alignment",
     "forecast",
     "scaling",
