@@ -5,6 +5,7 @@
 - `risk_statistics`: gap, best ridge and regret of one run's risk table.
 - `swaps`: the spectrum of one run with the target power of another.
 - `theory_scores`, `theory_notes`: how well each theory does; what it predicts for each run.
+- `beyond_scores`: how well the risk of ensembles and of stopped descent is estimated.
 - `best_fits`: the table of the best fit of each run.
 - `run_set`: `RunSet`, the runs of a report with all of the above, computed once.
 - `summary`: what the terminal shows, kept as JSON.

@@ -19,7 +19,7 @@ READING = (
     f" 95 % intervals over (run, n). Ensembles: means of {MEMBERS} ridge fits to half of n samples,"
     " at every ridge; for M → ∞ the test risk is what the errors of two members share. Stopped"
     " descent: after 1, 4, 16, … steps. GCV takes either for one ridge fit; corrected GCV is that"
-    " of Bellec et al. (2023)"
+    " of Bellec et al. (2023), its limit that of Du & Patil (2024)"
 )
 
 

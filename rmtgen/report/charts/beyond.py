@@ -18,7 +18,10 @@ SHOWN = tuple(one for one in ESTIMATORS if one.measured == "test_risk")
 """Estimators of fits that exist, not of infinitely many members."""
 FITTED_AT = {ENSEMBLES: ("relative_ridge", "ridge"), DESCENT: ("time", "t")}
 """Column that tells the fits of a sample apart, and its name in the figure."""
-TITLES = {ENSEMBLES: f"Ensembles of {MEMBERS} ridge fits", DESCENT: "Gradient descent, stopped"}
+TITLES = {
+    ENSEMBLES: f"Ensembles of {MEMBERS} ridge fits",
+    DESCENT: "Gradient descent stopped early",
+}
 """Titles of the panels."""
 ROOM = 0.02
 """Margin of the axis of degrees of freedom, as a share of it."""
