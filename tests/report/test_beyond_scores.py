@@ -1,6 +1,7 @@
 """Scores of the estimates of ensembles and stopped descent, in the report of made-up runs."""
 
 import dataclasses
+import html
 import json
 
 import numpy as np
@@ -121,7 +122,7 @@ def test_page_and_summary_show_the_table_where_there_is_one():
     assert "<td>700</td>" in page
     table = beyond_table(runs.beyond)
     assert runs.summary.tables[-1] == table
-    assert table.notes[0][1:] in page
+    assert html.escape(table.notes[0][1:]) in page
     before = RunSet.of([older(run) for run in pair()])
     page = render_page(before, make_charts(before), "title", {})
     assert HEADING not in page and 'id="beyond"' not in page
