@@ -16,6 +16,7 @@ from rmtgen.report.run_set import RunSet
 from rmtgen.report.theory_scores import flat_scores
 from rmtgen.runs.columns import write_table
 from rmtgen.theory.beyond import ESTIMATORS
+from rmtgen.theory.scores import score
 
 ESTIMATES = [(one.analysis, one.name) for one in ESTIMATORS]
 HEADING = "Ensembles and gradient descent stopped early"
@@ -54,12 +55,15 @@ def test_every_estimate_is_scored_against_its_own_risk():
 
 def test_fits_of_one_run_and_size_are_drawn_together():
     run = pair()[0]
-    table = run.theory["ensembles"]
-    off = np.where(table["n"] == 50, 1.0, 2.0)  # two blocks: either, or both
-    table = table.assign(loo=table["test_risk"] * (1 + off))
-    run = dataclasses.replace(run, theory=run.theory | {"ensembles": table})
-    scores = beyond_scores([run]).set_index(["fit", "estimator"])
-    assert scores.loc[("ensembles", "loo"), "relative_error_interval"] == pytest.approx((1, 2))
+    table = run.theory["descent"]
+    off = np.exp(np.random.default_rng(0).standard_normal(len(table)))
+    table = table.assign(loo=table["test_risk"] * off)
+    run = dataclasses.replace(run, theory=run.theory | {"descent": table})
+    found = beyond_scores([run]).set_index(["fit", "estimator"]).loc[("descent", "loo")]
+    pairs = table["loo"], table["test_risk"]
+    together, alone = score(*pairs, table["n"]), score(*pairs, np.arange(len(table)))
+    assert found["relative_error_interval"] == together.relative_error_interval
+    assert alone.relative_error_interval != together.relative_error_interval
 
 
 def test_data_sets_stand_one_after_another():

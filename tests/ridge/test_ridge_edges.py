@@ -132,6 +132,18 @@ def test_modes_below_the_tolerance_still_predict_at_ridges_above_it():
     assert found.test_risk[0] == pytest.approx(known["test_risk"], rel=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore::rmtgen.errors.RmtgenWarning")
+def test_ridges_above_and_below_the_tolerance_do_not_change_each_other():
+    case = plant("tail", n=20, p=30, singular=[*np.geomspace(0.3, 1, 15), *[5e-4] * 5])
+    gram, ridges = case.gram.astype(np.float32), [0.0, 5e-7, 1e-3]
+    alone = [ridge_path(gram, case.targets, ridges=[ridge]) for ridge in ridges]
+    assert alone[0]["df"][0] < 15.001 < alone[1]["df"][0]
+    for order in ([0, 1, 2], [2, 1, 0]):
+        found = ridge_path(gram, case.targets, ridges=[ridges[place] for place in order])
+        for place, (_, row) in zip(order, found.iterrows(), strict=True):
+            assert row.tolist() == pytest.approx(alone[place].iloc[0].tolist(), nan_ok=True)
+
+
 def test_float32_gram_agrees_above_its_rounding_without_a_warning():
     ridges = WIDE.ridges((1e-1, 1.0))
     gram = WIDE.gram.astype(np.float32)
