@@ -225,6 +225,37 @@ def test_weights_published_at_an_address_come_from_torchs_cache(no_network):
     assert (found.path, found.source) == (cached, url)
 
 
+@pytest.fixture(scope="module")
+def made_resnet50():
+    """A state dict of the shapes of a ResNet-50 of ImageNet, with its classifier."""
+    return timm.create_model("resnet50", num_classes=1000).state_dict()
+
+
+@pytest.mark.parametrize("place", ["a file", "checkpoints", "a package", "the hub's cache"])
+def test_a_resnet50_loads_from_each_place(no_network, monkeypatch, made_resnet50, place):
+    files = {
+        "a file": no_network / "mine.bin",
+        "checkpoints": no_network / "resnet50.safetensors",
+        "a package": no_network / "resnet50_of_a_package" / "models" / "weights.pth",
+        "the hub's cache": no_network
+        / "hub/models--timm--resnet50.a1_in1k/snapshots/abc/model.safetensors",
+    }
+    files[place].parent.mkdir(parents=True, exist_ok=True)
+    if place == "the hub's cache":
+        (no_network / "hub/models--timm--resnet50.a1_in1k/refs").mkdir()
+        (no_network / "hub/models--timm--resnet50.a1_in1k/refs/main").write_text("abc")
+    if place == "a package":
+        (no_network / "resnet50_of_a_package" / "__init__.py").touch()
+        monkeypatch.syspath_prepend(no_network)
+        monkeypatch.setitem(weights_module.PACKAGES, "resnet50", "resnet50_of_a_package")
+    is_pickle = files[place].suffix in (".bin", ".pth")
+    (torch.save if is_pickle else save_file)(made_resnet50, files[place])
+    given = files[place] if place == "a file" else None
+    backbone = load_backbone("resnet50", weights=given, checkpoints=no_network, download=False)
+    assert backbone.init == "pretrained"
+    assert_holds(backbone, headless(made_resnet50))
+
+
 class Refusing(http.server.BaseHTTPRequestHandler):
     def do_HEAD(self):
         self.send_error(404)
