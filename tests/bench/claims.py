@@ -47,7 +47,7 @@ def errors(result):
 
 
 def ordered(pair):
-    """Share of fits of which a theory puts the better of a pair first, where their order is sure."""
+    """Share of fits of which a theory puts the better of a pair first, where that is sure."""
     keys = ["n", "trial", "relative_ridge"]
     tables = [one.theory["predictions"].round({"relative_ridge": 12}) for one in pair]
     both = tables[0].merge(tables[1], on=keys, suffixes=("_0", "_1"))
