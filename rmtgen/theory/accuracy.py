@@ -119,7 +119,7 @@ def class_errors(influence: Influence, n: int, *, ridge: float | None = None) ->
 
     Returns:
         One row per class: `class samples predicted_error low high`, `samples` the number of the
-        pool; NaN for a class that the pool lacks.
+        pool, of which the interval is Wilson's; NaN for a class that the pool lacks.
 
     Raises:
         UsageError: Targets that encode no classes, n < 2, or a negative ridge.
@@ -134,8 +134,8 @@ def class_errors(influence: Influence, n: int, *, ridge: float | None = None) ->
         own = chances[labels == number]
         row = {"class": number, "samples": len(own)}
         if len(own):
-            error, spread = own.mean(), own.std() / len(own) ** 0.5
-            low, high = interval(error, spread, len(own))
+            error = own.mean()
+            low, high = interval(error, (error * (1 - error) / len(own)) ** 0.5, len(own))
         else:
             error = low = high = np.nan
         rows.append(row | {"predicted_error": error, "low": low, "high": high})

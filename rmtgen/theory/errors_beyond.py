@@ -43,8 +43,13 @@ class Beyond:
 
     @property
     def chances(self) -> Float64[np.ndarray, " N"]:
-        """Chance of each sample of the pool of being wrong, relative to that at N samples."""
+        """Chance of each sample of the pool of being wrong.
+
+        Its share of the errors at N samples, or of what was right there if more are wrong.
+        """
         known = self.whole.error
+        if self.error > known:
+            return 1 - (1 - self.whole.chances) * (1 - self.error) / (1 - known)
         return self.whole.chances * (self.error / known) if known else self.whole.chances
 
 

@@ -162,6 +162,18 @@ def test_classes_add_up_to_the_whole(pool):
     assert rows.samples.sum() == 160
 
 
+def test_a_class_has_the_interval_of_its_samples(pool):
+    """Also where all of them have one chance, whose scatter says nothing."""
+    for n in (30, 500):
+        for row in class_errors(pool, n).itertuples():
+            centre, count, reach = row.predicted_error, row.samples, 1.959963984540054**2
+            half = (reach * (centre * (1 - centre) / count + reach / count**2 / 4)) ** 0.5
+            ends = [(centre + reach / count / 2 + sign * half) for sign in (-1, 1)]
+            assert [row.low, row.high] == pytest.approx(
+                [end / (1 + reach / count) for end in ends], rel=1e-9
+            )
+
+
 def test_of_a_class_that_the_pool_lacks_nothing_is_known():
     features, labels = Labelled(3, 30).sample(50, np.random.default_rng(7))
     influence = influence_of(features, 2 * labels // 2 + (labels > 0), 4)

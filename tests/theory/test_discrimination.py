@@ -18,7 +18,8 @@ from rmtgen.theory.discrimination import (
     explained,
     separation,
 )
-from rmtgen.theory.errors_beyond import covariance
+from rmtgen.theory.errors_beyond import Beyond, covariance
+from rmtgen.theory.errors_within import Within
 from rmtgen.theory.forecast import Forecasts
 
 EVEN = np.full(5, 20)
@@ -204,6 +205,16 @@ def test_intervals_beyond_a_pool_cover():
     assert np.mean([row.low <= known <= row.high for row in rows]) >= 21 / 24
     errors, spreads = np.transpose([(row.predicted_error, row.predicted_error_se) for row in rows])
     assert spreads.mean() < 3 * errors.std()
+
+
+def test_chances_beyond_a_pool_have_the_mean_of_the_error():
+    chances = np.array([0.0, 0.2, 0.9, 1.0])
+    whole = Within(4, 0.1, chances, np.zeros(4), 0.0)
+    for error in (0.1, whole.error, 0.7, 1.0):
+        found = Beyond(8, 0.1, error, 0.0, whole).chances
+        assert found.mean() == pytest.approx(error)
+        assert ((found >= 0) & (found <= 1)).all()
+        assert (np.diff(found) >= 0).all()
 
 
 def test_a_pool_without_a_wrong_sample_still_has_an_interval():
