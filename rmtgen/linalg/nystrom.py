@@ -78,7 +78,7 @@ def conjugate_gradients(
     solution: Float64[Tensor, "n b"],
     done: Callable[[Tensor, Tensor], bool],
     most: int,
-) -> tuple[Float64[Tensor, " b"], int]:
+) -> tuple[Float64[Tensor, "n b"], int]:
     """Solve AX = B for all columns at once, each with coefficients of its own.
 
     Args:
@@ -90,7 +90,7 @@ def conjugate_gradients(
         most: Largest number of iterations.
 
     Returns:
-        The norms of the residuals, computed from X, and the number of iterations.
+        The residuals, computed from X, and the number of iterations.
     """
     residual = columns - times(solution)
     directed = precondition(residual)
@@ -106,5 +106,5 @@ def conjugate_gradients(
         direction.mul_(energy / before.clamp_min(TINY)).add_(directed)
         norms, count = torch.linalg.vector_norm(residual, dim=0), count + 1
     if count:
-        norms = torch.linalg.vector_norm(torch.sub(columns, times(solution), out=residual), dim=0)
-    return norms, count
+        torch.sub(columns, times(solution), out=residual)
+    return residual, count

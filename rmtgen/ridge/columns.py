@@ -9,7 +9,9 @@ COLUMNS = (
 """Columns of a ridge path, in this order."""
 INTERVAL_COLUMNS = ("loo_se", "loo_low", "loo_high", "loo_kurtosis")
 """Columns that tables made before there was an interval lack."""
-ERROR_COLUMNS = ("gcv_se", "df_se", "kappa_se", "kappa_prime_se", "residual")
+LOOKED_COLUMNS = ("loo_sampled_se", "loo_se_se")
+"""Standard errors of leave-one-out from the samples that an estimate looks at; NaN without it."""
+ERROR_COLUMNS = ("gcv_se", "df_se", "kappa_se", "kappa_prime_se", "residual", *LOOKED_COLUMNS)
 """Columns that a path of estimates has beyond `COLUMNS`."""
 RISK_COLUMNS = ("n", "trial", "ridge", "relative_ridge", *COLUMNS[2:], "outputs")
 """Columns of `Pool.risk` and risk.csv. Risks are sums over the outputs; divide by `outputs` for

@@ -41,15 +41,20 @@ _PAIR_COST = 500
 """Cost of a pair, in operations of a matrix product: some passes over memory."""
 
 
-def paired(n: int) -> Int64[np.ndarray, " m"]:
-    """Positions of the samples whose pairs are looked at, m = min(n, `PAIRED`), ascending.
+def paired(n: int, most: int | None = None) -> Int64[np.ndarray, " m"]:
+    """Positions of the samples whose pairs are looked at, ascending.
 
     Those of the smallest numbers in a fixed random sequence: sizes near each other share most.
+
+    Args:
+        n: Number of samples.
+        most: Largest m; None: `PAIRED`.
     """
-    if n <= PAIRED:
+    most = PAIRED if most is None else most
+    if n <= most:
         return np.arange(n)
     numbers = np.random.default_rng(_SEED).random(n)
-    return np.sort(np.argpartition(numbers, PAIRED)[:PAIRED])
+    return np.sort(np.argpartition(numbers, most)[:most])
 
 
 def pair_cost(n: int, rank: int) -> float:
@@ -82,8 +87,37 @@ def pair_covariance_(inverse: Float64[Tensor, "m m"], dual: Float64[Tensor, "m c
         The mean, unbiased where the samples are random ones of more. NaN below `LEAST_SAMPLES`,
         and where a pair leaves too few digits.
     """
-    if len(inverse) < LEAST_SAMPLES:
+    change = _changes_(inverse, dual)
+    return math.nan if change is None else _centred_covariance(change, spare=inverse)
+
+
+def pair_covariance_error_(inverse: Float64[Tensor, "m m"], dual: Float64[Tensor, "m c"]) -> float:
+    """The standard error of `pair_covariance_` from the choice of samples, by the jackknife.
+
+    Args:
+        inverse: As there; overwritten.
+        dual: As there.
+
+    Returns:
+        The error where the samples are few of many. NaN as there.
+    """
+    change = _changes_(inverse, dual)
+    if change is None:
         return math.nan
+    m = len(change)
+    mean, shared, turned = _effects(change)
+    change.sub_(mean + shared - turned).sub_((shared + turned)[:, None]).fill_diagonal_(0)
+    products = (change * change.mT).sum(dim=1)
+    without = (products.sum() - 2 * products) / ((m - 1) * (m - 2))
+    return ((m - 1) / m * (without - without.mean()).square().sum()).sqrt().item()
+
+
+def _changes_(
+    inverse: Float64[Tensor, "m m"], dual: Float64[Tensor, "m c"]
+) -> Float64[Tensor, "m m"] | None:
+    """ℓ_i^(−j) − ℓ_i, zero on the diagonal; None where `pair_covariance_` is NaN."""
+    if len(inverse) < LEAST_SAMPLES:
+        return None
     scale = inverse.diagonal().rsqrt()
     cosine = inverse.mul_(scale).mul_(scale[:, None])
     cosine.fill_diagonal_(0)
@@ -95,11 +129,10 @@ def pair_covariance_(inverse: Float64[Tensor, "m m"], dual: Float64[Tensor, "m c
     change.addcmul_(cosine, squares).add_(squares[:, None])
     excess = cosine.sub_(1)
     if not excess.max() < -LEAST_LEFT:
-        return math.nan
+        return None
     # ℓ_i^(−j) − ℓ_i; centring would take ℓ_i away too, with the digits of the rest
     change.div_(excess.square_()).sub_(squares[:, None]).mul_(scale.square()[:, None])
-    change.fill_diagonal_(0)
-    return _centred_covariance(change, spare=cosine)
+    return change.fill_diagonal_(0)
 
 
 def _centred_covariance(change: Float64[Tensor, "m m"], *, spare: Tensor) -> float:
@@ -112,11 +145,8 @@ def _centred_covariance(change: Float64[Tensor, "m m"], *, spare: Tensor) -> flo
         change: The numbers.
         spare: Room for as many.
     """
-    m, rows, columns = len(change), change.sum(dim=1), change.sum(dim=0)
+    m, (mean, shared, turned) = len(change), _effects(change)
     total, crossed = change.square().sum(), spare.copy_(change.mT).mul_(change).sum()
-    mean = rows.sum() / (m * (m - 1))
-    shared = ((rows + columns) / 2 - (m - 1) * mean) / (m - 2)
-    turned = (rows - columns) / (2 * m)
     symmetric = (
         (total + crossed) / 2 - m * (m - 1) * mean.square() - 2 * (m - 2) * shared.square().sum()
     )
@@ -124,7 +154,17 @@ def _centred_covariance(change: Float64[Tensor, "m m"], *, spare: Tensor) -> flo
     return (symmetric / (m * (m - 3)) - antisymmetric / ((m - 1) * (m - 2))).item()
 
 
-def interval_columns(losses: Float64[Tensor, " n"], covariance: float) -> dict[str, float]:
+def _effects(change: Float64[Tensor, "m m"]) -> tuple[Tensor, Tensor, Tensor]:
+    """a, u_i and v_i of the least-squares fit a + u_i + u_j + v_i − v_j off the diagonal."""
+    m, rows, columns = len(change), change.sum(dim=1), change.sum(dim=0)
+    mean = rows.sum() / (m * (m - 1))
+    shared = ((rows + columns) / 2 - (m - 1) * mean) / (m - 2)
+    return mean, shared, (rows - columns) / (2 * m)
+
+
+def interval_columns(
+    losses: Float64[Tensor, " n"], covariance: float, sampled: float = 0.0
+) -> dict[str, float]:
     """The interval of 95 %, on the scale of a logarithm, and the kurtosis of the errors.
 
     The columns are loo_se, loo_low, loo_high and loo_kurtosis, the mean of ℓ² over the square of L:
@@ -133,12 +173,13 @@ def interval_columns(losses: Float64[Tensor, " n"], covariance: float) -> dict[s
     Args:
         losses: ℓ_i, summed over outputs.
         covariance: `pair_covariance_` of the fit.
+        sampled: Standard error of the mean of the losses themselves, where they are estimates.
     """
     n = len(losses)
     if n < LEAST_SAMPLES:
         return dict.fromkeys(INTERVAL_COLUMNS, math.nan)
     mean = losses.mean().item()
-    variance = losses.var().item() / n + (n - 1) / n * np.maximum(covariance, 0)
+    variance = losses.var().item() / n + (n - 1) / n * np.maximum(covariance, 0) + sampled**2
     error = float(variance**0.5)
     with np.errstate(over="ignore"):  # where two samples leave nothing to go by, it is all there is
         spread = float(np.exp(NORMAL_QUANTILE * error / mean)) if mean else 1.0

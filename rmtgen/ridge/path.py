@@ -208,7 +208,8 @@ def ridge_path_stored(  # noqa: PLR0913 - the twin of ridge_path
         sum_ridges: δ = nλ, likewise.
         sizes: Sample sizes.
         test_targets: (m,) or (m, c), for a store with test rows.
-        loo: Compute the leave-one-out columns, which `matrix_free` cannot.
+        loo: Compute the leave-one-out columns. `matrix_free` solves for the unit vectors of some
+            samples too, for up to about the same time again.
         intercept: Add an unpenalised intercept.
         solver: As in `ridge_path`; `auto` is `matrix_free` where no exact solver fits `memory`.
         memory: Bytes that a solver may take beside the targets, a number or a text such as "4GiB".
@@ -218,9 +219,10 @@ def ridge_path_stored(  # noqa: PLR0913 - the twin of ridge_path
         device: Device on which the work runs.
 
     Returns:
-        As `ridge_path`. From `matrix_free` the frame has `attrs["estimate"]` True and five more
-        columns: gcv_se, df_se, kappa_se and kappa_prime_se, standard errors over the signs, and
-        residual, ‖Y − (K + δI)X‖/‖Y‖ of the dual solution X.
+        As `ridge_path`. From `matrix_free` the frame has `attrs["estimate"]` True and seven more
+        columns: gcv_se, df_se, kappa_se and kappa_prime_se, standard errors over the signs;
+        residual, ‖Y − (K + δI)X‖/‖Y‖ of the dual solution X; loo_sampled_se and loo_se_se, those of
+        loo and loo_se over the samples that are looked at. loo_se takes in both.
 
     Raises:
         UsageError: Grids, sizes or shapes that do not fit, or an unknown solver.

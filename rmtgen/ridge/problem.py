@@ -195,17 +195,20 @@ class Problem:
             **self.train_errors(residual),
         }
 
-    def loo_columns(self, residual: Float64[Tensor, "n c"], covariance: float) -> dict[str, float]:
+    def loo_columns(
+        self, residual: Float64[Tensor, "n c"], covariance: float, sampled: float = 0.0
+    ) -> dict[str, float]:
         """Leave-one-out risk with its interval, and 0-1 error of a fit.
 
         Args:
             residual: Leave-one-out residuals.
             covariance: `interval.pair_covariance_` of the fit.
+            sampled: As `interval.interval_columns` takes it.
         """
         targets, losses = self.targets[: len(residual)], residual.square().sum(dim=1)
         return {
             "loo": losses.mean().item(),
-            **interval_columns(losses, covariance),
+            **interval_columns(losses, covariance, sampled),
             "loo_error": _error(self.code, targets - residual, targets),
         }
 

@@ -45,10 +45,6 @@ class Solver:
     exact: bool = True
 
 
-def _no_loo(problem: Problem) -> str | None:
-    return "has no leave-one-out columns, got loo=True. Pass loo=False" if problem.loo else None
-
-
 def _no_gram(problem: Problem) -> str | None:
     return (
         None if problem.width else "works on features, got a Gram matrix. Call ridge_path_features"
@@ -58,7 +54,7 @@ def _no_gram(problem: Problem) -> str | None:
 def _no_estimate(problem: Problem) -> str | None:
     if problem.kernel.budget == inf:
         return "estimates within a budget, got none. Pass memory='4GiB'"
-    return _no_loo(problem)
+    return None
 
 
 def _no_spill(problem: Problem) -> str | None:

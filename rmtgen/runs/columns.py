@@ -106,6 +106,12 @@ COLUMNS = {
     "kappa_se": Column("standard error of `kappa` likewise", KERNEL),
     "kappa_prime_se": Column("standard error of `kappa_prime` likewise"),
     "residual": Column("‖Y − (K + nλI)X‖/‖Y‖ of the dual solution X of an estimate"),
+    "loo_sampled_se": Column(
+        "standard error of `loo` of an estimate from the samples that are looked at; empty where"
+        " leave-one-out is not asked for",
+        RISK,
+    ),
+    "loo_se_se": Column("standard error of `loo_se` likewise; empty below 8 samples", RISK),
     "outputs": Column("number of outputs c that risks are summed over; divide by it for the mean"),
     "dataset": Column("data set of the runs", key=True),
     "theory": Column("theory, by its column of theory.csv", key=True),

@@ -71,11 +71,10 @@ def _check_kernel(config: "Config") -> None:
 
 def _check_solver(config: "Config") -> None:
     """Refuse what a solver cannot do, before any stage runs."""
-    if config.solver == ESTIMATING and (config.loo or not all(config.ridges)):
-        found = "loo=true" if config.loo else "a ridge of 0"
+    if config.solver == ESTIMATING and not all(config.ridges):
         raise UsageError(
-            f"solver={ESTIMATING} estimates at ridges > 0, without leave-one-out: got {found}."
-            " Set loo=false and ridges=1e-4:1e2:13."
+            f"solver={ESTIMATING} estimates at ridges > 0: got a ridge of 0. Set"
+            " ridges=1e-4:1e2:13."
         )
     if config.solver == "streamed" and not config.spill:
         raise UsageError(

@@ -3,6 +3,8 @@
 `make bench BENCH=coverage`: 300 samples of each of eight populations, `REPLICATES` times (200). The
 risk of each fit is known (`tests/populations.py`). `FEATURES=RUN` adds subsets of the features of a
 run, whose other samples measure the risk. Nominal is .95; naive takes the losses for independent.
+`MATRIX_FREE` populations come once more by that solver, in the least memory that it takes: it looks
+at some of the samples, and guesses the leverage of the others.
 Labelled is the share of draws in which the kurtosis of the errors doubts the interval.
 """
 
@@ -25,6 +27,9 @@ SIZES, DRAWS, HELD_OUT = (100, 300, 1000, 3000), 200, 20_000
 """Sizes, draws of each, and samples that measure the risk, of the features of a run."""
 REAL = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 """λ over the mean of K_ii there."""
+MATRIX_FREE = ("isotropic, p = n/2", "isotropic, p = 2n", "imbalanced classes")
+LEAST = 1_342_902
+"""Bytes for them: hardly more than their right-hand sides take."""
 SPLITS = ("train", "test")
 QUANTILE = 1.959963984540054
 
@@ -39,9 +44,9 @@ def covered(path, risk, error):
     return np.array([distance <= one for one in allowed]), np.array([naive, own])
 
 
-def path(features, targets, tests, test_targets, ridges, *, intercept):
+def path(features, targets, tests, test_targets, ridges, *, intercept, **options):
     """The ridge path, with the standard error of independent losses as `naive`."""
-    options = {"ridges": ridges, "intercept": intercept}
+    options |= {"ridges": ridges, "intercept": intercept}
     found = ridge_path_features(
         features, targets, test_features=tests, test_targets=test_targets, **options
     )
@@ -66,13 +71,14 @@ def naive_errors(features, targets, sum_ridges, intercept):
         yield losses.std(ddof=1) / len(losses) ** 0.5
 
 
-def replicated(population, replicates):
+def replicated(population, replicates, **options):
     """One row per ridge: coverage of both, medians of their widths, and the true one."""
     ridges = [relative * population.trace for relative in RELATIVE]
     hits, widths, off, labelled = [], [], [], []
     for number in range(replicates):
         features, targets = population.sample(N, np.random.default_rng([1, number]))
-        found = path(features, targets, *population.tests, ridges, intercept=population.intercept)
+        options["intercept"] = population.intercept
+        found = path(features, targets, *population.tests, ridges, **options)
         risk = found["test_risk"] + population.noise
         error = 0 * risk if population.noise else found["test_risk_se"]
         hit, width = covered(found, risk, error)
@@ -134,6 +140,9 @@ def main() -> None:
         for name, population in populations().items()
         for row in rows(name, replicated(population, replicates))
     ]
+    for name in MATRIX_FREE:
+        results = replicated(populations()[name], replicates, solver="matrix_free", memory=LEAST)
+        found += rows(f"{name}, matrix_free", results)
     for run in filter(None, os.environ.get("FEATURES", "").split(",")):
         found += [row for name, results in subsets(run) for row in rows(name, results, REAL)]
     headings = ("population", "λ/tr Σ", "naive", "covered", "SE/LOO naive", "SE/LOO", "true")

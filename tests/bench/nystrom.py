@@ -11,7 +11,7 @@ import torch
 
 from rmtgen.linalg.krylov import Krylov
 from rmtgen.linalg.nystrom import Nystrom, conjugate_gradients
-from rmtgen.ridge.matrix_free import TOLERANCE, largest_space
+from rmtgen.ridge.solutions import TOLERANCE, largest_space
 from tests.bench.machine import describe, timed
 
 N, WIDTH, OUTPUTS, SIGNS, MOST = 6000, 4000, 100, 16, 2000

@@ -62,7 +62,7 @@ def test_any_rank_and_any_space_give_the_dense_answer(n, b, p, most, seed):
     nystrom = Nystrom(grown(matrix, columns, most))
     solution, shift = torch.zeros_like(columns), 0.3
     shifted = matrix + shift * torch.eye(n, dtype=torch.float64)
-    norms, _ = conjugate_gradients(
+    residual, _ = conjugate_gradients(
         lambda block: shifted @ block,
         lambda block: nystrom.precondition(block, shift),
         columns,
@@ -71,9 +71,7 @@ def test_any_rank_and_any_space_give_the_dense_answer(n, b, p, most, seed):
         500,
     )
     np.testing.assert_allclose(solution, torch.linalg.solve(shifted, columns), atol=1e-9)
-    np.testing.assert_allclose(
-        norms, torch.linalg.vector_norm(columns - shifted @ solution, dim=0), atol=1e-14
-    )
+    np.testing.assert_allclose(residual, columns - shifted @ solution, atol=1e-14)
 
 
 @pytest.mark.parametrize(("decay", "share"), [(1.0, 0.55), (1.5, 0.35)])
@@ -101,10 +99,8 @@ def test_iterations_fall(decay, share):
 def test_iterations_end_where_they_must():
     matrix, columns = power_law(50, 1.0), right(50, 2)
     solution = torch.zeros_like(columns)
-    norms, count = conjugate_gradients(
+    residual, count = conjugate_gradients(
         lambda block: matrix @ block, torch.clone, columns, solution, lambda *_: False, 7
     )
     assert count == 7
-    np.testing.assert_allclose(
-        norms, torch.linalg.vector_norm(columns - matrix @ solution, dim=0), rtol=1e-12
-    )
+    np.testing.assert_allclose(residual, columns - matrix @ solution, rtol=1e-12)

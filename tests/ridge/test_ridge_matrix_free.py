@@ -17,9 +17,9 @@ from rmtgen.errors import (
 )
 from rmtgen.linalg.krylov import Krylov
 from rmtgen.linalg.nystrom import Nystrom
-from rmtgen.ridge import COLUMNS, matrix_free, ridge_path, ridge_path_stored
-from rmtgen.ridge.columns import ERROR_COLUMNS
-from rmtgen.ridge.matrix_free import TOLERANCE
+from rmtgen.ridge import COLUMNS, ridge_path, ridge_path_stored, solutions
+from rmtgen.ridge.columns import ERROR_COLUMNS, LOOKED_COLUMNS
+from rmtgen.ridge.solutions import TOLERANCE
 from rmtgen.ridge.targets import encode_targets
 from rmtgen.store.gram_store import GramLayout, GramStore
 from tests.ridge.case_memory import peak
@@ -30,14 +30,14 @@ SMALL = "300KiB"
 
 def counted_steps(monkeypatch):
     """A list that grows by the number of iterations of each run of conjugate gradients."""
-    steps, honest = [], matrix_free.conjugate_gradients
+    steps, honest = [], solutions.conjugate_gradients
 
     def counted(*arguments):
         found = honest(*arguments)
         steps.append(found[1])
         return found
 
-    monkeypatch.setattr(matrix_free, "conjugate_gradients", counted)
+    monkeypatch.setattr(solutions, "conjugate_gradients", counted)
     return steps
 
 
@@ -141,7 +141,7 @@ def test_what_needs_no_trace_is_exact_and_the_rest_within_its_error(
         allowed = 4 * found[f"{column}_se"] + 20 * TOLERANCE * known[column].abs()
         assert ((found[column] - known[column]).abs() <= allowed).all(), column
         assert (found[f"{column}_se"] < 0.3 * known[column]).all(), column
-    assert found[["loo", "loo_error"]].isna().all(axis=None)
+    assert found[["loo", "loo_error", *LOOKED_COLUMNS]].isna().all(axis=None)
     assert (found.residual < 1e-4).all()
 
 
@@ -225,7 +225,7 @@ def test_the_space_spares_iterations(store, monkeypatch):
 
 
 def test_a_ridge_that_is_not_reached_is_told(store, monkeypatch):
-    monkeypatch.setattr(matrix_free, "MOST_STEPS", 3)
+    monkeypatch.setattr(solutions, "MOST_STEPS", 3)
     _, targets, test_targets = problem()
     options = {"sum_ridges": [1e-4], "test_targets": test_targets, "solver": "matrix_free"}
     with pytest.warns(
@@ -247,7 +247,6 @@ def test_a_budget_that_holds_no_blocks_is_refused(store):
     ("options", "message"),
     [
         ({"ridges": [1.0, 0.0]}, r"needs ridges > 0, got 0. Leave it out"),
-        ({"ridges": [1.0], "loo": True}, "has no leave-one-out columns, got loo=True"),
         ({"ridges": [1.0], "probes": 1}, "probes must be a whole number >= 2: got 1"),
         (
             {"ridges": [1.0], "memory": "much"},
@@ -262,6 +261,19 @@ def test_what_makes_no_sense_is_refused(store, options, message):
         ridge_path_stored(
             store, targets, **{"test_targets": test_targets, "solver": "matrix_free"} | options
         )
+
+
+@pytest.mark.parametrize("intercept", [False, True])
+def test_fewer_modes_than_samples_are_no_indefinite_matrix(tmp_path, intercept):
+    """Rounding has left some of 1 in the basis when the space runs out of modes."""
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((180, 60))
+    targets, gram = features @ rng.standard_normal(60) + 1, features @ features.T
+    options = {"sum_ridges": [1e-4], "intercept": intercept, "loo": False}
+    store = stored(tmp_path, gram, 180, tile=180)
+    found = ridge_path_stored(store, targets, solver="matrix_free", probes=2, **options)
+    known = ridge_path(gram, targets, solver="eigen", **options)
+    np.testing.assert_allclose(found.norm2, known.norm2, rtol=20 * TOLERANCE)
 
 
 def test_an_indefinite_matrix_is_named(tmp_path):
@@ -299,15 +311,18 @@ def test_tiles_that_are_missing_damaged_or_not_finite_are_named(tmp_path, solver
 
 
 @pytest.mark.parametrize("intercept", [False, True])
-@pytest.mark.parametrize("memory", [1.4e6, 2.5e6])
-def test_a_budget_is_kept(tmp_path, monkeypatch, intercept, memory):
+@pytest.mark.parametrize(
+    ("loo", "sum_ridge", "memory"),
+    [(False, 1e-4, 1.4e6), (False, 1e-4, 2.5e6), (True, 1e-2, 3e6)],
+)
+def test_a_budget_is_kept(tmp_path, monkeypatch, intercept, loo, sum_ridge, memory):
     """All that torch takes, conjugate gradients included."""
     block, targets, test_targets = problem(n=600)
     store, steps = stored(tmp_path, block, 600, tile=64), counted_steps(monkeypatch)
-    options = {"sum_ridges": [1e-4], "test_targets": test_targets, "intercept": intercept}
+    options = {"sum_ridges": [sum_ridge], "test_targets": test_targets, "intercept": intercept}
     taken = peak(
         lambda: ridge_path_stored(
-            store, targets, **options, solver="matrix_free", memory=int(memory)
+            store, targets, **options, loo=loo, solver="matrix_free", memory=int(memory)
         )
     )
     assert steps
