@@ -126,7 +126,7 @@ class _Estimate:
         units = self.right.new_zeros(self.n, len(chosen))
         units[chosen, torch.arange(len(chosen), device=chosen.device)] = 1
         name = "(K + δI)⁻¹ between samples"
-        solutions = self._solutions(self._centred(units), _diagonal_error, name, sum_ridges)
+        solutions = self._solutions(self._centred(units), diagonal_error, name, sum_ridges)
         return [solutions.at(sum_ridge).between() for sum_ridge in sum_ridges]
 
     def _error(self, right: Tensor, solution: Tensor, residuals: Tensor) -> float:
@@ -185,7 +185,7 @@ class _Estimate:
         return scores + (problem.targets[: self.n].mean(dim=0) - self.means @ dual)
 
 
-def _diagonal_error(right: Tensor, solution: Tensor, residuals: Tensor) -> float:
+def diagonal_error(right: Tensor, solution: Tensor, residuals: Tensor) -> float:
     """The largest ‖r‖²/G_ii, over δ a bound on the relative error of G_ii."""
     diagonal = (right * solution).sum(dim=0).clamp_min(torch.finfo(solution.dtype).tiny)
     return (residuals.square() / diagonal).max().item()

@@ -186,7 +186,7 @@ def test_g_between_samples_is_that_of_the_dense_matrix(n, p, m, power, intercept
         lambda block: rows @ (rows.mT @ block),
         torch.from_numpy(units),
         len(chosen) if tight else n - intercept,
-        matrix_free._diagonal_error,
+        matrix_free.diagonal_error,
         "G",
     ).reach(sum_ridge, single=False)
     known = reference.resolvent(features @ features.T, sum_ridge, intercept)
@@ -268,3 +268,16 @@ def test_estimates_are_the_choice_where_nothing_exact_fits(tmp_path):
     found = ridge_path_stored(store, targets, ridges=[0.1], loo=True, memory="2600KiB")
     assert found.attrs["estimate"]
     assert found[LOO].notna().all(axis=None)
+
+
+def test_with_an_intercept_nothing_depends_on_the_origin():
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((150, 200)) * rng.lognormal(0, 1, (150, 1))
+    targets = features[:, :1] + rng.standard_normal((150, 1))
+    options = {"sum_ridges": [5.0], "intercept": True, "solver": "matrix_free", "memory": "16MiB"}
+    found, moved = (
+        ridge_path_features(features + offset, targets, **options)
+        for offset in (0, 2 * rng.standard_normal(200))
+    )
+    columns = [*LOO, *LOOKED_COLUMNS]
+    np.testing.assert_allclose(moved[columns], found[columns], rtol=1e-3)
