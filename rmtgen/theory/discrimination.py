@@ -37,7 +37,7 @@ PRIOR = np.array([0.05, 0.8])
 MNIST, CIFAR-100 and digits; none of them is far from it."""
 PRIOR_SPREAD = np.array([0.12, 0.25])
 """Their standard deviations."""
-ROUGHNESS = 0.04
+ROUGHNESS = 0.02
 """Standard deviation of log d' about the line."""
 STEP = 0.01
 """Step of the table of d'."""
