@@ -52,7 +52,8 @@ def predicted_error(
         One row per (n, λ): `n ridge predicted_error predicted_error_se low high extrapolated`. At
         n = N the error is that of leave-one-out. The interval is about the error of a fit, for the
         draw of the pool; NaN for a pool below 8 samples, whose variance says nothing. NaN also
-        where the forecast does not reach λ.
+        where the forecast does not reach λ, and beyond the pool where fits have not learnt the mean
+        of the targets.
 
     Raises:
         UsageError: Targets that encode no classes, n < 2, a negative ridge, or as many guesses as

@@ -34,7 +34,7 @@ from rmtgen.theory.curves import Curves
 
 PRIOR = np.array([0.05, 0.8])
 """Mean of a and b before a pool is seen. Together with what follows it was chosen on linear scores,
-MNIST, CIFAR-100 and digits; none of them is far from it."""
+MNIST, CIFAR-100 and digits."""
 PRIOR_SPREAD = np.array([0.12, 0.25])
 """Their standard deviations."""
 ROUGHNESS = 0.02
@@ -110,7 +110,10 @@ def separation(classes: int, share: float) -> float:
 
 
 def explained(curves: Curves, kappa: float, risk: float, centre: float) -> float:
-    """Share of the targets that a fit explains; 0 where it explains none, NaN without a risk.
+    """Share of the targets that a fit explains; 0 where it explains none.
+
+    NaN without a risk, and where a fit has learnt less than half of the mean of the targets: errors
+    then are not those of chance.
 
     Args:
         curves: Curves of the population.
@@ -118,10 +121,10 @@ def explained(curves: Curves, kappa: float, risk: float, centre: float) -> float
         risk: Its risk.
         centre: Squared norm of the mean of the targets.
     """
-    if np.isnan(risk):
+    learnt = np.interp(np.log(kappa), np.log(curves.kappa), curves.learnt)
+    if np.isnan(risk) or learnt < centre / 2:
         return np.nan
-    power = curves.floor[-1] - centre
-    common = np.interp(np.log(kappa), np.log(curves.kappa), curves.learnt) - centre
+    power, common = curves.floor[-1] - centre, learnt - centre
     own = risk - power + 2 * common
     if not (common > 0 and own > 0):
         return 0.0

@@ -106,6 +106,8 @@ class Extrapolation:
         error = float(self.line.errors(np.array([known]))[0])
         if self.ridge is None:
             error = min(error, self.whole.error)
+        # chance is known from the pool's shares alone
+        spread = max(spread, (error * (1 - error) / len(self.whole.chances)) ** 0.5)
         return Beyond(int(n), ridge, error, float(spread), self.whole)
 
 

@@ -131,6 +131,24 @@ def test_nothing_explained_is_chance_and_no_risk_is_no_share():
     assert line.spread(0.0) == 0
 
 
+def test_where_the_mean_of_the_targets_is_not_learnt_nothing_is_said():
+    """59 of 60 samples of one class, features without a constant: far from chance, so no number."""
+    rng = np.random.default_rng(12)
+    features, labels = rng.standard_normal((60, 80)), np.arange(60) // 59
+    frame = predicted_error(influence_of(features, labels, 2), [60, 240], ridges=[1e3])
+    assert frame.predicted_error[0] > 0.2
+    assert frame[["predicted_error", "low", "high"]].iloc[1].isna().all()
+
+
+def test_an_error_of_chance_is_as_sure_as_the_shares_of_the_pool():
+    rng = np.random.default_rng(13)
+    features, labels = rng.standard_normal((100, 120)), np.arange(100) % 4
+    row = predicted_error(influence_of(features, labels, 4), [400], ridges=[1e4]).iloc[0]
+    least = (row.predicted_error * (1 - row.predicted_error) / 100) ** 0.5
+    assert row.predicted_error > 0.6
+    assert row.predicted_error_se >= least
+
+
 # --- the line
 
 
