@@ -107,12 +107,7 @@ class Modes:
             UsageError: The number of targets is not that of the samples.
             NumericalError: Targets that are not finite.
         """
-        targets = target_matrix(targets).to(self.vectors.device)
-        if len(targets) != self.n:
-            raise UsageError(
-                f"targets must match the modes: expected {self.n} rows, got {len(targets)}. Slice"
-                " both to one size."
-            )
+        targets = self.matched(targets)
         if self.intercept:
             targets = targets - targets.mean(dim=0)
         coefficients = self.vectors.mT @ targets
@@ -120,6 +115,28 @@ class Modes:
             targets - self.vectors @ coefficients if self.null_dim else torch.zeros_like(targets)
         )
         return coefficients, null_part
+
+    def matched(self, targets: np.ndarray | Tensor) -> Float64[Tensor, "n c"]:
+        """Targets (n,) or (n, c) as a float64 matrix on the device of the modes.
+
+        Raises:
+            UsageError: The number of targets is not that of the samples.
+            NumericalError: Targets that are not finite.
+        """
+        targets = target_matrix(targets).to(self.vectors.device)
+        if len(targets) != self.n:
+            raise UsageError(
+                f"targets must match the modes: expected {self.n} rows, got {len(targets)}. Slice"
+                " both to one size."
+            )
+        return targets
+
+    def centre(self, targets: Matrix) -> Float64[Tensor, " c"]:
+        """What an intercept takes off the targets (n, c), their mean; 0 without one."""
+        means = self.vectors.new_zeros(targets.shape[1])
+        if self.intercept:
+            means = sum((part.sum(dim=0) for part in targets.split(TARGET_ROWS)), means) / self.n
+        return means
 
     def powers(self, targets: np.ndarray | Tensor | Rows) -> tuple[Float64[Tensor, "r c"], float]:
         """Coefficients of Y as from `split`, and the energy of its part in the null space."""
@@ -142,11 +159,8 @@ class Modes:
         """
         starts = range(0, self.n, TARGET_ROWS)
         places = [slice(start, min(start + TARGET_ROWS, self.n)) for start in starts]
-        outputs = targets.shape[1]
-        means = self.vectors.new_zeros(outputs)
-        if self.intercept:
-            means = sum((targets[place].sum(dim=0) for place in places), means) / self.n
-        coefficients = self.vectors.new_zeros(len(self.values), outputs)
+        means = self.centre(targets)
+        coefficients = self.vectors.new_zeros(len(self.values), targets.shape[1])
         for place in places:
             coefficients.addmm_(self.vectors[place].mT, targets[place] - means)
         return coefficients, (

@@ -24,7 +24,7 @@ References: Wei, Hu, Steinhardt 2022 (arXiv 2203.06176), where GCV converges whe
 holds; Knowles & Yin 2017 for the law itself.
 """
 
-from collections.abc import Iterator
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -34,14 +34,14 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from rmtgen.entrance import public
-from rmtgen.errors import NumericalError, UsageError
+from rmtgen.errors import UsageError
 from rmtgen.linalg.modes import Modes
+from rmtgen.linalg.rows import Rows
 from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.theory.line_fit import PowerLaw
+from rmtgen.theory.subset_fits import subset_fits
 from rmtgen.theory.transport import transported
 
-BLOCK = 2**24
-"""Largest number of entries (samples × modes) per step."""
 LARGEST_SHARE = 1 / 4
 """Largest n/N of a subset that counts as a draw from the pool."""
 FEWEST_SIZES = 3
@@ -53,6 +53,10 @@ TESTED_RIDGES = (1e-4, 1e-2)
 """Ridges of `law_tests`, relative to tr K/N."""
 TESTED_SIZES = (8, 2_048)
 """Smallest and largest size of `law_tests`."""
+MOST_OTHERS = 8_192
+"""Largest number of samples of the rest of the pool that the risk of a subset's fit is that of."""
+ESTIMATES = ("gcv", "loo")
+"""Estimates of the risk whose error is a test of the law."""
 
 
 @public
@@ -61,6 +65,7 @@ def quadratic_forms(
     sizes: ArrayLike,
     ridges: ArrayLike,
     *,
+    targets: np.ndarray | Tensor | Rows | None = None,
     directions: int = 32,
     trials: int = 4,
     seed: int = 0,
@@ -68,13 +73,14 @@ def quadratic_forms(
     """RMS deviation of M_ij from δ_ij ℓ/(ℓ + Λ_i), for random subsets of every size.
 
     It takes one Cholesky factor of side min(n, r) per (n, trial, ridge), on the device of the
-    modes, and holds about three such squares beside them.
+    modes, and holds about three matrices n×r beside them.
 
     Args:
         modes: Modes of the pool, from its Gram matrix or its features. K is what they make; with an
             intercept it is centred by the mean of the pool, not of the subset.
         sizes: Subset sizes n, 2 ≤ n ≤ N/4.
         ridges: λ > 0 of the mean objective.
+        targets: (N,) or (N, c) of the pool, to fit the same subsets with.
         directions: Number of modes i, spread geometrically from the first to the last; a few fewer
             where they would coincide.
         trials: Number of independent subsets per size.
@@ -83,10 +89,12 @@ def quadratic_forms(
     Returns:
         One row per (n, trial, ridge): `n ridge trial diagonal_rms off_diagonal_rms`, as measured,
         without the correction for a finite pool. Subsets are independent over sizes and trials.
+        With targets also `gcv loo test_risk test_risk_se` of the fit: its estimates, and its risk
+        on at most 8,192 other samples of the pool.
 
     Raises:
-        UsageError: A size beyond N/4, a ridge that is not positive, fewer than two directions, or
-            no trial.
+        UsageError: A size beyond N/4, a ridge that is not positive, fewer than two directions, no
+            trial, or another number of targets than of samples.
         NumericalError: A ridge below the rounding of K_SS.
     """
     sizes, ridges = _sizes(sizes, modes.n), _positive_ridges(ridges)
@@ -94,59 +102,21 @@ def quadratic_forms(
     if trials < 1:
         raise UsageError(f"trials must be at least 1: got {trials}.")
     pool, rows = bare_pool(modes), []
-    for n in sizes:
-        limits = _limits(pool, ridges, int(n), chosen)
+    if targets is not None and not isinstance(targets, Rows):
+        targets = modes.matched(targets)
+    centre = None if targets is None else modes.centre(targets)
+    for n in sizes.tolist():
+        limits = _limits(pool, ridges, n, chosen)
         for trial in range(trials):
-            subset = torch.from_numpy(
-                np.random.default_rng([seed, trial, n]).choice(modes.n, n, replace=False)
-            )
-            forms = subset_forms(modes, subset, ridges, chosen)
-            rows += [
-                (n, ridge, trial, *_deviations(form.cpu().numpy(), limit))
-                for ridge, form, limit in zip(ridges, forms, limits, strict=True)
-            ]
-    return pd.DataFrame(rows, columns=["n", "ridge", "trial", "diagonal_rms", "off_diagonal_rms"])
-
-
-def subset_forms(
-    modes: Modes,
-    subset: Int64[Tensor, " n"],
-    ridges: Float64[np.ndarray, " l"],
-    chosen: Int64[Tensor, " k"],
-) -> Iterator[Float64[Tensor, "k k"]]:
-    """M_ij = δ_ij − √(s_i s_j) u_i[S]ᵀ(K_SS + nλI)⁻¹u_j[S] of one subset, for each λ in turn.
-
-    With r < n modes it is nλ[(BᵀB + nλI)⁻¹]_ij, B = U_S diag(√s), a smaller system.
-
-    Args:
-        modes: Modes of the pool.
-        subset: Positions of S in the pool.
-        ridges: λ > 0.
-        chosen: The modes i, j.
-
-    Raises:
-        NumericalError: K_SS + nλI is not positive definite in float64.
-    """
-    subset, chosen = subset.to(modes.vectors.device), chosen.to(modes.vectors.device)
-    n, rank = len(subset), len(modes.values)
-    primal = rank < n
-    square = _covariance(modes, subset) if primal else _kernel(modes, subset)
-    for ridge in ridges:
-        factor = _cholesky(square, n * float(ridge))
-        if primal:
-            columns = torch.zeros(rank, len(chosen), dtype=torch.float64, device=factor.device)
-            columns[chosen, torch.arange(len(chosen), device=factor.device)] = (
-                n * float(ridge)
-            ) ** 0.5
-        else:
-            columns = modes.vectors[subset[:, None], chosen] * modes.values[chosen].sqrt()
-        half = torch.linalg.solve_triangular(factor, columns, upper=False)
-        form = half.mT @ half
-        yield (
-            form
-            if primal
-            else torch.eye(len(chosen), dtype=torch.float64, device=form.device) - form
-        )
+            subset, others = _drawn(modes.n, n, [seed, trial, n])
+            fits = subset_fits(modes, subset, n * ridges)
+            for ridge, fit, limit in zip(ridges, fits, limits, strict=True):
+                row = {"n": n, "ridge": ridge, "trial": trial}
+                row |= _deviations(fit.forms(chosen).cpu().numpy(), limit)
+                if targets is not None:
+                    row |= asdict(fit.estimates(targets, centre, others))
+                rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def spread_modes(rank: int, directions: int) -> Int64[Tensor, " k"]:
@@ -189,33 +159,34 @@ def trace_deviation(risk: pd.DataFrame, pool: Spectrum) -> pd.DataFrame:
     return rows.assign(pool_kappa=predicted, deviation=deviation)
 
 
-def gcv_deviation(risk: pd.DataFrame) -> pd.DataFrame:
-    """RMS of d = log(GCV/R_test) over the rows of each n, net of the error of the test risk.
+def estimate_deviation(risk: pd.DataFrame, estimate: str) -> pd.DataFrame:
+    """RMS of d = log(estimate/R_test) over the rows of each n, net of the error of R_test.
 
     Args:
-        risk: Table of fits, with the columns n, gcv, test_risk, test_risk_se.
+        risk: Table of fits, with the columns n, test_risk, test_risk_se, and that of the estimate.
+        estimate: Its column, as `gcv` or `loo`.
 
     Returns:
         `n rms noise net points`: √mean d², √mean (se/R_test)², net = √max(0, mean d² − mean
         (se/R_test)²), and how many rows had all three numbers positive and finite; the others, as
-        at the interpolation peak, are left out. net = 0: the test set is too small to show a
-        deviation.
+        at the interpolation peak, are left out. net = 0: too few samples measure the risk to show
+        a deviation.
 
     Raises:
         UsageError: A column is missing, or no row is left.
     """
-    _require(risk, "n", "gcv", "test_risk", "test_risk_se")
-    numbers = risk[["gcv", "test_risk", "test_risk_se"]].to_numpy(dtype=np.float64)
+    _require(risk, "n", estimate, "test_risk", "test_risk_se")
+    numbers = risk[[estimate, "test_risk", "test_risk_se"]].to_numpy(dtype=np.float64)
     sound = risk[(np.isfinite(numbers) & (numbers > 0)).all(axis=1)]
     if sound.empty:
         raise UsageError(
-            "gcv_deviation needs rows with a gcv, test_risk and test_risk_se above 0: got none of"
-            f" {len(risk)}. Give the path a test set."
+            f"estimate_deviation needs rows with a {estimate}, test_risk and test_risk_se above 0:"
+            f" got none of {len(risk)}. Give the fits other samples."
         )
     squares = pd.DataFrame(
         {
             "n": sound["n"],
-            "rms": np.log(sound["gcv"] / sound["test_risk"]) ** 2,
+            "rms": np.log(sound[estimate] / sound["test_risk"]) ** 2,
             "noise": (sound["test_risk_se"] / sound["test_risk"]) ** 2,
         }
     )
@@ -225,38 +196,55 @@ def gcv_deviation(risk: pd.DataFrame) -> pd.DataFrame:
 
 
 @public
-def law_tests(modes: Modes, pool: Spectrum, risk: pd.DataFrame) -> pd.DataFrame:
+def law_tests(
+    modes: Modes,
+    pool: Spectrum,
+    risk: pd.DataFrame,
+    targets: np.ndarray | Tensor | Rows,
+    *,
+    trials: int = 4,
+) -> pd.DataFrame:
     """All tests of the local law on a pool and the fits of its subsets.
 
     Args:
         modes: Modes of the pool.
         pool: Spectrum of the pool.
-        risk: Table of fits, with the columns n, trial, ridge, kappa, gcv, test_risk, test_risk_se.
+        risk: Table of fits, with the columns n, trial, ridge, kappa.
+        targets: (N,) or (N, c) of the pool.
+        trials: Number of subsets per size.
 
     Returns:
         One row per measurement: `test n relative_ridge deviation`. The tests are `diagonal_rms` and
         `off_diagonal_rms` (`quadratic_forms`, corrected for a finite pool), `trace`
-        (`trace_deviation`) and `gcv` (`gcv_deviation`, net, NaN where the test set is too small to
-        show one); fits without a test risk have no test `gcv`.
+        (`trace_deviation`), and `gcv` and `loo` (`estimate_deviation` of fits of the subsets of the
+        first two, net; NaN where the rest of the pool is too small to show one).
     """
-    scale, (least, most) = pool.trace / pool.n, TESTED_SIZES
-    sizes = [n for n in (int(share * pool.n) for share in TESTED_SHARES) if least <= n <= most]
-    if pool.n > most and len(sizes) < FEWEST_SIZES:
-        sizes = [int(share / LARGEST_SHARE * most) for share in TESTED_SHARES]
-    forms = quadratic_forms(modes, sizes, np.array(TESTED_RIDGES) * scale)
+    scale, (sizes, ridges) = pool.trace / pool.n, tested_grid(pool)
+    forms = quadratic_forms(modes, sizes, ridges, targets=targets, trials=trials)
     depleted = np.sqrt(1 - forms["n"] / pool.n)  # drawn without replacement from a finite pool
     traces = trace_deviation(risk[risk["n"] < pool.n], pool)
+    gaps = {estimate: estimate_deviation(forms, estimate) for estimate in ESTIMATES}
     parts = [
         *(
             _tests(name, forms["n"], forms["ridge"] / scale, forms[name] / depleted)
             for name in ("diagonal_rms", "off_diagonal_rms")
         ),
         _tests("trace", traces["n"], traces["ridge"] / scale, traces["deviation"]),
+        *(
+            _tests(estimate, gap["n"], np.nan, gap["net"].where(gap["net"] > 0))
+            for estimate, gap in gaps.items()
+        ),
     ]
-    if risk["test_risk"].notna().any():
-        gaps = gcv_deviation(risk)
-        parts.append(_tests("gcv", gaps["n"], np.nan, gaps["net"].where(gaps["net"] > 0)))
     return pd.concat(parts, ignore_index=True)
+
+
+def tested_grid(pool: Spectrum) -> tuple[list[int], Float64[np.ndarray, " l"]]:
+    """The sizes and the ridges λ of the tests on a pool."""
+    least, most = TESTED_SIZES
+    sizes = [n for n in (int(share * pool.n) for share in TESTED_SHARES) if least <= n <= most]
+    if pool.n > most and len(sizes) < FEWEST_SIZES:
+        sizes = [int(share / LARGEST_SHARE * most) for share in TESTED_SHARES]
+    return sizes, np.array(TESTED_RIDGES) * pool.trace / pool.n
 
 
 def _tests(
@@ -322,48 +310,24 @@ def _limits(
 
 def _deviations(
     form: Float64[np.ndarray, "k k"], limit: Float64[np.ndarray, " k"]
-) -> tuple[float, float]:
+) -> dict[str, float]:
     """RMS on the diagonal and off it."""
     deviation = form - np.diag(limit)
-    off = deviation[~np.eye(len(limit), dtype=bool)]
-    return float(np.sqrt(np.mean(np.diag(deviation) ** 2))), float(np.sqrt(np.mean(off**2)))
+    parts = {
+        "diagonal_rms": np.diag(deviation),
+        "off_diagonal_rms": deviation[~np.eye(len(limit), dtype=bool)],
+    }
+    return {name: float(np.sqrt(np.mean(part**2))) for name, part in parts.items()}
 
 
-def _kernel(modes: Modes, subset: Int64[Tensor, " n"]) -> Float64[Tensor, "n n"]:
-    """K_SS = U_S diag(s) U_Sᵀ, some modes at a time."""
-    n, rank = len(subset), len(modes.values)
-    kernel = torch.zeros(n, n, dtype=torch.float64, device=subset.device)
-    step = max(1, BLOCK // n)
-    for low in range(0, rank, step):
-        rows = (
-            modes.vectors[:, low : low + step].index_select(0, subset)
-            * modes.values[low : low + step].sqrt()
-        )
-        kernel.addmm_(rows, rows.mT)
-    return kernel
-
-
-def _covariance(modes: Modes, subset: Int64[Tensor, " n"]) -> Float64[Tensor, "r r"]:
-    """BᵀB, some samples at a time."""
-    rank = len(modes.values)
-    covariance = torch.zeros(rank, rank, dtype=torch.float64, device=subset.device)
-    for some in subset.split(max(1, BLOCK // rank)):
-        rows = modes.vectors[some] * modes.values.sqrt()
-        covariance.addmm_(rows.mT, rows)
-    return covariance
-
-
-def _cholesky(square: Float64[Tensor, "k k"], sum_ridge: float) -> Float64[Tensor, "k k"]:
-    shifted = square.clone()
-    shifted.diagonal().add_(sum_ridge)
-    factor, failed = torch.linalg.cholesky_ex(shifted)
-    if failed.item():
-        raise NumericalError(
-            f"K + nλI must be positive definite: its Cholesky factor failed at row {failed.item()}"
-            f" of {len(square)}, nλ = {sum_ridge:.3g}, largest diagonal"
-            f" {square.diagonal().max().item():.3g}. Take a larger ridge."
-        )
-    return factor
+def _drawn(size: int, n: int, seed: list[int]) -> tuple[Int64[Tensor, " n"], Int64[Tensor, " m"]]:
+    """Positions of n samples of a pool, and of others."""
+    draw = np.random.default_rng(seed)
+    subset = draw.choice(size, n, replace=False)
+    others = np.setdiff1d(np.arange(size), subset)
+    if len(others) > MOST_OTHERS:
+        others = draw.choice(others, MOST_OTHERS, replace=False)
+    return torch.from_numpy(subset), torch.from_numpy(others)
 
 
 def _sizes(sizes: ArrayLike, pool: int) -> Int64[np.ndarray, " k"]:

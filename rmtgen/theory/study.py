@@ -64,8 +64,8 @@ class Study:
     share is made when the first of them needs it. An analysis that the data is too small for raises
     a `UsageError` or a `NumericalError` that says what it needs.
 
-    Without a test set the columns of measured risks are NaN, `local_law` lacks the test `gcv`,
-    `trust` lacks what it says of test samples, and `scores` has no rows.
+    Without a test set the columns of measured risks are NaN, `trust` lacks what it says of test
+    samples, and `scores` has no rows.
 
     Attributes:
         pool: N training samples, and M test samples if there are any.
@@ -187,7 +187,7 @@ class Study:
 
     def local_law(self) -> pd.DataFrame:
         """Tests of the local law (`local_law.law_tests`)."""
-        return law_tests(self.eigenmodes, self.spectrum, self.risk)
+        return law_tests(self.eigenmodes, self.spectrum, self.risk, self.pool.targets.values)
 
     def trust(self) -> pd.DataFrame:
         """Diagnostics of GCV on the first samples of the pool (`diagnostics.trust_report`)."""

@@ -10,13 +10,13 @@ from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.ridge import ridge_path, ridge_path_features
 from rmtgen.theory import local_law
 from rmtgen.theory.local_law import (
-    gcv_deviation,
+    estimate_deviation,
     quadratic_forms,
     rate,
     spread_modes,
-    subset_forms,
     trace_deviation,
 )
+from rmtgen.theory.subset_fits import subset_fits
 from rmtgen.theory.transport import transported
 
 cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -45,9 +45,9 @@ def plain_forms(gram, subset, ridge, chosen):
 
 
 def forms(modes, subset, ridge, chosen):
-    return next(
-        subset_forms(modes, torch.as_tensor(subset), np.array([ridge]), torch.as_tensor(chosen))
-    ).numpy()
+    sum_ridges = np.array([len(subset) * ridge])
+    fit = next(subset_fits(modes, torch.as_tensor(subset), sum_ridges))
+    return fit.forms(torch.as_tensor(chosen)).numpy()
 
 
 def shuffled_table(features, targets, sizes, ridges, trials):
@@ -77,14 +77,10 @@ def gaussian_forms(gaussian):
 
 
 @pytest.mark.parametrize("size", [3, 8, 14])
-@pytest.mark.parametrize("block", [1, 2**24])
 @pytest.mark.parametrize(
     "case", [case for case in CASES if case is not REPEATED], ids=lambda case: case.name
 )
-def test_forms_equal_their_definition_with_fewer_and_with_more_samples_than_modes(
-    case, size, block, monkeypatch
-):
-    monkeypatch.setattr(local_law, "BLOCK", block)
+def test_forms_equal_their_definition_with_fewer_and_with_more_samples_than_modes(case, size):
     subset = np.random.default_rng(1).choice(len(case.features), size, replace=False)
     chosen, gram = np.array([0, 1, case.rank - 1]), case.gram
     for ridge in case.ridges((1e-3, 1.0)):
@@ -260,10 +256,10 @@ def test_sizes_beyond_the_pool_are_left_out_and_a_vanishing_kappa_says_nothing()
     assert trace_deviation(risk[risk["n"] == 30], pool).empty
 
 
-# --- gcv
+# --- estimates of the risk
 
 
-def test_gcv_deviation_takes_the_standard_error_of_the_test_risk_off():
+def test_the_deviation_of_an_estimate_takes_the_standard_error_of_the_test_risk_off():
     risk = pd.DataFrame(
         {
             "n": [10, 10, 20, 20, 20],
@@ -272,7 +268,7 @@ def test_gcv_deviation_takes_the_standard_error_of_the_test_risk_off():
             "test_risk_se": [0.1, 0.3, 0.2, 0.2, 0.1],
         }
     )
-    frame = gcv_deviation(risk).set_index("n")
+    frame = estimate_deviation(risk, "gcv").set_index("n")
     assert frame.loc[10, "rms"] == pytest.approx(np.log(2))
     assert frame.loc[10, "noise"] == pytest.approx(np.sqrt(0.05))
     assert frame.loc[10, "net"] == pytest.approx(np.sqrt(np.log(2) ** 2 - 0.05))
@@ -307,7 +303,7 @@ def fresh_table(trials, seed):
 
 def test_gcv_of_gaussian_features_approaches_the_risk():
     """24 draws leave about ±0.1 of chance in the slope."""
-    frame = gcv_deviation(fresh_table(24, seed=0))
+    frame = estimate_deviation(fresh_table(24, seed=0), "gcv")
     assert (frame["points"] == 24).all()
     assert (frame["net"] < frame["rms"]).all()
     assert rate(frame["n"], frame["net"]).slope == pytest.approx(-0.5, abs=0.3)
@@ -373,10 +369,11 @@ def test_tables_refuse_missing_columns_and_empty_rows():
     with pytest.raises(UsageError, match="got none named trial, kappa"):
         trace_deviation(pd.DataFrame({"n": [1], "ridge": [0.1]}), pool)
     with pytest.raises(UsageError, match="got none named test_risk_se"):
-        gcv_deviation(pd.DataFrame({"n": [1], "gcv": [0.1], "test_risk": [1.0]}))
+        estimate_deviation(pd.DataFrame({"n": [1], "gcv": [0.1], "test_risk": [1.0]}), "gcv")
     with pytest.raises(UsageError, match="got none of 1"):
-        gcv_deviation(
-            pd.DataFrame({"n": [1], "gcv": [0.1], "test_risk": [np.nan], "test_risk_se": [np.nan]})
+        estimate_deviation(
+            pd.DataFrame({"n": [1], "gcv": [0.1], "test_risk": [np.nan], "test_risk_se": [np.nan]}),
+            "gcv",
         )
 
 

@@ -1,4 +1,4 @@
-"""The local random matrix law on data: the decay of its four deviations with n."""
+"""The local random matrix law on data: how deviations from it, and errors of GCV, fall with n."""
 
 from collections.abc import Mapping
 
@@ -21,7 +21,14 @@ PANELS = (
         "Quadratic forms",
         {"diagonal_rms": ("diagonal", "-"), "off_diagonal_rms": ("off the diagonal", "--")},
     ),
-    ("Trace and risk", {"trace": ("|κ̂ / κ − 1|", "-"), "gcv": ("|log GCV / test risk|", ":")}),
+    (
+        "Trace and risk",
+        {
+            "trace": ("|κ̂ / κ − 1|", "-"),
+            "gcv": ("|log GCV / risk|", "--"),
+            "loo": ("|log LOO / risk|", ":"),
+        },
+    ),
 )
 """Title of each panel, and the name and dash of each deviation in it by its `test` in the table."""
 SLOPE = "n^(−1/2)"
@@ -36,8 +43,10 @@ def chart(runs: RunSet) -> Chart:
         "GCV is right where a local random matrix law holds. First panel: deviation from the law"
         " of quadratic forms of the resolvent of n samples in the eigenvectors of the pool, on"
         " and off the diagonal. Second panel: deviation of the effective ridge of n samples from"
-        " that of the pool, and of GCV from the test risk, without the sampling error of the test"
-        " set. The law requires a decay as n^(−1/2) or faster."
+        " that of the pool, and of GCV and leave-one-out of the same samples from the risk on the"
+        " rest of the pool, without the sampling error of that risk. The law requires a decay as"
+        " n^(−1/2) or faster. Leave-one-out needs no law: what GCV is further off comes from"
+        " samples that differ in leverage."
     )
     return Chart(
         stem=STEM,
