@@ -3,7 +3,9 @@
 `make bench BENCH=claims RUNS=results/runs/A,results/runs/B`: of every run the errors of GCV and of
 leave-one-out over all fits, and Kendall's τ of the rivals; of every pair that differs in its
 initialisation alone how often a theory puts the better one first, and what the gap is due to; the
-rates of the local law; exponents, predicted and measured. Every stage of the runs is finished.
+exponents of their spectra and targets; the slope of the risk and the risk of the whole pool, as a
+tenth of it predicts them, and measured. Every stage of the runs is finished. `local_law` has the
+rates of the local law.
 """
 
 import os
@@ -11,40 +13,47 @@ from pathlib import Path
 
 import numpy as np
 
-from rmtgen.errors import UsageError
 from rmtgen.report.loading import load_result
 from rmtgen.report.swaps import swaps
 from rmtgen.tables import Table
-from rmtgen.theory.local_law import rate
 from rmtgen.theory.scores import CLOSE, score_table
 
 RIVALS = ("gcv", "loo", "transport", "isotropic", "norm_proxy", "rademacher", "arora")
 """Columns of theory.csv whose order is compared."""
 CERTAIN = 2
 """Standard errors by which the risks of a pair differ where their order counts."""
-LAWS = ("diagonal_rms", "off_diagonal_rms", "trace", "gcv")
-"""Tests of the local law whose rates are shown."""
 
 
 def name_of(result):
     """A run in a few words."""
     data = result.dataset.rpartition("/")[2].removesuffix(".tar")
-    return f"{result.model} {result.init} {result.kernel} {data} {result.spectrum.n:,}"
+    kernel = {"features": "", "entk": " eNTK"}.get(result.kernel, f" {result.kernel}")
+    return f"{result.model.removeprefix('tf_efficientnet_')} {result.init}{kernel}, {data}"
+
+
+def scored(result):
+    """GCV's and leave-one-out's errors, and the order of each rival, by their names."""
+    fits = result.theory["predictions"]
+    blocks = fits["n"].astype(str) + " " + fits["trial"].astype(str)
+    return score_table(fits, RIVALS, blocks).set_index("theory")
 
 
 def errors(result):
-    """GCV's and leave-one-out's errors, and the order of each rival."""
-    fits = result.theory["predictions"]
-    blocks = fits["n"].astype(str) + " " + fits["trial"].astype(str)
-    scores = score_table(fits, RIVALS, blocks).set_index("theory")
-    texts = [f"{len(fits):,}"]
+    """How far GCV and leave-one-out are off, and in how many fits it is little."""
+    yield f"{result.spectrum.n:,}"
+    yield f"{len(result.theory['predictions']):,}"
+    scores = scored(result)
     for theory in ("gcv", "loo"):
         one = scores.loc[theory]
         low, high = (100 * end for end in one["relative_error_interval"])
-        texts += [f"{100 * one['relative_error']:.2f} [{low:.2f}, {high:.2f}]"]
-        texts += [f"{100 * one['within']:.0f}"]
-    texts.append(doubted(result))
-    return texts + [f"{scores.loc[theory, 'kendall']:.2f}" for theory in RIVALS]
+        yield f"{100 * one['relative_error']:.2f} [{low:.2f}, {high:.2f}]"
+        yield f"{100 * one['within']:.0f}"
+    yield doubted(result)
+
+
+def orders(result):
+    """Kendall's τ of each rival."""
+    return (f"{scored(result).loc[theory, 'kendall']:.2f}" for theory in RIVALS)
 
 
 def doubted(result):
@@ -70,35 +79,43 @@ def ordered(pair):
     return [f"{len(both):,}", *(f"{100 * share:.0f}" for share in right)]
 
 
-def rates(result):
-    """Exponents of the local law with twice their standard error."""
-    tests = result.theory.get("local_law")
-    for law in LAWS:
-        rows = None if tests is None else tests[(tests["test"] == law) & (tests["deviation"] > 0)]
-        try:
-            found = rate(rows["n"], rows["deviation"])
-            yield f"{found.slope:+.2f} ±{2 * found.standard_error:.2f}"
-        except (UsageError, TypeError):
-            yield "–"
-
-
 def known(value, low, high):
     """A number with its interval, or a dash where there is none."""
     return "–" if np.isnan(value) else f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def exponents(result):
-    """Exponents of the pool, and slopes of the risk: of its curves, by the exponents, measured."""
+    """Exponents of the pool's spectrum and targets, and of the risk at the best ridge by them."""
     table = result.theory.get("scaling")
+    rows = None if table is None else table.set_index("quantity")
+    for name in ("decay", "alignment", "best_ridge"):
+        yield "–" if rows is None else known(*rows.loc[name, ["exponent", "low", "high"]])
+
+
+def foreseen(result):
+    """Slope of log R over the sizes beyond a tenth of the pool, and R of all of it.
+
+    Both as the tenth predicts them, and measured with two standard errors; the two risks of a
+    slope share the test set, so that its error is at most the one stated.
+    """
+    table = result.theory.get("hindcast")
     if table is None:
         return ["–"] * 6
-    rows = table.set_index("quantity")
-    texts = [known(*rows.loc[name, ["exponent", "low", "high"]]) for name in ("decay", "alignment")]
-    for name in ("best_ridge", "fixed_sum_ridge"):
-        row = rows.loc[name]
-        texts.append(known(row["exponent"], row["low"], row["high"]))
-        texts.append(known(row["measured"], row["measured_low"], row["measured_high"]))
-    return texts
+    first, last = table.iloc[0], table.iloc[-1]
+    decades = np.log(last["n"] / first["n"])
+    slopes = (
+        np.log(last[name] / first[name]) / decades for name in ("predicted_risk", "test_risk")
+    )
+    error = np.hypot(*(row["test_risk_se"] / row["test_risk"] for row in (first, last))) / decades
+    predicted, measured = slopes
+    return [
+        f"{first['seen']:,.0f}",
+        f"{first['n']:,.0f} → {last['n']:,.0f}",
+        f"{predicted:+.4f}",
+        f"{measured:+.4f} ±{2 * error:.4f}",
+        f"{last['predicted_risk']:.4f} [{last['low']:.4f}, {last['high']:.4f}]",
+        f"{last['test_risk']:.4f} ±{2 * last['test_risk_se']:.4f}",
+    ]
 
 
 def show(headings, rows):
@@ -113,18 +130,11 @@ def main() -> None:
     names = {id(one): name_of(one) for one in results}
     short = ("GCV", "LOO", "transport", "spectrum", "norm B²", "Rademacher", "Arora")
     print("Median |predicted/measured − 1|, %, with 95 % intervals; share of fits within 10 %;")
-    print("of the others of GCV those in which the checks doubt it, %; Kendall's τ")
-    headings = (
-        "run",
-        "fits",
-        "GCV",
-        "within",
-        "LOO",
-        "within",
-        "doubted",
-        *(f"τ {name}" for name in short),
-    )
-    show(headings, ((names[id(one)], *errors(one)) for one in results))
+    print("of the others of GCV those in which the checks doubt it, %")
+    columns = ("N", "fits", "GCV", "within", "LOO", "within", "doubted")
+    show(("run", *columns), ((names[id(one)], *errors(one)) for one in results))
+    print("Kendall's τ of prediction and test risk")
+    show(("run", *short), ((names[id(one)], *orders(one)) for one in results))
     pairs = swaps(results)
     print("Fits in which a theory puts the better initialisation first, %, of those 2 SE apart")
     show(
@@ -144,8 +154,9 @@ def main() -> None:
             for one in pairs
         ),
     )
-    print("Rates of the local law: exponents in n, ± 2 standard errors")
-    show(("run", *LAWS), ((names[id(one)], *rates(one)) for one in results))
-    print("Exponents of the pool, and slopes of the risk, of its curves and measured")
-    columns = ("decay", "alignment", "best ridge", "measured", "fixed δ", "measured")
+    print("Exponents of the pool's spectrum and targets, and of the risk by them")
+    columns = ("decay", "alignment", "best ridge")
     show(("run", *columns), ((names[id(one)], *exponents(one)) for one in results))
+    print("The risk at the best ridge, as a tenth of the pool predicts it; ± 2 standard errors")
+    columns = ("seen", "n", "slope", "measured", "risk", "measured")
+    show(("run", *columns), ((names[id(one)], *foreseen(one)) for one in results))

@@ -3,8 +3,7 @@
 `make bench BENCH=local_law RUNS=DIR,… TRIALS=32`: exponents in n with twice their standard errors,
 and deviations at the largest size, N/4 or 2,048; the bias is the mean of log(estimate/risk) over
 its subsets, with twice its standard error. Then the rank correlation over runs, sizes and ridges of
-the deviations of the forms and the errors of the estimates. The stage `gram` or `extract` of the
-runs is finished.
+the deviations of the forms and the errors of the estimates. Every stage of the runs is finished.
 """
 
 import os
@@ -15,6 +14,7 @@ import pandas as pd
 import torch
 from scipy.stats import kendalltau
 
+from rmtgen.report.loading import load_result
 from rmtgen.report.wording import percentage
 from rmtgen.runs.config import Config
 from rmtgen.runs.run import load_run
@@ -27,6 +27,7 @@ from rmtgen.theory.local_law import (
     rate,
     tested_grid,
 )
+from tests.bench.claims import name_of
 
 FORMS = ("diagonal_rms", "off_diagonal_rms")
 GRID = ["run", "n", "ridge"]
@@ -40,7 +41,7 @@ def fits_of(folder, trials):
     grid, targets = tested_grid(study.spectrum), study.pool.targets.values
     fits = quadratic_forms(study.eigenmodes, *grid, targets=targets, trials=trials)
     fits[[*FORMS]] = fits[[*FORMS]].div(np.sqrt(1 - fits["n"] / len(study.pool)), axis=0)
-    return fits.assign(run=folder.name, ridge=fits["ridge"] / grid[1][0])
+    return fits.assign(run=name_of(load_result(folder)), ridge=fits["ridge"] / grid[1][0])
 
 
 def deviations(fits):
@@ -74,8 +75,8 @@ def main() -> None:
     trials = int(os.environ.get("TRIALS", "32"))
     tables = {}
     for folder in map(Path, os.environ["RUNS"].split(",")):
-        tables[folder.name] = fits_of(folder, trials)
-        print(f"{folder.name}: {len(tables[folder.name]):,} fits", flush=True)
+        fits = fits_of(folder, trials)
+        tables[fits["run"].iloc[0]] = fits
     names = (*FORMS, *ESTIMATES)
     known = {name: deviations(fits) for name, fits in tables.items()}
     print("\nExponents in n, ± 2 standard errors")
