@@ -125,15 +125,21 @@ def test_the_risk_is_that_of_as_many_others_as_are_allowed(monkeypatch):
         assert len(set(others)) == 6 and not set(others) & set(subset)
 
 
-def test_gcv_of_isotropic_gaussian_features_errs_as_leave_one_out_does():
-    """Samples alike: GCV and leave-one-out differ by less than either errs by, as n^(−1/2)."""
-    rng = np.random.default_rng(0)
-    features = rng.standard_normal((1600, 200)) * np.arange(1, 201) ** -0.6
-    targets = features @ rng.standard_normal(200) + rng.standard_normal(1600)
+def drawn_pool(samples, width, seed):
+    rng = np.random.default_rng(seed)
+    features = rng.standard_normal((samples, width)) * np.arange(1, width + 1) ** -0.6
+    targets = features @ rng.standard_normal(width) + rng.standard_normal(samples)
     modes = feature_modes(features)
-    pool = Spectrum.of(modes, targets)
-    risk = pd.DataFrame({"n": [100, 200, 400], "trial": 0, "ridge": 0.1, "kappa": [0.3, 0.2, 0.15]})
-    table = law_tests(modes, pool, risk, targets, trials=24)
+    return modes, Spectrum.of(modes, targets), targets
+
+
+NO_FITS = pd.DataFrame({name: [] for name in ("n", "trial", "ridge", "kappa", "test_risk")})
+
+
+def test_gcv_of_gaussian_features_errs_as_leave_one_out_does():
+    """Samples alike: GCV and leave-one-out differ by less than either errs by, as n^(−1/2)."""
+    modes, pool, targets = drawn_pool(1600, 200, seed=0)
+    table = law_tests(modes, pool, NO_FITS, targets, trials=24)
     gaps = {
         name: table[table["test"] == name].set_index("n")["deviation"] for name in ("gcv", "loo")
     }
@@ -141,3 +147,35 @@ def test_gcv_of_isotropic_gaussian_features_errs_as_leave_one_out_does():
     np.testing.assert_allclose(gaps["gcv"], gaps["loo"], rtol=0.4)
     for gap in gaps.values():
         assert local_law.rate(gap.index, gap).slope == pytest.approx(-0.5, abs=0.2)
+
+
+def test_the_tests_of_the_law_are_those_of_the_subsets_net_of_what_the_pool_limits():
+    modes, pool, targets = drawn_pool(640, 40, seed=2)
+    sizes, ridges = local_law.tested_grid(pool)
+    assert sizes == [10, 20, 40, 80, 160]
+    np.testing.assert_allclose(ridges / (pool.trace / 640), [1e-4, 1e-2])
+    table = law_tests(modes, pool, NO_FITS, targets, trials=3)
+    fits = quadratic_forms(modes, sizes, ridges, targets=targets, trials=3)
+    for name in ("diagonal_rms", "off_diagonal_rms"):
+        rows = table[table["test"] == name]
+        assert len(rows) == 5 * 2 * 3
+        np.testing.assert_allclose(rows["deviation"], fits[name] / np.sqrt(1 - fits["n"] / 640))
+    for name in ("gcv", "loo"):
+        gaps = np.log(fits[name] / fits["test_risk"]) ** 2
+        noise = (fits["test_risk_se"] / fits["test_risk"]) ** 2
+        net = (gaps - noise).groupby(fits["n"]).mean()
+        found = table[table["test"] == name].set_index("n")["deviation"]
+        np.testing.assert_allclose(found, np.sqrt(net.where(net > 0)))
+
+
+@pytest.mark.parametrize(
+    ("samples", "most", "expected"),
+    [(640, 100, [10, 20, 40, 80]), (640, 30, [1, 3, 7, 15, 30]), (320, 2048, [10, 20, 40, 80])],
+)
+def test_sizes_are_shares_of_the_pool_within_bounds_or_halvings_of_the_largest(
+    samples, most, expected, monkeypatch
+):
+    monkeypatch.setattr(local_law, "TESTED_SIZES", (8, most))
+    values = np.ones(4)
+    pool = Spectrum.of_power(values, values, 0.0, samples)
+    assert local_law.tested_grid(pool)[0] == expected
