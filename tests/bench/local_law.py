@@ -11,14 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from scipy.stats import kendalltau
 
 from rmtgen.report.loading import load_result
 from rmtgen.report.wording import percentage
-from rmtgen.runs.config import Config
-from rmtgen.runs.run import load_run
-from rmtgen.stages.study import load_study
 from rmtgen.tables import Table
 from rmtgen.theory.local_law import (
     ESTIMATES,
@@ -27,6 +23,7 @@ from rmtgen.theory.local_law import (
     rate,
     tested_grid,
 )
+from tests.bench.beyond_runs import studied
 from tests.bench.claims import name_of
 
 FORMS = ("diagonal_rms", "off_diagonal_rms")
@@ -35,9 +32,7 @@ GRID = ["run", "n", "ridge"]
 
 def fits_of(folder, trials):
     """The forms and fits of subsets of a run's pool; the forms corrected for a finite pool."""
-    stored = load_run(folder).config
-    fields = {name: tuple(v) if isinstance(v, list) else v for name, v in stored.items()}
-    study = load_study(folder, Config(**fields), torch.device("cpu"))
+    study = studied(folder)
     grid, targets = tested_grid(study.spectrum), study.pool.targets.values
     fits = quadratic_forms(study.eigenmodes, *grid, targets=targets, trials=trials)
     fits[[*FORMS]] = fits[[*FORMS]].div(np.sqrt(1 - fits["n"] / len(study.pool)), axis=0)
