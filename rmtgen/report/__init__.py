@@ -6,6 +6,7 @@
 - `swaps`: the spectrum of one run with the target power of another.
 - `theory_scores`, `theory_notes`: how well each theory does; what it predicts for each run.
 - `beyond_scores`: how well the risk of ensembles and of stopped descent is estimated.
+- `head_spread`: how much the risk of an eNTK hangs on the head that was drawn.
 - `best_fits`: the table of the best fit of each run.
 - `run_set`: `RunSet`, the runs of a report with all of the above, computed once.
 - `summary`: what the terminal shows, kept as JSON.

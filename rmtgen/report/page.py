@@ -103,6 +103,8 @@ def render_page(
         best=replace(best_fits_table(runs.best_fits, runs.labels), headings=BEST_HEADINGS),
         min_n=MIN_N,
         best_notes=fit_notes(runs.best_fits, runs.labels),
+        heads=runs.heads_table,
+        heads_notes=runs.heads_notes,
         answers=runs.answers,
         leading=[chart for chart in charts if chart.stem == answer.STEM],
         charts=[chart for chart in charts if chart.stem != answer.STEM],

@@ -10,12 +10,14 @@ from rmtgen.errors import UsageError
 from rmtgen.report import answers
 from rmtgen.report.best_fits import best_fits, best_fits_table
 from rmtgen.report.beyond_scores import beyond_scores, beyond_table
+from rmtgen.report.head_spread import head_spread, spread_notes, spread_table
 from rmtgen.report.run_result import RunResult
 from rmtgen.report.summary import Summary
 from rmtgen.report.swaps import PairSwap, swaps
 from rmtgen.report.theory_notes import theory_notes
 from rmtgen.report.theory_scores import scores_table, theory_scores
 from rmtgen.report.wording import dataset_names
+from rmtgen.tables import Table
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +42,8 @@ class Run:
 class RunSet:
     """The runs of a report.
 
-    What takes seconds (`scores`, `beyond`, `swaps`) is computed on first use and kept for the
-    charts, the page and the summary.
+    What takes seconds (`heads`, `scores`, `beyond`, `swaps`) is computed on first use and kept for
+    the charts, the page and the summary.
     """
 
     runs: tuple[Run, ...]
@@ -92,6 +94,28 @@ class RunSet:
         return best_fits(self.results)
 
     @cached_property
+    def heads(self) -> pd.DataFrame:
+        """One row per size of runs that differ in their head alone (`head_spread.head_spread`)."""
+        return head_spread(self.results)
+
+    @property
+    def heads_table(self) -> Table:
+        """The spread over heads as a table of text."""
+        return spread_table(self.heads, self._headless)
+
+    @property
+    def heads_notes(self) -> list[str]:
+        """A sentence about the spread over heads of each network."""
+        return spread_notes(self.heads, self._headless)
+
+    @property
+    def _headless(self) -> dict[str, str]:
+        """The labels without the heads, by name of the run."""
+        return {
+            run.result.name: run.label.removesuffix(f", {heads_label(run.result)}") for run in self
+        }
+
+    @cached_property
     def scores(self) -> pd.DataFrame:
         """One row per data set and theory (`theory_scores.theory_scores`)."""
         return theory_scores(self.results)
@@ -120,17 +144,19 @@ class RunSet:
     def summary(self) -> Summary:
         """The tables and notes that the terminal shows."""
         best = best_fits_table(self.best_fits, self.labels)
-        tables = best, scores_table(self.scores), beyond_table(self.beyond)
+        scored = scores_table(self.scores), beyond_table(self.beyond)
+        tables = best, self.heads_table, *scored
         shown = tuple(table for table in tables if table.rows)
         answers = tuple(f"{label}: {text}" for label, text in self.answers.items())
-        return Summary(answers, shown, tuple(self.theory_notes))
+        return Summary(answers, shown, (*self.heads_notes, *self.theory_notes))
 
 
 def run_labels(results: Sequence[RunResult]) -> list[str]:
     """Short names of runs for people.
 
-    A label is model and init, then what else differs between the runs, or is a sketch. Where two
-    runs would have one label, both have their own names.
+    A label is model and init, then what else differs between the runs, or is a sketch, then the
+    heads of runs that are else alike. Where two runs would have one label, both have their own
+    names.
     """
     sketched = any("sketch" in result.kernel for result in results)
     kernels = {result.kernel for result in results}
@@ -141,10 +167,32 @@ def run_labels(results: Sequence[RunResult]) -> list[str]:
         parts += [datasets[result.dataset]] if len(datasets) > 1 else []
         parts += [result.kernel] if len(kernels) > 1 or sketched else []
         labels.append(", ".join(parts))
+    labels = _told_apart(labels, results)
     return [
         label if labels.count(label) == 1 else result.name
         for label, result in zip(labels, results, strict=True)
     ]
+
+
+def _told_apart(labels: Sequence[str], results: Sequence[RunResult]) -> list[str]:
+    """The labels, those of runs whose heads differ with their heads."""
+    pairs = list(zip(labels, results, strict=True))
+    drawn = {
+        label: {heads_label(run) for other, run in pairs if other == label} for label in labels
+    }
+    return [
+        f"{label}, {heads_label(run)}" if len(drawn[label]) > 1 else label for label, run in pairs
+    ]
+
+
+def heads_label(result: RunResult) -> str:
+    """The heads of an eNTK by their seeds: head 438, heads 438–445; empty for features."""
+    seed, heads = result.config.get("head_seed"), result.config.get("heads")
+    if result.config.get("kernel") != "entk":
+        return ""
+    return (
+        f"heads {seed}–{seed + heads - 1}" if heads else f"head {'none' if seed is None else seed}"
+    )
 
 
 def _check(results: Sequence[RunResult]) -> None:

@@ -22,8 +22,8 @@ class Summary:
 
     Attributes:
         answers: One sentence a run, for who reads no further.
-        tables: The best fit of each run, and the scores of the theories and of the estimates of
-            ensembles and stopped descent where there are any.
+        tables: The best fit of each run; the spread over heads, and the scores of the theories and
+            of the estimates of ensembles and stopped descent, where there are any.
         notes: Paragraphs under the tables.
     """
 

@@ -57,6 +57,23 @@ _THEORIES = {name: Column(theory.meaning, theory.unit) for name, theory in THEOR
     if theory.relative_error
 }
 
+_OVER_DRAWS = {
+    "test_risk": ("`test_risk`", RISK),
+    "loo": ("`loo`", RISK),
+    "gcv": ("`gcv`", RISK),
+    "signed_gap": ("`gcv` over `test_risk`, minus 1,", DIMENSIONLESS),
+}
+_HEADS = {
+    f"{name}_{what}": Column(f"{meaning} of {over} over draws of the head", unit)
+    for name, (over, unit) in _OVER_DRAWS.items()
+    for what, meaning in (
+        ("mean", "mean"),
+        ("sd", "standard deviation"),
+        ("sd_low", "low end of the 95 % interval of the standard deviation"),
+        ("sd_high", "high end of the 95 % interval of the standard deviation"),
+    )
+}
+
 COLUMNS = {
     "n": Column("sample size, the number of training samples", SAMPLES, key=True),
     "trial": Column(
@@ -113,6 +130,23 @@ COLUMNS = {
     ),
     "loo_se_se": Column("standard error of `loo_se` likewise; empty below 8 samples", RISK),
     "outputs": Column("number of outputs c that risks are summed over; divide by it for the mean"),
+    "run": Column("run of the smallest seed among those that differ in the head alone", key=True),
+    "draws": Column("number of these runs, no two of which have a head in common"),
+    "total_se": Column(
+        "standard error of `test_risk` from the draw of the test samples and of the subsets, mean"
+        " over these runs",
+        RISK,
+    ),
+    **_HEADS,
+    "correlation": Column(
+        "Pearson's correlation of `loo` and `test_risk` over draws; empty for two"
+    ),
+    "averaged_run": Column("run of the kernel that is the mean over heads", None),
+    "averaged_heads": Column("number of its heads"),
+    "averaged_test_risk": Column("its `test_risk`", RISK),
+    "averaged_loo": Column("its `loo`", RISK),
+    "above": Column("number of draws whose `test_risk` is larger"),
+    "loo_above": Column("number of draws whose `loo` is larger"),
     "dataset": Column("data set of the runs", key=True),
     "theory": Column("theory, by its column of theory.csv", key=True),
     "fit": Column("kind of the fits, by their table in theory.h5", key=True),

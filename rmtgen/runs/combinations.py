@@ -4,6 +4,8 @@ What a single field takes is its parser's to say; what is refused here are field
 other, or of which one needs another.
 """
 
+from collections.abc import Iterable
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from rmtgen.errors import UsageError
@@ -48,6 +50,26 @@ def check_sizes(config: "Config") -> None:
             f"sizes must be ≤ train: expected at most {config.train}, got {max(config.sizes)}."
             " Raise train or lower sizes."
         )
+
+
+def check_draws(seeds: Iterable[int | None], heads: int | None) -> None:
+    """Refuse seeds whose runs would share a head, as draws of one kernel must not.
+
+    Args:
+        seeds: First seed of each run; None for a head that has none of its own.
+        heads: Heads that each run averages over, of consecutive seeds; None for one.
+
+    Raises:
+        UsageError: Two seeds are the same, or less than `heads` apart.
+    """
+    for first, second in pairwise(sorted(seed for seed in seeds if seed is not None)):
+        if second - first < (heads or 1):
+            named = f" with heads={heads}" if heads else ""
+            raise UsageError(
+                f"runs must share no head: expected seeds at least {heads or 1} apart in head_seed,"
+                f" got {first} and {second}{named}. Leave one out, or set head_seed="
+                f"{first},{first + (heads or 1)}."
+            )
 
 
 def _check_kernel(config: "Config") -> None:

@@ -170,7 +170,8 @@ class Config:
         438,
         optional(whole(0, MOST_SEED)),
         ("gram",),
-        "seed of that head (entk); none: it continues the random stream of init_seed",
+        "seed of that head (entk); several make several runs; none: it continues the random stream"
+        " of init_seed",
     )
     gram_precision: str | None = declared(
         None,

@@ -3,13 +3,14 @@
 import itertools
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rmtgen.errors import MissingInputError, UsageError, did_you_mean, warn
 from rmtgen.names import expanded
+from rmtgen.runs.combinations import check_draws
 from rmtgen.runs.config import FIELDS, Config
 from rmtgen.runs.documents import read_documents
 from rmtgen.runs.parsers import shown
@@ -18,7 +19,7 @@ from rmtgen.store import durable
 EXPERIMENTS = Path(__file__).parent / "experiments"
 """Folder of the experiments that are shipped with the package."""
 
-_LISTS = ("model", "init", "kernel")
+_LISTS = ("model", "init", "kernel", "head_seed")
 """Fields that may list several values; an experiment has one run per combination."""
 _MOST_RUNS = 1000
 _OF_THE_ENTK = ("heads", "projection")
@@ -27,7 +28,7 @@ _OF_THE_ENTK = ("heads", "projection")
 
 @dataclass(frozen=True)
 class Experiment:
-    """A named set of runs, which differ in the backbone, the initialisation or the kernel."""
+    """A named set of runs, which differ in the backbone, its initialisation, or the kernel."""
 
     name: str
     runs: tuple[Config, ...]
@@ -40,7 +41,7 @@ class Experiment:
 
 
 def load_experiment(config: str | None, overrides: Mapping[str, Any]) -> Experiment:
-    """Read a YAML file, apply overrides, and make one `Config` per model, init and kernel.
+    """Read a YAML file, apply overrides, and make one `Config` per combination of `_LISTS`.
 
     A file of several documents describes several groups of runs; each further document overrides
     keys of the first.
@@ -54,20 +55,16 @@ def load_experiment(config: str | None, overrides: Mapping[str, Any]) -> Experim
 
     Raises:
         MissingInputError: There is no such file.
-        UsageError: Some keys are unknown or some values do not parse; all are in one message.
+        UsageError: Some keys are unknown or some values do not parse; all are in one message. Or
+            runs do not go together: fields of another kernel, heads that two runs share, too many.
     """
     file = None if config is None else _find(config)
     first, *others = [{}] if file is None else read_documents(file)
     flags = {key.lower().replace("-", "_"): value for key, value in overrides.items()}
     groups = [first | flags, *(first | document | flags for document in others)]
     runs = dict.fromkeys(run for values in groups for run in _runs(values))
-    for name in _OF_THE_ENTK:
-        if any(values.get(name) for values in groups) and not any(
-            run.kernel == "entk" for run in runs
-        ):
-            raise UsageError(
-                f"{name} is for kernel=entk, and no run has it. Add it, or leave {name} out."
-            )
+    if not any(run.kernel == "entk" for run in runs):
+        _refuse_heads(groups)
     if any(values.get("weights") for values in groups) and {run.init for run in runs} == {"random"}:
         warn("weights is not used: every run has init=random.")
     if len(runs) > _MOST_RUNS:
@@ -75,8 +72,21 @@ def load_experiment(config: str | None, overrides: Mapping[str, Any]) -> Experim
     return Experiment(file.stem if file else "run", tuple(runs))
 
 
+def _refuse_heads(groups: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse what is said of heads where no run has one; a single seed does no harm."""
+    for name in _OF_THE_ENTK:
+        if any(values.get(name) for values in groups):
+            raise UsageError(
+                f"{name} is for kernel=entk, and no run has it. Add it, or leave {name} out."
+            )
+    if any(len(_parse_field("head_seed", values.get("head_seed"))) > 1 for values in groups):
+        raise UsageError(
+            "head_seed lists heads of kernel=entk, and no run has it. Add it, or give one seed."
+        )
+
+
 def _runs(values: Mapping[str, Any]) -> list[Config]:
-    """One `Config` per model, init and kernel of one document."""
+    """One `Config` per combination of the lists of one document; some may be equal."""
     parsed, problems = {}, []
     for key, value in values.items():
         try:
@@ -88,6 +98,7 @@ def _runs(values: Mapping[str, Any]) -> list[Config]:
     lists = [parsed.pop(key, [FIELDS[key].default]) for key in _LISTS]
     if math.prod(map(len, lists)) > _MOST_RUNS:
         raise UsageError(f"{', '.join(_LISTS)} must make at most {_MOST_RUNS} runs together.")
+    check_draws(lists[_LISTS.index("head_seed")], parsed.get("heads"))
     combinations = itertools.product(*lists)
     runs = [Config(**parsed, **dict(zip(_LISTS, chosen, strict=True))) for chosen in combinations]
     if len({run.model for run in runs}) > 1 and parsed.get("weights"):
@@ -107,11 +118,7 @@ def _parse_field(key: str, value: Any) -> Any:
             items = value if isinstance(value, list) else str(value).split(",")
             if not items:
                 raise UsageError("expected at least one value, got an empty list.")
-            return list(
-                dict.fromkeys(
-                    parse(item.strip() if isinstance(item, str) else item) for item in items
-                )
-            )
+            return [parse(item.strip() if isinstance(item, str) else item) for item in items]
         return parse(value)
     except UsageError as error:
         raise UsageError(f"{key}: {error}") from None

@@ -98,7 +98,7 @@ STAGES: Mapping[str, Stage] = {
         summary="spectrum, risk, theory of all runs -> report.html, figures",
         files=(
             *("report.html", "summary.json", "summary.txt"),
-            *("theories.csv", "beyond.csv", "figures/"),
+            *("heads.csv", "theories.csv", "beyond.csv", "figures/"),
         ),
         reads=lambda config: ("spectrum", "risk", "theory"),
         joint=True,

@@ -41,13 +41,14 @@ def _write(job: Job, report: ReportDir, runs: RunSet) -> Result:
     page = render_page(runs, charts, report.title, report.omitted)
     durable.write_text(folder / "report.html", page)
     job.bar.update()
-    scores = {
+    figured = {
+        "heads.csv": (runs.heads, "risks of one kernel and size over draws of its head"),
         "theories.csv": (runs.scores, "how a theory ranks and scales"),
         "beyond.csv": (runs.beyond, "how far an estimate of ensembles or stopped descent is off"),
     }
     tables = [
         path
-        for name, (table, title) in scores.items()
+        for name, (table, title) in figured.items()
         for path in write_table(folder / name, flat_scores(table), title)
     ]
     stored = json.dumps(runs.summary.as_json(), indent=1, ensure_ascii=False)

@@ -13,6 +13,8 @@ from damage import flip
 import rmtgen
 from rmtgen.cli.main import main
 from rmtgen.errors import UsageError
+from rmtgen.report.head_spread import head_spread
+from rmtgen.report.theory_scores import flat_scores
 from rmtgen.ridge.columns import ERROR_COLUMNS
 from rmtgen.runs.columns import COLUMNS, DIMENSIONLESS, as_markdown, write_table
 from rmtgen.store.gram_store import GramLayout, GramStore
@@ -53,10 +55,12 @@ def test_every_column_of_every_csv_is_described_and_nothing_else_is(folder):
         assert not table.duplicated(metadata["tableSchema"]["primaryKey"]).any()
         seen |= set(table)
     scores = {f"{name}{end}" for name in FIGURES for end in ("", "_low", "_high")}
-    assert set(COLUMNS) - seen - set(ERROR_COLUMNS) == scores | {
+    heads = set(flat_scores(head_spread([])))
+    assert heads - set(COLUMNS) == set()
+    assert set(COLUMNS) - seen - set(ERROR_COLUMNS) - heads == scores | {
         *("dataset", "theory", "fit", "estimator", "runs"),
         *("worst_error", "within", "fits", "skipped"),
-    }  # of the report's theories.csv and beyond.csv; estimates have errors
+    }  # of the report's theories.csv and beyond.csv; heads are its heads.csv; estimates have errors
 
 
 def test_keys_and_units_are_said(folder):
