@@ -68,6 +68,7 @@ def calls(folder):
             {"gram": gram, "targets": targets, "times": [1, 30], "intercept": True}
             | {"test_gram": test_gram, "test_targets": test_targets},
         ),
+        "calibrate_norms": Call(rmtgen.calibrate_norms, {"backbone": backbone, "images": pictures}),
         "calibration": Call(rmtgen.calibration, {"influence": labelled, "sizes": [20, N]}),
         "class_errors": Call(rmtgen.class_errors, {"influence": labelled, "n": 20, "ridge": 0.1}),
         "effective_ridge": Call(rmtgen.effective_ridge, spectrum | {"ridge": 0.1, "n": 10}),

@@ -43,9 +43,10 @@ class Backbone:
         transform: Function from a PIL image of any mode to a float32 tensor of `input_size`.
         feature_dim: Dimension d of the features, as measured.
         input_size: (channels, height, width) in pixels.
-        init: "pretrained" or "random".
+        init: "pretrained", "random", or "calibrated"; see `rmtgen.calibrate_norms`.
         source: Origin of the weights: a path, "package NAME", "hub REPOSITORY", or "random, seed
-            SEED". After a path, the place in the file of the weights if several would fit.
+            SEED". After a path, the place in the file of the weights if several would fit; at the
+            end, the number of images of calibrated statistics.
     """
 
     name: str

@@ -121,12 +121,16 @@ def feature_batches(
     device = default_device(device)
     if workers is None:
         workers = min(_MOST_WORKERS, os.cpu_count() or 1) if device.type == "cuda" else 0
-    forward = _Forward(place(_float32(backbone), device), batch_size, device, fp32_precision)
+    forward = _Forward(place(float32_network(backbone), device), batch_size, device, fp32_precision)
     return _stream(forward, _ImageBatches(images, backbone, batch_size), batches, workers)
 
 
-def _float32(backbone: Backbone) -> nn.Module:
-    """The plain network of a backbone, which takes the float32 images of the transform."""
+def float32_network(backbone: Backbone) -> nn.Module:
+    """The plain network of a backbone, which takes the float32 images of the transform.
+
+    Raises:
+        UsageError: The argument is no backbone, or a parameter is not float32.
+    """
     if not isinstance(backbone, Backbone):
         raise UsageError(
             f"backbone must be a Backbone, got {type(backbone).__name__}. Give that of"

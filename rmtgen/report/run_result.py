@@ -23,7 +23,7 @@ class RunResult:
     Attributes:
         name: Name of the run, such as `resnet50-pretrained-cifar100-n10000-224px-1a2b3c4d`.
         model: Name of the backbone in timm.
-        init: `pretrained` or `random`.
+        init: `pretrained`, `random` or `calibrated`.
         dataset: Name of the data set, as `load_dataset` takes it.
         kernel: `features`, or `entk` and its reduction (`config.kernel_label`).
         config: The resolved configuration.

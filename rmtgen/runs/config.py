@@ -121,9 +121,10 @@ class Config:
     )
     init: str = declared(
         "pretrained",
-        one_of("pretrained", "random"),
+        one_of("pretrained", "random", "calibrated"),
         ("extract",),
-        "weights: pretrained or random; both make two runs",
+        "weights: pretrained, random, or calibrated: random, with the BatchNorm statistics of"
+        " training images; several make several runs",
     )
     weights: str | None = declared(
         None,
@@ -277,7 +278,7 @@ class Config:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "model", present_name(self.model))
-        if self.init == "random" and self.weights:
+        if self.init != "pretrained" and self.weights:
             object.__setattr__(self, "weights", None)
         self._resolve_kernel()
         check_choices(self)

@@ -65,8 +65,9 @@ def load_experiment(config: str | None, overrides: Mapping[str, Any]) -> Experim
     runs = dict.fromkeys(run for values in groups for run in _runs(values))
     if not any(run.kernel == "entk" for run in runs):
         _refuse_heads(groups)
-    if any(values.get("weights") for values in groups) and {run.init for run in runs} == {"random"}:
-        warn("weights is not used: every run has init=random.")
+    named = any(values.get("weights") for values in groups)
+    if named and not any(run.init == "pretrained" for run in runs):
+        warn("weights is not used: no run has init=pretrained.")
     if len(runs) > _MOST_RUNS:
         raise UsageError(f"an experiment has at most {_MOST_RUNS} runs, got {len(runs)}.")
     return Experiment(file.stem if file else "run", tuple(runs))

@@ -8,7 +8,7 @@ nearer to the peak than the small ones, so long stages tend to end early.
 import importlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,6 +68,17 @@ class StageCost:
     longest: float | None = None
     shared: Mapping[int, float] = field(default_factory=dict)
 
+    def after(self, first: "StageCost") -> "StageCost":
+        """This cost where every process does something else first."""
+        return replace(
+            self,
+            flops=self.flops + first.flops,
+            ram=max(self.ram, first.ram),
+            seconds=self.seconds + first.seconds,
+            longest=None if self.longest is None else self.longest + first.seconds,
+            shared={count: alone + first.seconds for count, alone in self.shared.items()},
+        )
+
     def on(self, workers: int) -> float:
         """Seconds on so many workers, such as this machine; no unit is divided."""
         if workers in self.shared:
@@ -110,6 +121,14 @@ class Workload:
         from rmtgen.stages.tangent import tangent_plan
 
         return tangent_plan(self.config, self.rates, self.workers)
+
+    @cached_property
+    def calibration(self) -> StageCost:
+        """What a process that opens the backbone does first; nothing where it is not calibrated."""
+        # here, because the module imports this one
+        from rmtgen.stages.calibrating import cost
+
+        return cost(self)
 
     @property
     def workers(self) -> list[int]:

@@ -19,6 +19,7 @@ from rmtgen.models.features import TransformedImages, feature_batches, place
 from rmtgen.rates import LONG
 from rmtgen.runs.inputs import local_inputs
 from rmtgen.runs.manifest import FileRecord
+from rmtgen.stages.calibrating import calibrated
 from rmtgen.stages.cost import PROBE_IMAGES, StageCost, Workload
 from rmtgen.stages.division import Division, Unit, complete
 from rmtgen.stages.engine import Job, Result
@@ -40,8 +41,9 @@ class Extraction(Division):
     def __init__(self, job: Job):
         self.job, config = job, job.config
         device = default_device(config.device)  # checked at once, before what takes minutes
-        self.backbone = open_backbone(config, head="random" if config.projection else None)
+        opened = open_backbone(config, head="random" if config.projection else None)
         self.split = split = open_images(config)
+        self.backbone = calibrated(config, opened, split.train)
         found = local_inputs(config)
         self.inputs = {role: FileRecord.of(path) for role, path in found.items()}
         self.details = {
@@ -60,7 +62,7 @@ class Extraction(Division):
         labels = split.train.labels, split.test.labels
         dim = config.projection or self.backbone.feature_dim
         layout = FeatureLayout(*labels, split.train.classes, dim, config.batch_size)
-        fingerprint = _fingerprint(job, self.inputs, self.details)
+        fingerprint = _fingerprint(job, opened, self.inputs, self.details)
         self.store = FeatureStore.create(job.folder, layout, fingerprint, job.writer)
         self.shards = self.store.shards
         self._batch_of = {
@@ -98,11 +100,16 @@ class Extraction(Division):
         return Result(store.files(), headline, details, self.inputs)
 
 
-def _fingerprint(job: Job, inputs: Mapping[str, FileRecord], details: Mapping[str, object]) -> str:
-    """What the features are made from; shards of anything else are never mixed in."""
+def _fingerprint(
+    job: Job, opened: Backbone, inputs: Mapping[str, FileRecord], details: Mapping[str, object]
+) -> str:
+    """What the features are made from; shards of anything else are never mixed in.
+
+    Statistics of images are made from these, and may differ in a last bit between machines.
+    """
     drawn = [details["train_indices"], details["test_indices"]]
     made_from = {
-        "backbone": details["backbone_blake2b"],
+        "backbone": opened.digest(),
         "decoding": DECODING,
         "drawn": durable.digest(durable.canonical_json(drawn).encode()),
     }
@@ -161,7 +168,8 @@ def work(job: Job) -> Result:
 
 def cost(workload: Workload) -> StageCost:
     """Forward passes of all images; of a sketch, backward passes and projections too."""
-    return _sketch_cost(workload) if workload.config.projection else _forward_cost(workload)
+    own = _sketch_cost(workload) if workload.config.projection else _forward_cost(workload)
+    return own.after(workload.calibration)
 
 
 def _forward_cost(workload: Workload) -> StageCost:

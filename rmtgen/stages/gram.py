@@ -199,4 +199,5 @@ def _tangent_cost(workload: Workload) -> StageCost:
     shared = {
         count: own.seconds + own.images * transform / count for count, own in plan.shared.items()
     }
-    return StageCost(plan.flops, plan.memory_bytes, disk, seconds, 0.0, shared)
+    own = StageCost(plan.flops, plan.memory_bytes, disk, seconds, 0.0, shared)
+    return own.after(workload.calibration)

@@ -19,10 +19,10 @@ KEPT_BYTES = 2**28
 
 
 def open_backbone(config: Config, head: str | None = None) -> Backbone:
-    """The configured backbone, without a head or under a fresh one."""
+    """The configured backbone, without a head or under a fresh one, before it is calibrated."""
     return load_backbone(
         config.model,
-        init=config.init,
+        init="random" if config.init == "calibrated" else config.init,
         weights=config.weights,
         head=head,
         heads=config.heads or 1,

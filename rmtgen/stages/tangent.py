@@ -22,6 +22,7 @@ from rmtgen.kernels.entk.schedule import Panel
 from rmtgen.kernels.entk.work import count
 from rmtgen.rates import Rates
 from rmtgen.runs.config import Config
+from rmtgen.stages.calibrating import calibrated
 from rmtgen.stages.division import Unit
 from rmtgen.stages.engine import Job
 from rmtgen.stages.loading import joint_images, open_backbone, open_images, placeholder
@@ -50,7 +51,7 @@ class Tangent:
         self.config = config = job.config
         split = open_images(config)
         _check_labels(job, features, split)
-        backbone = open_backbone(config, head="random")
+        backbone = calibrated(config, open_backbone(config, head="random"), split.train)
         images = joint_images(backbone, split)
         named = config.entk_precision
         make = partial(_entk, config, backbone.model, images, spill=_spill(job))

@@ -142,6 +142,16 @@ def test_only_runs_that_differ_in_nothing_else_are_a_pair():
     assert len(swap_pairs([first, trained])) == 1
 
 
+def test_a_calibrated_run_is_in_no_pair():
+    random, trained, calibrated = (
+        studied_run(init, init) for init in ("random", "pretrained", "calibrated")
+    )
+    assert swap_pairs([calibrated, random, trained]) == [(random, trained)]
+    assert swap_pairs([calibrated, random]) == swap_pairs([calibrated, trained]) == []
+    notes = theory_notes([random, trained, calibrated])
+    assert sum("resnet18, calibrated, " in note for note in notes) >= 1
+
+
 def test_a_pair_without_a_gap_and_a_theory_without_finite_values_still_make_a_report():
     twin = dataclasses.replace(studied_run("a", "random"), name="b", init="pretrained")
     assert (

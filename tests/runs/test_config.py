@@ -87,7 +87,8 @@ def test_all_mistakes_are_named_in_one_message(tmp_path):
         ({"test": "0"}, "test: expected a whole number ≥ 1, got '0'"),
         (
             {"init": "pretraned"},
-            "init: expected one of pretrained, random, got 'pretraned'. Did you mean pretrained?",
+            "init: expected one of pretrained, random, calibrated, got 'pretraned'."
+            " Did you mean pretrained?",
         ),
         ({"memory": "4 Gigs"}, "memory: unknown unit 'Gigs' in '4 Gigs'. Known: B, GB"),
         ({"memory": "lots"}, "memory: expected an amount of memory such as 4GiB, got 'lots'"),
@@ -433,6 +434,6 @@ def test_a_share_lies_between_0_and_1(value):
 
 
 def test_weights_of_random_networks_alone_are_named_as_unused():
-    with pytest.warns(RmtgenWarning, match="weights is not used: every run has init=random"):
-        load_experiment(None, {"weights": "a.pt", "init": "random"})
+    with pytest.warns(RmtgenWarning, match="weights is not used: no run has init=pretrained"):
+        load_experiment(None, {"weights": "a.pt", "init": "random,calibrated"})
     load_experiment(None, {"weights": "a.pt", "init": "pretrained,random"})
