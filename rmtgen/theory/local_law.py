@@ -89,8 +89,8 @@ def quadratic_forms(
     Returns:
         One row per (n, trial, ridge): `n ridge trial diagonal_rms off_diagonal_rms`, as measured,
         without the correction for a finite pool. Subsets are independent over sizes and trials.
-        With targets also `gcv loo test_risk test_risk_se` of the fit: its estimates, and its risk
-        on at most 8,192 other samples of the pool.
+        With targets also `kappa gcv loo test_risk test_risk_se` of the fit: κ̂, its estimates, and
+        its risk on at most 8,192 other samples of the pool.
 
     Raises:
         UsageError: A size beyond N/4, a ridge that is not positive, fewer than two directions, no
@@ -199,37 +199,35 @@ def estimate_deviation(risk: pd.DataFrame, estimate: str) -> pd.DataFrame:
 def law_tests(
     modes: Modes,
     pool: Spectrum,
-    risk: pd.DataFrame,
     targets: np.ndarray | Tensor | Rows,
     *,
     trials: int = 4,
 ) -> pd.DataFrame:
-    """All tests of the local law on a pool and the fits of its subsets.
+    """All tests of the local law on a pool, each on the same subsets and ridges.
 
     Args:
         modes: Modes of the pool.
         pool: Spectrum of the pool.
-        risk: Table of fits, with the columns n, trial, ridge, kappa.
         targets: (N,) or (N, c) of the pool.
         trials: Number of subsets per size.
 
     Returns:
         One row per measurement: `test n relative_ridge deviation`. The tests are `diagonal_rms` and
-        `off_diagonal_rms` (`quadratic_forms`, corrected for a finite pool), `trace`
-        (`trace_deviation`), and `gcv` and `loo` (`estimate_deviation` of fits of the subsets of the
-        first two, net; NaN where the rest of the pool is too small to show one).
+        `off_diagonal_rms` (`quadratic_forms`) and `trace` (`trace_deviation`), corrected for a
+        finite pool, and `gcv` and `loo` (`estimate_deviation`, net; NaN where the rest of the pool
+        is too small to show one).
     """
     scale, (sizes, ridges) = pool.trace / pool.n, tested_grid(pool)
     forms = quadratic_forms(modes, sizes, ridges, targets=targets, trials=trials)
     depleted = np.sqrt(1 - forms["n"] / pool.n)  # drawn without replacement from a finite pool
-    traces = trace_deviation(risk[risk["n"] < pool.n], pool)
+    deviations = {name: forms[name] for name in ("diagonal_rms", "off_diagonal_rms")}
+    deviations["trace"] = trace_deviation(forms, pool)["deviation"]
     gaps = {estimate: estimate_deviation(forms, estimate) for estimate in ESTIMATES}
     parts = [
         *(
-            _tests(name, forms["n"], forms["ridge"] / scale, forms[name] / depleted)
-            for name in ("diagonal_rms", "off_diagonal_rms")
+            _tests(name, forms["n"], forms["ridge"] / scale, values / depleted)
+            for name, values in deviations.items()
         ),
-        _tests("trace", traces["n"], traces["ridge"] / scale, traces["deviation"]),
         *(
             _tests(estimate, gap["n"], np.nan, gap["net"].where(gap["net"] > 0))
             for estimate, gap in gaps.items()

@@ -187,7 +187,7 @@ class Study:
 
     def local_law(self) -> pd.DataFrame:
         """Tests of the local law (`local_law.law_tests`)."""
-        return law_tests(self.eigenmodes, self.spectrum, self.risk, self.pool.targets.values)
+        return law_tests(self.eigenmodes, self.spectrum, self.pool.targets.values)
 
     def trust(self) -> pd.DataFrame:
         """Diagnostics of GCV on the first samples of the pool (`diagnostics.trust_report`)."""

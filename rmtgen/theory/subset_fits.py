@@ -23,15 +23,17 @@ BLOCK = 2**24
 
 @dataclass(frozen=True)
 class Estimates:
-    """What one fit says of its risk, and its losses on other samples.
+    """What one fit says of its risk, and its risk on other samples.
 
     Attributes:
+        kappa: κ̂ = 1/tr G.
         gcv: Generalised cross-validation.
         loo: Mean squared leave-one-out residual, summed over outputs.
         test_risk: Mean squared error on the other samples, summed over outputs.
         test_risk_se: Its standard error.
     """
 
+    kappa: float
     gcv: float
     loo: float
     test_risk: float
@@ -92,6 +94,7 @@ class SubsetFit:
             ]
         )
         return Estimates(
+            kappa=1 / diagonal.sum().item(),
             gcv=(n * size.sum() / diagonal.sum().square()).item(),
             loo=(size / diagonal.square()).mean().item(),
             test_risk=losses.mean().item(),

@@ -22,11 +22,12 @@ from rmtgen.theory.local_law import (
     quadratic_forms,
     rate,
     tested_grid,
+    trace_deviation,
 )
 from tests.bench.beyond_runs import studied
 from tests.bench.claims import name_of
 
-FORMS = ("diagonal_rms", "off_diagonal_rms")
+FORMS = ("diagonal_rms", "off_diagonal_rms", "trace")
 GRID = ["run", "n", "ridge"]
 
 
@@ -35,6 +36,7 @@ def fits_of(folder, trials):
     study = studied(folder)
     grid, targets = tested_grid(study.spectrum), study.pool.targets.values
     fits = quadratic_forms(study.eigenmodes, *grid, targets=targets, trials=trials)
+    fits["trace"] = trace_deviation(fits, study.spectrum)["deviation"]
     fits[[*FORMS]] = fits[[*FORMS]].div(np.sqrt(1 - fits["n"] / len(study.pool)), axis=0)
     return fits.assign(run=name_of(load_result(folder)), ridge=fits["ridge"] / grid[1][0])
 

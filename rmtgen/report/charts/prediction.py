@@ -19,8 +19,9 @@ def chart(runs: RunSet) -> Chart:
     table = pd.concat([run.result.risk for run in runs])
     shown = drawable(table)
     low, high = view_limits(shown["test_risk"], shown["gcv"])
-    # one decade shows the fall of the training risk; an axis down to 1e-16 would show little else
-    bottom = min(low, max(low / 10, limits(shown["train_risk"])[0]))
+    # half of the height shows the fall of the training risk, at most a decade; an axis down to
+    # 1e-16 would show little else
+    bottom = min(low, max(low / min(10, high / low), limits(shown["train_risk"])[0]))
     return Chart(
         stem=STEM,
         title=TITLE,
