@@ -222,11 +222,21 @@ class Tangent:
         return plan.seconds.total * share
 
     def remarks(self) -> dict[str, float]:
-        """The spread of the heads' kernels on the first images, ‖std‖_F / ‖mean‖_F."""
+        """The spread of the heads' kernels on the first images, ‖std‖_F / ‖mean‖_F.
+
+        That of K / tr K is the part that a risk at relative ridges can depend on.
+        """
         if len(self.kernel.parts) == 1:
             return {}
         first = torch.stack([*self.kernel.blocks(*[range(self.checked)] * 2).values()])
-        return {"spread_of_heads": float(first.std(dim=0).norm() / first.mean(dim=0).norm())}
+        traces = first.diagonal(dim1=1, dim2=2).sum(dim=1)
+        scaled = first / traces[:, None, None]
+        return {"spread_of_heads": _spread(first), "spread_without_scale": _spread(scaled)}
+
+
+def _spread(kernels: torch.Tensor) -> float:
+    """‖std‖_F / ‖mean‖_F over the first axis."""
+    return float(kernels.std(dim=0).norm() / kernels.mean(dim=0).norm())
 
 
 def _entk(

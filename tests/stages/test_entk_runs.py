@@ -251,7 +251,12 @@ def test_an_entk_is_averaged_over_heads_and_says_how_far_they_differ(words, tmp_
     details = gram_details(run)
     spread = single.std(dim=0).norm() / single.mean(dim=0).norm()
     assert details["spread_of_heads"] == pytest.approx(float(spread), rel=1e-4)
-    assert re.search(r"Gram matrix in \d+ tiles, spread of heads \d+\.\d%", shown)
+    scaled = torch.stack([kernel / kernel.trace() for kernel in single])
+    spread = scaled.std(dim=0).norm() / scaled.mean(dim=0).norm()
+    assert details["spread_without_scale"] == pytest.approx(float(spread), rel=1e-4)
+    assert spread < details["spread_of_heads"]
+    noted = r"spread of heads \d+\.\d%, spread without scale \d+\.\d%"
+    assert re.search(rf"Gram matrix in \d+ tiles, {noted}", shown)
 
 
 def test_a_sketched_entk_is_solved_from_its_rows_and_says_how_far_off_it_is(
