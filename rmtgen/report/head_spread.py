@@ -33,8 +33,8 @@ READING = (
     " test risk, LOO, GCV: means over heads, ± the standard error of one head's test risk. SD:"
     " standard deviation over heads, in per cent of the mean, with the 95 % interval of normal"
     " draws; heads share all images, whose draw is in it only as far as heads do differently on"
-    " them: on all images heads differ by less. r: correlation over heads of LOO and test risk,"
-    " which share no image: near 1 some heads are better, near 0 the images make the difference."
+    " them: on all images heads differ by less. r: correlation over heads of LOO and test risk;"
+    " near 1 LOO finds the better heads, near 0 these training and test images make the difference."
     " gap: GCV / test risk - 1, ± SD. mean kernel: test risk of the mean over so many heads"
 )
 
