@@ -2,10 +2,10 @@
 
 `make bench BENCH=representations RUNS=DIR,…`: of all N samples the fit at the ridge that
 leave-one-out chooses, with its interval of 95 % and the test risk ± 2 standard errors; and of the
-kernel the standard deviation of K_ii over its mean, tr K/‖K‖, (tr K)²/‖K‖_F², degrees of freedom at
-the effective ridge 10⁻³ tr Σ, the exponent of decay, and the leverage ratio of the check
-`leverage`. Then of each two runs of one data set the share of fits that the first one does better,
-where two standard errors part them. Every stage of the runs is finished.
+kernel the standard deviation of K_ii over its mean, the median cosine of two samples, tr K/‖K‖,
+(tr K)²/‖K‖_F², degrees of freedom at the effective ridge 10⁻³ tr Σ, the exponent of decay, and the
+leverage ratio of the check `leverage`. Then of each two runs of one data set the share of fits that
+the first one does better, where two standard errors part them. Every stage of the runs is finished.
 """
 
 import os
@@ -13,14 +13,15 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from rmtgen.report.loading import load_result
 from rmtgen.report.risk_statistics import chosen, trial_means
 from tests.bench.beyond_runs import studied
 from tests.bench.claims import CERTAIN, known, name_of, show
 
-BLOCK = 5_000
-"""Samples whose K_ii are compared."""
+BLOCK = 4_000
+"""Largest number of samples whose entries of K are compared."""
 SPECTRAL = ("effective_rank", "participation_ratio", "df1 at 0.001")
 """Quantities of the table `representation`."""
 
@@ -40,8 +41,11 @@ def fit(result):
 
 def kernel(folder, result):
     """What describes the kernel of a pool."""
-    sizes = studied(folder).pool.block(BLOCK)[0].diagonal().double()
+    gram = studied(folder).pool.block(BLOCK)[0].double()
+    sizes = gram.diagonal()
     yield f"{sizes.std() / sizes.mean():.2f}"
+    cosines = gram / sizes.sqrt()[:, None] / sizes.sqrt()
+    yield f"{cosines[~torch.eye(len(gram), dtype=torch.bool)].median():.2f}"
     values = result.theory["representation"].set_index("quantity")["value"]
     yield from (f"{values[name]:.1f}" for name in SPECTRAL)
     decay = result.theory["scaling"].set_index("quantity").loc["decay"]
@@ -69,8 +73,8 @@ def main() -> None:
     print("\nThe fit that leave-one-out chooses; its test risk ± 2 standard errors; accuracy, %")
     headings = ("run", "n", "ridge", "LOO", "test risk", "accuracy")
     show(headings, ((name_of(one), *fit(one)) for _, one in runs))
-    print("The kernel: spread of K_ii, ranks, degrees of freedom, decay, leverage ratio")
-    headings = ("run", "K_ii", "tr K/‖K‖", "(tr K)²/‖K‖²", "df", "decay", "leverage")
+    print("The kernel: spread of K_ii, cosine, ranks, degrees of freedom, decay, leverage ratio")
+    headings = ("run", "K_ii", "cosine", "tr K/‖K‖", "(tr K)²/‖K‖²", "df", "decay", "leverage")
     show(headings, ((name_of(one), *kernel(*pair)) for pair in runs for one in pair[1:]))
     print("Fits that the first does better, % of those 2 SE apart; median log ratio of risks, %")
     pairs = combinations((one for _, one in runs), 2)
