@@ -96,7 +96,7 @@ class Fits:
 
 
 def leave_one_out(
-    modes: Modes,
+    diagonal: Float64[Tensor, "n 1"],
     sum_ridge: float,
     spanned: Float64[Tensor, "n c"],
     null_part: Float64[Tensor, "n c"],
@@ -107,20 +107,19 @@ def leave_one_out(
     Where a sample has no null leverage, δG leaves 0/0 at δ = 0. The limit is (K⁺Y)_i/(K⁺)_ii.
 
     Args:
-        modes: Modes of the samples.
+        diagonal: That of U diag(w) Uᵀ.
         sum_ridge: δ.
         spanned: U(wC), w = 1/(s + δ), C and the null part as `Modes.split` has them.
         null_part: The null part of Y.
         null_leverage: That of the modes.
     """
-    diagonal = leverages(modes, 1 / (modes.values + sum_ridge))[:, None]
     null = null_leverage[:, None]
     shrunk = (sum_ridge * spanned + null_part) / (sum_ridge * diagonal + null)
     return torch.where(null > 0, shrunk, spanned / diagonal)
 
 
-def leverages(modes: Modes, weights: Float64[Tensor, " r"]) -> Float64[Tensor, " n"]:
-    """Diagonal of U diag(w) Uᵀ."""
+def leverages(modes: Modes, weights: Float64[Tensor, "r l"]) -> Float64[Tensor, "n l"]:
+    """Diagonals of U diag(w) Uᵀ, one column for each w."""
     return torch.cat([part.square() @ weights for part in modes.vectors.split(ROWS_AT_ONCE)])
 
 
@@ -171,7 +170,8 @@ class Fit:
             row |= problem.train_errors(residual)
             if problem.loo:
                 null = self.null_part, self.null_leverage
-                left_out = leave_one_out(self.modes, sum_ridge, spanned, *null)
+                diagonal = leverages(self.modes, weights[:, None])
+                left_out = leave_one_out(diagonal, sum_ridge, spanned, *null)
                 row |= problem.loo_columns(left_out, self._pair_covariance(factor, weights, dual))
         if self.scores is not None:
             row |= problem.test_columns(self._predictions(sum_ridge, weighted))
@@ -182,7 +182,8 @@ class Fit:
         weights = 1 / (self.modes.values + sum_ridge)
         spanned = self.modes.vectors @ (weights[:, None] * self.coefficients)
         null = self.null_part, self.null_leverage
-        return leave_one_out(self.modes, sum_ridge, spanned, *null)
+        diagonal = leverages(self.modes, weights[:, None])
+        return leave_one_out(diagonal, sum_ridge, spanned, *null)
 
     def predictions(self, sum_ridge: float) -> Float64[Tensor, "m c"]:
         """Predictions on the test set at one sum ridge."""

@@ -17,9 +17,9 @@ from rmtgen.stages.risk import ROW_BYTES
 from rmtgen.stages.study import load_study, to_arrays, to_frame
 from rmtgen.store import durable
 from rmtgen.store.shards import hdf5_image
-from rmtgen.theory import beyond
+from rmtgen.theory import beyond, local_law
 from rmtgen.theory.registry import PREDICTION_COLUMNS, errors_made
-from rmtgen.theory.study import ANALYSES
+from rmtgen.theory.study import ANALYSES, FORECAST_FACTORS
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +27,9 @@ PREDICTIONS = "predictions"
 SUSPECTS = "suspects"
 INFLUENCES = 60
 """Number of auxiliary ridges of a study's influences, four per decade of the spectrum."""
-SCORINGS = 3
-"""Number of products of modes and targets that an error with its standard error takes."""
+SCORINGS = 4
+"""Number of products of modes and targets that an error with its standard error takes: three, and
+about one for what is done with their entries."""
 
 
 def work(job: Job) -> Result:
@@ -85,7 +86,9 @@ def cost(workload: Workload) -> StageCost:
     rank = workload.rank(n)
     products = 2.0 * INFLUENCES * n * rank * min(rank, 2 * workload.classes)
     grid = n, rank, workload.classes, len(config.sizes), len(config.ridges)
-    products += 2.0 * SCORINGS * errors_made(*grid) * n * rank * workload.classes
+    errors = errors_made(*grid) + len(FORECAST_FACTORS)
+    products += 2.0 * SCORINGS * errors * n * rank * workload.classes
+    products += local_law.cost(n, rank, workload.classes)
     kept = 8 * (6 * INFLUENCES * n + n * rank + 6 * n * workload.classes)
     rows = len(cells(config)) * len(config.ridges)
     other = beyond.cost(n, config.test, workload.classes, len(config.ridges))

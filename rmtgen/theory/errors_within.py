@@ -110,9 +110,9 @@ def fits_within(influence: Influence, ridges: np.ndarray, sizes: np.ndarray) -> 
     predicted = transported(pool, ridges, sizes)
     whole = at_delta(pool, predicted.delta, np.full(len(sizes), pool.n), sizes.shape)
     ratios = np.maximum(1.0, predicted.risk / whole.risk)
-    for place, (n, ridge) in enumerate(zip(sizes, ridges, strict=True)):
-        scores = source.at(predicted.delta[place])
-        yield Fit(int(n), ridge, scores, ratios[place])
+    found = source.at_each(predicted.delta)
+    for n, ridge, scores, ratio in zip(sizes, ridges, found, ratios, strict=True):
+        yield Fit(int(n), ridge, scores, ratio)
 
 
 def error_within(influence: Influence, n: float, ridge: float, top: int) -> Within:

@@ -53,6 +53,8 @@ TESTED_RIDGES = (1e-4, 1e-2)
 """Ridges of `law_tests`, relative to tr K/N."""
 TESTED_SIZES = (8, 2_048)
 """Smallest and largest size of `law_tests`."""
+TRIALS = 4
+"""Number of subsets of each size."""
 MOST_OTHERS = 8_192
 """Largest number of samples of the rest of the pool that the risk of a subset's fit is that of."""
 ESTIMATES = ("gcv", "loo")
@@ -67,7 +69,7 @@ def quadratic_forms(
     *,
     targets: np.ndarray | Tensor | Rows | None = None,
     directions: int = 32,
-    trials: int = 4,
+    trials: int = TRIALS,
     seed: int = 0,
 ) -> pd.DataFrame:
     """RMS deviation of M_ij from δ_ij ℓ/(ℓ + Λ_i), for random subsets of every size.
@@ -201,7 +203,7 @@ def law_tests(
     pool: Spectrum,
     targets: np.ndarray | Tensor | Rows,
     *,
-    trials: int = 4,
+    trials: int = TRIALS,
 ) -> pd.DataFrame:
     """All tests of the local law on a pool, each on the same subsets and ridges.
 
@@ -236,13 +238,28 @@ def law_tests(
     return pd.concat(parts, ignore_index=True)
 
 
+def cost(pool_size: int, rank: int, outputs: int) -> float:
+    """The operations of `law_tests`."""
+    flops = 0.0
+    for n in tested_sizes(pool_size):
+        side, read = min(n, rank), min(pool_size, n + MOST_OTHERS)
+        fit = side**3 + 2.0 * read * rank * outputs
+        flops += TRIALS * (2.0 * n * rank * side + len(TESTED_RIDGES) * fit)
+    return flops
+
+
 def tested_grid(pool: Spectrum) -> tuple[list[int], Float64[np.ndarray, " l"]]:
     """The sizes and the ridges λ of the tests on a pool."""
+    return tested_sizes(pool.n), np.array(TESTED_RIDGES) * pool.trace / pool.n
+
+
+def tested_sizes(pool_size: int) -> list[int]:
+    """The sizes n of the tests."""
     least, most = TESTED_SIZES
-    sizes = [n for n in (int(share * pool.n) for share in TESTED_SHARES) if least <= n <= most]
-    if pool.n > most and len(sizes) < FEWEST_SIZES:
+    sizes = [n for n in (int(share * pool_size) for share in TESTED_SHARES) if least <= n <= most]
+    if pool_size > most and len(sizes) < FEWEST_SIZES:
         sizes = [int(share / LARGEST_SHARE * most) for share in TESTED_SHARES]
-    return sizes, np.array(TESTED_RIDGES) * pool.trace / pool.n
+    return sizes
 
 
 def _tests(

@@ -27,6 +27,7 @@ References: Efron & Stein 1981 (jackknife); Mammen 1993 (multipliers).
 """
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -45,6 +46,8 @@ PAIRS = 2
 """Smallest number of draws; each is taken with its negative."""
 SMOOTHING = 0.1
 """Variance of the noise that smooths the slopes of errors, relative to the risk."""
+TOGETHER = 64
+"""Number of sum ridges whose leverages are computed at a time."""
 NEAR = 4.0
 """Ratio of neighbours in the grid of sum ridges at which draws of the noise are made."""
 _SEED = 0
@@ -115,15 +118,31 @@ class LooScores:
 
     def at(self, delta: float) -> "Scores":
         """The scores at the pool's sum ridge δ ≥ 0."""
+        (scores,) = self.at_each([delta])
+        return scores
+
+    def at_each(self, deltas: Sequence[float]) -> Iterator["Scores"]:
+        """The scores at several sum ridges in turn.
+
+        Their leverages are one product with the squares of the modes, which else are squared anew
+        for each.
+        """
+        values = self.modes.values
+        for some in values.new_tensor(deltas).split(TOGETHER):
+            diagonals = leverages(self.modes, 1 / (values[:, None] + some))
+            for delta, diagonal in zip(some.tolist(), diagonals.split(1, dim=1), strict=True):
+                yield self._scores(delta, diagonal)
+
+    def _scores(self, delta: float, diagonal: Float64[Tensor, "n 1"]) -> "Scores":
         coefficients, null_part = self._split
         spanned = self.modes.vectors @ (coefficients / (self.modes.values + delta)[:, None])
-        residuals = leave_one_out(self.modes, delta, spanned, null_part, self.null_leverage)
+        residuals = leave_one_out(diagonal, delta, spanned, null_part, self.null_leverage)
         values = self.targets[:] - residuals
         if values.shape[1] == 1:  # one output is the difference of two
             middle = (self.code.low + self.code.high) / 2
             values = torch.cat([middle - values, values - middle], dim=1) / 2
             residuals = torch.cat([-residuals, residuals], dim=1) / 2
-        return Scores(self, delta, values, residuals)
+        return Scores(self, delta, values, residuals, diagonal)
 
     @cached_property
     def _drawn(self) -> dict[float, Float64[Tensor, "draws n c"]]:
@@ -156,12 +175,14 @@ class Scores:
         delta: δ.
         values: The score of every class.
         residuals: e_i.
+        leverages: Diagonal of G on the modes of the pool.
     """
 
     pool: LooScores
     delta: float
     values: Float64[Tensor, "n c"]
     residuals: Float64[Tensor, "n c"]
+    leverages: Float64[Tensor, "n 1"]
 
     @property
     def labels(self) -> Int64[Tensor, " n"]:
@@ -197,7 +218,7 @@ class Scores:
 
     def learnt(self, slopes: Float64[Tensor, "n c"]) -> Float64[Tensor, " n"]:
         """e_j·(Σ_i G_ji g_i/G_ii − g_j) of every sample j, from g."""
-        carried = self._solved(slopes / self._diagonal[:, None])
+        carried = self._solved(slopes / self._diagonal)
         return (self.residuals * carried.sub_(slopes)).sum(dim=1)
 
     def slopes(self, ratio: float, top: int = 1) -> Float64[Tensor, "n c"]:
@@ -224,7 +245,7 @@ class Scores:
         generator = torch.Generator().manual_seed(_SEED)
         weights = torch.randn(len(residuals), count, 1, dtype=residuals.dtype, generator=generator)
         weighted = (residuals[:, None] * weights.to(residuals.device)).flatten(1)
-        shifts = self._solved(weighted).div_(self._diagonal[:, None]).sub_(weighted)
+        shifts = self._solved(weighted).div_(self._diagonal).sub_(weighted)
         energy = shifts.square().sum().item() / count
         shifts = shifts.div_(energy**0.5) if energy else shifts
         return shifts.unflatten(1, (count, -1)).movedim(1, 0)
@@ -234,21 +255,21 @@ class Scores:
         """Square root of the energy of the residuals."""
         return self.residuals.square().sum().item() ** 0.5
 
-    @cached_property
-    def _shrunk(self) -> Float64[Tensor, " r"]:
-        """Eigenvalues of δG on the modes where K has a null space, else of G."""
-        modes = self.pool.modes
-        return (self.delta if modes.null_dim else 1.0) / (modes.values + self.delta)
+    @property
+    def _factor(self) -> float:
+        """What G is taken times: δ where K has a null space, else 1."""
+        return self.delta if self.pool.modes.null_dim else 1.0
 
-    @cached_property
-    def _diagonal(self) -> Float64[Tensor, " n"]:
-        """Diagonal of the same; ∞ for a sample that the pool says nothing of."""
-        diagonal = leverages(self.pool.modes, self._shrunk) + self.pool.null_leverage
+    @property
+    def _diagonal(self) -> Float64[Tensor, "n 1"]:
+        """Diagonal of G times that; ∞ for a sample that the pool says nothing of."""
+        diagonal = self._factor * self.leverages + self.pool.null_leverage[:, None]
         return torch.where(diagonal > 0, diagonal, torch.inf)
 
     def _solved(self, columns: Float64[Tensor, "n c"]) -> Float64[Tensor, "n c"]:
-        """The same times columns: 1 − s/(s + δ) on the modes, and 1 on a null space."""
-        modes, shrunk = self.pool.modes, self._shrunk[:, None]
+        """The same G times columns: 1 − s/(s + δ) on the modes, and 1 on a null space."""
+        modes = self.pool.modes
+        shrunk = (self._factor / (modes.values + self.delta))[:, None]
         if modes.intercept:
             columns = columns - columns.mean(dim=0)
         coefficients = modes.vectors.mT @ columns

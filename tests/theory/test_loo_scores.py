@@ -166,7 +166,7 @@ def test_of_scores_that_tie_the_first_class_is_chosen():
     values = torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0 + 1e-12, 0.0]], dtype=torch.float64)
     for own, known in ((0, [0, 0]), (1, [1, 1]), (2, [1, 1])):
         pool = pool_of(np.eye(2), np.array([own, own]), 3)
-        assert Scores(pool, 1.0, values, values).wrong(1.0).tolist() == known
+        assert Scores(pool, 1.0, values, values, values[:, :1]).wrong(1.0).tolist() == known
 
 
 def test_one_output_is_two_outputs_of_half_the_size():
