@@ -58,7 +58,8 @@ def main() -> None:
             mesh = drawn(axes, result)
         for axes in grid.flat[len(results) :]:
             axes.remove()
-        bar = figure.colorbar(mesh, ax=grid, aspect=40)
+        shown = list(grid.flat[: len(results)])
+        bar = figure.colorbar(mesh, ax=shown, aspect=40)
         bar.set_label("|GCV / test risk − 1|", fontsize=9)
         bar.set_ticks([0.001, 0.01, 0.1, 1.0], labels=["0.1 %", "1 %", "10 %", "≥ 100 %"])
         figure.supxlabel("training images n", fontsize=9)
