@@ -128,7 +128,8 @@ class LooScores:
         for each.
         """
         values = self.modes.values
-        for some in values.new_tensor(deltas).split(TOGETHER):
+        for start in range(0, len(deltas), TOGETHER):
+            some = values.new_tensor(deltas[start : start + TOGETHER])
             diagonals = leverages(self.modes, 1 / (values[:, None] + some))
             for delta, diagonal in zip(some.tolist(), diagonals.split(1, dim=1), strict=True):
                 yield self._scores(delta, diagonal)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from rmtgen.linalg.modes import gram_modes
 from rmtgen.ridge.targets import encode_targets
+from rmtgen.theory import loo_scores
 from rmtgen.theory.loo_scores import LooScores, Scores
 
 cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -185,3 +186,12 @@ def test_one_output_is_two_outputs_of_half_the_size():
 def test_draws_are_the_same_in_every_call():
     scores = made(25, 4, 7)
     assert scores.wrong(1.3).tolist() == scores.wrong(1.3).tolist()
+
+
+def test_scores_at_many_ridges_are_those_at_each(monkeypatch):
+    monkeypatch.setattr(loo_scores, "TOGETHER", 2)
+    pool, deltas = made(60, 4, seed=3).pool, [0.3, 1.0, 4.0]
+    for scores, delta in zip(pool.at_each(deltas), deltas, strict=True):
+        torch.testing.assert_close(scores.values, pool.at(delta).values)
+        torch.testing.assert_close(scores.leverages, pool.at(delta).leverages)
+    assert not [*pool.at_each([])]
