@@ -10,7 +10,7 @@ from rmtgen.errors import UsageError
 from rmtgen.report import answers
 from rmtgen.report.best_fits import best_fits, best_fits_table
 from rmtgen.report.beyond_scores import beyond_scores, beyond_table
-from rmtgen.report.head_spread import head_spread, spread_notes, spread_table
+from rmtgen.report.head_spread import draws_of, head_spread, spread_notes, spread_table
 from rmtgen.report.run_result import RunResult
 from rmtgen.report.summary import Summary
 from rmtgen.report.swaps import PairSwap, swaps
@@ -137,8 +137,14 @@ class RunSet:
 
     @cached_property
     def answers(self) -> dict[str, str]:
-        """How good, how sure and what more labels would buy, by label."""
-        return answers.answers(self.results, self.labels)
+        """How good, how sure and what more labels would buy, by label.
+
+        Of runs that differ in their head alone the first is spoken of; the others are in the
+        spread over heads.
+        """
+        later = {run.name for draws in draws_of(self.results) for run in draws[1:]}
+        spoken = RunSet(tuple(run for run in self if run.result.name not in later))
+        return answers.answers(spoken.results, spoken.labels)
 
     @cached_property
     def summary(self) -> Summary:

@@ -356,7 +356,10 @@ class Config:
 
     @property
     def run_name(self) -> str:
-        """A readable slug and the first 8 characters of the hash of all result-affecting fields."""
+        """A readable slug and the first 8 characters of the hash of all result-affecting fields.
+
+        Other heads than that of the default seed are named, so that such runs are told apart.
+        """
         source = (
             Path(self.dataset.partition(":")[2]).name.split(".")[0]
             if ":" in self.dataset
@@ -365,6 +368,8 @@ class Config:
         size = f"{self.img_size}px" if self.img_size else "native"
         label = kernel_label(self.kernel, self.heads, self.projection)
         kernel = "" if label == "features" else f"-{label.replace(' ', '')}"
+        if self.head_seed != FIELDS["head_seed"].default:
+            kernel += f"-head{self.head_seed}"
         slug = f"{self.model}-{self.init}{kernel}-{source}-n{self.train}-{size}"
         slug = re.sub(r"[^A-Za-z0-9._-]+", "_", slug)
         hashes = "".join(self.stage_hash(stage) for stage in _WITH_FIELDS)

@@ -267,3 +267,13 @@ def test_page_and_summary_show_the_spread_where_there_is_one(heads):
     studied = RunSet.of([studied_run("a", "random"), studied_run("b", "pretrained")])
     page = render_page(studied, make_charts(studied), "title", {})
     assert HEADING not in page and "#heads" not in page
+
+
+def test_one_of_the_runs_that_differ_in_their_head_alone_has_an_answer(heads):
+    runs = RunSet.of([*heads, tangent(3, "pretrained"), tangent(40, heads=8)])
+    assert set(runs.answers) == {
+        "tiny_net, random, entk, head 3",
+        "tiny_net, pretrained, entk",
+        "tiny_net, random, entk 8 heads",
+    }
+    assert [line.partition(": ")[0] for line in runs.summary.answers] == list(runs.answers)

@@ -31,6 +31,17 @@ def test_the_names_of_runs_are_what_they_were():
     assert Config(kernel="entk", head_seed=439).run_name.endswith("-05c185ff")
 
 
+def test_names_tell_runs_of_other_heads_apart_and_sort_by_their_seeds():
+    seeds = (438, 439, 440, None)
+    names = [Config(kernel="entk", head_seed=seed).run_name for seed in seeds]
+    slugs = [name.rpartition("-")[0] for name in names]
+    assert slugs[0] == "resnet50-pretrained-entk-cifar100-n10000-224px"
+    assert slugs[2] == "resnet50-pretrained-entk-head440-cifar100-n10000-224px"
+    assert slugs[3] == "resnet50-pretrained-entk-headnone-cifar100-n10000-224px"
+    assert sorted(names) == names
+    assert "head" not in Config(kernel="features", head_seed=439).run_name
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
