@@ -44,6 +44,7 @@ _HOMES = {
     "omniscient_risk": "theory.effective_ridge",
     "pool_influence": "theory.forecast",
     "predicted_error": "theory.accuracy",
+    "rank": "ranking.ranked",
     "ridge_path": "ridge",
     "ridge_path_features": "ridge",
     "ridge_path_stored": "ridge",

@@ -6,9 +6,10 @@ import shlex
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 from rmtgen.errors import UsageError, did_you_mean
@@ -93,8 +94,15 @@ def experiment_parser(command: str, description: str, options: Sequence[str] = (
     return parser
 
 
-def parse(parser: Parser, arguments: Sequence[str]) -> Request:
+def parse(
+    parser: Parser, arguments: Sequence[str], defaults: Mapping[str, str] = MappingProxyType({})
+) -> Request:
     """Parse a command line with a parser of `experiment_parser`.
+
+    Args:
+        parser: The parser.
+        arguments: The words after the name of the command.
+        defaults: Fields of the command that a configuration does not change, the words do.
 
     Raises:
         UsageError: An unknown flag or field, two configurations, or a value that does not parse.
@@ -122,7 +130,7 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Request:
         raise UsageError(
             f"expected one CONFIG and FIELD=VALUE words, got {' and '.join(map(repr, configs))}."
         )
-    experiment = load_experiment(configs[0] if configs else None, overrides)
+    experiment = load_experiment(configs[0] if configs else None, {**defaults, **overrides})
     words = (*configs, *(f"{name}={value}" for name, value in overrides.items()))
     return Request(experiment, options, words)
 

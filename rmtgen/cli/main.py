@@ -13,6 +13,7 @@ from rmtgen.runs.graph import STAGES
 COMMANDS: Mapping[str, str] = {
     "run": "every stage, in one process; --stage NAME: up to that one",
     "plan": "what a configuration will cost, before anything runs",
+    "rank": "which representation is best for labelled images, without a test set",
     "compare": "one report over finished runs",
     "ls": "the runs there are, and the stages that are done",
     "verify": "every file of finished runs and reports against its checksum",
@@ -34,6 +35,7 @@ examples
   rmtgen run demo                              real digits, offline, in minutes
   rmtgen plan demo                             what that will cost
   rmtgen run model=resnet50 dataset=cifar100 download=true
+  rmtgen rank data=folder:my/pictures models='resnet50,vit_*'
   rmtgen run my/experiment.yaml --stage risk   the stages up to risk, no further
   rmtgen run demo ridges=0,1e-6:10:15          other ridges on the same features
   rmtgen run --help                            every field, with its default

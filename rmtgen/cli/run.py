@@ -7,7 +7,7 @@ from rmtgen.cli.arguments import Request, experiment_parser, next_command, parse
 from rmtgen.cli.outcome import reported
 from rmtgen.cli.terminal import Transcript
 from rmtgen.errors import UsageError, did_you_mean
-from rmtgen.runs.graph import STAGES, leading_to
+from rmtgen.runs.graph import RANKED, STAGES, leading_to
 from rmtgen.runs.rundir import ResultDir
 from rmtgen.stages.engine import directories, run_stage
 
@@ -56,6 +56,7 @@ def run_stages(stages: Sequence[str], request: Request, transcript: Transcript) 
         The stage of which only a share was computed, after which no stage can follow; None where
         all are done.
     """
+    _require_tests(stages, request)
     planned = {stage: directories(stage, request.experiment) for stage in stages}
     transcript.align(folder.path.name for folders in planned.values() for folder in folders)
     for stage, folders in planned.items():
@@ -68,6 +69,21 @@ def run_stages(stages: Sequence[str], request: Request, transcript: Transcript) 
         if any(outcome.status == "shard" for outcome in outcomes):
             return stage
     return None
+
+
+def _require_tests(stages: Sequence[str], request: Request) -> None:
+    """Refuse what compares with test images where there are none.
+
+    Raises:
+        UsageError: A run has no test images.
+    """
+    comparing = [stage for stage in stages if stage not in RANKED]
+    untested = [run for run in request.experiment.runs if run.test == 0]
+    if comparing and untested:
+        raise UsageError(
+            f"stage {comparing[0]} compares with test images: got test=0. Set test, or ask without"
+            " any: `rmtgen rank`."
+        )
 
 
 def _distinct(stage: str, folders: Sequence[ResultDir]) -> list[ResultDir]:

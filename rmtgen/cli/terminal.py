@@ -18,7 +18,7 @@ from typing import TextIO
 
 from rmtgen.errors import RmtgenError
 from rmtgen.report.summary import load_summary
-from rmtgen.runs.graph import STAGES
+from rmtgen.runs.graph import DECLARED
 from rmtgen.runs.manifest import plain
 from rmtgen.stages.engine import Outcome
 from rmtgen.stages.progress import HASH, capable
@@ -37,7 +37,7 @@ STATUS_WORDS = {
 """Words in the place of seconds, for a result that was not computed now."""
 OPENERS = ("open",) if sys.platform == "darwin" else ("xdg-open",)
 """Programs that show a page in a browser; on Linux `open` may be another one."""
-STAGE_WIDTH = max(map(len, STAGES)) + 1
+STAGE_WIDTH = max(map(len, DECLARED)) + 1
 """Columns of text of the stage: the longest name and a space."""
 TIME_WIDTH = 8
 """Columns of text of the time."""
@@ -150,10 +150,10 @@ class Transcript:
         if not self._as_json:
             self._write(paint(text, style, sys.stdout) if style else text)
 
-    def show_report(self, folder: Path) -> None:
-        """Show the summary of a report, and the command that opens its page."""
-        self.show(f"\n{load_summary(folder).text(terminal_columns())}\n")
-        page = str(folder / "report.html")
+    def show_report(self, folder: Path, stage: str = "report") -> None:
+        """Show the summary that a joint stage has left, and the command that opens its page."""
+        self.show(f"\n{load_summary(folder, stage).text(terminal_columns())}\n")
+        page = str(folder / DECLARED[stage].files[0])
         opener = next(filter(shutil.which, OPENERS), None)
         if opener:
             self.show_next(shlex.join([opener, page]))

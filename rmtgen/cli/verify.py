@@ -7,6 +7,7 @@ from rmtgen.cli.outcome import reported
 from rmtgen.cli.results import Selection, results_parser, select
 from rmtgen.cli.terminal import Transcript, note
 from rmtgen.errors import CorruptInputError, MissingInputError, RmtgenError
+from rmtgen.runs.graph import DECLARED
 from rmtgen.runs.manifest import FileRecord, Manifest
 from rmtgen.runs.reportdir import REPORTS
 from rmtgen.runs.rundir import damaged_output
@@ -40,6 +41,8 @@ def _verify(arguments: Sequence[str], transcript: Transcript) -> None:
         transcript.show(f"no runs under {selection.root}")
 
 
+_JOINT = tuple(name for name, stage in DECLARED.items() if stage.joint)
+
 Stages = Iterator[Manifest]
 """The manifests of the stages of a directory, each after its files were checked."""
 
@@ -61,10 +64,11 @@ def _checked(
 
 
 def _reports(selection: Selection) -> list[Path]:
-    """The finished reports, unless runs were named."""
+    """The finished reports and rankings, unless runs were named."""
     if selection.names:
         return []
-    return sorted(path.parent for path in (selection.root / REPORTS).glob("*/report.json"))
+    root = selection.root / REPORTS
+    return sorted({path.parent for stage in _JOINT for path in root.glob(f"*/{stage}.json")})
 
 
 def _check_run(folder: Path) -> Stages:
@@ -90,10 +94,10 @@ def _check_report(folder: Path) -> Stages:
     Raises:
         MissingInputError, CorruptInputError, StaleInputError: As `_check_run`.
     """
-    manifest = Manifest.read(folder, "report")
-    if manifest:
-        _check(folder, manifest)
-        yield manifest
+    for stage in _JOINT:
+        if manifest := Manifest.read(folder, stage):
+            _check(folder, manifest)
+            yield manifest
 
 
 def _check(folder: Path, manifest: Manifest) -> None:

@@ -77,13 +77,13 @@ def default_sizes(name: str, share: float | None, train: int, test: int) -> tupl
         name: As for `load_dataset`.
         share: Share of test images in a folder that is not divided; None: the default.
         train: Cap on the training images.
-        test: Cap on the test images.
+        test: Cap on the test images; 0: such a folder stays undivided.
     """
     try:
-        sizes = _source(name).sizes(name, share)
+        sizes = _source(name).sizes(name, share if test else 0.0)
     except RmtgenError:  # it is raised again, with its reason, when the images are read
         sizes = None
-    if sizes is None or min(sizes) < 1:
+    if sizes is None or min(sizes[: 2 if test else 1]) < 1:
         return train, test
     return min(train, sizes[0]), min(test, sizes[1])
 

@@ -55,6 +55,7 @@ class FolderSource(DataSource):
                 )
             origin |= {"folders": {key: printable(top) for key, top in layout.folders.items()}}
         else:
+            share = 0.0 if access.undivided else share
             parts = _divided(listing, layout, share, access.seed)
             origin |= {"split": share, "split_seed": access.seed}
         _check(listing, layout, parts, splits)
@@ -88,6 +89,8 @@ class FolderSource(DataSource):
             train, test = (len(layout.parts[split].rows) for split in SPLITS)
             return train, test
         classes = layout.parts["all"].classes
+        if share == 0:
+            return len(classes), 0
         test = sum(test_counts(classes, check_share(share)).values())
         return len(classes) - test, test
 
@@ -130,8 +133,10 @@ def _listed(path: Path, max_pixels: int) -> Listing:
 
 
 def _divided(listing: Listing, layout: Layout, share: float, seed: int) -> dict[str, Part]:
-    """The images of a folder of classes for training and for the test."""
+    """The images of a folder of classes for training and for the test, none without a share."""
     part, around = layout.parts["all"], layout.depth - 1
+    if not share:
+        return {"train": part, "test": Part(part.rows[:0], part.classes[:0])}
     names = ["/".join(listing.names[row].split("/")[around:]) for row in part.rows]
     images = listing.images.select(part.rows)
     is_test = divide(images, names, part.classes, share=share, seed=seed)
@@ -200,7 +205,7 @@ def _tell(listing: Listing, layout: Layout, parts: Mapping[str, Part]) -> None:
     for name, folders in layout.merged.items():
         shown = " and ".join(map(printable, folders))
         warn(f"{listing.shown}: the folders {shown} are one class, {name}.")
-    if not layout.is_split:
+    if not layout.is_split and len(parts["test"].rows):
         train, test = (len(parts[split].rows) for split in SPLITS)
         log.info(f"{listing.shown} is divided: {train} images for training, {test} for the test")
     elif layout.folders.get("test", "test").lower() not in ("test", "testing"):

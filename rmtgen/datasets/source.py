@@ -20,6 +20,7 @@ class Access:
         share: Share of test images in a folder without train/ and test/; None: the default.
         seed: Seed of that division.
         max_pixels: The largest number of pixels of an encoded image.
+        undivided: Take all images of such a folder for training, and none for the test.
     """
 
     root: Path
@@ -27,6 +28,7 @@ class Access:
     share: float | None = None
     seed: int = 0
     max_pixels: int = MAX_PIXELS
+    undivided: bool = False
 
 
 def data_root(root: str | Path) -> Path:
@@ -70,6 +72,8 @@ class DataSource(ABC):
 
     def sizes(self, name: str, share: float | None) -> tuple[int, int] | None:
         """The numbers of training and test images; None, as here, if they are not known.
+
+        A share of 0 leaves a folder that is not divided undivided.
 
         The function reads no image and imports no torch.
 

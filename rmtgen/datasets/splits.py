@@ -2,7 +2,7 @@
 
 from collections.abc import Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -136,7 +136,8 @@ def load_split(  # noqa: PLR0913 - one public function for one question
     Args:
         name: As for `load_dataset`.
         train: Number of training images; None: all that remain.
-        test: Number of test images; None: all.
+        test: Number of test images; None: all; 0: none, and all images of a folder that is not
+            divided are for training.
         root: Folder of the data sets of torchvision.
         seed: Seed ≥ 0.
         stratify: Balance the classes of both subsets.
@@ -161,10 +162,12 @@ def load_split(  # noqa: PLR0913 - one public function for one question
     if on_corrupt not in _POLICIES:
         raise UsageError(f"on_corrupt must be refuse or skip, got {on_corrupt!r}.")
     check_seed(seed)
-    access = Access(data_root(root), download, split, seed, check_pixels(max_pixels))
-    full = open_splits(name, SPLITS, access)
+    untested = test == 0 and not isinstance(test, bool)
+    access = Access(data_root(root), download, split, seed, check_pixels(max_pixels), untested)
+    full = _opened(name, access)
     check_size(train, full["train"])
-    check_size(test, full["test"])
+    if not untested:
+        check_size(test, full["test"])
     drawing = partial(subset_order, seed=seed, stratify=stratify, shuffle=shuffle)
     order = {split: drawing(full[split]) for split in SPLITS}
     drawn_test = _draw(full["test"], test, order["test"], excluded=())
@@ -172,13 +175,22 @@ def load_split(  # noqa: PLR0913 - one public function for one question
     damage = drawn_test.damage + drawn_train.damage
     if damage and on_corrupt == "refuse":
         raise _refusal(name, damage)
-    test_subset = full["test"].subset(_enough(drawn_test, test, full["test"]))
+    tests = [] if untested else _enough(drawn_test, test, full["test"])
+    test_subset = full["test"].subset(tests)
     train_subset = full["train"].subset(_enough(drawn_train, train, full["train"]))
     check_every_class(train_subset, full["train"])
     skipped = tuple(place for place, _ in damage)
     return Split(
         train_subset, test_subset, skipped=skipped, duplicates=tuple(drawn_train.duplicates)
     )
+
+
+def _opened(name: str, access: Access) -> dict[str, LabelledImages]:
+    """Both splits of a data set; where no test images are wanted there need be none."""
+    if not access.undivided:
+        return open_splits(name, SPLITS, access)
+    train = open_splits(name, ("train",), access)["train"]
+    return {"train": train, "test": replace(train.subset([]), split="test")}
 
 
 @dataclass(eq=False)

@@ -73,6 +73,10 @@ class Library(ABC):
     def published(self, name: str) -> Published:
         """Where the pretrained weights are."""
 
+    def licence(self, name: str) -> str | None:
+        """The licence of the pretrained weights; None where the library states none, as here."""
+        return None
+
     @abstractmethod
     def classifiers(self, model: nn.Module) -> tuple[str, ...]:
         """Names of the modules that a file of weights has, and `build` has removed."""

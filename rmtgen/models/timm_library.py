@@ -71,6 +71,11 @@ class TimmLibrary(Library):
             return Published()
         return Published(found.hf_hub_id or None, str(found.url) if found.url else None)
 
+    def licence(self, name: str) -> str | None:
+        """The licence in the pretrained config of timm."""
+        found = timm.get_pretrained_cfg(name)
+        return None if found is None else found.license
+
     def classifiers(self, model: nn.Module) -> tuple[str, ...]:
         """The classifiers in the pretrained config, and the modules that contain them."""
         published: Any = model.pretrained_cfg

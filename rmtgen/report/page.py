@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import jinja2
 import pandas as pd
@@ -83,20 +84,11 @@ def render_page(
         title: Heading of the page and name of the browser tab.
         omitted: Names of runs that are left out, and the reasons.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     tables = [_numbers(run.result) for run in runs]
-    embedded = {
-        "charts": [as_json(chart) for chart in charts],
-        "runs": tables,
-        "style": page_style(),
-    }
-    return environment.get_template("page.html.j2").render(
+    return rendered(
+        "page.html.j2",
+        charts,
+        tables,
         title=title,
         description=_description(runs.results),
         outputs=_shared_outputs(runs.results),
@@ -113,6 +105,38 @@ def render_page(
         beyond=beyond_table(runs.beyond),
         theory_notes=runs.theory_notes,
         runs=[_section(run, table) for run, table in zip(runs, tables, strict=True)],
+    )
+
+
+def rendered(
+    template: str,
+    charts: Sequence[Chart],
+    tables: Sequence[Mapping[str, object]],
+    /,
+    **context: Any,
+) -> str:
+    """Return a page as the text of one HTML file.
+
+    Args:
+        template: Name of the template, beside this module.
+        charts: Charts that the page's script draws.
+        tables: Long tables that it builds on demand.
+        context: What the template shows besides.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    embedded = {
+        "charts": [as_json(chart) for chart in charts],
+        "runs": tables,
+        "style": page_style(),
+    }
+    return environment.get_template(template).render(
+        **context,
         css=Markup(f"{css_properties()}\n{_source('page.css')}"),
         script=Markup("\n".join(map(_source, SCRIPT))),
         data=_embedded(embedded),

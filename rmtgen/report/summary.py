@@ -14,6 +14,8 @@ from rmtgen.tables import Table, wrapped
 
 SUMMARY = "summary.json"
 """Name of the file that holds the summary as data."""
+_MAKING = {"report": "compare", "rank": "rank"}
+"""Commands that make what joint stages leave."""
 
 
 @dataclass(frozen=True)
@@ -54,17 +56,17 @@ class Summary:
         return cls(tuple(stored.get("answers", ())), tables, tuple(stored["notes"]))
 
 
-def load_summary(folder: Path) -> Summary:
-    """The summary of a finished report.
+def load_summary(folder: Path, stage: str = "report") -> Summary:
+    """The summary of a finished report, or of what another joint stage has left.
 
     Raises:
         MissingInputError: There is no such report, or its summary is gone.
         CorruptInputError: The summary is not what was written.
     """
-    path, manifest = folder / SUMMARY, Manifest.read(folder, "report")
+    path, manifest = folder / SUMMARY, Manifest.read(folder, stage)
     if manifest is None or SUMMARY not in manifest.outputs:
-        raise MissingInputError(f"no report at {folder}. Make one: `rmtgen compare`.")
-    remedy = f"Delete {folder / 'report.json'} and run the command again."
+        raise MissingInputError(f"no {stage} at {folder}. Make one: `rmtgen {_MAKING[stage]}`.")
+    remedy = f"Delete {folder / f'{stage}.json'} and run the command again."
     data = durable.read_verified(path, manifest.outputs[SUMMARY], remedy)
     try:
         return Summary.from_json(files.parse_json(data))

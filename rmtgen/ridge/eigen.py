@@ -15,7 +15,7 @@ from torch import Tensor
 from rmtgen.linalg.modes import Modes
 from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.ridge.columns import COLUMNS
-from rmtgen.ridge.interval import pair_cost, pair_covariance_, paired
+from rmtgen.ridge.interval import changes_, pair_cost, pair_covariance_, paired
 from rmtgen.ridge.problem import Cost, Grid, Problem
 from rmtgen.ridge.spectral import resolvent_scale, spectral_columns
 
@@ -185,6 +185,13 @@ class Fit:
         diagonal = leverages(self.modes, weights[:, None])
         return leave_one_out(diagonal, sum_ridge, spanned, *null)
 
+    def changes(self, sum_ridge: float) -> Float64[Tensor, "m m"] | None:
+        """`interval.changes_` of the samples that are paired, at one sum ridge."""
+        factor = resolvent_scale(self.spectrum, sum_ridge)
+        weights = 1 / (self.modes.values + sum_ridge)
+        spanned = self.modes.vectors @ (weights[:, None] * self.coefficients)
+        return changes_(*self._pairs(factor, weights, factor * spanned + self.null_part))
+
     def predictions(self, sum_ridge: float) -> Float64[Tensor, "m c"]:
         """Predictions on the test set at one sum ridge."""
         weights = 1 / (self.modes.values + sum_ridge)
@@ -206,9 +213,14 @@ class Fit:
         self, factor: float, weights: Float64[Tensor, " r"], dual: Float64[Tensor, "n c"]
     ) -> float:
         """That of G̃, of which `dual` is the product with Y."""
+        return pair_covariance_(*self._pairs(factor, weights, dual))
+
+    def _pairs(
+        self, factor: float, weights: Float64[Tensor, " r"], dual: Float64[Tensor, "n c"]
+    ) -> tuple[Float64[Tensor, "m m"], Float64[Tensor, "m c"]]:
+        """G̃ and G̃Y of the samples that are paired."""
         chosen, vectors, null_block = self._paired
-        inverse = (vectors * (factor * weights)) @ vectors.mT + null_block
-        return pair_covariance_(inverse, dual[chosen])
+        return (vectors * (factor * weights)) @ vectors.mT + null_block, dual[chosen]
 
     def _predictions(self, sum_ridge: float, weighted: Tensor) -> Float64[Tensor, "m c"]:
         scores, null_scores = self.scores

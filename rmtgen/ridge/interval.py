@@ -87,8 +87,8 @@ def pair_covariance_(inverse: Float64[Tensor, "m m"], dual: Float64[Tensor, "m c
         The mean, unbiased where the samples are random ones of more. NaN below `LEAST_SAMPLES`,
         and where a pair leaves too few digits.
     """
-    change = _changes_(inverse, dual)
-    return math.nan if change is None else _centred_covariance(change, spare=inverse)
+    change = changes_(inverse, dual)
+    return math.nan if change is None else centred_covariance(change, spare=inverse)
 
 
 def pair_covariance_error_(inverse: Float64[Tensor, "m m"], dual: Float64[Tensor, "m c"]) -> float:
@@ -101,7 +101,7 @@ def pair_covariance_error_(inverse: Float64[Tensor, "m m"], dual: Float64[Tensor
     Returns:
         The error where the samples are few of many. NaN as there.
     """
-    change = _changes_(inverse, dual)
+    change = changes_(inverse, dual)
     if change is None:
         return math.nan
     m = len(change)
@@ -112,10 +112,15 @@ def pair_covariance_error_(inverse: Float64[Tensor, "m m"], dual: Float64[Tensor
     return ((m - 1) / m * (without - without.mean()).square().sum()).sqrt().item()
 
 
-def _changes_(
+def changes_(
     inverse: Float64[Tensor, "m m"], dual: Float64[Tensor, "m c"]
 ) -> Float64[Tensor, "m m"] | None:
-    """ℓ_i^(−j) − ℓ_i, zero on the diagonal; None where `pair_covariance_` is NaN."""
+    """ℓ_i^(−j) − ℓ_i, zero on the diagonal; None where `pair_covariance_` is NaN.
+
+    Args:
+        inverse: As there; overwritten.
+        dual: As there.
+    """
     if len(inverse) < LEAST_SAMPLES:
         return None
     scale = inverse.diagonal().rsqrt()
@@ -135,8 +140,11 @@ def _changes_(
     return change.fill_diagonal_(0)
 
 
-def _centred_covariance(change: Float64[Tensor, "m m"], *, spare: Tensor) -> float:
+def centred_covariance(change: Float64[Tensor, "m m"], *, spare: Tensor) -> float:
     """The mean of η_ij η_ji from what it is before it is centred, zero on the diagonal.
+
+    It is a quadratic form: of the difference of the changes of two fits to the same samples it is
+    that of the difference of their losses.
 
     The least-squares fits a + u_i + u_j to the symmetric and v_i − v_j to the antisymmetric part
     are taken out of their sums of squares, each of which is divided by its degrees of freedom.

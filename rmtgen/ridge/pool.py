@@ -122,7 +122,7 @@ class Pool:
         """
         n = len(orders[0])
         if not self.is_gram and n - self.targets.intercept > self.kernel.train.shape[1]:
-            yield from (tall_spectrum(self._problem(order, loo=False)) for order in orders)
+            yield from (tall_spectrum(self.problem(order, loo=False)) for order in orders)
             return
         for order, modes in zip(orders, self.modes(orders, memory), strict=True):
             yield Spectrum.of(modes, self.targets.values[self._positions(order)])
@@ -202,12 +202,12 @@ class Pool:
             memory: Bytes that a solver may take beside the pool.
             spill: Folder for what a solver cannot hold.
         """
-        problem = self._problem(order, loo=loo)
+        problem = self.problem(order, loo=loo)
         kernel = replace(problem.kernel, budget=memory, spill=spill)
         grid = Grid.checked(ridges, sum_ridges)
         return solve_path(replace(problem, kernel=kernel), grid, sizes, solver)
 
-    def _problem(self, order: Int64[np.ndarray, " n"], *, loo: bool) -> Problem:
+    def problem(self, order: Int64[np.ndarray, " n"], *, loo: bool) -> Problem:
         """The ridge problem of the samples at some positions."""
         chosen, targets = self._positions(order), self.targets.values
         tests = None if self.test_targets is None else self.test_targets.values

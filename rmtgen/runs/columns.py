@@ -167,6 +167,42 @@ COLUMNS = {
     "worst_error": Column("largest relative error of a fit"),
     "within": Column("share of the fits whose relative error is at most a tenth"),
     "fits": Column("number of fits that the scores are taken over"),
+    "representation": Column("representation, by what tells it from the others", key=True),
+    "place": Column("place in the order of `loo`, from 1"),
+    "place_low": Column("first place that paired intervals of 95 % leave it"),
+    "place_high": Column("last place that they leave it"),
+    "behind": Column("`loo` less that of the first representation", RISK),
+    "behind_low": Column("low end of the paired 95 % interval of `behind`", RISK),
+    "behind_high": Column("high end of the paired 95 % interval of `behind`", RISK),
+    "tied": Column("whether that interval holds 0"),
+    "accuracy": Column(
+        "share of new images classified rightly at the ridge of smallest `loo`, in [0, 1]; empty"
+        " for targets that encode no classes"
+    ),
+    "accuracy_low": Column("low end of the 95 % interval of `accuracy`"),
+    "accuracy_high": Column("high end of the 95 % interval of `accuracy`"),
+    "accuracy_behind": Column("`accuracy` of the first representation less its own"),
+    "accuracy_behind_low": Column("low end of the paired 95 % interval of `accuracy_behind`"),
+    "accuracy_behind_high": Column("high end of the paired 95 % interval of `accuracy_behind`"),
+    "with_more": Column("forecast of the risk at ten times the samples and its best ridge", RISK),
+    "with_more_low": Column("low end of the 95 % interval of `with_more`", RISK),
+    "with_more_high": Column("high end of the 95 % interval of `with_more`", RISK),
+    "place_with_more": Column("place in the order of `with_more`"),
+    "accuracy_with_more": Column("forecast of the accuracy there, in [0, 1]"),
+    "accuracy_with_more_low": Column("low end of its 95 % interval"),
+    "accuracy_with_more_high": Column("high end of its 95 % interval"),
+    "participation_ratio": Column("(tr K)²/‖K‖_F², the number of modes that share the trace"),
+    "alignment": Column("kernel-target alignment ⟨K, YYᵀ⟩/(‖K‖_F ‖YYᵀ‖_F)"),
+    "images_per_second": Column(
+        "images extracted per second, decoding included, on the machine that did it; empty where"
+        " the features were there"
+    ),
+    "parameters": Column("number of parameters of the backbone, without its classifier"),
+    "flops": Column("operations of a forward pass of one image"),
+    "dim": Column("number of features"),
+    "licence": Column("licence of the pretrained weights, where the library states one", None),
+    "pareto": Column("whether no other representation is as good and as fast"),
+    "run_name": Column("name of its run", None),
     "skipped": Column(
         "number of fits left out, predicted or measured risk not being finite and positive"
     ),

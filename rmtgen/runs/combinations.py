@@ -30,6 +30,11 @@ def check_choices(config: "Config") -> None:
             f"shard divides the work among processes of your own, and cluster among workers:"
             f" got shard={config.shard} with cluster={config.cluster}. Leave one of them out."
         )
+    if config.split is not None and config.test == 0:
+        raise UsageError(
+            f"split divides off test images, got split={config.split} with test=0. Leave one of"
+            " them out."
+        )
     _check_kernel(config)
     _check_solver(config)
 

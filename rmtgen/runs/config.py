@@ -18,7 +18,7 @@ from rmtgen.models.preprocessing import PREPROCESSING
 from rmtgen.ridge.columns import SOLVER_NAMES
 from rmtgen.runs.combinations import check_choices, check_sizes
 from rmtgen.runs.fields import declared
-from rmtgen.runs.graph import STAGES
+from rmtgen.runs.graph import DECLARED, STAGES
 from rmtgen.runs.parsers import (
     MOST_SEED,
     auto,
@@ -50,6 +50,7 @@ MOST_TRAIN = 10_000
 MOST_TEST = 2_000
 """Test images likewise."""
 _SOLVES = ("spectrum", "risk")
+_FITS = (*_SOLVES, "score")
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,9 @@ class Config:
     )
     test: int = declared(
         "auto",
-        auto(whole(1)),
+        auto(whole(0)),
         ("extract",),
-        f"test images; auto: all there are, up to {MOST_TEST}",
+        f"test images; auto: all there are, up to {MOST_TEST}; 0: none, for `rmtgen rank`",
     )
     split: float | None = declared(
         None,
@@ -117,7 +118,8 @@ class Config:
         "resnet50",
         text,
         ("extract",),
-        "timm backbone, or torchvision/NAME; several, separated by commas, make several runs",
+        "timm backbone, or torchvision/NAME; several, separated by commas, make several runs; a"
+        " pattern such as resnet* stands for all that match",
     )
     init: str = declared(
         "pretrained",
@@ -163,7 +165,7 @@ class Config:
     kernel: str = declared(
         "features",
         one_of("features", "entk"),
-        ("gram", *_SOLVES),
+        ("gram", *_FITS),
         "kernel: features, or entk, the empirical neural tangent kernel under a fresh head; several"
         " make several runs",
     )
@@ -199,7 +201,7 @@ class Config:
     solve_from: str = declared(
         "auto",
         one_of("auto", "features", "gram"),
-        _SOLVES,
+        _FITS,
         "what is solved from; auto: Gram matrix if N ≤ dimension; features: needs no Gram matrix",
     )
     gram_dtype: str = declared(
@@ -215,7 +217,7 @@ class Config:
     targets: str = declared(
         "centered",
         one_of("onehot", "centered", "intercept"),
-        _SOLVES,
+        _FITS,
         "label coding: onehot, centered or intercept",
     )
     sizes: tuple[int, ...] = declared(
@@ -225,7 +227,7 @@ class Config:
     ridges: tuple[float, ...] = declared(
         "0,1e-8:1e2:21",
         lambda value: parse_grid(value, integers=False),
-        ("risk",),
+        ("risk", "score"),
         "ridges relative to tr K/N; low:high:count is a geometric range",
     )
     loo: bool = declared(True, switch, ("risk",), "leave-one-out columns")
@@ -303,7 +305,7 @@ class Config:
         # here, because it imports NumPy and Pillow, which `--help` does without
         from rmtgen.datasets.catalogue import default_sizes
 
-        caps = {"train": MOST_TRAIN, "test": MOST_TEST}
+        caps = {"train": MOST_TRAIN, "test": MOST_TEST if self.test else 0}
         sizes = default_sizes(self.dataset, self.split, *caps.values())
         for name, size in zip(caps, sizes, strict=True):
             if getattr(self, name) == "auto":
@@ -333,7 +335,7 @@ class Config:
 
     def stage_fields(self, stage: str) -> dict[str, Any]:
         """The fields that can change a stage's result, those of the stages it reads included."""
-        closure = {stage, *STAGES[stage].reads(self)}
+        closure = {stage, *DECLARED[stage].reads(self)}
         values = {field: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {
             field.name: value

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rmtgen.errors import MissingInputError, UsageError, did_you_mean, warn
+from rmtgen.models.patterns import is_pattern, matching
 from rmtgen.names import expanded
 from rmtgen.runs.combinations import check_draws
 from rmtgen.runs.config import FIELDS, Config
@@ -119,10 +120,18 @@ def _parse_field(key: str, value: Any) -> Any:
             items = value if isinstance(value, list) else str(value).split(",")
             if not items:
                 raise UsageError("expected at least one value, got an empty list.")
-            return [parse(item.strip() if isinstance(item, str) else item) for item in items]
+            items = [item.strip() if isinstance(item, str) else item for item in items]
+            return [parse(one) for item in items for one in _named(key, item)]
         return parse(value)
     except UsageError as error:
         raise UsageError(f"{key}: {error}") from None
+
+
+def _named(key: str, item: Any) -> list[Any]:
+    """A value, or of a pattern of models the names that it matches."""
+    if key == "model" and isinstance(item, str) and is_pattern(item):
+        return matching(item)
+    return [item]
 
 
 def _find(config: str) -> Path:

@@ -1,6 +1,7 @@
 """The stage graph: what each stage reads, when it is needed, and which files it leaves.
 
-This is the one list of stages, in the order that they run in. The work and the cost of a stage are
+These are the lists of stages, in the order that they run in: `STAGES` of a run, and `RANKING` of
+the ranking of representations, which shares the first of them. The work and the cost of a stage are
 in `rmtgen.stages.NAME`, which is imported only when the stage has something to do: this module
 imports none of them, so that a cached run stays light. A new stage is one module there and one
 entry here.
@@ -43,6 +44,11 @@ def solves_gram(config: "Config", feature_dim: int | None) -> bool:
     return config.solve_from == "gram"
 
 
+def _tested(config: "Config", _feature_dim: int | None) -> bool:
+    """Without test images there is nothing to compare with; such a run is for a ranking."""
+    return config.test > 0
+
+
 @dataclass(frozen=True)
 class Stage:
     """The declaration of one stage.
@@ -82,17 +88,20 @@ STAGES: Mapping[str, Stage] = {
     "spectrum": Stage(
         summary="features or Gram matrix -> eigenvalues, coefficients: spectrum.h5",
         files=("spectrum.h5",),
+        needed=_tested,
         divided=True,
     ),
     "risk": Stage(
         summary="features or Gram matrix -> GCV, LOO, test risk: risk.csv, curve.csv",
         files=("risk.csv", "curve.csv"),
+        needed=_tested,
         divided=True,
     ),
     "theory": Stage(
         summary="spectrum, risk, pool -> predicted risk: theory.csv, theory.h5",
         files=("theory.csv", "theory.h5"),
         reads=lambda config: (*_pool(config), "spectrum", "risk"),
+        needed=_tested,
     ),
     "report": Stage(
         summary="spectrum, risk, theory of all runs -> report.html, figures",
@@ -105,8 +114,31 @@ STAGES: Mapping[str, Stage] = {
     ),
 }
 
+RANKING: Mapping[str, Stage] = {
+    "score": Stage(
+        summary="features or Gram matrix -> what a ridge probe says of new images: score.h5",
+        files=("score.h5",),
+    ),
+    "rank": Stage(
+        summary="scores of all representations -> ranking.html, ranking.csv, figures",
+        files=("ranking.html", "ranking.csv", "summary.json", "summary.txt", "figures/"),
+        reads=lambda config: ("score",),
+        joint=True,
+    ),
+}
+"""The stages of a ranking that follow those that hold the pool."""
+
+DECLARED: Mapping[str, Stage] = {**STAGES, **RANKING}
+"""Every stage by name."""
+
 RUN_STAGES = tuple(name for name, stage in STAGES.items() if not stage.joint)
 """The stages that leave a result in the directory of each run."""
+
+KEPT = tuple(name for name, stage in DECLARED.items() if not stage.joint)
+"""Those, and the stages of a ranking that do."""
+
+RANKED = ("extract", "gram", *RANKING)
+"""The stages of a ranking, in order."""
 
 
 def leading_to(name: str) -> tuple[str, ...]:

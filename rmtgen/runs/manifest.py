@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rmtgen.errors import CorruptInputError, MissingInputError, StaleInputError
-from rmtgen.runs.graph import STAGES
+from rmtgen.runs.graph import DECLARED
 from rmtgen.store import durable, files, sealed
 from rmtgen.store.tree import entries
 
@@ -223,7 +223,7 @@ def _parsed(where: str, record: Any) -> FileRecord:
 def _check_output(name: str) -> None:
     """Refuse an output under a name that leads elsewhere, or that is a manifest's."""
     files.check_name(name)
-    if name.lower() in {f"{stage}.json" for stage in STAGES}:
+    if name.lower() in {f"{stage}.json" for stage in DECLARED}:
         raise ValueError(f"{name!r} is a manifest and no output")
 
 

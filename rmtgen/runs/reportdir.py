@@ -6,7 +6,7 @@ from typing import Any
 
 from rmtgen.errors import CorruptInputError, StaleInputError
 from rmtgen.runs.config import Config
-from rmtgen.runs.graph import STAGES
+from rmtgen.runs.graph import DECLARED
 from rmtgen.runs.manifest import Manifest
 from rmtgen.runs.rundir import ResultDir, RunDir, State
 from rmtgen.store import durable
@@ -53,7 +53,7 @@ class ReportDir(ResultDir):
         return {
             f"{run.name}/{name}": manifest.outputs_digest if manifest else "missing"
             for run in self.runs
-            for name in STAGES[stage].reads(Config())
+            for name in DECLARED[stage].reads(Config())
             for manifest in [Manifest.read(run, name)]
         }
 
@@ -64,7 +64,7 @@ class ReportDir(ResultDir):
             MissingInputError: A stage of a run is not.
         """
         for run in self._configured:
-            for name in STAGES[stage].reads(run.config):
+            for name in DECLARED[stage].reads(run.config):
                 run.require(name)
 
     def state(self, stage: str) -> State:
@@ -79,5 +79,5 @@ class ReportDir(ResultDir):
             return State()
         if state.problem or not state.manifest:
             return State()
-        files = {name for name in STAGES[stage].files if not name.endswith("/")}
+        files = {name for name in DECLARED[stage].files if not name.endswith("/")}
         return state if files <= state.manifest.outputs.keys() else State()

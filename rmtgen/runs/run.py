@@ -29,12 +29,19 @@ from rmtgen.errors import (
     did_you_mean,
 )
 from rmtgen.linalg.spectrum import Spectra
+from rmtgen.ranking.probe import Probe
 from rmtgen.ridge.columns import CURVE_COLUMNS, INTERVAL_COLUMNS, RISK_COLUMNS
 from rmtgen.runs.config import FIELDS, Config
-from rmtgen.runs.graph import RUN_STAGES, STAGES
+from rmtgen.runs.graph import KEPT, RUN_STAGES, STAGES
 from rmtgen.runs.manifest import FileRecord, Manifest
 from rmtgen.runs.rundir import RUNS, stored_dim
-from rmtgen.runs.stored import check_settings, read_table, stored_indices, stored_table
+from rmtgen.runs.stored import (
+    check_settings,
+    read_table,
+    stored_indices,
+    stored_probe,
+    stored_table,
+)
 from rmtgen.scalars import path as checked_path
 from rmtgen.store import durable, files
 from rmtgen.store.feature_store import FeatureStore
@@ -102,6 +109,12 @@ class Run:
         """The table of each analysis of `rmtgen.study`, by name; `predictions` is theory.csv."""
         with self._hdf5("theory", "theory.h5") as file:
             return {name: stored_table(group) for name, group in file.items()}
+
+    @cached_property
+    def score(self) -> Probe:
+        """score.h5: what a ridge probe says of new images; made by `rmtgen rank`."""
+        with self._hdf5("score", "score.h5") as file:
+            return stored_probe(file)
 
     @cached_property
     def spectrum(self) -> Spectra:
@@ -281,7 +294,7 @@ def load_run(path: str | Path) -> Run:
             than each other.
     """
     folder = _existing(path)
-    run = stages_of(folder, RUN_STAGES)
+    run = stages_of(folder, KEPT)
     if not run.stages:
         runs = [found.parent.name for found in folder.glob("*/extract.json")]
         inside = (

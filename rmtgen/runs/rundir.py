@@ -22,7 +22,7 @@ from rmtgen.errors import (
     StaleInputError,
 )
 from rmtgen.runs.config import Config
-from rmtgen.runs.graph import STAGES
+from rmtgen.runs.graph import DECLARED
 from rmtgen.runs.lock import LOCK, locked
 from rmtgen.runs.manifest import FileRecord, Manifest
 from rmtgen.runs.share import Share
@@ -171,7 +171,7 @@ class RunDir(ResultDir):
 
     def needs(self, stage: str) -> bool:
         """Whether any stage reads the stage's result."""
-        return STAGES[stage].needed(self.config, self.feature_dim)
+        return DECLARED[stage].needed(self.config, self.feature_dim)
 
     def spec(self, stage: str) -> dict[str, Any]:
         """The fields that can change the stage's result."""
@@ -183,7 +183,7 @@ class RunDir(ResultDir):
 
     def upstream(self, stage: str) -> dict[str, str]:
         """The digest of the outputs of each finished stage that the stage reads."""
-        reads = STAGES[stage].reads(self.config)
+        reads = DECLARED[stage].reads(self.config)
         manifests = {name: Manifest.read(self.path, name) for name in reads}
         return {name: manifest.outputs_digest for name, manifest in manifests.items() if manifest}
 
@@ -193,7 +193,7 @@ class RunDir(ResultDir):
         Raises:
             MissingInputError: One is not.
         """
-        for name in STAGES[stage].reads(self.config):
+        for name in DECLARED[stage].reads(self.config):
             if self.needs(name):
                 self.require(name)
 
@@ -290,7 +290,7 @@ def is_result_dir(folder: Path) -> bool:
     """Whether a stage works in a directory, or has worked in it; links are not followed."""
     if folder.is_symlink() or not folder.is_dir():
         return False
-    return _has_lock(folder) or any(_has_manifest(folder, stage) for stage in STAGES)
+    return _has_lock(folder) or any(_has_manifest(folder, stage) for stage in DECLARED)
 
 
 def _has_lock(folder: Path) -> bool:

@@ -16,10 +16,13 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from rmtgen.errors import CorruptInputError
+from rmtgen.ranking.probe import FIGURES, OUTLOOK, PATH, Probe
 from rmtgen.runs.config import Config
 from rmtgen.runs.manifest import Manifest
 from rmtgen.store import durable
 
+PROBED = ("losses", "changes", "moves")
+"""Arrays of score.h5 beside its tables and figures."""
 _LARGEST = 2**53
 """Largest integer that a setting may be; a float holds no other above it."""
 
@@ -101,6 +104,28 @@ def stored_table(group: h5py.Group) -> pd.DataFrame:
     if len({len(column) for column in columns.values()}) > 1:
         raise ValueError(f"the columns of {group.name} must have one length")
     return pd.DataFrame({name: _column(column) for name, column in columns.items()})
+
+
+def stored_probe(file: h5py.File) -> Probe:
+    """The probe of an open score.h5.
+
+    Raises:
+        KeyError, ValueError: It holds none.
+    """
+    path, outlook = stored_table(file["path"]), stored_table(file["outlook"])
+    losses, changes, moves = (np.asarray(file[name][()], dtype=float) for name in PROBED)
+    figures = np.asarray(file["figures"][()], dtype=float)
+    for holds, what in (
+        (set(PATH) <= set(path) and len(path), f"path with the columns {', '.join(PATH)}"),
+        (set(OUTLOOK) <= set(outlook), f"outlook with the columns {', '.join(OUTLOOK)}"),
+        (losses.ndim == 1 and losses.shape == moves.shape, "losses and moves, one per sample"),
+        (changes.ndim == 2 and len(set(changes.shape)) == 1, "changes, a square matrix"),
+        (figures.shape == (len(FIGURES),), f"figures: {', '.join(FIGURES)}"),
+    ):
+        if not holds:
+            raise ValueError(f"{file.filename} must hold {what}")
+    named = dict(zip(FIGURES, figures.tolist(), strict=True))
+    return Probe(path[list(PATH)], losses, changes, moves, outlook[list(OUTLOOK)], named)
 
 
 def _column(dataset: h5py.Dataset) -> np.ndarray:

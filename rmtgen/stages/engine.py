@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rmtgen.errors import BusyError, StorageError, UsageError
 from rmtgen.runs.config import Config
 from rmtgen.runs.experiment import Experiment
-from rmtgen.runs.graph import STAGES
+from rmtgen.runs.graph import DECLARED
 from rmtgen.runs.lock import LOCK
 from rmtgen.runs.manifest import FileRecord, Manifest, provenance
 from rmtgen.runs.reportdir import REPORTS, ReportDir
@@ -142,7 +142,7 @@ class Job:
 def directories(stage: str, experiment: Experiment) -> list[ResultDir]:
     """The directories of an experiment that a stage works in: one per run, or one for all runs."""
     runs = [RunDir(config) for config in experiment.runs]
-    if not STAGES[stage].joint:
+    if not DECLARED[stage].joint:
         return list(runs)
     folder = Path(experiment.runs[0].output) / REPORTS / experiment.report_name
     return [ReportDir(runs, folder, experiment.name)]
@@ -177,7 +177,7 @@ def run_stage(stage: str, directory: ResultDir) -> Outcome:
     with _alone(directory), _swept_if_in_vain(absent):
         if found := _found(stage, directory):
             return found
-        if not (directory.cluster and STAGES[stage].divided):
+        if not (directory.cluster and DECLARED[stage].divided):
             return _compute(stage, directory)
     return _compute_together(stage, directory)
 
@@ -233,7 +233,7 @@ def _unneeded(stage: str, directory: ResultDir) -> Outcome:
 
 def _contribute(stage: str, directory: ResultDir, share: Share) -> Outcome:
     """Compute one share of a stage, beside other processes that compute other shares."""
-    if not STAGES[stage].divided:
+    if not DECLARED[stage].divided:
         raise UsageError(f"stage {stage} is not divided: got shard={share}. Run it without shard.")
     from rmtgen.stages.division import contribute  # it imports h5py
 

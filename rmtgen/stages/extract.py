@@ -1,5 +1,6 @@
 """Stage `extract`: images, backbone -> features.h5; for a sketched entk, its rows."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby
@@ -15,6 +16,7 @@ from rmtgen.kernels.entk import Entk, Plan, Sketch, sketch_error
 from rmtgen.kernels.entk.plan import plan_panels
 from rmtgen.kernels.entk.schedule import Panel
 from rmtgen.models.backbones import Backbone
+from rmtgen.models.facts import backbone_facts
 from rmtgen.models.features import TransformedImages, feature_batches, place
 from rmtgen.rates import LONG
 from rmtgen.runs.inputs import local_inputs
@@ -63,6 +65,7 @@ class Extraction(Division):
         dim = config.projection or self.backbone.feature_dim
         layout = FeatureLayout(*labels, split.train.classes, dim, config.batch_size)
         fingerprint = _fingerprint(job, opened, self.inputs, self.details)
+        self._rows, self._began = 0, 0.0
         self.store = FeatureStore.create(job.folder, layout, fingerprint, job.writer)
         self.shards = self.store.shards
         self._batch_of = {
@@ -81,14 +84,19 @@ class Extraction(Division):
             self.job, self.backbone, self.split, self.store
         )
         batches = (self._batch_of[unit.name] for unit in units)
+        self._began = time.perf_counter()
         for name, group in groupby(batches, key=lambda batch: batch[0]):
             for batch, rows in rows_of(name, [number for _, number in group]):
                 self.store.write(name, batch, rows.numpy())
+                self._rows += len(rows)
                 yield batch_name(name, batch)
 
     def gather(self) -> Result:
         """The store, sealed; of a sketch also its error."""
         store, config, details = self.store, self.job.config, dict(self.details)
+        seconds = time.perf_counter() - self._began
+        details |= backbone_facts(self.backbone)
+        details["images_per_second"] = self._rows / seconds if self._rows else None
         store.shards.seal()
         columns = "sketched gradients" if config.projection else "features"
         images = len(self.split.train) + len(self.split.test)

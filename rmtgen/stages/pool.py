@@ -42,7 +42,7 @@ def load_pool(folder: Path, config: Config, device: torch.device) -> Pool:
         coded_targets(labels.to(device), len(layout.classes), config.targets)
         for labels in map(torch.from_numpy, (layout.train_labels, layout.test_labels))
     )
-    pool = Pool(kernel, targets, test_targets)
+    pool = Pool(kernel, targets, test_targets if config.test else None)
     if not pool.trace > 0:
         raise NumericalError(
             "the Gram matrix of the pool has trace 0: every feature is zero. Choose another"
@@ -57,11 +57,11 @@ def _gram(folder: Path, config: Config, device: torch.device) -> GramKernel | St
     if config.solver in BUDGETED:
         return StoredKernel(store, device)
     gram = torch.from_numpy(store.read()).to(device)
-    return GramKernel.checked(gram[: config.train], gram[config.train :])
+    return GramKernel.checked(gram[: config.train], gram[config.train :] if config.test else None)
 
 
 def _features(store: FeatureStore, config: Config, device: torch.device) -> FeatureKernel:
-    test = torch.from_numpy(store.read("test")).to(device)
+    test = torch.from_numpy(store.read("test")).to(device) if config.test else None
     if config.spill and device.type == "cpu":
         train = store.mapped("train", Path(config.spill))
         return FeatureKernel.checked(torch.from_numpy(train), test)

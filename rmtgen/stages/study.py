@@ -29,11 +29,11 @@ def load_study(folder: Path, config: Config, device: torch.device) -> Study:
         curve=run.curve,
         seed=config.seed,
         memory=config.memory,
-        features=_features(run, config),
+        features=kernel_features(run, config),
     )
 
 
-def _features(run: Run, config: Config) -> int | None:
+def kernel_features(run: Run, config: Config) -> int | None:
     """Number of features of the kernel of a run; None where its stages do not state it."""
     if not config.tangent:
         return stored_dim(run.manifest("extract"))

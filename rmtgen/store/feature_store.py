@@ -1,4 +1,4 @@
-"""The features of N training and M test images on disk: one shard per batch behind `features.h5`.
+"""The features of N training and M ≥ 0 test images on disk: one shard per batch behind `features.h5`.
 
 `features.h5` has the virtual datasets "train" (N, p) and "test" (M, p), float32, over the shards in
 `features/`, and the plain datasets "train_labels" and "test_labels" (int64). A batch that does not
@@ -245,15 +245,18 @@ def _read_layout(file: h5py.File) -> FeatureLayout:
     dim, batch_size = integer(file, "dim"), integer(file, "batch_size")
     if min(dim, batch_size) < 1:
         raise ValueError(f"dim and batch_size must be positive, got {dim} and {batch_size}")
-    train, test = (_read_labels(file, f"{split}_labels", len(classes)) for split in _SPLITS)
+    train, test = (
+        _read_labels(file, f"{split}_labels", len(classes), least)
+        for split, least in zip(_SPLITS, (1, 0), strict=True)
+    )
     return FeatureLayout(train, test, tuple(classes), dim, batch_size)
 
 
-def _read_labels(file: h5py.File, name: str, classes: int) -> np.ndarray:
+def _read_labels(file: h5py.File, name: str, classes: int, least: int) -> np.ndarray:
     labels = file[name][()]
-    if labels.ndim != 1 or labels.dtype != np.int64 or not len(labels):
+    if labels.ndim != 1 or labels.dtype != np.int64 or len(labels) < least:
         raise ValueError(f"{name} must be integers, got {labels.dtype} of shape {labels.shape}")
-    if labels.min() < 0 or labels.max() >= classes:
+    if len(labels) and (labels.min() < 0 or labels.max() >= classes):
         raise ValueError(f"{name} must be positions among {classes} classes")
     return labels
 

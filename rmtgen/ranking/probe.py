@@ -1,0 +1,157 @@
+"""A ridge probe: what the training images alone say of a representation on new ones.
+
+The ridge is that of the smallest leave-one-out risk. Beside the risk and the 0-1 error there, the
+probe keeps what a comparison with another representation of the same images needs, sample by
+sample: losses, their changes when another sample is left out too (`rmtgen.ridge.interval`), and how
+the error moves when a sample leaves (`rmtgen.theory.errors_within`).
+
+Notation: n training samples, c outputs, m samples whose pairs are looked at.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float64
+from numpy.typing import ArrayLike
+
+from rmtgen.errors import NumericalError, RmtgenError, UsageError
+from rmtgen.linalg.spectrum import Spectrum
+from rmtgen.ridge.eigen import Fits
+from rmtgen.ridge.problem import Grid, Problem
+from rmtgen.theory.accuracy import interval, predicted_error
+from rmtgen.theory.alignment import kernel_target_alignment, participation_ratio
+from rmtgen.theory.errors_within import Within, error_within
+from rmtgen.theory.forecast import forecast, pool_influence
+from rmtgen.theory.influence import Influence
+
+PATH = ("ridge", "gcv", "loo", "loo_se", "loo_low", "loo_high", "loo_kurtosis", "df", "loo_error")
+"""Columns of the path of a probe."""
+MULTIPLES = (0.125, 0.25, 0.5, 1, 2, 4, 10)
+"""Numbers of images that the outlook is given for, relative to n."""
+OUTLOOK = (
+    *("n", "predicted_risk", "low", "high", "at_least", "at_most", "extrapolated"),
+    *("predicted_error", "error_low", "error_high"),
+)
+"""Columns of the outlook."""
+FIGURES = ("participation_ratio", "alignment", "error", "error_low", "error_high")
+"""Numbers that a probe keeps beside its path."""
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """A representation, judged by its training samples.
+
+    Attributes:
+        path: One row per ridge, with the columns `PATH`.
+        losses: Leave-one-out losses at the chosen ridge, summed over outputs.
+        changes: Those losses when another sample is left out as well, less themselves, of the
+            samples that are `paired`; NaN where a pair leaves too few digits, and for fewer than 8
+            samples.
+        moves: Change of the 0-1 error when each sample leaves; NaN where that is not known, and for
+            targets that encode no classes.
+        outlook: Risk and 0-1 error at `MULTIPLES` of n, with the columns `OUTLOOK`; without rows
+            where the samples are too few to say.
+        figures: The numbers `FIGURES`.
+    """
+
+    path: pd.DataFrame
+    losses: Float64[np.ndarray, " n"]
+    changes: Float64[np.ndarray, "m m"]
+    moves: Float64[np.ndarray, " n"]
+    outlook: pd.DataFrame
+    figures: Mapping[str, float]
+
+    @classmethod
+    def of(cls, problem: Problem, ridges: ArrayLike, features: int | None = None) -> "Probe":
+        """The probe of all samples of a problem, from one decomposition.
+
+        Args:
+            problem: Kernel and targets; a test set is not looked at.
+            ridges: λ ≥ 0.
+            features: Number of features that a Gram matrix is made of, for an eNTK its parameters;
+                None where it is not known, or the kernel has the features.
+
+        Raises:
+            UsageError: Ridges that make no sense.
+            NumericalError: A failed decomposition, no finite leave-one-out risk, or targets
+                without any power.
+        """
+        n, grid, unit = len(problem.kernel), Grid.checked(ridges, None), problem.kernel.unit()
+        problem, scaled = problem.over(unit), grid.over(unit)
+        fits = Fits(problem, n)
+        rows = [fits.at(sum_ridge).row(ridge, sum_ridge) for ridge, sum_ridge in scaled.at(n)]
+        path = pd.DataFrame(rows)[list(PATH)].assign(ridge=grid.values)
+        best = _best(path)
+        ridge, sum_ridge = scaled.at(n)[best]
+        fit = fits.at(sum_ridge)
+        changes = fit.changes(sum_ridge)
+        spectrum = Spectrum.of(fits.modes, problem.targets)
+        influence = pool_influence(fits.modes, problem.targets, features=features)
+        within = None if influence.scores is None else error_within(influence, n, ridge, 1)
+        return cls(
+            path=path,
+            losses=fit.left_out(sum_ridge).square().sum(dim=1).cpu().numpy(),
+            changes=np.full((1, 1), np.nan) if changes is None else changes.cpu().numpy(),
+            moves=np.full(n, np.nan) if within is None else within.moves,
+            outlook=_outlook(influence),
+            figures=_figures(spectrum, problem, within),
+        )
+
+    @property
+    def best(self) -> pd.Series:
+        """The row of the chosen ridge."""
+        return self.path.iloc[_best(self.path)]
+
+    @property
+    def n(self) -> int:
+        """Number of training samples."""
+        return len(self.losses)
+
+
+def _best(path: pd.DataFrame) -> int:
+    """Place of the ridge of smallest leave-one-out risk, the largest ridge in a tie."""
+    finite = path["loo"].where(np.isfinite(path["loo"]))
+    if finite.isna().all():
+        raise NumericalError(
+            f"leave-one-out must be finite at a ridge: got none among {len(path)}, up to"
+            f" {path['ridge'].max():.3g}. Add larger ridges."
+        )
+    smallest = path[finite == finite.min()]
+    return int(smallest["ridge"].idxmax())
+
+
+def _figures(spectrum: Spectrum, problem: Problem, within: Within | None) -> dict[str, float]:
+    error = low = high = np.nan
+    if within is not None:
+        error = within.error
+        low, high = interval(error, within.spread, len(within.chances))
+    values = (
+        participation_ratio(spectrum.eigenvalues),
+        kernel_target_alignment(spectrum, problem.targets),
+        *(error, low, high),
+    )
+    return dict(zip(FIGURES, map(float, values), strict=True))
+
+
+def _outlook(influence: Influence) -> pd.DataFrame:
+    """What the pool says of fewer and more images; no rows where it is too small."""
+    sizes = np.unique(np.round(np.array(MULTIPLES) * influence.pool.n))
+    sizes = sizes[sizes >= 2]
+    try:
+        risks = forecast(influence, sizes)
+    except (UsageError, NumericalError):
+        return pd.DataFrame(columns=list(OUTLOOK), dtype=float)
+    errors = dict.fromkeys(("predicted_error", "error_low", "error_high"), np.nan)
+    if influence.scores is not None:
+        try:
+            found = predicted_error(influence, sizes)
+            errors = {
+                "predicted_error": found["predicted_error"],
+                "error_low": found["low"],
+                "error_high": found["high"],
+            }
+        except RmtgenError:  # the risks hold all the same
+            pass
+    return risks.assign(**errors)[list(OUTLOOK)]

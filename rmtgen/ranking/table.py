@@ -1,0 +1,124 @@
+"""The ranking of representations of the same samples, with its doubts."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from rmtgen.ranking.paired import Difference, error_difference, risk_difference
+from rmtgen.ranking.probe import Probe
+
+MORE = 10
+"""Multiple of the images for which the order is foreseen."""
+COLUMNS = (
+    *("representation", "place", "place_low", "place_high"),
+    *("loo", "loo_low", "loo_high", "behind", "behind_low", "behind_high", "tied"),
+    *("accuracy", "accuracy_low", "accuracy_high"),
+    *("accuracy_behind", "accuracy_behind_low", "accuracy_behind_high"),
+    *("with_more", "with_more_low", "with_more_high", "place_with_more"),
+    *("accuracy_with_more", "accuracy_with_more_low", "accuracy_with_more_high"),
+    *("ridge", "df", "participation_ratio", "alignment"),
+)
+"""Columns of a ranking."""
+
+
+def ranking(probes: Mapping[str, Probe]) -> pd.DataFrame:
+    """Representations in order of their leave-one-out risk, each compared with each.
+
+    Args:
+        probes: Probes of the same samples, by the name of their representation.
+
+    Returns:
+        One row per representation, the best first, with the columns `COLUMNS`. `place_low` to
+        `place_high` are the places that the paired intervals of 95 % leave it; `behind` is its risk
+        less that of the first, `tied` whether the interval of that holds 0. Columns `…with_more`
+        are for `MORE` times the samples, at the best ridge there; `place_with_more` is the order of
+        these risks. Accuracies are shares in [0, 1], NaN for targets that encode no classes.
+
+    Raises:
+        UsageError: Probes of different numbers of samples.
+    """
+    names = sorted(probes, key=lambda name: (probes[name].best["loo"], name))
+    places = _places([probes[name] for name in names])
+    rows = [
+        _row(name, probes[name], probes[names[0]], place)
+        for name, place in zip(names, places, strict=True)
+    ]
+    table = pd.DataFrame(rows)
+    order = table["with_more"].rank(method="min")
+    return table.assign(place_with_more=order)[list(COLUMNS)]
+
+
+def _places(ordered: list[Probe]) -> list[dict[str, int]]:
+    """The place of each, and those that the others surely better and surely worse leave it."""
+    better, worse = np.zeros(len(ordered), int), np.zeros(len(ordered), int)
+    for here, first in enumerate(ordered):
+        for there in range(here + 1, len(ordered)):
+            apart = risk_difference(first, ordered[there])
+            if apart.sure:
+                better[there] += 1
+                worse[here] += 1
+    return [
+        {
+            "place": place + 1,
+            "place_low": int(better[place]) + 1,
+            "place_high": len(ordered) - int(worse[place]),
+        }
+        for place in range(len(ordered))
+    ]
+
+
+def _row(name: str, probe: Probe, first: Probe, place: dict[str, int]) -> dict[str, object]:
+    best, figures = probe.best, probe.figures
+    behind = Difference(0.0, 0.0) if probe is first else risk_difference(probe, first)
+    wrong = Difference(0.0, 0.0) if probe is first else error_difference(probe, first)
+    more = _with_more(probe)
+    return {
+        "representation": name,
+        **place,
+        **{column: best[column] for column in ("loo", "loo_low", "loo_high", "ridge", "df")},
+        **_three("behind", behind.value, *behind.interval),
+        "tied": not behind.sure,
+        **_accuracy("accuracy", figures["error"], figures["error_low"], figures["error_high"]),
+        **_three("accuracy_behind", wrong.value, *wrong.interval),
+        **_three("with_more", more["predicted_risk"], more["low"], more["high"]),
+        **_accuracy(
+            "accuracy_with_more", more["predicted_error"], more["error_low"], more["error_high"]
+        ),
+        "participation_ratio": figures["participation_ratio"],
+        "alignment": figures["alignment"],
+    }
+
+
+def _with_more(probe: Probe) -> Mapping[str, float]:
+    rows = probe.outlook[probe.outlook["n"] == MORE * probe.n]
+    return rows.iloc[0] if len(rows) else dict.fromkeys(probe.outlook.columns, np.nan)
+
+
+def _three(name: str, value: float, low: float, high: float) -> dict[str, float]:
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
+
+
+def _accuracy(name: str, error: float, low: float, high: float) -> dict[str, float]:
+    """The three numbers of an accuracy, whose interval has its ends the other way round."""
+    return _three(name, 1 - error, 1 - high, 1 - low)
+
+
+def pareto_front(gains: ArrayLike, costs: ArrayLike) -> np.ndarray:
+    """Which of several choices no other one beats: none gains as much for less, or more for as much.
+
+    Args:
+        gains: (k,), more is better; NaN is beaten by all.
+        costs: (k,), less is better; NaN is beaten by all.
+
+    Returns:
+        Booleans, (k,).
+    """
+    gains, costs = np.asarray(gains, float), np.asarray(costs, float)
+    known = np.isfinite(gains) & np.isfinite(costs)
+    front = known.copy()
+    for place in np.flatnonzero(known):
+        no_worse = (gains >= gains[place]) & (costs <= costs[place])
+        front[place] = not (no_worse & ((gains > gains[place]) | (costs < costs[place]))).any()
+    return front

@@ -1,0 +1,263 @@
+"""The representations of a ranking: their probes, what they cost, and the order that follows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rmtgen.errors import CorruptInputError
+from rmtgen.names import printable
+from rmtgen.ranking.probe import Probe
+from rmtgen.ranking.table import pareto_front, ranking
+from rmtgen.report.summary import Summary
+from rmtgen.report.wording import number
+from rmtgen.runs.config import kernel_label
+from rmtgen.runs.run import Run, load_run
+from rmtgen.tables import Table
+
+COSTS = ("images_per_second", "parameters", "flops", "dim", "licence")
+"""What a representation costs, as columns of ranking.csv."""
+DIFFERING = ("model", "init", "kernel", "img_size")
+"""Settings that tell representations apart."""
+
+
+@dataclass(frozen=True, eq=False)
+class Representation:
+    """One representation of the images of a ranking.
+
+    Attributes:
+        run: Name of its run.
+        label: Its name in tables and charts.
+        probe: What its training images say.
+        costs: What it costs, with the keys `COSTS`; None where it is not known.
+    """
+
+    run: str
+    label: str
+    probe: Probe
+    costs: Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class RankedSet:
+    """The representations of a ranking.
+
+    Attributes:
+        representations: In no order.
+        settings: What they share: data set, classes and numbers of images.
+    """
+
+    representations: tuple[Representation, ...]
+    settings: Mapping[str, Any]
+
+    @classmethod
+    def load(cls, folders: Sequence[Path]) -> "RankedSet":
+        """Read the scores in some directories of runs.
+
+        Raises:
+            MissingInputError, CorruptInputError, StaleInputError: As `load_run`; or the runs are
+                not of the same images.
+        """
+        runs = [load_run(folder) for folder in folders]
+        _check_same_images(runs)
+        labels = _labels(runs)
+        found = tuple(
+            Representation(run.name, label, run.score, _costs(run))
+            for run, label in zip(runs, labels, strict=True)
+        )
+        first = runs[0]
+        settings = {
+            "dataset": printable(str(first.config["dataset"])),
+            "images": int(first.config["train"]),
+            "classes": len(first.classes),
+            "counts": np.bincount(first.labels.train, minlength=len(first.classes)),
+        }
+        return cls(found, settings)
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """ranking.csv: `rmtgen.ranking.table.COLUMNS`, the run, `COSTS`, and the Pareto front."""
+        by_label = {one.label: one for one in self.representations}
+        table = ranking({label: one.probe for label, one in by_label.items()})
+        ordered = [by_label[label] for label in table["representation"]]
+        costs = {name: [one.costs[name] for one in ordered] for name in COSTS}
+        gains = table["accuracy"] if table["accuracy"].notna().any() else -table["loo"]
+        seconds = 1 / pd.Series(costs["images_per_second"], dtype=float)
+        front = pareto_front(gains, seconds)
+        return table.assign(**costs, pareto=front, run_name=[one.run for one in ordered])
+
+    @cached_property
+    def summary(self) -> Summary:
+        """What the terminal shows."""
+        return Summary((self.answer,), (self.best_table,), self.notes)
+
+    @property
+    def answer(self) -> str:
+        """The representation to take, how good it is, and how sure that is."""
+        first = self.table.iloc[0]
+        ties = self.table["representation"][self.table["tied"]].tolist()[1:]
+        images = f"{self.settings['images']:,} labelled images"
+        good = f"risk {first['loo']:.4f} [{first['loo_low']:.4f}, {first['loo_high']:.4f}]"
+        if np.isfinite(first["accuracy"]):
+            low, high = 100 * first["accuracy_low"], 100 * first["accuracy_high"]
+            good = f"accuracy {100 * first['accuracy']:.1f} % [{low:.1f}, {high:.1f}]"
+        text = f"{first['representation']} is first: {good} of a linear probe on new images, from"
+        text += f" these {images} alone."
+        if ties:
+            named = ", ".join(ties[:4]) + (f" and {len(ties) - 4} more" if len(ties) > 4 else "")
+            text += f" The images do not say whether it is better than {named}."
+        elif len(self.table) > 1:
+            text += " It is better than each of the others by more than the images leave in doubt."
+        return f"{text} {self._later()}".strip()
+
+    def _later(self) -> str:
+        """What ten times the images would change."""
+        known = self.table.dropna(subset=["with_more"])
+        if known.empty:
+            return ""
+        best = known.loc[known["with_more"].idxmin()]
+        n = f"{10 * self.settings['images']:,}"
+        first = self.table.iloc[0]["representation"]
+        accuracy = best["accuracy_with_more"]
+        low, high = 100 * best["accuracy_with_more_low"], 100 * best["accuracy_with_more_high"]
+        good = (
+            f" ({100 * accuracy:.1f} % [{low:.1f}, {high:.1f}])" if np.isfinite(accuracy) else ""
+        )
+        if best["representation"] == first:
+            return f"With {n} it would stay first{good}." if len(self.table) > 1 else ""
+        apart = best["with_more_high"] < known.iloc[0]["with_more_low"]
+        sure = "" if apart else ", within the doubt of the forecasts"
+        return f"With {n} {best['representation']} would lead{good}{sure}."
+
+    @property
+    def best_table(self) -> Table:
+        """The ranking as a table of text."""
+        rows = tuple(_row(row) for _, row in self.table.iterrows())
+        return Table(HEADINGS, rows, "<" + ">" * (len(HEADINGS) - 1), (READING,))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is known of the images as a whole."""
+        counts = self.settings["counts"]
+        counts = counts[counts > 0]
+        if not len(counts) or counts.max() < 3 * counts.min():
+            return ()
+        return (
+            f"the classes are not balanced: {counts.min():,} to {counts.max():,} images each;"
+            " accuracies are those of new images in the same proportions.",
+        )
+
+
+HEADINGS = (
+    *("representation", "place", "accuracy, %", "LOO risk, 95 %", "behind, %"),
+    *("10 × labels, %", "images/s", "Mpar", "GFLOP"),
+)
+"""Headings of the ranking as text."""
+READING = (
+    "place: those that paired intervals of 95 % leave it. accuracy: of a ridge probe on new images,"
+    " at the ridge of smallest leave-one-out risk, with its 95 % interval. behind: risk above that"
+    " of the first, in per cent of it, ± the half-width of the paired interval; = where that holds"
+    " 0. 10 × labels: accuracy that ten times the images would give. images/s: of the extraction"
+    " here, decoding included; * none is as good and as fast"
+)
+
+
+def _row(row: pd.Series) -> tuple[str, ...]:
+    place = (
+        f"{row['place_low']:.0f}"
+        if row["place_low"] == row["place_high"]
+        else f"{row['place_low']:.0f}–{row['place_high']:.0f}"
+    )
+    more = _between(row, "accuracy_with_more")
+    return (
+        str(row["representation"]),
+        place,
+        _between(row, "accuracy"),
+        f"{number(row['loo'], '.4f')} [{number(row['loo_low'], '.4f')},"
+        f" {number(row['loo_high'], '.4f')}]",
+        _behind(row),
+        more,
+        _rate(row["images_per_second"]) + ("*" if row["pareto"] else ""),
+        _scaled(row["parameters"], 1e6),
+        _scaled(row["flops"], 1e9),
+    )
+
+
+def _between(row: pd.Series, name: str) -> str:
+    """An accuracy in per cent with its interval."""
+    value, low, high = (100 * row[key] for key in (name, f"{name}_low", f"{name}_high"))
+    if not np.isfinite(value):
+        return "–"
+    return f"{value:.1f} [{number(low, '.1f')}, {number(high, '.1f')}]"
+
+
+def _behind(row: pd.Series) -> str:
+    first = row["loo"] - row["behind"]
+    if row["place"] == 1 or not first > 0:
+        return "–"
+    half = 100 * (row["behind_high"] - row["behind"]) / first
+    value = 100 * row["behind"] / first
+    return f"{'= ' if row['tied'] else ''}{number(value, '.2g')} ±{number(half, '.2g')}"
+
+
+def _rate(value: float | None) -> str:
+    return "–" if value is None or not np.isfinite(value) else f"{value:,.0f}"
+
+
+def _scaled(value: float | None, unit: float) -> str:
+    return "–" if value is None or not np.isfinite(value) else f"{value / unit:,.3g}"
+
+
+def _costs(run: Run) -> dict[str, Any]:
+    """What the manifest of its extraction says; what another type than it should is not known."""
+    details = run.manifest("extract").details
+    found: dict[str, Any] = {
+        name: value
+        for name in ("images_per_second", "parameters", "flops")
+        if type(value := details.get(name)) in (int, float)
+    }
+    licence = details.get("licence")
+    found["licence"] = printable(licence) if isinstance(licence, str) else None
+    found["dim"] = run.feature_store.layout.dim
+    return {name: found.get(name) for name in COSTS}
+
+
+def _labels(runs: Sequence[Run]) -> list[str]:
+    """The model, and of the other settings those that differ, or the name of the run."""
+    values = [
+        {
+            "model": str(run.config["model"]),
+            "init": str(run.config["init"]),
+            "kernel": kernel_label(
+                run.config["kernel"], run.config.get("heads"), run.config.get("projection")
+            ),
+            "img_size": f"{run.config['img_size']} px" if run.config["img_size"] else "native size",
+        }
+        for run in runs
+    ]
+    shown = [name for name in DIFFERING[1:] if len({value[name] for value in values}) > 1]
+    labels = [
+        printable(value["model"] + (f" ({', '.join(value[name] for name in shown)})" * bool(shown)))
+        for value in values
+    ]
+    return [
+        label if labels.count(label) == 1 else run.name
+        for label, run in zip(labels, runs, strict=True)
+    ]
+
+
+def _check_same_images(runs: Sequence[Run]) -> None:
+    """Refuse runs of other images, which no paired comparison can be made of."""
+    first = runs[0].manifest("extract").details
+    for run in runs[1:]:
+        details = run.manifest("extract").details
+        for name in ("train_indices", "classes"):
+            if details.get(name) != first.get(name):
+                raise CorruptInputError(
+                    f"a ranking needs the same images in every run: {name} of {run.name} differ from"
+                    f" those of {runs[0].name}. Run both with one dataset, train and seed."
+                )

@@ -1,0 +1,88 @@
+"""The chart of a ranking: accuracy of each representation, and against what it costs."""
+
+import numpy as np
+import pandas as pd
+
+from rmtgen.report.axes import log_axis
+from rmtgen.report.chart import Axis, Chart, Line, Panel
+from rmtgen.report.ranked_set import RankedSet
+from rmtgen.report.wording import listed, number
+
+STEM = "ranking"
+TITLE = "How good each representation is, and what it costs"
+ROOM = 0.06
+"""Margin of a linear axis, as a share of it."""
+
+
+def chart(ranked: RankedSet) -> Chart:
+    """Accuracy, or the risk of targets that encode no classes, by place and by speed."""
+    table = _drawn(ranked.table)
+    return Chart(
+        stem=STEM,
+        title=TITLE,
+        caption=_caption(table.attrs["label"]),
+        alt=listed(
+            table.attrs["label"].capitalize(),
+            [
+                f"{row.representation}: {number(row.y, '.4g')} [{number(row.low, '.4g')},"
+                f" {number(row.high, '.4g')}]"
+                for row in table.itertuples()
+            ],
+        ),
+        panels=(_by_place(table), _by_speed(table)),
+        groups=tuple(table["representation"]),
+    )
+
+
+def _drawn(ranking: pd.DataFrame) -> pd.DataFrame:
+    """The ranking with the columns `y low high` of what is drawn."""
+    classes = ranking["accuracy"].notna().any()
+    name, unit = ("accuracy", 100) if classes else ("loo", 1)
+    columns = {"y": name, "low": f"{name}_low", "high": f"{name}_high"}
+    table = ranking.assign(**{new: unit * ranking[old] for new, old in columns.items()})
+    table.attrs["label"] = "accuracy on new images (%)" if classes else "LOO risk"
+    return table
+
+
+def _by_place(table: pd.DataFrame) -> Panel:
+    places = tuple(float(place) for place in table["place"])
+    lines = []
+    for place, row in zip(places, table.itertuples(), strict=True):
+        point = {"x": [place], "y": [row.y], "low": [row.low], "high": [row.high]}
+        lines.append(Line(row.representation, "", pd.DataFrame(point), dash="", size=6.5))
+    shown = places if len(places) <= 16 else places[:: -(-len(places) // 12)]
+    axis = Axis(
+        "place", "linear", (0.5, len(places) + 0.5), shown, tuple(f"{place:.0f}" for place in shown)
+    )
+    return Panel("By place", axis, _linear(table), tuple(lines))
+
+
+def _by_speed(table: pd.DataFrame) -> Panel:
+    rates = table["images_per_second"].astype(float)
+    lines = []
+    for rate, row in zip(rates, table.itertuples(), strict=True):
+        point = {"x": [rate], "y": [row.y], "low": [row.low], "high": [row.high]}
+        lines.append(Line(row.representation, "", pd.DataFrame(point), dash="", size=6.5))
+    front = table[table["pareto"]].assign(x=rates).sort_values("x")
+    steps = pd.DataFrame({"x": front["x"], "y": front["y"]})
+    lines.append(Line("", "none is as good and as fast", steps, dash="--", marked=False))
+    return Panel("Against speed", log_axis("images per second", rates), _linear(table), tuple(lines))
+
+
+def _linear(table: pd.DataFrame) -> Axis:
+    """A linear axis that holds every value and interval."""
+    values = table[["y", "low", "high"]].to_numpy(float)
+    values = values[np.isfinite(values)]
+    low, high = (values.min(), values.max()) if values.size else (0.0, 1.0)
+    margin = ROOM * (high - low) or 1.0
+    return Axis(table.attrs["label"], "linear", (float(low - margin), float(high + margin)))
+
+
+def _caption(label: str) -> str:
+    return (
+        f"The {label} of a ridge probe on each representation, from the training images alone, with"
+        " its 95 % interval. Intervals that overlap say little of the order: all representations saw"
+        " the same images, and the table says which differences are sure. Second panel: the same"
+        " against the images that the extraction took per second on this machine, decoding included;"
+        " the dashed line joins the representations of which no other is as good and as fast."
+    )

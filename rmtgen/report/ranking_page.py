@@ -1,0 +1,36 @@
+"""The page of a ranking: the answer first, one picture, the table, then why."""
+
+from collections.abc import Mapping, Sequence
+
+from rmtgen.report.chart import Chart
+from rmtgen.report.page import rendered
+from rmtgen.report.ranked_set import READING, RankedSet
+
+
+def render_ranking(
+    ranked: RankedSet, charts: Sequence[Chart], title: str, omitted: Mapping[str, str]
+) -> str:
+    """Return the ranking as the text of one HTML file.
+
+    Args:
+        ranked: The representations.
+        charts: Charts of the ranking.
+        title: Heading of the page and name of the browser tab.
+        omitted: Names of representations that could not be ranked, and the reasons.
+    """
+    settings = ranked.settings
+    return rendered(
+        "ranking.html.j2",
+        charts,
+        (),
+        title=title,
+        answer=ranked.answer,
+        notes=ranked.notes,
+        table=ranked.best_table,
+        reading=f"{READING[:1].upper()}{READING[1:]}.",
+        charts=charts,
+        omitted=omitted,
+        images=f"{settings['images']:,}",
+        dataset=settings["dataset"],
+        classes=settings["classes"],
+    )
