@@ -4,18 +4,18 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from rmtgen.checks import as_tensor
 from rmtgen.entrance import public
-from rmtgen.errors import UsageError
+from rmtgen.errors import NumericalError, UsageError
 from rmtgen.ranking.probe import Probe
 from rmtgen.ranking.table import ranking
 from rmtgen.ridge.kernel import FeatureKernel
 from rmtgen.ridge.path import resolve_ridges
 from rmtgen.ridge.problem import Problem
-from rmtgen.ridge.targets import encode_targets
+from rmtgen.ridge.targets import Targets, encode_targets
 
 RELATIVE_RIDGES = tuple(10.0 ** (exponent / 2) for exponent in range(-16, 5))
 """Default of λ/(tr K/n): half decades from 1e-8 to 1e2."""
@@ -58,28 +58,24 @@ def rank(
     """
     if not isinstance(representations, Mapping) or not representations:
         raise UsageError(
-            "representations must be features by name, at least one: got"
-            f" {type(representations).__name__} of {len(representations)}."
+            f"representations must be features by name, at least one: got {representations!r:.60}."
         )
-    return ranking(
-        {
-            str(name): _probe(str(name), features, labels, classes, relative_ridges, coding)
-            for name, features in representations.items()
-        }
-    )
-
-
-def _probe(
-    name: str,
-    features: np.ndarray | Tensor,
-    labels: np.ndarray | Tensor,
-    classes: int | None,
-    relative_ridges: ArrayLike,
-    coding: str,
-) -> Probe:
-    kernel = FeatureKernel.checked(features, None)
-    count = int(torch.as_tensor(labels).max()) + 1 if classes is None else classes
+    labels = as_tensor(labels, "labels")
+    if not labels.numel():
+        raise UsageError("labels must be one per image: got none.")
+    count = int(labels.max()) + 1 if classes is None else classes
     targets = encode_targets(labels, count, coding)
+    probes = {}
+    for name, features in representations.items():
+        try:
+            probes[str(name)] = _probe(features, targets, relative_ridges)
+        except (UsageError, NumericalError) as error:
+            raise type(error)(f"representation {str(name)!r}: {error}") from error
+    return ranking(probes)
+
+
+def _probe(features: np.ndarray | Tensor, targets: Targets, relative_ridges: ArrayLike) -> Probe:
+    kernel = FeatureKernel.checked(features, None)
     problem = Problem.checked(kernel, targets.values, None, loo=True, intercept=targets.intercept)
     ridges = resolve_ridges(relative_ridges, kernel.diagonal().sum().item(), len(kernel))
     return Probe.of(problem, ridges)

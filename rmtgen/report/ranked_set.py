@@ -124,9 +124,7 @@ class RankedSet:
         first = self.table.iloc[0]["representation"]
         accuracy = best["accuracy_with_more"]
         low, high = 100 * best["accuracy_with_more_low"], 100 * best["accuracy_with_more_high"]
-        good = (
-            f" ({100 * accuracy:.1f} % [{low:.1f}, {high:.1f}])" if np.isfinite(accuracy) else ""
-        )
+        good = f" ({100 * accuracy:.1f} % [{low:.1f}, {high:.1f}])" if np.isfinite(accuracy) else ""
         if best["representation"] == first:
             return f"With {n} it would stay first{good}." if len(self.table) > 1 else ""
         apart = best["with_more_high"] < known.iloc[0]["with_more_low"]
@@ -154,7 +152,7 @@ class RankedSet:
 
 HEADINGS = (
     *("representation", "place", "accuracy, %", "LOO risk, 95 %", "behind, %"),
-    *("10 × labels, %", "images/s", "Mpar", "GFLOP"),
+    *("10 × labels, %", "images/s", "Mpar"),
 )
 """Headings of the ranking as text."""
 READING = (
@@ -162,7 +160,7 @@ READING = (
     " at the ridge of smallest leave-one-out risk, with its 95 % interval. behind: risk above that"
     " of the first, in per cent of it, ± the half-width of the paired interval; = where that holds"
     " 0. 10 × labels: accuracy that ten times the images would give. images/s: of the extraction"
-    " here, decoding included; * none is as good and as fast"
+    " here, decoding included; * none is as good and as fast. Mpar: parameters in millions"
 )
 
 
@@ -182,8 +180,7 @@ def _row(row: pd.Series) -> tuple[str, ...]:
         _behind(row),
         more,
         _rate(row["images_per_second"]) + ("*" if row["pareto"] else ""),
-        _scaled(row["parameters"], 1e6),
-        _scaled(row["flops"], 1e9),
+        _millions(row["parameters"]),
     )
 
 
@@ -208,8 +205,8 @@ def _rate(value: float | None) -> str:
     return "–" if value is None or not np.isfinite(value) else f"{value:,.0f}"
 
 
-def _scaled(value: float | None, unit: float) -> str:
-    return "–" if value is None or not np.isfinite(value) else f"{value / unit:,.3g}"
+def _millions(value: float | None) -> str:
+    return "–" if value is None or not np.isfinite(value) else f"{value / 1e6:,.3g}"
 
 
 def _costs(run: Run) -> dict[str, Any]:

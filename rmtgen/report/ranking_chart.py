@@ -66,7 +66,9 @@ def _by_speed(table: pd.DataFrame) -> Panel:
     front = table[table["pareto"]].assign(x=rates).sort_values("x")
     steps = pd.DataFrame({"x": front["x"], "y": front["y"]})
     lines.append(Line("", "none is as good and as fast", steps, dash="--", marked=False))
-    return Panel("Against speed", log_axis("images per second", rates), _linear(table), tuple(lines))
+    return Panel(
+        "Against speed", log_axis("images per second", rates), _linear(table), tuple(lines)
+    )
 
 
 def _linear(table: pd.DataFrame) -> Axis:

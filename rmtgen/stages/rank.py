@@ -26,9 +26,7 @@ def work(job: Job) -> Result:
     folder, ranked = job.folder, RankedSet.load(report.runs)
     charts = [chart(ranked)]
     figures = save_figures(charts, folder / "figures")
-    durable.write_text(
-        folder / PAGE, render_ranking(ranked, charts, report.title, report.omitted)
-    )
+    durable.write_text(folder / PAGE, render_ranking(ranked, charts, report.title, report.omitted))
     tables = write_table(folder / TABLE, ranked.table, "a representation of the same images")
     stored = json.dumps(ranked.summary.as_json(), indent=1, ensure_ascii=False)
     durable.write_text(folder / SUMMARY, stored + "\n")

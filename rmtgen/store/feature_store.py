@@ -1,8 +1,8 @@
-"""The features of N training and M ≥ 0 test images on disk: one shard per batch behind `features.h5`.
+"""The features of N training and M test images on disk: one shard per batch behind `features.h5`.
 
-`features.h5` has the virtual datasets "train" (N, p) and "test" (M, p), float32, over the shards in
-`features/`, and the plain datasets "train_labels" and "test_labels" (int64). A batch that does not
-exist yet reads as NaN through HDF5; `FeatureStore.read` refuses it.
+M may be 0. `features.h5` has the virtual datasets "train" (N, p) and "test" (M, p), float32, over
+the shards in `features/`, and the plain datasets "train_labels" and "test_labels" (int64). A batch
+that does not exist yet reads as NaN through HDF5; `FeatureStore.read` refuses it.
 """
 
 import json

@@ -1,0 +1,171 @@
+"""`rmtgen rank` end to end on real files: order, cache, failures, and what is refused."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import rmtgen
+from rmtgen import load_run
+from rmtgen.cli.main import main
+from rmtgen.report.ranked_set import COSTS
+from rmtgen.runs.columns import SIDECAR_SUFFIX
+
+
+@pytest.fixture
+def words(image_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("rmtgen.stages.rank.save_figures", lambda *_: [])
+    return [
+        *(f"data=folder:{image_folder}", "models=test_resnet,test_byobnet", "init=random"),
+        *("train=60", "img_size=32", "tile=32", "ridges=1e-4:1e1:11", f"output={tmp_path}"),
+    ]
+
+
+def ranked(tmp_path):
+    (path,) = tmp_path.glob("reports/*/ranking.csv")
+    return pd.read_csv(path)
+
+
+def test_the_ranking_is_that_of_the_features_and_needs_no_test_images(words, tmp_path, capsys):
+    assert main(["rank", *words]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    table = ranked(tmp_path)
+    runs = {run.config["model"]: run for run in map(load_run, tmp_path.glob("runs/*"))}
+    assert set(table["representation"]) == set(runs) == {"test_resnet", "test_byobnet"}
+    features = {name: run.features.train for name, run in runs.items()}
+    assert all(run.features.test.shape[0] == 0 for run in runs.values())
+    labels, relative = runs["test_resnet"].labels.train, np.geomspace(1e-4, 1e1, 11)
+    plain = rmtgen.rank(features, labels, classes=3, relative_ridges=relative)
+    assert table["representation"].tolist() == plain["representation"].tolist()
+    numbers = [name for name in plain if name != "representation"]
+    for name in numbers:
+        assert table[name].to_numpy(float) == pytest.approx(
+            plain[name].to_numpy(float), rel=1e-6, nan_ok=True
+        )
+    first = table.iloc[0]
+    assert f"{first['representation']} is first: accuracy {100 * first['accuracy']:.1f} %" in shown
+    assert "from these 60 labelled images alone" in shown
+    assert runs["test_resnet"].score.n == 60
+    assert list(table)[-len(COSTS) - 2 :] == [*COSTS, "pareto", "run_name"]
+    assert (table["parameters"] > 1e4).all() and (table["images_per_second"] > 0).all()
+    assert table["pareto"].any() and (table["flops"] > 1e5).all()
+    assert set(table["run_name"]) == {run.name for run in runs.values()}
+
+
+def test_a_second_ranking_takes_all_from_the_cache_and_verify_knows_it(words, tmp_path, capsys):
+    assert main(["rank", *words]) == 0
+    before = {path: path.read_bytes() for path in tmp_path.glob("reports/*/*") if path.is_file()}
+    first = capsys.readouterr().out
+    assert main(["rank", *words]) == 0
+    again = capsys.readouterr().out
+    assert again.count("cached") == 7 and first.split("\n\n")[1:] == again.split("\n\n")[1:]
+    assert {path: path.read_bytes() for path in before} == before
+    assert main(["verify", f"output={tmp_path}"]) == 0
+    assert capsys.readouterr().out.count("sound") == 7
+    (page,) = tmp_path.glob("reports/*/ranking.html")
+    page.write_text("other")
+    assert main(["verify", f"output={tmp_path}"]) == 3
+    assert "ranking.html" in capsys.readouterr().err
+    assert main(["rank", *words]) == 0
+    assert page.read_bytes() == before[page]
+
+
+def test_another_grid_of_ridges_reuses_the_features(words, tmp_path, capsys):
+    assert main(["rank", *words]) == 0
+    capsys.readouterr()
+    assert main(["rank", *words, "ridges=1e-2"]) == 0
+    assert capsys.readouterr().out.count("taken from") == 4
+
+
+def test_a_model_that_fails_is_reported_and_the_others_go_on(words, tmp_path, capsys):
+    listed = ["models=test_resnet,nosuchnet", "init=random,pretrained"]
+    assert main(["rank", *words, *listed]) == 0
+    streams = capsys.readouterr()
+    assert "model must be a name of timm, got 'nosuchnet'" in streams.err
+    assert "test_resnet must have pretrained weights" in streams.err
+    assert ranked(tmp_path)["representation"].tolist() == ["test_resnet"]
+    (page,) = tmp_path.glob("reports/*/ranking.html")
+    text = page.read_text()
+    assert "3 of\n4" in text and "got &#39;nosuchnet&#39;" in text and 'id="failed"' in text
+    (kept,) = tmp_path.glob("reports/*/rank.json")
+    assert len(json.loads(kept.read_text())["details"]["omitted"]) == 3
+
+
+def test_a_fault_of_the_images_ends_the_ranking_at_the_second_model(words, tmp_path, capsys):
+    missing = f"data=folder:{tmp_path / 'nowhere'}"
+    models = "models=test_resnet,test_byobnet,test_efficientnet"
+    assert main(["rank", *words, missing, models]) == 3
+    errors = capsys.readouterr().err
+    assert errors.count("is not ranked") == 1 and "nowhere" in errors.splitlines()[-1]
+    assert not list(tmp_path.glob("reports/*"))
+
+
+def test_a_pattern_stands_for_all_that_match(words, tmp_path):
+    assert main(["rank", *words, "models=test_b?obnet,test_res[n]et"]) == 0
+    assert set(ranked(tmp_path)["representation"]) == {"test_byobnet", "test_resnet"}
+
+
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [
+        ("models=resnext999*", "models must match a name of timm, got 'resnext999*'. Did you mean"),
+        ("models=*", "a ranking is of at most 100 representations, got"),
+    ],
+)
+def test_a_pattern_of_nothing_and_one_of_everything_are_refused(words, models, message, capsys):
+    assert main(["rank", *words, models]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_all_images_of_a_folder_that_is_not_divided_are_taken(image_folder, tmp_path, capsys):
+    given = [f"data=folder:{image_folder / 'train'}", "models=test_resnet", "init=random"]
+    assert main(["rank", *given, "img_size=32", f"output={tmp_path}"]) == 0
+    shown = capsys.readouterr()
+    assert "from these 120 labelled images alone" in " ".join(shown.out.split())
+    assert "divided" not in shown.err
+    (run,) = map(load_run, tmp_path.glob("runs/*"))
+    assert sorted(run.indices.train.tolist()) == list(range(120)) and not len(run.indices.test)
+
+
+def test_classes_out_of_balance_are_named(image_folder, tmp_path, capsys):
+    folder = tmp_path / "images"
+    shutil.copytree(image_folder / "train", folder)
+    for path in sorted((folder / "ash").iterdir())[5:]:
+        path.unlink()
+    given = [f"data=folder:{folder}", "models=test_resnet", "init=random", "img_size=32"]
+    assert main(["rank", *given, f"output={tmp_path}"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "the classes are not balanced: 5 to 40 images each" in shown
+
+
+def test_runs_of_other_images_are_not_compared(words, tmp_path, image_folder):
+    from rmtgen.errors import CorruptInputError
+    from rmtgen.report.ranked_set import RankedSet
+
+    assert main(["rank", *words]) == 0
+    assert main(["rank", *words, "seed=1"]) == 0
+    with pytest.raises(CorruptInputError, match="the same images in every run: train_indices"):
+        RankedSet.load(sorted(tmp_path.glob("runs/*")))
+
+
+@pytest.mark.parametrize("stage", ["spectrum", "risk", "theory", "report"])
+def test_a_run_without_test_images_is_for_a_ranking_alone(words, stage, capsys):
+    words = [word.replace("data=", "dataset=").replace("models=", "model=") for word in words]
+    assert main(["run", *words, "test=0", "--stage", stage]) == 2
+    assert "compares with test images: got test=0" in capsys.readouterr().err
+    assert main([stage, *words, "test=0"]) == 2
+
+
+def test_a_share_of_test_images_is_refused_where_there_are_none(words, capsys):
+    assert main(["rank", *words, "split=0.3"]) == 2
+    assert "got split=0.3 with test=0" in capsys.readouterr().err
+
+
+def test_every_column_is_described(words, tmp_path):
+    assert main(["rank", *words]) == 0
+    (path,) = tmp_path.glob("reports/*/ranking.csv")
+    schema = json.loads(path.with_name(path.name + SIDECAR_SUFFIX).read_text())["tableSchema"]
+    assert [column["name"] for column in schema["columns"]] == list(ranked(tmp_path))
+    assert schema["primaryKey"] == ["representation"]
