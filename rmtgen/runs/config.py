@@ -371,7 +371,7 @@ class Config:
         label = kernel_label(self.kernel, self.heads, self.projection)
         kernel = "" if label == "features" else f"-{label.replace(' ', '')}"
         if self.head_seed != FIELDS["head_seed"].default:
-            kernel += f"-head{self.head_seed}"
+            kernel += f"-head{'none' if self.head_seed is None else self.head_seed}"
         slug = f"{self.model}-{self.init}{kernel}-{source}-n{self.train}-{size}"
         slug = re.sub(r"[^A-Za-z0-9._-]+", "_", slug)
         hashes = "".join(self.stage_hash(stage) for stage in _WITH_FIELDS)
