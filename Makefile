@@ -9,7 +9,7 @@ CONFIG ?=
 RUNS ?=
 #: BENCH     of bench, some of: cached memory entk entk_plan entk_zoo entk_growth
 #:           schedule paper ridge ridge_large theory swaps page cuda products
-#:           accuracy pass_rates solves entk_cores scale coverage alarms
+#:           accuracy pass_rates solves entk_cores scale coverage alarms paired
 BENCH ?=
 #: JSON      1: print one line of JSON on stdout, and nothing else there
 JSON ?=
@@ -46,17 +46,18 @@ override pasted = $(subst $(NEWLINE),'"$$NEWLINE"',$(quoted))
 override venv := $(call pasted,$(VENV))
 override BIN := $(venv)/bin
 override python_command := $(call pasted,$(PYTHON))
-override STAGES := $(shell sed -n 's/^    "\([a-z]*\)": Stage.*/\1/p' rmtgen/runs/graph.py)
+override STAGES := $(shell sed -n '/^STAGES/,/^}/s/^    "\([a-z]*\)": Stage.*/\1/p' \
+  rmtgen/runs/graph.py)
 override FIELDS := $(foreach .v,$(filter-out $(OWN),$(GIVEN)),$(call pasted,$(.v)=$($(.v))))
 override FLAGS := $(if $(filter-out 0 false no off,$(JSON)),--json)
 override ARGUMENTS := $(if $(CONFIG),$(call pasted,$(CONFIG))) $(FIELDS) $(FLAGS)
 override NAMED := $(foreach .v,$(RUNS),$(call pasted,$(.v))) $(FIELDS) $(FLAGS)
 override RMTGEN := $(BIN)/rmtgen
 # What a command begins with when it names what to type next.
-demo all plan $(STAGES): export RMTGEN_MAKE = make $(foreach .v,$(filter-out RUNS BENCH,$(TYPED)),\
+demo all plan rank $(STAGES): export RMTGEN_MAKE = make $(foreach .v,$(filter-out RUNS BENCH,$(TYPED)),\
   $(.v)=$(call quoted,$($(.v))))
 
-.PHONY: help demo all $(STAGES) compare plan test test-oldest torture lint docs bench clean
+.PHONY: help demo all $(STAGES) rank compare plan test test-oldest torture lint docs bench clean
 
 # The targets of one section of this file, each with what it says behind ##.
 override listed = awk -v section='$1' -F '\#\# ' \
@@ -69,7 +70,8 @@ help: ## this page
 	@$(call listed,start)
 	@echo
 	@echo 'stages, each with those before it; one that is done says `cached`'
-	@awk -F '"' '/": Stage/{name=$$2} /summary=/{printf "  %-10s %s\n", name, $$2}' rmtgen/runs/graph.py
+	@sed -n '/^STAGES/,/^}/p' rmtgen/runs/graph.py | awk -F '"' \
+	  '/": Stage/{name=$$2} /summary=/{printf "  %-10s %s\n", name, $$2}'
 	@$(call listed,upkeep)
 	@echo
 	@echo variables
@@ -98,6 +100,8 @@ all: .installed ## every stage of every run in one process, then the report
 	@$(RMTGEN) run $(ARGUMENTS)
 plan: .installed ## what a configuration will cost, before anything runs
 	@$(RMTGEN) plan $(ARGUMENTS)
+rank: .installed ## which representation is best, without a test set
+	@$(RMTGEN) rank $(ARGUMENTS)
 compare: .installed ## one report over finished runs, those in RUNS or all of them
 	@$(RMTGEN) compare $(NAMED)
 
@@ -126,7 +130,7 @@ clean: .installed ## delete all results: runs/ and reports/ under OUTPUT [data]
 	@$(RMTGEN) clean $(NAMED)
 
 .DEFAULT:
-	@echo make: no target $(call pasted,'$@'). Targets: help demo all plan compare $(STAGES) \
+	@echo make: no target $(call pasted,'$@'). Targets: help demo all plan rank compare $(STAGES) \
 	  test test-oldest torture lint docs bench clean >&2; exit 2
 
 # What is installed, in a file that is newer than what says what to install. A name of a target

@@ -123,6 +123,14 @@ def calls(folder):
         "predicted_error": Call(
             rmtgen.predicted_error, {"influence": labelled, "sizes": [20, 400], "ridges": [0.1]}
         ),
+        "rank": Call(
+            rmtgen.rank,
+            {
+                "representations": {"all": features, "some": features[:, :4]},
+                "labels": (targets[:, 0] > 0).astype(int),
+                "relative_ridges": [0.01, 1.0],
+            },
+        ),
         "resolve_ridges": Call(resolve_ridges, {"relative": [0.1, 1.0], "trace": 4.0, "n": 10}),
         "ridge_path": Call(
             rmtgen.ridge_path,

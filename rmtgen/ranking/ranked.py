@@ -7,7 +7,6 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from rmtgen.checks import as_tensor
 from rmtgen.entrance import public
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.ranking.probe import Probe
@@ -15,7 +14,7 @@ from rmtgen.ranking.table import ranking
 from rmtgen.ridge.kernel import FeatureKernel
 from rmtgen.ridge.path import resolve_ridges
 from rmtgen.ridge.problem import Problem
-from rmtgen.ridge.targets import Targets, encode_targets
+from rmtgen.ridge.targets import MOST_CLASSES, Targets, checked_labels, encode_targets
 
 RELATIVE_RIDGES = tuple(10.0 ** (exponent / 2) for exponent in range(-16, 5))
 """Default of λ/(tr K/n): half decades from 1e-8 to 1e2."""
@@ -60,8 +59,8 @@ def rank(
         raise UsageError(
             f"representations must be features by name, at least one: got {representations!r:.60}."
         )
-    labels = as_tensor(labels, "labels")
-    if not labels.numel():
+    labels = checked_labels(labels, MOST_CLASSES)
+    if not len(labels):
         raise UsageError("labels must be one per image: got none.")
     count = int(labels.max()) + 1 if classes is None else classes
     targets = encode_targets(labels, count, coding)

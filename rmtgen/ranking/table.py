@@ -106,7 +106,7 @@ def _accuracy(name: str, error: float, low: float, high: float) -> dict[str, flo
 
 
 def pareto_front(gains: ArrayLike, costs: ArrayLike) -> np.ndarray:
-    """Which of several choices no other one beats: none gains as much for less, or more for as much.
+    """Which of several choices no other one beats: none gains as much for less or more for as much.
 
     Args:
         gains: (k,), more is better; NaN is beaten by all.

@@ -255,6 +255,6 @@ def _check_same_images(runs: Sequence[Run]) -> None:
         for name in ("train_indices", "classes"):
             if details.get(name) != first.get(name):
                 raise CorruptInputError(
-                    f"a ranking needs the same images in every run: {name} of {run.name} differ from"
-                    f" those of {runs[0].name}. Run both with one dataset, train and seed."
+                    f"a ranking needs the same images in every run: {name} of {run.name} differ"
+                    f" from those of {runs[0].name}. Run both with one dataset, train and seed."
                 )

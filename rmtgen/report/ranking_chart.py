@@ -82,9 +82,9 @@ def _linear(table: pd.DataFrame) -> Axis:
 
 def _caption(label: str) -> str:
     return (
-        f"The {label} of a ridge probe on each representation, from the training images alone, with"
-        " its 95 % interval. Intervals that overlap say little of the order: all representations saw"
-        " the same images, and the table says which differences are sure. Second panel: the same"
-        " against the images that the extraction took per second on this machine, decoding included;"
-        " the dashed line joins the representations of which no other is as good and as fast."
+        f"The {label} of a ridge probe on each representation, from the labelled images alone, with"
+        " its 95 % interval. Intervals that overlap say little of the order: all representations"
+        " saw the same images, and the table says which differences are sure. Second panel: the"
+        " same against the images that the extraction took per second on this machine, decoding"
+        " included; the dashed line joins the representations that no other beats in both."
     )

@@ -19,6 +19,8 @@ from rmtgen.scalars import choice, whole_number
 
 CODINGS = ("onehot", "centered", "intercept")
 """Codings of labels."""
+MOST_CLASSES = 2**31
+"""Largest number of classes."""
 TIE = 1e-9
 """Difference of two outputs, relative to `high − low`, below which they tie: classes absent from a
 small sample are all predicted 0 up to rounding, which must not choose between them."""
@@ -62,14 +64,21 @@ def encode_targets(labels: np.ndarray | Tensor, classes: int, coding: str) -> Ta
 def coded_targets(labels: np.ndarray | Tensor, classes: int, coding: str) -> Targets:
     """`encode_targets` with rows that are made as they are read, on the device of `labels`."""
     choice(coding, "coding", CODINGS)
-    classes = whole_number(classes, "classes", least=2, most=2**31, cure="Choose another data set.")
+    classes = whole_number(
+        classes, "classes", least=2, most=MOST_CLASSES, cure="Choose another data set."
+    )
     shift = 1 / classes if coding == "centered" else 0.0
     code = ClassCode(0.0 - shift, 1.0 - shift)
-    values = Coded(_checked_labels(labels, classes), classes, code)
+    values = Coded(checked_labels(labels, classes), classes, code)
     return Targets(values, intercept=coding == "intercept")
 
 
-def _checked_labels(labels: np.ndarray | Tensor, classes: int) -> Int64[Tensor, " n"]:
+def checked_labels(labels: np.ndarray | Tensor, classes: int) -> Int64[Tensor, " n"]:
+    """Labels as int64.
+
+    Raises:
+        UsageError: They are not a vector of integers in [0, classes).
+    """
     labels = as_tensor(labels, "labels")
     if (
         labels.ndim != 1

@@ -14,7 +14,7 @@ from dataclasses import Field, dataclass
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -29,7 +29,6 @@ from rmtgen.errors import (
     did_you_mean,
 )
 from rmtgen.linalg.spectrum import Spectra
-from rmtgen.ranking.probe import Probe
 from rmtgen.ridge.columns import CURVE_COLUMNS, INTERVAL_COLUMNS, RISK_COLUMNS
 from rmtgen.runs.config import FIELDS, Config
 from rmtgen.runs.graph import KEPT, RUN_STAGES, STAGES
@@ -48,6 +47,9 @@ from rmtgen.store.feature_store import FeatureStore
 from rmtgen.store.gram_store import GramStore
 from rmtgen.store.hdf5 import open_hdf5
 from rmtgen.store.shards import JOURNAL
+
+if TYPE_CHECKING:
+    from rmtgen.ranking.probe import Probe
 
 
 class TrainTest(NamedTuple):
@@ -111,7 +113,7 @@ class Run:
             return {name: stored_table(group) for name, group in file.items()}
 
     @cached_property
-    def score(self) -> Probe:
+    def score(self) -> "Probe":
         """score.h5: what a ridge probe says of new images; made by `rmtgen rank`."""
         with self._hdf5("score", "score.h5") as file:
             return stored_probe(file)

@@ -8,7 +8,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -16,10 +16,12 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from rmtgen.errors import CorruptInputError
-from rmtgen.ranking.probe import FIGURES, OUTLOOK, PATH, Probe
 from rmtgen.runs.config import Config
 from rmtgen.runs.manifest import Manifest
 from rmtgen.store import durable
+
+if TYPE_CHECKING:
+    from rmtgen.ranking.probe import Probe
 
 PROBED = ("losses", "changes", "moves")
 """Arrays of score.h5 beside its tables and figures."""
@@ -106,12 +108,15 @@ def stored_table(group: h5py.Group) -> pd.DataFrame:
     return pd.DataFrame({name: _column(column) for name, column in columns.items()})
 
 
-def stored_probe(file: h5py.File) -> Probe:
+def stored_probe(file: h5py.File) -> "Probe":
     """The probe of an open score.h5.
 
     Raises:
         KeyError, ValueError: It holds none.
     """
+    # here, because it imports torch, which the rest of a run is read without
+    from rmtgen.ranking.probe import FIGURES, OUTLOOK, PATH, Probe
+
     path, outlook = stored_table(file["path"]), stored_table(file["outlook"])
     losses, changes, moves = (np.asarray(file[name][()], dtype=float) for name in PROBED)
     figures = np.asarray(file["figures"][()], dtype=float)

@@ -18,6 +18,7 @@ ALL = (
     "ridge",
     "ridge_large",
     "coverage",
+    "paired",
     "alarms",
     "theory",
     "swaps",

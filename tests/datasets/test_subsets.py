@@ -107,7 +107,7 @@ def test_a_size_the_data_do_not_have_is_refused(name, size):
 
 
 def test_a_test_size_the_data_do_not_have_is_refused(name):
-    for size in (0, 16):
+    for size in (-1, 16):
         with pytest.raises(
             UsageError, match=rf"test size must be between 1 and the 15 images .* got {size}\."
         ):

@@ -32,9 +32,9 @@ PAGES = (
 )
 PROVIDED = ("mnist5k", "folder:my/pictures", "folder:cifar100.tar")
 """Data sets that are there: one that pip ships, and those that `workspace` makes."""
-EXPERIMENTS = ("run", "plan", *STAGES)
+EXPERIMENTS = ("run", "rank", "plan", *STAGES)
 """Commands of rmtgen that take a configuration."""
-COMPUTING = ("run", "all", "demo")
+COMPUTING = ("run", "rank", "all", "demo")
 """Commands of rmtgen and targets of make that go through the stages."""
 FENCE = re.compile(r"^```(\w*).*?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"`([^`\n]+)`")

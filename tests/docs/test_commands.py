@@ -68,7 +68,8 @@ def ours(command, workspace, folder):
         assert len(list(workspace.glob("data/runs/*/risk.csv"))) >= 2
     else:
         run_small(words, *RUN_SIZES, f"OUTPUT={folder}")
-        assert words[1] == "plan" or list(folder.glob("runs/*/risk.csv"))
+        left = {"rank": "reports/*/ranking.csv"}.get(words[1], "runs/*/risk.csv")
+        assert words[1] == "plan" or list(folder.glob(left))
 
 
 def clean(words, folder):

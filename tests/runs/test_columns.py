@@ -13,7 +13,9 @@ from damage import flip
 import rmtgen
 from rmtgen.cli.main import main
 from rmtgen.errors import UsageError
+from rmtgen.ranking.table import COLUMNS as RANKING_COLUMNS
 from rmtgen.report.head_spread import head_spread
+from rmtgen.report.ranked_set import COSTS
 from rmtgen.report.theory_scores import flat_scores
 from rmtgen.ridge.columns import ERROR_COLUMNS
 from rmtgen.runs.columns import COLUMNS, DIMENSIONLESS, as_markdown, write_table
@@ -57,7 +59,9 @@ def test_every_column_of_every_csv_is_described_and_nothing_else_is(folder):
     scores = {f"{name}{end}" for name in FIGURES for end in ("", "_low", "_high")}
     heads = set(flat_scores(head_spread([])))
     assert heads - set(COLUMNS) == set()
-    assert set(COLUMNS) - seen - set(ERROR_COLUMNS) - heads == scores | {
+    ranked = {*RANKING_COLUMNS, *COSTS, "pareto", "run_name"}
+    assert ranked - set(COLUMNS) == set()
+    assert set(COLUMNS) - seen - set(ERROR_COLUMNS) - heads - ranked == scores | {
         *("dataset", "theory", "fit", "estimator", "runs"),
         *("worst_error", "within", "fits", "skipped"),
     }  # of the report's theories.csv and beyond.csv; heads are its heads.csv; estimates have errors

@@ -84,7 +84,7 @@ def test_all_mistakes_are_named_in_one_message(tmp_path):
         ({"sizes": "10,2.5"}, "sizes: expected whole numbers, got '10,2.5'"),
         ({"sizes": "0"}, "sizes: sample sizes must be ≥ 1, got '0'"),
         ({"sizes": "20000"}, "sizes must be ≤ train: expected at most 10000, got 20000"),
-        ({"test": "0"}, "test: expected a whole number ≥ 1, got '0'"),
+        ({"test": "-1"}, "test: expected a whole number ≥ 0, got '-1'"),
         (
             {"init": "pretraned"},
             "init: expected one of pretrained, random, calibrated, got 'pretraned'."
