@@ -22,6 +22,7 @@ from rmtgen.ridge.eigen import Fits
 from rmtgen.ridge.problem import Grid, Problem
 from rmtgen.theory.accuracy import interval, predicted_error
 from rmtgen.theory.alignment import kernel_target_alignment, participation_ratio
+from rmtgen.theory.diagnostics import DIAGNOSED, trust_report
 from rmtgen.theory.errors_within import Within, error_within
 from rmtgen.theory.forecast import forecast, pool_influence
 from rmtgen.theory.influence import Influence
@@ -54,6 +55,8 @@ class Probe:
         outlook: Risk and 0-1 error at `MULTIPLES` of n, with the columns `OUTLOOK`; without rows
             where the samples are too few to say.
         figures: The numbers `FIGURES`.
+        doubts: Reasons to doubt that the samples are what they claim to be, one sentence each, from
+            the first `DIAGNOSED` of them (`rmtgen.trust_report`).
     """
 
     path: pd.DataFrame
@@ -62,6 +65,7 @@ class Probe:
     moves: Float64[np.ndarray, " n"]
     outlook: pd.DataFrame
     figures: Mapping[str, float]
+    doubts: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, problem: Problem, ridges: ArrayLike, features: int | None = None) -> "Probe":
@@ -97,6 +101,7 @@ class Probe:
             moves=np.full(n, np.nan) if within is None else within.moves,
             outlook=_outlook(influence),
             figures=_figures(spectrum, problem, within),
+            doubts=_doubts(problem, ridge),
         )
 
     @property
@@ -120,6 +125,16 @@ def _best(path: pd.DataFrame) -> int:
         )
     smallest = path[finite == finite.min()]
     return int(smallest["ridge"].idxmax())
+
+
+def _doubts(problem: Problem, ridge: float) -> tuple[str, ...]:
+    """What detectors that speak of the data say at the chosen ridge; nothing where it is 0."""
+    if ridge == 0:
+        return ()
+    gram, _ = problem.kernel.block(DIAGNOSED)
+    targets = problem.targets[: len(gram)]
+    report = trust_report(gram, targets, ridge=ridge, intercept=problem.intercept)
+    return tuple(one.message for one in report.findings if one.tripped and one.about == "data")
 
 
 def _figures(spectrum: Spectrum, problem: Problem, within: Within | None) -> dict[str, float]:

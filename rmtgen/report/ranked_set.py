@@ -21,6 +21,8 @@ from rmtgen.tables import Table
 
 COSTS = ("images_per_second", "parameters", "flops", "dim", "licence")
 """What a representation costs, as columns of ranking.csv."""
+UNEQUAL = 3
+"""Ratio of the largest to the smallest class at which classes count as not balanced."""
 DIFFERING = ("model", "init", "kernel", "img_size")
 """Settings that tell representations apart."""
 
@@ -139,10 +141,17 @@ class RankedSet:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is known of the images as a whole."""
+        """What makes the images doubtful, as the first representation sees them."""
+        first = self.table.iloc[0]["representation"]
+        seen = next(one.probe.doubts for one in self.representations if one.label == first)
+        return (*(f"doubtful, as {first} sees them: {message}" for message in seen), *self._unequal)
+
+    @property
+    def _unequal(self) -> tuple[str, ...]:
+        """That classes are not balanced, where they are not."""
         counts = self.settings["counts"]
         counts = counts[counts > 0]
-        if not len(counts) or counts.max() < 3 * counts.min():
+        if not len(counts) or counts.max() < UNEQUAL * counts.min():
             return ()
         return (
             f"the classes are not balanced: {counts.min():,} to {counts.max():,} images each;"

@@ -141,7 +141,7 @@ class Config:
         224,
         optional(whole(1)),
         ("extract",),
-        "side in pixels that images are scaled to; none: timm's own",
+        "side in pixels that images are scaled to; several make several runs; none: timm's own",
     )
     transform: str | None = declared(
         None,

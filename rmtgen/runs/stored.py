@@ -117,20 +117,23 @@ def stored_probe(file: h5py.File) -> "Probe":
     # here, because it imports torch, which the rest of a run is read without
     from rmtgen.ranking.probe import FIGURES, OUTLOOK, PATH, Probe
 
-    path, outlook = stored_table(file["path"]), stored_table(file["outlook"])
+    path, outlook, doubts = (stored_table(file[name]) for name in ("path", "outlook", "doubts"))
     losses, changes, moves = (np.asarray(file[name][()], dtype=float) for name in PROBED)
     figures = np.asarray(file["figures"][()], dtype=float)
     for holds, what in (
         (set(PATH) <= set(path) and len(path), f"path with the columns {', '.join(PATH)}"),
         (set(OUTLOOK) <= set(outlook), f"outlook with the columns {', '.join(OUTLOOK)}"),
         (losses.ndim == 1 and losses.shape == moves.shape, "losses and moves, one per sample"),
+        ("message" in doubts, "doubts with the column message"),
         (changes.ndim == 2 and len(set(changes.shape)) == 1, "changes, a square matrix"),
         (figures.shape == (len(FIGURES),), f"figures: {', '.join(FIGURES)}"),
     ):
         if not holds:
             raise ValueError(f"{file.filename} must hold {what}")
     named = dict(zip(FIGURES, figures.tolist(), strict=True))
-    return Probe(path[list(PATH)], losses, changes, moves, outlook[list(OUTLOOK)], named)
+    messages = tuple(map(str, doubts["message"]))
+    tables = path[list(PATH)], outlook[list(OUTLOOK)]
+    return Probe(tables[0], losses, changes, moves, tables[1], named, messages)
 
 
 def _column(dataset: h5py.Dataset) -> np.ndarray:

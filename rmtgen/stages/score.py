@@ -1,6 +1,7 @@
 """Stage `score`: features or Gram matrix -> what a ridge probe says of new images: score.h5."""
 
 import numpy as np
+import pandas as pd
 
 from rmtgen.device import default_device
 from rmtgen.ranking.probe import FIGURES, Probe
@@ -35,7 +36,8 @@ def work(job: Job) -> Result:
 
 
 def _arrays(probe: Probe) -> dict[str, np.ndarray]:
-    tables = {"path": probe.path, "outlook": probe.outlook}
+    doubts = pd.DataFrame({"message": list(probe.doubts)}, dtype=str)
+    tables = {"path": probe.path, "outlook": probe.outlook, "doubts": doubts}
     return {
         **{
             f"{name}/{column}": values

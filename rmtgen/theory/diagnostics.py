@@ -24,6 +24,8 @@ from rmtgen.theory.resolvent import resolvents
 
 RELATIVE_RIDGE = 1e-3
 """Default of λ/(tr K/n)."""
+DIAGNOSED = 2_000
+"""Largest number of training and of test samples of a pool that are looked at: n×n matrices."""
 CARRIERS = 10
 """Number of samples that are named as those which carry the risk."""
 

@@ -29,7 +29,7 @@ from rmtgen.ridge.targets import Targets
 from rmtgen.scalars import whole_number
 from rmtgen.theory import beyond, registry, representation
 from rmtgen.theory.accuracy import predicted_error
-from rmtgen.theory.diagnostics import TrustReport, trust_report
+from rmtgen.theory.diagnostics import DIAGNOSED, TrustReport, trust_report
 from rmtgen.theory.extrapolation import likely_curves
 from rmtgen.theory.fit_checks import fit_checks
 from rmtgen.theory.forecast import forecast, pool_influence
@@ -52,8 +52,6 @@ FORECAST_FACTORS = 2.0 ** np.arange(-6, 7)
 """Sizes of the forecast, relative to N."""
 WANTED = (0.98, 0.95, 0.9, 0.8, 0.7, 0.5)
 """Risks whose labels are counted, relative to the best risk of the pool."""
-DIAGNOSED = 2_000
-"""Largest number of training and of test samples for the diagnostics, which need n×n matrices."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -120,3 +120,14 @@ def test_a_tie_is_given_to_the_largest_ridge():
     assert probe.best["ridge"] == 3.0
     with pytest.raises(NumericalError, match=r"got none among 4, up to 4\. Add larger ridges"):
         _ = dataclasses.replace(probe, path=path.assign(loo=np.inf)).best
+
+
+def test_what_the_data_claim_is_doubted_where_they_are_copies():
+    features, labels = drawn(8, n=60)
+    probe, _ = probed(features, labels)
+    assert probe.doubts == ()
+    copied = np.concatenate([features, features[:40] + 1e-9])
+    doubted, _ = probed(copied, np.concatenate([labels, labels[:40]]))
+    assert any("copy among the others" in message for message in doubted.doubts)
+    ridgeless, _ = probed(copied, np.concatenate([labels, labels[:40]]), ridges=(0.0,))
+    assert ridgeless.doubts == ()

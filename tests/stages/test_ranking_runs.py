@@ -169,3 +169,26 @@ def test_every_column_is_described(words, tmp_path):
     schema = json.loads(path.with_name(path.name + SIDECAR_SUFFIX).read_text())["tableSchema"]
     assert [column["name"] for column in schema["columns"]] == list(ranked(tmp_path))
     assert schema["primaryKey"] == ["representation"]
+
+
+def test_images_that_are_copies_are_doubted(image_folder, tmp_path, capsys):
+    folder = tmp_path / "images"
+    shutil.copytree(image_folder / "train", folder)
+    for path in sorted(folder.glob("*/*.png")):
+        shutil.copy(path, path.with_name(f"copy-{path.name}"))
+    given = [f"data=folder:{folder}", "models=test_resnet", "init=random", "img_size=32"]
+    assert main(["rank", *given, f"output={tmp_path}"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "doubtful, as test_resnet sees them:" in shown and "copy among the others" in shown
+    (page,) = tmp_path.glob("reports/*/ranking.html")
+    assert "doubtful, as test_resnet sees them" in page.read_text()
+
+
+def test_several_image_sizes_are_several_representations(words, tmp_path):
+    assert main(["rank", *words, "models=test_resnet", "img_size=32,48"]) == 0
+    table = ranked(tmp_path)
+    assert set(table["representation"]) == {"test_resnet (32 px)", "test_resnet (48 px)"}
+    small, large = (
+        table.set_index("representation")["flops"][f"test_resnet ({n} px)"] for n in (32, 48)
+    )
+    assert large > small
