@@ -23,6 +23,7 @@ _HOMES = {
     "calibration": "theory.accuracy",
     "class_errors": "theory.accuracy",
     "combine_kernels": "ridge.combined",
+    "compare_features": "ranking.together",
     "descent_path": "ridge.descent",
     "effective_ridge": "theory.effective_ridge",
     "encode_targets": "ridge.targets",

@@ -123,6 +123,14 @@ def calls(folder):
         "predicted_error": Call(
             rmtgen.predicted_error, {"influence": labelled, "sizes": [20, 400], "ridges": [0.1]}
         ),
+        "compare_features": Call(
+            rmtgen.compare_features,
+            {
+                "representations": {"some": features[:, :4], "others": features[:, 4:]},
+                "labels": (targets[:, 0] > 0).astype(int),
+                "relative_ridges": [0.01, 1.0],
+            },
+        ),
         "rank": Call(
             rmtgen.rank,
             {

@@ -59,22 +59,41 @@ def rank(
         raise UsageError(
             f"representations must be features by name, at least one: got {representations!r:.60}."
         )
+    targets = coded(labels, classes, coding)
+    return ranking(
+        {
+            str(name): probe_of(str(name), features, targets, relative_ridges)
+            for name, features in representations.items()
+        }
+    )
+
+
+def coded(labels: np.ndarray | Tensor, classes: int | None, coding: str) -> Targets:
+    """Encoded labels, of as many classes as the largest says where no number is given.
+
+    Raises:
+        UsageError: No label, or as `encode_targets`.
+    """
     labels = checked_labels(labels, MOST_CLASSES)
     if not len(labels):
         raise UsageError("labels must be one per image: got none.")
     count = int(labels.max()) + 1 if classes is None else classes
-    targets = encode_targets(labels, count, coding)
-    probes = {}
-    for name, features in representations.items():
-        try:
-            probes[str(name)] = _probe(features, targets, relative_ridges)
-        except (UsageError, NumericalError) as error:
-            raise type(error)(f"representation {str(name)!r}: {error}") from error
-    return ranking(probes)
+    return encode_targets(labels, count, coding)
 
 
-def _probe(features: np.ndarray | Tensor, targets: Targets, relative_ridges: ArrayLike) -> Probe:
-    kernel = FeatureKernel.checked(features, None)
-    problem = Problem.checked(kernel, targets.values, None, loo=True, intercept=targets.intercept)
-    ridges = resolve_ridges(relative_ridges, kernel.diagonal().sum().item(), len(kernel))
-    return Probe.of(problem, ridges)
+def probe_of(
+    name: str, features: np.ndarray | Tensor, targets: Targets, relative_ridges: ArrayLike
+) -> Probe:
+    """The probe of a representation, which errors name.
+
+    Raises:
+        UsageError, NumericalError: As `rank`.
+    """
+    try:
+        kernel = FeatureKernel.checked(features, None)
+        ridges = resolve_ridges(relative_ridges, kernel.diagonal().sum().item(), len(kernel))
+        values, intercept = targets.values, targets.intercept
+        problem = Problem.checked(kernel, values, None, loo=True, intercept=intercept)
+        return Probe.of(problem, ridges)
+    except (UsageError, NumericalError) as error:
+        raise type(error)(f"representation {name!r}: {error}") from error

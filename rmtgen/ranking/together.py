@@ -1,0 +1,124 @@
+"""What two representations of the same images share, and what one adds to the other.
+
+Centred kernel alignment of linear kernels is CKA = ‖XᵀZ‖²_F/(‖XᵀX‖_F ‖ZᵀZ‖_F) for features X and Z
+less their means: 1 where they are the same up to a rotation and a scale, 0 where they have nothing
+in common. It does not ask for the labels. What one adds to the other does: the risk of a ridge
+probe on both side by side, each scaled to tr K = n, against that on one of them alone, with a
+paired interval.
+
+References: Kornblith, Norouzi, Lee & Hinton 2019, arXiv 1905.00414 (CKA).
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float64
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from rmtgen.checks import finite_matrix
+from rmtgen.entrance import public
+from rmtgen.errors import NumericalError, UsageError
+from rmtgen.ranking.paired import risk_difference
+from rmtgen.ranking.ranked import RELATIVE_RIDGES, coded, probe_of
+
+COLUMNS = (
+    *("first", "second", "cka", "loo_first", "loo_second", "loo_both"),
+    *("gain_over_first", "gain_over_first_low", "gain_over_first_high"),
+    *("gain_over_second", "gain_over_second_low", "gain_over_second_high"),
+)
+"""Columns of a comparison."""
+
+
+@public
+def compare_features(
+    representations: Mapping[str, np.ndarray | Tensor],
+    labels: np.ndarray | Tensor,
+    *,
+    classes: int | None = None,
+    relative_ridges: ArrayLike = RELATIVE_RIDGES,
+    coding: str = "centered",
+) -> pd.DataFrame:
+    """What each two representations share, and how much the risk falls with both.
+
+    Args:
+        representations: At least two features (n, p) by name, as `rank` takes them.
+        labels: (n,) integers in [0, classes).
+        classes: Number of classes; default the largest label + 1.
+        relative_ridges: λ/(tr K/n) ≥ 0, the grid that leave-one-out chooses from for each.
+        coding: `onehot`, `centered` or `intercept` (`encode_targets`).
+
+    Returns:
+        One row per pair: `cka` of the two, their leave-one-out risks and that of both side by side,
+        and by how much that is less than each alone, with the paired interval of 95 %. A gain whose
+        interval holds 0 may be none.
+
+    Raises:
+        UsageError: Fewer than two representations, or as `rank`.
+        NumericalError: As `rank`; or features that are all alike, of which CKA is not defined.
+    """
+    if not isinstance(representations, Mapping) or len(representations) < 2:
+        raise UsageError(
+            "a comparison needs features by name, at least two: got"
+            f" {representations!r:.60}. Rank a single one: rmtgen.rank."
+        )
+    targets = coded(labels, classes, coding)
+    shown = {str(name): _unit(str(name), one) for name, one in representations.items()}
+    probes = {
+        name: probe_of(name, features, targets, relative_ridges) for name, features in shown.items()
+    }
+    rows, names = [], list(shown)
+    for here, first in enumerate(names):
+        for second in names[here + 1 :]:
+            side_by_side = torch.cat([shown[first], shown[second]], dim=1)
+            both = probe_of(f"{first} + {second}", side_by_side, targets, relative_ridges)
+            row = {"first": first, "second": second, "cka": cka(shown[first], shown[second])}
+            row |= {"loo_first": probes[first].best["loo"], "loo_both": both.best["loo"]}
+            row["loo_second"] = probes[second].best["loo"]
+            for name, alone in (("first", first), ("second", second)):
+                gain = risk_difference(probes[alone], both)
+                values = dict(zip(("", "_low", "_high"), (gain.value, *gain.interval), strict=True))
+                row |= {f"gain_over_{name}{end}": value for end, value in values.items()}
+            rows.append(row)
+    return pd.DataFrame(rows)[list(COLUMNS)]
+
+
+def _unit(name: str, features: np.ndarray | Tensor) -> Float64[Tensor, "n p"]:
+    """The features over the root of the mean of K_ii."""
+    try:
+        matrix = finite_matrix(features, "features").double()
+    except (UsageError, NumericalError) as error:
+        raise type(error)(f"representation {name!r}: {error}") from error
+    scale = matrix.square().sum().item() / max(len(matrix), 1)
+    if not 0 < scale < np.inf:
+        raise NumericalError(
+            f"representation {name!r}: features need squares of a positive, finite sum: got"
+            f" {scale * len(matrix):.3g}. Check for all-zero features, or rescale them."
+        )
+    return matrix / scale**0.5
+
+
+def cka(first: Float64[Tensor, "n p"], second: Float64[Tensor, "n q"]) -> float:
+    """Centred kernel alignment of two linear kernels, in [0, 1].
+
+    The products are n×n where that is smaller than p×q and the squares.
+
+    Raises:
+        NumericalError: Features that are all alike.
+    """
+    first, second = (features - features.mean(dim=0) for features in (first, second))
+    if len(first) < min(first.shape[1], second.shape[1]):
+        first, second = first @ first.mT, second @ second.mT
+        crossed = (first * second).sum()
+        own = [matrix.square().sum() for matrix in (first, second)]
+    else:
+        crossed = (first.mT @ second).square().sum()
+        own = [(features.mT @ features).square().sum() for features in (first, second)]
+    scale = (own[0] * own[1]).sqrt().item()
+    if not scale > 0:
+        raise NumericalError(
+            "CKA needs features that differ between samples: got none. Choose another layer."
+        )
+    return crossed.item() / scale
