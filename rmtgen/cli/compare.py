@@ -89,5 +89,7 @@ def _lacking(path: Path) -> str:
     if set(REPORTED) <= set(run.stages):
         load_result(path)
         return ""
+    if run.config.get("test") == 0:
+        return "it has no test images to compare with; rank it: `rmtgen rank`"
     coming = next(stage for stage in RUN_STAGES if stage not in (*run.stages, *run.unneeded))
     return f"not finished; done are {', '.join(run.stages)}. Next: {run.command(coming)}"

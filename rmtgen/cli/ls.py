@@ -7,7 +7,7 @@ from rmtgen.cli.outcome import reported
 from rmtgen.cli.results import results_parser, select
 from rmtgen.cli.terminal import Transcript, note, terminal_columns
 from rmtgen.errors import RmtgenError
-from rmtgen.runs.graph import RUN_STAGES
+from rmtgen.runs.graph import KEPT
 from rmtgen.stages.engine import Outcome
 from rmtgen.store import durable, files
 from rmtgen.tables import Table
@@ -68,7 +68,7 @@ def _check_sizes(run: "Run") -> None:
 def _done_up_to(run: "Run") -> str:
     """The last stage before one that is not done, or that lacks a file."""
     last = NOTHING
-    for stage in RUN_STAGES:
+    for stage in KEPT:
         if stage in run.unneeded:
             continue
         manifest = run.stages.get(stage)

@@ -1,6 +1,7 @@
 """`rmtgen rank` end to end on real files: order, cache, failures, and what is refused."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -192,3 +193,30 @@ def test_several_image_sizes_are_several_representations(words, tmp_path):
         table.set_index("representation")["flops"][f"test_resnet ({n} px)"] for n in (32, 48)
     )
     assert large > small
+
+
+def test_a_ranked_run_is_listed_and_no_report_is_made_of_it(words, tmp_path, capsys):
+    assert main(["rank", *words, "models=test_resnet"]) == 0
+    capsys.readouterr()
+    assert main(["ls", f"output={tmp_path}"]) == 0
+    assert re.search(r"test_resnet-random-trees-n60-32px-\w+ +score ", capsys.readouterr().out)
+    assert main(["compare", f"output={tmp_path}"]) == 3
+    assert "it has no test images to compare with" in capsys.readouterr().err
+    (run,) = map(load_run, tmp_path.glob("runs/*"))
+    assert "not done" not in repr(run)
+
+
+def test_features_of_a_run_with_test_images_are_ranked_too(words, tmp_path, capsys):
+    fields = [word.replace("data=", "dataset=").replace("models=", "model=") for word in words]
+    fields += ["model=test_resnet", "test=30"]
+    assert main(["run", *fields, "--stage", "extract"]) == 0
+    capsys.readouterr()
+    assert main(["rank", *words, "models=test_resnet", "test=30"]) == 0
+    assert re.search(r"extract +\S+ +cached", capsys.readouterr().out)
+    assert main(["run", *fields, "--stage", "risk"]) == 0
+    (run,) = map(load_run, tmp_path.glob("runs/*"))
+    whole = run.risk.query("n == 60").sort_values("loo").iloc[0]
+    assert run.score.best["loo"] == pytest.approx(whole["loo"], rel=1e-9)
+    assert (run.score.best["loo_low"], run.score.best["df"]) == pytest.approx(
+        (whole["loo_low"], whole["df"]), rel=1e-6
+    )
