@@ -19,6 +19,7 @@ _HOMES = {
     "GramStore": "store.gram_store",
     "KernelRidgeGCV": "ridge.estimator",
     "LabelledImages": "datasets",
+    "at_layer": "models.inner_layers",
     "calibrate_norms": "models.calibration",
     "calibration": "theory.accuracy",
     "class_errors": "theory.accuracy",

@@ -123,6 +123,7 @@ def calls(folder):
         "predicted_error": Call(
             rmtgen.predicted_error, {"influence": labelled, "sizes": [20, 400], "ridges": [0.1]}
         ),
+        "at_layer": Call(rmtgen.at_layer, {"backbone": backbone, "layer": "layer2"}),
         "compare_features": Call(
             rmtgen.compare_features,
             {

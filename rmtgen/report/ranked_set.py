@@ -23,7 +23,7 @@ COSTS = ("images_per_second", "parameters", "flops", "dim", "licence")
 """What a representation costs, as columns of ranking.csv."""
 UNEQUAL = 3
 """Ratio of the largest to the smallest class at which classes count as not balanced."""
-DIFFERING = ("model", "init", "kernel", "img_size")
+DIFFERING = ("model", "init", "kernel", "img_size", "layer", "pooling")
 """Settings that tell representations apart."""
 
 
@@ -242,6 +242,8 @@ def _labels(runs: Sequence[Run]) -> list[str]:
                 run.config["kernel"], run.config.get("heads"), run.config.get("projection")
             ),
             "img_size": f"{run.config['img_size']} px" if run.config["img_size"] else "native size",
+            "layer": str(run.config.get("layer") or "last"),
+            "pooling": str(run.config.get("pooling", "avg")),
         }
         for run in runs
     ]

@@ -84,6 +84,11 @@ def _check_kernel(config: "Config") -> None:
             f"several heads need a seed each: expected head_seed ≥ 0, got none with"
             f" heads={config.heads}. Give the first seed."
         )
+    if config.layer is not None and config.kernel == "entk":
+        raise UsageError(
+            f"layer is for kernel=features, got layer={config.layer} with kernel=entk. Leave one of"
+            " them out."
+        )
     if config.projection and config.heads:
         raise UsageError(
             f"projection sketches the gradients of one head, got heads={config.heads}. Leave one"

@@ -150,6 +150,22 @@ class Config:
         "transform that the paper's public code has for this data set; none: the backbone's own",
         option=True,
     )
+    layer: str | None = declared(
+        None,
+        optional(text),
+        ("extract",),
+        "module of the network whose output the features are, such as layer3 of a ResNet; several"
+        " make several runs; none: the last, as its classifier takes it",
+        option=True,
+    )
+    pooling: str = declared(
+        "avg",
+        one_of("avg", "max", "cls"),
+        ("extract",),
+        "how the positions of that output make one vector: avg, max, or cls, the class token;"
+        " several make several runs",
+        option=True,
+    )
     batch_size: int = declared(
         64,
         whole(1),
@@ -282,6 +298,8 @@ class Config:
         object.__setattr__(self, "model", present_name(self.model))
         if self.init != "pretrained" and self.weights:
             object.__setattr__(self, "weights", None)
+        if self.layer is None:
+            object.__setattr__(self, "pooling", FIELDS["pooling"].default)
         self._resolve_kernel()
         check_choices(self)
         self._resolve_images()

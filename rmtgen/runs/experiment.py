@@ -20,7 +20,7 @@ from rmtgen.store import durable
 EXPERIMENTS = Path(__file__).parent / "experiments"
 """Folder of the experiments that are shipped with the package."""
 
-_LISTS = ("model", "init", "kernel", "head_seed", "img_size")
+_LISTS = ("model", "init", "kernel", "head_seed", "img_size", "layer", "pooling")
 """Fields that may list several values; an experiment has one run per combination."""
 _MOST_RUNS = 1000
 _OF_THE_ENTK = ("heads", "projection")

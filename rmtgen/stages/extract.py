@@ -18,7 +18,9 @@ from rmtgen.kernels.entk.schedule import Panel
 from rmtgen.models.backbones import Backbone
 from rmtgen.models.facts import backbone_facts
 from rmtgen.models.features import TransformedImages, feature_batches, place
+from rmtgen.models.inner_layers import at_layer
 from rmtgen.rates import LONG
+from rmtgen.runs.config import Config
 from rmtgen.runs.inputs import local_inputs
 from rmtgen.runs.manifest import FileRecord
 from rmtgen.stages.calibrating import calibrated
@@ -45,7 +47,7 @@ class Extraction(Division):
         device = default_device(config.device)  # checked at once, before what takes minutes
         opened = open_backbone(config, head="random" if config.projection else None)
         self.split = split = open_images(config)
-        self.backbone = calibrated(config, opened, split.train)
+        self.backbone = _at_layer(config, calibrated(config, opened, split.train))
         found = local_inputs(config)
         self.inputs = {role: FileRecord.of(path) for role, path in found.items()}
         self.details = {
@@ -123,6 +125,13 @@ def _fingerprint(
     }
     files = {role: record.blake2b for role, record in inputs.items()}
     return job.run.fingerprint("extract", made_from | files)
+
+
+def _at_layer(config: Config, backbone: Backbone) -> Backbone:
+    """The backbone up to the configured layer."""
+    if config.layer is None:
+        return backbone
+    return at_layer(backbone, config.layer, pooling=config.pooling)
 
 
 def _features(job: Job, backbone: Backbone, split: Split, _store: FeatureStore) -> Make:

@@ -220,3 +220,19 @@ def test_features_of_a_run_with_test_images_are_ranked_too(words, tmp_path, caps
     assert (run.score.best["loo_low"], run.score.best["df"]) == pytest.approx(
         (whole["loo_low"], whole["df"]), rel=1e-6
     )
+
+
+def test_layers_and_poolings_are_representations(words, tmp_path):
+    listed = ["models=test_resnet", "layer=layer1,none", "pooling=avg,max"]
+    assert main(["rank", *words, *listed]) == 0
+    table = ranked(tmp_path).set_index("representation")
+    assert set(table.index) == {
+        f"test_resnet ({what})" for what in ("layer1, avg", "layer1, max", "last, avg")
+    }
+    runs = {
+        run.config.get("pooling", "avg"): run
+        for run in map(load_run, tmp_path.glob("runs/*"))
+        if run.config.get("layer")
+    }
+    assert (runs["max"].features.train >= runs["avg"].features.train).all()
+    assert table["dim"].nunique() == 2
