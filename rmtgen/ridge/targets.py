@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float64, Int64
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from rmtgen.checks import as_tensor
@@ -69,7 +70,12 @@ def coded_targets(labels: np.ndarray | Tensor, classes: int, coding: str) -> Tar
     return Targets(values, intercept=coding == "intercept")
 
 
-def _checked_labels(labels: np.ndarray | Tensor, classes: int) -> Int64[Tensor, " n"]:
+def label_vector(labels: ArrayLike | Tensor) -> Int64[Tensor, " n"]:
+    """Labels (n,) of any integer type as int64.
+
+    Raises:
+        UsageError: Not a vector, or not of integers.
+    """
     labels = as_tensor(labels, "labels")
     if (
         labels.ndim != 1
@@ -82,7 +88,11 @@ def _checked_labels(labels: np.ndarray | Tensor, classes: int) -> Int64[Tensor, 
             f" {tuple(labels.shape)} {labels.dtype}. Pass regression targets to ridge_path"
             " directly."
         )
-    labels = labels.long()
+    return labels.long()
+
+
+def _checked_labels(labels: np.ndarray | Tensor, classes: int) -> Int64[Tensor, " n"]:
+    labels = label_vector(labels)
     outside = ((labels < 0) | (labels >= classes)).nonzero()
     if len(outside):
         first = int(outside[0])

@@ -1,0 +1,1 @@
+"""The ranking of representations by their accuracy to come, and its rivals."""
