@@ -9,10 +9,10 @@ t = a/b the best b is n/S, and the evidence is a function of t alone:
     L(t) = −(n/2)(log 2π + 1 + log(S/n)) − ½ Σ log(1 + s/t),    S = z₀² + Σ z² t/(t + s).
 
 The paper iterates a ← γ/‖m‖², b ← (n − γ)/‖Xm − y‖², m the posterior mean of w and
-γ = Σ s/(t + s). In t this rests where γ/n = Q/S, Q = Σ z² ts/(t + s)², which is L′ = 0; and it
+γ = Σ s/(t + s). In t this rests where γ/n = Q/S, Q = Σ z² ts/(t + s)², which is L′ = 0, and it
 always moves uphill in L. Started at one place it may stop at the lesser of two maxima, and where L
-grows up to t = 0 or t = ∞ it goes on for ever, in ever smaller steps. Here every maximum is
-bracketed on a grid of t and found by root finding, and both limits are compared with it.
+grows up to t = 0 or t = ∞ it runs away until its arithmetic fails. Here every maximum is bracketed
+on a grid of t and found by root finding, and both limits are compared with it.
 """
 
 import math

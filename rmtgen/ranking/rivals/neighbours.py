@@ -118,9 +118,9 @@ def _right(
         weights = _weights(near, row, nearest[:, k - 1], cutoffs[:, k - 1], k)
         votes = distances.new_zeros(len(distances), len(data.classes))
         votes.index_put_((row, label), weights, accumulate=True)
-        leading = votes >= votes.amax(dim=1, keepdim=True) - SAME
+        leading = (votes >= votes.amax(dim=1, keepdim=True) - SAME).double()
         right.append((leading.gather(1, truth)[:, 0] / leading.sum(dim=1)).sum())
-    return torch.stack(right).double()
+    return torch.stack(right)
 
 
 def _weights(

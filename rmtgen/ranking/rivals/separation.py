@@ -53,7 +53,7 @@ def regularised_h_score(features: ArrayLike | Tensor, labels: ArrayLike | Tensor
         )
     n, p = data.rows.shape
     coefficients, _ = modes.split_rows(data.onehot)
-    means = modes.values * coefficients.square() @ (1 / data.counts.double()) / n
+    means = modes.values * (coefficients.square() @ (1 / data.counts.double())) / n
     shrinkage = _ledoit_wolf(modes, p)
     shrunk = (1 - shrinkage) * modes.values / n + shrinkage * modes.values.sum() / (n * p)
     return ((1 - shrinkage) * (means / shrunk).sum()).item()
