@@ -4,15 +4,17 @@ Notation: n images, p features, c classes, n_k images of class k; X centred over
 S = XᵀX/n its covariance.
 """
 
+import math
+
 import torch
 from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from rmtgen.checks import real_number
+from rmtgen.checks import largest_entry, real_number
 from rmtgen.entrance import public
 from rmtgen.errors import NumericalError, UsageError
-from rmtgen.linalg.modes import Modes, feature_modes
+from rmtgen.linalg.modes import feature_modes
 from rmtgen.ranking.rivals.inputs import labelled_features
 
 
@@ -52,25 +54,26 @@ def regularised_h_score(features: ArrayLike | Tensor, labels: ArrayLike | Tensor
             f" {modes.n} rows that are their mean to 16 digits. Subtract it in float64 first."
         )
     n, p = data.rows.shape
+    values = modes.values / modes.values[0]  # the unit drops out, and may not be square in float64
     coefficients, _ = modes.split_rows(data.onehot)
-    means = modes.values * (coefficients.square() @ (1 / data.counts.double())) / n
-    shrinkage = _ledoit_wolf(modes, p)
-    shrunk = (1 - shrinkage) * modes.values / n + shrinkage * modes.values.sum() / (n * p)
+    means = values * (coefficients.square() @ (1 / data.counts.double()))
+    shrinkage = _ledoit_wolf(values, modes.vectors, p)
+    shrunk = (1 - shrinkage) * values + shrinkage * values.sum() / p
     return ((1 - shrinkage) * (means / shrunk).sum()).item()
 
 
-def _ledoit_wolf(modes: Modes, p: int) -> float:
-    """Shrinkage α = min(β, δ)/δ of a covariance of p features, from the modes of X.
+def _ledoit_wolf(values: Float64[Tensor, " r"], vectors: Float64[Tensor, "n r"], p: int) -> float:
+    """Shrinkage α = min(β, δ)/δ of nS of p features, from the modes of XXᵀ.
 
-    δ = ‖S − (tr S/p) I‖²/p is the distance from the target, β = Σ‖x xᵀ − S‖²/(n²p) the error of S.
+    δ = ‖S − (tr S/p) I‖² is the distance of S from its target, and β = Σ‖x xᵀ − S‖²/n² its error;
+    here both times n².
     """
-    n, spectrum = modes.n, modes.values / modes.n
-    energy = spectrum.square().sum()
-    distance = energy / p - (spectrum.sum() / p) ** 2
-    norms = modes.vectors.square() @ modes.values
-    error = (norms.square().mean() - energy) / (n * p)
+    energy = values.square().sum()
+    distance = energy - values.sum().square() / p
     if p == 1 or distance <= 0:
         return 0.0
+    norms = vectors.square() @ values
+    error = norms.square().sum() - energy / len(vectors)
     return (error / distance).clamp(0, 1).item()
 
 
@@ -96,7 +99,7 @@ def transrate(
 
     Raises:
         UsageError: As `regularised_h_score`; an ε that is not positive and finite.
-        NumericalError: NaN or infinite entries.
+        NumericalError: NaN or infinite entries, or a rate beyond float64.
 
     References:
         Huang, Huang, Rong, Yang & Wei, Frustratingly easy transferability estimation, ICML 2022.
@@ -113,7 +116,14 @@ def transrate(
         len(part) * _coding_rate(part, distortion)
         for part in (rows[data.labels == k] for k in range(len(data.classes)))
     )
-    return _coding_rate(rows, distortion) - within / len(rows)
+    score = _coding_rate(rows, distortion) - within / len(rows)
+    if not math.isfinite(score):
+        raise NumericalError(
+            f"features must be codable in float64 at this distortion: got {score} at {distortion}"
+            f" for entries up to {largest_entry(data.rows):.3g}. Change their unit, or the"
+            " distortion."
+        )
+    return score
 
 
 def _coding_rate(rows: Float64[Tensor, "k p"], distortion: float) -> float:

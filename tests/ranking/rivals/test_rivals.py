@@ -106,7 +106,7 @@ def test_the_numbers_of_the_classes_do_not_matter(name):
 
 @pytest.mark.parametrize("name", [name for name in FEATURES if name != "transrate"])
 @SHAPES
-@pytest.mark.parametrize("unit", [1e-6, 1e5])
+@pytest.mark.parametrize("unit", [1e-140, 1e-6, 1e5, 1e140])
 def test_the_unit_of_the_features_does_not_matter(name, n, p, unit):
     rows, labels = case(name, n, p)
     assert_equal(name, RIVALS[name].score(unit * rows, labels), RIVALS[name].score(rows, labels))

@@ -112,3 +112,9 @@ def test_a_distortion_that_is_none_is_refused(distortion):
     features, labels = clouds(12, 3)
     with pytest.raises(UsageError, match=f"distortion must be positive and .* got {distortion}"):
         transrate(features, labels, distortion=distortion)
+
+
+def test_a_distortion_beyond_float64_is_named():
+    features, labels = clouds(12, 3)
+    with pytest.raises(NumericalError, match=r"got (nan|inf) at 1e-300 for entries up to 1e\+10"):
+        transrate(1e10 * features / abs(features).max(), labels, distortion=1e-300)
