@@ -25,6 +25,7 @@ from nbconvert import MarkdownExporter
 
 import rmtgen
 from rmtgen.datasets.vision import VISION_SETS
+from rmtgen.ranking.rivals import RIVALS
 from rmtgen.runs import columns
 from rmtgen.runs.config import FIELDS
 from rmtgen.runs.experiment import EXPERIMENTS
@@ -143,6 +144,15 @@ def csv_columns() -> str:
     return columns.as_markdown()
 
 
+def rivals() -> str:
+    """Every rival of the ranking, as it is declared."""
+    rows = ["| name | what it is | of | formula | cost | source |", "|---|---|---|---|---|---|"]
+    for name, rival in RIVALS.items():
+        cells = rival.title, rival.needs, rival.formula, rival.cost, rival.reference
+        rows.append(f"| `{name}` | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
 def architectures() -> str:
     """Every family of timm, with the number of its architectures by verdict and the reasons."""
     families: dict[str, list[dict[str, str]]] = {}
@@ -172,7 +182,7 @@ def _family(name: str, rows: list[dict[str, str]]) -> str:
 PARTS = {
     part.__name__: part
     for part in (file, section, room, public, command, fields, experiments, stages, architectures)
-} | {"torchvision_sets": torchvision_sets, "csv_columns": csv_columns}
+} | {"torchvision_sets": torchvision_sets, "csv_columns": csv_columns, "rivals": rivals}
 
 
 def notebook(text: str) -> str:

@@ -14,7 +14,7 @@ from rmtgen.ranking.table import ranking
 from rmtgen.ridge.kernel import FeatureKernel
 from rmtgen.ridge.path import resolve_ridges
 from rmtgen.ridge.problem import Problem
-from rmtgen.ridge.targets import MOST_CLASSES, Targets, checked_labels, encode_targets
+from rmtgen.ridge.targets import Targets, encode_targets, label_vector
 
 RELATIVE_RIDGES = tuple(10.0 ** (exponent / 2) for exponent in range(-16, 5))
 """Default of λ/(tr K/n): half decades from 1e-8 to 1e2."""
@@ -74,7 +74,7 @@ def coded(labels: np.ndarray | Tensor, classes: int | None, coding: str) -> Targ
     Raises:
         UsageError: No label, or as `encode_targets`.
     """
-    labels = checked_labels(labels, MOST_CLASSES)
+    labels = label_vector(labels)
     if not len(labels):
         raise UsageError("labels must be one per image: got none.")
     count = int(labels.max()) + 1 if classes is None else classes

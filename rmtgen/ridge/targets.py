@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float64, Int64
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from rmtgen.checks import as_tensor
@@ -19,8 +20,6 @@ from rmtgen.scalars import choice, whole_number
 
 CODINGS = ("onehot", "centered", "intercept")
 """Codings of labels."""
-MOST_CLASSES = 2**31
-"""Largest number of classes."""
 TIE = 1e-9
 """Difference of two outputs, relative to `high − low`, below which they tie: classes absent from a
 small sample are all predicted 0 up to rounding, which must not choose between them."""
@@ -64,20 +63,18 @@ def encode_targets(labels: np.ndarray | Tensor, classes: int, coding: str) -> Ta
 def coded_targets(labels: np.ndarray | Tensor, classes: int, coding: str) -> Targets:
     """`encode_targets` with rows that are made as they are read, on the device of `labels`."""
     choice(coding, "coding", CODINGS)
-    classes = whole_number(
-        classes, "classes", least=2, most=MOST_CLASSES, cure="Choose another data set."
-    )
+    classes = whole_number(classes, "classes", least=2, most=2**31, cure="Choose another data set.")
     shift = 1 / classes if coding == "centered" else 0.0
     code = ClassCode(0.0 - shift, 1.0 - shift)
-    values = Coded(checked_labels(labels, classes), classes, code)
+    values = Coded(_checked_labels(labels, classes), classes, code)
     return Targets(values, intercept=coding == "intercept")
 
 
-def checked_labels(labels: np.ndarray | Tensor, classes: int) -> Int64[Tensor, " n"]:
-    """Labels as int64.
+def label_vector(labels: ArrayLike | Tensor) -> Int64[Tensor, " n"]:
+    """Labels (n,) of any integer type as int64.
 
     Raises:
-        UsageError: They are not a vector of integers in [0, classes).
+        UsageError: Not a vector, or not of integers.
     """
     labels = as_tensor(labels, "labels")
     if (
@@ -91,7 +88,11 @@ def checked_labels(labels: np.ndarray | Tensor, classes: int) -> Int64[Tensor, "
             f" {tuple(labels.shape)} {labels.dtype}. Pass regression targets to ridge_path"
             " directly."
         )
-    labels = labels.long()
+    return labels.long()
+
+
+def _checked_labels(labels: np.ndarray | Tensor, classes: int) -> Int64[Tensor, " n"]:
+    labels = label_vector(labels)
     outside = ((labels < 0) | (labels >= classes)).nonzero()
     if len(outside):
         first = int(outside[0])
