@@ -102,7 +102,7 @@ def at_layer(backbone: Backbone, layer: str, *, pooling: str = "avg") -> Backbon
     backbone = instance(backbone, Backbone, "backbone", "Load one: load_backbone.")
     choice(pooling, "pooling", POOLINGS)
     names = [name for name, _ in backbone.model.named_modules() if name]
-    if layer not in names:
+    if not isinstance(layer, str) or layer not in names:
         raise UsageError(
             f"layer must be a module of {backbone.name}, got {layer!r:.60}."
             f" {did_you_mean(str(layer), names)}"
