@@ -42,6 +42,7 @@ _HOMES = {
     "load_run": "runs.run",
     "loo_loss": "ridge.losses",
     "omniscient_risk": "theory.effective_ridge",
+    "per_target_path": "ridge.per_target",
     "pool_influence": "theory.forecast",
     "predicted_error": "theory.accuracy",
     "ridge_path": "ridge",

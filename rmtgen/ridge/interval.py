@@ -23,6 +23,7 @@ import math
 
 import numpy as np
 from jaxtyping import Float64, Int64
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from rmtgen.ridge.columns import INTERVAL_COLUMNS
@@ -87,8 +88,8 @@ def pair_covariance_(inverse: Float64[Tensor, "m m"], dual: Float64[Tensor, "m c
         The mean, unbiased where the samples are random ones of more. NaN below `LEAST_SAMPLES`,
         and where a pair leaves too few digits.
     """
-    change = _changes_(inverse, dual)
-    return math.nan if change is None else _centred_covariance(change, spare=inverse)
+    change = changes_(inverse, dual)
+    return math.nan if change is None else centred_covariance(change, spare=inverse)
 
 
 def pair_covariance_error_(inverse: Float64[Tensor, "m m"], dual: Float64[Tensor, "m c"]) -> float:
@@ -101,7 +102,7 @@ def pair_covariance_error_(inverse: Float64[Tensor, "m m"], dual: Float64[Tensor
     Returns:
         The error where the samples are few of many. NaN as there.
     """
-    change = _changes_(inverse, dual)
+    change = changes_(inverse, dual)
     if change is None:
         return math.nan
     m = len(change)
@@ -112,10 +113,15 @@ def pair_covariance_error_(inverse: Float64[Tensor, "m m"], dual: Float64[Tensor
     return ((m - 1) / m * (without - without.mean()).square().sum()).sqrt().item()
 
 
-def _changes_(
+def changes_(
     inverse: Float64[Tensor, "m m"], dual: Float64[Tensor, "m c"]
 ) -> Float64[Tensor, "m m"] | None:
-    """ℓ_i^(−j) − ℓ_i, zero on the diagonal; None where `pair_covariance_` is NaN."""
+    """ℓ_i^(−j) − ℓ_i, zero on the diagonal; None where `pair_covariance_` is NaN.
+
+    Args:
+        inverse: As there; overwritten.
+        dual: As there.
+    """
     if len(inverse) < LEAST_SAMPLES:
         return None
     scale = inverse.diagonal().rsqrt()
@@ -135,7 +141,7 @@ def _changes_(
     return change.fill_diagonal_(0)
 
 
-def _centred_covariance(change: Float64[Tensor, "m m"], *, spare: Tensor) -> float:
+def centred_covariance(change: Float64[Tensor, "m m"], *, spare: Tensor) -> float:
     """The mean of η_ij η_ji from what it is before it is centred, zero on the diagonal.
 
     The least-squares fits a + u_i + u_j to the symmetric and v_i − v_j to the antisymmetric part
@@ -179,10 +185,33 @@ def interval_columns(
     if n < LEAST_SAMPLES:
         return dict.fromkeys(INTERVAL_COLUMNS, math.nan)
     mean = losses.mean().item()
-    variance = losses.var().item() / n + (n - 1) / n * np.maximum(covariance, 0) + sampled**2
-    error = float(variance**0.5)
-    with np.errstate(over="ignore"):  # where two samples leave nothing to go by, it is all there is
-        spread = float(np.exp(NORMAL_QUANTILE * error / mean)) if mean else 1.0
+    error = float(risk_error(losses.var().item(), covariance, n, sampled))
+    low, high = bounds(mean, error)
     kurtosis = losses.div(mean).square().mean().item() if mean else math.nan
-    values = (error, mean / spread, mean * spread, kurtosis)
+    values = (error, float(low), float(high), kurtosis)
     return dict(zip(INTERVAL_COLUMNS, values, strict=True))
+
+
+def risk_error(
+    variance: ArrayLike, covariance: ArrayLike, n: int, sampled: float = 0.0
+) -> Float64[np.ndarray, "*c"]:
+    """SE from var(ℓ) and `pair_covariance_`, for one fit or several.
+
+    Args:
+        variance: var(ℓ), unbiased.
+        covariance: NaN where it is not known, and then so is SE.
+        n: Number of samples.
+        sampled: As in `interval_columns`.
+    """
+    shared = (n - 1) / n * np.maximum(covariance, 0)
+    return np.asarray((np.asarray(variance) / n + shared + sampled**2) ** 0.5)
+
+
+def bounds(
+    mean: ArrayLike, error: ArrayLike
+) -> tuple[Float64[np.ndarray, "*c"], Float64[np.ndarray, "*c"]]:
+    """L·exp(∓1.96 SE/L), both 0 where L is."""
+    mean, reach = np.asarray(mean, dtype=float), NORMAL_QUANTILE * np.asarray(error, dtype=float)
+    with np.errstate(over="ignore"):  # where two samples leave nothing to go by, it is all there is
+        spread = np.exp(np.divide(reach, mean, out=np.zeros(mean.shape), where=mean != 0))
+    return np.asarray(mean / spread), np.asarray(mean * spread)
