@@ -18,6 +18,7 @@ _HOMES = {
     "GramLayout": "store.gram_store",
     "GramStore": "store.gram_store",
     "KernelRidgeGCV": "ridge.estimator",
+    "KernelRidgeGCVClassifier": "ridge.classifier",
     "LabelledImages": "datasets",
     "calibrate_norms": "models.calibration",
     "calibration": "theory.accuracy",

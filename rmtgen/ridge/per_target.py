@@ -144,7 +144,7 @@ def solve_outputs(
     return Outputs(loo, gcv, place, *bounds(known, error))
 
 
-def least(curves: Float64[np.ndarray, "l ..."]) -> Int64[np.ndarray, "..."]:
+def least(curves: Float64[np.ndarray, "l c"]) -> Int64[np.ndarray, " c"]:
     """The place of the smallest of each curve, the last in a tie."""
     return len(curves) - 1 - curves[::-1].argmin(axis=0)
 
