@@ -73,10 +73,12 @@ class KernelRidgeGCVClassifier(ClassifierMixin, Trained):
     Example:
         >>> import numpy as np
         >>> from rmtgen import KernelRidgeGCVClassifier
-        >>> X = np.random.default_rng(0).standard_normal((200, 5))
-        >>> y = np.where(X[:, 0] + X[:, 1] > 0, "ash", "birch")
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.standard_normal((200, 40))
+        >>> y = np.where(X[:, 0] + rng.standard_normal(200) > 0, "ash", "birch")
         >>> model = KernelRidgeGCVClassifier(ridges=[1e-3, 1e-1, 10.0]).fit(X, y)
-        >>> model.predict(X[:3]).tolist(), round(model.loo_error_, 3)
+        >>> model.ridge_, model.predict(X[:3]).tolist(), round(model.loo_error_, 3)
+        (0.1, ['ash', 'birch', 'ash'], 0.265)
     """
 
     def __init__(

@@ -110,7 +110,7 @@ def error_interval(
         covariance = centred_covariance(change.mul_(shares[own, None]), spare=inverse.clone())
     deviation = float(risk_error(spread, covariance, n))
     low, high = wilson(error, deviation, n**2 / shares.square().sum().item())
-    return error, low, high
+    return error, max(float(low), 0.0), min(float(high), 1.0)
 
 
 def _changes(
