@@ -21,7 +21,7 @@ from rmtgen.linalg.centring import (
     restored,
     restored_matrix,
 )
-from rmtgen.linalg.modes import Modes
+from rmtgen.linalg.modes import EPS64, Modes
 from rmtgen.linalg.triangular import cholesky_
 from rmtgen.ridge.definite import well_conditioned
 from rmtgen.ridge.interval import interval_columns, pair_covariance_, paired
@@ -31,8 +31,9 @@ from rmtgen.ridge.weighted import Plain
 
 ROWS = 4096
 """Number of samples whose leverages are computed at a time."""
-LEAST_MARGIN = 1e-6
-"""Value of 1 − h, h the leverage of a sample, below which a difference leaves too few digits."""
+DIGITS = 1e6
+"""Value of 1 − h, h the leverage of a sample, over the bound of its rounding, below which it has
+too few digits: it is a difference, and XᵀX + δI has the square of the condition number of X."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +121,7 @@ def _solve_tall(problem: Plain, sum_ridge: float) -> tuple[Solution, LeftOut] | 
     turned, chosen = problem.taken_back(rows), _paired(problem)
     leverage = torch.cat([_half(matrix, part).square().sum(dim=0) for part in turned.split(ROWS)])
     margin = 1 - direction.square() - leverage
-    if margin.amin() < LEAST_MARGIN:
+    if margin.amin() < DIGITS * EPS64 * (1 + norm / sum_ridge):
         return None
     half, own = _half(matrix, turned[chosen]), direction[chosen]
     inverse = (half.mT @ half).addr_(own, own).neg_()
