@@ -23,6 +23,7 @@ from rmtgen.linalg.modes import Modes
 from rmtgen.ridge.interval import LEAST_SAMPLES, bounds, paired, risk_error
 from rmtgen.ridge.left_out import Parts, Turn
 from rmtgen.ridge.output_pairs import pair_covariances
+from rmtgen.ridge.path import warn_single
 from rmtgen.scalars import instance
 
 OUTPUTS_AT_ONCE = 256
@@ -75,6 +76,9 @@ def per_target_path(
         UsageError: No modes, ridges that are not valid, another number of targets than of samples,
             or a single sample with an intercept.
         NumericalError: Targets that are not finite.
+
+    Warns:
+        RmtgenWarning: A float32 Gram matrix does not resolve a ridge, as in `ridge_path`.
 
     References:
         Golub, Heath & Wahba 1979; Allen 1974 (PRESS). One ridge a voxel: Nunez-Elizalde, Huth &
@@ -132,6 +136,8 @@ def solve_outputs(
     """
     loo, variance, gcv = curves = np.empty((3, len(ridges), targets.shape[1]))
     families = list(_families(modes, modes.n * ridges, turn))
+    if modes.untruncated is not None:
+        warn_single([row for family in families for row in family.rows(modes.tolerance)])
     for family in families:
         curves[:, family.places] = family.curves(targets)
     place, outputs = least({"loo": loo, "gcv": gcv}[by]), np.arange(targets.shape[1])
@@ -183,6 +189,15 @@ class _Family:
         """The ridges, with what all outputs share."""
         shifts = parts.modes.values.new_tensor(sum_ridges)
         return cls(parts, places, sum_ridges, parts.diagonals(shifts))
+
+    def rows(self, rounding: float) -> list[dict[str, float]]:
+        """What says whether a float32 Gram matrix resolves each ridge."""
+        modes, found = self.parts.modes, []
+        for sum_ridge in self.sum_ridges.tolist():
+            freedom = (modes.values / (modes.values + sum_ridge)).sum().item() + modes.intercept
+            row = {"n": modes.n, "ridge": sum_ridge / modes.n, "df": freedom}
+            found.append(row | {"rounding": rounding})
+        return found
 
     def curves(self, targets: Float64[Tensor, "n c"]) -> Float64[np.ndarray, "3 k c"]:
         """The leave-one-out risk, the variance of its losses, and GCV of each output."""

@@ -243,6 +243,9 @@ def test_classes_apart_have_an_interval_that_ends_above_no_error():
     assert model.loo_error_ == 0
     z = 1.959963984540054**2
     np.testing.assert_allclose(model.loo_error_interval_, (0, z / (40 + z)), atol=1e-12)
+    weights = np.tile([1.0, 3.0], 20)  # as many as (Σw)²/Σw² = 32 even ones
+    model.fit(features, np.repeat([0, 1], 20), weights)
+    np.testing.assert_allclose(model.loo_error_interval_, (0, z / (32 + z)), atol=1e-12)
 
 
 def test_seven_samples_have_an_error_and_no_interval():

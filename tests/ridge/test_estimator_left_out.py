@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import reference
-from cases import CASES
+from cases import CASES, orthonormal
 from estimator_fits import at, blocks, cases, intercepts, kernels, noisy
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -116,6 +116,37 @@ def test_each_output_is_fitted_as_if_alone(kernel, intercept, shape, weighted):
             model.predict(data)[:, number], alone.predict(data), rtol=1e-7, atol=1e-8
         )
         assert model.intercept_[number] == pytest.approx(alone.intercept_, rel=1e-7, abs=1e-9)
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["even", "weighted"])
+def test_a_float32_gram_matrix_is_fitted_at_the_modes_that_each_ridge_resolves(weighted):
+    """Eigenvalues below its rounding, but δ above: they are part of the fit."""
+    vectors = orthonormal(60, 60, np.random.default_rng(0))
+    gram = (vectors * np.repeat([1.0, 8e-7], 30)) @ vectors.T
+    single = ((gram + gram.T) / 2).astype(np.float32)
+    targets = np.stack([vectors[:, 0] + vectors[:, 40], vectors[:, 50]], axis=1)
+    weights = weights_of(60) if weighted else None
+    options = {"ridges": [4e-6 / 60], "kernel": "precomputed", "fit_intercept": False}
+    own, shared = (
+        KernelRidgeGCV(**options, alpha_per_target=flag).fit(single, targets, weights)
+        for flag in (True, False)
+    )
+    np.testing.assert_allclose(own.dual_coef_, shared.dual_coef_, rtol=1e-6, atol=1e-3)
+    np.testing.assert_allclose(own.degrees_of_freedom_, shared.degrees_of_freedom_, rtol=1e-9)
+    assert abs(vectors[:, 40] @ own.dual_coef_[:, 0]) > 1e3
+    assert own.loo_.sum() == pytest.approx(shared.loo_, rel=1e-6)
+
+
+@pytest.mark.parametrize("sum_ridge", [1e-9, 1e-7, 1e-5])
+def test_a_sample_that_has_a_feature_alone_keeps_the_digits_of_its_residual(sum_ridge):
+    """Nothing says what its target is: 1 − h is δ/(1 + δ), a difference where XᵀX is factored."""
+    rng = np.random.default_rng(0)
+    features, targets = np.zeros((40, 6)), rng.standard_normal(40)
+    features[1:, :5], features[0, 5] = rng.standard_normal((39, 5)), 1.0
+    turned = features @ orthonormal(6, 6, rng)
+    model = KernelRidgeGCV([sum_ridge / 40], fit_intercept=False).fit(turned, targets)
+    rest = KernelRidgeGCV([sum_ridge / 39], fit_intercept=False).fit(turned[1:], targets[1:])
+    assert model.loo_ == pytest.approx((39 * rest.loo_ + targets[0] ** 2) / 40, rel=1e-6)
 
 
 def test_scikit_learns_own_ridge_has_the_fits_of_each_alpha():
