@@ -2,7 +2,8 @@
 
 At a well-conditioned δ that is a Cholesky factor of the smaller of K + δI and XᵀX + δI; near
 interpolation, and at δ = 0, the modes. With L the factor of XᵀX + δI and Z = L⁻¹Xᵀ, G is
-(I − qqᵀ − ZᵀZ)/δ on the complement of what an intercept takes out, q.
+(I − qqᵀ − ZᵀZ)/δ on the complement of what an intercept takes out, q. An error E of XᵀX changes
+h_i = ‖z_i‖² by at most ‖E‖ h_i(1 − h_i)/δ, so that 1 − h_i keeps the digits of a solution.
 
 The notation is that of `rmtgen.ridge`; weights are those of `weighted`.
 """
@@ -21,19 +22,17 @@ from rmtgen.linalg.centring import (
     restored,
     restored_matrix,
 )
-from rmtgen.linalg.modes import EPS64, Modes
+from rmtgen.linalg.modes import Modes
 from rmtgen.linalg.triangular import cholesky_
 from rmtgen.ridge.definite import well_conditioned
 from rmtgen.ridge.interval import interval_columns, pair_covariance_, paired
 from rmtgen.ridge.kernel import FeatureKernel
 from rmtgen.ridge.left_out import Parts
+from rmtgen.ridge.primal import LEAST_RESIDUAL
 from rmtgen.ridge.weighted import Plain
 
 ROWS = 4096
 """Number of samples whose leverages are computed at a time."""
-DIGITS = 1e6
-"""Value of 1 − h, h the leverage of a sample, over the bound of its rounding, below which it has
-too few digits: it is a difference, and XᵀX + δI has the square of the condition number of X."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +120,7 @@ def _solve_tall(problem: Plain, sum_ridge: float) -> tuple[Solution, LeftOut] | 
     turned, chosen = problem.taken_back(rows), _paired(problem)
     leverage = torch.cat([_half(matrix, part).square().sum(dim=0) for part in turned.split(ROWS)])
     margin = 1 - direction.square() - leverage
-    if margin.amin() < DIGITS * EPS64 * (1 + norm / sum_ridge):
+    if margin.amin() < LEAST_RESIDUAL:
         return None
     half, own = _half(matrix, turned[chosen]), direction[chosen]
     inverse = (half.mT @ half).addr_(own, own).neg_()
