@@ -119,6 +119,9 @@ def calls(folder):
             rmtgen.omniscient_risk,
             spectrum | {"target_power": np.ones(29), "ridge": [0.0, 0.1], "n": 10, "noise": 0.1},
         ),
+        "per_target_path": Call(
+            rmtgen.per_target_path, {"modes": modes, "targets": targets, "ridges": [0.01, 1.0]}
+        ),
         "pool_influence": Call(rmtgen.pool_influence, {"modes": modes, "targets": targets}),
         "predicted_error": Call(
             rmtgen.predicted_error, {"influence": labelled, "sizes": [20, 400], "ridges": [0.1]}

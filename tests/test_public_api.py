@@ -13,7 +13,10 @@ import torch
 import rmtgen
 from rmtgen.errors import RmtgenError
 
-CLASSES = {"Backbone", "GramLayout", "GramStore", "KernelRidgeGCV", "LabelledImages"}
+CLASSES = {"Backbone", "GramLayout", "GramStore", "LabelledImages"} | {
+    "KernelRidgeGCV",
+    "KernelRidgeGCVClassifier",
+}
 """Public names that are no functions."""
 RUNS = {"load_run"}
 """Functions of finished runs."""

@@ -23,12 +23,24 @@ def reduced_matrix_(matrix: Float64[Tensor, "n n"]) -> Float64[Tensor, "n_eff n_
     """EᵀKE of a symmetric K, which is overwritten; a view of it whose rows are not adjacent."""
     # EᵀKE = EᵀHKHE: a large mean cancels in HKH, entry by entry, and not in the reflection
     matrix = centred_matrix_(matrix)
-    vector = _reflector(matrix)
+    return reflected_matrix_(matrix, _reflector(matrix))[1:, 1:]
+
+
+def restored_matrix(matrix: Float64[Tensor, "n_eff n_eff"]) -> Float64[Tensor, "n n"]:
+    """EAEᵀ of a symmetric A."""
+    whole = matrix.new_zeros(len(matrix) + 1, len(matrix) + 1)
+    whole[1:, 1:] = matrix
+    return reflected_matrix_(whole, _reflector(whole))
+
+
+def reflected_matrix_(
+    matrix: Float64[Tensor, "n n"], vector: Float64[Tensor, " n"]
+) -> Float64[Tensor, "n n"]:
+    """RAR of a symmetric A, which is overwritten, with R = I − 2vvᵀ and v a unit vector."""
     # (I − 2vvᵀ)A(I − 2vvᵀ) = A − 2vwᵀ − 2wvᵀ with w = Av − v(vᵀAv)
     image = matrix @ vector
     image -= vector * (vector @ image)
-    matrix.addr_(vector, image, alpha=-2).addr_(image, vector, alpha=-2)
-    return matrix[1:, 1:]
+    return matrix.addr_(vector, image, alpha=-2).addr_(image, vector, alpha=-2)
 
 
 def reduced(columns: Float64[Tensor, "n c"]) -> Float64[Tensor, "n_eff c"]:

@@ -183,10 +183,24 @@ class Modes:
         """
         if not self.null_dim:
             return self.vectors.new_zeros(self.n)
-        leverage = (
-            1 - self.intercept / self.n - torch.linalg.vector_norm(self.vectors, dim=1).square()
-        )
-        return leverage.where(leverage > 10 * self.n * EPS64, 0.0)
+        return null_diagonal(self.vectors, self.intercept / self.n)
+
+
+def null_diagonal(
+    vectors: Float64[Tensor, "n r"], removed: float | Float64[Tensor, " n"]
+) -> Float64[Tensor, " n"]:
+    """Diagonal of the projector on what neither the modes nor an intercept span.
+
+    Args:
+        vectors: U.
+        removed: What an intercept takes of each entry, the square of its unit vector there; 0
+            without one.
+
+    Returns:
+        1 − removed − Σ_k U_ik², where that is more than rounding, 10·n·ε; else 0.
+    """
+    left = 1 - removed - torch.linalg.vector_norm(vectors, dim=1).square()
+    return left.where(left > 10 * len(vectors) * EPS64, 0.0)
 
 
 @public

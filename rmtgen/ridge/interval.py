@@ -23,6 +23,7 @@ import math
 
 import numpy as np
 from jaxtyping import Float64, Int64
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from rmtgen.ridge.columns import INTERVAL_COLUMNS
@@ -187,10 +188,33 @@ def interval_columns(
     if n < LEAST_SAMPLES:
         return dict.fromkeys(INTERVAL_COLUMNS, math.nan)
     mean = losses.mean().item()
-    variance = losses.var().item() / n + (n - 1) / n * np.maximum(covariance, 0) + sampled**2
-    error = float(variance**0.5)
-    with np.errstate(over="ignore"):  # where two samples leave nothing to go by, it is all there is
-        spread = float(np.exp(NORMAL_QUANTILE * error / mean)) if mean else 1.0
+    error = float(risk_error(losses.var().item(), covariance, n, sampled))
+    low, high = bounds(mean, error)
     kurtosis = losses.div(mean).square().mean().item() if mean else math.nan
-    values = (error, mean / spread, mean * spread, kurtosis)
+    values = (error, float(low), float(high), kurtosis)
     return dict(zip(INTERVAL_COLUMNS, values, strict=True))
+
+
+def risk_error(
+    variance: ArrayLike, covariance: ArrayLike, n: int, sampled: float = 0.0
+) -> Float64[np.ndarray, "*c"]:
+    """SE from var(ℓ) and `pair_covariance_`, for one fit or several.
+
+    Args:
+        variance: var(ℓ), unbiased.
+        covariance: NaN where it is not known, and then so is SE.
+        n: Number of samples.
+        sampled: As in `interval_columns`.
+    """
+    shared = (n - 1) / n * np.maximum(covariance, 0)
+    return np.asarray((np.asarray(variance) / n + shared + sampled**2) ** 0.5)
+
+
+def bounds(
+    mean: ArrayLike, error: ArrayLike
+) -> tuple[Float64[np.ndarray, "*c"], Float64[np.ndarray, "*c"]]:
+    """L·exp(∓1.96 SE/L), both 0 where L is."""
+    mean, reach = np.asarray(mean, dtype=float), NORMAL_QUANTILE * np.asarray(error, dtype=float)
+    with np.errstate(over="ignore"):  # where two samples leave nothing to go by, it is all there is
+        spread = np.exp(np.divide(reach, mean, out=np.zeros(mean.shape), where=mean != 0))
+    return np.asarray(mean / spread), np.asarray(mean * spread)

@@ -288,7 +288,7 @@ def solve_path(problem: Problem, grid: Grid, sizes: ArrayLike | None, name: str)
     _fill(rows, problem, sizes, grid)
     rows = _in_units(rows, unit, given, sizes)
     if problem.kernel.single:
-        _warn_single(rows)
+        warn_single(rows)
     estimate = "residual" in rows[0]
     frame = pd.DataFrame(rows, columns=COLUMNS + ERROR_COLUMNS * estimate)
     frame.attrs |= {"outputs": problem.targets.shape[1]} | ({"estimate": True} if estimate else {})
@@ -332,8 +332,12 @@ def _fill(rows: list[dict | None], problem: Problem, sizes: list[int], grid: Gri
             rows[place] = row | {"ridge": ridge}
 
 
-def _warn_single(rows: list[dict]) -> None:
-    """Warn of rows that a float32 Gram matrix does not resolve: δ near rounding, or df near n."""
+def warn_single(rows: list[dict]) -> None:
+    """Warn of rows that a float32 Gram matrix does not resolve: δ near rounding, or df near n.
+
+    Args:
+        rows: n, ridge and df of each, and `rounding` where it is known.
+    """
     rounded = [row for row in rows if row["n"] * row["ridge"] <= row.get("rounding", 0)]
     full = [row for row in rows if row["df"] > 0.99 * row["n"] and row not in rounded]
     advice = f"{{}} of {len(rows)} rows). Trust a float64 Gram matrix or ridge_path_features there."

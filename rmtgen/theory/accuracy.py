@@ -19,15 +19,13 @@ from torch import Tensor
 
 from rmtgen.checks import real_number
 from rmtgen.entrance import public
-from rmtgen.ridge.interval import NORMAL_QUANTILE
+from rmtgen.ridge.shares import wilson as interval
 from rmtgen.scalars import whole_number
 from rmtgen.theory.errors_beyond import Beyond, Extrapolation
 from rmtgen.theory.errors_within import Fit, Within, error_within, fits_within, loo_scores
 from rmtgen.theory.forecast import Forecasts, forecast, sizes_and_ridges
 from rmtgen.theory.influence import Influence
 
-TINY = 1e-9
-"""Smallest standard error of an interval."""
 BINS = 15
 """Number of bins of a calibration error, of as many samples each."""
 TEMPERATURES = (1e-4, 1e3)
@@ -94,19 +92,6 @@ def _row(found: Within | Beyond, extrapolated: bool) -> dict[str, float]:
         "high": high,
         "extrapolated": extrapolated,
     }
-
-
-def interval(share: float, spread: float, count: int) -> tuple[float, float]:
-    """Wilson's interval of a share with a standard error; NaN where that is.
-
-    It is that of as many independent samples as have the standard error, one at least; of `count`
-    where none or all are wrong.
-    """
-    variance = share * (1 - share)
-    size = count if variance == 0 else max(1.0, variance / max(spread, TINY) ** 2)
-    reach = NORMAL_QUANTILE**2 / (np.nan if np.isnan(spread) else size)
-    half = np.sqrt(reach * (variance + reach / 4))
-    return (share + reach / 2 - half) / (1 + reach), (share + reach / 2 + half) / (1 + reach)
 
 
 @public

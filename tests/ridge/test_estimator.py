@@ -7,44 +7,9 @@ from cases import DEFICIENT
 from estimator_fits import DEFINITE, at, blocks, cases, intercepts, kernels, noisy
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import Ridge
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from rmtgen.errors import NumericalError
 from rmtgen.ridge import ridge_path, ridge_path_features
 from rmtgen.ridge.estimator import KernelRidgeGCV
-
-# Checks that hand over a Gram matrix that is no kernel: rounded or truncated beyond its type, or
-# less its mean.
-
-
-def is_refused(estimator, check):
-    name, options = check.func.__name__, check.keywords
-    return estimator.kernel == "precomputed" and (
-        name == "check_estimators_dtypes"
-        or (name == "check_regressors_train" and options.get("X_dtype") == "float32")
-        or (name == "check_positive_only_tag_during_fit" and not estimator.fit_intercept)
-    )
-
-
-# The checks fit whatever comes: noise, whose best ridge is the largest, and float32 Gram matrices
-# that interpolate.
-@pytest.mark.filterwarnings("ignore::rmtgen.errors.RmtgenWarning")
-@parametrize_with_checks(
-    [
-        KernelRidgeGCV(kernel=kernel, fit_intercept=intercept)
-        for kernel in ("linear", "precomputed")
-        for intercept in (True, False)
-    ]
-)
-def test_scikit_learn_accepts_it(estimator, check):
-    if is_refused(estimator, check):
-        with pytest.raises(
-            (NumericalError, AssertionError), match="positive semidefinite|raised NumericalError"
-        ):
-            check(estimator)
-    else:
-        check(estimator)
-
 
 # --- the fit --------------------------------------------------------------------------------------
 # -----------------------

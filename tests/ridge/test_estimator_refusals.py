@@ -105,14 +105,10 @@ def test_predictions_before_a_fit_are_refused():
         KernelRidgeGCV().predict(FEATURES)
 
 
-def test_there_are_no_sample_weights():
-    with pytest.raises(TypeError, match="sample_weight"):
-        KernelRidgeGCV().fit(FEATURES, TARGETS, sample_weight=np.ones(60))
-
-
 def test_without_scikit_learn_one_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.base", None)
-    monkeypatch.delitem(sys.modules, "rmtgen.ridge.estimator")
+    for name in ("estimator", "trained", "scikit"):
+        monkeypatch.delitem(sys.modules, f"rmtgen.ridge.{name}")
     monkeypatch.delitem(vars(rmtgen), "KernelRidgeGCV", raising=False)
     with pytest.raises(
         MissingInputError, match=r"needs scikit-learn >= 1\.6, .*pip install 'rmtgen\[sklearn\]'"
