@@ -3,11 +3,16 @@
 | module | content |
 |---|---|
 | `decoding` | picture files to upright RGB, within limits of pixels and memory |
+| `reading` | reading of files, bounded, with named failures |
 | `images` | image sources, decoded on access, and `LabelledImages` |
 | `source` | `DataSource`, the interface of an entry of the catalogue |
 | `archive` | the members of an uncompressed `.tar` |
 | `listing` | the images in a folder or archive, and what is passed over |
+| `csv_table`, `csv_source` | a table of image path and class |
+| `shards`, `webdataset` | WebDataset shards |
+| `pattern` | patterns of file names |
 | `labelling` | from labels as text to class numbers |
+| `assembly` | from a table of images and classes to splits |
 | `layout` | from the names of images to splits and classes |
 | `partition` | the division of a folder without train/ and test/ |
 | `folder` | a folder, or an uncompressed `.tar`, with one folder per class |

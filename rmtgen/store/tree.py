@@ -1,4 +1,4 @@
-"""The entries of a folder, links followed, each folder once."""
+"""The entries of a folder, links followed, each folder once; and lists of files."""
 
 import heapq
 import os
@@ -24,6 +24,34 @@ class Entry:
 
     name: str
     kind: Kind
+
+
+@dataclass(frozen=True)
+class FileList:
+    """Files that a table lists, wherever they lie.
+
+    Attributes:
+        folder: Where their names start.
+        names: Their names, each a path below or beside the folder, or an absolute one.
+    """
+
+    folder: Path
+    names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{len(self.names)} files listed from {self.folder}"
+
+    def exists(self) -> bool:
+        """Whether any of them is there."""
+        return any(status for _, status in self.statuses())
+
+    def statuses(self) -> Iterator[tuple[str, os.stat_result | None]]:
+        """Each name, and what is there; None if nothing is, or it cannot be seen."""
+        for name in self.names:
+            try:
+                yield name, (self.folder / name).stat()
+            except (OSError, ValueError):
+                yield name, None
 
 
 def entries(folder: Path) -> Iterator[Entry]:
