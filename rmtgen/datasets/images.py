@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from rmtgen.datasets import decoding
 from rmtgen.datasets.reading import patiently, read_file, read_member
+from rmtgen.entrance import public
 from rmtgen.names import printable
 
 
@@ -241,6 +243,33 @@ class LabelledImages:
 
     def __getitem__(self, position: int) -> Image.Image:
         return self.images[position]
+
+    @classmethod
+    @public
+    def of(cls, dataset: Any, classes: Sequence[str] | None = None) -> "LabelledImages":
+        """The images of a map-style data set in Python, such as one of torchvision.
+
+        Labels are the attribute `targets` or `labels` of the data set, or of the one that a
+        `torch.utils.data.Subset` is taken from; without them every image is read once.
+
+        Args:
+            dataset: Pairs by number, with a length: an image, before any transform, and its class
+                number. An image is a PIL image; an array of uint8, (h, w) or (h, w, 3); or a tensor
+                of uint8, (h, w), (1, h, w) or (3, h, w).
+            classes: The name of each number; None: the `classes` of the data set, else the numbers.
+
+        Returns:
+            All images, as the split "train", in the order of the data set.
+
+        Raises:
+            UsageError: It is another object; an image is a float tensor or changes from one time
+                to the next, as after a transform; or a label is no class number.
+            DamagedImageError: An image cannot be read.
+        """
+        from rmtgen.datasets.python_dataset import labelled  # it imports this module
+
+        images, labels, names = labelled(dataset, classes)
+        return cls(type(dataset).__name__, "train", images, labels, names, np.arange(len(labels)))
 
     def digests(self) -> list[bytes]:
         """The `content_digest` of each image: of its encoded file, or of its pixels in an array."""
