@@ -70,7 +70,7 @@ class CsvSource(DataSource):
 
 
 def _names(rows: Rows) -> Iterator[str]:
-    """The path of each row, as short as it can be written without looking at links."""
+    """The path of each row, as written, without ./ before it."""
     return (name.removeprefix("./") for name in rows.paths)
 
 

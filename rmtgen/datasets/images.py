@@ -218,16 +218,16 @@ class LabelledImages:
     It is also a map-style dataset: `[i]` decodes image i to an RGB `PIL.Image`.
 
     Attributes:
-        name: The name given to `load_dataset`.
+        name: The name given to `load_dataset`; the class of the data set that `of` was given.
         split: "train" or "test".
         images: The n images, decoded on access; picklable.
         labels: int64, (n,); 0 ≤ label < len(classes).
         classes: The name of each label.
         indices: int64, (n,); the position of each image in the full split, whose order is fixed
             (sorted paths for a folder); in a folder without train/ and test/, the position among
-            all its images.
-        origin: How a folder was read: its layout, what was passed over, how it was split. Values
-            are those of JSON; empty for other data sets.
+            all its images; in a table or in shards, that among all rows or samples.
+        origin: How files of one's own were read: their layout, what was passed over, how they were
+            split. Values are those of JSON; empty for other data sets.
     """
 
     name: str

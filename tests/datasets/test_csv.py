@@ -125,6 +125,11 @@ def test_other_columns_are_left_alone(pictures):
         assert everything(write(pictures, rows, header)) == EXPECTED
 
 
+def test_a_header_comes_before_what_looks_like_a_picture_and_its_class(pictures):
+    rows = [("x", path, label) for path, label in rows_of()]
+    assert everything(write(pictures, rows, ("a.png;b", "path", "label"))) == EXPECTED
+
+
 NAMES = st.text(string.ascii_letters + string.digits + " ,;'\"\t\u00e9\u732b.#\\", max_size=12)
 
 
