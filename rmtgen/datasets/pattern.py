@@ -82,9 +82,9 @@ def _choices(body: str) -> Sequence[str]:
             "braces must hold a rising range such as 000..015, or names such as train,val: got"
             f" {{{printable(body)[:60]}}}."
         )
-    low, high = bounds[1], bounds[2]
-    width = len(low) if low.startswith("0") or len(low) == len(high) else 0
-    numbers = range(int(low), int(high) + 1)
+    padded = any(bound.startswith("0") and len(bound) > 1 for bound in bounds.groups())
+    width = max(map(len, bounds.groups())) if padded else 0
+    numbers = range(int(bounds[1]), int(bounds[2]) + 1)
     if len(numbers) > _MOST:
         raise UsageError(
             f"a pattern may stand for {_MOST:,} files, got {{{body}}}. Give a smaller range."
