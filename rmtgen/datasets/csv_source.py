@@ -80,11 +80,11 @@ def _read(path: Path, skip: bool, max_pixels: int) -> tuple[Table, list[str]]:
     names = list(_names(rows))
     found = _present(path, rows, names, skip, passed_over)
     kept, repeated = _once(path, rows, found)
-    folder = str(path.parent)
+    listed = FileList(path.parent, tuple(names[row] for row in kept))
     table = Table(
         shown=printable(str(path)),
-        images=FileImages([_joined(folder, names[row]) for row in kept], max_pixels),
-        names=[names[row] for row in kept],
+        images=FileImages(listed.paths(), max_pixels),
+        names=listed.names,
         classes=[rows.classes[row] for row in kept],
         roles=rows.roles and [rows.roles[row] for row in kept],
         rows=np.array(kept, dtype=np.int64),
@@ -92,10 +92,6 @@ def _read(path: Path, skip: bool, max_pixels: int) -> tuple[Table, list[str]]:
         passed_over=passed_over,
     )
     return table, [f"line {rows.lines[row]}: {printable(names[row])}" for row in repeated]
-
-
-def _joined(folder: str, name: str) -> str:
-    return name if name.startswith("/") else f"{folder}/{name}"
 
 
 def _present(
@@ -106,12 +102,12 @@ def _present(
     Raises:
         MissingInputError: Some are not, and are not to be skipped.
     """
-    folder, found, absent = str(path.parent), {}, list[tuple[int, str]]()
-    for row, name in enumerate(names):
-        known = _identity(_joined(folder, name))
+    found, absent = {}, list[tuple[int, str]]()
+    for row, place in enumerate(FileList(path.parent, tuple(names)).paths()):
+        known = _identity(place)
         if isinstance(known, str):
             absent.append((row, known))
-            passed_over.add(name, known)
+            passed_over.add(names[row], known)
         else:
             found[row] = known
     if absent and (not skip or not found):
@@ -122,7 +118,7 @@ def _present(
 def _identity(path: str) -> tuple[int, int] | str:
     """Device and inode of a plain file; else what is wrong."""
     try:
-        status = os.stat(path)  # noqa: PTH116 - a Path for each of a million rows takes seconds
+        status = os.stat(path)  # noqa: PTH116
     except ValueError:
         return "missing file"
     except OSError as error:
