@@ -117,6 +117,7 @@ def parse(
         name: value for name, value in vars(options).items() if name in FIELDS and value is not None
     }
     given = [word.partition("=") for word in options.words]
+    _refuse_expanded([value for name, _, value in given if name.lower() == "dataset"])
     fields = {name.lower().replace("-", "_"): value for name, equals, value in given if equals}
     twice = [name for name in flags if flags[name] != fields.get(name, flags[name])]
     if twice:
@@ -133,6 +134,16 @@ def parse(
     experiment = load_experiment(configs[0] if configs else None, {**defaults, **overrides})
     words = (*configs, *(f"{name}={value}" for name, value in overrides.items()))
     return Request(experiment, options, words)
+
+
+def _refuse_expanded(datasets: Sequence[str]) -> None:
+    """Refuse several patterns, which a shell makes of one with braces; the last would count."""
+    if len(set(datasets)) > 1 and all(name.startswith("wds:") for name in datasets):
+        raise UsageError(
+            f"dataset is given {len(datasets)} times ({datasets[0]}, {datasets[1]}"
+            f"{', …' if len(datasets) > 2 else ''}). Give it once; braces that are for rmtgen need"
+            " quotes: 'DATASET=wds:train-{000..015}.tar'."
+        )
 
 
 def next_command(request: Request, command: Sequence[str], target: str) -> str:

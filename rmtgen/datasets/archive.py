@@ -21,7 +21,9 @@ _COMPRESSED = {
 """The first bytes of archives that have no random access."""
 
 
-def read_places(path: Path, expected: str) -> dict[str, tuple[int, int]]:
+def read_places(
+    path: Path, expected: str, rule: str = "a folder data set must be a folder or"
+) -> dict[str, tuple[int, int]]:
     """Offset and size of every plain file in a tar, by its name inside the archive.
 
     Archives that were joined (`cat a.tar b.tar`) are read one after another. Of members with one
@@ -30,13 +32,14 @@ def read_places(path: Path, expected: str) -> dict[str, tuple[int, int]]:
     Args:
         path: The archive.
         expected: What it should hold, for messages.
+        rule: What must be an uncompressed .tar, for messages.
 
     Raises:
         MissingInputError: There is no such file.
         UsageError: It is a compressed archive, or not named `.tar`.
         CorruptInputError: It is damaged, or holds a member that could lead out of it.
     """
-    _check_kind(path, expected)
+    _check_kind(path, expected, rule)
     places: dict[str, tuple[int, int]] = {}
     for member in _members(path):
         name = _safe_name(path, member)
@@ -49,7 +52,7 @@ def read_places(path: Path, expected: str) -> dict[str, tuple[int, int]]:
     return places
 
 
-def _check_kind(path: Path, expected: str) -> None:
+def _check_kind(path: Path, expected: str, rule: str) -> None:
     shown = printable(str(path))
     if not path.exists():
         raise MissingInputError(
@@ -62,7 +65,7 @@ def _check_kind(path: Path, expected: str) -> None:
     kind = next((kind for mark, kind in _COMPRESSED.items() if begins.startswith(mark)), None)
     if kind or path.suffix.lower() != ".tar":
         raise UsageError(
-            f"a folder data set must be a folder or an uncompressed .tar, got {shown}"
+            f"{rule} an uncompressed .tar, got {shown}"
             f"{f' ({kind})' if kind else ''}. A compressed archive has no random access: unpack it,"
             " or decompress it (gunzip)."
         )

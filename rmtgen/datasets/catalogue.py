@@ -3,19 +3,24 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from rmtgen.datasets.csv_source import CsvSource
 from rmtgen.datasets.folder import FolderSource
 from rmtgen.datasets.hub import HubSource
 from rmtgen.datasets.images import LabelledImages
 from rmtgen.datasets.mnist5k import Mnist5kSource
 from rmtgen.datasets.source import Access, DataSource, data_root
 from rmtgen.datasets.vision import VISION_SETS
+from rmtgen.datasets.webdataset import ShardSource
 from rmtgen.entrance import public
 from rmtgen.errors import CorruptInputError, RmtgenError, UsageError, did_you_mean
+from rmtgen.store.tree import FileList
 
 DATA_SETS: dict[str, DataSource] = {
     **VISION_SETS,
     "mnist5k": Mnist5kSource(),
     "folder:": FolderSource(),
+    "csv:": CsvSource(),
+    "wds:": ShardSource(),
     "hfds/": HubSource(),
 }
 """Every data set by name. The key of a source with an `argument` is a prefix."""
@@ -37,10 +42,10 @@ def open_splits(name: str, splits: Sequence[str], access: Access) -> dict[str, L
         CorruptInputError: The data are damaged, or their labels do not fit.
     """
     source = _source(name)
-    if access.share is not None and not isinstance(source, FolderSource):
+    if access.share is not None and not source.divisible:
         raise UsageError(
-            f"split={access.share} divides a folder of CLASS/IMAGE: {name} has a test set of its"
-            " own. Leave it out."
+            f"split={access.share} divides images of your own, such as a folder of CLASS/IMAGE:"
+            f" {name} has a test set of its own. Leave it out."
         )
     opened = source.open(name, splits, access)
     for data in opened.values():
@@ -67,7 +72,9 @@ def _check_labels(data: LabelledImages) -> None:
         )
 
 
-def default_sizes(name: str, share: float | None, train: int, test: int) -> tuple[int, int]:
+def default_sizes(
+    name: str, share: float | None, train: int, test: int, *, skip: bool = False
+) -> tuple[int, int]:
     """The numbers of images that a data set has, up to a cap on each.
 
     The function reads no image and imports no torch. Of a data set that is not there, has no image
@@ -78,9 +85,10 @@ def default_sizes(name: str, share: float | None, train: int, test: int) -> tupl
         share: Share of test images in a folder that is not divided; None: the default.
         train: Cap on the training images.
         test: Cap on the test images; 0: such a folder stays undivided.
+        skip: As in `Access`.
     """
     try:
-        sizes = _source(name).sizes(name, share if test else 0.0)
+        sizes = _source(name).sizes(name, share if test else 0.0, skip)
     except RmtgenError:  # it is raised again, with its reason, when the images are read
         sizes = None
     if sizes is None or min(sizes[: 2 if test else 1]) < 1:
@@ -107,6 +115,21 @@ def dataset_files(name: str, root: str | Path) -> tuple[Path, ...]:
     """
     files = _source(name).files(name, data_root(root))
     return tuple(path for path in files if path.exists())
+
+
+def listed_files(name: str) -> FileList | None:
+    """The images that a data set lists by name in one of its `dataset_files`.
+
+    The function reads no image and imports no torch. A list that cannot be read is None: the error
+    is raised when the images are read.
+
+    Args:
+        name: As for `load_dataset`.
+    """
+    try:
+        return _source(name).listed(name)
+    except RmtgenError:
+        return None
 
 
 def _source(name: str) -> DataSource:

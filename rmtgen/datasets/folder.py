@@ -15,10 +15,10 @@ from rmtgen.datasets.images import FileImages, LabelledImages, TarImages
 from rmtgen.datasets.layout import LAYOUTS, Layout, Part, arrange
 from rmtgen.datasets.listing import Listing, PassedOver, folder_names, sort_out
 from rmtgen.datasets.partition import check_share, divide, test_counts
-from rmtgen.datasets.source import Access, DataSource
+from rmtgen.datasets.source import Access, DataSource, given_path
 from rmtgen.datasets.subsets import SPLITS
 from rmtgen.errors import CorruptInputError, MissingInputError, UsageError, warn
-from rmtgen.names import expanded, printable
+from rmtgen.names import printable
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ class FolderSource(DataSource):
     """
 
     argument = "PATH"
+    divisible = True
 
     def open(self, name: str, splits: Sequence[str], access: Access) -> dict[str, LabelledImages]:
         """The requested splits, each in the order of its sorted file names.
@@ -43,7 +44,7 @@ class FolderSource(DataSource):
                 folder is divided already.
         """
         share = check_share(access.share)
-        listing, layout = _read(_path(name), access.max_pixels)
+        listing, layout = _read(given_path(name), access.max_pixels)
         parts = layout.parts
         origin: dict[str, object] = {"passed_over": listing.passed_over.counts()}
         if layout.is_split:
@@ -80,11 +81,11 @@ class FolderSource(DataSource):
 
     def files(self, name: str, root: Path) -> list[Path]:
         """The folder or archive."""
-        return [_path(name)]
+        return [given_path(name)]
 
-    def sizes(self, name: str, share: float | None) -> tuple[int, int]:
+    def sizes(self, name: str, share: float | None, skip: bool = False) -> tuple[int, int]:
         """The numbers of images, from their names."""
-        _, layout = _read(_path(name), 1)
+        _, layout = _read(given_path(name), 1)
         if layout.is_split:
             train, test = (len(layout.parts[split].rows) for split in SPLITS)
             return train, test
@@ -93,21 +94,6 @@ class FolderSource(DataSource):
             return len(classes), 0
         test = sum(test_counts(classes, check_share(share)).values())
         return len(classes) - test, test
-
-
-def _path(name: str) -> Path:
-    """The folder or archive that a name leads to, there or not."""
-    given = name.partition(":")[2]
-    if not given:
-        raise UsageError("folder: must be followed by a path, got none. Write folder:PATH.")
-    path = expanded(given)
-    try:
-        path.exists()
-    except OSError as error:
-        raise MissingInputError(
-            f"{printable(given)[:200]} cannot be read: {error.strerror}. Give another path."
-        ) from error
-    return path
 
 
 def _read(path: Path, max_pixels: int) -> tuple[Listing, Layout]:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from rmtgen.datasets.decoding import MAX_PIXELS, most_bytes
-from rmtgen.datasets.images import EncodedImages, LabelledImages, read_file
+from rmtgen.datasets.images import EncodedImages, LabelledImages
+from rmtgen.datasets.reading import read_file
 from rmtgen.datasets.source import Access, DataSource
 from rmtgen.errors import CorruptInputError, MissingInputError, UsageError
 

@@ -1,31 +1,21 @@
 """Image sources (files, members of a tar, arrays) that decode on access, and their labels."""
 
-import errno
 import os
-import stat
 import weakref
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from hashlib import blake2b
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from rmtgen.datasets import decoding
-from rmtgen.errors import (
-    CapacityError,
-    CorruptInputError,
-    MissingInputError,
-    RmtgenError,
-    StorageError,
-    UsageError,
-)
+from rmtgen.datasets.reading import patiently, read_file, read_member
+from rmtgen.entrance import public
 from rmtgen.names import printable
-
-T = TypeVar("T")
 
 
 class ImageSource(Sequence[Image.Image]):
@@ -99,7 +89,19 @@ class EncodedImages(ImageSource):
         return content_digest(content)
 
 
-class FileImages(EncodedImages):
+class StoredImages(EncodedImages):
+    """Images stored as encoded files whose sizes are known without reading them."""
+
+    @abstractmethod
+    def file_sizes(self) -> np.ndarray:
+        """The size of each file in bytes, int64."""
+
+    @abstractmethod
+    def select(self, positions: Sequence[int] | np.ndarray) -> "StoredImages":
+        """A source of the images at `positions` only, in that order."""
+
+
+class FileImages(StoredImages):
     """Images stored as one file each."""
 
     def __init__(self, paths: Sequence[str], max_pixels: int = decoding.MAX_PIXELS):
@@ -118,7 +120,7 @@ class FileImages(EncodedImages):
 
     def file_sizes(self) -> np.ndarray:
         """The size of each file in bytes, int64."""
-        sizes = [_patiently(partial(os.stat, path), printable(path)).st_size for path in self.paths]
+        sizes = [patiently(partial(os.stat, path), printable(path)).st_size for path in self.paths]
         return np.array(sizes, dtype=np.int64)
 
     def select(self, positions: Sequence[int] | np.ndarray) -> "FileImages":
@@ -126,7 +128,7 @@ class FileImages(EncodedImages):
         return FileImages([self.paths[position] for position in positions], self.max_pixels)
 
 
-class TarImages(EncodedImages):
+class TarImages(StoredImages):
     """Images stored as members of an uncompressed tar, read in place by offset.
 
     Each process opens the archive on its first read. `pread` takes the offset as an argument, so
@@ -158,16 +160,14 @@ class TarImages(EncodedImages):
 
     def read(self, position: int) -> bytes:
         """The content of the member."""
-        offset, size = int(self.offsets[position]), int(self.sizes[position])
-        where = self.locate(position)
-        _check_bytes(size, decoding.most_bytes(self.max_pixels), where)
-        content = _patiently(lambda: os.pread(self._descriptor, size, offset), where)
-        if len(content) != size:
-            raise CorruptInputError(
-                f"{where} must hold {size} bytes, got {len(content)}: the archive"
-                " was truncated. Copy or pack it again."
-            )
-        return content
+        place = int(self.offsets[position]), int(self.sizes[position])
+        most_bytes = decoding.most_bytes(self.max_pixels)
+        return read_member(
+            lambda size, offset: os.pread(self._descriptor, size, offset),
+            place,
+            most_bytes,
+            self.locate(position),
+        )
 
     def locate(self, position: int) -> str:
         """The path of the archive, a colon, the name of the member."""
@@ -218,16 +218,16 @@ class LabelledImages:
     It is also a map-style dataset: `[i]` decodes image i to an RGB `PIL.Image`.
 
     Attributes:
-        name: The name given to `load_dataset`.
+        name: The name given to `load_dataset`; the class of the data set that `of` was given.
         split: "train" or "test".
         images: The n images, decoded on access; picklable.
         labels: int64, (n,); 0 ≤ label < len(classes).
         classes: The name of each label.
         indices: int64, (n,); the position of each image in the full split, whose order is fixed
             (sorted paths for a folder); in a folder without train/ and test/, the position among
-            all its images.
-        origin: How a folder was read: its layout, what was passed over, how it was split. Values
-            are those of JSON; empty for other data sets.
+            all its images; in a table or in shards, that among all rows or samples.
+        origin: How files of one's own were read: their layout, what was passed over, how they were
+            split. Values are those of JSON; empty for other data sets.
     """
 
     name: str
@@ -243,6 +243,33 @@ class LabelledImages:
 
     def __getitem__(self, position: int) -> Image.Image:
         return self.images[position]
+
+    @classmethod
+    @public
+    def of(cls, dataset: Any, classes: Sequence[str] | None = None) -> "LabelledImages":
+        """The images of a map-style data set in Python, such as one of torchvision.
+
+        Labels are the attribute `targets` or `labels` of the data set, or of the one that a
+        `torch.utils.data.Subset` is taken from; without them every image is read once.
+
+        Args:
+            dataset: Pairs by number, with a length: an image, before any transform, and its class
+                number. An image is a PIL image; an array of uint8, (h, w) or (h, w, 3); or a tensor
+                of uint8, (h, w), (1, h, w) or (3, h, w).
+            classes: The name of each number; None: the `classes` of the data set, else the numbers.
+
+        Returns:
+            All images, as the split "train", in the order of the data set.
+
+        Raises:
+            UsageError: It is another object; an image is a float tensor or changes from one time
+                to the next, as after a transform; or a label is no class number.
+            DamagedImageError: An image cannot be read.
+        """
+        from rmtgen.datasets.python_dataset import labelled  # it imports this module
+
+        images, labels, names = labelled(dataset, classes)
+        return cls(type(dataset).__name__, "train", images, labels, names, np.arange(len(labels)))
 
     def digests(self) -> list[bytes]:
         """The `content_digest` of each image: of its encoded file, or of its pixels in an array."""
@@ -264,83 +291,6 @@ class LabelledImages:
             indices=self.indices[positions],
             origin=self.origin,
         )
-
-
-def read_file(path: str, most_bytes: int) -> bytes:
-    """The content of an image file, which must be a plain file: a pipe would be waited for.
-
-    Args:
-        path: The file.
-        most_bytes: The largest size that can hold an image.
-
-    Raises:
-        MissingInputError: There is no such file any more.
-        StorageError: The disk or the permissions refuse.
-        CapacityError: It does not fit into memory.
-        CorruptInputError: It is no plain file.
-        UsageError: It is larger than `most_bytes`.
-    """
-    where = printable(path)
-    return _patiently(lambda: _plain_content(path, most_bytes, where), where)
-
-
-def _plain_content(path: str, most_bytes: int, where: str) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise CorruptInputError(
-                f"{where} must be a plain file, got a folder, a pipe or a device. Remove it."
-            )
-        _check_bytes(status.st_size, most_bytes, where)
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read()
-    finally:
-        os.close(descriptor)
-
-
-def _check_bytes(size: int, most_bytes: int, where: str) -> None:
-    if size > most_bytes:
-        raise UsageError(
-            f"the file of a picture of max_pixels pixels has at most {most_bytes:,} bytes: {where}"
-            f" has {size:,}. Set max_pixels higher if it can be trusted, or leave it out."
-        )
-
-
-_PASSING = (errno.EIO, errno.EAGAIN, errno.ESTALE, errno.ETIMEDOUT, errno.ENOMEM)
-"""Errors of a read that network file systems and busy machines give once."""
-
-
-def _patiently(read: Callable[[], T], where: str) -> T:
-    """What `read` returns, at the second try if the first fails in passing."""
-    for last in (False, True):
-        try:
-            return read()
-        except FileNotFoundError as error:
-            raise MissingInputError(
-                f"{where} cannot be read: {error.strerror}. The data changed while they were read:"
-                " put it back, or start again."
-            ) from error
-        except OSError as error:
-            if last or error.errno not in _PASSING:
-                raise _refused(error, where) from error
-        except MemoryError as error:
-            if last:
-                raise CapacityError(f"{where} does not fit into memory. Free some.") from error
-    raise AssertionError  # the last try returns or raises
-
-
-def _refused(error: OSError, where: str) -> RmtgenError:
-    """The error of a read that the machine refuses; it says nothing about the image."""
-    if error.errno == errno.ENOMEM:
-        return CapacityError(f"{where} does not fit into memory. Free some.")
-    remedy = {
-        errno.EACCES: "Make it readable",
-        errno.EPERM: "Make it readable",
-        errno.EMFILE: "Raise the limit of open files (ulimit -n), or lower workers",
-        errno.ENFILE: "Raise the limit of open files (ulimit -n), or lower workers",
-    }.get(error.errno or 0, "Check the disk, then run again")
-    return StorageError(f"{where} cannot be read: {error.strerror}. {remedy}.")
 
 
 def content_digest(content: bytes) -> bytes:

@@ -7,6 +7,7 @@ no part of the layout.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -21,6 +22,12 @@ _ROLES: Mapping[str, tuple[str, ...]] = {
     "validation": ("val", "valid", "validation"),
 }
 """Names of the folders of splits, in lower case."""
+
+
+@lru_cache(maxsize=1024)
+def role_of(name: str) -> str | None:
+    """The role of a split by its name: "train", "test" or "validation"; None if it has none."""
+    return next((role for role, names in _ROLES.items() if name.lower() in names), None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +124,7 @@ def _split_folders(tops: set[str]) -> dict[str, str]:
     """The folder of each role among the folders at the top."""
     folders: dict[str, str] = {}
     for top in sorted(tops):
-        role = next((role for role, names in _ROLES.items() if top.lower() in names), None)
+        role = role_of(top)
         if role is None:
             continue
         if role in folders:

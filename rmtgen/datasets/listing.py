@@ -13,7 +13,15 @@ from rmtgen.store.tree import entries
 
 MOST_NAMED = 3
 """Number of names of a kind that a message shows."""
-_NAMED = ("broken link", "empty folder", "folder met before")
+_NAMED = (
+    "broken link",
+    "empty folder",
+    "folder met before",
+    "missing file",
+    "no plain file",
+    "no image",
+    "no label",
+)
 """Reasons that are shown with names, since the name is what has to be mended."""
 
 

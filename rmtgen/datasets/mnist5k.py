@@ -49,7 +49,7 @@ class Mnist5kSource(DataSource):
         """
         return [_path()]
 
-    def sizes(self, name: str, share: float | None) -> tuple[int, int]:
+    def sizes(self, name: str, share: float | None, skip: bool = False) -> tuple[int, int]:
         """Those of the fixed draw."""
         return _ALL - _TEST, _TEST
 

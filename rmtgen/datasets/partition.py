@@ -7,7 +7,7 @@ from numbers import Real
 
 import numpy as np
 
-from rmtgen.datasets.images import FileImages, TarImages, content_digest
+from rmtgen.datasets.images import StoredImages, content_digest
 from rmtgen.errors import UsageError
 
 SHARE = 0.2
@@ -40,7 +40,7 @@ def test_counts(classes: np.ndarray, share: float) -> dict[str, int]:
 
 
 def divide(
-    images: FileImages | TarImages,
+    images: StoredImages,
     names: Sequence[str],
     classes: np.ndarray,
     *,
@@ -80,7 +80,7 @@ def divide(
     return is_test
 
 
-def _equal_files(images: FileImages | TarImages) -> list[list[int]]:
+def _equal_files(images: StoredImages) -> list[list[int]]:
     """The positions of all images, those with equal bytes in one list.
 
     Only files of one size are read.

@@ -71,8 +71,9 @@ def load_dataset(  # noqa: PLR0913 - one public function for one question
         name: A name of `catalogue.DATA_SETS`: cifar10, cifar100, svhn, fashionmnist, food101,
             flowers102 (training: train and validation parts) and fgvcaircraft (training: trainval)
             through torchvision; mnist5k (extra `demo`); folder:PATH, a folder or .tar of
-            CLASS/IMAGE, or of train/CLASS/IMAGE and test/CLASS/IMAGE; hfds/NAME from the hub (extra
-            `hub`).
+            CLASS/IMAGE, or of train/CLASS/IMAGE and test/CLASS/IMAGE; csv:PATH, a table of the
+            columns path and label and, if wanted, split (train, val, test); wds:PATTERN, WebDataset
+            shards such as wds:train-{000..015}.tar; hfds/NAME from the hub (extra `hub`).
         root: Folder of the data sets of torchvision.
         split: "train" or "test".
         size: Number of images; None: all.
@@ -80,8 +81,9 @@ def load_dataset(  # noqa: PLR0913 - one public function for one question
         stratify: Balance the classes of the first n images, for every n, as far as the data allow.
         shuffle: False: the first images in the order of the source, whatever the seed.
         download: Download a data set that is missing.
-        share: Share of the images of each class that are for the test, in a folder of CLASS/IMAGE;
-            None: 0.2. Equal files go to one side; `seed` is that of the division too.
+        share: Share of the images of each class that are for the test, where the data are not
+            divided: in a folder of CLASS/IMAGE, a table without the column split, or shards of one
+            split; None: 0.2. Equal files go to one side; `seed` is that of the division too.
         max_pixels: The largest number of pixels of an image that is decoded.
 
     Returns:
@@ -143,8 +145,9 @@ def load_split(  # noqa: PLR0913 - one public function for one question
         stratify: Balance the classes of both subsets.
         shuffle: False: both orders are those of the source, whatever the seed.
         download: Download a data set that is missing.
-        on_corrupt: "refuse" damaged images, or "skip" them.
-        split: `share` of `load_dataset`: that of test images in a folder of CLASS/IMAGE.
+        on_corrupt: "refuse" damaged images, or "skip" them; likewise the rows of a table whose file
+            is missing, and the samples of shards without an image or a label.
+        split: `share` of `load_dataset`.
         max_pixels: As for `load_dataset`.
 
     Returns:
@@ -163,8 +166,8 @@ def load_split(  # noqa: PLR0913 - one public function for one question
         raise UsageError(f"on_corrupt must be refuse or skip, got {on_corrupt!r}.")
     check_seed(seed)
     untested = test == 0 and not isinstance(test, bool)
-    access = Access(data_root(root), download, split, seed, check_pixels(max_pixels), untested)
-    full = _opened(name, access)
+    options = split, seed, check_pixels(max_pixels), on_corrupt == "skip", untested
+    full = _opened(name, Access(data_root(root), download, *options))
     check_size(train, full["train"])
     if not untested:
         check_size(test, full["test"])

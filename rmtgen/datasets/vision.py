@@ -78,7 +78,7 @@ class VisionSet(DataSource):
         """Where torchvision stores the data set below `root`."""
         return [root / place for place in self.places]
 
-    def sizes(self, name: str, share: float | None) -> tuple[int, int] | None:
+    def sizes(self, name: str, share: float | None, skip: bool = False) -> tuple[int, int] | None:
         """Those that were published."""
         return self.published
 

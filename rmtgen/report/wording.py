@@ -1,9 +1,12 @@
 """Numbers, names and sentences as readers see them."""
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_AROUND = re.compile(r"^(?:folder|csv|wds):|\.(?:tar|csv|tsv)$")
+"""What a short name of a data set leaves out."""
 NAMED_RUNS = 6
 """Number of runs that an alt text names. It is listened to, so it counts the runs beyond these."""
 
@@ -45,15 +48,12 @@ def share(part: float, whole: float) -> str:
 
 
 def dataset_names(datasets: Iterable[str]) -> dict[str, str]:
-    """Short names of data sets: `folder:../data/cifar100.tar` is cifar100.
+    """Short names of data sets: `folder:../data/cifar100.tar` and `csv:cifar100.csv` are cifar100.
 
     Where two data sets would have one short name, both keep their own.
     """
     given = list(dict.fromkeys(datasets))
-    short = [
-        name.rstrip("/").rpartition("/")[2].removeprefix("folder:").removesuffix(".tar")
-        for name in given
-    ]
+    short = [_AROUND.sub("", name.rstrip("/").rpartition("/")[2]) for name in given]
     return {
         name: called if short.count(called) == 1 else name
         for name, called in zip(given, short, strict=True)

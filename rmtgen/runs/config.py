@@ -61,7 +61,8 @@ class Config:
         "cifar100",
         data_set,
         ("extract",),
-        "data set: a name, folder:PATH (a folder or .tar), or hfds/NAME",
+        "data set: a name, folder:PATH (a folder or .tar), csv:PATH (a table of path and label),"
+        " wds:PATTERN (WebDataset shards), or hfds/NAME",
     )
     train: int = declared(
         "auto",
@@ -79,7 +80,8 @@ class Config:
         None,
         optional(share),
         ("extract",),
-        "share of test images in a folder of CLASS/IMAGE without train/ and test/; none: 0.2",
+        "share of test images where the data are not divided, as in a folder of CLASS/IMAGE; none:"
+        " 0.2",
         option=True,
     )
     seed: int = declared(
@@ -105,7 +107,7 @@ class Config:
         "refuse",
         one_of("refuse", "skip"),
         ("extract",),
-        "what to do with damaged image files: refuse or skip",
+        "what to do with image files that are damaged, or missing from a table: refuse or skip",
     )
     max_pixels: int | None = declared(
         None,
@@ -324,7 +326,8 @@ class Config:
         from rmtgen.datasets.catalogue import default_sizes
 
         caps = {"train": MOST_TRAIN, "test": MOST_TEST if self.test else 0}
-        sizes = default_sizes(self.dataset, self.split, *caps.values())
+        skip = self.on_corrupt == "skip"
+        sizes = default_sizes(self.dataset, self.split, *caps.values(), skip=skip)
         for name, size in zip(caps, sizes, strict=True):
             if getattr(self, name) == "auto":
                 object.__setattr__(self, name, size)
@@ -380,11 +383,7 @@ class Config:
 
         Other heads than that of the default seed are named, so that such runs are told apart.
         """
-        source = (
-            Path(self.dataset.partition(":")[2]).name.split(".")[0]
-            if ":" in self.dataset
-            else self.dataset
-        )
+        source = _source_name(self.dataset)
         size = f"{self.img_size}px" if self.img_size else "native"
         label = kernel_label(self.kernel, self.heads, self.projection)
         kernel = "" if label == "features" else f"-{label.replace(' ', '')}"
@@ -394,6 +393,15 @@ class Config:
         slug = re.sub(r"[^A-Za-z0-9._-]+", "_", slug)
         hashes = "".join(self.stage_hash(stage) for stage in _WITH_FIELDS)
         return f"{slug}-{durable.digest(hashes.encode())[:8]}"
+
+
+def _source_name(dataset: str) -> str:
+    """The file, folder or pattern of a data set without its place, or the name itself."""
+    prefix, colon, given = dataset.partition(":")
+    if prefix == "wds" and (fixed := re.split(r"[{*?[]", given)[0]) != given:
+        stem = fixed.rpartition("/")[2].strip("-_.")
+        return stem or Path(fixed).name or prefix
+    return Path(given).name.split(".")[0] if colon else dataset
 
 
 FIELDS: Mapping[str, dataclasses.Field] = {

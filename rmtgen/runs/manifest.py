@@ -11,7 +11,7 @@ import math
 import platform
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 from rmtgen.errors import CorruptInputError, MissingInputError, StaleInputError
 from rmtgen.runs.graph import DECLARED
 from rmtgen.store import durable, files, sealed
-from rmtgen.store.tree import entries
+from rmtgen.store.tree import FileList, entries
 
 FORMAT = 2
 """Format of the manifests that are written."""
@@ -31,12 +31,12 @@ _PACKAGES = ("rmtgen", "torch", "torchvision", "timm", "h5py", "numpy", "scipy",
 
 @dataclass(frozen=True)
 class FileRecord:
-    """The record of a file, or of a folder.
+    """The record of a file, of a folder, or of a list of files.
 
     Attributes:
         size: Size in bytes.
         mtime_ns: Time of the last modification, in ns.
-        blake2b: BLAKE2b-128 of the content; of the listing, for a folder.
+        blake2b: BLAKE2b-128 of the content; of the listing, for a folder or a list.
     """
 
     size: int
@@ -44,14 +44,16 @@ class FileRecord:
     blake2b: str
 
     @classmethod
-    def of(cls, path: Path) -> "FileRecord":
-        """Record a file, or a folder by the names, sizes and times of everything under it.
+    def of(cls, path: Path | FileList) -> "FileRecord":
+        """Record a file; a folder or a list by the names, sizes and times of everything in it.
 
         Raises:
             MissingInputError: there is nothing at `path`.
         """
         if not path.exists():
             raise MissingInputError(f"{path} is not there any more.")
+        if isinstance(path, FileList):
+            return _list_record(path)
         if path.is_dir():
             return _folder_record(path)
         status = path.stat()
@@ -71,10 +73,12 @@ class FileRecord:
             raise ValueError(f"blake2b must be a digest, got {record.blake2b!r}")
         return record
 
-    def still_describes(self, path: Path) -> bool:
+    def still_describes(self, path: Path | FileList) -> bool:
         """Whether `path` is what it was; the content is read again only where its time changed."""
         if not path.exists():
             return False
+        if isinstance(path, FileList):
+            return _list_record(path) == self
         if path.is_dir():
             return _folder_record(path) == self
         status = path.stat()
@@ -266,19 +270,36 @@ def _folder_record(folder: Path) -> FileRecord:
     Raises:
         MissingInputError: a folder cannot be listed, or changes meanwhile.
     """
-    listing, total, newest = [], 0, 0
+    listing = []
     try:
         for entry in entries(folder):
             if entry.kind in ("hidden", "empty folder", "folder met before"):
                 continue
             path = folder / entry.name
             status = path.lstat() if entry.kind == "broken link" else path.stat()
-            total, newest = total + status.st_size, max(newest, status.st_mtime_ns)
-            listing.append([entry.name, status.st_size, status.st_mtime_ns])
+            listing.append((entry.name, status.st_size, status.st_mtime_ns))
     except OSError as error:
         raise MissingInputError(
             f"{error.filename} cannot be listed: {error.strerror}. Make it readable."
         ) from error
+    return _listing_record(listing)
+
+
+def _list_record(files: FileList) -> FileRecord:
+    """The record of listed files; one that is missing has no size and no time."""
+    return _listing_record(
+        (name, status.st_size, status.st_mtime_ns) if status else (name, -1, -1)
+        for name, status in files.statuses()
+    )
+
+
+def _listing_record(listing: Iterable[tuple[str, int, int]]) -> FileRecord:
+    """The record of names, sizes and times, in any order."""
+    ordered = sorted(listing)
+    total = sum(max(size, 0) for _, size, _ in ordered)
+    newest = max((time for _, _, time in ordered), default=0)
     return FileRecord(
-        total, newest, durable.digest(durable.canonical_json(sorted(listing)).encode())
+        total,
+        max(newest, 0),
+        durable.digest(durable.canonical_json(ordered).encode()),
     )

@@ -59,12 +59,15 @@ def _opened(run: Run, config: Config) -> Mapping[str, LabelledImages]:
         ):
             log.info(f"{run.name}: {role} has changed, so that samples are named by number")
             return {}
-    pixels = config.max_pixels or MAX_PIXELS
-    root = data_root(config.data_root)
+    access = Access(
+        data_root(config.data_root),
+        share=config.split,
+        seed=config.seed,
+        max_pixels=config.max_pixels or MAX_PIXELS,
+        skip=config.on_corrupt == "skip",
+    )
     try:
-        return open_splits(
-            config.dataset, SPLITS, Access(root, False, config.split, config.seed, pixels)
-        )
+        return open_splits(config.dataset, SPLITS, access)
     except RmtgenError as error:
         log.info(f"{run.name}: samples are named by number: {error}")
         return {}

@@ -1,4 +1,4 @@
-"""The entries of a folder, links followed, each folder once."""
+"""The entries of a folder, links followed, each folder once; and lists of files."""
 
 import heapq
 import os
@@ -24,6 +24,38 @@ class Entry:
 
     name: str
     kind: Kind
+
+
+@dataclass(frozen=True)
+class FileList:
+    """Files that a table lists, wherever they lie.
+
+    Attributes:
+        folder: Where their names start.
+        names: Their names, each a path below or beside the folder, or an absolute one.
+    """
+
+    folder: Path
+    names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{len(self.names)} files listed from {self.folder}"
+
+    def exists(self) -> bool:
+        """Whether any of them is there."""
+        return any(status for _, status in self.statuses())
+
+    def paths(self) -> list[str]:
+        """Where each name leads, as text: a Path for each of a million names takes seconds."""
+        return [name if name.startswith("/") else f"{self.folder}/{name}" for name in self.names]
+
+    def statuses(self) -> Iterator[tuple[str, os.stat_result | None]]:
+        """Each name, and what is there; None if nothing is, or it cannot be seen."""
+        for name, path in zip(self.names, self.paths(), strict=True):
+            try:
+                yield name, os.stat(path)  # noqa: PTH116
+            except (OSError, ValueError):
+                yield name, None
 
 
 def entries(folder: Path) -> Iterator[Entry]:

@@ -230,6 +230,10 @@ def test_a_mistake_leaves_the_folders_that_were_there(words, tmp_path, monkeypat
         (["--config", ""], "the name of a configuration must not be empty"),
         (["=5"], "unknown field ''"),
         (["img size=64"], "unknown field 'img size'. Did you mean img_size"),
+        (
+            [f"dataset=wds:a-{number}.tar" for number in range(3)],
+            "dataset is given 3 times (wds:a-0.tar, wds:a-1.tar, …). Give it once; braces",
+        ),
         (["--train", "5", "train=6"], "train is given both as a flag and as a word"),
     ],
 )

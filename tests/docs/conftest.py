@@ -23,6 +23,13 @@ def alone(folder):
         yield
 
 
+def write_table(folder):
+    """labels.csv, of the pictures in a folder of classes."""
+    names = sorted(path.relative_to(folder) for path in folder.glob("pictures/*/*/*.png"))
+    rows = [f"{name.as_posix()},{name.parts[2]},{name.parts[1]}" for name in names]
+    (folder / "labels.csv").write_text("\n".join(["path,label,split", *rows]))
+
+
 @pytest.fixture(scope="session")
 def workspace(tmp_path_factory, image_folder):
     """A folder with the files that the pages name: pictures, weights, configurations."""
@@ -32,6 +39,7 @@ def workspace(tmp_path_factory, image_folder):
     with alone(base):
         if not (folder / "ready").exists():
             shutil.copytree(image_folder, folder / "my" / "pictures", dirs_exist_ok=True)
+            write_table(folder / "my")
             with tarfile.open(folder / "cifar100.tar", "w") as archive:
                 for split in ("train", "test"):
                     archive.add(image_folder / split, split)

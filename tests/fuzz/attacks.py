@@ -19,7 +19,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from rmtgen.cli.main import main
-from rmtgen.datasets import load_split
+from rmtgen.datasets import load_features, load_split
 from rmtgen.models.state_dicts import load_weights
 from rmtgen.report.loading import load_result
 from rmtgen.runs.experiment import EXPERIMENTS, load_experiment
@@ -65,6 +65,9 @@ def subjects(root: Path) -> Mapping[str, Subject]:
             tuple(sorted((pictures / "train" / "ash").iterdir())), _read_folder(pictures), 300
         ),
         "tar": Subject((_archive(pictures, root / "trees.tar"),), _read_archive, 300),
+        "tables": Subject((_table(pictures, root / "trees.csv"),), _read_table, 300),
+        "shards": Subject((_shard(pictures, root / "trees-0.tar"),), _read_shard, 300),
+        "arrays": Subject(_arrays(root / "arrays"), _read_arrays, 300),
         "state dicts": Subject(weights, lambda path: load_weights(network, path, NETWORK), 300),
     }
 
@@ -118,6 +121,38 @@ def _archive(pictures: Path, path: Path) -> Path:
     return path
 
 
+def _table(pictures: Path, path: Path) -> Path:
+    """A CSV of all pictures."""
+    found = sorted(pictures.glob("*/*/*"))
+    rows = [f"{picture},{picture.parent.name},{picture.parents[1].name}" for picture in found]
+    path.write_text("\n".join(["path,label,split", *rows]))
+    return path
+
+
+def _shard(pictures: Path, path: Path) -> Path:
+    """A WebDataset shard of all pictures."""
+    with tarfile.open(path, "w") as archive:
+        for number, picture in enumerate(sorted(pictures.glob("*/*/*"))):
+            archive.add(picture, arcname=f"{number}{picture.suffix}")
+            kind = ("cls", "json")[number % 2]
+            label = number % 3
+            text = (f"{label}" if kind == "cls" else f'{{"label": {label}}}').encode()
+            member = tarfile.TarInfo(f"{number}.{kind}")
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text))
+    return path
+
+
+def _arrays(folder: Path) -> tuple[Path, ...]:
+    """Features and labels in NumPy's two formats."""
+    folder.mkdir()
+    features = np.random.default_rng(0).standard_normal((9, 4))
+    np.save(folder / "x.npy", features)
+    np.savez(folder / "a.npz", features=features, labels=np.arange(9) % 3)
+    np.savez_compressed(folder / "b.npz", X=features, y=np.array(["ash", "elm", "oak"] * 3))
+    return tuple(sorted(folder.iterdir()))
+
+
 def _read_configuration(path: Path) -> None:
     for run in load_experiment(str(path), {}).runs:
         assert run.run_name
@@ -159,6 +194,18 @@ def _read_folder(folder: Path) -> Callable[[Path], None]:
 
 def _read_archive(path: Path) -> None:
     _read_pictures(f"folder:{path}")
+
+
+def _read_table(path: Path) -> None:
+    _read_pictures(f"csv:{path}")
+
+
+def _read_shard(path: Path) -> None:
+    _read_pictures(f"wds:{path}")
+
+
+def _read_arrays(path: Path) -> None:
+    assert np.isfinite(load_features(path).features).all()
 
 
 def _read_pictures(name: str) -> None:

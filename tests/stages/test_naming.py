@@ -64,6 +64,20 @@ def test_a_data_set_that_has_changed_gives_numbers_alone(image_folder, tmp_path)
     assert after["image"].equals(before["image"])
 
 
+@pytest.mark.filterwarnings("ignore:.*missing file")
+def test_the_files_that_a_table_lists_are_named_whatever_is_missing(image_folder, tmp_path):
+    found = sorted(image_folder.glob("train/*/*"))
+    rows = ["path,label", "missing.png,elm", *(f"{path},{path.parent.name}" for path in found)]
+    (tmp_path / "trees.csv").write_text("\n".join(rows))
+    words = [f"dataset=csv:{tmp_path}/trees.csv", f"output={tmp_path / 'out'}", "on_corrupt=skip"]
+    words += ["model=test_resnet", "init=random", "img_size=32", "train=24", "test=12", "sizes=24"]
+    assert main(["run", "--stage", "extract", *words]) == 0
+    (made,) = (tmp_path / "out" / "runs").iterdir()
+    table = pd.DataFrame({"split": ["test", "train"], "position": [3, 7]})
+    named_rows = named(table, made, configuration(made))
+    assert named_rows["file"].tolist() == [str(found[row - 1]) for row in named_rows["image"]]
+
+
 def test_no_suspects_are_no_files(run):
     empty = TABLE.iloc[:0]
     assert list(named(empty, run, configuration(run))) == ["split", "position", "image", "file"]

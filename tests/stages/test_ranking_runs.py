@@ -236,3 +236,15 @@ def test_layers_and_poolings_are_representations(words, tmp_path):
     }
     assert (runs["max"].features.train >= runs["avg"].features.train).all()
     assert table["dim"].nunique() == 2
+
+
+def test_all_images_of_a_table_without_splits_are_taken(image_folder, tmp_path, capsys):
+    rows = [
+        f"{path},{path.parent.name}" for path in sorted((image_folder / "train").glob("*/*.png"))
+    ]
+    (tmp_path / "images.csv").write_text("\n".join(["path,label", *rows]))
+    given = [f"data=csv:{tmp_path / 'images.csv'}", "models=test_resnet", "init=random"]
+    assert main(["rank", *given, "img_size=32", f"output={tmp_path}"]) == 0
+    shown = capsys.readouterr()
+    assert "from these 120 labelled images alone" in " ".join(shown.out.split())
+    assert "divided" not in shown.err

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from rmtgen.store.tree import entries
+from rmtgen.store.tree import FileList, entries
 
 
 def found(folder):
@@ -91,3 +91,16 @@ def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", guarded)
     with pytest.raises(PermissionError):
         found(tmp_path)
+
+
+def test_listed_files_are_seen_wherever_they_lie(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").write_text("three")
+    (tmp_path / "a" / "link").symlink_to("../b")
+    names = ("../b", str(tmp_path / "b"), "link", "no", "x" * 5000, "nul\0")
+    listed = FileList(tmp_path / "a", names)
+    found = dict(listed.statuses())
+    assert [found[name] and found[name].st_size for name in names] == [5, 5, 5, None, None, None]
+    assert listed.exists()
+    assert not FileList(tmp_path / "a", names[3:]).exists()
+    assert str(listed) == f"6 files listed from {tmp_path}/a"
