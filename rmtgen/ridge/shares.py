@@ -46,7 +46,9 @@ def wilson(share: float, spread: float, count: float) -> tuple[float, float]:
     size = count if variance == 0 else max(1.0, variance / max(spread, TINY) ** 2)
     reach = NORMAL_QUANTILE**2 / (np.nan if np.isnan(spread) else size)
     half = np.sqrt(reach * (variance + reach / 4))
-    return (share + reach / 2 - half) / (1 + reach), (share + reach / 2 + half) / (1 + reach)
+    low, high = ((share + reach / 2 + end) / (1 + reach) for end in (-half, half))
+    # rounding must not leave the share outside, as at 1
+    return float(np.minimum(low, share)), float(np.maximum(high, share))
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,7 +36,7 @@ def pictures(image_folder, details, split):
 def test_the_gram_matrix_of_a_run_is_that_of_the_paper(words, image_folder, tmp_path):
     assert main(["run", "--stage", "theory", *words, "GRAM_DTYPE=float64"]) == 0
     (run,) = (tmp_path / "runs").iterdir()
-    assert run.name.startswith("torchvision_resnet18-random-entk-trees-n12-32px-")
+    assert run.name.startswith("torchvision_resnet18-random-entk-headnone-trees-n12-32px-")
     details = json.loads((run / "extract.json").read_text())["details"]
     drawn = [pictures(image_folder, details, split) for split in ("train", "test")]
     images = torch.stack([image for part in drawn for image in part]).double()
@@ -48,7 +48,7 @@ def test_the_gram_matrix_of_a_run_is_that_of_the_paper(words, image_folder, tmp_
 
 def test_it_can_be_planned(words, capsys):
     assert main(["plan", *words]) == 0
-    assert "torchvision_resnet18-random-entk-trees-n12-32px-" in capsys.readouterr().out
+    assert "torchvision_resnet18-random-entk-headnone-trees-n12-32px-" in capsys.readouterr().out
 
 
 def test_there_is_one_for_each_data_set_of_the_paper():

@@ -26,7 +26,7 @@ BAD = {
     "NaN ridge": (["ridges=nan"], 2, "finite and ≥ 0, got 'nan'"),
     "n beyond the data": (["train=500", "sizes=500"], 2, "between 1 and the 120 images .* got 500"),
     "n beyond the pool": (["sizes=97"], 2, "expected at most 96, got 97"),
-    "empty test set": (["test=0"], 2, "expected a whole number ≥ 1, got '0'"),
+    "negative test set": (["test=-1"], 2, "expected a whole number ≥ 0, got '-1'"),
     "missing folder": (["dataset=folder:/nonesuch"], 3, "/nonesuch"),
     "missing set": (["dataset=cifar100", "data_root=/nonesuch"], 3, "(?i)download"),
     "missing weights": (["init=pretrained", "weights=/nonesuch.pth"], 3, "/nonesuch.pth"),
