@@ -14,7 +14,7 @@ from torch import Tensor
 from rmtgen.checks import largest_entry, real_number
 from rmtgen.entrance import public
 from rmtgen.errors import NumericalError, UsageError
-from rmtgen.linalg.modes import feature_modes
+from rmtgen.linalg.modes import EPS64, feature_modes
 from rmtgen.ranking.rivals.inputs import labelled_features
 
 
@@ -70,7 +70,7 @@ def _ledoit_wolf(values: Float64[Tensor, " r"], vectors: Float64[Tensor, "n r"],
     """
     energy = values.square().sum()
     distance = energy - values.sum().square() / p
-    if p == 1 or distance <= 0:
+    if distance <= 10 * len(values) * EPS64 * energy:  # S is its target, as always for p = 1
         return 0.0
     norms = vectors.square() @ values
     error = norms.square().sum() - energy / len(vectors)

@@ -94,6 +94,14 @@ def test_equal_images_tie_whatever_the_rounding_of_their_distances():
     assert neighbour_accuracy(features, labels, neighbours=[1]) == 0
 
 
+def test_a_large_mean_does_not_blur_euclidean_distances():
+    rng = np.random.default_rng(0)
+    features, labels = rng.integers(0, 4, (40, 2)), np.arange(40) % 3
+    options = {"neighbours": [3], "metric": "euclidean"}
+    known = looped(features, labels, 3)
+    assert neighbour_accuracy(features + 2.0**28, labels, **options) == pytest.approx(known)
+
+
 def test_the_best_k_counts():
     features, labels = clouds(60, 4)
     each = [neighbour_accuracy(features, labels, neighbours=[k]) for k in (1, 5, 10, 20)]

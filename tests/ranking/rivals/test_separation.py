@@ -52,6 +52,14 @@ def test_the_h_score_by_hand():
     assert regularised_h_score(features, labels) == pytest.approx(1 / 1.25, rel=1e-14)
 
 
+@pytest.mark.parametrize("angle", np.linspace(0, 1, 7))
+def test_features_whose_covariance_is_its_target_are_not_shrunk(angle):
+    """S = I/2 up to rounding, which must not decide between no shrinkage and all: means ±(½, ½)."""
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    features = np.array([[1.0, 0], [0, 1.0], [-1.0, 0], [0, -1.0]]) @ turn
+    assert regularised_h_score(features, np.array([0, 0, 1, 1])) == pytest.approx(1, rel=1e-12)
+
+
 def test_two_images_are_not_shrunk():
     """S has one direction, of which both images are: its error is 0, and the score c − 1."""
     features = np.array([[0.0, 1.0, 2.0], [3.0, 1.0, 0.0]])
