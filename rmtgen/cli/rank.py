@@ -58,6 +58,11 @@ def _folders(request: Request) -> list[RunDir]:
             f"a ranking is of at most {MOST} representations, got {len(runs)}: each takes a pass"
             " over all images. Narrow the patterns of models."
         )
+    if share := runs[0].shard:
+        raise UsageError(
+            f"a ranking compares whole results, got shard={share}. Share the extraction: `rmtgen"
+            " extract` with test=0 and the same settings; then rank without a shard."
+        )
     return [RunDir(config) for config in runs]
 
 

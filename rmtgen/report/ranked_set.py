@@ -14,7 +14,7 @@ from rmtgen.names import printable
 from rmtgen.ranking.probe import Probe
 from rmtgen.ranking.table import pareto_front, ranking
 from rmtgen.report.summary import Summary
-from rmtgen.report.wording import number
+from rmtgen.report.wording import dataset_names, number
 from rmtgen.runs.config import kernel_label
 from rmtgen.runs.run import Run, load_run
 from rmtgen.tables import Table
@@ -73,7 +73,7 @@ class RankedSet:
         )
         first = runs[0]
         settings = {
-            "dataset": printable(str(first.config["dataset"])),
+            "dataset": _short(printable(str(first.config["dataset"]))),
             "images": int(first.config["train"]),
             "classes": len(first.classes),
             "counts": np.bincount(first.labels.train, minlength=len(first.classes)),
@@ -256,6 +256,11 @@ def _labels(runs: Sequence[Run]) -> list[str]:
         label if labels.count(label) == 1 else run.name
         for label, run in zip(labels, runs, strict=True)
     ]
+
+
+def _short(dataset: str) -> str:
+    """The name of a data set without the folders around it."""
+    return dataset_names([dataset])[dataset]
 
 
 def _check_same_images(runs: Sequence[Run]) -> None:

@@ -6,10 +6,12 @@ import pandas as pd
 from rmtgen.report.axes import log_axis
 from rmtgen.report.chart import Axis, Chart, Line, Panel
 from rmtgen.report.ranked_set import RankedSet
-from rmtgen.report.wording import listed, number
+from rmtgen.report.wording import number
 
 STEM = "ranking"
 TITLE = "How good each representation is, and what it costs"
+NAMED = 6
+"""Number of representations that the alt text names."""
 ROOM = 0.06
 """Margin of a linear axis, as a share of it."""
 
@@ -21,17 +23,21 @@ def chart(ranked: RankedSet) -> Chart:
         stem=STEM,
         title=TITLE,
         caption=_caption(table.attrs["label"]),
-        alt=listed(
-            table.attrs["label"].capitalize(),
-            [
-                f"{row.representation}: {number(row.y, '.4g')} [{number(row.low, '.4g')},"
-                f" {number(row.high, '.4g')}]"
-                for row in table.itertuples()
-            ],
-        ),
+        alt=_in_numbers(table),
         panels=(_by_place(table), _by_speed(table)),
         groups=tuple(table["representation"]),
     )
+
+
+def _in_numbers(table: pd.DataFrame) -> str:
+    """The first of the ranking, to be listened to."""
+    shown = [
+        f"{row.representation}: {number(row.y, '.3g')} [{number(row.low, '.3g')},"
+        f" {number(row.high, '.3g')}]"
+        for row in table.head(NAMED).itertuples()
+    ]
+    more = f"; and {len(table) - NAMED} more" if len(table) > NAMED else ""
+    return f"{table.attrs['label'].capitalize()}. {'; '.join(shown)}{more}."
 
 
 def _drawn(ranking: pd.DataFrame) -> pd.DataFrame:

@@ -248,3 +248,21 @@ def test_all_images_of_a_table_without_splits_are_taken(image_folder, tmp_path, 
     shown = capsys.readouterr()
     assert "from these 120 labelled images alone" in " ".join(shown.out.split())
     assert "divided" not in shown.err
+
+
+def test_a_share_of_the_work_is_no_ranking(words, capsys):
+    assert main(["rank", *words, "shard=1/2"]) == 2
+    assert "a ranking compares whole results, got shard=1/2" in capsys.readouterr().err
+
+
+def test_workers_of_a_cluster_extract_what_one_process_ranks(words, tmp_path, capsys):
+    """The units of the extraction are shared; the score and the ranking are not."""
+    words = [*words, "models=test_resnet"]
+    assert main(["rank", *words, "cluster=1"]) == 0
+    apart = ranked(tmp_path).drop(columns=["images_per_second", "pareto"])
+    shutil.rmtree(tmp_path / "runs")
+    shutil.rmtree(tmp_path / "reports")
+    assert main(["rank", *words]) == 0
+    pd.testing.assert_frame_equal(
+        apart, ranked(tmp_path).drop(columns=["images_per_second", "pareto"])
+    )
