@@ -5,9 +5,9 @@ from pathlib import Path
 from rmtgen.errors import CorruptInputError
 from rmtgen.names import printable
 from rmtgen.report.run_result import RunResult
-from rmtgen.runs.config import kernel_label
 from rmtgen.runs.manifest import Manifest
 from rmtgen.runs.run import load_run
+from rmtgen.runs.slugs import kernel_label
 
 _SETTINGS = ("model", "init", "dataset", "kernel")
 """Settings that a report shows of every run."""

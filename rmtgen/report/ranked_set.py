@@ -15,8 +15,8 @@ from rmtgen.ranking.probe import Probe
 from rmtgen.ranking.table import pareto_front, ranking
 from rmtgen.report.summary import Summary
 from rmtgen.report.wording import dataset_names, number
-from rmtgen.runs.config import kernel_label
 from rmtgen.runs.run import Run, load_run
+from rmtgen.runs.slugs import kernel_label
 from rmtgen.tables import Table
 
 COSTS = ("images_per_second", "parameters", "flops", "dim", "licence")

@@ -25,7 +25,7 @@ class RunResult:
         model: Name of the backbone in timm.
         init: `pretrained`, `random` or `calibrated`.
         dataset: Name of the data set, as `load_dataset` takes it.
-        kernel: `features`, or `entk` and its reduction (`config.kernel_label`).
+        kernel: `features`, or `entk` and its reduction (`slugs.kernel_label`).
         config: The resolved configuration.
         risk: One row per (n, trial, ridge) with at least the columns `RISK_COLUMNS`; NaN where a
             value is unknown.

@@ -7,10 +7,8 @@ the ridge grid reuses the features, and a change of the device reuses everything
 """
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rmtgen.models.names import present_name
@@ -35,15 +33,9 @@ from rmtgen.runs.parsers import (
     whole,
 )
 from rmtgen.runs.share import Share, parse_share
+from rmtgen.runs.slugs import slug
 from rmtgen.store import durable
 from rmtgen.units import parse_bytes
-
-
-def kernel_label(kernel: str, heads: int | None = None, projection: int | None = None) -> str:
-    """A kernel in a few words: features, entk, entk 4 heads, entk sketch 4096."""
-    head = f" {heads} heads" if heads else ""
-    return f"{kernel}{head}{f' sketch {projection}' if projection else ''}"
-
 
 MOST_TRAIN = 10_000
 """Training images that are taken by default from a data set that has more."""
@@ -383,25 +375,9 @@ class Config:
 
         Other heads than that of the default seed are named, so that such runs are told apart.
         """
-        source = _source_name(self.dataset)
-        size = f"{self.img_size}px" if self.img_size else "native"
-        label = kernel_label(self.kernel, self.heads, self.projection)
-        kernel = "" if label == "features" else f"-{label.replace(' ', '')}"
-        if self.head_seed != FIELDS["head_seed"].default:
-            kernel += f"-head{'none' if self.head_seed is None else self.head_seed}"
-        slug = f"{self.model}-{self.init}{kernel}-{source}-n{self.train}-{size}"
-        slug = re.sub(r"[^A-Za-z0-9._-]+", "_", slug)
         hashes = "".join(self.stage_hash(stage) for stage in _WITH_FIELDS)
-        return f"{slug}-{durable.digest(hashes.encode())[:8]}"
-
-
-def _source_name(dataset: str) -> str:
-    """The file, folder or pattern of a data set without its place, or the name itself."""
-    prefix, colon, given = dataset.partition(":")
-    if prefix == "wds" and (fixed := re.split(r"[{*?[]", given)[0]) != given:
-        stem = fixed.rpartition("/")[2].strip("-_.")
-        return stem or Path(fixed).name or prefix
-    return Path(given).name.split(".")[0] if colon else dataset
+        named = slug(self, FIELDS["head_seed"].default)
+        return f"{named}-{durable.digest(hashes.encode())[:8]}"
 
 
 FIELDS: Mapping[str, dataclasses.Field] = {

@@ -1,0 +1,40 @@
+"""The readable part of a run's name."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rmtgen.runs.config import Config
+
+
+def kernel_label(kernel: str, heads: int | None = None, projection: int | None = None) -> str:
+    """A kernel in a few words: features, entk, entk 4 heads, entk sketch 4096."""
+    head = f" {heads} heads" if heads else ""
+    return f"{kernel}{head}{f' sketch {projection}' if projection else ''}"
+
+
+def slug(config: "Config", usual_seed: object) -> str:
+    """Model, init, kernel, data set, number of images and their size, in letters of file names.
+
+    Args:
+        config: The run.
+        usual_seed: Seed of the head that is not named, so that runs of other heads are told apart.
+    """
+    size = f"{config.img_size}px" if config.img_size else "native"
+    label = kernel_label(config.kernel, config.heads, config.projection)
+    kernel = "" if label == "features" else f"-{label.replace(' ', '')}"
+    if config.head_seed != usual_seed:
+        kernel += f"-head{'none' if config.head_seed is None else config.head_seed}"
+    source = _source_name(config.dataset)
+    text = f"{config.model}-{config.init}{kernel}-{source}-n{config.train}-{size}"
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", text)
+
+
+def _source_name(dataset: str) -> str:
+    """The file, folder or pattern of a data set without its place, or the name itself."""
+    prefix, colon, given = dataset.partition(":")
+    if prefix == "wds" and (fixed := re.split(r"[{*?[]", given)[0]) != given:
+        stem = fixed.rpartition("/")[2].strip("-_.")
+        return stem or Path(fixed).name or prefix
+    return Path(given).name.split(".")[0] if colon else dataset
