@@ -13,12 +13,12 @@ from rmtgen.stages.cost import StageCost, Workload, eigen_cost
 from rmtgen.stages.engine import Job, Result
 from rmtgen.stages.pool import load_pool
 from rmtgen.stages.study import kernel_features, to_arrays
+from rmtgen.stages.theory import INFLUENCES
 from rmtgen.store import durable
 from rmtgen.store.shards import hdf5_image
 from rmtgen.theory.registry import errors_made
 
 SCORE = "score.h5"
-_INFLUENCES = 60
 
 
 def work(job: Job) -> Result:
@@ -54,6 +54,6 @@ def cost(workload: Workload) -> StageCost:
     n, classes = workload.config.train, workload.classes
     whole, rank = eigen_cost(workload.problem(n, tests=0), n), workload.rank(n)
     ridges = len(workload.config.ridges)
-    products = 2.0 * n * rank * (_INFLUENCES * min(rank, 2 * classes) + 2 * ridges * classes)
+    products = 2.0 * n * rank * (INFLUENCES * min(rank, 2 * classes) + 2 * ridges * classes)
     products += 2.0 * errors_made(n, rank, classes, 1, ridges) * n * rank * classes
     return workload.solves([Cost(whole.flops + products, whole.bytes)], 8 * 4 * n)
