@@ -13,10 +13,11 @@ import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from rmtgen.checks import as_tensor, finite_matrix, largest_entry, square_matrix, target_matrix
@@ -33,6 +34,8 @@ SAFE = 200
 """Largest exponent of two of features, up or down, at which they are decomposed as they are."""
 ROWS = 256
 """Number of rows that are symmetrised at a time."""
+ROWS_AT_ONCE = 1024
+"""Number of rows of float32 modes in a product: they stay in a cache until they are float64."""
 TARGET_ROWS = 4096
 """Number of rows of targets that are made at a time."""
 
@@ -43,7 +46,7 @@ class Modes:
 
     Attributes:
         values: Eigenvalues, descending.
-        vectors: Eigenvectors U.
+        vectors: Eigenvectors U, float64; float32 for `tall_modes`.
         intercept: Whether there is an unpenalised intercept.
         tolerance: Eigenvalue at or below which a direction counts as null.
         residual: Relative misfit of the decomposition, accepted.
@@ -54,7 +57,7 @@ class Modes:
     """
 
     values: Float64[Tensor, " r"]
-    vectors: Float64[Tensor, "n r"]
+    vectors: Float[Tensor, "n r"]
     intercept: bool
     tolerance: float
     residual: float
@@ -76,6 +79,28 @@ class Modes:
     def null_dim(self) -> int:
         """Dimension n_eff − r of the null space of K."""
         return self.n_eff - len(self.values)
+
+    def times(self, columns: Float64[Tensor, "r k"]) -> Float64[Tensor, "n k"]:
+        """U times columns, in the precision of U."""
+        if self.vectors.dtype == torch.float64:
+            return self.vectors @ columns
+        found, columns = columns.new_empty(self.n, columns.shape[1]), columns.to(self.vectors.dtype)
+        for rows, part in zip(
+            self.vectors.split(ROWS_AT_ONCE), found.split(ROWS_AT_ONCE), strict=True
+        ):
+            part.copy_(rows @ columns)
+        return found
+
+    def onto(self, columns: Float64[Tensor, "n k"]) -> Float64[Tensor, "r k"]:
+        """Uᵀ times columns, in the precision of U but for sums over many samples."""
+        if self.vectors.dtype == torch.float64:
+            return self.vectors.mT @ columns
+        total = columns.new_zeros(self.vectors.shape[1], columns.shape[1])
+        for rows, part in zip(
+            self.vectors.split(TARGET_ROWS), columns.split(TARGET_ROWS), strict=True
+        ):
+            total += rows.mT @ part.to(rows.dtype)
+        return total
 
     @public
     def at(self, sum_ridge: float) -> "Modes":
@@ -110,9 +135,9 @@ class Modes:
         targets = self.matched(targets)
         if self.intercept:
             targets = targets - targets.mean(dim=0)
-        coefficients = self.vectors.mT @ targets
+        coefficients = self.onto(targets)
         null_part = (
-            targets - self.vectors @ coefficients if self.null_dim else torch.zeros_like(targets)
+            targets - self.times(coefficients) if self.null_dim else torch.zeros_like(targets)
         )
         return coefficients, null_part
 
@@ -133,7 +158,7 @@ class Modes:
 
     def centre(self, targets: Matrix) -> Float64[Tensor, " c"]:
         """What an intercept takes off the targets (n, c), their mean; 0 without one."""
-        means = self.vectors.new_zeros(targets.shape[1])
+        means = self.values.new_zeros(targets.shape[1])
         if self.intercept:
             means = sum((part.sum(dim=0) for part in targets.split(TARGET_ROWS)), means) / self.n
         return means
@@ -160,20 +185,30 @@ class Modes:
         starts = range(0, self.n, TARGET_ROWS)
         places = [slice(start, min(start + TARGET_ROWS, self.n)) for start in starts]
         means = self.centre(targets)
-        coefficients = self.vectors.new_zeros(len(self.values), targets.shape[1])
+        coefficients = self.values.new_zeros(len(self.values), targets.shape[1])
         for place in places:
-            coefficients.addmm_(self.vectors[place].mT, targets[place] - means)
+            part = (targets[place] - means).to(self.vectors.dtype)
+            coefficients += self.vectors[place].mT @ part
         return coefficients, (
-            (place, self._null_rows(place, targets[place] - means, coefficients))
-            for place in places
+            (place, self.null_rows(place, targets[place] - means, coefficients)) for place in places
         )
 
-    def _null_rows(
-        self, place: slice, rows: Float64[Tensor, "b c"], coefficients: Float64[Tensor, "r c"]
+    def null_rows(
+        self,
+        place: slice | Int64[Tensor, " b"],
+        rows: Float64[Tensor, "b c"],
+        coefficients: Float64[Tensor, "r c"],
     ) -> Float64[Tensor, "b c"]:
+        """The null part of the targets of some samples.
+
+        Args:
+            place: The samples.
+            rows: Their targets, less what an intercept takes (`centre`).
+            coefficients: UᵀY.
+        """
         if not self.null_dim:
             return torch.zeros_like(rows)
-        return rows.addmm_(self.vectors[place], coefficients, alpha=-1)
+        return rows - (self.vectors[place] @ coefficients.to(self.vectors.dtype)).double()
 
     @public
     def null_leverage(self) -> Float64[Tensor, " n"]:
@@ -181,13 +216,17 @@ class Modes:
 
         With an intercept it is less by 1/n. Rounding, what is at most 10·n·ε, is set to 0.
         """
+        return self._null_leverage
+
+    @cached_property
+    def _null_leverage(self) -> Float64[Tensor, " n"]:
         if not self.null_dim:
-            return self.vectors.new_zeros(self.n)
+            return self.values.new_zeros(self.n)
         return null_diagonal(self.vectors, self.intercept / self.n)
 
 
 def null_diagonal(
-    vectors: Float64[Tensor, "n r"], removed: float | Float64[Tensor, " n"]
+    vectors: Float[Tensor, "n r"], removed: float | Float64[Tensor, " n"]
 ) -> Float64[Tensor, " n"]:
     """Diagonal of the projector on what neither the modes nor an intercept span.
 
@@ -199,7 +238,8 @@ def null_diagonal(
     Returns:
         1 − removed − Σ_k U_ik², where that is more than rounding, 10·n·ε; else 0.
     """
-    left = 1 - removed - torch.linalg.vector_norm(vectors, dim=1).square()
+    squares = torch.linalg.vector_norm(vectors, dim=1, dtype=torch.float64).square()
+    left = 1 - removed - squares
     return left.where(left > 10 * len(vectors) * EPS64, 0.0)
 
 

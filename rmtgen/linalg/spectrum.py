@@ -69,7 +69,16 @@ class Spectrum:
             UsageError: The number of targets is not that of the samples.
             NumericalError: Targets that are not finite.
         """
-        coefficients, null_energy = modes.powers(targets)
+        return cls.of_powers(modes, *modes.powers(targets))
+
+    @classmethod
+    def of_powers(
+        cls,
+        modes: "rmtgen.linalg.modes.Modes",
+        coefficients: "Float64[Tensor, 'r c']",
+        null_energy: float,
+    ) -> "Spectrum":
+        """The spectrum of `modes` with targets of which `Modes.powers` is known."""
         return cls(
             modes.values.cpu().numpy(),
             coefficients.cpu().numpy(),

@@ -13,23 +13,33 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Float64
 from numpy.typing import ArrayLike
+from torch import Tensor
 
 from rmtgen.errors import NumericalError, RmtgenError, UsageError
 from rmtgen.linalg.spectrum import Spectrum
+from rmtgen.ranking.best_ridge import Best, best_ridge, modes_of
 from rmtgen.ridge.eigen import Fits
+from rmtgen.ridge.interval import centred_covariance
 from rmtgen.ridge.problem import Grid, Problem
 from rmtgen.theory.accuracy import interval, predicted_error
 from rmtgen.theory.alignment import kernel_target_alignment, participation_ratio
-from rmtgen.theory.diagnostics import DIAGNOSED, trust_report
+from rmtgen.theory.diagnostics import trust_report
 from rmtgen.theory.errors_within import Within, error_within
-from rmtgen.theory.forecast import forecast, pool_influence
+from rmtgen.theory.forecast import forecast, influence_of
 from rmtgen.theory.influence import Influence
 
 PATH = ("ridge", "gcv", "loo", "loo_se", "loo_low", "loo_high", "loo_kurtosis", "df", "loo_error")
 """Columns of the path of a probe."""
-MULTIPLES = (0.125, 0.25, 0.5, 1, 2, 4, 10)
+LOOKED = 1_024
+"""Number of samples whose influence on forecasts is computed: their standard errors vary by a few
+per cent with the choice, as they do with the draws that the intervals are of."""
+DOUBTED = 1_000
+"""Number of samples that are searched for what makes the data doubtful, in a time that counts even
+where there are many representations."""
+MULTIPLES = (2, 4, 10)
 """Numbers of images that the outlook is given for, relative to n."""
 OUTLOOK = (
     *("n", "predicted_risk", "low", "high", "at_least", "at_most", "extrapolated"),
@@ -45,7 +55,9 @@ class Probe:
     """A representation, judged by its training samples.
 
     Attributes:
-        path: One row per ridge, with the columns `PATH`.
+        path: One row per ridge, with the columns `PATH`. Leave-one-out is NaN where it is larger
+            than at the chosen ridge and was not computed; its interval and 0-1 error are those of
+            the chosen ridge.
         losses: Leave-one-out losses at the chosen ridge, summed over outputs.
         changes: Those losses when another sample is left out as well, less themselves, of the
             samples that are `paired`; NaN where a pair leaves too few digits, and for fewer than 8
@@ -56,7 +68,7 @@ class Probe:
             where the samples are too few to say.
         figures: The numbers `FIGURES`.
         doubts: Reasons to doubt that the samples are what they claim to be, one sentence each, from
-            the first `DIAGNOSED` of them (`rmtgen.trust_report`).
+            the first `DOUBTED` of them (`rmtgen.trust_report`).
     """
 
     path: pd.DataFrame
@@ -83,20 +95,17 @@ class Probe:
                 without any power.
         """
         n, grid, unit = len(problem.kernel), Grid.checked(ridges, None), problem.kernel.unit()
-        problem, scaled = problem.over(unit), grid.over(unit)
-        fits = Fits(problem, n)
-        rows = [fits.at(sum_ridge).row(ridge, sum_ridge) for ridge, sum_ridge in scaled.at(n)]
-        path = pd.DataFrame(rows)[list(PATH)].assign(ridge=grid.values)
-        best = _best(path)
-        ridge, sum_ridge = scaled.at(n)[best]
-        fit = fits.at(sum_ridge)
-        changes = fit.changes(sum_ridge)
-        spectrum = Spectrum.of(fits.modes, problem.targets)
-        influence = pool_influence(fits.modes, problem.targets, features=features)
+        problem, pairs = problem.over(unit), grid.over(unit).at(n)
+        fits = Fits(problem, modes_of(problem, [sum_ridge for _, sum_ridge in pairs]))
+        best = best_ridge(fits, pairs)
+        ridge, sum_ridge = pairs[best.place]
+        changes = fits.at(sum_ridge).changes(sum_ridge)
+        spectrum = fits.at(0.0).spectrum
+        influence = influence_of(spectrum, fits.modes, problem.targets, features, LOOKED)
         within = None if influence.scores is None else error_within(influence, n, ridge, 1)
         return cls(
-            path=path,
-            losses=fit.left_out(sum_ridge).square().sum(dim=1).cpu().numpy(),
+            path=_path(problem, best, changes).assign(ridge=grid.values),
+            losses=best.left_out.square().sum(dim=1).cpu().numpy(),
             changes=np.full((1, 1), np.nan) if changes is None else changes.cpu().numpy(),
             moves=np.full(n, np.nan) if within is None else within.moves,
             outlook=_outlook(influence),
@@ -107,7 +116,8 @@ class Probe:
     @property
     def best(self) -> pd.Series:
         """The row of the chosen ridge."""
-        return self.path.iloc[_best(self.path)]
+        smallest = self.path[self.path["loo"] == self.path["loo"].min()]
+        return smallest.loc[smallest["ridge"].idxmax()]
 
     @property
     def n(self) -> int:
@@ -115,23 +125,22 @@ class Probe:
         return len(self.losses)
 
 
-def _best(path: pd.DataFrame) -> int:
-    """Place of the ridge of smallest leave-one-out risk, the largest ridge in a tie."""
-    finite = path["loo"].where(np.isfinite(path["loo"]))
-    if finite.isna().all():
-        raise NumericalError(
-            f"leave-one-out must be finite at a ridge: got none among {len(path)}, up to"
-            f" {path['ridge'].max():.3g}. Add larger ridges."
-        )
-    smallest = path[finite == finite.min()]
-    return int(smallest["ridge"].idxmax())
+def _path(problem: Problem, best: Best, changes: Float64[Tensor, "m m"] | None) -> pd.DataFrame:
+    """The path, with the interval and the 0-1 error at the best ridge."""
+    covariance = np.nan
+    if changes is not None:
+        covariance = centred_covariance(changes, spare=torch.empty_like(changes))
+    path = best.path.reindex(columns=PATH)
+    for column, value in problem.loo_columns(best.left_out, covariance).items():
+        path.loc[best.place, column] = value
+    return path
 
 
 def _doubts(problem: Problem, ridge: float) -> tuple[str, ...]:
     """What detectors that speak of the data say at the chosen ridge; nothing where it is 0."""
     if ridge == 0:
         return ()
-    gram, _ = problem.kernel.block(DIAGNOSED)
+    gram, _ = problem.kernel.block(DOUBTED)
     targets = problem.targets[: len(gram)]
     report = trust_report(gram, targets, ridge=ridge, intercept=problem.intercept)
     return tuple(one.message for one in report.findings if one.tripped and one.about == "data")

@@ -68,7 +68,7 @@ def cost_eigen(problem: Problem, sizes: list[int], grid: Grid) -> Cost:
 
 def _solve_size(problem: Problem, n: int, ridges: list[tuple[float, float]]) -> list[dict]:
     """The rows of one size; its modes are gone when those of the next size are computed."""
-    fits = Fits(problem, n)
+    fits = Fits(problem, problem.kernel.modes(n, problem.intercept))
     rows = [fits.at(sum_ridge).row(ridge, sum_ridge) for ridge, sum_ridge in ridges]
     if problem.kernel.single:
         rows = [row | {"rounding": fits.modes.tolerance} for row in rows]
@@ -76,15 +76,15 @@ def _solve_size(problem: Problem, n: int, ridges: list[tuple[float, float]]) -> 
 
 
 class Fits:
-    """The first n samples of a problem, decomposed once for every sum ridge.
+    """The first n samples of a problem at every sum ridge.
 
     Attributes:
         modes: Their modes.
     """
 
-    def __init__(self, problem: Problem, n: int):
+    def __init__(self, problem: Problem, modes: Modes):
         self._problem, self._fits = problem, dict[bool, Fit]()
-        self.modes = problem.kernel.modes(n, problem.intercept)
+        self.modes = modes
 
     def at(self, sum_ridge: float) -> "Fit":
         """What all ridges share, with the modes that count at this one."""
@@ -114,13 +114,17 @@ def leave_one_out(
         null_leverage: That of the modes.
     """
     null = null_leverage[:, None]
-    shrunk = (sum_ridge * spanned + null_part) / (sum_ridge * diagonal + null)
+    shrunk = torch.add(null_part, spanned, alpha=sum_ridge).div_(sum_ridge * diagonal + null)
+    if (null_leverage > 0).all():
+        return shrunk
     return torch.where(null > 0, shrunk, spanned / diagonal)
 
 
 def leverages(modes: Modes, weights: Float64[Tensor, "r l"]) -> Float64[Tensor, "n l"]:
     """Diagonals of U diag(w) Uᵀ, one column for each w."""
-    return torch.cat([part.square() @ weights for part in modes.vectors.split(ROWS_AT_ONCE)])
+    weights = weights.to(modes.vectors.dtype)
+    parts = modes.vectors.split(ROWS_AT_ONCE)
+    return torch.cat([part.square() @ weights for part in parts]).double()
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +150,7 @@ class Fit:
         return cls(
             problem,
             modes,
-            Spectrum.of(modes, targets),
+            Spectrum.of_powers(modes, coefficients, null_part.square().sum().item()),
             coefficients,
             null_part,
             modes.null_leverage(),
@@ -164,7 +168,7 @@ class Fit:
             | {"ridge": ridge}
         )
         if problem.loo or problem.code:
-            spanned = self.modes.vectors @ weighted
+            spanned = self.modes.times(weighted)
             dual = factor * spanned + self.null_part  # G̃Y
             residual = dual if self.modes.null_dim else dual * (sum_ridge / factor)  # δGY
             row |= problem.train_errors(residual)
@@ -177,20 +181,43 @@ class Fit:
             row |= problem.test_columns(self._predictions(sum_ridge, weighted))
         return row
 
-    def left_out(self, sum_ridge: float) -> Float64[Tensor, "n c"]:
-        """Leave-one-out residuals at one sum ridge."""
+    def diagonals(self, sum_ridges: Float64[np.ndarray, " l"]) -> Float64[Tensor, "n l"]:
+        """Diagonals of U diag(w) Uᵀ at some sum ridges, w = 1/(s + δ)."""
+        deltas = torch.from_numpy(sum_ridges).to(self.modes.values)
+        return leverages(self.modes, 1 / (self.modes.values[:, None] + deltas))
+
+    def least_loo(self, sum_ridge: float, diagonal: Float64[Tensor, "n 1"]) -> float:
+        """A bound below leave-one-out: GCV·(mean of G_ii/largest G_ii)².
+
+        The residuals of leave-one-out are those of GCV times the mean of G_ii over G_ii.
+
+        Args:
+            sum_ridge: δ.
+            diagonal: That of `diagonals` at δ.
+        """
+        if self.modes.null_dim:
+            diagonal = sum_ridge * diagonal + self.null_leverage[:, None]
+        gcv = spectral_columns(self.spectrum, sum_ridge)["gcv"]
+        return gcv * (diagonal.mean() / diagonal.max()).item() ** 2
+
+    def left_out(
+        self, sum_ridge: float, diagonal: Float64[Tensor, "n 1"] | None = None
+    ) -> Float64[Tensor, "n c"]:
+        """Leave-one-out residuals at one sum ridge; `diagonal` is that of `diagonals`, if known."""
+        if diagonal is None:
+            diagonal = self.diagonals(np.array([sum_ridge]))
         weights = 1 / (self.modes.values + sum_ridge)
-        spanned = self.modes.vectors @ (weights[:, None] * self.coefficients)
+        spanned = self.modes.times(weights[:, None] * self.coefficients)
         null = self.null_part, self.null_leverage
-        diagonal = leverages(self.modes, weights[:, None])
         return leave_one_out(diagonal, sum_ridge, spanned, *null)
 
     def changes(self, sum_ridge: float) -> Float64[Tensor, "m m"] | None:
         """`interval.changes_` of the samples that are paired, at one sum ridge."""
         factor = resolvent_scale(self.spectrum, sum_ridge)
         weights = 1 / (self.modes.values + sum_ridge)
-        spanned = self.modes.vectors @ (weights[:, None] * self.coefficients)
-        return changes_(*self._pairs(factor, weights, factor * spanned + self.null_part))
+        chosen, vectors, _ = self._paired
+        spanned = vectors @ (weights[:, None] * self.coefficients)
+        return changes_(self._block(factor, weights), factor * spanned + self.null_part[chosen])
 
     def predictions(self, sum_ridge: float) -> Float64[Tensor, "m c"]:
         """Predictions on the test set at one sum ridge."""
@@ -202,7 +229,7 @@ class Fit:
         """The samples whose pairs are looked at, with their rows of U and their block of P₀."""
         modes = self.modes
         chosen = torch.from_numpy(paired(modes.n)).to(modes.vectors.device)
-        vectors = modes.vectors[chosen]
+        vectors = modes.vectors[chosen].double()
         if not modes.null_dim:
             return chosen, vectors, vectors.new_zeros(())
         null_block = (vectors @ vectors.mT).neg_().sub_(modes.intercept / modes.n)
@@ -213,14 +240,12 @@ class Fit:
         self, factor: float, weights: Float64[Tensor, " r"], dual: Float64[Tensor, "n c"]
     ) -> float:
         """That of G̃, of which `dual` is the product with Y."""
-        return pair_covariance_(*self._pairs(factor, weights, dual))
+        return pair_covariance_(self._block(factor, weights), dual[self._paired[0]])
 
-    def _pairs(
-        self, factor: float, weights: Float64[Tensor, " r"], dual: Float64[Tensor, "n c"]
-    ) -> tuple[Float64[Tensor, "m m"], Float64[Tensor, "m c"]]:
-        """G̃ and G̃Y of the samples that are paired."""
-        chosen, vectors, null_block = self._paired
-        return (vectors * (factor * weights)) @ vectors.mT + null_block, dual[chosen]
+    def _block(self, factor: float, weights: Float64[Tensor, " r"]) -> Float64[Tensor, "m m"]:
+        """G̃ of the samples that are paired."""
+        _, vectors, null_block = self._paired
+        return (vectors * (factor * weights)) @ vectors.mT + null_block
 
     def _predictions(self, sum_ridge: float, weighted: Tensor) -> Float64[Tensor, "m c"]:
         scores, null_scores = self.scores

@@ -105,7 +105,8 @@ def ensemble_path(  # noqa: PLR0913 - one public function; the grid, the bags an
     for number in range(members):
         order = np.random.default_rng([seed, number]).permutation(n)[:subsample]
         bag = torch.from_numpy(np.sort(order)).to(kernel.device)
-        fits = Fits(_member(scaled, bag), subsample)
+        member = _member(scaled, bag)
+        fits = Fits(member, member.kernel.modes(subsample, member.intercept))
         for cell, (_, sum_ridge) in zip(cells, pairs, strict=True):
             cell.add(fits.at(sum_ridge), sum_ridge, bag)
     keys = {"n": n, "subsample": subsample, "members": members}

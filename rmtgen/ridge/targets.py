@@ -120,11 +120,10 @@ class ClassCode:
         """The code of `targets`; None where they encode no classes."""
         if isinstance(targets, Coded):
             return targets.code
-        values = targets.unique().tolist()
-        if len(values) != 2:
+        if not targets.numel():
             return None
-        code = cls(*values)
-        return code if code.matches(targets) else None
+        code = cls(*(end.item() for end in targets.aminmax()))
+        return code if code.low < code.high and code.matches(targets) else None
 
     def matches(self, targets: "Float64[Tensor, 'n c'] | Coded") -> bool:
         """Whether every row of `targets` is a word of this code."""

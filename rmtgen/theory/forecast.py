@@ -21,8 +21,9 @@ from rmtgen.checks import real_array, real_number, target_matrix
 from rmtgen.entrance import public
 from rmtgen.errors import UsageError
 from rmtgen.linalg.modes import Modes
-from rmtgen.linalg.rows import Rows
+from rmtgen.linalg.rows import Matrix, Rows
 from rmtgen.linalg.spectrum import Spectrum
+from rmtgen.ridge.interval import paired
 from rmtgen.scalars import instance, whole_number
 from rmtgen.theory.curves import Curves, deltas
 from rmtgen.theory.extrapolation import (
@@ -67,14 +68,31 @@ def pool_influence(
     modes = instance(modes, Modes, "modes", "Compute it: gram_modes or feature_modes.")
     if not isinstance(targets, Rows):
         targets = target_matrix(targets).to(modes.vectors.device)
-    pool = require_power(Spectrum.of(modes, targets))
+    return influence_of(Spectrum.of(modes, targets), modes, targets, features)
+
+
+def influence_of(
+    pool: Spectrum, modes: Modes, targets: Matrix, features: int | None, most: int | None = None
+) -> Influence:
+    """`pool_influence` of checked arguments, with the spectrum of the modes and targets.
+
+    Args:
+        pool: The spectrum.
+        modes: As there.
+        targets: As there, (n, c).
+        features: As there.
+        most: Largest number of samples whose influence is computed; None: all. The standard errors
+            of forecasts are then those of so many, chosen at random.
+    """
+    pool = require_power(pool)
     if features is None and modes.feature_vectors is not None:
         features = len(modes.feature_vectors)
     if features is not None:
         features = whole_number(
             features, "features", least=pool.rank, cure="Each mode takes one; None is not known."
         )
-    return Influence.of(pool, modes, targets, deltas(pool), features)
+    looked = paired(modes.n, modes.n if most is None else most)
+    return Influence.of(pool, modes, targets, deltas(pool), features, looked)
 
 
 @dataclass(frozen=True, eq=False)

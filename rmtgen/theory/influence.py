@@ -24,12 +24,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from rmtgen.errors import UsageError
-from rmtgen.linalg.modes import Modes
+from rmtgen.linalg.modes import TARGET_ROWS, Modes
 from rmtgen.linalg.rows import Matrix
 from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.theory.arguments import Values
@@ -47,7 +47,8 @@ class Influence:
     Attributes:
         pool: Spectrum of the pool.
         log_delta: Grid of log δ, ascending.
-        s1: Relative changes of S1 at each δ, per sample.
+        s1: Relative changes of S1 at each δ, per sample; of all N, or of m that were chosen at
+            random.
         s2: Relative changes of S2.
         energy: Relative changes of E.
         log_loo: log(LOO/GCV) of the pool at each δ.
@@ -57,9 +58,9 @@ class Influence:
 
     pool: Spectrum
     log_delta: Float64[np.ndarray, " g"]
-    s1: Float64[np.ndarray, "g n"]
-    s2: Float64[np.ndarray, "g n"]
-    energy: Float64[np.ndarray, "g n"]
+    s1: Float64[np.ndarray, "g m"]
+    s2: Float64[np.ndarray, "g m"]
+    energy: Float64[np.ndarray, "g m"]
     log_loo: Float64[np.ndarray, " g"]
     features: int | None = None
     scores: LooScores | None = None
@@ -72,8 +73,17 @@ class Influence:
         targets: Matrix,
         deltas: Float64[np.ndarray, "..."],
         features: int | None = None,
+        looked: Int64[np.ndarray, " m"] | None = None,
     ) -> "Influence":
         """The influence over the range of the positive `deltas`; beyond it, its values at the end.
+
+        Args:
+            pool: Spectrum of the pool, from `modes` and `targets`.
+            modes: Modes of the pool.
+            targets: Y (N, c).
+            deltas: Sum ridges.
+            features: Number p of features of the kernel; None where it is not known.
+            looked: Positions of m random samples, whose influence is computed; None: all.
 
         Raises:
             UsageError: No positive δ.
@@ -88,11 +98,14 @@ class Influence:
         grid = np.logspace(low, high, max(2, int(np.ceil((high - low) * PER_DECADE)) + 1))
         sums = pool_sums(pool, grid)
         whole = (sums.s1, sums.s2, sums.energy)
-        changes, squared = _changes(modes, targets, grid)
+        looked = np.arange(pool.n) if looked is None else looked
+        coefficients = torch.from_numpy(pool.coefficients).to(modes.values)
+        places = torch.from_numpy(looked)
+        changes, (squared, norms) = _changes(modes, targets, coefficients, grid, places)
         relative = (
             part.cpu().numpy() / value[:, None] for part, value in zip(changes, whole, strict=True)
         )
-        ratio = squared.cpu().numpy() / pool.n / (pool.n * sums.energy / np.square(sums.s1))
+        ratio = (squared / norms).cpu().numpy() * np.square(sums.s1 / pool.n)
         scores = LooScores.of(modes, targets)
         return cls(pool, np.log(grid), *relative, np.log(ratio), features, scores)
 
@@ -166,46 +179,63 @@ class Influence:
 
 
 def _changes(
-    modes: Modes, targets: Matrix, grid: Float64[np.ndarray, " g"]
-) -> tuple[Float64[Tensor, "3 g n"], Float64[Tensor, " g"]]:
-    """Changes of S1, S2 and E at each δ of a grid when each sample leaves, some samples at a time.
+    modes: Modes,
+    targets: Matrix,
+    coefficients: Float64[Tensor, "r c"],
+    grid: Float64[np.ndarray, " g"],
+    looked: Int64[Tensor, " m"],
+) -> tuple[Float64[Tensor, "3 g m"], Float64[Tensor, "2 g"]]:
+    """Changes of S1, S2 and E at each δ of a grid when each of some samples leaves.
 
-    Beside them comes the sum of the squared leave-one-out residuals at each δ. Of the residuals r =
-    N + UwC and r' = N + Uw²C, C and N as `Modes.split` has them, only squares and products of rows
-    are needed,
+    Beside them come, at each δ, the sums over these samples of the squared leave-one-out residuals
+    and of the squared residuals. The samples are taken some at a time.
+    """
+    shrunk = torch.from_numpy(grid).to(modes.values)[:, None]
+    weights = 1 / (1 + modes.values / shrunk)
+    leverage, centre = modes.null_leverage(), modes.centre(targets)
+    found, sums = [], modes.values.new_zeros(2, len(grid))
+    for place in looked.to(leverage.device).split(TARGET_ROWS):
+        null_part = modes.null_rows(place, targets[place] - centre, coefficients)
+        vectors = modes.vectors[place].double()
+        squares, null = vectors.square(), leverage[place]
+        g1, g2, g3 = ((weights**power) @ squares.mT + null for power in (1, 2, 3))
+        norms, products = _residuals(vectors, null_part, coefficients, weights)
+        ratio = g2 / g1
+        found.append(
+            torch.stack([-ratio, ratio**2 - 2 * g3 / g1, (norms * ratio - 2 * products) / g1])
+        )
+        sums += torch.stack([(norms / g1**2).sum(dim=1), norms.sum(dim=1)])
+    return torch.cat(found, dim=2), sums
+
+
+def _residuals(
+    vectors: Float64[Tensor, "b r"],
+    null_part: Float64[Tensor, "b c"],
+    coefficients: Float64[Tensor, "r c"],
+    weights: Float64[Tensor, "g r"],
+) -> tuple[Float64[Tensor, "g b"], Float64[Tensor, "g b"]]:
+    """‖r_j‖² and r_j·r'_j of some samples at each δ.
+
+    Of the residuals r = N + UwC and r' = N + Uw²C, C and N as `Modes.split` has them, only squares
+    and products of rows are needed,
 
         r_j·r'_j = ‖N_j‖² + Σ_i (NCᵀ)_ji u_ji (w_i + w_i²) + Σ_i (UwCCᵀ)_ji u_ji w_i²,
 
     so that more than r/2 outputs cost no more than r/2.
     """
-    shrunk = torch.from_numpy(grid).to(modes.values)[:, None]
-    weights = 1 / (1 + modes.values / shrunk)
-    leverage = modes.null_leverage()
-    coefficients, parts = modes.split_rows(targets)
     rank, outputs = coefficients.shape
     square = coefficients @ coefficients.mT if rank < 2 * outputs else None
-    found = modes.vectors.new_empty(3, len(grid), modes.n)
-    squared = modes.vectors.new_zeros(len(grid))
-    for place, null_part in parts:
-        vectors = modes.vectors[place]
-        squares, null = vectors.square(), leverage[place]
-        g1, g2, g3 = ((weights**power) @ squares.mT + null for power in (1, 2, 3))
-        energy = null_part.square().sum(dim=1)
-        crossed = (null_part @ coefficients.mT).mul_(vectors) @ torch.cat([weights, weights**2]).mT
-        once, twice = crossed.mT.split(len(grid))
-        norms, products = energy + 2 * once, energy + once + twice
-        for at, weight in enumerate(weights):
-            weighted = vectors * weight
-            spread = weighted @ square if square is not None else _through(weighted, coefficients)
-            spread.mul_(weighted)
-            norms[at] += spread.sum(dim=1)
-            products[at] += spread @ weight
-        ratio = g2 / g1
-        found[:, :, place] = torch.stack(
-            [-ratio, ratio**2 - 2 * g3 / g1, (norms * ratio - 2 * products) / g1]
-        )
-        squared += (norms / g1**2).sum(dim=1)
-    return found, squared
+    energy = null_part.square().sum(dim=1)
+    crossed = (null_part @ coefficients.mT).mul_(vectors) @ torch.cat([weights, weights**2]).mT
+    once, twice = crossed.mT.split(len(weights))
+    norms, products = energy + 2 * once, energy + once + twice
+    for at, weight in enumerate(weights):
+        weighted = vectors * weight
+        spread = weighted @ square if square is not None else _through(weighted, coefficients)
+        spread.mul_(weighted)
+        norms[at] += spread.sum(dim=1)
+        products[at] += spread @ weight
+    return norms, products
 
 
 def _through(

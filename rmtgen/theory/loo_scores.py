@@ -42,7 +42,7 @@ from rmtgen.ridge.targets import TIE, ClassCode
 
 SCORED = 2**13
 """Smallest number of scores in the draws of the noise, one per sample, `PAIRS` draws at least."""
-PAIRS = 2
+PAIRS = 1
 """Smallest number of draws; each is taken with its negative."""
 SMOOTHING = 0.1
 """Variance of the noise that smooths the slopes of errors, relative to the risk."""
@@ -136,7 +136,7 @@ class LooScores:
 
     def _scores(self, delta: float, diagonal: Float64[Tensor, "n 1"]) -> "Scores":
         coefficients, null_part = self._split
-        spanned = self.modes.vectors @ (coefficients / (self.modes.values + delta)[:, None])
+        spanned = self.modes.times(coefficients / (self.modes.values + delta)[:, None])
         residuals = leave_one_out(diagonal, delta, spanned, null_part, self.null_leverage)
         values = self.targets[:] - residuals
         if values.shape[1] == 1:  # one output is the difference of two
@@ -273,10 +273,10 @@ class Scores:
         shrunk = (self._factor / (modes.values + self.delta))[:, None]
         if modes.intercept:
             columns = columns - columns.mean(dim=0)
-        coefficients = modes.vectors.mT @ columns
+        coefficients = modes.onto(columns)
         if modes.null_dim:
-            return torch.addmm(columns, modes.vectors, coefficients.mul_(shrunk - 1))
-        return modes.vectors @ coefficients.mul_(shrunk)
+            return modes.times(coefficients.mul_(shrunk - 1)).add_(columns)
+        return modes.times(coefficients.mul_(shrunk))
 
     def _beaten(self, values: Float64[Tensor, "n c"], tie: float, top: int) -> Bool[Tensor, " n"]:
         """Whether `top` other classes score higher than the own; of those that tie, the first."""

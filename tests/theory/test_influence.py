@@ -6,6 +6,7 @@ from cases import CASES, DEFICIENT_WIDE, REPEATED, TALL, WIDE
 from rmtgen.errors import UsageError
 from rmtgen.linalg.modes import gram_modes
 from rmtgen.linalg.spectrum import Spectrum
+from rmtgen.theory.extrapolation import resampled_curves
 from rmtgen.theory.influence import PER_DECADE, Influence
 from rmtgen.theory.transport import pool_sums, transported
 
@@ -361,3 +362,33 @@ def test_at_the_peak_there_is_no_standard_error():
     assert np.isinf(predicted.risk[0])
     assert np.isnan(errors[0])
     assert errors[1] > 0
+
+
+@intercepts
+def test_some_samples_have_the_influence_that_they_have_among_all(intercept):
+    pool, modes, targets = solved(TALL.features, TALL.targets, intercept)
+    deltas, looked = np.array([0.01, 30.0]), np.array([1, 4, 5, 9])
+    whole = Influence.of(pool, modes, targets, deltas)
+    some = Influence.of(pool, modes, targets, deltas, looked=looked)
+    for name in ("s1", "s2", "energy"):
+        np.testing.assert_allclose(getattr(some, name), getattr(whole, name)[:, looked], rtol=1e-10)
+    everyone = Influence.of(pool, modes, targets, deltas, looked=np.arange(pool.n))
+    np.testing.assert_allclose(everyone.log_loo, whole.log_loo, atol=1e-12)
+
+
+def test_standard_errors_from_some_samples_are_near_those_from_all():
+    rng = np.random.default_rng(5)
+    features = rng.standard_normal((1500, 12)) * np.arange(1, 13) ** -0.5
+    pool, modes, targets = solved(features, features[:, :2] + rng.standard_normal((1500, 2)))
+    deltas, looked = np.array([1.0, 1e4]), np.sort(rng.permutation(1500)[:500])
+    whole = Influence.of(pool, modes, targets, deltas)
+    some = Influence.of(pool, modes, targets, deltas, looked=looked)
+    found = transported(pool, 0.1, 700)
+    errors = [
+        float(one.jackknife_errors(found, np.array(0.1), np.array(700.0))) for one in (some, whole)
+    ]
+    assert errors[0] == pytest.approx(errors[1], rel=0.1) and errors[0] != errors[1]
+    np.testing.assert_allclose(some.log_loo, whole.log_loo, atol=2e-3)
+    draws = [np.log([curve.floor for curve in resampled_curves(one)]) for one in (some, whole)]
+    spreads = [np.median(draw.std(axis=0)) for draw in draws]
+    assert spreads[0] == pytest.approx(spreads[1], rel=0.15)

@@ -1,0 +1,140 @@
+"""The best ridge, of a path of which most is ruled out, against the whole path."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rmtgen.errors import NumericalError
+from rmtgen.linalg.modes import feature_modes
+from rmtgen.ranking import best_ridge as module
+from rmtgen.ranking.best_ridge import MANY, best_ridge, modes_of
+from rmtgen.ranking.ranked import RELATIVE_RIDGES
+from rmtgen.ridge.eigen import Fit, Fits
+from rmtgen.ridge.kernel import FeatureKernel, GramKernel
+from rmtgen.ridge.path import ridge_path, ridge_path_features
+from rmtgen.ridge.problem import Problem
+
+
+def drawn(n, p, seed=0, outputs=2, heavy=0.0):
+    rng = np.random.default_rng(seed)
+    scale = np.exp(heavy * rng.standard_normal(n))[:, None]
+    features = scale * rng.standard_normal((n, p)) * np.arange(1, p + 1) ** -0.7
+    targets = features[:, :outputs] + 0.5 * rng.standard_normal((n, outputs))
+    return features, targets
+
+
+def problem_of(features, targets, form="features", intercept=False):
+    gram = features @ features.T
+    kernel = {
+        "features": lambda: FeatureKernel.checked(features, None),
+        "gram": lambda: GramKernel.checked(gram, None),
+        "single": lambda: GramKernel.checked(gram.astype(np.float32), None),
+    }[form]()
+    return Problem.checked(kernel, targets, None, loo=True, intercept=intercept)
+
+
+def found_of(problem, ridges):
+    n = len(problem.kernel)
+    pairs = [(ridge, n * ridge) for ridge in ridges]
+    return best_ridge(Fits(problem, modes_of(problem, [delta for _, delta in pairs])), pairs)
+
+
+def grid(features):
+    return np.array(RELATIVE_RIDGES) * np.square(features).sum() / len(features)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    n=st.integers(9, 40),
+    p=st.integers(1, 50),
+    seed=st.integers(0, 10**6),
+    heavy=st.sampled_from([0.0, 0.5, 1.5]),
+    form=st.sampled_from(["features", "gram", "single"]),
+    intercept=st.booleans(),
+)
+@pytest.mark.filterwarnings("ignore::rmtgen.errors.RmtgenWarning")
+def test_it_is_that_of_the_whole_path(n, p, seed, heavy, form, intercept):
+    features, targets = drawn(n, p, seed, min(p, 2), heavy)
+    ridges, problem = grid(features), problem_of(features, targets, form, intercept)
+    found = found_of(problem, ridges)
+    whole = (
+        ridge_path_features(features, targets, ridges=ridges, intercept=intercept, solver="eigen")
+        if form == "features"
+        else ridge_path(
+            problem.kernel.train, targets, ridges=ridges, intercept=intercept, solver="eigen"
+        )
+    )
+    known = found.path["loo"].notna().to_numpy()
+    np.testing.assert_allclose(found.path["loo"][known], whole["loo"][known], rtol=1e-9)
+    np.testing.assert_allclose(found.path[["gcv", "df"]], whole[["gcv", "df"]], rtol=1e-9)
+    assert whole["loo"].iloc[found.place] <= whole["loo"].min() * (1 + 1e-9)
+    assert (whole["loo"][~known] > whole["loo"].min()).all()
+    assert found.left_out.square().sum().item() / n == pytest.approx(
+        whole["loo"].iloc[found.place], rel=1e-9
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(n=st.integers(5, 30), p=st.integers(1, 40), seed=st.integers(0, 10**6))
+def test_the_bound_is_below_leave_one_out(n, p, seed):
+    features, targets = drawn(n, p, seed, 1, heavy=1.0)
+    problem = problem_of(features, targets)
+    fit = Fit.of(problem, feature_modes(features))
+    for delta in n * grid(features):
+        diagonal = fit.diagonals(np.array([delta]))
+        loo = fit.left_out(delta).square().sum().item() / n
+        assert fit.least_loo(delta, diagonal) <= loo * (1 + 1e-9)
+
+
+def test_where_samples_are_alike_few_ridges_are_tried():
+    features, targets = drawn(1000, 300)
+    noisy = targets + 2 * np.random.default_rng(1).standard_normal(targets.shape)
+    path = found_of(problem_of(features, noisy), grid(features)).path
+    assert 1 <= path["loo"].notna().sum() <= len(path) // 3
+    assert not path["loo"].iloc[[0, -1]].notna().any()
+
+
+@pytest.mark.parametrize("intercept", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_of_many_samples_it_is_that_path_to_six_digits(dtype, intercept):
+    features, targets = drawn(MANY + 300, 40)
+    features, ridges = (features + 0.2).astype(dtype), grid(features)
+    problem = problem_of(features, targets, intercept=intercept)
+    assert modes_of(problem, ridges * len(features)).vectors.dtype == torch.float32
+    found = found_of(problem, ridges)
+    whole = ridge_path_features(features, targets, ridges=ridges, intercept=intercept)
+    known = found.path["loo"].notna()
+    np.testing.assert_allclose(found.path["gcv"], whole["gcv"], rtol=1e-6)
+    np.testing.assert_allclose(found.path["loo"][known], whole["loo"][known], rtol=1e-6)
+    assert found.place == whole["loo"].idxmin()
+
+
+def test_what_float32_does_not_resolve_is_decomposed_in_float64():
+    features, targets = drawn(MANY + 10, 6)
+    lone = np.zeros((len(features), 1))
+    lone[5] = 3.0  # no other sample has this feature
+    deltas = grid(features) * len(features)
+    for one, sum_ridges in (
+        (np.hstack([features, lone]), deltas),
+        (features, np.append(deltas, 0.0)),
+        (features[: MANY - 1], deltas),
+    ):
+        problem = problem_of(one, targets[: len(one)])
+        assert modes_of(problem, sum_ridges).vectors.dtype == torch.float64
+    assert modes_of(problem_of(features, targets), deltas).vectors.dtype == torch.float32
+    wide = torch.zeros(MANY, MANY // 4 + 1)
+    wide[:, 0] = 1.0
+    kernel = FeatureKernel.checked(wide, None)
+    problem = Problem.checked(kernel, targets[:MANY], None, loo=True, intercept=False)
+    assert module.TALL * wide.shape[1] > len(wide)
+    assert modes_of(problem, [1.0]).vectors.dtype == torch.float64
+
+
+def test_no_finite_risk_is_an_error(monkeypatch):
+    features, targets = drawn(30, 4)
+    lost = torch.full((30, 2), torch.inf, dtype=torch.float64)
+    monkeypatch.setattr(Fit, "left_out", lambda *_: lost)
+    with pytest.raises(NumericalError, match=r"got none among 2, up to 4\. Add larger ridges"):
+        found_of(problem_of(features, targets), (1.0, 4.0))
