@@ -80,22 +80,23 @@ class Modes:
         """Dimension n_eff − r of the null space of K."""
         return self.n_eff - len(self.values)
 
-    def times(self, columns: Float64[Tensor, "r k"]) -> Float64[Tensor, "n k"]:
+    def times(self, columns: Float64[Tensor, "r k"]) -> Float[Tensor, "n k"]:
         """U times columns, in the precision of U."""
+        columns = columns.to(self.vectors.dtype)
         if self.vectors.dtype == torch.float64:
             return self.vectors @ columns
-        found, columns = columns.new_empty(self.n, columns.shape[1]), columns.to(self.vectors.dtype)
+        found = columns.new_empty(self.n, columns.shape[1])
         for rows, part in zip(
             self.vectors.split(ROWS_AT_ONCE), found.split(ROWS_AT_ONCE), strict=True
         ):
-            part.copy_(rows @ columns)
+            torch.mm(rows, columns, out=part)
         return found
 
-    def onto(self, columns: Float64[Tensor, "n k"]) -> Float64[Tensor, "r k"]:
+    def onto(self, columns: Float[Tensor, "n k"]) -> Float64[Tensor, "r k"]:
         """Uᵀ times columns, in the precision of U but for sums over many samples."""
         if self.vectors.dtype == torch.float64:
             return self.vectors.mT @ columns
-        total = columns.new_zeros(self.vectors.shape[1], columns.shape[1])
+        total = self.values.new_zeros(self.vectors.shape[1], columns.shape[1])
         for rows, part in zip(
             self.vectors.split(TARGET_ROWS), columns.split(TARGET_ROWS), strict=True
         ):

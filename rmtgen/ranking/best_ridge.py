@@ -44,18 +44,22 @@ def modes_of(problem: Problem, sum_ridges: Sequence[float]) -> Modes:
         NumericalError: A failed decomposition.
     """
     kernel = problem.kernel
-    if isinstance(kernel, FeatureKernel) and _tall(kernel, min(sum_ridges)):
+    if isinstance(kernel, FeatureKernel) and _resolved(kernel, min(sum_ridges)):
         modes = tall_modes(kernel.train, problem.intercept)
         if modes.null_leverage().min() > LEAST_LEFT:
             return modes
     return kernel.modes(len(kernel), problem.intercept)
 
 
-def _tall(kernel: FeatureKernel, sum_ridge: float) -> bool:
-    """Whether float32 may do: samples enough, and a sum ridge above what it does not resolve."""
-    n, p = kernel.train.shape
-    enough = n >= max(MANY, TALL * p)
-    return enough and sum_ridge >= RESOLVED * CUT * kernel.diagonal().sum().item()
+def tall(n: int, p: int) -> bool:
+    """Whether n samples of p features are so many that float32 is worth its digits."""
+    return n >= max(MANY, TALL * p)
+
+
+def _resolved(kernel: FeatureKernel, sum_ridge: float) -> bool:
+    """Whether samples are that many, and the sum ridge above what float32 does not resolve."""
+    least = RESOLVED * CUT * kernel.diagonal().sum().item()
+    return tall(*kernel.train.shape) and sum_ridge >= least
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,25 +91,24 @@ def best_ridge(fits: Fits, ridges: Sequence[tuple[float, float]]) -> Best:
     rows = [spectral_columns(fits.at(delta).spectrum, delta) for _, delta in ridges]
     path = pd.DataFrame(rows)[["gcv", "df"]].assign(ridge=[pair[0] for pair in ridges], loo=np.nan)
     diagonals = _diagonals(fits, [delta for _, delta in ridges])
-    smallest, best = np.inf, None
+    smallest = np.inf
     for place in path.sort_values(["gcv", "ridge"], ascending=[True, False]).index:
         delta, diagonal = ridges[place][1], diagonals[place]
         fit = fits.at(delta)
         if fit.least_loo(delta, diagonal) * (1 - SLACK) > smallest:
             continue
-        left_out = fit.left_out(delta, diagonal)
-        risk = left_out.square().sum().item() / len(left_out)
-        if not np.isfinite(risk):
-            continue
-        path.loc[place, "loo"] = risk
-        if best is None or (risk, -delta) < (smallest, -ridges[best[0]][1]):
-            smallest, best = risk, (place, left_out)
-    if best is None:
+        risk = fit.losses(delta, diagonal).mean().item()
+        if np.isfinite(risk):
+            path.loc[place, "loo"] = risk
+            smallest = min(smallest, risk)
+    if not np.isfinite(smallest):
         raise NumericalError(
             f"leave-one-out must be finite at a ridge: got none among {len(path)}, up to"
             f" {path['ridge'].max():.3g}. Add larger ridges."
         )
-    return Best(*best, path)
+    place = int(path["ridge"].where(path["loo"] == smallest).idxmax())
+    delta = ridges[place][1]
+    return Best(place, fits.at(delta).left_out(delta), path)
 
 
 def _diagonals(fits: Fits, deltas: Sequence[float]) -> list[Float64[Tensor, "n 1"]]:

@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from rmtgen.linalg.modes import Modes
@@ -21,6 +21,8 @@ from rmtgen.ridge.spectral import resolvent_scale, spectral_columns
 
 ROWS_AT_ONCE = 4096
 """Number of samples whose leverages are computed at a time."""
+LOSSES_AT_ONCE = 1024
+"""Number of samples whose losses are: their residuals stay in a cache."""
 EIGENSOLVE_COST = 12
 """Cost of an eigensolve with vectors, in n³ operations of a matrix product: half of its reduction
 runs at the speed of memory."""
@@ -96,12 +98,12 @@ class Fits:
 
 
 def leave_one_out(
-    diagonal: Float64[Tensor, "n 1"],
+    diagonal: Float[Tensor, "n 1"],
     sum_ridge: float,
-    spanned: Float64[Tensor, "n c"],
-    null_part: Float64[Tensor, "n c"],
-    null_leverage: Float64[Tensor, " n"],
-) -> Float64[Tensor, "n c"]:
+    spanned: Float[Tensor, "n c"],
+    null_part: Float[Tensor, "n c"],
+    null_leverage: Float[Tensor, " n"],
+) -> Float[Tensor, "n c"]:
     """Leave-one-out residuals (GY)_i/G_ii, from δG, which has the same ratios.
 
     Where a sample has no null leverage, δG leaves 0/0 at δ = 0. The limit is (K⁺Y)_i/(K⁺)_ii.
@@ -168,7 +170,7 @@ class Fit:
             | {"ridge": ridge}
         )
         if problem.loo or problem.code:
-            spanned = self.modes.times(weighted)
+            spanned = self.modes.times(weighted).double()
             dual = factor * spanned + self.null_part  # G̃Y
             residual = dual if self.modes.null_dim else dual * (sum_ridge / factor)  # δGY
             row |= problem.train_errors(residual)
@@ -200,16 +202,31 @@ class Fit:
         gcv = spectral_columns(self.spectrum, sum_ridge)["gcv"]
         return gcv * (diagonal.mean() / diagonal.max()).item() ** 2
 
-    def left_out(
-        self, sum_ridge: float, diagonal: Float64[Tensor, "n 1"] | None = None
-    ) -> Float64[Tensor, "n c"]:
-        """Leave-one-out residuals at one sum ridge; `diagonal` is that of `diagonals`, if known."""
-        if diagonal is None:
-            diagonal = self.diagonals(np.array([sum_ridge]))
-        weights = 1 / (self.modes.values + sum_ridge)
-        spanned = self.modes.times(weights[:, None] * self.coefficients)
-        null = self.null_part, self.null_leverage
-        return leave_one_out(diagonal, sum_ridge, spanned, *null)
+    def left_out(self, sum_ridge: float) -> Float64[Tensor, "n c"]:
+        """Leave-one-out residuals at one sum ridge."""
+        diagonal, weighted = self.diagonals(np.array([sum_ridge])), self._weighted(sum_ridge)
+        spanned = self.modes.times(weighted).double()
+        return leave_one_out(diagonal, sum_ridge, spanned, self.null_part, self.null_leverage)
+
+    def losses(self, sum_ridge: float, diagonal: Float64[Tensor, "n 1"]) -> Float64[Tensor, " n"]:
+        """Squared leave-one-out residuals at one sum ridge, summed over outputs.
+
+        They are made some samples at a time: at every ridge of a path an n×c matrix takes longer to
+        write than to compute.
+
+        Args:
+            sum_ridge: δ.
+            diagonal: That of `diagonals` at δ.
+        """
+        weighted = self._weighted(sum_ridge).to(self.modes.vectors.dtype)
+        matrices = self.modes.vectors, diagonal, self.null_part, self.null_leverage
+        found = [
+            leave_one_out(part, sum_ridge, (rows @ weighted).double(), *null).square().sum(dim=1)
+            for rows, part, *null in zip(
+                *(one.split(LOSSES_AT_ONCE) for one in matrices), strict=True
+            )
+        ]
+        return torch.cat(found)
 
     def changes(self, sum_ridge: float) -> Float64[Tensor, "m m"] | None:
         """`interval.changes_` of the samples that are paired, at one sum ridge."""
@@ -223,6 +240,10 @@ class Fit:
         """Predictions on the test set at one sum ridge."""
         weights = 1 / (self.modes.values + sum_ridge)
         return self._predictions(sum_ridge, weights[:, None] * self.coefficients)
+
+    def _weighted(self, sum_ridge: float) -> Float64[Tensor, "r c"]:
+        """wC, w = 1/(s + δ)."""
+        return self.coefficients / (self.modes.values + sum_ridge)[:, None]
 
     @cached_property
     def _paired(self) -> tuple[Int64[Tensor, " m"], Float64[Tensor, "m r"], Tensor]:

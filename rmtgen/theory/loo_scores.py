@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from rmtgen.linalg.modes import Modes
@@ -58,7 +58,7 @@ class LooScores:
     """What the leave-one-out scores of a pool are made from, at every sum ridge.
 
     Attributes:
-        modes: Modes of the pool.
+        modes: Modes of the pool; all that follows is in their precision.
         targets: Words of the class code, one per sample.
         code: The class code.
     """
@@ -108,13 +108,18 @@ class LooScores:
         return max(0.0, mean.square().sum().item() - noise)
 
     @cached_property
-    def null_leverage(self) -> Float64[Tensor, " n"]:
+    def null_leverage(self) -> Float[Tensor, " n"]:
         """That of the modes."""
-        return self.modes.null_leverage()
+        return self.modes.null_leverage().to(self.modes.vectors.dtype)
 
     @cached_property
-    def _split(self) -> tuple[Float64[Tensor, "r c"], Float64[Tensor, "n c"]]:
-        return self.modes.split(self.targets[:])
+    def _words(self) -> Float[Tensor, "n c"]:
+        return self.targets[:].to(self.modes.vectors.dtype)
+
+    @cached_property
+    def _split(self) -> tuple[Float64[Tensor, "r c"], Float[Tensor, "n c"]]:
+        coefficients, null_part = self.modes.split(self.targets[:])
+        return coefficients, null_part.to(self.modes.vectors.dtype)
 
     def at(self, delta: float) -> "Scores":
         """The scores at the pool's sum ridge δ ≥ 0."""
@@ -134,11 +139,12 @@ class LooScores:
             for delta, diagonal in zip(some.tolist(), diagonals.split(1, dim=1), strict=True):
                 yield self._scores(delta, diagonal)
 
-    def _scores(self, delta: float, diagonal: Float64[Tensor, "n 1"]) -> "Scores":
+    def _scores(self, delta: float, diagonal: Float[Tensor, "n 1"]) -> "Scores":
         coefficients, null_part = self._split
         spanned = self.modes.times(coefficients / (self.modes.values + delta)[:, None])
+        diagonal = diagonal.to(spanned.dtype)
         residuals = leave_one_out(diagonal, delta, spanned, null_part, self.null_leverage)
-        values = self.targets[:] - residuals
+        values = self._words - residuals
         if values.shape[1] == 1:  # one output is the difference of two
             middle = (self.code.low + self.code.high) / 2
             values = torch.cat([middle - values, values - middle], dim=1) / 2
@@ -146,11 +152,11 @@ class LooScores:
         return Scores(self, delta, values, residuals, diagonal)
 
     @cached_property
-    def _drawn(self) -> dict[float, Float64[Tensor, "draws n c"]]:
+    def _drawn(self) -> dict[float, Float[Tensor, "draws n c"]]:
         """Draws of the noise by sum ridge: the latest alone, for fits in the order of δ."""
         return {}
 
-    def noise(self, delta: float) -> Float64[Tensor, "draws n c"]:
+    def noise(self, delta: float) -> Float[Tensor, "draws n c"]:
         """Draws of ξ near a sum ridge, in the unit of their mean energy."""
         unit = self.modes.values.sum().item() / self.modes.n
         near = delta
@@ -181,9 +187,9 @@ class Scores:
 
     pool: LooScores
     delta: float
-    values: Float64[Tensor, "n c"]
-    residuals: Float64[Tensor, "n c"]
-    leverages: Float64[Tensor, "n 1"]
+    values: Float[Tensor, "n c"]
+    residuals: Float[Tensor, "n c"]
+    leverages: Float[Tensor, "n 1"]
 
     @property
     def labels(self) -> Int64[Tensor, " n"]:
@@ -210,19 +216,19 @@ class Scores:
         )
         return beaten / (2 * len(noise))
 
-    def moved(self, ratio: float) -> Float64[Tensor, "n c"]:
+    def moved(self, ratio: float) -> Float[Tensor, "n c"]:
         """Scores of the same samples under one fit of another risk: one draw of the noise."""
         if ratio == 1:
             return self.values
         added = (ratio - 1) ** 0.5 * self._deviation
         return self.values.add(self.pool.noise(self.delta)[0], alpha=added)
 
-    def learnt(self, slopes: Float64[Tensor, "n c"]) -> Float64[Tensor, " n"]:
+    def learnt(self, slopes: Float[Tensor, "n c"]) -> Float64[Tensor, " n"]:
         """e_j·(Σ_i G_ji g_i/G_ii − g_j) of every sample j, from g."""
         carried = self._solved(slopes / self._diagonal)
-        return (self.residuals * carried.sub_(slopes)).sum(dim=1)
+        return (self.residuals * carried.sub_(slopes)).sum(dim=1).double()
 
-    def slopes(self, ratio: float, top: int = 1) -> Float64[Tensor, "n c"]:
+    def slopes(self, ratio: float, top: int = 1) -> Float[Tensor, "n c"]:
         """Slopes of `wrong` in the scores, smoothed by noise of `SMOOTHING` of the risk.
 
         A sample becomes wrong where the `top`-th of the other classes passes its own: the density
@@ -240,7 +246,7 @@ class Scores:
         density = torch.where(variance > 0, density, 0.0)
         return torch.zeros_like(values).scatter_(1, place, density).scatter_(1, own, -density)
 
-    def drawn(self) -> Float64[Tensor, "draws n c"]:
+    def drawn(self) -> Float[Tensor, "draws n c"]:
         """Draws of ξ of energy 1 on average, from weights that are the same on every device."""
         count, residuals = max(PAIRS, -(-SCORED // len(self.values))), self.residuals
         generator = torch.Generator().manual_seed(_SEED)
@@ -262,12 +268,12 @@ class Scores:
         return self.delta if self.pool.modes.null_dim else 1.0
 
     @property
-    def _diagonal(self) -> Float64[Tensor, "n 1"]:
+    def _diagonal(self) -> Float[Tensor, "n 1"]:
         """Diagonal of G times that; ∞ for a sample that the pool says nothing of."""
         diagonal = self._factor * self.leverages + self.pool.null_leverage[:, None]
         return torch.where(diagonal > 0, diagonal, torch.inf)
 
-    def _solved(self, columns: Float64[Tensor, "n c"]) -> Float64[Tensor, "n c"]:
+    def _solved(self, columns: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
         """The same G times columns: 1 − s/(s + δ) on the modes, and 1 on a null space."""
         modes = self.pool.modes
         shrunk = (self._factor / (modes.values + self.delta))[:, None]
@@ -278,7 +284,7 @@ class Scores:
             return modes.times(coefficients.mul_(shrunk - 1)).add_(columns)
         return modes.times(coefficients.mul_(shrunk))
 
-    def _beaten(self, values: Float64[Tensor, "n c"], tie: float, top: int) -> Bool[Tensor, " n"]:
+    def _beaten(self, values: Float[Tensor, "n c"], tie: float, top: int) -> Bool[Tensor, " n"]:
         """Whether `top` other classes score higher than the own; of those that tie, the first."""
         own, labels = values.gather(1, self.labels[:, None]), self.labels[:, None]
         before = torch.arange(values.shape[1], device=values.device) < labels

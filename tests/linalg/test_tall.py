@@ -38,8 +38,9 @@ def test_products_with_them_are_those_in_float64_to_six_digits(intercept):
     found, known = tall_modes(features, intercept), feature_modes(features, intercept=intercept)
     targets = torch.from_numpy(np.random.default_rng(1).standard_normal((len(features), 4)))
     shrunk = (1 / (found.values + 5.0))[:, None]
-    for modes in (found, known):
-        assert modes.times(shrunk * modes.onto(targets)).dtype == torch.float64
+    for modes, dtype in ((found, torch.float32), (known, torch.float64)):
+        assert modes.onto(targets).dtype == torch.float64
+        assert modes.times(modes.onto(targets)).dtype == dtype
     np.testing.assert_allclose(
         found.times(shrunk * found.onto(targets)),
         known.times(shrunk * known.onto(targets)),

@@ -134,7 +134,7 @@ def test_what_float32_does_not_resolve_is_decomposed_in_float64():
 
 def test_no_finite_risk_is_an_error(monkeypatch):
     features, targets = drawn(30, 4)
-    lost = torch.full((30, 2), torch.inf, dtype=torch.float64)
-    monkeypatch.setattr(Fit, "left_out", lambda *_: lost)
+    lost = torch.full((30,), torch.inf, dtype=torch.float64)
+    monkeypatch.setattr(Fit, "losses", lambda *_: lost)
     with pytest.raises(NumericalError, match=r"got none among 2, up to 4\. Add larger ridges"):
         found_of(problem_of(features, targets), (1.0, 4.0))
