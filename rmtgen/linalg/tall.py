@@ -9,10 +9,10 @@ are shrunk to 1 % and less.
 Notation: n samples, p features, r modes; K = XXᵀ.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float32, Float64
 from torch import Tensor
 
 from rmtgen.linalg.modes import Modes
@@ -27,7 +27,11 @@ COLUMNS = 256
 """Number of rows of XᵀX in a product: what lies above the diagonal is hardly computed."""
 
 
-def tall_modes(features: Matrix, intercept: bool) -> Modes:
+Room = Callable[[int, int], Float32[Tensor, "n r"]]
+"""What makes a matrix to be filled, of so many rows and columns."""
+
+
+def tall_modes(features: Matrix, intercept: bool, room: Room | None = None) -> Modes:
     """Modes of K = XXᵀ for n well above p, to about six digits.
 
     Beside the features it holds U in float32, and a few matrices p×p.
@@ -35,6 +39,7 @@ def tall_modes(features: Matrix, intercept: bool) -> Modes:
     Args:
         features: X (n, p), finite, of a scale whose squares are float64 (`FeatureKernel.unit`).
         intercept: Subtract the mean feature vector.
+        room: What U is written to; None: memory.
 
     Returns:
         The modes, with U in float32 and V.
@@ -49,7 +54,7 @@ def tall_modes(features: Matrix, intercept: bool) -> Modes:
     kept = system.values.flip(0) > CUT * trace
     values, right = system.values.flip(0)[kept], system.vectors.flip(1)[:, kept]
     turn = (right / values.sqrt()).float()
-    vectors = turn.new_empty(len(features), len(values))
+    vectors = (room or turn.new_empty)(len(features), len(values))
     for start, rows in _parts(features):
         torch.mm((rows - means).float(), turn, out=vectors[start : start + len(rows)])
     checks = system.residual, system.orthogonality

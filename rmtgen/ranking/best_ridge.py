@@ -11,19 +11,22 @@ Notation: n samples, p features, λ a ridge, δ = nλ.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float64
+import torch
+from jaxtyping import Float32, Float64
 from torch import Tensor
 
 from rmtgen.errors import NumericalError
 from rmtgen.linalg.modes import Modes
-from rmtgen.linalg.tall import CUT, tall_modes
+from rmtgen.linalg.tall import CUT, Room, tall_modes
 from rmtgen.ridge.eigen import Fits
 from rmtgen.ridge.kernel import FeatureKernel
 from rmtgen.ridge.problem import Problem
 from rmtgen.ridge.spectral import spectral_columns
+from rmtgen.store.spill import nameless
 
 TALL = 4
 """Smallest number of samples, relative to the features, at which products are in float32."""
@@ -45,10 +48,22 @@ def modes_of(problem: Problem, sum_ridges: Sequence[float]) -> Modes:
     """
     kernel = problem.kernel
     if isinstance(kernel, FeatureKernel) and _resolved(kernel, min(sum_ridges)):
-        modes = tall_modes(kernel.train, problem.intercept)
+        modes = tall_modes(kernel.train, problem.intercept, _room(kernel.spill))
         if modes.null_leverage().min() > LEAST_LEFT:
             return modes
     return kernel.modes(len(kernel), problem.intercept)
+
+
+def _room(place: Path | None) -> Room | None:
+    """Room in a folder for modes that need not fit into memory."""
+    if place is None:
+        return None
+
+    def mapped(rows: int, columns: int) -> Float32[Tensor, "n r"]:
+        with nameless(place) as file:
+            return torch.from_numpy(np.memmap(file, np.float32, "w+", shape=(rows, columns)))
+
+    return mapped
 
 
 def tall(n: int, p: int) -> bool:

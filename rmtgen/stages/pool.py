@@ -63,8 +63,9 @@ def _gram(folder: Path, config: Config, device: torch.device) -> GramKernel | St
 def _features(store: FeatureStore, config: Config, device: torch.device) -> FeatureKernel:
     test = torch.from_numpy(store.read("test")).to(device) if config.test else None
     if config.spill and device.type == "cpu":
-        train = store.mapped("train", Path(config.spill))
-        return FeatureKernel.checked(torch.from_numpy(train), test)
+        place = Path(config.spill)
+        train = store.mapped("train", place)
+        return FeatureKernel.checked(torch.from_numpy(train), test, spill=place)
     return FeatureKernel.checked(torch.from_numpy(store.read("train")).to(device), test)
 
 

@@ -7,7 +7,6 @@ that does not exist yet reads as NaN through HDF5; `FeatureStore.read` refuses i
 
 import json
 import math
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from rmtgen.errors import CorruptInputError, MissingInputError
 from rmtgen.store import durable, files
 from rmtgen.store.hdf5 import integer, open_hdf5, text
 from rmtgen.store.shards import JOURNAL, Piece, ShardRecord, ShardSet, View, hdf5_image, required
-from rmtgen.store.spill import REMEDY
+from rmtgen.store.spill import nameless
 
 VIEW = "features.h5"
 """File name of the view."""
@@ -182,8 +181,7 @@ class FeatureStore:
         """
         self._check_sizes(split)
         shape = len(self.layout.labels(split)), self.layout.dim
-        durable.make_folder(place, REMEDY)
-        with durable.storage_errors(place, REMEDY), tempfile.TemporaryFile(dir=place) as file:
+        with nameless(place) as file:
             for batch in self.layout.batches(split):
                 file.write(self._read_batch(split, batch).astype(np.float32).tobytes())
             file.flush()

@@ -7,6 +7,7 @@ one uses if they were made of the same.
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
@@ -22,6 +23,18 @@ _PIECE = 16 << 20
 _SUFFIX = ".spill"
 REMEDY = "Free space there, or choose another folder with spill=DIR."
 """What to do where the file system refuses."""
+
+
+@contextlib.contextmanager
+def nameless(place: Path) -> Iterator[BinaryIO]:
+    """A file without a name in a folder: gone with what maps it, whatever becomes of the process.
+
+    Raises:
+        StorageError: The file system refuses.
+    """
+    durable.make_folder(place, REMEDY)
+    with durable.storage_errors(place, REMEDY), tempfile.TemporaryFile(dir=place) as file:
+        yield file
 
 
 class Spill:

@@ -138,3 +138,24 @@ def test_no_finite_risk_is_an_error(monkeypatch):
     monkeypatch.setattr(Fit, "losses", lambda *_: lost)
     with pytest.raises(NumericalError, match=r"got none among 2, up to 4\. Add larger ridges"):
         found_of(problem_of(features, targets), (1.0, 4.0))
+
+
+def test_modes_that_need_not_fit_into_memory_lie_in_a_file_without_a_name(tmp_path, monkeypatch):
+    mapped = []
+    plain_memmap = np.memmap
+    monkeypatch.setattr(
+        np,
+        "memmap",
+        lambda *given, **named: mapped.append(plain_memmap(*given, **named)) or mapped[0],
+    )
+    features, targets = drawn(MANY + 10, 6)
+    deltas, plain = grid(features) * len(features), problem_of(features, targets)
+    kernel = FeatureKernel.checked(features, None, spill=tmp_path / "spill")
+    problem = Problem.checked(kernel, targets, None, loo=True, intercept=False)
+    found, known = modes_of(problem, deltas), modes_of(plain, deltas)
+    assert torch.equal(found.vectors, known.vectors)
+    assert np.shares_memory(mapped[0], found.vectors.numpy())
+    assert list((tmp_path / "spill").iterdir()) == []
+    assert np.array_equal(
+        found_of(problem, grid(features)).left_out, found_of(plain, grid(features)).left_out
+    )
