@@ -9,6 +9,7 @@ Many samples of few features are decomposed by `tall_modes`, whose products are 
 Notation: n samples, p features, λ a ridge, δ = nλ.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,7 @@ from jaxtyping import Float32, Float64
 from torch import Tensor
 
 from rmtgen.errors import NumericalError
-from rmtgen.linalg.modes import Modes
-from rmtgen.linalg.tall import CUT, Room, tall_modes
+from rmtgen.linalg.tall import Room, tall_modes
 from rmtgen.ridge.eigen import Fits
 from rmtgen.ridge.kernel import FeatureKernel
 from rmtgen.ridge.problem import Problem
@@ -33,25 +33,106 @@ TALL = 4
 MANY = 4_096
 """Smallest number of samples likewise: of fewer, nothing takes time."""
 RESOLVED = 100
-"""Smallest δ likewise, relative to the eigenvalues that count as null."""
-LEAST_LEFT = 1e-3
-"""Smallest share of a sample outside the span of all others, at which float32 resolves it."""
+"""Smallest δ that float32 resolves, relative to the eigenvalues that count as null."""
+LEAST_LEFT = 1e-2
+"""Smallest δG_ii that it resolves: a fit that leaves less of a sample has learnt it by heart."""
 SLACK = 1e-5
 """What rounding may add to a bound, relative to it."""
 
 
-def modes_of(problem: Problem, sum_ridges: Sequence[float]) -> Modes:
-    """Modes of all samples of a problem for some sum ridges, in the precision that these need.
+@dataclass(frozen=True, eq=False)
+class Best:
+    """The ridge of smallest leave-one-out risk.
+
+    Attributes:
+        fits: The fits of all ridges.
+        place: Place of the best among the ridges; that of the largest in a tie.
+        left_out: Leave-one-out residuals there.
+        path: One row per ridge: `ridge gcv loo df`; leave-one-out is NaN where it is not finite,
+            and where it is larger than at the best ridge and was not computed.
+        least: Smallest δ of the ridges that the fits resolve; 0 for fits in float64.
+    """
+
+    fits: Fits
+    place: int
+    left_out: Float64[Tensor, "n c"]
+    path: pd.DataFrame
+    least: float
+
+
+def best_ridge(problem: Problem, ridges: Sequence[tuple[float, float]]) -> Best:
+    """The best of some ridges for all samples of a problem.
+
+    Ridges that float32 does not resolve are tried, and all others again, in float64, where the
+    smallest that it does resolve is the best of those.
+
+    Args:
+        problem: The problem.
+        ridges: Pairs of λ and δ.
 
     Raises:
-        NumericalError: A failed decomposition.
+        NumericalError: A failed decomposition; or leave-one-out is finite at no ridge.
     """
     kernel = problem.kernel
-    if isinstance(kernel, FeatureKernel) and _resolved(kernel, min(sum_ridges)):
+    if isinstance(kernel, FeatureKernel) and tall(*kernel.train.shape):
         modes = tall_modes(kernel.train, problem.intercept, _room(kernel.spill))
-        if modes.null_leverage().min() > LEAST_LEFT:
-            return modes
-    return kernel.modes(len(kernel), problem.intercept)
+        best = _best(Fits(problem, modes), ridges)
+        if best and (best.least < ridges[best.place][1] or best.least == min(ridges)[1]):
+            return best
+    best = _best(Fits(problem, kernel.modes(len(kernel), problem.intercept)), ridges)
+    if best is None:
+        raise NumericalError(
+            f"leave-one-out must be finite at a ridge: got none among {len(ridges)}, up to"
+            f" {max(ridges)[0]:.3g}. Add larger ridges."
+        )
+    return best
+
+
+def tall(n: int, p: int) -> bool:
+    """Whether n samples of p features are so many that float32 is worth its digits."""
+    return n >= max(MANY, TALL * p)
+
+
+def _best(fits: Fits, ridges: Sequence[tuple[float, float]]) -> Best | None:
+    """The best of the ridges that are resolved; None where leave-one-out is finite at none."""
+    deltas = [delta for _, delta in ridges]
+    rows = [spectral_columns(fits.at(delta).spectrum, delta) for delta in deltas]
+    path = pd.DataFrame(rows)[["gcv", "df"]].assign(ridge=[pair[0] for pair in ridges], loo=np.nan)
+    diagonals = _diagonals(fits, deltas)
+    single = fits.modes.vectors.dtype == torch.float32
+    resolved = [not single or _resolves(fits, *one) for one in zip(deltas, diagonals, strict=True)]
+    smallest = np.inf
+    for place in path[resolved].sort_values(["gcv", "ridge"], ascending=[True, False]).index:
+        delta, diagonal = deltas[place], diagonals[place]
+        fit = fits.at(delta)
+        if fit.least_loo(delta, diagonal) * (1 - SLACK) > smallest:
+            continue
+        risk = fit.losses(delta, diagonal).mean().item()
+        if np.isfinite(risk):
+            path.loc[place, "loo"] = risk
+            smallest = min(smallest, risk)
+    if not np.isfinite(smallest):
+        return None
+    place = int(path["ridge"].where(path["loo"] == smallest).idxmax())
+    least = min(itertools.compress(deltas, resolved)) if single else 0.0
+    return Best(fits, place, fits.at(deltas[place]).left_out(deltas[place]), path, least)
+
+
+def _resolves(fits: Fits, delta: float, diagonal: Float64[Tensor, "n 1"]) -> bool:
+    """Whether modes in float32, of more samples than features, resolve a sum ridge."""
+    if delta < RESOLVED * fits.modes.tolerance:
+        return False
+    left = torch.add(fits.modes.null_leverage()[:, None], diagonal, alpha=delta)
+    return left.min().item() > LEAST_LEFT
+
+
+def _diagonals(fits: Fits, deltas: Sequence[float]) -> list[Float64[Tensor, "n 1"]]:
+    """`Fit.diagonals` at each sum ridge: one product for those that share their modes."""
+    found: dict[float, Float64[Tensor, "n 1"]] = {}
+    for fit in {id(fits.at(delta)): fits.at(delta) for delta in deltas}.values():
+        own = [delta for delta in deltas if fits.at(delta) is fit]
+        found |= dict(zip(own, fit.diagonals(np.array(own)).split(1, dim=1), strict=True))
+    return [found[delta] for delta in deltas]
 
 
 def _room(place: Path | None) -> Room | None:
@@ -64,72 +145,3 @@ def _room(place: Path | None) -> Room | None:
             return torch.from_numpy(np.memmap(file, np.float32, "w+", shape=(rows, columns)))
 
     return mapped
-
-
-def tall(n: int, p: int) -> bool:
-    """Whether n samples of p features are so many that float32 is worth its digits."""
-    return n >= max(MANY, TALL * p)
-
-
-def _resolved(kernel: FeatureKernel, sum_ridge: float) -> bool:
-    """Whether samples are that many, and the sum ridge above what float32 does not resolve."""
-    least = RESOLVED * CUT * kernel.diagonal().sum().item()
-    return tall(*kernel.train.shape) and sum_ridge >= least
-
-
-@dataclass(frozen=True, eq=False)
-class Best:
-    """The ridge of smallest leave-one-out risk.
-
-    Attributes:
-        place: Its place among the ridges; that of the largest in a tie.
-        left_out: Leave-one-out residuals there.
-        path: One row per ridge: `ridge gcv loo df`; leave-one-out is NaN where it is not finite,
-            and where it is larger than at the best ridge and was not computed.
-    """
-
-    place: int
-    left_out: Float64[Tensor, "n c"]
-    path: pd.DataFrame
-
-
-def best_ridge(fits: Fits, ridges: Sequence[tuple[float, float]]) -> Best:
-    """The best of some ridges for all samples.
-
-    Args:
-        fits: Fits of the samples.
-        ridges: Pairs of λ and δ.
-
-    Raises:
-        NumericalError: Leave-one-out is finite at no ridge.
-    """
-    rows = [spectral_columns(fits.at(delta).spectrum, delta) for _, delta in ridges]
-    path = pd.DataFrame(rows)[["gcv", "df"]].assign(ridge=[pair[0] for pair in ridges], loo=np.nan)
-    diagonals = _diagonals(fits, [delta for _, delta in ridges])
-    smallest = np.inf
-    for place in path.sort_values(["gcv", "ridge"], ascending=[True, False]).index:
-        delta, diagonal = ridges[place][1], diagonals[place]
-        fit = fits.at(delta)
-        if fit.least_loo(delta, diagonal) * (1 - SLACK) > smallest:
-            continue
-        risk = fit.losses(delta, diagonal).mean().item()
-        if np.isfinite(risk):
-            path.loc[place, "loo"] = risk
-            smallest = min(smallest, risk)
-    if not np.isfinite(smallest):
-        raise NumericalError(
-            f"leave-one-out must be finite at a ridge: got none among {len(path)}, up to"
-            f" {path['ridge'].max():.3g}. Add larger ridges."
-        )
-    place = int(path["ridge"].where(path["loo"] == smallest).idxmax())
-    delta = ridges[place][1]
-    return Best(place, fits.at(delta).left_out(delta), path)
-
-
-def _diagonals(fits: Fits, deltas: Sequence[float]) -> list[Float64[Tensor, "n 1"]]:
-    """`Fit.diagonals` at each sum ridge: one product for those that share their modes."""
-    found: dict[float, Float64[Tensor, "n 1"]] = {}
-    for fit in {id(fits.at(delta)): fits.at(delta) for delta in deltas}.values():
-        own = [delta for delta in deltas if fits.at(delta) is fit]
-        found |= dict(zip(own, fit.diagonals(np.array(own)).split(1, dim=1), strict=True))
-    return [found[delta] for delta in deltas]

@@ -20,9 +20,8 @@ from torch import Tensor
 
 from rmtgen.errors import NumericalError, RmtgenError, UsageError
 from rmtgen.linalg.spectrum import Spectrum
-from rmtgen.ranking.best_ridge import Best, best_ridge, modes_of
-from rmtgen.ridge.eigen import Fits
-from rmtgen.ridge.interval import centred_covariance
+from rmtgen.ranking.best_ridge import Best, best_ridge
+from rmtgen.ridge.interval import centred_covariance, paired
 from rmtgen.ridge.problem import Grid, Problem
 from rmtgen.theory.accuracy import interval, predicted_error
 from rmtgen.theory.alignment import kernel_target_alignment, participation_ratio
@@ -96,12 +95,14 @@ class Probe:
         """
         n, grid, unit = len(problem.kernel), Grid.checked(ridges, None), problem.kernel.unit()
         problem, pairs = problem.over(unit), grid.over(unit).at(n)
-        fits = Fits(problem, modes_of(problem, [sum_ridge for _, sum_ridge in pairs]))
-        best = best_ridge(fits, pairs)
-        ridge, sum_ridge = pairs[best.place]
+        best = best_ridge(problem, pairs)
+        (ridge, sum_ridge), fits = pairs[best.place], best.fits
         changes = fits.at(sum_ridge).changes(sum_ridge)
         spectrum = fits.at(0.0).spectrum
-        influence = influence_of(spectrum, fits.modes, problem.targets, features, LOOKED)
+        looked = paired(n, LOOKED)
+        influence = influence_of(
+            spectrum, fits.modes, problem.targets, features, looked=looked, least=best.least
+        )
         within = None if influence.scores is None else error_within(influence, n, ridge, 1)
         return cls(
             path=_path(problem, best, changes).assign(ridge=grid.values),

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Int64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -23,7 +24,6 @@ from rmtgen.errors import UsageError
 from rmtgen.linalg.modes import Modes
 from rmtgen.linalg.rows import Matrix, Rows
 from rmtgen.linalg.spectrum import Spectrum
-from rmtgen.ridge.interval import paired
 from rmtgen.scalars import instance, whole_number
 from rmtgen.theory.curves import Curves, deltas
 from rmtgen.theory.extrapolation import (
@@ -72,7 +72,13 @@ def pool_influence(
 
 
 def influence_of(
-    pool: Spectrum, modes: Modes, targets: Matrix, features: int | None, most: int | None = None
+    pool: Spectrum,
+    modes: Modes,
+    targets: Matrix,
+    features: int | None,
+    *,
+    looked: Int64[np.ndarray, " m"] | None = None,
+    least: float = 0.0,
 ) -> Influence:
     """`pool_influence` of checked arguments, with the spectrum of the modes and targets.
 
@@ -81,8 +87,8 @@ def influence_of(
         modes: As there.
         targets: As there, (n, c).
         features: As there.
-        most: Largest number of samples whose influence is computed; None: all. The standard errors
-            of forecasts are then those of so many, chosen at random.
+        looked: Positions of random samples whose influence is computed; None: all.
+        least: Smallest sum ridge of the grid; below it influences are those at it.
     """
     pool = require_power(pool)
     if features is None and modes.feature_vectors is not None:
@@ -91,8 +97,8 @@ def influence_of(
         features = whole_number(
             features, "features", least=pool.rank, cure="Each mode takes one; None is not known."
         )
-    looked = paired(modes.n, modes.n if most is None else most)
-    return Influence.of(pool, modes, targets, deltas(pool), features, looked)
+    grid = deltas(pool)
+    return Influence.of(pool, modes, targets, grid[grid >= least], features, looked)
 
 
 @dataclass(frozen=True, eq=False)

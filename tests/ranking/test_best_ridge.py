@@ -8,10 +8,9 @@ from hypothesis import strategies as st
 
 from rmtgen.errors import NumericalError
 from rmtgen.linalg.modes import feature_modes
-from rmtgen.ranking import best_ridge as module
-from rmtgen.ranking.best_ridge import MANY, best_ridge, modes_of
+from rmtgen.ranking.best_ridge import MANY, TALL, best_ridge
 from rmtgen.ranking.ranked import RELATIVE_RIDGES
-from rmtgen.ridge.eigen import Fit, Fits
+from rmtgen.ridge.eigen import Fit
 from rmtgen.ridge.kernel import FeatureKernel, GramKernel
 from rmtgen.ridge.path import ridge_path, ridge_path_features
 from rmtgen.ridge.problem import Problem
@@ -37,8 +36,11 @@ def problem_of(features, targets, form="features", intercept=False):
 
 def found_of(problem, ridges):
     n = len(problem.kernel)
-    pairs = [(ridge, n * ridge) for ridge in ridges]
-    return best_ridge(Fits(problem, modes_of(problem, [delta for _, delta in pairs])), pairs)
+    return best_ridge(problem, [(ridge, n * ridge) for ridge in ridges])
+
+
+def is_single(best):
+    return best.fits.modes.vectors.dtype == torch.float32
 
 
 def grid(features):
@@ -101,9 +103,8 @@ def test_where_samples_are_alike_few_ridges_are_tried():
 def test_of_many_samples_it_is_that_path_to_six_digits(dtype, intercept):
     features, targets = drawn(MANY + 300, 40)
     features, ridges = (features + 0.2).astype(dtype), grid(features)
-    problem = problem_of(features, targets, intercept=intercept)
-    assert modes_of(problem, ridges * len(features)).vectors.dtype == torch.float32
-    found = found_of(problem, ridges)
+    found = found_of(problem_of(features, targets, intercept=intercept), ridges)
+    assert is_single(found) and found.least == ridges[0] * len(features)
     whole = ridge_path_features(features, targets, ridges=ridges, intercept=intercept)
     known = found.path["loo"].notna()
     np.testing.assert_allclose(found.path["gcv"], whole["gcv"], rtol=1e-6)
@@ -111,25 +112,39 @@ def test_of_many_samples_it_is_that_path_to_six_digits(dtype, intercept):
     assert found.place == whole["loo"].idxmin()
 
 
-def test_what_float32_does_not_resolve_is_decomposed_in_float64():
-    features, targets = drawn(MANY + 10, 6)
-    lone = np.zeros((len(features), 1))
-    lone[5] = 3.0  # no other sample has this feature
-    deltas = grid(features) * len(features)
-    for one, sum_ridges in (
-        (np.hstack([features, lone]), deltas),
-        (features, np.append(deltas, 0.0)),
-        (features[: MANY - 1], deltas),
-    ):
-        problem = problem_of(one, targets[: len(one)])
-        assert modes_of(problem, sum_ridges).vectors.dtype == torch.float64
-    assert modes_of(problem_of(features, targets), deltas).vectors.dtype == torch.float32
-    wide = torch.zeros(MANY, MANY // 4 + 1)
-    wide[:, 0] = 1.0
-    kernel = FeatureKernel.checked(wide, None)
-    problem = Problem.checked(kernel, targets[:MANY], None, loo=True, intercept=False)
-    assert module.TALL * wide.shape[1] > len(wide)
-    assert modes_of(problem, [1.0]).vectors.dtype == torch.float64
+@pytest.mark.parametrize("lone", [1e-6, 3.0])
+def test_a_sample_with_a_feature_of_its_own_leaves_the_larger_ridges(lone):
+    features, targets = drawn(MANY + 10, 60)
+    own = np.zeros((len(features), 1))
+    own[5] = lone  # no other sample has this feature
+    features, ridges = np.hstack([features, own]), np.append(0.0, grid(features))
+    noisy = targets + 3 * np.random.default_rng(1).standard_normal(targets.shape)
+    found = found_of(problem_of(features, noisy), ridges)
+    whole = ridge_path_features(features, noisy, ridges=ridges)
+    assert is_single(found) and 0 < found.least < ridges[found.place] * len(features)
+    assert found.place == whole["loo"].idxmin()
+    known = found.path["loo"].notna()
+    assert known.any() and not known[0]
+    np.testing.assert_allclose(found.path["loo"][known], whole["loo"][known], rtol=1e-5)
+
+
+def test_where_the_smallest_ridge_that_is_resolved_is_best_float64_decides():
+    features, _ = drawn(MANY + 10, 6)
+    targets, ridges = features[:, :2] @ np.ones((2, 2)), np.append(0.0, grid(features))
+    found = found_of(problem_of(features, targets), ridges)
+    assert not is_single(found) and found.least == 0 and found.place == 0
+    assert found.path["loo"].iloc[0] < 1e-20
+    resolved = found_of(problem_of(features, targets), ridges[1:])
+    assert is_single(resolved) and resolved.place == 0
+
+
+def test_few_samples_or_many_features_are_decomposed_in_float64():
+    features, targets = drawn(MANY, 6)
+    assert is_single(found_of(problem_of(features, targets), [1.0]))
+    few = problem_of(features[:-1], targets[:-1])
+    wide = problem_of(np.hstack([features, np.zeros((MANY, MANY // TALL))]), targets)
+    for problem in (few, wide):
+        assert not is_single(found_of(problem, [1.0]))
 
 
 def test_no_finite_risk_is_an_error(monkeypatch):
@@ -149,13 +164,11 @@ def test_modes_that_need_not_fit_into_memory_lie_in_a_file_without_a_name(tmp_pa
         lambda *given, **named: mapped.append(plain_memmap(*given, **named)) or mapped[0],
     )
     features, targets = drawn(MANY + 10, 6)
-    deltas, plain = grid(features) * len(features), problem_of(features, targets)
     kernel = FeatureKernel.checked(features, None, spill=tmp_path / "spill")
     problem = Problem.checked(kernel, targets, None, loo=True, intercept=False)
-    found, known = modes_of(problem, deltas), modes_of(plain, deltas)
-    assert torch.equal(found.vectors, known.vectors)
-    assert np.shares_memory(mapped[0], found.vectors.numpy())
+    found = found_of(problem, grid(features))
+    known = found_of(problem_of(features, targets), grid(features))
+    assert torch.equal(found.fits.modes.vectors, known.fits.modes.vectors)
+    assert np.shares_memory(mapped[0], found.fits.modes.vectors.numpy())
     assert list((tmp_path / "spill").iterdir()) == []
-    assert np.array_equal(
-        found_of(problem, grid(features)).left_out, found_of(plain, grid(features)).left_out
-    )
+    assert np.array_equal(found.left_out, known.left_out)

@@ -247,3 +247,15 @@ def test_a_size_that_the_curves_do_not_reach_is_refused():
     ):
         one.best(4)
     assert one.best(6) == pytest.approx((2 / 6, 1.5, 2))
+
+
+def test_influences_may_begin_at_a_larger_sum_ridge():
+    gram, targets = drawn(80, 20, seed=3)
+    modes = gram_modes(gram)
+    pool = Spectrum.of(modes, targets)
+    whole = influence_of_pool(pool, modes, torch.from_numpy(targets), None)
+    part = influence_of_pool(pool, modes, torch.from_numpy(targets), None, least=1e-2)
+    assert whole.log_delta[0] < np.log(1e-2) <= part.log_delta[0] < np.log(1.1e-2)
+    assert part.log_delta[-1] == whole.log_delta[-1]
+    for found, known in zip(part.at(1e-6), part.at(float(np.exp(part.log_delta[0]))), strict=True):
+        np.testing.assert_allclose(found, known, rtol=1e-12)
