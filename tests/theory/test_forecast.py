@@ -3,15 +3,18 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from forecast_cases import NOISE, best_risk, drawn, influence_of, population
 
 import rmtgen
 from rmtgen.errors import NumericalError, UsageError
+from rmtgen.linalg.modes import gram_modes
 from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.theory.curves import Curves
 from rmtgen.theory.effective_ridge import omniscient_risk
 from rmtgen.theory.extrapolation import curves, likely_curves
 from rmtgen.theory.forecast import forecast
+from rmtgen.theory.forecast import influence_of as influence_of_pool
 from rmtgen.theory.labels import labels_needed
 from rmtgen.theory.transport import transported
 
