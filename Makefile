@@ -64,7 +64,7 @@ demo all plan rank $(STAGES): export RMTGEN_MAKE = make $(foreach .v,$(filter-ou
 # The targets of one section of this file, each with what it says behind ##.
 override listed = awk -v section='$1' -F '\#\# ' \
   '/^\#\# /{shown = $$2 == section; if (shown) print "\n" $$2} \
-  shown && /^[a-z-]+:.*\#\# /{split($$1, name, ":"); printf "  %-16s %s\n", name[1], $$2}' Makefile
+  shown && /^[a-z-]+:.*\#\# /{split($$1, name, ":"); printf "  %-17s %s\n", name[1], $$2}' Makefile
 
 ## start
 help: ## this page
