@@ -96,7 +96,7 @@ help: ## this page
 	@echo
 	@echo 'exit codes of rmtgen: 0 done, 2 usage, 3 missing or corrupt input,'
 	@echo '4 numerical failure, 130 interrupted; make itself ends with 2 for all but 0'
-demo: .installed ## real digits, pretrained and random: all of it in minutes, offline
+demo: .installed ## real digits, pretrained and random: minutes, offline
 	@$(RMTGEN) run demo $(ARGUMENTS)
 all: .installed ## every stage of every run in one process, then the report
 	@$(RMTGEN) run $(ARGUMENTS)

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _compare(arguments: Sequence[str], transcript: Transcript) -> None:
     described = "What representations of the same images share, and what one adds to another."
-    parser = experiment_parser(NAME, described, ["[--runs RUN ...]"])
+    parser = experiment_parser(NAME, described, ["[--runs ...]"])
     for alias, name in ALIASES.items():
         parser.add_argument(f"--{alias}", dest=name, metavar="VALUE", help=f"the same as --{name}")
     parser.add_argument(

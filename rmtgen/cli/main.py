@@ -100,7 +100,7 @@ def _summaries() -> dict[str, str]:
 
 def _described(summaries: Mapping[str, str]) -> str:
     """One entry per name, wrapped."""
-    column = max(map(len, (*COMMANDS, *STAGES))) + 2
+    column = max(map(len, summaries)) + 2
     return "\n".join(
         textwrap.fill(
             f"  {name:<{column}}{summary}",
