@@ -16,6 +16,7 @@ from rmtgen.report.loading import load_result
 from rmtgen.report.ranked_set import RankedSet
 from rmtgen.report.run_set import run_labels
 from rmtgen.runs.config import Config
+from rmtgen.runs.experiment import load_experiment
 from rmtgen.runs.own_features import OF_A_NETWORK
 
 RIDGES = "ridges=1e-4:1e1:11"
@@ -202,3 +203,18 @@ def test_classes_under_other_names_are_the_same_classes(files, tmp_path):
     with pytest.raises(CorruptInputError, match="labels .* disagree"):
         assert main(["rank", "data=features:b.npy", "output=other"]) == 0
         RankedSet.load([folders[0], *tmp_path.glob("other/runs/*")])
+
+
+@pytest.mark.parametrize(
+    ("given", "listed"),
+    [
+        ("features:a.npz,features:b, c.npy", ["features:a.npz", "features:b, c.npy"]),
+        ("folder:my,pictures, features:a.npz", ["folder:my,pictures", "features:a.npz"]),
+        (["cifar10", "features:a.npz"], ["cifar10", "features:a.npz"]),
+        ("wds:{a,b}.tar", ["wds:{a,b}.tar"]),
+    ],
+)
+def test_data_sets_are_listed_by_commas_before_features(given, listed):
+    fields = {"dataset": given, "train": 9, "test": 2, "sizes": "9"}
+    runs = load_experiment(None, fields).runs
+    assert [run.dataset for run in runs] == listed
