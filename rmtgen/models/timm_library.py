@@ -84,7 +84,7 @@ class TimmLibrary(Library):
         self, settings: Mapping[str, Any]
     ) -> tuple[Callable[[Image.Image], Tensor], tuple[int, int, int]]:
         """The evaluation transform of a data config of timm."""
-        config = {
+        config: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value
             for key, value in settings.items()
         }
