@@ -14,6 +14,8 @@ COMMANDS: Mapping[str, str] = {
     "run": "every stage, in one process; --stage NAME: up to that one",
     "plan": "what a configuration will cost, before anything runs",
     "rank": "which representation is best for labelled images, without a test set",
+    "export": "the ridge probe of a run, as a network that predicts on new images",
+    "predict": "the class of every image in files, folders and archives, by an export",
     "compare": "one report over finished runs",
     "ls": "the runs there are, and the stages that are done",
     "verify": "every file of finished runs and reports against its checksum",

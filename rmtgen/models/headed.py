@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from rmtgen.errors import NumericalError
 from rmtgen.models.backbones import Backbone
-from rmtgen.models.inner_layers import InnerLayer
+from rmtgen.models.inner_layers import InnerLayer, WholePass
 from rmtgen.models.libraries import library_of
 
 WHOLE = "classifier"
@@ -24,7 +24,7 @@ JOINED = "backbone and head"
 """The backbone under `backbone`, a linear layer under `head`."""
 FORMS = (WHOLE, JOINED)
 TOLERANCE = 1e-4
-"""Largest difference of scores, relative to the largest score, that rounding in float32 explains."""
+"""Largest difference of scores, over the largest score, that rounding in float32 explains."""
 _TRIED = 2
 """Number of random images on which two networks are compared."""
 
@@ -123,6 +123,15 @@ def with_head(
     return Headed(joined, JOINED, reason)
 
 
+def traceable(model: nn.Module) -> nn.Module:
+    """A network of `with_head` that is the same to tools that follow its calls."""
+    backbone = getattr(model, "backbone", None)
+    if not isinstance(backbone, InnerLayer):
+        return model
+    whole = WholePass(backbone.network, backbone.layer, backbone.pooling)
+    return _joined(whole, model.get_submodule("head"))
+
+
 @torch.inference_mode()
 def agree(one: nn.Module, other: nn.Module, size: tuple[int, int, int]) -> bool:
     """Whether two networks give the same scores for random images, up to rounding in float32."""
@@ -142,7 +151,7 @@ def close(scores: Float32[Tensor, "b c"], expected: Float32[Tensor, "b c"]) -> b
     return bool((scores - expected).abs().max() <= TOLERANCE * expected.abs().max())
 
 
-def _joined(backbone: nn.Module, head: nn.Linear) -> nn.Sequential:
+def _joined(backbone: nn.Module, head: nn.Module) -> nn.Sequential:
     return nn.Sequential(OrderedDict(backbone=backbone, head=head)).eval()
 
 

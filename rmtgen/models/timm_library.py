@@ -53,7 +53,7 @@ class TimmLibrary(Library):
                 raise
             raise unfit(name, arguments["img_size"], failure) from failure
 
-    def arguments(self, name: str, img_size: int | None) -> dict[str, int]:
+    def arguments(self, name: str, img_size: int | None) -> dict[str, Any]:
         """What `timm.create_model` is given for an image size: nothing, or that size."""
         published = timm.get_pretrained_cfg(name)
         fixed = published is not None and published.fixed_input_size
@@ -61,7 +61,8 @@ class TimmLibrary(Library):
 
     def outputs(self, model: nn.Module) -> tuple[str, ...]:
         """The classifiers of the network; a distilled one has two."""
-        found: Any = model.get_classifier()
+        whole: Any = model
+        found = whole.get_classifier()
         heads = found if isinstance(found, (tuple, list)) else (found,)
         return tuple(
             name for name, module in model.named_modules() if any(module is head for head in heads)

@@ -19,7 +19,7 @@ from rmtgen.ridge.weighted import Plain
 def linear_fit(
     problem: Problem, ridge: float
 ) -> tuple[Float64[Tensor, "p c"], Float64[Tensor, " c"]]:
-    """w and b of the fit to all samples.
+    """W and b of the fit to all samples.
 
     Args:
         problem: Features and targets, on the CPU; a test set is not looked at.

@@ -112,7 +112,7 @@ def tall_spectrum(problem: Problem) -> Spectrum:
 def tall_fit(
     problem: Problem, sum_ridge: float
 ) -> tuple[Float64[Tensor, "p c"], Float64[Tensor, " c"]]:
-    """w and b of the fit to all samples of features, n − intercept > p, at one δ.
+    """W and b of the fit to all samples of features, n − intercept > p, at one δ.
 
     As for `tall_spectrum`, p×(p + c) numbers are held.
 
@@ -184,7 +184,7 @@ class Reduced:
         return cls(problem, spectrum, singular, coefficients, right, means[:width], means[width:])
 
     def fit(self, sum_ridge: float) -> tuple[Float64[Tensor, "p c"], Float64[Tensor, " c"]]:
-        """w and b at one δ."""
+        """W and b at one δ."""
         slopes = self.singular / (self.singular.square() + sum_ridge)
         weights = self.right @ (slopes[:, None] * self.coefficients)
         return weights, self.target_means - self.means @ weights

@@ -203,6 +203,13 @@ COLUMNS = {
     "licence": Column("licence of the pretrained weights, where the library states one", None),
     "pareto": Column("whether no other representation is as good and as fast"),
     "run_name": Column("name of its run", None),
+    "path": Column("image, of a member of an archive after a colon", None, key=True),
+    "class": Column("class of the largest score; empty where the image could not be read", None),
+    "score": Column(
+        "the largest score: prediction of ridge regression on targets 1 for the class and 0 else,"
+        " no probability; `score of NAME` is that of one class"
+    ),
+    "problem": Column("why the image could not be read", None),
     "skipped": Column(
         "number of fits left out, predicted or measured risk not being finite and positive"
     ),

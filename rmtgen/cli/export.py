@@ -1,0 +1,160 @@
+"""`rmtgen export`: the ridge probe of a run as a folder that predicts on new images."""
+
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rmtgen.cli.arguments import EXIT_CODES, JSON_HELP, Parser, program
+from rmtgen.cli.outcome import reported
+from rmtgen.cli.results import Selection
+from rmtgen.cli.terminal import Transcript
+from rmtgen.errors import MissingInputError, UsageError
+from rmtgen.runs.config import FIELDS
+from rmtgen.runs.rundir import is_result_dir
+from rmtgen.stages.engine import Outcome
+
+EXPORTS = "exports"
+"""Folder under OUTPUT where exports go."""
+PLACES = ("output", "checkpoints", "data_root", "download", "spill")
+"""Fields that say where things lie, and change no result."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Export runs; the exit code."""
+    with reported("export", arguments) as transcript:
+        _export(arguments, transcript)
+    return transcript.exit_code
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a command line asks for.
+
+    Attributes:
+        runs: Directories of the runs.
+        targets: The folder of each export.
+        options: As `export_probe` takes them.
+    """
+
+    runs: Sequence[Path]
+    targets: Sequence[Path]
+    options: dict[str, Any]
+
+
+def _export(arguments: Sequence[str], transcript: Transcript) -> None:
+    request = _parsed(arguments)
+    transcript.align(folder.name for folder in request.runs)
+    # they import torch, which `--help` does without
+    from rmtgen.exports.card import accuracy_text
+    from rmtgen.exports.description import DESCRIPTION, Description
+    from rmtgen.exports.quality import Quality
+    from rmtgen.exports.writing import export_probe
+
+    for run, target in zip(request.runs, request.targets, strict=True):
+        started = time.perf_counter()
+        export_probe(run, target, **request.options)
+        found = Description.read(target)
+        good = accuracy_text(Quality(**found.quality))
+        said = f"{len(found.classes):,} classes{f', accuracy {good}' * bool(good)}"
+        details = {"form": found.blueprint.form, "quality": dict(found.quality)}
+        written = [target / name for name in (*found.files, DESCRIPTION)]
+        seconds = round(time.perf_counter() - started, 3)
+        transcript.add(
+            Outcome("export", run.name, target, "computed", seconds, said, details, written)
+        )
+    transcript.show_next(shlex.join([*program(), "predict", str(request.targets[-1]), "IMAGES"]))
+
+
+def _parsed(arguments: Sequence[str]) -> Request:
+    """The command line.
+
+    Raises:
+        UsageError: An unknown flag or field, no run, or one place for several exports.
+        MissingInputError: There is no run of a name.
+    """
+    parser = Parser(
+        prog="rmtgen export",
+        usage="rmtgen export RUN ... [--to FOLDER] [--onnx] [FIELD=VALUE ...] [--json]",
+        description="Write the ridge probe of a run as a network that predicts on new images.",
+        epilog=EXIT_CODES,
+    )
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="RUN",
+        help="name of a run, the 8 characters it ends in, or its directory; then"
+        f" {', '.join(PLACES)} as FIELD=VALUE",
+    )
+    parser.add_argument("--to", metavar="FOLDER", help=f"what is written [OUTPUT/{EXPORTS}/RUN]")
+    parser.add_argument(
+        "--ridge",
+        metavar="NUMBER",
+        help="one of the run's ridges, relative to tr K/N [that of the smallest leave-one-out"
+        " risk]",
+    )
+    parser.add_argument("--onnx", action="store_true", help="write model.onnx too")
+    parser.add_argument("--overwrite", action="store_true", help="replace an export that is there")
+    parser.add_argument("--json", action="store_true", help=JSON_HELP)
+    given = parser.parse_intermixed_args(arguments)
+    fields, names = _fields(given.words)
+    output = Path(fields.pop("output", FIELDS["output"].default))
+    runs = _runs(Selection(output, ()), names)
+    if given.to is not None and len(runs) > 1:
+        raise UsageError(f"--to is the folder of one export, got {len(runs)} runs. Leave it out.")
+    targets = [Path(given.to)] if given.to else [output / EXPORTS / run.name for run in runs]
+    options = {"onnx": given.onnx, "overwrite": given.overwrite, **fields}
+    if given.ridge is not None:
+        options["relative_ridge"] = _number(given.ridge)
+    return Request(runs, targets, options)
+
+
+def _fields(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """The places among the words, and the names."""
+    fields, names = {}, []
+    for word in words:
+        name, equals, value = word.partition("=")
+        key = name.lower().replace("-", "_")
+        if equals and key in PLACES:
+            fields[key] = FIELDS[key].metadata["parse"](value)
+        elif equals and not Path(word).exists():
+            raise UsageError(
+                f"expected names of runs and FIELD=VALUE of {', '.join(PLACES)}, got {word!r}."
+            )
+        else:
+            names.append(word)
+    return fields, names
+
+
+def _runs(selection: Selection, names: Sequence[str]) -> list[Path]:
+    """The directories of runs, by name or by path.
+
+    Raises:
+        UsageError: None is named.
+        MissingInputError: There is no run of a name.
+    """
+    if not names or "" in names:
+        known = ", ".join(list(selection.begun())[:20])
+        raise UsageError(
+            "an export is of a run that is named, got none."
+            f" {f'Known: {known}.' if known else 'Make one: `rmtgen rank`.'}"
+        )
+    found = []
+    for name in names:
+        path = Path(name)
+        if is_result_dir(path):
+            found.append(path.resolve())
+        elif path.is_dir() and "/" in name:
+            raise MissingInputError(f"{name} is a folder, and no run. Give that of one.")
+        else:
+            found += Selection(selection.root, (name.rstrip("/"),)).folders()
+    return list(dict.fromkeys(found))
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"--ridge must be a number such as 1e-3, got {text!r:.60}.") from None
