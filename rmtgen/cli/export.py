@@ -13,11 +13,15 @@ from rmtgen.cli.results import Selection
 from rmtgen.cli.terminal import Transcript
 from rmtgen.errors import MissingInputError, UsageError
 from rmtgen.runs.config import FIELDS
-from rmtgen.runs.rundir import is_result_dir
+from rmtgen.runs.graph import RANKED
+from rmtgen.runs.manifest import Manifest
+from rmtgen.runs.reportdir import REPORTS
+from rmtgen.runs.rundir import RUNS, is_result_dir
 from rmtgen.stages.engine import Outcome
 
 EXPORTS = "exports"
 """Folder under OUTPUT where exports go."""
+*_, JOINT = RANKED
 PLACES = ("output", "checkpoints", "data_root", "download", "spill")
 """Fields that say where things lie, and change no result."""
 
@@ -85,8 +89,8 @@ def _parsed(arguments: Sequence[str]) -> Request:
         "words",
         nargs="*",
         metavar="RUN",
-        help="name of a run, the 8 characters it ends in, or its directory; then"
-        f" {', '.join(PLACES)} as FIELD=VALUE",
+        help="name of a run, the 8 characters it ends in, its directory, or the name of a"
+        f" ranking, of which the first is taken; then {', '.join(PLACES)} as FIELD=VALUE",
     )
     parser.add_argument("--to", metavar="FOLDER", help=f"what is written [OUTPUT/{EXPORTS}/RUN]")
     parser.add_argument(
@@ -141,16 +145,31 @@ def _runs(selection: Selection, names: Sequence[str]) -> list[Path]:
             "an export is of a run that is named, got none."
             f" {f'Known: {known}.' if known else 'Make one: `rmtgen rank`.'}"
         )
-    found = []
-    for name in names:
-        path = Path(name)
-        if is_result_dir(path):
-            found.append(path.resolve())
-        elif path.is_dir() and "/" in name:
-            raise MissingInputError(f"{name} is a folder, and no run. Give that of one.")
-        else:
-            found += Selection(selection.root, (name.rstrip("/"),)).folders()
+    found = [path for name in names for path in _named(selection.root, name.rstrip("/"))]
     return list(dict.fromkeys(found))
+
+
+def _named(root: Path, name: str) -> Sequence[Path]:
+    """The run of a name, by its path or by that of a ranking."""
+    path = Path(name)
+    if "/" not in name and not is_result_dir(path):
+        path = root / REPORTS / name
+    if first := _first_of(path):
+        return [first]
+    if is_result_dir(Path(name)):
+        return [Path(name).resolve()]
+    if "/" in name and path.is_dir():
+        raise MissingInputError(f"{name} is a folder, and no run. Give that of one.")
+    return Selection(root, (name,)).folders()
+
+
+def _first_of(path: Path) -> Path | None:
+    """The run that is first in a ranking; None where there is no ranking at the path."""
+    manifest = Manifest.read(path, JOINT)
+    rows = manifest.details.get("ranking") if manifest else None
+    first = rows[0] if isinstance(rows, list) and rows and isinstance(rows[0], dict) else {}
+    name = first.get("run_name")
+    return path.parent.parent / RUNS / name if isinstance(name, str) else None
 
 
 def _number(text: str) -> float:

@@ -128,8 +128,8 @@ def _parser() -> Parser:
         "words",
         nargs="*",
         metavar="EXPORT",
-        help="folder of an export, or its name under data/exports; then IMAGES: files, folders and"
-        " .tar archives",
+        help="folder of an export, its name under data/exports, or the 8 characters it ends in;"
+        " then IMAGES: files, folders and .tar archives",
     )
     parser.add_argument("--to", metavar="FILE", help="write the CSV to a file [stdout]")
     parser.add_argument("--scores", action="store_true", help="a column per class: its score")
@@ -146,7 +146,10 @@ def _parser() -> Parser:
 def _found(name: str) -> Path:
     """The folder of an export, by its path or by its name."""
     path, known = Path(name), Path(FIELDS["output"].default) / EXPORTS
-    return path if path.exists() or "/" in name else known / name
+    if path.exists() or "/" in name:
+        return path
+    ending = sorted(known.glob(f"*-{name}")) if name.isalnum() else []
+    return ending[0] if len(ending) == 1 else known / name
 
 
 def _whole(text: str) -> int:

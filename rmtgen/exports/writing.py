@@ -31,6 +31,7 @@ from rmtgen.exports.quality import Quality, quality_of
 from rmtgen.models.backbones import Backbone
 from rmtgen.models.headed import WHOLE, Blueprint, Headed, agree, with_head
 from rmtgen.models.libraries import library_of
+from rmtgen.models.recipes import data_config
 from rmtgen.models.timm_library import TimmLibrary
 from rmtgen.names import printable
 from rmtgen.ridge.kernel import FeatureKernel
@@ -244,7 +245,7 @@ def _hub_config(
 ) -> bytes:
     """config.json as timm writes it for the Hugging Face hub, with our transform and classes."""
     published: Any = model.pretrained_cfg
-    settings = {key: value for key, value in dict(backbone.recipe or {}).items() if key != "maker"}
+    settings = data_config(backbone.recipe or {})
     kept = {"first_conv", "classifier", "fixed_input_size", "license"}
     settings |= {key: published[key] for key in kept if published.get(key) is not None}
     content = {

@@ -15,7 +15,7 @@ from torchvision.transforms import Compose
 
 from rmtgen.datasets.decoding import to_rgb
 from rmtgen.models.libraries import LIBRARIES, library_of
-from rmtgen.models.preprocessing import PREPROCESSING, Preprocessing
+from rmtgen.models.preprocessing import PREPROCESSING, SIDE, Preprocessing
 
 PUBLISHED = "published"
 """The maker of the transforms in `rmtgen.models.preprocessing`."""
@@ -72,6 +72,17 @@ def transform_of(recipe: Mapping[str, Any]) -> Transform:
         return Compose([to_rgb, step]), (3, side, side)
     step, size = _MAKERS[recipe[MAKER]].transform(settings)
     return Compose([to_rgb, step]), size
+
+
+def data_config(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe of a network of timm as a data config of timm, whose evaluation crops a centre."""
+    settings = {key: value for key, value in recipe.items() if key != MAKER}
+    if recipe[MAKER] != PUBLISHED:
+        return settings
+    short, side = settings.pop("short_side"), settings["input_size"][-1]
+    if short is None:
+        return {**settings, "crop_pct": 1.0, "crop_mode": "squash"}
+    return {**settings, "crop_pct": SIDE / short, "crop_mode": "center"}
 
 
 def _check(recipe: Mapping[str, Any]) -> None:
