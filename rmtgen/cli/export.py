@@ -7,23 +7,57 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rmtgen.cli.arguments import EXIT_CODES, JSON_HELP, Parser, program
+from rmtgen.cli.arguments import program
 from rmtgen.cli.outcome import reported
 from rmtgen.cli.results import Selection
 from rmtgen.cli.terminal import Transcript
+from rmtgen.cli.words import Option, read_words, words_parser
 from rmtgen.errors import MissingInputError, UsageError
 from rmtgen.runs.config import FIELDS
 from rmtgen.runs.graph import RANKED
 from rmtgen.runs.manifest import Manifest
+from rmtgen.runs.parsers import place, switch
 from rmtgen.runs.reportdir import REPORTS
 from rmtgen.runs.rundir import RUNS, is_result_dir
 from rmtgen.stages.engine import Outcome
 
 EXPORTS = "exports"
 """Folder under OUTPUT where exports go."""
-*_, JOINT = RANKED
 PLACES = ("output", "checkpoints", "data_root", "download", "spill")
 """Fields that say where things lie, and change no result."""
+*_, JOINT = RANKED
+RUN = (
+    "RUN",
+    "name of a run, the 8 characters it ends in, its directory, or the name of a ranking, of which"
+    " the first is taken",
+)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"expected a number such as 1e-3, got {text!r:.60}.") from None
+
+
+OPTIONS = {
+    "to": Option(f"what is written [OUTPUT/{EXPORTS}/RUN]", place, "FOLDER"),
+    "ridge": Option(
+        "one of the run's ridges, relative to tr K/N [that of the smallest leave-one-out risk]",
+        _number,
+        "NUMBER",
+    ),
+    "onnx": Option("write model.onnx too", switch),
+    "overwrite": Option("replace an export that is there", switch),
+    **{
+        name: Option(
+            f"{FIELDS[name].metadata['help']} [{FIELDS[name].metadata['default']}]",
+            FIELDS[name].metadata["parse"],
+        )
+        for name in PLACES
+    },
+}
+"""Options beside the names of runs."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -76,60 +110,20 @@ def _parsed(arguments: Sequence[str]) -> Request:
     """The command line.
 
     Raises:
-        UsageError: An unknown flag or field, no run, or one place for several exports.
+        UsageError: An unknown option, no run, or one place for several exports.
         MissingInputError: There is no run of a name.
     """
-    parser = Parser(
-        prog="rmtgen export",
-        usage="rmtgen export RUN ... [--to FOLDER] [--onnx] [FIELD=VALUE ...] [--json]",
-        description="Write the ridge probe of a run as a network that predicts on new images.",
-        epilog=EXIT_CODES,
-    )
-    parser.add_argument(
-        "words",
-        nargs="*",
-        metavar="RUN",
-        help="name of a run, the 8 characters it ends in, its directory, or the name of a"
-        f" ranking, of which the first is taken; then {', '.join(PLACES)} as FIELD=VALUE",
-    )
-    parser.add_argument("--to", metavar="FOLDER", help=f"what is written [OUTPUT/{EXPORTS}/RUN]")
-    parser.add_argument(
-        "--ridge",
-        metavar="NUMBER",
-        help="one of the run's ridges, relative to tr K/N [that of the smallest leave-one-out"
-        " risk]",
-    )
-    parser.add_argument("--onnx", action="store_true", help="write model.onnx too")
-    parser.add_argument("--overwrite", action="store_true", help="replace an export that is there")
-    parser.add_argument("--json", action="store_true", help=JSON_HELP)
-    given = parser.parse_intermixed_args(arguments)
-    fields, names = _fields(given.words)
-    output = Path(fields.pop("output", FIELDS["output"].default))
-    runs = _runs(Selection(output, ()), names)
-    if given.to is not None and len(runs) > 1:
+    usage = "rmtgen export RUN ... [--to FOLDER] [--onnx] [--overwrite] [--json]"
+    described = "Write the ridge probe of a run as a network that predicts on new images."
+    options, names = read_words(words_parser(usage, described, RUN, OPTIONS), arguments, OPTIONS)
+    output = Path(options.pop("output", FIELDS["output"].default))
+    runs, to = _runs(Selection(output, ()), names), options.pop("to", None)
+    if to is not None and len(runs) > 1:
         raise UsageError(f"--to is the folder of one export, got {len(runs)} runs. Leave it out.")
-    targets = [Path(given.to)] if given.to else [output / EXPORTS / run.name for run in runs]
-    options = {"onnx": given.onnx, "overwrite": given.overwrite, **fields}
-    if given.ridge is not None:
-        options["relative_ridge"] = _number(given.ridge)
+    targets = [Path(to)] if to else [output / EXPORTS / run.name for run in runs]
+    if "ridge" in options:
+        options["relative_ridge"] = options.pop("ridge")
     return Request(runs, targets, options)
-
-
-def _fields(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """The places among the words, and the names."""
-    fields, names = {}, []
-    for word in words:
-        name, equals, value = word.partition("=")
-        key = name.lower().replace("-", "_")
-        if equals and key in PLACES:
-            fields[key] = FIELDS[key].metadata["parse"](value)
-        elif equals and not Path(word).exists():
-            raise UsageError(
-                f"expected names of runs and FIELD=VALUE of {', '.join(PLACES)}, got {word!r}."
-            )
-        else:
-            names.append(word)
-    return fields, names
 
 
 def _runs(selection: Selection, names: Sequence[str]) -> list[Path]:
@@ -170,10 +164,3 @@ def _first_of(path: Path) -> Path | None:
     first = rows[0] if isinstance(rows, list) and rows and isinstance(rows[0], dict) else {}
     name = first.get("run_name")
     return path.parent.parent / RUNS / name if isinstance(name, str) else None
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise UsageError(f"--ridge must be a number such as 1e-3, got {text!r:.60}.") from None

@@ -12,11 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rmtgen.errors import CorruptInputError, MissingInputError, StaleInputError, did_you_mean
+from rmtgen.errors import (
+    CorruptInputError,
+    MissingInputError,
+    StaleInputError,
+    UsageError,
+    did_you_mean,
+)
 from rmtgen.models.headed import FORMS, Blueprint
 from rmtgen.models.inner_layers import POOLINGS
 from rmtgen.models.recipes import MOST_SIDE, transform_of
 from rmtgen.names import printable
+from rmtgen.scalars import path as checked_path
 from rmtgen.store import durable, files, sealed
 
 FORMAT = 1
@@ -154,6 +161,23 @@ class Description:
 def is_export(folder: Path) -> bool:
     """Whether there is an export in a folder, sound or not."""
     return files.is_there(folder / DESCRIPTION)
+
+
+def looked_up(folder: object) -> Path:
+    """The path of an export, there or not.
+
+    Raises:
+        UsageError: It is no path, or no file system takes it.
+    """
+    path = checked_path(folder, "folder")
+    try:
+        path.exists()
+    except (OSError, ValueError) as error:  # a name too long; a null byte
+        raise UsageError(
+            f"folder must be a path that a file system takes: got {str(path)[:60]!r}"
+            f" ({error!s:.80})."
+        ) from None
+    return path
 
 
 def _require_export(folder: Path) -> None:

@@ -79,18 +79,22 @@ def predictions(
         pin_memory=on_gpu,
         generator=torch.Generator(),  # else the loader draws a seed from the global generator
     )
-    for start, kept, problems in loader:
-        scores = iter(())
-        if kept is not None:
-            with torch.inference_mode(), fp32_precision(probe.precision):
-                pixels = kept.to(device).contiguous(memory_format=torch.channels_last)
-                scores = iter(model(pixels).float().cpu().numpy())
-        yield [
-            _failed(images.locate(start + offset), problem)
-            if problem
-            else _predicted(images.locate(start + offset), next(scores), probe.classes)
-            for offset, problem in enumerate(problems)
-        ]
+
+    def batches() -> Iterator[list[Prediction]]:
+        for start, kept, problems in loader:
+            scores = iter(())
+            if kept is not None:
+                with torch.inference_mode(), fp32_precision(probe.precision):
+                    pixels = kept.to(device).contiguous(memory_format=torch.channels_last)
+                    scores = iter(model(pixels).float().cpu().numpy())
+            yield [
+                _failed(images.locate(start + offset), problem)
+                if problem
+                else _predicted(images.locate(start + offset), next(scores), probe.classes)
+                for offset, problem in enumerate(problems)
+            ]
+
+    return batches()
 
 
 class _Batches(Dataset):

@@ -14,12 +14,11 @@ from torch import Tensor, nn
 
 from rmtgen.entrance import public
 from rmtgen.errors import CorruptInputError, UsageError
-from rmtgen.exports.description import REMEDY, WEIGHTS, Description
+from rmtgen.exports.description import REMEDY, WEIGHTS, Description, looked_up
 from rmtgen.models.backbones import Backbone
 from rmtgen.models.features import Images, extract_features
 from rmtgen.models.headed import same_tensors
 from rmtgen.models.recipes import transform_of
-from rmtgen.scalars import path as checked_path
 
 __all__ = ["ExportedProbe", "load_probe"]
 
@@ -131,7 +130,7 @@ def load_probe(folder: str | Path) -> ExportedProbe:
         CorruptInputError: A file is not what was written, or its network cannot be built.
         StaleInputError: It is of another version.
     """
-    folder = checked_path(folder, "folder")
+    folder = looked_up(folder)
     description = Description.read(folder)
     state = _tensors(folder, description)
     model = _network(folder, description, state)

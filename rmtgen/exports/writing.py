@@ -25,6 +25,7 @@ from rmtgen.exports.description import (
     Content,
     Description,
     is_export,
+    looked_up,
 )
 from rmtgen.exports.probe import load_probe
 from rmtgen.exports.quality import Quality, quality_of
@@ -42,7 +43,6 @@ from rmtgen.runs.config import FIELDS, Config
 from rmtgen.runs.manifest import plain, provenance
 from rmtgen.runs.run import Run, load_run
 from rmtgen.scalars import flag
-from rmtgen.scalars import path as checked_path
 from rmtgen.stages.calibrating import calibrated
 from rmtgen.stages.loading import open_backbone, open_images, up_to_layer
 from rmtgen.store import durable
@@ -93,7 +93,7 @@ def export_probe(
         StorageError: The disk refuses.
         BusyError: Another process writes the same folder.
     """
-    folder, onnx = checked_path(folder, "folder"), flag(onnx, "onnx")
+    folder, onnx = looked_up(folder), flag(onnx, "onnx")
     overwrite = flag(overwrite, "overwrite")
     _require_free(folder, overwrite)
     if onnx:

@@ -76,13 +76,12 @@ def transform_of(recipe: Mapping[str, Any]) -> Transform:
 
 def data_config(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """The recipe of a network of timm as a data config of timm, whose evaluation crops a centre."""
-    settings = {key: value for key, value in recipe.items() if key != MAKER}
+    settings = {key: value for key, value in recipe.items() if key not in (MAKER, "short_side")}
     if recipe[MAKER] != PUBLISHED:
         return settings
-    short, side = settings.pop("short_side"), settings["input_size"][-1]
-    if short is None:
+    if recipe["short_side"] is None:
         return {**settings, "crop_pct": 1.0, "crop_mode": "squash"}
-    return {**settings, "crop_pct": SIDE / short, "crop_mode": "center"}
+    return {**settings, "crop_pct": SIDE / recipe["short_side"], "crop_mode": "center"}
 
 
 def _check(recipe: Mapping[str, Any]) -> None:

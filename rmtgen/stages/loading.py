@@ -87,7 +87,7 @@ class Kept(Dataset):
 
 def joint_images(backbone: Backbone, split: Split) -> Kept:
     """The images as the backbone takes them, those of training first."""
-    parts = [TransformedImages(part, backbone) for part in (split.train, split.test)]
+    parts = [TransformedImages(part, backbone) for part in (split.train, split.test) if len(part)]
     return Kept(ConcatDataset(parts))
 
 

@@ -20,7 +20,7 @@ def made(folder, command, *words):
 
 @pytest.fixture(scope="session")
 def measured(tmp_path_factory):
-    """A run of more images than features, with a test set, up to `risk`; coded with an intercept."""
+    """A run of more images than features, with a test set, up to `risk`, with an intercept."""
     words = ("train=300", "test=200", "sizes=100,300", "trials=1", "targets=intercept")
     folder = tmp_path_factory.mktemp("measured")
     return made(folder, "run --stage risk", "model=test_resnet", *words)
@@ -28,7 +28,7 @@ def measured(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def wide(tmp_path_factory):
-    """A run of fewer images than features, solved from its Gram matrix, all stages but the report."""
+    """A run of fewer images than features, solved from its Gram matrix, up to `theory`."""
     words = ("train=80", "test=200", "sizes=20,80", "trials=1", "tile=32", "targets=centered")
     folder = tmp_path_factory.mktemp("wide")
     return made(folder, "run --stage theory", "model=test_byobnet", *words)
