@@ -32,12 +32,19 @@ def require_packages() -> None:
     Raises:
         MissingInputError: A package is missing.
     """
-    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    missing = [name for name in PACKAGES if not _is_installed(name)]
     if missing:
         raise MissingInputError(
             f"ONNX needs {', '.join(PACKAGES)}: got no {' and no '.join(missing)}. Install them:"
             " `pip install 'rmtgen[onnx]'`, or leave --onnx out."
         )
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ValueError:  # it is loaded without a place of its own
+        return False
 
 
 def write_onnx(path: Path, model: nn.Module, size: tuple[int, int, int]) -> bytes:
