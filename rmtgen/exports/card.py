@@ -31,6 +31,14 @@ CODINGS = {
 """Label codings in words."""
 
 
+WEIGHTS_OF = {
+    "pretrained": "with its pretrained weights",
+    "random": "with random weights",
+    "calibrated": "with random weights and the BatchNorm statistics of training images",
+}
+"""Initialisations in words."""
+
+
 def model_card(found: Description, quality: Quality, reason: str) -> str:
     """The text of README.md.
 
@@ -94,12 +102,12 @@ def _front_matter(found: Description) -> str:
 def _what(found: Description, quality: Quality) -> str:
     layer = found.blueprint.layer
     where = f", up to its layer {code(layer)}," if layer else ""
-    weights = "randomly initialised" if found.settings["init"] == "random" else "not trained here"
+    weights = WEIGHTS_OF.get(str(found.settings["init"]), "with weights that are not trained here")
     good = accuracy_text(quality)
     known = f" From the training images alone its accuracy on new ones is {good}." if good else ""
     return (
-        f"An image classifier: the network {code(found.blueprint.name)}{where} {weights}, and a"
-        f" linear layer on its {found.features:,} features, fitted by ridge regression to"
+        f"An image classifier: the frozen network {code(found.blueprint.name)}{where} {weights}, and"
+        f" a linear layer on its {found.features:,} features, fitted by ridge regression to"
         f" {quality.n:,} labelled images of {code(_dataset(found))} with {len(found.classes):,}"
         f" classes.{known}"
     )

@@ -265,12 +265,18 @@ def _origin(run: Run, backbone: Backbone, arguments: Mapping[str, int]) -> dict[
     details, made = run.manifest("extract").details, provenance()
     return {
         "run": run.name,
-        "weights": backbone.source,
+        "weights": _shown_source(backbone.source),
         **{name: details.get(name) for name in FACTS},
         "model_args": dict(arguments),
         "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "versions": made["versions"],
     }
+
+
+def _shown_source(source: str) -> str:
+    """The source of weights without the folders of this machine."""
+    path, comma, rest = source.partition(", ")
+    return f"{Path(path).name}{comma}{rest}" if path.startswith(("/", ".", "~")) else source
 
 
 def _check(folder: Path, headed: Headed, backbone: Backbone) -> None:
