@@ -105,9 +105,10 @@ def _what(found: Description, quality: Quality) -> str:
     weights = WEIGHTS_OF.get(str(found.settings["init"]), "with weights that are not trained here")
     good = accuracy_text(quality)
     known = f" From the training images alone its accuracy on new ones is {good}." if good else ""
+    network = f"{code(found.blueprint.name)}{where} {weights}"
     return (
-        f"An image classifier: the frozen network {code(found.blueprint.name)}{where} {weights}, and"
-        f" a linear layer on its {found.features:,} features, fitted by ridge regression to"
+        f"An image classifier: the frozen network {network}, and a linear layer on its"
+        f" {found.features:,} features, fitted by ridge regression to"
         f" {quality.n:,} labelled images of {code(_dataset(found))} with {len(found.classes):,}"
         f" classes.{known}"
     )
