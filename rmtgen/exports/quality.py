@@ -75,7 +75,7 @@ def quality_of(run: Run, relative_ridge: float | None = None) -> Quality:
         MissingInputError: Neither stage is done; the message names the command.
         NumericalError: No leave-one-out risk is finite.
     """
-    _require_features(run)
+    _require_classifier(run)
     if "score" in run.stages:
         path, beyond = _scored_path(run), _of_score
     else:
@@ -120,16 +120,31 @@ class _Beyond:
     doubts: list[str]
 
 
-def _require_features(run: Run) -> None:
-    """Refuse a run whose predictor is no linear map of stored features."""
-    if run.config.get("kernel", "features") == "features" and not run.config.get("projection"):
-        return
-    raise UsageError(
-        "an export needs kernel=features, whose ridge fit is a linear layer on the network: got"
-        f" kernel={run.config['kernel']} in {run.name}. The fit of an eNTK is a linear function of"
-        " the gradients of every parameter, which no layer computes. Rank or run the same network"
-        " with kernel=features."
-    )
+def _require_classifier(run: Run) -> None:
+    """Refuse a run whose predictor is no network with a linear head that gives a class.
+
+    Raises:
+        UsageError: An eNTK, features without a network, or targets other than classes.
+    """
+    kernel, task = run.config.get("kernel", "features"), run.config.get("task", "classes")
+    if kernel != "features" or run.config.get("projection"):
+        raise UsageError(
+            "an export needs kernel=features, whose ridge fit is a linear layer on the network: got"
+            f" kernel={kernel} in {run.name}. The fit of an eNTK is a linear function of the"
+            " gradients of every parameter, which no layer computes. Rank or run the same network"
+            " with kernel=features."
+        )
+    if task != "classes":
+        raise UsageError(
+            f"an export predicts one class an image: got task={task} in {run.name}. Fit it in"
+            " Python: `rmtgen.KernelRidgeGCV` on `rmtgen.load_run(RUN).features`."
+        )
+    if "backbone_blake2b" not in run.manifest("extract").details:
+        raise UsageError(
+            f"an export has the network that the features are made by: {run.name} is of features"
+            " of one's own, which no network made. Fit it in Python:"
+            " `rmtgen.KernelRidgeGCVClassifier`."
+        )
 
 
 def _scored_path(run: Run) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """`rmtgen export` and `export_probe`: the ridge, the places, kills, and what is refused."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from rmtgen.errors import (
     UsageError,
 )
 from rmtgen.exports import writing
+from rmtgen.exports.quality import quality_of
 from rmtgen.exports.writing import export_probe
 
 
@@ -186,6 +188,18 @@ def test_an_entk_is_no_linear_probe(words, tmp_path):
     run = made(tmp_path, "rank", *given)
     with pytest.raises(UsageError, match="needs kernel=features.*got kernel=entk.*gradients"):
         export_probe(run, tmp_path / "probe")
+
+
+def test_targets_that_are_no_classes_and_features_without_a_network_are_refused(ranked):
+    run = rmtgen.load_run(ranked)
+    of_values = dataclasses.replace(run, config={**run.config, "task": "values"})
+    with pytest.raises(UsageError, match="predicts one class an image: got task=values in"):
+        quality_of(of_values)
+    extracted = run.stages["extract"]
+    details = {k: v for k, v in extracted.details.items() if not k.startswith("backbone")}
+    extracted = dataclasses.replace(extracted, details=details)
+    with pytest.raises(UsageError, match="of features of one's own, which no network made"):
+        quality_of(dataclasses.replace(run, stages={**run.stages, "extract": extracted}))
 
 
 def test_features_that_are_gone_are_named(ranked, tmp_path):
