@@ -15,7 +15,7 @@ COMMANDS: Mapping[str, str] = {
     "plan": "what a configuration will cost, before anything runs",
     "rank": "which representation is best for labelled images, without a test set",
     "export": "the ridge probe of a run, as a network that predicts on new images",
-    "predict": "the class of every image in files, folders and archives, by an export",
+    "predict": "the class of every image in files, folders and archives",
     "compare": "one report over finished runs",
     "ls": "the runs there are, and the stages that are done",
     "verify": "every file of finished runs and reports against its checksum",
