@@ -80,6 +80,8 @@ def _predict(arguments: Sequence[str], transcript: Transcript) -> None:
             outputs=[Path(to)] if to else [],
         )
     )
+    if to is not None:
+        transcript.show(f"{to}: {seen.count:,} images", "bold")
     seen.raise_failures()
 
 
@@ -90,7 +92,6 @@ def _write(
     if to is not None:
         pieces = (line.encode(errors="backslashreplace") for part in (head, lines) for line in part)
         durable.write_pieces(Path(to), pieces, REMEDY)
-        transcript.show(to, "bold")
         return
     for part in (head, lines):
         for line in part:

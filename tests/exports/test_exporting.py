@@ -267,6 +267,24 @@ def test_what_cannot_be_exported_is_refused(words, code, message, ranked, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_places_are_taken_as_python_has_them(ranked, tmp_path):
+    places = {"checkpoints": tmp_path / "none", "data_root": "data", "download": False}
+    folder = export_probe(str(ranked), str(tmp_path / "probe"), spill=None, **places)
+    assert rmtgen.load_probe(str(folder)).classes == tuple("0123456789")
+    assert repr(rmtgen.load_probe(folder)).endswith("probe': test_byobnet, 10 classes)")
+
+
+def test_several_runs_are_exported_one_after_another(ranked, wide, tmp_path, capsys):
+    for run in (ranked, wide):
+        shutil.copytree(run, tmp_path / "runs" / run.name)
+    words = ["export", ranked.name, wide.name[-8:], f"output={tmp_path}"]
+    assert main([*words, "--to", str(tmp_path / "one")]) == 2
+    assert "--to is the folder of one export, got 2 runs" in capsys.readouterr().err
+    assert main(words) == 0
+    names = {path.name for path in (tmp_path / "exports").iterdir()}
+    assert names == {ranked.name, wide.name}
+
+
 def test_arguments_of_the_function_are_checked(ranked, tmp_path):
     for bad in ({"onnx": 2}, {"overwrite": None}, {"colour": "red"}, {"download": "perhaps"}):
         with pytest.raises(UsageError):

@@ -62,7 +62,7 @@ def test_files_folders_and_archives_come_in_their_order(exported, digits, tmp_pa
 
 
 def test_damaged_images_have_a_row_and_a_name_and_the_rest_goes_on(
-    exported, digits, tmp_path, predicted
+    exported, digits, tmp_path, predicted, capsys
 ):
     (tmp_path / "a.png").write_bytes((digits[0] / "0.png").read_bytes()[:60])
     (tmp_path / "b.png").write_bytes((digits[0] / "0.png").read_bytes())
@@ -77,6 +77,7 @@ def test_damaged_images_have_a_row_and_a_name_and_the_rest_goes_on(
     words = ["predict", str(exported), str(tmp_path), "--to", str(tmp_path / "out.csv")]
     assert main(words) == 3
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 3
+    assert capsys.readouterr().out == f"{tmp_path / 'out.csv'}: 2 images\n"
 
 
 def test_more_damaged_images_than_stderr_names_are_all_in_the_table(exported, tmp_path, predicted):
