@@ -1,0 +1,162 @@
+"""Scores of a representation, and the truth, each with its seconds of processor time.
+
+The truth is measured with pictures that no score sees: the parts `validation`, which tunes the
+probes, and `test`. Notation: n training pictures, p features, c classes, l ridges.
+"""
+
+import json
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from rmtgen import encode_targets, ridge_path_features
+from rmtgen.errors import RmtgenError
+from rmtgen.ranking.ranked import RELATIVE_RIDGES, coded, probe_of
+from rmtgen.ranking.rivals import RIVALS
+from rmtgen.store.durable import write_text
+from tests.bench.rank_tasks import Task
+
+STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)
+"""Prior variances of a logit that the logistic probe of the truth is tuned over: C times p."""
+STEPS = 300
+"""Largest number of steps of that probe."""
+
+Found = Mapping[str, float]
+
+
+class Store:
+    """Numbers in one JSON file per task and representation, kept as they come.
+
+    A file whose task has another digest is begun anew.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def of(self, task: Task, representation: object) -> dict[str, Found]:
+        """What is known."""
+        file = self._file(task, representation)
+        if not file.exists():
+            return {}
+        kept = json.loads(file.read_text())
+        return kept["found"] if kept["task"] == task.digest else {}
+
+    def add(self, task: Task, representation: object, name: str, work: Callable[[], Found]) -> None:
+        """Keep what `work` gives under a name, with its seconds, unless it is there."""
+        found = self.of(task, representation)
+        if name in found:
+            return
+        started = time.process_time()
+        try:
+            one = dict(work())
+        except RmtgenError as failure:
+            one = {"failure": str(failure)}
+        found[name] = {**one, "seconds": time.process_time() - started}
+        file = self._file(task, representation)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(file, json.dumps({"task": task.digest, "found": found}, indent=1))
+
+    def _file(self, task: Task, representation: object) -> Path:
+        names = [str(one).replace(" ", "-").replace(",", "") for one in (task.name, representation)]
+        return self.folder.joinpath("results", *names).parent / f"{names[1]}.json"
+
+
+def probed(features: np.ndarray, task: Task) -> Found:
+    """What rmtgen ranks by: leave-one-out risk and accuracy, with all else that a probe holds."""
+    targets = coded(task.labels["train"], task.classes, "centered")
+    probe = probe_of("features", features, targets, RELATIVE_RIDGES)
+    return {"score": -probe.best["loo"], "accuracy": 1 - probe.figures["error"]}
+
+
+def path_alone(features: np.ndarray, task: Task) -> Found:
+    """The leave-one-out risk and nothing else."""
+    targets = encode_targets(task.labels["train"], task.classes, "centered").values
+    unit = np.square(features.astype(float)).sum() / len(features)
+    path = ridge_path_features(features, targets, ridges=np.array(RELATIVE_RIDGES) * unit)
+    best = path.loc[path["loo"].idxmin()]
+    return {"score": -best["loo"], "accuracy": 1 - best["loo_error"]}
+
+
+def standardised(features: np.ndarray, task: Task) -> Found:
+    """The leave-one-out risk of features of unit variance, with an intercept."""
+    wide = StandardScaler().fit_transform(features.astype(float))
+    targets = encode_targets(task.labels["train"], task.classes, "intercept")
+    ridges = np.array(RELATIVE_RIDGES) * np.square(wide).sum() / len(wide)
+    path = ridge_path_features(wide, targets.values, ridges=ridges, intercept=targets.intercept)
+    best = path.loc[path["loo"].idxmin()]
+    return {"score": -best["loo"], "accuracy": 1 - best["loo_error"]}
+
+
+def _rival(name: str) -> Callable[[np.ndarray, Task], Found]:
+    def scored(features: np.ndarray, task: Task) -> Found:
+        return {"score": RIVALS[name].score(features, task.labels["train"])}
+
+    return scored
+
+
+METHODS = {
+    "probe": probed,
+    "path": path_alone,
+    "standardised": standardised,
+    **{name: _rival(name) for name, rival in RIVALS.items() if rival.needs == "features"},
+}
+"""Scores from features and labels of training pictures, by name."""
+
+
+def ridge_truth(parts: Mapping[str, np.ndarray], task: Task) -> Found:
+    """Test risk of ridge regression at the ridge of the smallest validation risk, and test accuracy
+    at that of the largest validation accuracy. By plain linear algebra: nothing of rmtgen's."""
+    train, rest = parts["train"].astype(float), ("validation", "test")
+    onehot = np.eye(task.classes) - 1 / task.classes
+    targets = onehot[task.labels["train"]]
+    n, trace = len(train), np.square(train).sum()
+    wide = n <= train.shape[1]
+    values, vectors = np.linalg.eigh(train @ train.T if wide else train.T @ train)
+    inner = vectors.T @ (targets if wide else train.T @ targets)
+    losses, rights = {}, {}
+    for part in rest:
+        rows, labels = parts[part].astype(float), task.labels[part]
+        outer = (rows @ train.T if wide else rows) @ vectors
+        shown = [
+            outer @ (inner / (np.maximum(values, 0) + relative * trace)[:, None])
+            for relative in RELATIVE_RIDGES
+        ]
+        losses[part] = [np.square(one - onehot[labels]).sum(axis=1) for one in shown]
+        rights[part] = [(one.argmax(axis=1) == labels).mean() for one in shown]
+    safe = int(np.argmin([one.mean() for one in losses["validation"]]))
+    sharp, tested = int(np.argmax(rights["validation"])), losses["test"][safe]
+    return {
+        "risk": tested.mean(),
+        "risk_se": tested.std(ddof=1) / len(tested) ** 0.5,
+        "tested": len(tested),
+        "accuracy": rights["test"][sharp],
+        "accuracy_at_risk": rights["test"][safe],
+    }
+
+
+def logistic_truth(parts: Mapping[str, np.ndarray], task: Task) -> Found:
+    """Test accuracy of logistic regression on features of unit variance, its strength tuned by the
+    validation accuracy. float32."""
+    scaler = StandardScaler().fit(parts["train"])
+    train, validation, test = (
+        scaler.transform(parts[part]).astype(np.float32) for part in ("train", "validation", "test")
+    )
+    best = (-1.0, 0.0)
+    for strength in STRENGTHS:
+        model = LogisticRegression(C=strength / train.shape[1], max_iter=STEPS)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(train, task.labels["train"])
+        tuned = model.score(validation, task.labels["validation"])
+        best = max(best, (tuned, model.score(test, task.labels["test"])), key=lambda one: one[0])
+    return {"accuracy": best[1]}
+
+
+TRUTHS = {"ridge": ridge_truth, "logistic": logistic_truth}
+"""What the test set says of a representation, by name."""
