@@ -15,7 +15,7 @@ IMAGES ?=
 #: BENCH     of bench, some of: cached memory entk entk_plan entk_zoo entk_growth
 #:           schedule paper ridge ridge_large theory swaps page cuda products
 #:           accuracy pass_rates solves entk_cores scale coverage alarms
-#:           paired rank_speed coverage_errors per_target
+#:           paired coverage_errors per_target rank rank_speed
 BENCH ?=
 #: JSON      1: print one line of JSON on stdout, and nothing else there
 JSON ?=

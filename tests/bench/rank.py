@@ -26,7 +26,7 @@ import numpy as np
 from rmtgen.ranking.rivals import RIVALS
 from rmtgen.tables import Table
 from tests.bench.accuracy import ARCHIVE, SHARED
-from tests.bench.rank_ahead import DRAWS, foreseen, tenth, whole_tasks
+from tests.bench.rank_ahead import AHEAD, DRAWS, ahead, foreseen, tenth, whole_tasks
 from tests.bench.rank_features import (
     LAST,
     Network,
@@ -39,9 +39,7 @@ from tests.bench.rank_features import (
 )
 from tests.bench.rank_scores import METHODS, TRUTHS, Store, ridge_truth
 from tests.bench.rank_tables import (
-    AHEAD,
     Results,
-    ahead,
     apart,
     by_task,
     costs,

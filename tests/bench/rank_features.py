@@ -45,6 +45,11 @@ class Network:
         return f"{self.model.removeprefix('tf_efficientnet_')} {self.init} {self.pixels} px"
 
     @property
+    def top1(self) -> float | None:
+        """Its accuracy on ImageNet, where it was trained on that."""
+        return TOP1.get(self.model) if self.init == "pretrained" else None
+
+    @property
     def representations(self) -> tuple["Representation", ...]:
         """One of each layer."""
         return tuple(Representation(self, layer) for layer in self.layers)

@@ -9,7 +9,10 @@ DRAWS = 10_000
 
 def tau(truth: np.ndarray, scores: np.ndarray) -> float:
     """Weighted Kendall τ of scores with a truth of which more is better; the first places count
-    most. A score that is not known is the worst; scores that are all alike order nothing: 0."""
+    most. A score that is not known is the worst. Scores that are all alike, or one alone, order
+    nothing: 0."""
+    if len(truth) < 2:
+        return 0.0
     known = np.where(np.isnan(scores), -np.inf, scores)
     places = np.unique(known, return_inverse=True)[1].astype(float)
     found = weightedtau(truth, places).statistic
@@ -23,12 +26,13 @@ def regret(accuracy: np.ndarray, scores: np.ndarray) -> float:
 
 
 def within(truth: np.ndarray, scores: np.ndarray, groups: np.ndarray) -> float:
-    """The mean over groups of τ within each."""
-    return float(np.mean([tau(truth[own], scores[own]) for own in _masks(groups)]))
-
-
-def _masks(groups: np.ndarray) -> list[np.ndarray]:
-    return [groups == group for group in np.unique(groups)]
+    """The mean of τ within each group of two or more."""
+    kept = [
+        groups == group
+        for group, count in zip(*np.unique(groups, return_counts=True), strict=True)
+        if count > 1
+    ]
+    return float(np.mean([tau(truth[own], scores[own]) for own in kept]))
 
 
 def over_tasks(values: np.ndarray, seed: int = 0) -> tuple[float, float, float]:

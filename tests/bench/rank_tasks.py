@@ -195,12 +195,12 @@ def mislabelled(task: Task, name: str, share: float = WRONG) -> Task:
 def tasks(sources: dict[str, Source]) -> list[Task]:
     """The tasks of the sources that are there."""
     found = []
-    if "CIFAR-100" in sources:
-        found += _of_cifar100(sources["CIFAR-100"])
     for name, each in (("MNIST", (5, 50)), ("digits", (20,))):
         if name in sources:
             own = sources[name]
             found += [drawn(own, f"{name}, {k} each", np.arange(10), np.full(10, k)) for k in each]
+    if "CIFAR-100" in sources:
+        found += _of_cifar100(sources["CIFAR-100"])
     return found
 
 
