@@ -20,7 +20,17 @@ from tests.bench.rank_ahead import AHEAD, ahead, foreseen, tenth
 from tests.bench.rank_features import LAST, Layers, Network, networks, probabilities
 from tests.bench.rank_order import over_tasks, regret, tau, within
 from tests.bench.rank_scores import Store, logistic_truth, path_alone, probed, ridge_truth
-from tests.bench.rank_tables import FIRST, Results, costs, heads, overall
+from tests.bench.rank_tables import (
+    FIRST,
+    Results,
+    apart,
+    by_task,
+    costs,
+    fine_tuned,
+    heads,
+    overall,
+    tuned_networks,
+)
 from tests.bench.rank_tasks import (
     ANIMALS,
     PARTS,
@@ -310,6 +320,39 @@ def test_the_tables_say_who_is_right(source):
     spent = {row[0]: row[1:] for row in costs(results).rows}
     assert spent["rmtgen, LOO risk alone"] == ("12", ".20", "6", ".20", "6", ".20")
     assert "ImageNet top-1" in {row[0] for row in heads(results).rows}
+    behind = {row[0]: row[3:] for row in apart(results).rows}
+    assert behind[FIRST] == ("–", "–")
+    assert behind["LogME"] == (".00 [.00, .00]",) * 2
+    assert behind["number of parameters"] == ("1.00 [1.00, 1.00]",) * 2
+    cells = by_task(results).rows[0]
+    assert cells[:5] == ("a", "30", "70.0", "1.00", "1.00")
+    assert cells[5].startswith("1.00 ")
+
+
+def test_fine_tuned_networks_are_a_truth_too(source):
+    network, other = (
+        Network(name, "pretrained", 32, (LAST,))
+        for name in ("tf_efficientnet_lite0", "tf_efficientnet_lite1")
+    )
+    task = drawn(source, "a", np.arange(6), np.full(6, 5))
+    known = results_of([task]).found[task.name, str(network.representations[0])]
+    better, worse = {"score": 1.0, "accuracy": 0.9}, {"score": 0.0, "accuracy": 0.1}
+    found = {
+        (task.name, str(network.representations[0])): {**known, "probe": better},
+        (task.name, str(other.representations[0])): {**known, "probe": worse},
+    }
+    shown = (*network.representations, *other.representations)
+    parameters = {"tf_efficientnet_lite0": 4, "tf_efficientnet_lite1": 5}
+    results = Results([task], shown, np.array([1280, 1280]), parameters, found)
+    accuracies = {(task.name, str(network)): 0.4, (task.name, str(other)): 0.6}
+    rows = {row[0]: row[1:] for row in fine_tuned(results, accuracies).rows}
+    assert rows[FIRST] == ("-1.00", "20.0")
+    assert rows["number of parameters"] == ("1.00", "0.0")
+    assert rows["measured ridge risk"] == (".00", "10.0")
+    assert tuned_networks([network, other], accuracies).rows == (
+        ("lite0 pretrained 32 px", "40.0"),
+        ("lite1 pretrained 32 px", "60.0"),
+    )
 
 
 def test_forecasts_are_held_against_what_was_measured():
