@@ -15,11 +15,15 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from rmtgen import encode_targets, ridge_path_features
 from rmtgen.errors import RmtgenError
+from rmtgen.ranking.best_ridge import best_ridge, modes_of
 from rmtgen.ranking.ranked import RELATIVE_RIDGES, coded, probe_of
 from rmtgen.ranking.rivals import RIVALS
 from rmtgen.ranking.rivals.probes import logistic_probe, ridge_probe
+from rmtgen.ridge.eigen import Fits
+from rmtgen.ridge.kernel import FeatureKernel
+from rmtgen.ridge.path import resolve_ridges
+from rmtgen.ridge.problem import Grid, Problem
 from rmtgen.store.durable import write_text
 from tests.bench.rank_tasks import Task
 
@@ -73,30 +77,29 @@ class Store:
         return self.folder.joinpath("results", *names).parent / f"{names[1]}.json"
 
 
-def probed(features: np.ndarray, task: Task) -> Found:
-    """What rmtgen ranks by: leave-one-out risk and accuracy, with all else that a probe holds."""
+def whole_probe(features: np.ndarray, task: Task) -> Found:
+    """All that a ranking says of a representation: intervals and forecasts besides the risk."""
     targets = coded(task.labels["train"], task.classes, "centered")
-    probe = probe_of("features", features, targets, RELATIVE_RIDGES)
-    return {"score": -probe.best["loo"], "accuracy": 1 - probe.figures["error"]}
+    return {"score": -probe_of("features", features, targets, RELATIVE_RIDGES).best["loo"]}
 
 
-def path_alone(features: np.ndarray, task: Task) -> Found:
-    """The leave-one-out risk and nothing else."""
-    targets = encode_targets(task.labels["train"], task.classes, "centered").values
-    unit = np.square(features.astype(float)).sum() / len(features)
-    path = ridge_path_features(features, targets, ridges=np.array(RELATIVE_RIDGES) * unit)
-    best = path.loc[path["loo"].idxmin()]
-    return {"score": -best["loo"], "accuracy": 1 - best["loo_error"]}
+def left_out(features: np.ndarray, task: Task, coding: str = "centered") -> Found:
+    """What rmtgen ranks by, the smallest leave-one-out risk; and the accuracy there."""
+    kernel = FeatureKernel.checked(features, None)
+    targets = coded(task.labels["train"], task.classes, coding)
+    ridges = resolve_ridges(RELATIVE_RIDGES, kernel.diagonal().sum().item(), len(kernel))
+    problem = Problem.checked(kernel, targets.values, None, loo=True, intercept=targets.intercept)
+    pairs = Grid.checked(ridges, None).at(len(kernel))
+    fits = Fits(problem, modes_of(problem, [delta for _, delta in pairs]))
+    residuals = best_ridge(fits, pairs).left_out
+    predicted = (targets.values[:] - residuals).argmax(dim=1).numpy()
+    right = (predicted == task.labels["train"]).mean()
+    return {"score": -residuals.square().sum().item() / len(residuals), "accuracy": right}
 
 
 def standardised(features: np.ndarray, task: Task) -> Found:
-    """The leave-one-out risk of features of unit variance, with an intercept."""
-    wide = StandardScaler().fit_transform(features.astype(float))
-    targets = encode_targets(task.labels["train"], task.classes, "intercept")
-    ridges = np.array(RELATIVE_RIDGES) * np.square(wide).sum() / len(wide)
-    path = ridge_path_features(wide, targets.values, ridges=ridges, intercept=targets.intercept)
-    best = path.loc[path["loo"].idxmin()]
-    return {"score": -best["loo"], "accuracy": 1 - best["loo_error"]}
+    """The same of features of unit variance, with an intercept."""
+    return left_out(StandardScaler().fit_transform(features.astype(float)), task, "intercept")
 
 
 def folds(task: Task) -> int:
@@ -115,8 +118,7 @@ def _rival(name: str) -> Callable[[np.ndarray, Task], Found]:
 
 
 METHODS = {
-    "probe": probed,
-    "path": path_alone,
+    "loo": left_out,
     "standardised": standardised,
     **{name: _rival(name) for name, rival in RIVALS.items() if rival.needs == "features"},
 }

@@ -14,8 +14,8 @@ from tests.bench.rank_scores import METHODS, Found
 from tests.bench.rank_tasks import Task
 
 OURS = {
-    "LOO risk": ("probe", "score"),
-    "LOO accuracy": ("probe", "accuracy"),
+    "LOO risk": ("loo", "score"),
+    "LOO accuracy": ("loo", "accuracy"),
     "LOO risk, unit variance": ("standardised", "score"),
 }
 """Scores of rmtgen's by their title: where they are kept."""
@@ -124,7 +124,7 @@ def interval(values: Sequence[float], digits: int = 2) -> str:
 
 def table(columns: Sequence[tuple[str, Mapping[str, str]]]) -> Table:
     """A table of columns with their headings, each of cells by the title of a method."""
-    titles = max((own for _, own in columns), key=len)
+    titles = max((own for _, own in columns), key=len)  # the others are parts of it, in its order
     rows = ((title, *(own.get(title, "–") for _, own in columns)) for title in titles)
     return Table(("method", *(heading for heading, _ in columns)), tuple(rows))
 
@@ -161,24 +161,22 @@ def apart(results: Results) -> Table:
     return table(columns)
 
 
-def costs(results: Results) -> Table:
-    """Seconds of processor time of all tasks, and of each of the largest."""
-    titles = {"probe": "rmtgen, all of a ranking", "path": "rmtgen, LOO risk alone"}
+def costs(results: Results, largest: Sequence[str]) -> Table:
+    """Seconds of processor time of all tasks together, and of each of the largest, by its name."""
+    titles = {"loo": FIRST, "probe": "with intervals, forecasts"}
     titles |= {name: RIVALS[name].title for name in METHODS if name in RIVALS}
-    ordered = sorted(results.tasks, key=lambda task: len(task.rows["train"]) * task.classes)
     columns = []
-    for heading, tasks in (
-        ("all tasks", results.tasks),
-        *((task.name, [task]) for task in ordered[-2:]),
-    ):
+    for heading in ("all tasks", *largest):
+        tasks = [task for task in results.tasks if heading in ("all tasks", task.name)]
         seconds = {
             kind: sum(results.column(task, kind, "seconds").sum() for task in tasks)
             for kind in titles
         }
-        columns.append((heading, {titles[kind]: f"{own:,.0f}" for kind, own in seconds.items()}))
-        ratios = {titles[kind]: short(own / seconds[YARDSTICK]) for kind, own in seconds.items()}
+        known = {titles[kind]: own for kind, own in seconds.items() if np.isfinite(own)}
+        columns.append((heading, {title: f"{own:,.0f}" for title, own in known.items()}))
+        ratios = {title: short(own / seconds[YARDSTICK]) for title, own in known.items()}
         columns.append(("ratio", ratios))
-    return table(columns)
+    return table(columns[2:] + columns[:2])
 
 
 def by_task(results: Results) -> Table:

@@ -10,26 +10,23 @@ import scipy.special
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from rank_cases import made
 from sklearn.linear_model import Ridge
 
 import rmtgen
 from rmtgen.errors import UsageError
 from rmtgen.ranking.ranked import RELATIVE_RIDGES
 from tests.bench import rank_tuned
-from tests.bench.rank_ahead import AHEAD, ahead, foreseen, tenth
+from tests.bench.rank_ahead import foreseen, tenth
 from tests.bench.rank_features import LAST, Layers, Network, networks, probabilities
 from tests.bench.rank_order import over_tasks, regret, tau, within
-from tests.bench.rank_scores import Store, logistic_truth, path_alone, probed, ridge_truth
-from tests.bench.rank_tables import (
-    FIRST,
-    Results,
-    apart,
-    by_task,
-    costs,
-    fine_tuned,
-    heads,
-    overall,
-    tuned_networks,
+from tests.bench.rank_scores import (
+    Store,
+    left_out,
+    logistic_truth,
+    ridge_truth,
+    standardised,
+    whole_probe,
 )
 from tests.bench.rank_tasks import (
     ANIMALS,
@@ -42,14 +39,6 @@ from tests.bench.rank_tasks import (
     superclasses,
 )
 from tests.bench.rank_tuned import Joined, tuned
-
-
-@pytest.fixture
-def source():
-    """Six classes of 40 + 10 + 20 pictures."""
-    labels = np.random.default_rng(0).permutation(240) % 6
-    labels = np.concatenate([labels, np.arange(60) % 6, np.arange(120) % 6])
-    return Source("some", (range(420),), labels, tuple("abcdef"), (240, 60, 120))
 
 
 def test_super_classes_are_twenty_of_five():
@@ -194,18 +183,6 @@ def test_probabilities_are_a_softmax():
     assert probabilities(features, weight, bias) == pytest.approx(expected)
 
 
-def made(source, p, classes=6, each=20):
-    """A task of a source, and features that know its classes more or less."""
-    task = drawn(source, f"of {p} features", np.arange(6) % classes, np.full(classes, each))
-    rng = np.random.default_rng(p)
-    centres = rng.standard_normal((classes, p))
-    parts = {
-        part: (centres[labels] + 2 * rng.standard_normal((len(labels), p))).astype(np.float32)
-        for part, labels in task.labels.items()
-    }
-    return task, parts
-
-
 @pytest.mark.parametrize("p", [8, 200])
 def test_the_ridge_truth_is_that_of_scikit_learn(source, p):
     task, parts = made(source, p)
@@ -239,11 +216,19 @@ def test_the_logistic_truth_is_better_on_better_features(source):
     assert logistic_truth(parts, task)["accuracy"] > logistic_truth(noise, task)["accuracy"] + 0.2
 
 
-def test_the_path_alone_gives_the_risk_of_the_probe(source):
+def test_the_risk_alone_is_that_of_a_ranking(source):
     task, parts = made(source, 30)
-    one, other = (score(parts["train"], task) for score in (probed, path_alone))
-    assert one["score"] == pytest.approx(other["score"], rel=1e-9)
-    assert one["accuracy"] == pytest.approx(other["accuracy"])
+    found, whole = (score(parts["train"], task) for score in (left_out, whole_probe))
+    assert found["score"] == pytest.approx(whole["score"], rel=1e-9)
+    table = rmtgen.rank({"a": parts["train"]}, task.labels["train"], classes=6)
+    assert found["accuracy"] == pytest.approx(table["accuracy"].iloc[0])
+
+
+def test_the_standardised_risk_does_not_depend_on_units(source):
+    task, parts = made(source, 30)
+    units = np.logspace(-1, 1, 30, dtype=np.float32)
+    one, other = (standardised(parts["train"] * some + some, task) for some in (1, units))
+    assert one["score"] == pytest.approx(other["score"], rel=1e-4)
 
 
 def test_a_tenth_is_part_of_the_whole_and_foreseen_by_the_ranking(source):
@@ -282,103 +267,6 @@ def test_a_failure_is_kept_as_one(source, tmp_path):
 
     store.add(task, "net", "failed", fail)
     assert store.of(task, "net")["failed"]["failure"] == "no features"
-
-
-def results_of(tasks):
-    """Results of three representations whose scores are all the truth."""
-    network = Network("tf_efficientnet_lite0", "pretrained", 32, ("blocks.2", "blocks.4", LAST))
-    truth = {"risk": 0.5, "accuracy": 0.5}
-    found = {}
-    for task in tasks:
-        for place, one in enumerate(network.representations):
-            score = {"score": float(place), "accuracy": float(place), "seconds": 2.0}
-            found[task.name, str(one)] = {
-                **dict.fromkeys(
-                    ("probe", "path", "standardised", "logme", "h_score", "neighbours"), score
-                ),
-                **dict.fromkeys(("ridge_probe", "nce", "leep"), score),
-                "logistic_probe": score | {"seconds": 10.0},
-                "transrate": {"failure": "no rate", "seconds": 1.0},
-                "ridge": {
-                    key: value + sign * place / 10
-                    for (key, value), sign in zip(truth.items(), (-1, 1), strict=True)
-                },
-                "logistic": {"accuracy": 0.5 + place / 10},
-            }
-    widths = np.array([40, 60, 1280])
-    facts = {"tf_efficientnet_lite0": 4}
-    return Results(tasks, network.representations, widths, facts, found)
-
-
-def test_the_tables_say_who_is_right(source):
-    results = results_of([drawn(source, name, np.arange(6), np.full(6, 5)) for name in "ab"])
-    rows = {row[0]: row[1:] for row in overall(results).rows}
-    assert rows[FIRST][:3] == ("1.00 [1.00, 1.00]",) * 3
-    assert rows[FIRST][3:] == ("0.0 [0.0, 0.0]",) * 2
-    assert rows["TransRate"][0] == rows["number of parameters"][0] == ".00 [.00, .00]"
-    assert rows["TransRate"][3] == "10.0 [10.0, 10.0]"
-    spent = {row[0]: row[1:] for row in costs(results).rows}
-    assert spent["rmtgen, LOO risk alone"] == ("12", ".20", "6", ".20", "6", ".20")
-    assert "ImageNet top-1" in {row[0] for row in heads(results).rows}
-    behind = {row[0]: row[3:] for row in apart(results).rows}
-    assert behind[FIRST] == ("–", "–")
-    assert behind["LogME"] == (".00 [.00, .00]",) * 2
-    assert behind["number of parameters"] == ("1.00 [1.00, 1.00]",) * 2
-    cells = by_task(results).rows[0]
-    assert cells[:5] == ("a", "30", "70.0", "1.00", "1.00")
-    assert cells[5].startswith("1.00 ")
-
-
-def test_fine_tuned_networks_are_a_truth_too(source):
-    network, other = (
-        Network(name, "pretrained", 32, (LAST,))
-        for name in ("tf_efficientnet_lite0", "tf_efficientnet_lite1")
-    )
-    task = drawn(source, "a", np.arange(6), np.full(6, 5))
-    known = results_of([task]).found[task.name, str(network.representations[0])]
-    better, worse = {"score": 1.0, "accuracy": 0.9}, {"score": 0.0, "accuracy": 0.1}
-    found = {
-        (task.name, str(network.representations[0])): {**known, "probe": better},
-        (task.name, str(other.representations[0])): {**known, "probe": worse},
-    }
-    shown = (*network.representations, *other.representations)
-    parameters = {"tf_efficientnet_lite0": 4, "tf_efficientnet_lite1": 5}
-    results = Results([task], shown, np.array([1280, 1280]), parameters, found)
-    accuracies = {(task.name, str(network)): 0.4, (task.name, str(other)): 0.6}
-    rows = {row[0]: row[1:] for row in fine_tuned(results, accuracies).rows}
-    assert rows[FIRST] == ("-1.00", "20.0")
-    assert rows["number of parameters"] == ("1.00", "0.0")
-    assert rows["measured ridge risk"] == (".00", "10.0")
-    assert tuned_networks([network, other], accuracies).rows == (
-        ("lite0 pretrained 32 px", "40.0"),
-        ("lite1 pretrained 32 px", "60.0"),
-    )
-
-
-def test_forecasts_are_held_against_what_was_measured():
-    rng = np.random.default_rng(0)
-    risk, right = np.linspace(0.5, 0.9, 6), np.linspace(0.8, 0.3, 6)
-    whole = [
-        {"risk": a, "risk_se": 0.0, "accuracy_at_risk": b, "tested": 10**9}
-        for a, b in zip(risk, right, strict=True)
-    ]
-    exact = [
-        {
-            "loo": rng.random(),
-            "accuracy": b,
-            "with_more": a,
-            "with_more_low": a - 0.01,
-            "with_more_high": a + 0.01,
-            "accuracy_with_more": b - 0.02,
-            "accuracy_with_more_low": b - 0.03,
-            "accuracy_with_more_high": b - 0.01 * (place % 2 == 0) + 0.01 * (place % 2),
-        }
-        for place, (a, b) in enumerate(zip(risk, right, strict=True))
-    ]
-    row = dict(zip(AHEAD, ahead("task", whole, [exact]), strict=False))
-    assert (row["task"], row["τ foreseen"], row["risk off, %"]) == ("task", "1.00", "0.00")
-    cells = ahead("task", whole, [exact])
-    assert cells[4:] == ("1.00", "1.00", "1.00", "2.0", "0.50")
 
 
 def test_sequences_are_joined():
