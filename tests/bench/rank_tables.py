@@ -162,11 +162,13 @@ def apart(results: Results) -> Table:
 
 
 def costs(results: Results, largest: Sequence[str]) -> Table:
-    """Seconds of processor time of all tasks together, and of each of the largest, by its name."""
+    """Seconds of processor time of all tasks together, and of those of the largest that are there,
+    by their names."""
     titles = {"loo": FIRST, "probe": "with intervals, forecasts"}
     titles |= {name: RIVALS[name].title for name in METHODS if name in RIVALS}
     columns = []
-    for heading in ("all tasks", *largest):
+    names = [task.name for task in results.tasks]
+    for heading in ("all tasks", *(name for name in largest if name in names)):
         tasks = [task for task in results.tasks if heading in ("all tasks", task.name)]
         seconds = {
             kind: sum(results.column(task, kind, "seconds").sum() for task in tasks)
@@ -185,17 +187,17 @@ def by_task(results: Results) -> Table:
     for place, task in enumerate(results.tasks):
         row = [task.name, f"{len(task.rows['train']):,}"]
         row.append(f"{100 * results.truth(task, 'logistic accuracy').max():.1f}")
-        for truth in ("ridge risk", "logistic accuracy"):
+        for truth, ours in (("ridge risk", 1), ("logistic accuracy", 2)):
             taus = {title: own[place] for title, own in results.judged(truth, plain_tau).items()}
             best = max((title for title in taus if title not in OURS), key=taus.__getitem__)
-            row += [short(taus[title]) for title in list(OURS)[:2]]
+            row += [short(taus[title]) for title in list(OURS)[:ours]]
             row.append(f"{short(taus[best])} {best}")
         rows.append(tuple(row))
     headings = (
-        *("task", "n", "best, %", "ridge: risk", "accuracy", "best rival"),
-        *("logistic: risk", "accuracy", "best rival"),
+        *("task", "n", "best, %", "ridge risk: LOO risk", "best rival"),
+        *("logistic: LOO risk", "accuracy", "best rival"),
     )
-    return Table(headings, tuple(rows), "<>>>><>><")
+    return Table(headings, tuple(rows), "<>>><>><")
 
 
 def heads(results: Results) -> Table:
