@@ -112,7 +112,7 @@ def plain_regret(_task: Task, truth: np.ndarray, scores: np.ndarray) -> float:
 
 def short(value: float, digits: int = 2) -> str:
     """A number; with two digits without the 0 before its point."""
-    words = f"{value:.{digits}f}"
+    words = f"{round(value, digits) + 0.0:.{digits}f}"
     return words.replace("0.", ".", 1) if digits == 2 and abs(float(words)) < 1 else words
 
 
@@ -194,8 +194,8 @@ def by_task(results: Results) -> Table:
             row.append(f"{short(taus[best])} {best}")
         rows.append(tuple(row))
     headings = (
-        *("task", "n", "best, %", "ridge risk: LOO risk", "best rival"),
-        *("logistic: LOO risk", "accuracy", "best rival"),
+        *("task", "n", "best, %", "ridge: LOO", "best rival"),
+        *("logistic: LOO", "accuracy", "best rival"),
     )
     return Table(headings, tuple(rows), "<>>><>><")
 
