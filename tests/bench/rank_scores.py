@@ -16,11 +16,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from rmtgen.errors import RmtgenError
-from rmtgen.ranking.best_ridge import best_ridge, modes_of
+from rmtgen.ranking.best_ridge import best_ridge
 from rmtgen.ranking.ranked import RELATIVE_RIDGES, coded, probe_of
 from rmtgen.ranking.rivals import RIVALS
 from rmtgen.ranking.rivals.probes import logistic_probe, ridge_probe
-from rmtgen.ridge.eigen import Fits
 from rmtgen.ridge.kernel import FeatureKernel
 from rmtgen.ridge.path import resolve_ridges
 from rmtgen.ridge.problem import Grid, Problem
@@ -89,9 +88,7 @@ def left_out(features: np.ndarray, task: Task, coding: str = "centered") -> Foun
     targets = coded(task.labels["train"], task.classes, coding)
     ridges = resolve_ridges(RELATIVE_RIDGES, kernel.diagonal().sum().item(), len(kernel))
     problem = Problem.checked(kernel, targets.values, None, loo=True, intercept=targets.intercept)
-    pairs = Grid.checked(ridges, None).at(len(kernel))
-    fits = Fits(problem, modes_of(problem, [delta for _, delta in pairs]))
-    residuals = best_ridge(fits, pairs).left_out
+    residuals = best_ridge(problem, Grid.checked(ridges, None).at(len(kernel))).left_out
     predicted = (targets.values[:] - residuals).argmax(dim=1).numpy()
     right = (predicted == task.labels["train"]).mean()
     return {"score": -residuals.square().sum().item() / len(residuals), "accuracy": right}
