@@ -25,6 +25,8 @@ POINTS = 1_500
 """Number of points of a curve in κ."""
 BEYOND = 1e-6
 """Smallest κ of an extrapolation, relative to the smallest κ of the trusted range."""
+LEAST = 1e-14
+"""Smallest df1 and df2, relative to the pool's directions."""
 FEWEST_FITTED = 10
 """Smallest number of points that an extrapolation is fitted to."""
 
@@ -124,13 +126,23 @@ class Curves:
         """Which points an extrapolation is fitted to: those with df1 from `least` to `most`.
 
         Raises:
-            NumericalError: They are fewer than `FEWEST_FITTED`.
+            NumericalError: They are fewer than `FEWEST_FITTED`, or those of no population, as
+                resampled curves may be.
         """
         chosen = (self.df1 >= least) & (self.df1 <= most)
         if np.count_nonzero(chosen) < FEWEST_FITTED:
             raise NumericalError(
                 f"a forecast is fitted to points with df1 from {least:.3g} to {most:.3g}: got"
                 f" {np.count_nonzero(chosen)} of them at N = {directions}. Take a larger pool."
+            )
+        least = LEAST * directions
+        impossible = chosen & ~((self.df2 > least) & (self.df1 > self.df2))
+        if impossible.any():
+            place = np.flatnonzero(impossible)[0]
+            raise NumericalError(
+                "a forecast is fitted to curves with 0 < df2 < df1: got df2 ="
+                f" {self.df2[place]:.3g} and df1 = {self.df1[place]:.3g} at N = {directions}. Take a"
+                " larger pool."
             )
         return chosen
 
@@ -179,11 +191,16 @@ def measured(
     s2: Float64[np.ndarray, " g"],
     energy: Float64[np.ndarray, " g"],
 ) -> Curves:
-    """Curves from S1, S2 and E at sum ridges δ, of the pool itself or of a resampled one."""
+    """Curves from S1, S2 and E at sum ridges δ, of the pool itself or of a resampled one.
+
+    Sums that are resampled to first order may leave 0 < df2 ≤ df1, which is put right.
+    """
+    least = LEAST * pool.directions
+    df1 = np.maximum(pool.directions - s1, least)
     return Curves(
         kappa=delta / s1,
-        df1=pool.directions - s1,
-        df2=pool.directions - np.square(s1) / s2,
+        df1=df1,
+        df2=np.clip(pool.directions - np.square(s1) / s2, least, df1),
         floor=energy / s2,
         trusted=0.0,
         taken=pool.n - pool.directions,

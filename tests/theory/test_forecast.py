@@ -10,13 +10,13 @@ import rmtgen
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.linalg.modes import gram_modes
 from rmtgen.linalg.spectrum import Spectrum
-from rmtgen.theory.curves import Curves
+from rmtgen.theory.curves import Curves, measured
 from rmtgen.theory.effective_ridge import omniscient_risk
 from rmtgen.theory.extrapolation import curves, likely_curves
 from rmtgen.theory.forecast import forecast
 from rmtgen.theory.forecast import influence_of as influence_of_pool
 from rmtgen.theory.labels import labels_needed
-from rmtgen.theory.transport import transported
+from rmtgen.theory.transport import pool_sums, transported
 
 
 @pytest.fixture(scope="module")
@@ -262,3 +262,17 @@ def test_influences_may_begin_at_a_larger_sum_ridge():
     assert part.log_delta[-1] == whole.log_delta[-1]
     for found, known in zip(part.at(1e-6), part.at(float(np.exp(part.log_delta[0]))), strict=True):
         np.testing.assert_allclose(found, known, rtol=1e-12)
+
+
+def test_curves_of_no_population_are_refused_and_those_of_rounding_put_right(wide):
+    pool, delta = wide.pool, np.geomspace(1e-3, 1e2, 40)
+    sums = pool_sums(pool, delta)
+    plain = measured(pool, delta, sums.s1, sums.s2, sums.energy)
+    assert plain.between(1.0, 100.0, pool.n).any()
+    beyond = np.where(delta > 50, 1.0001 * pool.n, sums.s1)
+    found = measured(pool, delta, beyond, sums.s2, sums.energy)
+    assert (found.df1 > 0).all() and (found.df2 > 0).all() and (found.df2 <= found.df1).all()
+    squared = np.square(sums.s1) / pool.n * (1 - 1e-3)  # df2 < 0, as if S1² ≤ N·S2 did not hold
+    impossible = measured(pool, delta, sums.s1, squared, sums.energy)
+    with pytest.raises(NumericalError, match=r"0 < df2 < df1: got df2 = 2\.4e-12 and df1 = .* 240"):
+        impossible.between(1.0, 100.0, pool.n)
