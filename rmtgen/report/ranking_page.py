@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from rmtgen.report.chart import Chart
+from rmtgen.report.dropped import dropped_table
 from rmtgen.report.page import rendered
 from rmtgen.report.ranked_set import READING, RankedSet
 
@@ -30,7 +31,8 @@ def render_ranking(
         reading=f"{READING[:1].upper()}{READING[1:]}.",
         charts=charts,
         omitted=omitted,
-        images=f"{settings['images']:,}",
+        dropped=dropped_table(ranked.dropped_frame) if ranked.dropped else None,
+        images=ranked.number_of_images,
         dataset=settings["dataset"],
         classes=settings["classes"],
     )
