@@ -100,6 +100,8 @@ class Race:
         budget = self._budget
         first, *later = [self._images] if self._finished else image_counts(self._images)
         self._begin(first, budget.end - budget.left * LATER * bool(later))
+        if len(self._probes[first]) < COMPARED:
+            self._begin(first, budget.end)
         for done, count in enumerate(later):
             if not self._go_on(count, budget.left / (len(later) - done)):
                 break
@@ -130,7 +132,7 @@ class Race:
                 continue
             try:
                 if racer.lacks(count) and self._budget.clock() >= limit:
-                    self._reasons[name] = "not begun: the time went to others"
+                    self._reasons[name] = self._ended(racer, count)
                 else:
                     self._take(name, count, limit)
             except RmtgenError as error:
@@ -201,11 +203,18 @@ class Race:
         if racer.advance(count, limit):
             self._probes[count][name] = racer.probe(count)
         else:
-            self._reasons[name] = f"the time ended after {racer.reached:,} of {count:,} images"
+            self._reasons[name] = self._ended(racer, count)
+
+    def _ended(self, racer: Racer, count: int) -> str:
+        if not racer.reached:
+            return "not begun: the time went to others"
+        return f"the time ended after {racer.reached:,} of {count:,} images"
 
     def _compare(self, count: int) -> None:
+        """Note where those with so many images stand, but for those compared on more since."""
         for one in standings(self._probes[count], self._images):
-            self._standings[one.name] = one
+            if one.n >= self._standings.get(one.name, one).n:
+                self._standings[one.name] = one
 
     def _order(self) -> list[str]:
         """By promise; those that fell earlier come later, and then those that were cut off."""
