@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rmtgen.cli.arguments import Parser, Request, experiment_parser, parse
 from rmtgen.cli.outcome import reported
+from rmtgen.cli.plan_ranking import plan_ranking
 from rmtgen.cli.terminal import Transcript
 from rmtgen.errors import RmtgenError, UsageError
 from rmtgen.runs.graph import RANKED
@@ -42,6 +43,9 @@ def _rank(arguments: Sequence[str], transcript: Transcript) -> None:
     request = parse(_parser(), [_present(word) for word in arguments], DEFAULTS)
     budget = _budget(request, started)
     folders = _folders(request, budget)
+    if request.options.plan:
+        plan_ranking(folders, budget, transcript)
+        return
     transcript.align(folder.path.name for folder in folders)
     root = Path(request.experiment.runs[0].output) / REPORTS
     path = root / f"rank-{request.experiment.report_name.removeprefix('run-')}"
@@ -60,7 +64,7 @@ def _rank(arguments: Sequence[str], transcript: Transcript) -> None:
 
 def _parser() -> Parser:
     described = "Rank representations by a ridge probe, from labelled images alone."
-    parser = experiment_parser("rank", described, ["[--budget TIME]"])
+    parser = experiment_parser("rank", described, ["[--budget TIME]", "[--plan]"])
     for alias, name in ALIASES.items():
         parser.add_argument(f"--{alias}", dest=name, metavar="VALUE", help=f"the same as --{name}")
     parser.add_argument(
@@ -68,6 +72,7 @@ def _parser() -> Parser:
         metavar="TIME",
         help="what the ranking may take, such as 10m: those that promise most come further",
     )
+    parser.add_argument("--plan", action="store_true", help="show what it will take, and end")
     return parser
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,8 @@ from rmtgen.tables import Table
 
 COSTS = ("images_per_second", "parameters", "flops", "dim", "licence")
 """What a representation costs, as columns of ranking.csv."""
+NAMED = 5
+"""Number of images or classes that a note names."""
 UNEQUAL = 3
 """Ratio of the largest to the smallest class at which classes count as not balanced."""
 
@@ -91,6 +93,8 @@ class RankedSet:
             "images": first.score.n,
             "all_images": int(first.config["train"]),
             "classes": len(first.classes),
+            "class_names": first.classes,
+            "contradictions": _contradictions(first),
             "counts": np.bincount(first.labels.train, minlength=len(first.classes)),
         }
         return cls(found, settings, dict(zip(labels[len(runs) :], dropped, strict=True)))
@@ -173,7 +177,33 @@ class RankedSet:
         seen = next(one.probe.doubts for one in self.representations if one.label == first)
         doubts = (f"doubtful, as {first} sees them: {message}" for message in seen)
         later = undecided(self.dropped_frame)
-        return (*([later] if later else []), *doubts, *self._unequal)
+        said = (later, self._contradicted, self._alone)
+        return (*filter(None, said), *doubts, *self._unequal)
+
+    @property
+    def _contradicted(self) -> str:
+        """Which images are in several classes."""
+        same = self.settings["contradictions"]
+        if not same:
+            return ""
+        more = f"; and {len(same) - NAMED} more" if len(same) > NAMED else ""
+        return (
+            f"the same picture is in several classes: {'; '.join(same[:NAMED])}{more}. Remove all"
+            " but the right one of each."
+        )
+
+    @property
+    def _alone(self) -> str:
+        """Which classes have a single image: left out, nothing is known of its class."""
+        counts, names = self.settings["counts"], self.settings["class_names"]
+        alone = [printable(str(names[place])) for place in np.flatnonzero(counts == 1)]
+        if not alone:
+            return ""
+        more = f" and {len(alone) - NAMED} more" if len(alone) > NAMED else ""
+        return (
+            f"a single image has the class {', '.join(alone[:NAMED])}{more}: left out, it cannot be"
+            " recognised, and counts as wrong. Add images of it, or leave the class out."
+        )
 
     @property
     def _unequal(self) -> tuple[str, ...]:
@@ -236,6 +266,16 @@ def _rate(value: float | None) -> str:
 
 def _millions(value: float | None) -> str:
     return "–" if value is None or not np.isfinite(value) else f"{value / 1e6:,.3g}"
+
+
+def _contradictions(run: Run) -> list[str]:
+    """The pictures that are in several classes, without the folders around the data set."""
+    found = run.manifest("extract").details.get("contradictions") or []
+    path = PurePath(str(run.config["dataset"]).partition(":")[2])
+    texts = [str(one) for one in found]
+    for around in (f"{path}/", f"{path}:", f"{path.parent}/"):
+        texts = [text.replace(around, "") for text in texts]
+    return [printable(text) for text in texts]
 
 
 def _costs(run: Run) -> dict[str, Any]:

@@ -65,6 +65,7 @@ class Extraction(Division):
             "test_indices": split.test.indices.tolist(),
             "skipped": list(split.skipped),
             "duplicates": list(split.duplicates),
+            "contradictions": list(split.contradictions),
         }
         labels, classes = (split.train.labels, split.test.labels), split.train.classes
         layout = FeatureLayout(*labels, classes, self.origin.dim, config.batch_size)

@@ -21,6 +21,8 @@ from rmtgen.store.tree import FileList
 
 log = logging.getLogger(__name__)
 
+SHOWN = 5
+"""Number of images in several classes that are named in the log."""
 KEPT_BYTES = 2**28
 """Bytes of transformed images that a stage keeps: 21,845 of 32 px, or 445 of 224 px."""
 
@@ -75,6 +77,12 @@ def _opened(settings: Mapping[str, Any]) -> Split:
     split = load_split(**settings)
     for skipped in split.skipped:
         log.warning(f"skipped a damaged image: {skipped}")
+    if same := split.contradictions:
+        more = "; …" if len(same) > SHOWN else ""
+        log.warning(
+            f"the same picture is in several classes, {len(same)} such: {'; '.join(same[:SHOWN])}"
+            f"{more}. Remove all but the right one of each"
+        )
     return split
 
 

@@ -1,4 +1,4 @@
-"""Which representations are worth more images: few features that lead early must not win by that."""
+"""Which representations are worth more images: few features that lead early must not win by it."""
 
 import numpy as np
 import pytest
