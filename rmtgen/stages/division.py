@@ -137,8 +137,7 @@ def contribute(job: Job, division: Division, share: Share) -> Result:
     """Make what is not there yet of one share, and count what all have made."""
     span = spans_of(division.units, share.count)[share.index - 1]
     mine = [division.units[position] for position in span]
-    made = sum(len(division.lacking(unit)) for unit in mine)
-    advance(job, division, mine)
+    made = advance(job, division, mine)
     division.close()
     total = sum(len(unit.parts) for unit in division.units)
     there = total - sum(len(division.lacking(unit)) for unit in division.units)
@@ -151,7 +150,7 @@ def advance(
     division: Division,
     units: Sequence[Unit],
     goes_on: Callable[[], bool] = lambda: True,
-) -> bool:
+) -> int:
     """Make what is not there yet of some units.
 
     Args:
@@ -162,14 +161,15 @@ def advance(
             work.
 
     Returns:
-        Whether all of them are there.
+        The number of parts that were made.
     """
     pending = [unit for unit in units if division.lacking(unit)]
     total = sum(len(unit.parts) for unit in units)
-    left = sum(len(division.lacking(unit)) for unit in pending)
+    left, made = sum(len(division.lacking(unit)) for unit in pending), 0
     if pending and goes_on():
         division.prepare(pending)
         for _ in job.progress(division.make(pending), total, division.noun, done=total - left):
+            made += 1
             if not goes_on():
                 break
-    return not any(map(division.lacking, units))
+    return made

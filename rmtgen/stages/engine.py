@@ -231,12 +231,13 @@ def _advance(
     with open_bar(stage, name) as bar:
         job = Job(stage, directory, bar)
         division = division_of(job)
-        advance(job, division, wanted(division.units), goes_on)
+        made = advance(job, division, wanted(division.units), goes_on)
         if not any(map(division.lacking, division.units)):
             return _finish(stage, directory, complete(job, division), started)
         result = division.begun()
         manifest = _manifest(stage, directory, result, started)
-        manifest.begun().write(directory.path)
+        if made or Manifest.read_begun(directory.path, stage) is None:
+            manifest.begun().write(directory.path)
     return _outcome(directory, manifest, "begun", result.headline)
 
 
