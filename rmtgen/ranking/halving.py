@@ -37,6 +37,18 @@ def image_counts(images: int) -> tuple[int, ...]:
     return (*(count for count in counts[:-1] if count >= LEAST), images)
 
 
+def spread(count: int) -> list[int]:
+    """The places 0 … count − 1 in an order whose first places are spread over all of them.
+
+    Neighbours in a list of names are alike, and the time may not suffice for all.
+
+    References: van der Corput 1935, Verteilungsfunktionen (Mitt. I), Proc. Akad. Amsterdam 38.
+    """
+    bits = max(1, (count - 1).bit_length())
+    turned = (int(f"{place:0{bits}b}"[::-1], 2) for place in range(2**bits))
+    return [place for place in turned if place < count]
+
+
 @dataclass(frozen=True)
 class Standing:
     """Where a representation stands among others after some images.

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from rmtgen.errors import UsageError
+from rmtgen.ranking.halving import spread
 from rmtgen.report.ranked_set import RankedSet
 from rmtgen.runs.config import Config
 from rmtgen.runs.manifest import plain
@@ -61,9 +62,8 @@ def raced(
     for folder in folders:
         _check(folder.config)
     scoring = Scoring()
-    entrants = {
-        folder.path.name: Entrant(folder, budget.clock, scoring, show) for folder in folders
-    }
+    order = [folders[place] for place in spread(len(folders))]
+    entrants = {folder.path.name: Entrant(folder, budget.clock, scoring, show) for folder in order}
     race = Race(list(entrants.values()), config.train, budget)
     finish = race.run()
     ranked = [entrants[name] for name in finish.probes]

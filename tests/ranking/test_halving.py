@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rmtgen.errors import UsageError
-from rmtgen.ranking.halving import LEAST, affordable, image_counts, standings
+from rmtgen.ranking.halving import LEAST, affordable, image_counts, spread, standings
 from rmtgen.ranking.paired import risk_difference
 from rmtgen.ranking.ranked import RELATIVE_RIDGES, coded, probe_of
 
@@ -43,6 +43,21 @@ def test_what_is_taken_fits_and_nothing_that_fits_is_passed_over(times, left):
         assert (name in taken) == (seconds[name] <= left - before) or seconds[
             name
         ] == pytest.approx(left - before, abs=1e-9)
+
+
+def test_the_first_places_are_spread_over_all():
+    assert spread(8) == [0, 4, 2, 6, 1, 5, 3, 7]
+    assert spread(3) == [0, 2, 1] and spread(1) == [0]
+
+
+@given(st.integers(1, 700))
+def test_every_place_comes_once_and_no_gap_stays_wide(count):
+    order = spread(count)
+    assert sorted(order) == list(range(count))
+    for seen in (2, 4, 16, 64):
+        places = [*sorted(order[:seen]), count]
+        width = 2 ** (count - 1).bit_length()
+        assert seen > count or max(np.diff(places)) <= 2 * width / seen
 
 
 SEED, ALL = 3, 2048
