@@ -10,7 +10,7 @@ from rmtgen.report.wording import number
 from rmtgen.tables import Table
 
 SHOWN = 12
-"""Number of them in a summary as text."""
+"""Number of them in a summary as text, and on a page of those that were never compared."""
 COLUMNS = (
     *("representation", "n", "loo", "behind", "behind_low", "behind_high", "tied"),
     *("foreseen", "outdone", "reason", "run_name"),
@@ -29,9 +29,9 @@ def dropped_frame(dropped: Mapping[str, Dropped]) -> pd.DataFrame:
     return pd.DataFrame([_row(label, one) for label, one in dropped.items()], columns=list(COLUMNS))
 
 
-def dropped_table(frame: pd.DataFrame, shown: int | None = None) -> Table:
-    """They as a table of text, in which only the first are listed where a number is given."""
-    listed = frame if shown is None else frame.head(shown)
+def dropped_table(frame: pd.DataFrame, shown: int) -> Table:
+    """The first of them as a table of text."""
+    listed = frame.head(shown)
     rows = tuple(
         (
             str(row["representation"]),

@@ -8,7 +8,7 @@ call goes on from there.
 
 import logging
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -102,15 +102,32 @@ class Race:
         self._begin(first, budget.end - budget.left * LATER * bool(later))
         if len(self._probes[first]) < COMPARED:
             self._begin(first, budget.end)
+        if not self._probes[first]:
+            raise UsageError(
+                f"a budget must suffice for the first {first:,} images of a representation: got"
+                f" {duration(budget.seconds)}, in which none had them. Give more; what is computed"
+                " is kept."
+            )
         for done, count in enumerate(later):
             if not self._go_on(count, budget.left / (len(later) - done)):
                 break
-        compared = min(COMPARED, max(map(len, self._probes.values())))
-        last = max(count for count, probes in self._probes.items() if len(probes) >= compared)
+        last = self._last()
         self._begin(first, budget.end)
         if last > first:
-            self._fill(self._order(), last)
-        return Finish(self._probes[last], self._dropped(self._probes[last]))
+            self._fill(self._fitting(last, budget.left, self._reasons.keys()), last)
+        ranked = self._ranked(last)
+        return Finish(ranked, self._dropped(ranked))
+
+    def _last(self) -> int:
+        """The largest number of images that representations were compared on."""
+        counts = {count: len(self._ranked(count)) for count in self._probes}
+        compared = min(COMPARED, max(counts.values()))
+        return max(count for count, found in counts.items() if found >= compared)
+
+    def _ranked(self, count: int) -> dict[str, Probe]:
+        """Those with so many images, but for those that failed later."""
+        failed = self.attempts.failed
+        return {name: one for name, one in self._probes[count].items() if name not in failed}
 
     @property
     def _finished(self) -> bool:
@@ -121,11 +138,7 @@ class Race:
             return False
 
     def _begin(self, count: int, limit: float) -> None:
-        """Take those that nothing is known of to the first number of images, up to an instant.
-
-        Raises:
-            UsageError: None came as far.
-        """
+        """Take those that nothing is known of to the first number of images, up to an instant."""
         probes = self._probes.setdefault(count, {})
         for name, racer in self._racers.items():
             if name in probes or name in self.attempts.failed:
@@ -137,13 +150,8 @@ class Race:
                     self._take(name, count, limit)
             except RmtgenError as error:
                 self.attempts.failure(name, error, alone=not probes)
-        if not probes:
-            raise UsageError(
-                f"a budget must suffice for the first {count:,} images of a representation, with a"
-                f" part of it: got {duration(self._budget.seconds)}, in which none had them. Give"
-                " more; what is computed is kept."
-            )
-        self._compare(count)
+        if probes:
+            self._compare(count)
 
     def _go_on(self, count: int, time: float) -> bool:
         """Take those that promise most to more images; whether another comparison can follow.
@@ -158,21 +166,35 @@ class Race:
             count = self._within(ahead, before, count, time)
         if count < AT_LEAST * before:
             return False
-        seconds = {name: self._racers[name].seconds(count) for name in order}
-        taken = affordable(order, seconds, time)
+        taken = self._fitting(count, time)
         if not taken:
             return False
-        for name in set(order) - set(taken):
-            self._reasons[name] = (
-                f"{count:,} images would take {duration(seconds[name])}, of {duration(time)} for"
-                " all that go on"
-            )
         log.info(
             f"{len(taken)} of {len(order)} go on to {count:,} images;"
             f" {duration(self._budget.left)} left"
         )
         self._fill(taken, count)
         return len(self._probes.get(count, ())) >= COMPARED
+
+    def _fitting(self, count: int, time: float, known: Collection[str] = ()) -> list[str]:
+        """Those that the time suffices for; why the others are not taken is noted.
+
+        Args:
+            count: The number of images that they are to be taken to.
+            time: Seconds for all of them.
+            known: Names of those of which it is noted already.
+        """
+        order = self._order()
+        seconds = {name: self._racers[name].seconds(count) for name in order}
+        taken = affordable(order, seconds, time)
+        if not taken and not known:  # the last comparison stays what it was
+            return taken
+        for name in set(order) - {*taken, *known}:
+            self._reasons[name] = (
+                f"{count:,} images would take {duration(seconds[name])}, of {duration(time)} for"
+                " all that go on"
+            )
+        return taken
 
     def _fill(self, names: Sequence[str], count: int) -> None:
         """Take those further that fit into what is left of the time, one after another.

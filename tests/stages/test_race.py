@@ -113,8 +113,8 @@ def test_the_time_goes_to_those_that_promise_most():
     assert poor.standing.apart.value == pytest.approx(
         probe("poor", 256).best["loo"] - probe("clear", 256).best["loo"]
     )
-    # 4 × 256 s are spent, and 768 s for each of the first two: 40 s are left of 2600
-    assert poor.reason == "1,024 images would take 12.8 min, of 40.0 s left"
+    # 4 × 256 of 2600 s are spent, and the first two take 768 s each
+    assert poor.reason == "1,024 images would take 12.8 min, of 26.3 min for all that go on"
     assert runners["poor"].reached == runners["vague"].reached == 256
     assert poor.config == {"model": "poor"}
 
@@ -158,7 +158,7 @@ def test_what_runs_when_the_time_ends_stops_after_its_batch():
 
 def test_a_time_that_suffices_for_nothing_is_refused():
     course, runners, _ = race({"clear": 10.0, "fair": 10.0}, 90)
-    with pytest.raises(UsageError, match="the first 64 images of a representation, with a part of"):
+    with pytest.raises(UsageError, match="the first 64 images of a representation: got"):
         course.run()
     assert runners["clear"].reached == 32
     with pytest.raises(UsageError, match=r"got 1\.5 min, in which none had them"):
@@ -172,6 +172,17 @@ def test_one_that_fails_ends_none_of_the_others(caplog):
     assert list(finish.probes) == ["clear", "poor", "vague"] and not finish.dropped
     assert course.attempts.failed == {"fair": "no weights"}
     assert "fair is not ranked: no weights" in caplog.text
+
+
+def test_one_that_fails_at_more_images_is_not_ranked_at_fewer():
+    course, runners, _ = race({"clear": 1.0, "fair": 1.0, "poor": 1.0}, 560)
+    advance = runners["clear"].advance
+    runners["clear"].advance = lambda images, limit: (
+        (_ for _ in ()).throw(MissingInputError("gone")) if images > 64 else advance(images, limit)
+    )
+    finish = course.run()
+    assert "clear" not in finish.probes and course.attempts.failed == {"clear": "gone"}
+    assert {*finish.probes, *(one.name for one in finish.dropped)} == {"fair", "poor"}
 
 
 def test_a_fault_of_all_is_raised_at_the_second_one():
