@@ -81,7 +81,7 @@ def ours(command, workspace, folder):
             "rank": "reports/*/ranking.csv",
             "compare-features": "reports/*/pairs.csv",
         }.get(words[1], "runs/*/risk.csv")
-        assert words[1] == "plan" or list(folder.glob(left))
+        assert "plan" in (words[1], words[-1].strip("-")) or list(folder.glob(left))
 
 
 def files(words, workspace):
