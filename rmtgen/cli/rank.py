@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _rank(arguments: Sequence[str], transcript: Transcript) -> None:
     started = clock()
-    request = parse(_parser(), [_present(word) for word in arguments], DEFAULTS)
+    request = requested(arguments)
     budget = _budget(request, started)
     folders = _folders(request, budget)
     if request.options.plan:
@@ -60,6 +60,15 @@ def _rank(arguments: Sequence[str], transcript: Transcript) -> None:
             report = made(*_scored(folders, transcript))
     transcript.add(run_stage(JOINT, report))
     transcript.show_report(report.path, JOINT)
+
+
+def requested(arguments: Sequence[str]) -> Request:
+    """What the words after `rmtgen rank` ask for.
+
+    Raises:
+        UsageError, MissingInputError: As `parse`.
+    """
+    return parse(_parser(), [_present(word) for word in arguments], DEFAULTS)
 
 
 def _parser() -> Parser:

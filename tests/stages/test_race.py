@@ -137,6 +137,14 @@ def test_where_the_first_two_cannot_see_all_images_they_see_as_many_as_they_can(
     assert clock.now <= 1000 + BATCH
 
 
+def test_a_few_more_images_are_worth_no_other_comparison():
+    """After 128 s for the first comparison 40 s are left: 84 images of each are no more to go by."""
+    course, runners, clock = race({"clear": 1.0, "fair": 1.0}, 168)
+    finish = course.run()
+    assert images_of(finish) == 64 and clock.now == 128
+    assert list(finish.probes) == ["clear", "fair"] and not finish.dropped
+
+
 def test_those_that_are_not_seen_are_listed_without_a_standing():
     course, runners, clock = race(dict.fromkeys(NOISE, 10.0), 2 * 64 * 10)
     finish = course.run()
