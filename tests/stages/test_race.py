@@ -138,7 +138,7 @@ def test_where_the_first_two_cannot_see_all_images_they_see_as_many_as_they_can(
 
 
 def test_a_few_more_images_are_worth_no_other_comparison():
-    """After 128 s for the first comparison 40 s are left: 84 images of each are no more to go by."""
+    """After 128 s for the first comparison 40 s are left, for 84 images of each."""
     course, runners, clock = race({"clear": 1.0, "fair": 1.0}, 168)
     finish = course.run()
     assert images_of(finish) == 64 and clock.now == 128
