@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from rmtgen.stages.division import Division, Unit
     from rmtgen.store.shards import ShardSet
 
+    Wanted = Callable[[Sequence[Unit]], Sequence[Unit]]
+
 T = TypeVar("T")
 
 CLIENT = "cluster"
@@ -188,7 +190,7 @@ def run_stage(stage: str, directory: ResultDir) -> Outcome:
 def advance_stage(
     stage: str,
     directory: ResultDir,
-    wanted: "Callable[[Sequence[Unit]], Sequence[Unit]]",
+    wanted: "Wanted",
     goes_on: Callable[[], bool],
 ) -> Outcome:
     """Bring a part of a divided stage up to date, in this process.
@@ -218,10 +220,7 @@ def advance_stage(
 
 
 def _advance(
-    stage: str,
-    directory: ResultDir,
-    wanted: "Callable[[Sequence[Unit]], Sequence[Unit]]",
-    goes_on: Callable[[], bool],
+    stage: str, directory: ResultDir, wanted: "Wanted", goes_on: Callable[[], bool]
 ) -> Outcome:
     """Make some units of a stage, and finish it where these were the last; the lock is held."""
     from rmtgen.stages.division import advance, complete  # it imports h5py
