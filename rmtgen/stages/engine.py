@@ -193,19 +193,16 @@ def advance_stage(
     wanted: "Wanted",
     goes_on: Callable[[], bool],
 ) -> Outcome:
-    """Bring a part of a divided stage up to date, in this process.
-
-    The stage is done when all its units are there; what was made before is taken over.
+    """Bring a part of a divided stage up to date; with its last units the stage is done.
 
     Args:
         stage: Name of the stage.
         directory: Where its result belongs.
-        wanted: The part: of all units those to be made.
+        wanted: Of all units those to be made.
         goes_on: Asked before the first piece of work and after each; False ends it.
 
     Returns:
-        What became of it; `begun` where something of the stage is still lacking, with what the
-        manifest would record so far.
+        What became of it; `begun` where something of the stage is still lacking.
 
     Raises:
         As `run_stage`.
