@@ -202,10 +202,7 @@ def advance_stage(
         goes_on: Asked before the first piece of work and after each; False ends it.
 
     Returns:
-        What became of it; `begun` where something of the stage is still lacking.
-
-    Raises:
-        As `run_stage`.
+        What became of it; `begun` where something is lacking still. Errors are as of `run_stage`.
     """
     if manifest := directory.done(stage):
         return _outcome(directory, manifest, "cached")
