@@ -17,6 +17,7 @@ IMAGES ?=
 #:           accuracy pass_rates solves entk_cores scale coverage alarms
 #:           paired coverage_errors per_target rank rank_speed
 BENCH ?=
+#: BUDGET    of rank: the time that it may take, as in 10m
 #: JSON      1: print one line of JSON on stdout, and nothing else there
 JSON ?=
 #: VENV      the virtual environment [.venv]

@@ -1,4 +1,4 @@
-"""Conversion between numbers of bytes and text such as `4GiB`."""
+"""Conversion between text such as `4GiB` or `10m` and numbers of bytes or seconds."""
 
 import re
 
@@ -15,6 +15,9 @@ _BYTES = {
     "GB": 10**9,
     "TB": 10**12,
 }
+
+_SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_SPAN = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(s|min|m|h)\s*")
 
 
 def parse_bytes(text: str | int) -> int:
@@ -48,3 +51,19 @@ def duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def parse_duration(text: str) -> float:
+    """The seconds in "90s", "10m", "1.5 h" or "1h30m".
+
+    Raises:
+        UsageError: The text is not a positive time with its units.
+    """
+    given = text.strip()
+    found = _SPAN.findall(given)
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in found)
+    if not found or _SPAN.sub("", given) or not seconds > 0:
+        raise UsageError(
+            f"expected a time above 0 with its unit, such as 90s, 10m or 1h30m, got {text[:60]!r}."
+        )
+    return seconds

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
 
-from rmtgen.errors import UsageError, did_you_mean
+from rmtgen.errors import UsageError, did_you_mean, warn
 from rmtgen.runs.config import FIELDS
 from rmtgen.runs.experiment import EXPERIMENTS, Experiment, load_experiment
 
@@ -118,7 +118,10 @@ def parse(
     }
     given = [word.partition("=") for word in options.words]
     _refuse_expanded([value for name, _, value in given if name.lower() == "dataset"])
-    fields = {name.lower().replace("-", "_"): value for name, equals, value in given if equals}
+    fields: dict[str, str] = {}
+    for name, equals, value in given:
+        if equals:
+            _take(fields, name.lower().replace("-", "_"), value)
     twice = [name for name in flags if flags[name] != fields.get(name, flags[name])]
     if twice:
         raise UsageError(f"{twice[0]} is given both as a flag and as a word. Give it once.")
@@ -134,6 +137,13 @@ def parse(
     experiment = load_experiment(configs[0] if configs else None, {**defaults, **overrides})
     words = (*configs, *(f"{name}={value}" for name, value in overrides.items()))
     return Request(experiment, options, words)
+
+
+def _take(fields: dict[str, str], name: str, value: str) -> None:
+    """Take the value of a field, which takes the place of another one that a word gave it."""
+    if fields.get(name, value) != value:
+        warn(f"{name} is given as {fields[name]!r} and as {value!r}: the last counts.")
+    fields[name] = value
 
 
 def _refuse_expanded(datasets: Sequence[str]) -> None:

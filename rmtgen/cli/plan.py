@@ -61,7 +61,7 @@ def _plan_run(config: Config, transcript: Transcript, planned: set[str]) -> tupl
     from rmtgen.stages.cost import estimate
 
     name, path = config.run_name, RunDir(config).path
-    found = _without(estimate(config), config, planned)
+    found = unplanned(estimate(config), config, planned)
     manifests = {stage: Manifest.read(path, stage) for stage in found.stages}
     took = {stage: manifest.seconds if manifest else None for stage, manifest in manifests.items()}
     images, columns = f": {config.train} + {config.test} images", terminal_columns()
@@ -91,8 +91,14 @@ def _plan_run(config: Config, transcript: Transcript, planned: set[str]) -> tupl
     return found.seconds, found.load
 
 
-def _without(found: "Estimate", config: Config, planned: set[str]) -> "Estimate":
-    """An estimate in which a stage that is planned already costs nothing."""
+def unplanned(found: "Estimate", config: Config, planned: set[str]) -> "Estimate":
+    """An estimate in which a stage that is planned already costs nothing.
+
+    Args:
+        found: The estimate.
+        config: The run.
+        planned: Hashes of the stages that are planned; those of this run are added.
+    """
     stages = dict(found.stages)
     for stage, cost in stages.items():
         if (digest := config.stage_hash(stage)) in planned:

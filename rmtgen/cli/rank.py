@@ -1,23 +1,33 @@
 """`rmtgen rank`: which representation is best for labelled images, from these alone."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rmtgen.cli.arguments import Request, experiment_parser, parse
+from rmtgen.cli.arguments import Parser, Request, experiment_parser, parse
 from rmtgen.cli.outcome import reported
-from rmtgen.cli.terminal import Transcript, note
-from rmtgen.errors import RmtgenError, StorageError, UsageError
+from rmtgen.cli.plan_ranking import plan_ranking
+from rmtgen.cli.terminal import Transcript
+from rmtgen.errors import RmtgenError, UsageError
 from rmtgen.runs.graph import RANKED
 from rmtgen.runs.reportdir import REPORTS, ReportDir
 from rmtgen.runs.rundir import RunDir
+from rmtgen.stages.attempts import Attempts
+from rmtgen.stages.budget import Budget
 from rmtgen.stages.engine import run_stage
+from rmtgen.stages.shared import images_shared
+from rmtgen.units import parse_duration
 
 ALIASES = {"data": "dataset", "models": "model"}
 """Names that fields have on this command line too."""
 DEFAULTS = {"test": "0"}
 """A ranking needs no test images."""
+OPTIONS = ("budget",)
+"""Options that may be given as words too, as make gives them."""
 MOST = 100
-"""Largest number of representations."""
+"""Largest number of representations without a budget."""
+clock = time.monotonic
+"""The clock of a budget."""
 *OF_ONE, JOINT = RANKED
 
 
@@ -29,34 +39,83 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _rank(arguments: Sequence[str], transcript: Transcript) -> None:
-    parser = experiment_parser(
-        "rank", "Rank representations by a ridge probe, from labelled images alone."
-    )
-    for alias, name in ALIASES.items():
-        parser.add_argument(f"--{alias}", dest=name, metavar="VALUE", help=f"the same as --{name}")
-    request = parse(parser, [_present(word) for word in arguments], DEFAULTS)
-    folders = _folders(request)
+    started = clock()
+    request = requested(arguments)
+    budget = _budget(request, started)
+    folders = _folders(request, budget)
+    if request.options.plan:
+        plan_ranking(folders, budget, transcript)
+        return
     transcript.align(folder.path.name for folder in folders)
-    scored, failed = _scored(folders, transcript)
     root = Path(request.experiment.runs[0].output) / REPORTS
-    name = request.experiment.report_name.removeprefix("run-")
-    report = ReportDir(scored, root / f"rank-{name}", "Which representation", failed)
+    path = root / f"rank-{request.experiment.report_name.removeprefix('run-')}"
+
+    def made(runs: Sequence[RunDir], failed: dict[str, str]) -> ReportDir:
+        return ReportDir(runs, path, "Which representation", failed)
+
+    with images_shared():
+        if budget:
+            report = _raced(folders, made, budget, transcript)
+        else:
+            report = made(*_scored(folders, transcript))
     transcript.add(run_stage(JOINT, report))
     transcript.show_report(report.path, JOINT)
 
 
+def requested(arguments: Sequence[str]) -> Request:
+    """What the words after `rmtgen rank` ask for.
+
+    Raises:
+        UsageError, MissingInputError: As `parse`.
+    """
+    return parse(_parser(), [_present(word) for word in arguments], DEFAULTS)
+
+
+def _parser() -> Parser:
+    described = "Rank representations by a ridge probe, from labelled images alone."
+    parser = experiment_parser("rank", described, ["[--budget TIME]", "[--plan]"])
+    for alias, name in ALIASES.items():
+        parser.add_argument(f"--{alias}", dest=name, metavar="VALUE", help=f"the same as --{name}")
+    parser.add_argument(
+        "--budget",
+        metavar="TIME",
+        help="what the ranking may take, such as 10m: those that promise most come further",
+    )
+    parser.add_argument("--plan", action="store_true", help="show what it will take, and end")
+    return parser
+
+
+def _budget(request: Request, started: float) -> Budget | None:
+    given = request.options.budget
+    return None if given is None else Budget(parse_duration(given), clock, started)
+
+
+def _raced(
+    folders: Sequence[RunDir],
+    made: Callable[[Sequence[RunDir], dict[str, str]], ReportDir],
+    budget: Budget,
+    transcript: Transcript,
+) -> ReportDir:
+    from rmtgen.stages.raced import raced  # it imports torch, which a cached ranking does without
+
+    return raced(folders, made, budget, transcript.add)
+
+
 def _present(word: str) -> str:
-    """A word `models=…` under the name of its field."""
+    """A word `models=…` under the name of its field, and one of an option as that."""
     name, equals, value = word.partition("=")
+    if name.lower() in OPTIONS and equals:
+        return f"--{name.lower()}={value}"
     return f"{ALIASES.get(name.lower(), name)}={value}" if equals else word
 
 
-def _folders(request: Request) -> list[RunDir]:
+def _folders(request: Request, budget: Budget | None) -> list[RunDir]:
     runs = request.experiment.runs
-    if len(runs) > MOST:
+    if len(runs) > MOST and budget is None:
         raise UsageError(
-            f"a ranking is of at most {MOST} representations, got {len(runs)}: each takes a pass"
-            " over all images. Narrow the patterns of models."
+            f"a ranking without a budget is of at most {MOST} representations, got {len(runs)}:"
+            " each takes a pass over all images. Give the time that it may take, such as"
+            " --budget 30m (make: BUDGET=30m), or narrow the patterns of models."
         )
     if share := runs[0].shard:
         raise UsageError(
@@ -72,24 +131,18 @@ def _scored(
     """The representations that were scored, and why others were not.
 
     Raises:
-        RmtgenError: None could be scored, or two in a row fail for one reason before any could:
-            it is that of the images, then, and not of a network.
+        RmtgenError: As `Attempts.failure`.
     """
     scored: list[RunDir] = []
-    failed: dict[str, str] = {}
+    attempts = Attempts(len(folders))
     for folder in folders:
         try:
             for stage in OF_ONE:
                 outcome = run_stage(stage, folder)
                 if outcome.status != "not needed":
                     transcript.add(outcome)
-        except StorageError:
-            raise
         except RmtgenError as error:
-            if not scored and (str(error) in failed.values() or folder is folders[-1]):
-                raise
-            failed[folder.path.name] = str(error)
-            note(f"{folder.path.name} is not ranked: {error}", "warning")
+            attempts.failure(folder.path.name, error, alone=not scored)
         else:
             scored.append(folder)
-    return scored, failed
+    return scored, attempts.failed

@@ -70,7 +70,7 @@ def _check_labels(data: LabelledImages) -> None:
     if len(data.classes) < 2:
         raise UsageError(
             f"a data set needs at least 2 classes: {data.name} {data.split} has"
-            f" {len(data.classes)} ({', '.join(data.classes)})."
+            f" {len(data.classes)} ({', '.join(data.classes)}). Add images of another class."
         )
 
 

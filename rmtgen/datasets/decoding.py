@@ -181,6 +181,8 @@ def _identified(content: bytes, where: str) -> Image.Image:
 
     `Image.open` is not used: its limits are those of the process, not the ones asked for.
     """
+    if not content:
+        raise UnidentifiedImageError("the file is empty")
     own = suffixes().get(PurePath(where).suffix.lower())
     content, failures = _without_notes(content), []
     for kind in dict.fromkeys((*_MARKED, own)):
@@ -195,7 +197,7 @@ def _identified(content: bytes, where: str) -> Image.Image:
             failures.append(f"{kind}: {error}")
     if failures:
         raise UnidentifiedImageError("; ".join(failures))
-    begins = f"it begins with {content[:12]!r}" if content else "the file is empty"
+    begins = f"it begins with {content[:12]!r}"
     raise UnidentifiedImageError(f"no picture of a known format, {begins}")
 
 

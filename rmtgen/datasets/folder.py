@@ -154,7 +154,10 @@ def _missing(listing: Listing, layout: Layout, split: str) -> str:
             f"{listing.shown} must hold two images of a class, one of them for the test, got no"
             " class with more than one that differs. Add images, or a folder test/."
         )
-    return f"{found}{'' if layout.is_split else '.'} {_left_out(listing, layout)}".strip()
+    if layout.is_split:
+        return f"{found} {_left_out(listing, layout)}".strip()
+    cure = "Sort them into a folder a class, or list them with their labels: csv:PATH."
+    return " ".join(filter(None, (f"{found}.", _left_out(listing, layout), cure)))
 
 
 def _check_same_classes(listing: Listing, layout: Layout, parts: Mapping[str, Part]) -> None:

@@ -1,6 +1,6 @@
 """Loading of one subset, and of a training and a test subset that share no image."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -38,12 +38,15 @@ class Split:
         skipped: Names of the damaged images that were left out.
         duplicates: Names of the training images that were left out because the test subset holds
             the same image.
+        contradictions: The names and classes of training images that hold the same bytes and are
+            in several classes, a text for each such image.
     """
 
     train: LabelledImages
     test: LabelledImages
     skipped: tuple[str, ...]
     duplicates: tuple[str, ...]
+    contradictions: tuple[str, ...] = ()
 
 
 @public
@@ -183,9 +186,9 @@ def load_split(  # noqa: PLR0913 - one public function for one question
     train_subset = full["train"].subset(_enough(drawn_train, train, full["train"]))
     check_every_class(train_subset, full["train"])
     skipped = tuple(place for place, _ in damage)
-    return Split(
-        train_subset, test_subset, skipped=skipped, duplicates=tuple(drawn_train.duplicates)
-    )
+    duplicates = tuple(drawn_train.duplicates)
+    contradictions = tuple(_contradictions(full["train"], drawn_train))
+    return Split(train_subset, test_subset, skipped, duplicates, contradictions)
 
 
 def _opened(name: str, access: Access) -> dict[str, LabelledImages]:
@@ -198,10 +201,10 @@ def _opened(name: str, access: Access) -> dict[str, LabelledImages]:
 
 @dataclass(eq=False)
 class _Drawn:
-    """The positions drawn, the digests of their images, and what was left out."""
+    """The positions drawn, by the digests of their images too, and what was left out."""
 
     positions: list[int] = field(default_factory=list)
-    digests: set[bytes] = field(default_factory=set)
+    digests: dict[bytes, list[int]] = field(default_factory=dict)
     damage: list[tuple[str, DamagedImageError]] = field(default_factory=list)
     duplicates: list[str] = field(default_factory=list)
 
@@ -224,8 +227,18 @@ def _draw(
                     drawn.duplicates.append(data.images.locate(position))
                 else:
                     drawn.positions.append(position)
-                    drawn.digests.add(outcome)
+                    drawn.digests.setdefault(outcome, []).append(position)
     return drawn
+
+
+def _contradictions(data: LabelledImages, drawn: _Drawn) -> Iterator[str]:
+    """Which images are the same, byte by byte, and labelled differently."""
+    for positions in drawn.digests.values():
+        if len(np.unique(data.labels[positions], axis=0)) > 1 and data.labels.ndim == 1:
+            yield " = ".join(
+                f"{data.images.locate(position)} ({data.classes[data.labels[position]]})"
+                for position in positions
+            )
 
 
 def _examine(images: ImageSource, position: int) -> bytes | DamagedImageError:

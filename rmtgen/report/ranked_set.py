@@ -1,17 +1,19 @@
 """The representations of a ranking: their probes, what they cost, and the order that follows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from rmtgen.names import printable
+from rmtgen.ranking.halving import Dropped
 from rmtgen.ranking.probe import Probe
 from rmtgen.ranking.table import pareto_front, ranking
+from rmtgen.report.dropped import SHOWN, behind, dropped_frame, dropped_table, undecided
 from rmtgen.report.same_images import check_same_images, images_of, labels_of
 from rmtgen.report.summary import Summary
 from rmtgen.report.wording import number
@@ -20,6 +22,8 @@ from rmtgen.tables import Table
 
 COSTS = ("images_per_second", "parameters", "flops", "dim", "licence")
 """What a representation costs, as columns of ranking.csv."""
+NAMED = 5
+"""Number of images or classes that a note names."""
 UNEQUAL = 3
 """Ratio of the largest to the smallest class at which classes count as not balanced."""
 
@@ -48,10 +52,13 @@ class RankedSet:
     Attributes:
         representations: In no order.
         settings: What they share: data set, classes and numbers of images.
+        dropped: Representations that were compared on fewer images, or on none, by their names in
+            tables.
     """
 
     representations: tuple[Representation, ...]
     settings: Mapping[str, Any]
+    dropped: Mapping[str, Dropped] = field(default_factory=dict)
 
     @classmethod
     def load(cls, folders: Sequence[Path]) -> "RankedSet":
@@ -61,21 +68,36 @@ class RankedSet:
             MissingInputError, CorruptInputError, StaleInputError: As `load_run`; or the runs are
                 not of the same images.
         """
-        runs = [load_run(folder) for folder in folders]
+        return cls.of([load_run(folder) for folder in folders])
+
+    @classmethod
+    def of(cls, runs: Sequence[Run], dropped: Sequence[Dropped] = ()) -> "RankedSet":
+        """The scores of some runs, or of their first images.
+
+        Args:
+            runs: Those that are ranked.
+            dropped: Those that were not taken as far.
+
+        Raises:
+            MissingInputError, CorruptInputError, StaleInputError: As `load`.
+        """
         check_same_images(runs)
-        labels = labels_of(runs)
+        labels = labels_of([*runs, *dropped])
         found = tuple(
             Representation(run.name, label, run.score, _costs(run))
-            for run, label in zip(runs, labels, strict=True)
+            for run, label in zip(runs, labels, strict=False)
         )
         first = runs[0]
         settings = {
             "dataset": images_of(runs),
-            "images": int(first.config["train"]),
+            "images": first.score.n,
+            "all_images": int(first.config["train"]),
             "classes": len(first.classes),
+            "class_names": first.classes,
+            "contradictions": _contradictions(first),
             "counts": np.bincount(first.labels.train, minlength=len(first.classes)),
         }
-        return cls(found, settings)
+        return cls(found, settings, dict(zip(labels[len(runs) :], dropped, strict=True)))
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -92,26 +114,38 @@ class RankedSet:
     @cached_property
     def summary(self) -> Summary:
         """What the terminal shows."""
-        return Summary((self.answer,), (self.best_table,), self.notes)
+        dropped = [dropped_table(self.dropped_frame, SHOWN)] if self.dropped else []
+        return Summary((self.answer,), (self.best_table, *dropped), self.notes)
+
+    @cached_property
+    def dropped_frame(self) -> pd.DataFrame:
+        """dropped.csv: `rmtgen.report.dropped.COLUMNS`."""
+        return dropped_frame(self.dropped)
 
     @property
     def answer(self) -> str:
         """The representation to take, how good it is, and how sure that is."""
         first = self.table.iloc[0]
         ties = self.table["representation"][self.table["tied"]].tolist()[1:]
-        images = f"{self.settings['images']:,} labelled images"
+        these = "these " if self.settings["images"] == self.settings["all_images"] else ""
         good = f"risk {first['loo']:.4f} [{first['loo_low']:.4f}, {first['loo_high']:.4f}]"
         if np.isfinite(first["accuracy"]):
             low, high = 100 * first["accuracy_low"], 100 * first["accuracy_high"]
             good = f"accuracy {100 * first['accuracy']:.1f} % [{low:.1f}, {high:.1f}]"
         text = f"{first['representation']} is first: {good} of a linear probe on new images, from"
-        text += f" these {images} alone."
+        text += f" {these}{self.number_of_images} labelled images alone."
         if ties:
             named = ", ".join(ties[:4]) + (f" and {len(ties) - 4} more" if len(ties) > 4 else "")
             text += f" The images do not say whether it is better than {named}."
         elif len(self.table) > 1:
             text += " It is better than each of the others by more than the images leave in doubt."
         return f"{text} {self._later()}".strip()
+
+    @property
+    def number_of_images(self) -> str:
+        """The number of images, of those that there are where it is less."""
+        n, whole = self.settings["images"], self.settings["all_images"]
+        return f"{n:,}" if n == whole else f"{n:,} of the {whole:,}"
 
     def _later(self) -> str:
         """What ten times the images would change."""
@@ -141,7 +175,35 @@ class RankedSet:
         """What makes the images doubtful, as the first representation sees them."""
         first = self.table.iloc[0]["representation"]
         seen = next(one.probe.doubts for one in self.representations if one.label == first)
-        return (*(f"doubtful, as {first} sees them: {message}" for message in seen), *self._unequal)
+        doubts = (f"doubtful, as {first} sees them: {message}" for message in seen)
+        later = undecided(self.dropped_frame)
+        said = (later, self._contradicted, self._alone)
+        return (*filter(None, said), *doubts, *self._unequal)
+
+    @property
+    def _contradicted(self) -> str:
+        """Which images are in several classes."""
+        same = self.settings["contradictions"]
+        if not same:
+            return ""
+        more = f"; and {len(same) - NAMED} more" if len(same) > NAMED else ""
+        return (
+            f"the same picture is in several classes: {'; '.join(same[:NAMED])}{more}. Remove all"
+            " but the right one of each."
+        )
+
+    @property
+    def _alone(self) -> str:
+        """Which classes have a single image: left out, nothing is known of its class."""
+        counts, names = self.settings["counts"], self.settings["class_names"]
+        alone = [printable(str(names[place])) for place in np.flatnonzero(counts == 1)]
+        if not alone:
+            return ""
+        more = f" and {len(alone) - NAMED} more" if len(alone) > NAMED else ""
+        return (
+            f"a single image has the class {', '.join(alone[:NAMED])}{more}: left out, it cannot be"
+            " recognised, and counts as wrong. Add images of it, or leave the class out."
+        )
 
     @property
     def _unequal(self) -> tuple[str, ...]:
@@ -183,7 +245,7 @@ def _row(row: pd.Series) -> tuple[str, ...]:
         _between(row, "accuracy"),
         f"{number(row['loo'], '.4f')} [{number(row['loo_low'], '.4f')},"
         f" {number(row['loo_high'], '.4f')}]",
-        _behind(row),
+        "–" if row["place"] == 1 else behind(row),
         more,
         _rate(row["images_per_second"]) + ("*" if row["pareto"] else ""),
         _millions(row["parameters"]),
@@ -198,21 +260,22 @@ def _between(row: pd.Series, name: str) -> str:
     return f"{value:.1f} [{number(low, '.1f')}, {number(high, '.1f')}]"
 
 
-def _behind(row: pd.Series) -> str:
-    first = row["loo"] - row["behind"]
-    if row["place"] == 1 or not first > 0:
-        return "–"
-    half = 100 * (row["behind_high"] - row["behind"]) / first
-    value = 100 * row["behind"] / first
-    return f"{'= ' if row['tied'] else ''}{number(value, '.2g')} ±{number(half, '.2g')}"
-
-
 def _rate(value: float | None) -> str:
     return "–" if value is None or not np.isfinite(value) else f"{value:,.0f}"
 
 
 def _millions(value: float | None) -> str:
     return "–" if value is None or not np.isfinite(value) else f"{value / 1e6:,.3g}"
+
+
+def _contradictions(run: Run) -> list[str]:
+    """The pictures that are in several classes, without the folders around the data set."""
+    found = run.manifest("extract").details.get("contradictions") or []
+    path = PurePath(str(run.config["dataset"]).partition(":")[2])
+    texts = [str(one) for one in found]
+    for around in (f"{path}/", f"{path}:", f"{path.parent}/"):
+        texts = [text.replace(around, "") for text in texts]
+    return [printable(text) for text in texts]
 
 
 def _costs(run: Run) -> dict[str, Any]:

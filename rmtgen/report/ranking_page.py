@@ -2,9 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
+import pandas as pd
+
 from rmtgen.report.chart import Chart
+from rmtgen.report.dropped import SHOWN, dropped_table
 from rmtgen.report.page import rendered
 from rmtgen.report.ranked_set import READING, RankedSet
+from rmtgen.tables import Table
 
 
 def render_ranking(
@@ -30,7 +34,14 @@ def render_ranking(
         reading=f"{READING[:1].upper()}{READING[1:]}.",
         charts=charts,
         omitted=omitted,
-        images=f"{settings['images']:,}",
+        dropped=_dropped(ranked.dropped_frame) if ranked.dropped else None,
+        dropped_count=len(ranked.dropped),
+        images=ranked.number_of_images,
         dataset=settings["dataset"],
         classes=settings["classes"],
     )
+
+
+def _dropped(frame: pd.DataFrame) -> Table:
+    """All that were compared, and some of those that never were: these may be hundreds."""
+    return dropped_table(frame, int((frame["n"] > 0).sum()) + SHOWN)

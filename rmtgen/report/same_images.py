@@ -7,6 +7,7 @@ from scipy.optimize import linear_sum_assignment
 
 from rmtgen.errors import CorruptInputError
 from rmtgen.names import printable
+from rmtgen.ranking.halving import Dropped
 from rmtgen.report.wording import dataset_names
 from rmtgen.runs.own_features import has_network
 from rmtgen.runs.run import Run
@@ -17,7 +18,7 @@ DIFFERING = ("init", "kernel", "img_size", "layer", "pooling")
 _MOST_NAMED = 3
 
 
-def labels_of(runs: Sequence[Run]) -> list[str]:
+def labels_of(runs: Sequence[Run | Dropped]) -> list[str]:
     """The model, and of the other settings those that differ; or the file of features.
 
     Where two runs would have one label, both have their own names.
@@ -40,7 +41,7 @@ def labels_of(runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def _settings(run: Run) -> dict[str, str]:
+def _settings(run: Run | Dropped) -> dict[str, str]:
     """The settings of a run with a network, as text."""
     config = run.config
     return {

@@ -202,6 +202,11 @@ COLUMNS = {
     "dim": Column("number of features"),
     "licence": Column("licence of the pretrained weights, where the library states one", None),
     "pareto": Column("whether no other representation is as good and as fast"),
+    "foreseen": Column("risk foreseen with all images, from the n that were looked at", RISK),
+    "outdone": Column(
+        "whether it is surely behind the first at n images, and foreseen to stay behind it"
+    ),
+    "reason": Column("why it was not taken to more images", None),
     "run_name": Column("name of its run", None),
     "first": Column("the one representation of a pair", key=True),
     "second": Column("the other one", key=True),

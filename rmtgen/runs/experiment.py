@@ -103,8 +103,13 @@ def _runs(values: Mapping[str, Any]) -> list[Config]:
     if math.prod(map(len, lists)) > _MOST_RUNS:
         raise UsageError(f"{', '.join(_LISTS)} must make at most {_MOST_RUNS} runs together.")
     check_draws(lists[_LISTS.index("head_seed")], parsed.get("heads"))
-    combinations = itertools.product(*lists)
-    runs = [Config(**parsed, **dict(zip(_LISTS, chosen, strict=True))) for chosen in combinations]
+    runs: list[Config] = []
+    counted: dict[Any, dict[str, int]] = {}  # the images of a data set, so that it is listed once
+    for combination in itertools.product(*lists):
+        chosen = dict(zip(_LISTS, combination, strict=True))
+        images = counted.get(chosen["dataset"], {})
+        runs.append(Config(**parsed | images | chosen))
+        counted[chosen["dataset"]] = {"train": runs[-1].train, "test": runs[-1].test}
     if len({run.model for run in runs if run.has_network}) > 1 and parsed.get("weights"):
         raise UsageError(
             "weights names one file, but there are several models: give one model, or put"

@@ -20,13 +20,19 @@ def local_inputs(config: Config) -> dict[str, Path | FileList]:
     A role says what a file is for, not where it lies: a moved data set, or another virtual
     environment, is no other input.
     """
+    found = data_inputs(config)
+    if config.has_network and config.init == "pretrained":
+        weights = local_weights(config.model, config.weights, config.checkpoints)
+        found |= {"weights": weights} if weights and weights.exists() else {}
+    return found
+
+
+def data_inputs(config: Config) -> dict[str, Path | FileList]:
+    """The files, folders or lists of the data set, by role; those that exist."""
     paths = dataset_files(config.dataset, config.data_root)
     found: dict[str, Path | FileList] = dict(zip(_roles(paths), paths, strict=True))
     if paths and (listed := listed_files(config.dataset)):
         found["dataset files listed"] = listed
-    if config.has_network and config.init == "pretrained":
-        weights = local_weights(config.model, config.weights, config.checkpoints)
-        found |= {"weights": weights} if weights else {}
     return {role: path for role, path in found.items() if path.exists()}
 
 

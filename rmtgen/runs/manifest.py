@@ -5,6 +5,7 @@ records the hash of the fields that matter to the stage, the files outside the r
 outputs of the stages it read, a checksum of each file it wrote, and one of itself.
 """
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import math
@@ -26,6 +27,8 @@ FORMAT = 2
 UNSEALED = 1
 """Format of version 0.1.0, without a digest of the manifest itself."""
 _DIGEST = re.compile(r"[0-9a-f]{32}")
+_BEGUN = "-begun"
+"""What the name of a stage is followed by in a manifest of a part of it."""
 _PACKAGES = ("rmtgen", "torch", "torchvision", "timm", "h5py", "numpy", "scipy", "pandas")
 
 
@@ -139,6 +142,24 @@ class Manifest:
             f" other results of {', '.join(changed)}. It is not overwritten: delete it together"
             f' with what it lists under "outputs", or move {folder} away, and run again.'
         )
+
+    def begun(self) -> "Manifest":
+        """This as the manifest of a stage of which something is lacking still."""
+        return dataclasses.replace(self, stage=f"{self.stage}{_BEGUN}")
+
+    @classmethod
+    def read_begun(cls, folder: Path, stage: str) -> "Manifest | None":
+        """The manifest of a part of a stage; None where there is none that can be used."""
+        try:
+            return cls.read(folder, f"{stage}{_BEGUN}")
+        except (CorruptInputError, StaleInputError):
+            return None
+
+    @staticmethod
+    def forget_begun(folder: Path, stage: str) -> None:
+        """Remove the manifest of a part of a stage, where there is one."""
+        with contextlib.suppress(OSError):
+            (folder / f"{stage}{_BEGUN}.json").unlink(missing_ok=True)
 
     def write(self, folder: Path) -> None:
         """Write `STAGE.json` durably.

@@ -264,6 +264,23 @@ class RunDir(ResultDir):
             return reused
         return None
 
+    def begun(self) -> Manifest | None:
+        """What is recorded of features that are there in part, of these settings and inputs.
+
+        None where there is no such record, or the stage is done.
+        """
+        # here, because it imports NumPy and Pillow, which `--help` and a report do without
+        from rmtgen.runs.inputs import local_inputs
+
+        manifest = Manifest.read_begun(self.path, "extract")
+        if manifest is None or manifest.spec_hash != self.spec_hash("extract"):
+            return None
+        found = local_inputs(self.config)
+        known = found.keys() == manifest.inputs.keys() and all(
+            manifest.inputs[role].still_describes(path) for role, path in found.items()
+        )
+        return manifest if known else None
+
     def _reusable(self, donor: Path, stage: str) -> Manifest | None:
         """The donor's manifest, if its result could stand here; a broken donor is passed over."""
         if donor == self.path:

@@ -30,7 +30,7 @@ from rmtgen.ridge.primal import cost_tall_spectrum
 from rmtgen.ridge.problem import Cost, Grid, Problem
 from rmtgen.ridge.stored import Kernel, StoredKernel
 from rmtgen.runs.config import Config
-from rmtgen.runs.graph import RUN_STAGES, STAGES, solves_gram
+from rmtgen.runs.graph import DECLARED, RANKED, RUN_STAGES, solves_gram
 from rmtgen.store.gram_layout import GramLayout
 
 if TYPE_CHECKING:
@@ -111,9 +111,14 @@ class Workload:
         """The backbone with random weights, which cost the same as pretrained ones."""
         # here, because it imports timm and torchvision, which most stages do without
         from rmtgen.models.backbones import load_backbone
+        from rmtgen.models.inner_layers import at_layer
 
-        sizes = {"img_size": self.config.img_size, "transform": self.config.transform}
-        return load_backbone(self.config.model, init="random", **sizes)
+        config = self.config
+        sizes = {"img_size": config.img_size, "transform": config.transform}
+        backbone = load_backbone(config.model, init="random", **sizes)
+        if config.layer is None:
+            return backbone
+        return at_layer(backbone, config.layer, pooling=config.pooling)
 
     @cached_property
     def entk(self) -> "Plan":
@@ -283,14 +288,16 @@ def estimate(config: Config) -> Estimate:
         config: The run.
 
     Returns:
-        Cost per stage, without `report`, which is joint to several runs.
+        Cost per stage, without `report` or `rank`, which are joint to several runs. Without test
+        images the run is for a ranking, and has its stages.
 
     Raises:
         UsageError: Unknown backbone or data set, or an image size that the backbone cannot take.
     """
     rates = Rates(default_device(config.device))
     workload = Workload(config, count_classes(config), rates)
-    needed = [name for name in RUN_STAGES if STAGES[name].needed(config, workload.dim)]
+    kind = RUN_STAGES if config.test else RANKED[:-1]
+    needed = [name for name in kind if DECLARED[name].needed(config, workload.dim)]
     modules = {name: importlib.import_module(f"rmtgen.stages.{name}") for name in needed}
     costs = {name: module.cost(workload) for name, module in modules.items()}
     kernel = workload.entk if config.tangent else None

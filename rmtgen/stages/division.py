@@ -2,7 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rmtgen.runs.share import Share
@@ -102,6 +102,10 @@ class Division(ABC):
     def gather(self) -> Result:
         """What the stage leaves, from the parts of all units."""
 
+    def begun(self) -> Result:
+        """What is to be recorded of parts that a later call takes over; most record nothing."""
+        return Result([], "")
+
     def close(self) -> None:
         """Remove what the work has left outside the run; most leave nothing."""
         return
@@ -116,7 +120,7 @@ def complete(job: Job, division: Division) -> Result:
     lacking = [part for unit in division.units for part in division.lacking(unit)]
     if division.shards.writers and job.writer is None:
         _report(job, lacking, sum(len(unit.parts) for unit in division.units))
-    _compute(job, division, division.units)
+    advance(job, division, division.units)
     result = division.gather()
     division.close()
     return result
@@ -131,8 +135,9 @@ def _report(job: Job, lacking: Sequence[str], total: int) -> None:
 
 def contribute(job: Job, division: Division, share: Share) -> Result:
     """Make what is not there yet of one share, and count what all have made."""
-    mine = spans_of(division.units, share.count)[share.index - 1]
-    made = _compute(job, division, [division.units[position] for position in mine])
+    span = spans_of(division.units, share.count)[share.index - 1]
+    mine = [division.units[position] for position in span]
+    made = advance(job, division, mine)
     division.close()
     total = sum(len(unit.parts) for unit in division.units)
     there = total - sum(len(division.lacking(unit)) for unit in division.units)
@@ -140,12 +145,31 @@ def contribute(job: Job, division: Division, share: Share) -> Result:
     return Result([], f"shard {share}: {made} made, {there} of {total} parts there", details)
 
 
-def _compute(job: Job, division: Division, units: Sequence[Unit]) -> int:
-    """Make what is not there yet of some units; the number of parts made."""
+def advance(
+    job: Job,
+    division: Division,
+    units: Sequence[Unit],
+    goes_on: Callable[[], bool] = lambda: True,
+) -> int:
+    """Make what is not there yet of some units.
+
+    Args:
+        job: The stage.
+        division: Its work.
+        units: Some of its units.
+        goes_on: Asked before the first part and after each, which is durable then; False ends the
+            work.
+
+    Returns:
+        The number of parts that were made.
+    """
     pending = [unit for unit in units if division.lacking(unit)]
     total = sum(len(unit.parts) for unit in units)
-    left = sum(len(division.lacking(unit)) for unit in pending)
-    division.prepare(pending)
-    for _ in job.progress(division.make(pending), total, division.noun, done=total - left):
-        pass
-    return left
+    left, made = sum(len(division.lacking(unit)) for unit in pending), 0
+    if pending and goes_on():
+        division.prepare(pending)
+        for _ in job.progress(division.make(pending), total, division.noun, done=total - left):
+            made += 1
+            if not goes_on():
+                break
+    return made

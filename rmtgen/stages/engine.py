@@ -9,7 +9,7 @@ import contextlib
 import importlib
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -30,8 +30,10 @@ from rmtgen.store import durable, files
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from rmtgen.stages.division import Division
+    from rmtgen.stages.division import Division, Unit
     from rmtgen.store.shards import ShardSet
+
+    Wanted = Callable[[Sequence[Unit]], Sequence[Unit]]
 
 T = TypeVar("T")
 
@@ -69,8 +71,8 @@ class Outcome:
         name: Name of the run or of the report.
         path: Its directory.
         status: `computed`, `cached`, `reused` (taken from another run), `not needed`, `shard` (one
-            share of it was computed), or what a command did: `planned`, `listed`, `damaged`,
-            `verified`, `deleted`.
+            share of it was computed), `begun` (a part of it, which a later call takes over), or
+            what a command did: `planned`, `listed`, `damaged`, `verified`, `deleted`.
         seconds: Seconds that the result took to compute, whenever that was; the predicted ones of
             a plan; None where nothing was computed.
         headline: One line on what was done.
@@ -185,6 +187,53 @@ def run_stage(stage: str, directory: ResultDir) -> Outcome:
     return _compute_together(stage, directory)
 
 
+def advance_stage(
+    stage: str,
+    directory: ResultDir,
+    wanted: "Wanted",
+    goes_on: Callable[[], bool],
+) -> Outcome:
+    """Bring a part of a divided stage up to date; with its last units the stage is done.
+
+    Args:
+        stage: Name of the stage.
+        directory: Where its result belongs.
+        wanted: Of all units those to be made.
+        goes_on: Asked before the first piece of work and after each; False ends it.
+
+    Returns:
+        What became of it; `begun` where something is lacking still. Errors are as of `run_stage`.
+    """
+    if manifest := directory.done(stage):
+        return _outcome(directory, manifest, "cached")
+    absent = [path for path in (directory.path, *directory.path.parents) if not path.exists()]
+    with _alone(directory), _swept_if_in_vain(absent):
+        if found := _found(stage, directory):
+            return found
+        return _advance(stage, directory, wanted, goes_on)
+
+
+def _advance(
+    stage: str, directory: ResultDir, wanted: "Wanted", goes_on: Callable[[], bool]
+) -> Outcome:
+    """Make some units of a stage, and finish it where these were the last; the lock is held."""
+    from rmtgen.stages.division import advance, complete  # it imports h5py
+
+    started, name = time.perf_counter(), directory.path.name
+    durable.sweep(directory.path)
+    with open_bar(stage, name) as bar:
+        job = Job(stage, directory, bar)
+        division = division_of(job)
+        made = advance(job, division, wanted(division.units), goes_on)
+        if not any(map(division.lacking, division.units)):
+            return _finish(stage, directory, complete(job, division), started)
+        result = division.begun()
+        manifest = _manifest(stage, directory, result, started)
+        if made or Manifest.read_begun(directory.path, stage) is None:
+            manifest.begun().write(directory.path)
+    return _outcome(directory, manifest, "begun", result.headline)
+
+
 @contextlib.contextmanager
 def _alone(directory: ResultDir) -> Iterator[None]:
     """Hold a directory alone; workers of a cluster that is gone are given time to follow it."""
@@ -287,22 +336,24 @@ def _compute_together(stage: str, directory: ResultDir) -> Outcome:
 
 def _finish(stage: str, directory: ResultDir, result: Result, started: float) -> Outcome:
     """Write the manifest of a stage, which is done then."""
-    manifest = directory.finish(
-        Manifest(
-            stage=stage,
-            spec=directory.spec(stage),
-            spec_hash=directory.spec_hash(stage),
-            inputs=result.inputs,
-            upstream={},
-            outputs={},
-            details=result.details,
-            seconds=round(time.perf_counter() - started, 3),
-            provenance={**provenance(), "made": time.strftime("%Y-%m-%dT%H:%M:%S%z")},
-        ),
-        result.outputs,
-    )
+    manifest = directory.finish(_manifest(stage, directory, result, started), result.outputs)
     _remove_parts(stage, directory)
     return _outcome(directory, manifest, "computed", result.headline)
+
+
+def _manifest(stage: str, directory: ResultDir, result: Result, started: float) -> Manifest:
+    """What is recorded of a stage, but for what it has read and written."""
+    return Manifest(
+        stage=stage,
+        spec=directory.spec(stage),
+        spec_hash=directory.spec_hash(stage),
+        inputs=result.inputs,
+        upstream={},
+        outputs={},
+        details=result.details,
+        seconds=round(time.perf_counter() - started, 3),
+        provenance={**provenance(), "made": time.strftime("%Y-%m-%dT%H:%M:%S%z")},
+    )
 
 
 def _parts(stage: str, directory: ResultDir) -> Path:
@@ -320,7 +371,8 @@ def _sweep_parts(stage: str, directory: ResultDir) -> None:
 
 
 def _remove_parts(stage: str, directory: ResultDir) -> None:
-    """Remove the parts of a finished stage; of a link the link alone."""
+    """Remove the parts of a finished stage, of a link the link alone, and the record of a part."""
+    Manifest.forget_begun(directory.path, stage)
     parts = _parts(stage, directory)
     if parts.is_dir() and not parts.is_symlink():
         shutil.rmtree(parts, ignore_errors=True)

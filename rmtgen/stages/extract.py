@@ -65,6 +65,7 @@ class Extraction(Division):
             "test_indices": split.test.indices.tolist(),
             "skipped": list(split.skipped),
             "duplicates": list(split.duplicates),
+            "contradictions": list(split.contradictions),
         }
         labels, classes = (split.train.labels, split.test.labels), split.train.classes
         layout = FeatureLayout(*labels, classes, self.origin.dim, config.batch_size)
@@ -91,6 +92,18 @@ class Extraction(Division):
                 self.store.write(name, batch, rows.numpy())
                 self._rows += len(rows)
                 yield batch_name(name, batch)
+
+    def begun(self) -> Result:
+        """What is known so far of the images and the origin, and how fast the rows came."""
+        seconds = time.perf_counter() - self._began
+        there = sum(int(unit.cost) for unit in self.units if not self.lacking(unit))
+        images = sum(int(unit.cost) for unit in self.units)
+        speed = self._rows / seconds if self._rows else None
+        details = {**self.details, **self.origin.facts(), "made": self._rows, "speed": speed}
+        if self.job.config.has_network:
+            details["images_per_second"] = speed
+        headline = f"{there} of {images} images × {self.store.layout.dim} {self.origin.columns}"
+        return Result([], headline, details, self.inputs)
 
     def gather(self) -> Result:
         """The store, sealed, and what its origin finds in it."""
@@ -132,9 +145,13 @@ class Network:
         rows_of = _sketches if self.job.config.projection else _features
         return rows_of(self.job, self.backbone, self.split, store)
 
+    def facts(self) -> dict[str, Any]:
+        """What the backbone costs."""
+        return {**backbone_facts(self.backbone)}
+
     def findings(self, store: FeatureStore) -> tuple[dict[str, Any], str]:
         """Facts of the backbone; of a sketch also its error."""
-        facts: dict[str, Any] = {**backbone_facts(self.backbone)}
+        facts = self.facts()
         if not self.job.config.projection:
             return facts, ""
         error, bound = _sketch_error(self.job, self.backbone, self.split, store)

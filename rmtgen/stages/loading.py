@@ -1,6 +1,8 @@
 """What a configuration names outside its run: the backbone and the images."""
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset
@@ -12,9 +14,15 @@ from rmtgen.models.backbones import Backbone, load_backbone
 from rmtgen.models.features import TransformedImages
 from rmtgen.models.inner_layers import at_layer
 from rmtgen.runs.config import Config
+from rmtgen.runs.inputs import data_inputs
+from rmtgen.runs.manifest import FileRecord
+from rmtgen.stages.shared import once
+from rmtgen.store.tree import FileList
 
 log = logging.getLogger(__name__)
 
+SHOWN = 5
+"""Number of images in several classes that are named in the log."""
 KEPT_BYTES = 2**28
 """Bytes of transformed images that a stage keeps: 21,845 of 32 px, or 445 of 224 px."""
 
@@ -44,23 +52,51 @@ def up_to_layer(config: Config, backbone: Backbone) -> Backbone:
 
 
 def open_images(config: Config) -> Split:
-    """The configured subsets; damaged images that are left out are noted on stderr."""
-    split = load_split(
-        config.dataset,
-        train=config.train,
-        test=config.test,
-        root=config.data_root,
-        seed=config.seed,
-        stratify=config.stratify,
-        shuffle=config.shuffle,
-        download=config.download,
-        on_corrupt=config.on_corrupt,
-        split=config.split,
-        max_pixels=config.max_pixels or MAX_PIXELS,
-    )
+    """The configured subsets; damaged images that are left out are noted on stderr.
+
+    Every image is decoded once to find damage, in a ranking for all representations together, as
+    long as the files stay what they were.
+    """
+    settings: dict[str, Any] = {
+        "name": config.dataset,
+        "train": config.train,
+        "test": config.test,
+        "root": config.data_root,
+        "seed": config.seed,
+        "stratify": config.stratify,
+        "shuffle": config.shuffle,
+        "download": config.download,
+        "on_corrupt": config.on_corrupt,
+        "split": config.split,
+        "max_pixels": config.max_pixels or MAX_PIXELS,
+    }
+    return once((*settings.items(), *_stamps(config)), lambda: _opened(settings))
+
+
+def _opened(settings: Mapping[str, Any]) -> Split:
+    split = load_split(**settings)
     for skipped in split.skipped:
         log.warning(f"skipped a damaged image: {skipped}")
+    if same := split.contradictions:
+        more = "; …" if len(same) > SHOWN else ""
+        log.warning(
+            f"the same picture is in several classes, {len(same)} such: {'; '.join(same[:SHOWN])}"
+            f"{more}. Remove all but the right one of each"
+        )
     return split
+
+
+def _stamps(config: Config) -> list[tuple[str, int, int]]:
+    """Name, size and time of each file of the data set; of a folder or a list its listing's."""
+    stamps = []
+    for role, path in data_inputs(config).items():
+        if isinstance(path, FileList) or path.is_dir():
+            record = FileRecord.of(path)
+            stamps.append((f"{role} {record.blake2b}", record.size, record.mtime_ns))
+        else:
+            status = path.stat()
+            stamps.append((str(path), status.st_size, status.st_mtime_ns))
+    return stamps
 
 
 class Kept(Dataset):

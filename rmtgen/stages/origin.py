@@ -32,5 +32,8 @@ class Origin(Protocol):
     def make(self, store: FeatureStore) -> Make:
         """How the rows of a batch are made."""
 
+    def facts(self) -> dict[str, Any]:
+        """What the manifest records of the origin besides, which takes a moment to find."""
+
     def findings(self, store: FeatureStore) -> tuple[dict[str, Any], str]:
         """What the manifest records of the rows once all are stored, and a remark on them."""

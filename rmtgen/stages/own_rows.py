@@ -37,6 +37,10 @@ class OwnRows:
 
         return make
 
+    def facts(self) -> dict[str, Any]:
+        """Nothing: a file says no more of its features."""
+        return {}
+
     def findings(self, store: FeatureStore) -> tuple[dict[str, Any], str]:
         """Nothing: there is no network to state facts of."""
         return {}, ""

@@ -42,7 +42,24 @@ def load_pool(folder: Path, config: Config, device: torch.device) -> Pool:
         coded_targets(labels.to(device), len(layout.classes), config.targets)
         for labels in map(torch.from_numpy, (layout.train_labels, layout.test_labels))
     )
-    pool = Pool(kernel, targets, test_targets if config.test else None)
+    return _checked(Pool(kernel, targets, test_targets if config.test else None))
+
+
+def load_first(folder: Path, config: Config, images: int, device: torch.device) -> Pool:
+    """The features of the first images of a run, of which later ones need not be there.
+
+    Raises:
+        MissingInputError, CorruptInputError: From the store, by name.
+        NumericalError: Every feature is zero, or an entry is not finite.
+    """
+    store = FeatureStore.open(folder, recorded(folder, "extract"))
+    rows = torch.from_numpy(store.first("train", images)).to(device)
+    labels = torch.from_numpy(store.layout.train_labels[:images]).to(device)
+    targets = coded_targets(labels, len(store.layout.classes), config.targets)
+    return _checked(Pool(FeatureKernel.checked(rows, None), targets, None))
+
+
+def _checked(pool: Pool) -> Pool:
     if not pool.trace > 0:
         raise NumericalError(
             "the Gram matrix of the pool has trace 0: every feature is zero. Choose another"

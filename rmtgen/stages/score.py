@@ -8,7 +8,9 @@ from rmtgen.ranking.best_ridge import tall
 from rmtgen.ranking.probe import FIGURES, LOOKED, Probe
 from rmtgen.ridge.eigen import EIGENSOLVE_COST
 from rmtgen.ridge.path import resolve_ridges
+from rmtgen.ridge.pool import Pool
 from rmtgen.ridge.problem import Cost
+from rmtgen.runs.config import Config
 from rmtgen.runs.run import load_run
 from rmtgen.runs.stored import PROBED
 from rmtgen.stages.cost import StageCost, Workload, eigen_cost
@@ -31,14 +33,29 @@ def work(job: Job) -> Result:
     """Probe the whole pool."""
     config = job.config
     pool = load_pool(job.folder, config, default_device(config.device))
-    ridges = resolve_ridges(config.ridges, pool.trace, len(pool))
-    problem = pool.problem(np.arange(len(pool)), loo=True)
-    probe = Probe.of(problem, ridges, kernel_features(load_run(job.folder), config))
+    probe = probed(pool, config, kernel_features(load_run(job.folder), config))
     durable.write_bytes(job.folder / SCORE, hdf5_image(_arrays(probe)))
+    details = {"ridge": probe.best["ridge"], "loo": probe.best["loo"]}
+    return Result([job.folder / SCORE], headline(probe), details)
+
+
+def probed(pool: Pool, config: Config, features: int | None) -> Probe:
+    """The probe of a pool, of the ridges of a configuration.
+
+    Args:
+        pool: The training samples.
+        config: The run.
+        features: As for `Probe.of`.
+    """
+    ridges = resolve_ridges(config.ridges, pool.trace, len(pool))
+    return Probe.of(pool.problem(np.arange(len(pool)), loo=True), ridges, features)
+
+
+def headline(probe: Probe) -> str:
+    """Risk and accuracy of a probe, in one line."""
     best, accuracy = probe.best, 100 * (1 - probe.figures["error"])
-    headline = f"LOO risk {best['loo']:.4f} [{best['loo_low']:.4f}, {best['loo_high']:.4f}]"
-    headline += f", accuracy {accuracy:.1f} %" if np.isfinite(accuracy) else ""
-    return Result([job.folder / SCORE], headline, {"ridge": best["ridge"], "loo": best["loo"]})
+    said = f"LOO risk {best['loo']:.4f} [{best['loo_low']:.4f}, {best['loo_high']:.4f}]"
+    return said + (f", accuracy {accuracy:.1f} %" if np.isfinite(accuracy) else "")
 
 
 def _arrays(probe: Probe) -> dict[str, np.ndarray]:

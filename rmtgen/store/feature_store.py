@@ -163,6 +163,19 @@ class FeatureStore:
             out[self.layout.span(split, batch)] = self._read_batch(split, batch)
         return out
 
+    def first(self, split: str, rows: int) -> np.ndarray:
+        """The features of the first images of a split, (rows, dim) float32.
+
+        Raises:
+            MissingInputError, CorruptInputError: As `read`, of the shards that hold them.
+        """
+        found = []
+        for batch in self.layout.batches(split):
+            if self.layout.span(split, batch).start < rows:
+                self._check_size(split, batch)
+                found.append(self._read_batch(split, batch))
+        return np.concatenate(found)[:rows].astype(np.float32, copy=False)
+
     def mapped(self, split: str, place: Path) -> np.memmap:
         """All features of a split, as rows of a file of which the system holds what fits.
 

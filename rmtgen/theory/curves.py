@@ -141,8 +141,8 @@ class Curves:
             place = np.flatnonzero(impossible)[0]
             raise NumericalError(
                 "a forecast is fitted to curves with 0 < df2 < df1: got df2 ="
-                f" {self.df2[place]:.3g} and df1 = {self.df1[place]:.3g} at N = {directions}. Take a"
-                " larger pool."
+                f" {self.df2[place]:.3g} and df1 = {self.df1[place]:.3g} at N = {directions}. Take"
+                " a larger pool."
             )
         return chosen
 

@@ -240,3 +240,10 @@ def test_a_mistake_leaves_the_folders_that_were_there(words, tmp_path, monkeypat
 def test_a_word_that_means_nothing_is_refused(given, message, capsys):
     assert main(["run", *given]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_word_that_is_given_twice_is_noted_and_the_last_counts(capsys):
+    assert main(["plan", "train=6", "train=6", "TRAIN=50", "model=nosuchnet", "test=0"]) == 2
+    errors = capsys.readouterr().err
+    assert errors.count("train is given as '6' and as '50': the last counts") == 1
+    assert "nosuchnet" in errors

@@ -35,6 +35,17 @@ def test_training_images_that_are_test_images_are_left_out_and_made_up_for(folde
         load_split(name, train=32, test=None)
 
 
+def test_equal_training_images_of_several_classes_are_named(folder, name):
+    (folder / "train/bee/00.png").write_bytes((folder / "train/ant/03.png").read_bytes())
+    (folder / "train/bee/02.png").write_bytes((folder / "train/bee/01.png").read_bytes())
+    split = load_split(name, train=None, test=0)
+    (same,) = split.contradictions
+    parts = {str(folder / f"train/{part}") for part in ("ant/03.png (ant)", "bee/00.png (bee)")}
+    assert set(same.split(" = ")) == parts
+    (folder / "train/bee/00.png").write_bytes((folder / "train/bee/04.png").read_bytes())
+    assert load_split(name, train=None, test=0).contradictions == ()
+
+
 def test_only_the_chosen_test_images_are_kept_from_training(folder, name):
     (folder / "train/ant/00.png").write_bytes((folder / "test/ant/00.png").read_bytes())
     drawn = [

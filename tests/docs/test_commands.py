@@ -24,6 +24,7 @@ from workspace import DEMO_SIZES, RUN_SIZES, planned, rmtgen, run, run_small
 
 from rmtgen.cli.arguments import experiment_parser, parse
 from rmtgen.cli.main import COMMANDS
+from rmtgen.cli.rank import requested
 from rmtgen.cli.results import results_parser, select
 from rmtgen.cli.words import read_words as read_options
 from rmtgen.cli.words import words_parser
@@ -81,7 +82,7 @@ def ours(command, workspace, folder):
             "rank": "reports/*/ranking.csv",
             "compare-features": "reports/*/pairs.csv",
         }.get(words[1], "runs/*/risk.csv")
-        assert words[1] == "plan" or list(folder.glob(left))
+        assert "plan" in (words[1], words[-1].strip("-")) or list(folder.glob(left))
 
 
 def files(words, workspace):
@@ -151,6 +152,8 @@ def read_rmtgen(command, *words):
     if command.startswith("--"):
         assert not words
         assert command in ("--help", "--version")
+    elif command == "rank":
+        assert requested(words).experiment.runs
     elif command in EXPERIMENTS:
         parser = experiment_parser(command, "")
         parser.add_argument("--stage")

@@ -16,6 +16,7 @@ from rmtgen.errors import UsageError
 from rmtgen.exports.predictions import COLUMNS as PREDICTED
 from rmtgen.ranking.table import COLUMNS as RANKING_COLUMNS
 from rmtgen.ranking.together import COLUMNS as PAIR_COLUMNS
+from rmtgen.report.dropped import COLUMNS as DROPPED_COLUMNS
 from rmtgen.report.head_spread import head_spread
 from rmtgen.report.ranked_set import COSTS
 from rmtgen.report.theory_scores import flat_scores
@@ -61,7 +62,7 @@ def test_every_column_of_every_csv_is_described_and_nothing_else_is(folder):
     scores = {f"{name}{end}" for name in FIGURES for end in ("", "_low", "_high")}
     heads = set(flat_scores(head_spread([])))
     assert heads - set(COLUMNS) == set()
-    ranked = {*RANKING_COLUMNS, *COSTS, "pareto", "run_name", *PAIR_COLUMNS}
+    ranked = {*RANKING_COLUMNS, *DROPPED_COLUMNS, *COSTS, *PAIR_COLUMNS, "pareto", "run_name"}
     assert ranked - set(COLUMNS) == set()
     predicted = set(PREDICTED)
     assert predicted - set(COLUMNS) == set()

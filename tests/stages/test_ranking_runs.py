@@ -112,7 +112,10 @@ def test_a_pattern_stands_for_all_that_match(words, tmp_path):
     ("models", "message"),
     [
         ("models=resnext999*", "models must match a name of timm, got 'resnext999*'. Did you mean"),
-        ("models=vit*,resnet*", "a ranking is of at most 100 representations, got"),
+        (
+            "models=vit*,resnet*",
+            "a ranking without a budget is of at most 100 representations, got",
+        ),
     ],
 )
 def test_a_pattern_of_nothing_and_one_of_everything_are_refused(words, models, message, capsys):

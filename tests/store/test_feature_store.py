@@ -48,6 +48,15 @@ def test_an_unfinished_store_resumes_at_its_batch_and_is_not_read(tmp_path):
     np.testing.assert_array_equal(store.read("test"), FEATURES["test"])
 
 
+def test_the_first_images_are_read_where_later_ones_are_lacking(tmp_path):
+    fill(FeatureStore.create(tmp_path, LAYOUT, "fingerprint"), skip=[("train", 2)])
+    store = FeatureStore.open(tmp_path)
+    for rows in (1, 4, 5, 8):
+        np.testing.assert_array_equal(store.first("train", rows), FEATURES["train"][:rows])
+    with pytest.raises(MissingInputError, match=r"train-000002\.h5"):
+        store.first("train", 9)
+
+
 def test_a_flipped_byte_is_named(tmp_path):
     store = FeatureStore.create(tmp_path, LAYOUT, "fingerprint")
     fill(store)

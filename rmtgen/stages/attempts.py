@@ -1,0 +1,41 @@
+"""Work that is tried on several representations: one that fails ends none of the others."""
+
+import logging
+
+from rmtgen.errors import RmtgenError, StorageError
+
+log = logging.getLogger(__name__)
+
+
+class Attempts:
+    """Which representations failed, and why.
+
+    Attributes:
+        failed: The reasons, by the name of the run.
+    """
+
+    def __init__(self, total: int):
+        """Take the number of representations that are tried."""
+        self.failed: dict[str, str] = {}
+        self._total = total
+
+    def failure(self, name: str, error: RmtgenError, *, alone: bool) -> None:
+        """Note that a representation failed.
+
+        Args:
+            name: The name of its run.
+            error: Why.
+            alone: Whether none has succeeded so far.
+
+        Raises:
+            RmtgenError: The disk refuses; or none has succeeded, and this is the last one, or
+                another failed for the same reason: that is one of the images then, and not of a
+                network.
+        """
+        last = len(self.failed) + 1 == self._total
+        if isinstance(error, StorageError) or (
+            alone and (last or str(error) in self.failed.values())
+        ):
+            raise error
+        self.failed[name] = str(error)
+        log.warning(f"{name} is not ranked: {error}")

@@ -1,0 +1,191 @@
+"""A representation in a race for time: how far its features are, and what more of them take."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from itertools import accumulate
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from rmtgen.device import default_device
+from rmtgen.ranking.probe import Probe
+from rmtgen.runs.manifest import recorded
+from rmtgen.runs.part import PartRun
+from rmtgen.runs.run import Run, load_run
+from rmtgen.runs.rundir import RunDir
+from rmtgen.stages.budget import Clock
+from rmtgen.stages.division import Unit
+from rmtgen.stages.engine import Outcome, advance_stage, run_stage
+from rmtgen.stages.pool import load_first
+from rmtgen.stages.score import headline, probed
+from rmtgen.store.feature_store import FeatureStore
+
+
+class Scoring:
+    """How long probes take on this machine: a time like n·min(n, p) for n images, p features.
+
+    Single times are of little use: the first of a process, and those of a busy machine, are longer.
+    """
+
+    def __init__(self) -> None:
+        self._rates: dict[int, list[float]] = {}
+
+    def record(self, n: int, dim: int, seconds: float) -> None:
+        """Take the seconds of a probe."""
+        self._rates.setdefault(n, []).append(seconds / (n * min(n, dim)))
+
+    def seconds(self, n: int, dim: int) -> float:
+        """Seconds of another probe, from the median of the largest ones so far; 0 without any."""
+        if not self._rates:
+            return 0.0
+        return median(self._rates[max(self._rates)]) * n * min(n, dim)
+
+
+class Entrant:
+    """One representation of the images.
+
+    The features of fewer images are the first of those of all: nothing is computed twice. What is
+    known of their speed is kept beside them, for a later call.
+    """
+
+    def __init__(
+        self, folder: RunDir, clock: Clock, scoring: Scoring, show: Callable[[Outcome], None]
+    ):
+        """Take a directory of a run, a clock, times of probes, and where outcomes are shown."""
+        self.folder, self._clock, self._scoring, self._show = folder, clock, scoring, show
+        self._opening, self._of_image = 0.0, 0.0
+        if manifest := folder.begun():
+            speed, made = (manifest.details.get(key) for key in ("speed", "made"))
+            if isinstance(speed, float) and isinstance(made, int):
+                self._of_image = 1 / speed
+                self._opening = max(0.0, manifest.seconds - made * self._of_image)
+
+    @property
+    def name(self) -> str:
+        """The name of its run."""
+        return self.folder.path.name
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The settings that can change its score."""
+        return self.folder.spec("score")
+
+    @property
+    def images(self) -> int:
+        """The number of all images."""
+        return self.folder.config.train
+
+    @cached_property
+    def whole(self) -> bool:
+        """Whether the features of all images are there.
+
+        Raises:
+            StaleInputError, CorruptInputError: What is there must not be used.
+        """
+        return self.folder.done("extract") is not None
+
+    @cached_property
+    def reached(self) -> int:
+        """The number of images of training whose features are there."""
+        if self.whole or self.folder.begun() is None:
+            return self.images if self.whole else 0
+        store = self._store()
+        lacking = store.pending("train")
+        return store.layout.span("train", lacking[0]).start if lacking else self.images
+
+    @property
+    def scored(self) -> bool:
+        """Whether the probe of all images is there."""
+        return self.whole and self.folder.done("score") is not None
+
+    def lacks(self, images: int) -> bool:
+        """Whether features of the first images are lacking; of all, whether they are unfinished."""
+        return self.reached < images or (images >= self.images and not self.whole)
+
+    def seconds(self, images: int) -> float:
+        """What it takes to compute and probe the features of so many images, as foreseen.
+
+        Images take what the last ones took, decoding included.
+        """
+        if images >= self.images and self.scored:
+            return 0.0
+        found = 0.0
+        if self.lacks(images):
+            tests = self.folder.config.test if images >= self.images else 0
+            found = self._opening + (images - self.reached + tests) * self._of_image
+        return found + self._scoring.seconds(images, self._dim) if self.reached else found
+
+    def advance(self, images: int, limit: float) -> bool:
+        """Compute the features of the first images, up to an instant of the clock.
+
+        Returns:
+            Whether those of so many images are there.
+        """
+        if self.lacks(images) and (started := self._clock()) < limit:
+            before, instants = self.reached, [started]
+
+            def goes_on() -> bool:
+                instants.append(self._clock())
+                return instants[-1] < limit
+
+            self._show(advance_stage("extract", self.folder, _first(images, self.images), goes_on))
+            del self.reached, self.whole
+            self._time(instants, self.reached - before)
+        return not self.lacks(images)
+
+    def _time(self, instants: Sequence[float], made: int) -> None:
+        """Keep how long opening took, and an image: the first instant is the beginning."""
+        if len(instants) > 1:
+            self._opening = instants[1] - instants[0]
+        if len(instants) > 2 and made > 0:
+            self._of_image = (instants[-1] - instants[1]) / made
+
+    def probe(self, images: int) -> Probe:
+        """The probe of the first images, whose features are there; of all, that of the run."""
+        started = self._clock()
+        probe = self._of_all() if images >= self.images else self._of_first(images)
+        self._scoring.record(images, self._dim, self._clock() - started)
+        return probe
+
+    def _of_all(self) -> Probe:
+        for stage in ("gram", "score"):
+            outcome = run_stage(stage, self.folder)
+            if outcome.status != "not needed":
+                self._show(outcome)
+        return load_run(self.folder.path).score
+
+    def _of_first(self, images: int) -> Probe:
+        config, path, started = self.folder.config, self.folder.path, time.perf_counter()
+        pool = load_first(path, config, images, default_device(config.device))
+        probe = probed(pool, config, self._dim)
+        said, seconds = f"{headline(probe)} of {images} images", time.perf_counter() - started
+        self._show(Outcome("score", self.name, path, "begun", round(seconds, 3), said))
+        return probe
+
+    def as_run(self, probe: Probe) -> Run:
+        """The run as far as a probe of its first images, or of all, has looked at it."""
+        if probe.n >= self.images:
+            return load_run(self.folder.path)
+        manifest = self.folder.done("extract") or self.folder.begun()
+        stages = {"extract": manifest} if manifest else {}
+        return PartRun(self.folder.path, stages, self.config, probe)
+
+    @property
+    def _dim(self) -> int:
+        return self._store().layout.dim
+
+    def _store(self) -> FeatureStore:
+        return FeatureStore.open(self.folder.path, recorded(self.folder.path, "extract"))
+
+
+def _first(images: int, train: int) -> Callable[[Sequence[Unit]], Sequence[Unit]]:
+    """The units of so many images of training; every unit for all of them."""
+
+    def wanted(units: Sequence[Unit]) -> Sequence[Unit]:
+        before = np.array([0, *accumulate(unit.cost for unit in units)])[:-1]
+        count = len(units) if images >= train else int((before < images).sum())
+        return units[:count]
+
+    return wanted
