@@ -221,8 +221,9 @@ class LabelledImages:
         name: The name given to `load_dataset`; the class of the data set that `of` was given.
         split: "train" or "test".
         images: The n images, decoded on access; picklable.
-        labels: int64, (n,); 0 ≤ label < len(classes).
-        classes: The name of each label.
+        labels: int64, (n,), 0 ≤ label < len(classes); or of several labels bool, (n, c), whether
+            an image has each; or of a regression float64, (n, c).
+        classes: The name of each class; of each label, or value, in the order of the columns.
         indices: int64, (n,); the position of each image in the full split, whose order is fixed
             (sorted paths for a folder); in a folder without train/ and test/, the position among
             all its images; in a table or in shards, that among all rows or samples.

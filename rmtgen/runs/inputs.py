@@ -22,7 +22,7 @@ def local_inputs(config: Config) -> dict[str, Path | FileList]:
     """
     paths = dataset_files(config.dataset, config.data_root)
     found: dict[str, Path | FileList] = dict(zip(_roles(paths), paths, strict=True))
-    if paths and (listed := listed_files(config.dataset)):
+    if paths and (listed := listed_files(config.dataset, config.labelling)):
         found["dataset files listed"] = listed
     if config.init == "pretrained":
         weights = local_weights(config.model, config.weights, config.checkpoints)

@@ -49,6 +49,7 @@ def open_images(config: Config) -> Split:
         on_corrupt=config.on_corrupt,
         split=config.split,
         max_pixels=config.max_pixels or MAX_PIXELS,
+        labelling=config.labelling,
     )
     for skipped in split.skipped:
         log.warning(f"skipped a damaged image: {skipped}")

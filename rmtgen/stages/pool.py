@@ -9,9 +9,9 @@ from rmtgen.errors import CorruptInputError, NumericalError
 from rmtgen.linalg.cells import Cell
 from rmtgen.ridge.columns import BUDGETED, ESTIMATING
 from rmtgen.ridge.kernel import FeatureKernel, GramKernel
+from rmtgen.ridge.outputs import split_targets
 from rmtgen.ridge.pool import GRAM_COPIES, Pool, dense_sizes
 from rmtgen.ridge.stored import StoredKernel
-from rmtgen.ridge.targets import coded_targets
 from rmtgen.runs.config import Config
 from rmtgen.runs.graph import solves_gram
 from rmtgen.runs.manifest import recorded
@@ -38,10 +38,9 @@ def load_pool(folder: Path, config: Config, device: torch.device) -> Pool:
     _check_counts(folder / FEATURES, (len(layout.train_labels), len(layout.test_labels)), config)
     is_gram = solves_gram(config, layout.dim)
     kernel = _gram(folder, config, device) if is_gram else _features(features, config, device)
-    targets, test_targets = (
-        coded_targets(labels.to(device), len(layout.classes), config.targets)
-        for labels in map(torch.from_numpy, (layout.train_labels, layout.test_labels))
-    )
+    labels = layout.train_labels, layout.test_labels
+    outputs = len(layout.classes)
+    targets, test_targets = split_targets(*labels, outputs, config.targets, device)
     pool = Pool(kernel, targets, test_targets if config.test else None)
     if not pool.trace > 0:
         raise NumericalError(

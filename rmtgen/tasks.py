@@ -1,0 +1,67 @@
+"""What images are labelled with: a class each, any of several labels, or values of a regression.
+
+The type of an array of labels says which: whole numbers (n,) are classes, booleans (n, c) say which
+of c labels an image has, and floats (n, c) are c values of each.
+"""
+
+import numpy as np
+
+from rmtgen.errors import NumericalError, UsageError
+
+TASKS = ("classes", "labels", "values")
+"""What labels may be."""
+
+
+def task_of(labels: np.ndarray) -> str:
+    """What labels are, one of `TASKS`, by the type that `label_array` gives them."""
+    return {"b": "labels", "f": "values"}.get(labels.dtype.kind, "classes")
+
+
+def label_array(values: np.ndarray, name: str) -> np.ndarray:
+    """Labels of n images as int64 (n,), bool (n, c) or float64 (n, c).
+
+    Args:
+        values: Whole numbers (n,): classes. Booleans, or whole numbers 0 and 1, (n, c): labels.
+            Floats (n,) or (n, c): values.
+        name: Name of the argument, for messages.
+
+    Raises:
+        UsageError: Another type or shape, whose meaning would be a guess.
+        NumericalError: A value that is not finite.
+    """
+    kind = values.dtype.kind
+    if values.ndim == 1 and kind in "iu":
+        return values.astype(np.int64)
+    if kind == "f" and (values.ndim == 1 or (values.ndim == 2 and values.shape[1])):
+        return _finite(values.reshape(len(values), -1).astype(np.float64), name)
+    if values.ndim == 2 and values.shape[1] and kind in "biu":
+        return _marks(values, name)
+    raise UsageError(
+        f"{name} must be a vector of class indices, (n,) integers; (n, c) of 0 and 1, whether an"
+        f" image has each of c labels; or floats, the targets of a regression: got {values.shape}"
+        f" {values.dtype}."
+        + (" Write integers for two classes, or a column (n, 1) for one label." * (kind == "b"))
+    )
+
+
+def _finite(values: np.ndarray, name: str) -> np.ndarray:
+    wrong = np.argwhere(~np.isfinite(values))
+    if len(wrong):
+        row, column = wrong[0].tolist()
+        raise NumericalError(
+            f"{name} must be finite: got {values[row, column]} (row {row}, column {column};"
+            f" {len(wrong)} such). Leave out images without a value."
+        )
+    return values
+
+
+def _marks(values: np.ndarray, name: str) -> np.ndarray:
+    wrong = np.argwhere((values != 0) & (values != 1))
+    if len(wrong):
+        row, column = wrong[0].tolist()
+        raise UsageError(
+            f"a matrix of whole numbers in {name} must hold 0 and 1, whether an image has each"
+            f" label: got {values[row, column]} (row {row}, column {column}). Pass floats for the"
+            " targets of a regression, or a vector for classes."
+        )
+    return values.astype(bool)
