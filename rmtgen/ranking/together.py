@@ -35,7 +35,7 @@ COLUMNS = (
 @public
 def compare_features(
     representations: Mapping[str, np.ndarray | Tensor],
-    labels: np.ndarray | Tensor,
+    labels: np.ndarray | Tensor | pd.DataFrame,
     *,
     classes: int | None = None,
     relative_ridges: ArrayLike = RELATIVE_RIDGES,
@@ -45,10 +45,10 @@ def compare_features(
 
     Args:
         representations: At least two features (n, p) by name, as `rank` takes them.
-        labels: (n,) integers in [0, classes).
+        labels: Classes, labels or targets of a regression, as `rank` takes them.
         classes: Number of classes; default the largest label + 1.
         relative_ridges: λ/(tr K/n) ≥ 0, the grid that leave-one-out chooses from for each.
-        coding: `onehot`, `centered` or `intercept` (`encode_targets`).
+        coding: As in `rank`.
 
     Returns:
         One row per pair: `cka` of the two, their leave-one-out risks and that of both side by side,

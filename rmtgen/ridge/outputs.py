@@ -67,8 +67,9 @@ def split_targets(
     constant = np.flatnonzero((train == train[:1]).all(axis=0) | ~(spread > 0))
     if len(constant):
         raise UsageError(
-            f"the targets of a regression must vary: target {constant[0]} is {train[0, constant[0]]}"
-            f" in all {len(train)} images ({len(constant)} such). Leave it out."
+            f"the targets of a regression must vary: target {constant[0]} is"
+            f" {train[0, constant[0]]} in all {len(train)} images ({len(constant)} such). Leave it"
+            " out."
         )
     return _uncoded((train - mean) / spread, device), _uncoded((test - mean) / spread, device)
 

@@ -5,12 +5,13 @@ import pandas as pd
 
 from rmtgen.device import default_device
 from rmtgen.ranking.best_ridge import tall
+from rmtgen.ranking.explained import NUMBERS
 from rmtgen.ranking.probe import FIGURES, LOOKED, Probe
 from rmtgen.ridge.eigen import EIGENSOLVE_COST
 from rmtgen.ridge.path import resolve_ridges
 from rmtgen.ridge.problem import Cost
 from rmtgen.runs.run import load_run
-from rmtgen.runs.stored import PROBED
+from rmtgen.runs.stored import EXPLAINED, PROBED
 from rmtgen.stages.cost import StageCost, Workload, eigen_cost
 from rmtgen.stages.engine import Job, Result
 from rmtgen.stages.pool import load_pool
@@ -18,6 +19,7 @@ from rmtgen.stages.study import kernel_features, to_arrays
 from rmtgen.stages.theory import INFLUENCES
 from rmtgen.store import durable
 from rmtgen.store.shards import hdf5_image
+from rmtgen.tasks import task_of
 
 SCORE = "score.h5"
 TRIED = 0.4
@@ -33,17 +35,24 @@ def work(job: Job) -> Result:
     pool = load_pool(job.folder, config, default_device(config.device))
     ridges = resolve_ridges(config.ridges, pool.trace, len(pool))
     problem = pool.problem(np.arange(len(pool)), loo=True)
-    probe = Probe.of(problem, ridges, kernel_features(load_run(job.folder), config))
+    run = load_run(job.folder)
+    task = task_of(run.labels.train)
+    probe = Probe.of(problem, ridges, kernel_features(run, config), task)
     durable.write_bytes(job.folder / SCORE, hdf5_image(_arrays(probe)))
     best, accuracy = probe.best, 100 * (1 - probe.figures["error"])
     headline = f"LOO risk {best['loo']:.4f} [{best['loo_low']:.4f}, {best['loo_high']:.4f}]"
     headline += f", accuracy {accuracy:.1f} %" if np.isfinite(accuracy) else ""
+    headline += f", R² {probe.explained.r2:.3f}" if probe.explained else ""
     return Result([job.folder / SCORE], headline, {"ridge": best["ridge"], "loo": best["loo"]})
 
 
 def _arrays(probe: Probe) -> dict[str, np.ndarray]:
     doubts = pd.DataFrame({"message": list(probe.doubts)}, dtype=str)
     tables = {"path": probe.path, "outlook": probe.outlook, "doubts": doubts}
+    explained, numbers = probe.explained, dict[str, np.ndarray]()
+    if explained is not None:
+        tables[EXPLAINED] = explained.outputs
+        numbers = {name: np.array(getattr(explained, name)) for name in NUMBERS}
     return {
         **{
             f"{name}/{column}": values
@@ -51,6 +60,7 @@ def _arrays(probe: Probe) -> dict[str, np.ndarray]:
             for column, values in to_arrays(table).items()
         },
         **{name: getattr(probe, name) for name in PROBED},
+        **numbers,
         "figures": np.array([probe.figures[name] for name in FIGURES]),
     }
 
