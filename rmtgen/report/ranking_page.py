@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from rmtgen.report.chart import Chart
 from rmtgen.report.page import rendered
-from rmtgen.report.ranked_set import READING, RankedSet
+from rmtgen.report.ranked_set import RankedSet
 
 
 def render_ranking(
@@ -18,7 +18,9 @@ def render_ranking(
         title: Heading of the page and name of the browser tab.
         omitted: Names of representations that could not be ranked, and the reasons.
     """
-    settings = ranked.settings
+    settings, reading = ranked.settings, ranked.words.reading
+    count = len(settings["names"])
+    outputs = None if ranked.outputs is None else ranked.outputs_table
     return rendered(
         "ranking.html.j2",
         charts,
@@ -27,10 +29,12 @@ def render_ranking(
         answer=ranked.answer,
         notes=ranked.notes,
         table=ranked.best_table,
-        reading=f"{READING[:1].upper()}{READING[1:]}.",
+        reading=f"{reading[:1].upper()}{reading[1:]}.",
         charts=charts,
         omitted=omitted,
         images=f"{settings['images']:,}",
         dataset=settings["dataset"],
-        classes=settings["classes"],
+        labelled=f"{count:,} {ranked.words.noun if count > 1 else ranked.words.noun.rstrip('s')}",
+        named=ranked.words.named,
+        outputs=outputs,
     )

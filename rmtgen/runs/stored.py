@@ -151,8 +151,8 @@ def _stored_explained(file: h5py.File) -> "Explained":
     outputs = stored_table(file[EXPLAINED])
     if not set(OUTPUTS) <= set(outputs):
         raise ValueError(f"{file.filename} must hold {EXPLAINED} with {', '.join(OUTPUTS)}")
-    numbers = (float(file[name][()]) for name in NUMBERS)
-    return Explained(*numbers, outputs[list(OUTPUTS)])
+    r2, low, high, variance = (float(file[name][()]) for name in NUMBERS)
+    return Explained(r2, low, high, variance, outputs[list(OUTPUTS)])
 
 
 def _column(dataset: h5py.Dataset) -> np.ndarray:
