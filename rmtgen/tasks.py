@@ -4,12 +4,17 @@ The type of an array of labels says which: whole numbers (n,) are classes, boole
 of c labels an image has, and floats (n, c) are c values of each.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from rmtgen.errors import NumericalError, UsageError
 
 TASKS = ("classes", "labels", "values")
 """What labels may be."""
+_MOST_SHOWN = 5
+_ROUNDING = 1e-13
+"""Standard deviation of values, over the largest, at or below which they are rounding."""
 
 
 def task_of(labels: np.ndarray) -> str:
@@ -33,7 +38,8 @@ def label_array(values: np.ndarray, name: str) -> np.ndarray:
     if values.ndim == 1 and kind in "iu":
         return values.astype(np.int64)
     if kind == "f" and (values.ndim == 1 or (values.ndim == 2 and values.shape[1])):
-        return _finite(values.reshape(len(values), -1).astype(np.float64), name)
+        matrix = values[:, None] if values.ndim == 1 else values
+        return _finite(matrix.astype(np.float64), name)
     if values.ndim == 2 and values.shape[1] and kind in "biu":
         return _marks(values, name)
     raise UsageError(
@@ -65,3 +71,32 @@ def _marks(values: np.ndarray, name: str) -> np.ndarray:
             " targets of a regression, or a vector for classes."
         )
     return values.astype(bool)
+
+
+def require_varying(labels: np.ndarray, names: Sequence[str], where: str) -> None:
+    """Require that values, and one of several labels, differ between training images.
+
+    Args:
+        labels: bool or float64, (n, c).
+        names: The names of the columns.
+        where: What holds them, for messages.
+
+    Raises:
+        UsageError: A value is the same in all images, or so near that float64 does not tell; or
+            every label is in all of them or in none.
+    """
+    constant = (labels == labels[:1]).all(axis=0)
+    if labels.dtype.kind == "f":
+        constant |= ~(labels.std(axis=0) > _ROUNDING * np.abs(labels).max(axis=0, initial=0))
+    named = [names[place] for place in np.flatnonzero(constant).tolist()]
+    shown = ", ".join(named[:_MOST_SHOWN]) + (", …" if len(named) > _MOST_SHOWN else "")
+    if labels.dtype.kind == "f" and named:
+        raise UsageError(
+            f"the targets of a regression must vary: {len(named)} of {len(names)} of {where} are"
+            f" the same in {len(labels)} images ({shown}). Take more images, or leave them out."
+        )
+    if labels.dtype.kind == "b" and constant.all():
+        raise UsageError(
+            f"a label must be in some images and not in others: none of the {len(names)} of {where}"
+            f" is, among {len(labels)} images ({shown}). Take more images."
+        )

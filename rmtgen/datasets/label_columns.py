@@ -88,9 +88,10 @@ def _listed(
     where: str,
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Which of all labels that the cells hold each of them has."""
-    names = class_order([name for some in parts for name in some], where)
-    if not names:
+    found = [name for some in parts for name in some]
+    if not found:
         raise UsageError(f"an image must have a label: {where} has none in {len(cells)} rows.")
+    names = class_order(found, where)
     if len(names) > _MOST_LABELS:
         raise UsageError(
             f"there may be at most {_MOST_LABELS:,} labels: {where} has {len(names):,}, such as"
@@ -108,7 +109,7 @@ def _listed(
             " has one, task=classes."
         )
     number_of = {name: number for number, name in enumerate(names)}
-    found = np.zeros((len(parts), len(names)), dtype=bool)
+    marks = np.zeros((len(parts), len(names)), dtype=bool)
     for row, some in enumerate(parts):
-        found[row, [number_of[name] for name in some]] = True
-    return found, tuple(names)
+        marks[row, [number_of[name] for name in some]] = True
+    return marks, tuple(names)

@@ -4,7 +4,7 @@ import numpy as np
 
 from rmtgen.datasets.images import LabelledImages
 from rmtgen.errors import UsageError
-from rmtgen.tasks import task_of
+from rmtgen.tasks import require_varying, task_of
 
 SPLITS = ("train", "test")
 """Names of the two splits."""
@@ -116,23 +116,7 @@ def check_learnable(subset: LabelledImages, full: LabelledImages) -> None:
     if task_of(subset.labels) == "classes":
         _check_every_class(subset, full)
         return
-    constant = (subset.labels == subset.labels[:1]).all(axis=0)
-    task, named = (
-        task_of(subset.labels),
-        [full.classes[place] for place in np.flatnonzero(constant)],
-    )
-    shown = ", ".join(named[:5]) + (", …" if len(named) > 5 else "")
-    if task == "values" and named:
-        raise UsageError(
-            f"the targets of a regression must vary: {len(named)} of {len(full.classes)} of"
-            f" {full.name} are the same in {len(subset)} training images ({shown}). Take more"
-            " images, or leave them out of columns."
-        )
-    if task == "labels" and constant.all():
-        raise UsageError(
-            f"a label must be in some training images and not in others: none of the"
-            f" {len(named)} of {full.name} is, among {len(subset)} ({shown}). Take more images."
-        )
+    require_varying(subset.labels, full.classes, full.name)
 
 
 def _check_every_class(subset: LabelledImages, full: LabelledImages) -> None:

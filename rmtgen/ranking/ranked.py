@@ -19,7 +19,7 @@ from rmtgen.ridge.path import resolve_ridges
 from rmtgen.ridge.problem import Problem
 from rmtgen.ridge.targets import Targets
 from rmtgen.scalars import whole_number
-from rmtgen.tasks import label_array, task_of
+from rmtgen.tasks import label_array, require_varying, task_of
 
 RELATIVE_RIDGES = tuple(10.0 ** (exponent / 2) for exponent in range(-16, 5))
 """Default of λ/(tr K/n): half decades from 1e-8 to 1e2."""
@@ -124,8 +124,9 @@ def coded(labels: np.ndarray | Tensor | pd.DataFrame, classes: int | None, codin
     """Encoded labels, of as many classes as the largest says where no number is given.
 
     Raises:
-        UsageError: No label; types that do not go together; a number of classes of what is none; or
-            as `rmtgen.tasks.label_array` and `encode_targets`.
+        UsageError: No label; a target, or all labels, that do not vary; types that do not go
+            together; a number of classes of what is none; or as `rmtgen.tasks.label_array` and
+            `encode_targets`.
     """
     found = label_array(_columns(labels), "labels")
     if not len(found):
@@ -140,6 +141,7 @@ def coded(labels: np.ndarray | Tensor | pd.DataFrame, classes: int | None, codin
         count = found.shape[1]
         own = labels.columns if isinstance(labels, pd.DataFrame) else range(count)
         names = tuple(map(str, own))
+        require_varying(found, names, "labels")
     count = whole_number(count, "classes", least=1)
     targets, _ = split_targets(found, found[:0], count, coding)
     return Labels(targets, task, names)

@@ -118,12 +118,12 @@ def output_table(probes: Mapping[str, Probe], names: Sequence[str]) -> pd.DataFr
     The ridge of a representation is that of all of them together.
 
     Args:
-        probes: Probes of the same samples, of values or of labels, by name.
+        probes: Probes of the same samples, by the name of their representation.
         names: The names of the values or labels.
 
     Returns:
         One row per representation and output, with the columns `BY_OUTPUT`: the outputs in their
-        order, and of each the representations by `r2`, the best first.
+        order, and of each the representations by `r2`, the best first; without rows for classes.
     """
     named = {"output": list(names), "at": range(len(names))}
     parts = [
@@ -131,6 +131,8 @@ def output_table(probes: Mapping[str, Probe], names: Sequence[str]) -> pd.DataFr
         for name, probe in probes.items()
         if probe.explained is not None
     ]
+    if not parts:
+        return pd.DataFrame(columns=list(BY_OUTPUT))
     order = ["at", "r2", "representation"]
     table = pd.concat(parts).sort_values(order, ascending=[True, False, True], kind="stable")
     return table[list(BY_OUTPUT)].reset_index(drop=True)

@@ -41,11 +41,8 @@ def outputs_table(frame: pd.DataFrame, first: str, words: Words) -> Table:
         )
         for name, row in own.head(SHOWN).iterrows()
     ]
-    notes = [
-        f"{words.noun} as {first} explains them; highest R²: of another one, where it is higher"
-    ]
-    if not several:
-        notes = [f"{words.noun} as {first} explains them"]
+    note = f"{words.noun} as {first} explains them"
+    notes = [note + "; highest R²: of another one, where it is higher" * several]
     if len(own) > SHOWN:
         notes.append(f"{len(own) - SHOWN} more are in outputs.csv")
     return Table(headings, tuple(rows), "<" + ">" * (len(headings) - 1), tuple(notes))

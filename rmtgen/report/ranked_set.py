@@ -102,8 +102,9 @@ class RankedSet:
     @cached_property
     def summary(self) -> Summary:
         """What the terminal shows."""
-        apart = (self.outputs_table,) if self.outputs is not None else ()
-        return Summary((self.answer,), (self.best_table, *apart), self.notes)
+        apart = self.outputs_table
+        tables = (self.best_table,) if apart is None else (self.best_table, apart)
+        return Summary((self.answer,), tables, self.notes)
 
     @property
     def words(self) -> Words:
@@ -111,18 +112,16 @@ class RankedSet:
         return WORDS[self.settings["task"]]
 
     @cached_property
-    def outputs(self) -> pd.DataFrame | None:
-        """outputs.csv: what is explained of each value or label; None for classes."""
-        if self.settings["task"] == "classes":
-            return None
+    def outputs(self) -> pd.DataFrame:
+        """outputs.csv: what is explained of each value or label; without rows for classes."""
         probes = {one.label: one.probe for one in self.representations}
         return output_table(probes, self.settings["names"])
 
     @property
-    def outputs_table(self) -> Table:
-        """That as a table of text, as the first representation explains them."""
-        if self.outputs is None:
-            raise ValueError("classes have no outputs of their own")
+    def outputs_table(self) -> Table | None:
+        """That as a table of text, as the first representation explains them; None for classes."""
+        if self.outputs.empty:
+            return None
         return outputs_table(self.outputs, self.table.iloc[0]["representation"], self.words)
 
     @property

@@ -20,7 +20,6 @@ def render_ranking(
     """
     settings, reading = ranked.settings, ranked.words.reading
     count = len(settings["names"])
-    outputs = None if ranked.outputs is None else ranked.outputs_table
     return rendered(
         "ranking.html.j2",
         charts,
@@ -36,5 +35,5 @@ def render_ranking(
         dataset=settings["dataset"],
         labelled=f"{count:,} {ranked.words.noun if count > 1 else ranked.words.noun.rstrip('s')}",
         named=ranked.words.named,
-        outputs=outputs,
+        outputs=ranked.outputs_table,
     )

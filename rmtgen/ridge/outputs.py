@@ -14,7 +14,7 @@ import torch
 from rmtgen.errors import UsageError
 from rmtgen.ridge.targets import Targets, coded_targets
 from rmtgen.scalars import choice
-from rmtgen.tasks import task_of
+from rmtgen.tasks import require_varying, task_of
 
 CODINGS = {"centered": "intercept", "intercept": "intercept"}
 """Codings that labels and values take, and what they become."""
@@ -54,23 +54,17 @@ def split_targets(
         device: Where the targets are made.
 
     Raises:
-        UsageError: As `encode_targets` and `coding_of`; or a value that does not vary.
+        UsageError: As `encode_targets` and `coding_of`; or what `require_varying` refuses.
     """
     if task_of(train) == "classes":
         labels = (torch.from_numpy(some).to(device) for some in (train, test))
         coded = [coded_targets(some, classes, coding) for some in labels]
         return coded[0], coded[1]
     coding_of(task_of(train), coding)
+    require_varying(train, list(map(str, range(classes))), "labels")
     if task_of(train) == "labels":
         return _uncoded(train, device), _uncoded(test, device)
     mean, spread = train.mean(axis=0), train.std(axis=0)
-    constant = np.flatnonzero((train == train[:1]).all(axis=0) | ~(spread > 0))
-    if len(constant):
-        raise UsageError(
-            f"the targets of a regression must vary: target {constant[0]} is"
-            f" {train[0, constant[0]]} in all {len(train)} images ({len(constant)} such). Leave it"
-            " out."
-        )
     return _uncoded((train - mean) / spread, device), _uncoded((test - mean) / spread, device)
 
 

@@ -29,9 +29,8 @@ def work(job: Job) -> Result:
     figures = save_figures(charts, folder / "figures")
     durable.write_text(folder / PAGE, render_ranking(ranked, charts, report.title, report.omitted))
     tables = write_table(folder / TABLE, ranked.table, "a representation of the same images")
-    if ranked.outputs is not None:
-        what = "a value or label, as a representation explains it"
-        tables += write_table(folder / OUTPUTS, ranked.outputs, what)
+    what = "a value or label, as a representation explains it"
+    tables += write_table(folder / OUTPUTS, ranked.outputs, what)
     stored = json.dumps(ranked.summary.as_json(), indent=1, ensure_ascii=False)
     durable.write_text(folder / SUMMARY, stored + "\n")
     durable.write_text(folder / "summary.txt", ranked.summary.text(TEXT_WIDTH) + "\n")

@@ -30,7 +30,7 @@ PAGES = (
         if page not in NOTEBOOKS
     ),
 )
-PROVIDED = ("mnist5k", "folder:my/pictures", "folder:cifar100.tar")
+PROVIDED = ("mnist5k", "folder:my/pictures", "folder:cifar100.tar", "csv:my/people.csv")
 """Data sets that are there: one that pip ships, and those that `workspace` makes."""
 EXPERIMENTS = ("run", "rank", "plan", *STAGES)
 """Commands of rmtgen that take a configuration."""
