@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rmtgen.ranking import explained
+from rmtgen.ranking import best_ridge, explained
 from rmtgen.ranking.probe import Probe
 from rmtgen.ridge.kernel import FeatureKernel, GramKernel
 from rmtgen.ridge.outputs import split_targets
@@ -194,3 +194,15 @@ def test_few_images_have_no_interval():
     features, values = drawn(6)
     known = probed(features, values, "values").explained
     assert np.isfinite(known.r2) and np.isnan([known.low, known.high]).all()
+
+
+def test_modes_in_float32_say_the_same(monkeypatch):
+    """Of many images of few features, whose products are in float32."""
+    features, values = drawn(5000)
+    labels = values > np.quantile(values, 0.7, axis=0)
+    single = probed(features, labels, "labels").explained
+    monkeypatch.setattr(best_ridge, "MANY", 10**6)
+    double = probed(features, labels, "labels").explained
+    assert single.auc == pytest.approx(double.auc, abs=1e-5)
+    numbers = [[one.r2, one.low, one.high, one.variance] for one in (single, double)]
+    assert numbers[0] == pytest.approx(numbers[1], abs=1e-5)
