@@ -12,6 +12,8 @@ from rmtgen.errors import NumericalError, UsageError
 
 TASKS = ("classes", "labels", "values")
 """What labels may be."""
+LARGEST = 1e150
+"""Largest value of a regression: the square of a larger one is no float64."""
 _MOST_SHOWN = 5
 _ROUNDING = 1e-13
 """Standard deviation of values, over the largest, at or below which they are rounding."""
@@ -32,7 +34,7 @@ def label_array(values: np.ndarray, name: str) -> np.ndarray:
 
     Raises:
         UsageError: Another type or shape, whose meaning would be a guess.
-        NumericalError: A value that is not finite.
+        NumericalError: A value that is not finite, or too large to be squared.
     """
     kind = values.dtype.kind
     if values.ndim == 1 and kind in "iu":
@@ -51,12 +53,12 @@ def label_array(values: np.ndarray, name: str) -> np.ndarray:
 
 
 def _finite(values: np.ndarray, name: str) -> np.ndarray:
-    wrong = np.argwhere(~np.isfinite(values))
+    wrong = np.argwhere(~(np.abs(values) <= LARGEST))
     if len(wrong):
         row, column = wrong[0].tolist()
         raise NumericalError(
-            f"{name} must be finite: got {values[row, column]} (row {row}, column {column};"
-            f" {len(wrong)} such). Leave out images without a value."
+            f"{name} must be finite, and at most {LARGEST:.0e}: got {values[row, column]} (row"
+            f" {row}, column {column}; {len(wrong)} such). Leave out images without a value."
         )
     return values
 

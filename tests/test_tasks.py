@@ -39,6 +39,7 @@ def test_the_type_says_what_labels_are(given, task, expected):
             UsageError,
             r"0 and 1, .*: got 7 \(row 1, column 1\)\.",
         ),
+        (np.array([[1e200]]), NumericalError, r"at most 1e\+150: got 1e\+200 \(row 0, column 0"),
         (np.array([1.0, np.inf]), NumericalError, r"got inf \(row 1, column 0; 1 such\)\. Leave"),
     ],
 )

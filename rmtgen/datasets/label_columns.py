@@ -9,6 +9,7 @@ import numpy as np
 from rmtgen.datasets.labelling import Labelling, class_order
 from rmtgen.errors import CorruptInputError, UsageError, warn
 from rmtgen.names import class_name, printable
+from rmtgen.tasks import LARGEST
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _MARKS = {"0": False, "1": True, "false": False, "true": True}
@@ -66,7 +67,7 @@ def separated(cell: str, labelling: Labelling) -> tuple[str, ...]:
 
 def _value(text: str) -> float | None:
     value = float(text) if len(text) < 400 and _NUMBER.fullmatch(text) else math.nan
-    return value if math.isfinite(value) else None
+    return value if abs(value) <= LARGEST else None
 
 
 def _mark(text: str) -> bool | None:

@@ -100,6 +100,7 @@ def test_columns_of_0_and_1_are_a_label_each(pictures):
         ([*AGES[:11], '"1,5"'], r"line 13 has '1,5'\. Write a point for the comma"),
         ([*AGES[:11], "nan"], "line 13 has 'nan'"),
         ([*AGES[:11], "1e999"], "line 13 has '1e999'"),
+        ([*AGES[:11], "1e200"], "line 13 has '1e200'"),
         ([*AGES[:11], ""], r"1 of 12 in \S+ have not: line 13 \(no label\)"),
     ],
 )

@@ -60,7 +60,12 @@ def test_what_one_adds_to_the_other_is_known_of_values_too():
     [
         (MARKS[:, 0], {}, UsageError, r"got \(40,\) bool\. Write integers for two classes"),
         (MARKS.astype(int) + 1, {}, UsageError, r"must hold 0 and 1.*: got \d \(row \d+, column"),
-        (np.where(MARKS, np.nan, 1.0), {}, NumericalError, r"labels must be finite: got nan \(row"),
+        (
+            np.where(MARKS, np.nan, 1.0),
+            {},
+            NumericalError,
+            r"labels must be finite, .*: got nan \(row",
+        ),
         (np.ones((40, 2)), {}, UsageError, r"2 of 2 of labels are the same in 40 images \(0, 1\)"),
         (np.ones((40, 2), bool), {}, UsageError, "none of the 2 of labels is, among 40 images"),
         (VALUES, {"coding": "onehot"}, UsageError, "targets=onehot for values, whose regression"),
