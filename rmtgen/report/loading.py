@@ -1,16 +1,21 @@
 """Reads the results of a finished run from its directory."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rmtgen.errors import CorruptInputError
 from rmtgen.names import printable
 from rmtgen.report.run_result import RunResult
 from rmtgen.runs.manifest import Manifest
-from rmtgen.runs.run import load_run
+from rmtgen.runs.own_features import has_network, stem
+from rmtgen.runs.run import Run, load_run
 from rmtgen.runs.slugs import kernel_label
 
 _SETTINGS = ("model", "init", "dataset", "kernel")
 """Settings that a report shows of every run."""
+_OWN = "own features"
+"""What it shows in the place of an initialisation where no network ran."""
 
 
 def load_result(folder: Path) -> RunResult:
@@ -23,7 +28,8 @@ def load_result(folder: Path) -> RunResult:
             ones.
     """
     run = load_run(folder)
-    lacking = [name for name in _SETTINGS if name not in run.config]
+    shown = _shown(run)
+    lacking = [name for name in _SETTINGS if name not in shown]
     if lacking:
         raise CorruptInputError(
             f"the manifests in {run.path} must state {', '.join(lacking)}, and do not. Make the run"
@@ -32,7 +38,7 @@ def load_result(folder: Path) -> RunResult:
     solved = run.spectrum.largest
     return RunResult(
         name=run.name,
-        **{key: printable(run.config[key]) for key in _SETTINGS if key != "kernel"},
+        **{key: printable(shown[key]) for key in _SETTINGS if key != "kernel"},
         kernel=kernel_label(
             run.config["kernel"], run.config.get("heads"), run.config.get("projection")
         ),
@@ -43,6 +49,14 @@ def load_result(folder: Path) -> RunResult:
         spectrum=solved.with_power(solved.power, solved.null_energy),  # one output is enough
         provenance={stage: _summary(manifest) for stage, manifest in run.stages.items()},
     )
+
+
+def _shown(run: Run) -> Mapping[str, Any]:
+    """The settings of a run; of features of one's own their file is in the place of a network."""
+    dataset = run.config.get("dataset")
+    if has_network(dataset):
+        return run.config
+    return {**run.config, "model": stem(str(dataset)), "init": _OWN}
 
 
 def _summary(manifest: Manifest) -> dict[str, object]:

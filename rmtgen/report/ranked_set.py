@@ -9,16 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rmtgen.errors import CorruptInputError
 from rmtgen.names import printable
 from rmtgen.ranking.probe import Probe
 from rmtgen.ranking.table import output_table, pareto_front, ranking
 from rmtgen.report.ranked_outputs import constant_labels, outputs_table
 from rmtgen.report.ranking_words import WORDS, Words
+from rmtgen.report.same_images import check_same_images, images_of, labels_of
 from rmtgen.report.summary import Summary
-from rmtgen.report.wording import dataset_names, number
+from rmtgen.report.wording import number
 from rmtgen.runs.run import Run, load_run
-from rmtgen.runs.slugs import kernel_label
 from rmtgen.tables import Table
 from rmtgen.tasks import task_of
 
@@ -26,8 +25,6 @@ COSTS = ("images_per_second", "parameters", "flops", "dim", "licence")
 """What a representation costs, as columns of ranking.csv."""
 UNEQUAL = 3
 """Ratio of the largest to the smallest class at which classes count as not balanced."""
-DIFFERING = ("model", "init", "kernel", "img_size", "layer", "pooling")
-"""Settings that tell representations apart."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +66,8 @@ class RankedSet:
                 not of the same images.
         """
         runs = [load_run(folder) for folder in folders]
-        _check_same_images(runs)
-        labels = _labels(runs)
+        check_same_images(runs)
+        labels = labels_of(runs)
         found = tuple(
             Representation(run.name, label, run.score, _costs(run))
             for run, label in zip(runs, labels, strict=True)
@@ -78,7 +75,7 @@ class RankedSet:
         first = runs[0]
         task = task_of(first.labels.train)
         settings = {
-            "dataset": _short(printable(str(first.config["dataset"]))),
+            "dataset": images_of(runs),
             "images": int(first.config["train"]),
             "task": task,
             "names": first.classes,
@@ -247,47 +244,3 @@ def _costs(run: Run) -> dict[str, Any]:
     found["licence"] = printable(licence) if isinstance(licence, str) else None
     found["dim"] = run.feature_store.layout.dim
     return {name: found.get(name) for name in COSTS}
-
-
-def _labels(runs: Sequence[Run]) -> list[str]:
-    """The model, and of the other settings those that differ, or the name of the run."""
-    values = [
-        {
-            "model": str(run.config["model"]),
-            "init": str(run.config["init"]),
-            "kernel": kernel_label(
-                run.config["kernel"], run.config.get("heads"), run.config.get("projection")
-            ),
-            "img_size": f"{run.config['img_size']} px" if run.config["img_size"] else "native size",
-            "layer": str(run.config.get("layer") or "last"),
-            "pooling": str(run.config.get("pooling", "avg")),
-        }
-        for run in runs
-    ]
-    shown = [name for name in DIFFERING[1:] if len({value[name] for value in values}) > 1]
-    labels = [
-        printable(value["model"] + (f" ({', '.join(value[name] for name in shown)})" * bool(shown)))
-        for value in values
-    ]
-    return [
-        label if labels.count(label) == 1 else run.name
-        for label, run in zip(labels, runs, strict=True)
-    ]
-
-
-def _short(dataset: str) -> str:
-    """The name of a data set without the folders around it."""
-    return dataset_names([dataset])[dataset]
-
-
-def _check_same_images(runs: Sequence[Run]) -> None:
-    """Refuse runs of other images, which no paired comparison can be made of."""
-    first = runs[0].manifest("extract").details
-    for run in runs[1:]:
-        details = run.manifest("extract").details
-        for name in ("train_indices", "classes"):
-            if details.get(name) != first.get(name):
-                raise CorruptInputError(
-                    f"a ranking needs the same images in every run: {name} of {run.name} differ"
-                    f" from those of {runs[0].name}. Run both with one dataset, train and seed."
-                )

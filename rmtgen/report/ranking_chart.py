@@ -13,19 +13,29 @@ STEM = "ranking"
 TITLE = "How good each representation is, and what it costs"
 NAMED = 6
 """Number of representations that the alt text names."""
+SPEED = (
+    " Second panel: the same against the images that the extraction took per second on this"
+    " machine, decoding included; the dashed line joins the representations that no other beats in"
+    " both."
+)
+"""What is said of the second panel where the speed of an extraction is known."""
+DIMENSION = " Second panel: the same against the number of features."
+"""What is said of it where no network ran."""
 ROOM = 0.06
 """Margin of a linear axis, as a share of it."""
 
 
 def chart(ranked: RankedSet) -> Chart:
-    """Accuracy, or the risk of targets that encode no classes, by place and by speed."""
+    """Accuracy, or the risk of targets that encode no classes, by place and by cost."""
     table = _drawn(ranked.table, ranked.words)
+    timed = table["images_per_second"].notna().any()
+    second, said = (_by_speed(table), SPEED) if timed else (_by_dimension(table), DIMENSION)
     return Chart(
         stem=STEM,
         title=TITLE,
-        caption=_caption(table.attrs["label"]),
+        caption=_caption(table.attrs["label"]) + said,
         alt=_in_numbers(table),
-        panels=(_by_place(table), _by_speed(table)),
+        panels=(_by_place(table), second),
         groups=tuple(table["representation"]),
     )
 
@@ -54,29 +64,36 @@ def _drawn(ranking: pd.DataFrame, words: Words) -> pd.DataFrame:
 
 def _by_place(table: pd.DataFrame) -> Panel:
     places = tuple(float(place) for place in table["place"])
-    lines = []
-    for place, row in zip(places, table.itertuples(), strict=True):
-        point = {"x": [place], "y": [row.y], "low": [row.low], "high": [row.high]}
-        lines.append(Line(row.representation, "", pd.DataFrame(point), dash="", size=6.5))
     shown = places if len(places) <= 16 else places[:: -(-len(places) // 12)]
     axis = Axis(
         "place", "linear", (0.5, len(places) + 0.5), shown, tuple(f"{place:.0f}" for place in shown)
     )
-    return Panel("By place", axis, _linear(table), tuple(lines))
+    return Panel("By place", axis, _linear(table), tuple(_points(table, "place")))
 
 
 def _by_speed(table: pd.DataFrame) -> Panel:
     rates = table["images_per_second"].astype(float)
-    lines = []
-    for rate, row in zip(rates, table.itertuples(), strict=True):
-        point = {"x": [rate], "y": [row.y], "low": [row.low], "high": [row.high]}
-        lines.append(Line(row.representation, "", pd.DataFrame(point), dash="", size=6.5))
+    lines = _points(table, "images_per_second")
     front = table[table["pareto"]].assign(x=rates).sort_values("x")
     steps = pd.DataFrame({"x": front["x"], "y": front["y"]})
     lines.append(Line("", "none is as good and as fast", steps, dash="--", marked=False))
     return Panel(
         "Against speed", log_axis("images per second", rates), _linear(table), tuple(lines)
     )
+
+
+def _by_dimension(table: pd.DataFrame) -> Panel:
+    axis = log_axis("features", table["dim"].astype(float))
+    return Panel("Against size", axis, _linear(table), tuple(_points(table, "dim")))
+
+
+def _points(table: pd.DataFrame, column: str) -> list[Line]:
+    """A point and its interval for each representation, against a column."""
+    lines = []
+    for x, row in zip(table[column].astype(float), table.itertuples(), strict=True):
+        point = {"x": [x], "y": [row.y], "low": [row.low], "high": [row.high]}
+        lines.append(Line(row.representation, "", pd.DataFrame(point), dash="", size=6.5))
+    return lines
 
 
 def _linear(table: pd.DataFrame) -> Axis:
@@ -92,7 +109,5 @@ def _caption(label: str) -> str:
     return (
         f"The {label} of a ridge probe on each representation, from the labelled images alone, with"
         " its 95 % interval. Intervals that overlap say little of the order: all representations"
-        " saw the same images, and the table says which differences are sure. Second panel: the"
-        " same against the images that the extraction took per second on this machine, decoding"
-        " included; the dashed line joins the representations that no other beats in both."
+        " saw the same images, and the table says which differences are sure."
     )

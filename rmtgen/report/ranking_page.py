@@ -19,7 +19,8 @@ def render_ranking(
         omitted: Names of representations that could not be ranked, and the reasons.
     """
     settings, reading = ranked.settings, ranked.words.reading
-    count = len(settings["names"])
+    count, outputs = len(settings["names"]), ranked.outputs_table
+    said = () if outputs is None else outputs.notes
     return rendered(
         "ranking.html.j2",
         charts,
@@ -35,5 +36,6 @@ def render_ranking(
         dataset=settings["dataset"],
         labelled=f"{count:,} {ranked.words.noun if count > 1 else ranked.words.noun.rstrip('s')}",
         named=ranked.words.named,
-        outputs=ranked.outputs_table,
+        outputs=outputs,
+        outputs_reading=" ".join(f"{note[:1].upper()}{note[1:]}." for note in said),
     )

@@ -22,8 +22,8 @@ class RunResult:
 
     Attributes:
         name: Name of the run, such as `resnet50-pretrained-cifar100-n10000-224px-1a2b3c4d`.
-        model: Name of the backbone in timm.
-        init: `pretrained`, `random` or `calibrated`.
+        model: Name of the backbone in timm, or of the file of features of one's own.
+        init: `pretrained`, `random` or `calibrated`; `own features` without a network.
         dataset: Name of the data set, as `load_dataset` takes it.
         kernel: `features`, or `entk` and its reduction (`slugs.kernel_label`).
         config: The resolved configuration.

@@ -17,6 +17,7 @@ from rmtgen.report.swaps import PairSwap, swaps
 from rmtgen.report.theory_notes import theory_notes
 from rmtgen.report.theory_scores import scores_table, theory_scores
 from rmtgen.report.wording import dataset_names
+from rmtgen.runs.own_features import has_network
 from rmtgen.tables import Table
 
 
@@ -160,17 +161,17 @@ class RunSet:
 def run_labels(results: Sequence[RunResult]) -> list[str]:
     """Short names of runs for people.
 
-    A label is model and init, then what else differs between the runs, or is a sketch, then the
-    heads of runs that are else alike. Where two runs would have one label, both have their own
-    names.
+    A label is model and init, or the file of features of one's own, then what else differs between
+    the runs, or is a sketch, then the heads of runs that are else alike. Where two runs would have
+    one label, both have their own names.
     """
     sketched = any("sketch" in result.kernel for result in results)
     kernels = {result.kernel for result in results}
     datasets = dataset_names(result.dataset for result in results)
-    labels = []
+    several, labels = len(datasets) > 1, []
     for result in results:
         parts = [result.model, result.init]
-        parts += [datasets[result.dataset]] if len(datasets) > 1 else []
+        parts += [datasets[result.dataset]] if several and has_network(result.dataset) else []
         parts += [result.kernel] if len(kernels) > 1 or sketched else []
         labels.append(", ".join(parts))
     labels = _told_apart(labels, results)

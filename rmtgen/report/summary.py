@@ -14,7 +14,7 @@ from rmtgen.tables import Table, wrapped
 
 SUMMARY = "summary.json"
 """Name of the file that holds the summary as data."""
-_MAKING = {"report": "compare", "rank": "rank"}
+_MAKING = {"report": "compare", "rank": "rank", "pairs": "compare-features"}
 """Commands that make what joint stages leave."""
 
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-_AROUND = re.compile(r"^(?:folder|csv|wds):|\.(?:tar|csv|tsv)$")
+_AROUND = re.compile(r"^(?:folder|csv|wds|features):|\.(?:tar|csv|tsv|npy|npz)$")
 """What a short name of a data set leaves out."""
 NAMED_RUNS = 6
 """Number of runs that an alt text names. It is listened to, so it counts the runs beyond these."""

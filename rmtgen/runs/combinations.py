@@ -105,6 +105,10 @@ def _check_labels(config: "Config") -> None:
 
 def _check_kernel(config: "Config") -> None:
     """Refuse what the kernel cannot be: averaged without seeds, sketched twice, or rows."""
+    if config.kernel == "entk" and not config.has_network:
+        raise UsageError(
+            f"kernel=entk is of a network, and none runs on {config.dataset}. Leave kernel out."
+        )
     if config.heads and config.head_seed is None:
         raise UsageError(
             f"several heads need a seed each: expected head_seed ≥ 0, got none with"

@@ -18,6 +18,7 @@ from rmtgen.runs.automatic import MOST_TEST, MOST_TRAIN, geometric_sizes, image_
 from rmtgen.runs.combinations import check_choices, check_sizes
 from rmtgen.runs.fields import declared
 from rmtgen.runs.graph import DECLARED, STAGES
+from rmtgen.runs.own_features import OF_A_NETWORK, has_network
 from rmtgen.runs.parsers import (
     MOST_SEED,
     auto,
@@ -55,7 +56,8 @@ class Config:
         data_set,
         ("extract",),
         "data set: a name, folder:PATH (a folder or .tar), csv:PATH (a table of path and label),"
-        " wds:PATTERN (WebDataset shards), or hfds/NAME",
+        " wds:PATTERN (WebDataset shards), hfds/NAME, or features:PATH (an .npy or .npz of features"
+        " of one's own); several of the last make several runs",
     )
     task: str = declared(
         "classes",
@@ -312,6 +314,8 @@ class Config:
     )
 
     def __post_init__(self) -> None:
+        for name in () if self.has_network else OF_A_NETWORK:
+            object.__setattr__(self, name, FIELDS[name].default)
         object.__setattr__(self, "model", present_name(self.model))
         if self.init != "pretrained" and self.weights:
             object.__setattr__(self, "weights", None)
@@ -345,6 +349,11 @@ class Config:
         return Labelling(self.task, self.columns, self.separator)
 
     @property
+    def has_network(self) -> bool:
+        """Whether a network runs on the data set: not on features of one's own."""
+        return has_network(self.dataset)
+
+    @property
     def entk_precision(self) -> str | None:
         """The precision of an `Entk`; None for that of the device."""
         return self.gram_precision or ("fast" if self.fp32_precision == "tf32" else None)
@@ -363,6 +372,7 @@ class Config:
             for field, value in values.items()
             if closure & self._changed_by(field)
             and not (field.metadata["option"] and value == field.default)
+            and (self.has_network or field.name not in OF_A_NETWORK)
         }
 
     def _changed_by(self, field: dataclasses.Field) -> set[str]:

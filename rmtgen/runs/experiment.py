@@ -14,13 +14,14 @@ from rmtgen.names import expanded
 from rmtgen.runs.combinations import check_draws
 from rmtgen.runs.config import FIELDS, Config
 from rmtgen.runs.documents import read_documents
+from rmtgen.runs.own_features import data_sets, refuse_networks
 from rmtgen.runs.parsers import shown
 from rmtgen.store import durable
 
 EXPERIMENTS = Path(__file__).parent / "experiments"
 """Folder of the experiments that are shipped with the package."""
 
-_LISTS = ("model", "init", "kernel", "head_seed", "img_size", "layer", "pooling")
+_LISTS = ("dataset", "model", "init", "kernel", "head_seed", "img_size", "layer", "pooling")
 """Fields that may list several values; an experiment has one run per combination."""
 _MOST_RUNS = 1000
 _OF_THE_ENTK = ("heads", "projection")
@@ -64,10 +65,11 @@ def load_experiment(config: str | None, overrides: Mapping[str, Any]) -> Experim
     flags = {key.lower().replace("-", "_"): value for key, value in overrides.items()}
     groups = [first | flags, *(first | document | flags for document in others)]
     runs = dict.fromkeys(run for values in groups for run in _runs(values))
+    refuse_networks((run.dataset for run in runs), groups)
     if not any(run.kernel == "entk" for run in runs):
         _refuse_heads(groups)
     named = any(values.get("weights") for values in groups)
-    if named and not any(run.init == "pretrained" for run in runs):
+    if named and not any(run.has_network and run.init == "pretrained" for run in runs):
         warn("weights is not used: no run has init=pretrained.")
     if len(runs) > _MOST_RUNS:
         raise UsageError(f"an experiment has at most {_MOST_RUNS} runs, got {len(runs)}.")
@@ -103,7 +105,7 @@ def _runs(values: Mapping[str, Any]) -> list[Config]:
     check_draws(lists[_LISTS.index("head_seed")], parsed.get("heads"))
     combinations = itertools.product(*lists)
     runs = [Config(**parsed, **dict(zip(_LISTS, chosen, strict=True))) for chosen in combinations]
-    if len({run.model for run in runs}) > 1 and parsed.get("weights"):
+    if len({run.model for run in runs if run.has_network}) > 1 and parsed.get("weights"):
         raise UsageError(
             "weights names one file, but there are several models: give one model, or put"
             " MODEL.safetensors in checkpoints/."
@@ -117,21 +119,28 @@ def _parse_field(key: str, value: Any) -> Any:
     parse = FIELDS[key].metadata["parse"]
     try:
         if key in _LISTS:
-            items = value if isinstance(value, list) else str(value).split(",")
+            items = value if isinstance(value, list) else _items(key, value)
             if not items:
                 raise UsageError("expected at least one value, got an empty list.")
-            items = [item.strip() if isinstance(item, str) else item for item in items]
             return [parse(one) for item in items for one in _named(key, item)]
         return parse(value)
     except UsageError as error:
         raise UsageError(f"{key}: {error}") from None
 
 
+def _items(key: str, value: Any) -> list[Any]:
+    """The values that text lists; a path may hold commas."""
+    if key == "dataset":
+        return data_sets(value) if isinstance(value, str) else [value]
+    return str(value).split(",")
+
+
 def _named(key: str, item: Any) -> list[Any]:
     """A value, or of a pattern of models the names that it matches."""
-    if key == "model" and isinstance(item, str) and is_pattern(item):
-        return matching(item)
-    return [item]
+    if not isinstance(item, str) or key == "dataset":
+        return [item]
+    item = item.strip()
+    return matching(item) if key == "model" and is_pattern(item) else [item]
 
 
 def _find(config: str) -> Path:

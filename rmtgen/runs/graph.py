@@ -1,10 +1,10 @@
 """The stage graph: what each stage reads, when it is needed, and which files it leaves.
 
-These are the lists of stages, in the order that they run in: `STAGES` of a run, and `RANKING` of
-the ranking of representations, which shares the first of them. The work and the cost of a stage are
-in `rmtgen.stages.NAME`, which is imported only when the stage has something to do: this module
-imports none of them, so that a cached run stays light. A new stage is one module there and one
-entry here.
+These are the lists of stages, in the order that they run in: `STAGES` of a run, `RANKING` of the
+ranking of representations, which shares the first of them, and `COMPARING` of pairs of them. The
+work and the cost of a stage are in `rmtgen.stages.NAME`, which is imported only when the stage has
+something to do: this module imports none of them, so that a cached run stays light. A new stage is
+one module there and one entry here.
 """
 
 from collections.abc import Callable, Mapping
@@ -131,7 +131,17 @@ RANKING: Mapping[str, Stage] = {
 }
 """The stages of a ranking that follow those that hold the pool."""
 
-DECLARED: Mapping[str, Stage] = {**STAGES, **RANKING}
+COMPARING: Mapping[str, Stage] = {
+    "pairs": Stage(
+        summary="features, scores of several runs -> what each two share: pairs.html, pairs.csv",
+        files=("pairs.html", "pairs.csv", "summary.json", "summary.txt"),
+        reads=lambda config: ("extract", "score"),
+        joint=True,
+    ),
+}
+"""The stage of a comparison of features, which follows `score`."""
+
+DECLARED: Mapping[str, Stage] = {**STAGES, **RANKING, **COMPARING}
 """Every stage by name."""
 
 RUN_STAGES = tuple(name for name, stage in STAGES.items() if not stage.joint)

@@ -24,7 +24,7 @@ def local_inputs(config: Config) -> dict[str, Path | FileList]:
     found: dict[str, Path | FileList] = dict(zip(_roles(paths), paths, strict=True))
     if paths and (listed := listed_files(config.dataset, config.labelling)):
         found["dataset files listed"] = listed
-    if config.init == "pretrained":
+    if config.has_network and config.init == "pretrained":
         weights = local_weights(config.model, config.weights, config.checkpoints)
         found |= {"weights": weights} if weights else {}
     return {role: path for role, path in found.items() if path.exists()}

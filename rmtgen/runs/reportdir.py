@@ -48,6 +48,10 @@ class ReportDir(ResultDir):
         made_from = [self.title, self.upstream(stage), self.omitted]
         return durable.digest(durable.canonical_json(made_from).encode())
 
+    def fingerprint(self, stage: str) -> str:
+        """A digest of all that a stage's result is made from."""
+        return self.spec_hash(stage)
+
     def upstream(self, stage: str) -> dict[str, str]:
         """The digest of the outputs of each stage of each run, or `missing`."""
         return {

@@ -33,6 +33,7 @@ from rmtgen.ridge.columns import CURVE_COLUMNS, INTERVAL_COLUMNS, RISK_COLUMNS
 from rmtgen.runs.config import FIELDS, Config
 from rmtgen.runs.graph import KEPT, RUN_STAGES, STAGES
 from rmtgen.runs.manifest import FileRecord, Manifest
+from rmtgen.runs.own_features import OF_A_NETWORK, has_network
 from rmtgen.runs.rundir import RUNS, stored_dim
 from rmtgen.runs.stored import (
     check_settings,
@@ -388,4 +389,5 @@ def _is_unknown(run: Run, field: Field) -> bool:
         bool(field.metadata["stages"])
         and not field.metadata["option"]
         and field.name not in run.config
+        and (field.name not in OF_A_NETWORK or has_network(run.config.get("dataset")))
     )

@@ -68,6 +68,10 @@ class ResultDir(ABC):
         """The hash of all settings that can change the stage's result."""
 
     @abstractmethod
+    def fingerprint(self, stage: str) -> str:
+        """A digest of all that the stage's result is made from."""
+
+    @abstractmethod
     def upstream(self, stage: str) -> dict[str, str]:
         """The digest of the outputs of each finished stage that the stage reads."""
 

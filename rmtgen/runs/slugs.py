@@ -4,8 +4,13 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rmtgen.runs.own_features import has_network, stem
+
 if TYPE_CHECKING:
     from rmtgen.runs.config import Config
+
+_OTHER = r"[^A-Za-z0-9._-]+"
+"""What the name of a run does not hold."""
 
 
 def kernel_label(kernel: str, heads: int | None = None, projection: int | None = None) -> str:
@@ -17,10 +22,14 @@ def kernel_label(kernel: str, heads: int | None = None, projection: int | None =
 def slug(config: "Config", usual_seed: object) -> str:
     """Model, init, kernel, data set, number of images and their size, in letters of file names.
 
+    Of features of one's own it is their file and the number of images.
+
     Args:
         config: The run.
         usual_seed: Seed of the head that is not named, so that runs of other heads are told apart.
     """
+    if not has_network(config.dataset):
+        return re.sub(_OTHER, "_", f"features-{stem(config.dataset)}-n{config.train}")
     size = f"{config.img_size}px" if config.img_size else "native"
     label = kernel_label(config.kernel, config.heads, config.projection)
     kernel = "" if label == "features" else f"-{label.replace(' ', '')}"
@@ -28,7 +37,7 @@ def slug(config: "Config", usual_seed: object) -> str:
         kernel += f"-head{'none' if config.head_seed is None else config.head_seed}"
     source = _source_name(config.dataset)
     text = f"{config.model}-{config.init}{kernel}-{source}-n{config.train}-{size}"
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", text)
+    return re.sub(_OTHER, "_", text)
 
 
 def _source_name(dataset: str) -> str:

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from rmtgen.datasets import dataset_files, load_dataset
+from rmtgen.datasets.feature_rows import dimension
 from rmtgen.device import default_device
 from rmtgen.errors import CorruptInputError, MissingInputError
 from rmtgen.linalg.modes import feature_modes, gram_modes
@@ -150,6 +151,8 @@ class Workload:
     @property
     def dim(self) -> int:
         """Dimension p of the features, or of the sketch in their place."""
+        if not self.config.has_network:
+            return dimension(self.config.dataset)
         return self.config.projection or self.backbone.feature_dim
 
     @property

@@ -125,7 +125,10 @@ class Job:
         """The finished parts of the stage's work; they are removed when the stage is done."""
         from rmtgen.store.shards import ShardSet
 
-        folder, fingerprint = _parts(self.stage, self.directory), self.run.fingerprint(self.stage)
+        folder, fingerprint = (
+            _parts(self.stage, self.directory),
+            self.directory.fingerprint(self.stage),
+        )
         return ShardSet(folder, fingerprint, writer=self.writer)
 
     def progress(self, items: Iterable[T], total: int, unit: str, done: int = 0) -> Iterator[T]:

@@ -1,9 +1,13 @@
-"""Stage `extract`: images, backbone -> features.h5; for a sketched entk, its rows."""
+"""Stage `extract`: images, backbone -> features.h5; for a sketched entk, its rows.
+
+The rows come from a `Network`, or from a file of features of one's own (`rmtgen.stages.own_rows`).
+"""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,45 +32,39 @@ from rmtgen.stages.cost import PROBE_IMAGES, StageCost, Workload
 from rmtgen.stages.division import Division, Unit, complete
 from rmtgen.stages.engine import Job, Result
 from rmtgen.stages.loading import joint_images, open_backbone, open_images, placeholder
+from rmtgen.stages.origin import Make, Origin
+from rmtgen.stages.own_rows import OwnRows, copying_cost
 from rmtgen.store import durable
 from rmtgen.store.feature_store import FeatureLayout, FeatureStore, batch_name
 
 _CHECKED = 128
 """Number of training images on which a sketch is compared with the exact kernel."""
-Make = Callable[[str, Sequence[int]], Iterable[tuple[int, Tensor]]]
-"""From a split's name and numbers of batches to the rows of each."""
 
 
 class Extraction(Division):
-    """Batches of images to rows of features. The backbone and the subsets are loaded at once."""
+    """Batches of images to rows. The origin of the rows is opened at once."""
 
     noun = "batch"
 
     def __init__(self, job: Job):
         self.job, config = job, job.config
-        device = default_device(config.device)  # checked at once, before what takes minutes
-        opened = open_backbone(config, head="random" if config.projection else None)
-        self.split = split = open_images(config)
-        self.backbone = _at_layer(config, calibrated(config, opened, split.train))
+        # its device and its files are looked at at once, before what takes minutes
+        self.origin: Origin = Network(job) if config.has_network else OwnRows(config)
+        split = self.origin.split
         found = local_inputs(config)
         self.inputs = {role: FileRecord.of(path) for role, path in found.items()}
         self.details = {
-            "backbone": self.backbone.source,
-            "backbone_blake2b": self.backbone.digest(),
-            "feature_dim": self.backbone.feature_dim,
-            "device": str(device),
+            **self.origin.details,
             "sources": {role: str(path) for role, path in found.items()},
             "classes": list(split.train.classes),
             "train_indices": split.train.indices.tolist(),
             "test_indices": split.test.indices.tolist(),
             "skipped": list(split.skipped),
             "duplicates": list(split.duplicates),
-            "dataset": {**split.train.origin, "decoding": DECODING},
         }
-        labels = split.train.labels, split.test.labels
-        dim = config.projection or self.backbone.feature_dim
-        layout = FeatureLayout(*labels, split.train.classes, dim, config.batch_size)
-        fingerprint = _fingerprint(job, opened, self.inputs, self.details)
+        labels, classes = (split.train.labels, split.test.labels), split.train.classes
+        layout = FeatureLayout(*labels, classes, self.origin.dim, config.batch_size)
+        fingerprint = _fingerprint(job, self.origin.made_from, self.inputs, self.details)
         self._rows, self._began = 0, 0.0
         self.store = FeatureStore.create(job.folder, layout, fingerprint, job.writer)
         self.shards = self.store.shards
@@ -81,10 +79,7 @@ class Extraction(Division):
 
     def make(self, units: Sequence[Unit]) -> Iterator[str]:
         """Store the rows of some batches, one split after another."""
-        sketched = self.job.config.projection
-        rows_of = (_sketches if sketched else _features)(
-            self.job, self.backbone, self.split, self.store
-        )
+        rows_of = self.origin.make(self.store)
         batches = (self._batch_of[unit.name] for unit in units)
         self._began = time.perf_counter()
         for name, group in groupby(batches, key=lambda batch: batch[0]):
@@ -94,37 +89,66 @@ class Extraction(Division):
                 yield batch_name(name, batch)
 
     def gather(self) -> Result:
-        """The store, sealed; of a sketch also its error."""
-        store, config, details = self.store, self.job.config, dict(self.details)
+        """The store, sealed, and what its origin finds in it."""
+        store, split = self.store, self.origin.split
         seconds = time.perf_counter() - self._began
-        details |= backbone_facts(self.backbone)
-        details["images_per_second"] = self._rows / seconds if self._rows else None
         store.shards.seal()
-        columns = "sketched gradients" if config.projection else "features"
-        images = len(self.split.train) + len(self.split.test)
-        headline = f"{images} images × {store.layout.dim} {columns}"
-        if config.projection:
-            error, bound = _sketch_error(self.job, self.backbone, self.split, store)
-            details |= {"sketch_error": error, "sketch_error_bound": bound}
-            headline += f"; kernel off by {error:.1%} (root mean square at most {bound:.1%})"
-        return Result(store.files(), headline, details, self.inputs)
+        headline = f"{len(split.train) + len(split.test)} images × {store.layout.dim}"
+        headline += f" {self.origin.columns}"
+        findings, remark = self.origin.findings(store)
+        details = self.details | findings
+        if self.job.config.has_network:
+            details["images_per_second"] = self._rows / seconds if self._rows else None
+        return Result(store.files(), headline + remark, details, self.inputs)
+
+
+class Network:
+    """A backbone, up to a layer, or the sketched gradients of one under a head."""
+
+    def __init__(self, job: Job):
+        self.job, config = job, job.config
+        device = default_device(config.device)  # checked at once
+        opened = open_backbone(config, head="random" if config.projection else None)
+        self.split = open_images(config)
+        self.backbone = _at_layer(config, calibrated(config, opened, self.split.train))
+        self.dim = config.projection or self.backbone.feature_dim
+        self.columns = "sketched gradients" if config.projection else "features"
+        # statistics of images are made from these, and may differ in a last bit between machines
+        self.made_from = {"backbone": opened.digest(), "decoding": DECODING}
+        self.details = {
+            "backbone": self.backbone.source,
+            "backbone_blake2b": self.backbone.digest(),
+            "feature_dim": self.backbone.feature_dim,
+            "device": str(device),
+            "dataset": {**self.split.train.origin, "decoding": DECODING},
+        }
+
+    def make(self, store: FeatureStore) -> Make:
+        """Passes of images, in batches."""
+        rows_of = _sketches if self.job.config.projection else _features
+        return rows_of(self.job, self.backbone, self.split, store)
+
+    def findings(self, store: FeatureStore) -> tuple[dict[str, Any], str]:
+        """Facts of the backbone; of a sketch also its error."""
+        facts: dict[str, Any] = {**backbone_facts(self.backbone)}
+        if not self.job.config.projection:
+            return facts, ""
+        error, bound = _sketch_error(self.job, self.backbone, self.split, store)
+        facts |= {"sketch_error": error, "sketch_error_bound": bound}
+        return facts, f"; kernel off by {error:.1%} (root mean square at most {bound:.1%})"
 
 
 def _fingerprint(
-    job: Job, opened: Backbone, inputs: Mapping[str, FileRecord], details: Mapping[str, object]
+    job: Job,
+    made_from: Mapping[str, str],
+    inputs: Mapping[str, FileRecord],
+    details: Mapping[str, object],
 ) -> str:
-    """What the features are made from; shards of anything else are never mixed in.
-
-    Statistics of images are made from these, and may differ in a last bit between machines.
-    """
+    """What the rows are made from; shards of anything else are never mixed in."""
     drawn = [details["train_indices"], details["test_indices"]]
-    made_from = {
-        "backbone": opened.digest(),
-        "decoding": DECODING,
-        "drawn": durable.digest(durable.canonical_json(drawn).encode()),
-    }
+    digest = durable.digest(durable.canonical_json(drawn).encode())
     files = {role: record.blake2b for role, record in inputs.items()}
-    return job.run.fingerprint("extract", made_from | files)
+    return job.run.fingerprint("extract", {**made_from, "drawn": digest} | files)
 
 
 def _at_layer(config: Config, backbone: Backbone) -> Backbone:
@@ -184,7 +208,12 @@ def work(job: Job) -> Result:
 
 
 def cost(workload: Workload) -> StageCost:
-    """Forward passes of all images; of a sketch, backward passes and projections too."""
+    """Forward passes of all images; of a sketch, backward passes and projections too.
+
+    Of features of one's own that of copying them.
+    """
+    if not workload.config.has_network:
+        return copying_cost(workload)
     own = _sketch_cost(workload) if workload.config.projection else _forward_cost(workload)
     return own.after(workload.calibration)
 

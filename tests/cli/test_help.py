@@ -57,7 +57,7 @@ def test_the_program_lists_its_commands_and_stages(arguments, capsys, monkeypatc
     monkeypatch.setattr(sys, "argv", ["rmtgen"])
     assert main(arguments or None) == 0
     shown = capsys.readouterr().out
-    assert re.findall(r"^  ([a-z]+) +\S", shown, re.MULTILINE)[: len(ALL)] == ALL
+    assert re.findall(r"^  ([a-z-]+) +\S", shown, re.MULTILINE)[: len(ALL)] == ALL
     assert all(stage.summary in shown for stage in STAGES.values())
     assert "exit codes: 0 done" in shown
     assert max(map(len, shown.splitlines())) <= 80

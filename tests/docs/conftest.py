@@ -7,12 +7,15 @@ import re
 import shutil
 import tarfile
 
+import numpy as np
 import pytest
 import timm
 import torch
 from pages import blocks
 from safetensors.torch import save_file
 from workspace import DEMO_SIZES, SMALL, planned, rmtgen
+
+from rmtgen.datasets import load_dataset
 
 
 @contextlib.contextmanager
@@ -35,6 +38,16 @@ def write_table(folder):
     (folder / "people.csv").write_text("\n".join(["path,age,weight,tags", *people]))
 
 
+def write_features(folder):
+    """pixels.npz and edges.npy, features of the digits of mnist5k, with their labels."""
+    images = load_dataset("mnist5k", shuffle=False)
+    pixels = np.stack([np.asarray(image.convert("L")) for image in images.images])
+    np.savez(folder / "pixels.npz", features=pixels.reshape(len(pixels), -1), labels=images.labels)
+    edges = np.abs(np.diff(pixels.astype(np.float32))).mean(axis=1)
+    np.save(folder / "edges.npy", edges)
+    np.save(folder / "labels.npy", images.labels)
+
+
 @pytest.fixture(scope="session")
 def workspace(tmp_path_factory, image_folder):
     """A folder with the files that the pages name: pictures, weights, configurations."""
@@ -45,6 +58,7 @@ def workspace(tmp_path_factory, image_folder):
         if not (folder / "ready").exists():
             shutil.copytree(image_folder, folder / "my" / "pictures", dirs_exist_ok=True)
             write_table(folder / "my")
+            write_features(folder)
             with tarfile.open(folder / "cifar100.tar", "w") as archive:
                 for split in ("train", "test"):
                     archive.add(image_folder / split, split)

@@ -30,11 +30,13 @@ PAGES = (
         if page not in NOTEBOOKS
     ),
 )
-PROVIDED = ("mnist5k", "folder:my/pictures", "folder:cifar100.tar", "csv:my/people.csv")
+FEATURES = ("features:pixels.npz", "features:edges.npy")
+TABLES = ("csv:my/people.csv",)
+PROVIDED = ("mnist5k", "folder:my/pictures", "folder:cifar100.tar", *TABLES, *FEATURES)
 """Data sets that are there: one that pip ships, and those that `workspace` makes."""
-EXPERIMENTS = ("run", "rank", "plan", *STAGES)
+EXPERIMENTS = ("run", "rank", "compare-features", "plan", *STAGES)
 """Commands of rmtgen that take a configuration."""
-COMPUTING = ("run", "rank", "all", "demo")
+COMPUTING = ("run", "rank", "compare-features", "all", "demo")
 """Commands of rmtgen and targets of make that go through the stages."""
 FENCE = re.compile(r"^```(\w*).*?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"`([^`\n]+)`")
@@ -139,7 +141,7 @@ def why_not_run(words):
         return "it is what runs this"
     if words[:2] == ("make", "bench"):
         return "minutes to hours"
-    if "compare" in words[:2] and len(words) > 2:
+    if ("compare" in words[:2] and len(words) > 2) or "--runs" in words:
         return "it needs runs of these names"
     computes = words[0] in ("make", "rmtgen") and words[1] in (*COMPUTING, *STAGES)
     return _lacking(words) if computes and ".yaml" not in " ".join(words) else None
@@ -155,7 +157,10 @@ def _lacking(words):
     absent |= {
         run.model
         for run in runs
-        if run.init == "pretrained" and not run.weights and not _shipped(run.model)
+        if run.has_network
+        and run.init == "pretrained"
+        and not run.weights
+        and not _shipped(run.model)
     }
     return f"it needs {' and '.join(sorted(absent))}" if absent else None
 

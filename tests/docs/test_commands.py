@@ -68,7 +68,10 @@ def ours(command, workspace, folder):
         assert len(list(workspace.glob("data/runs/*/risk.csv"))) >= 2
     else:
         run_small(words, *RUN_SIZES, f"OUTPUT={folder}")
-        left = {"rank": "reports/*/ranking.csv"}.get(words[1], "runs/*/risk.csv")
+        left = {
+            "rank": "reports/*/ranking.csv",
+            "compare-features": "reports/*/pairs.csv",
+        }.get(words[1], "runs/*/risk.csv")
         assert words[1] == "plan" or list(folder.glob(left))
 
 
@@ -131,6 +134,7 @@ def read_rmtgen(command, *words):
     elif command in EXPERIMENTS:
         parser = experiment_parser(command, "")
         parser.add_argument("--stage")
+        parser.add_argument("--runs", nargs="+")
         request = parse(parser, words)
         assert request.experiment.runs
         assert request.options.stage in (None, *STAGES)

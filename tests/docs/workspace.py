@@ -34,11 +34,19 @@ def rmtgen(words):
     assert main(list(words)) == 0, words
 
 
+def _unwanted(words):
+    """Small sizes that do not go with features: a division; pixels where there is no network."""
+    images = any(word.lower().startswith("model=") for word in words)
+    return ("TEST=",) if images else ("TEST=", "IMG_SIZE=")
+
+
 def run_small(words, *more):
     """Run a command of make or rmtgen with small sizes, a whole run up to its risks."""
     lines = planned(words)
     assert lines
     for command, *rest in lines:
         sizes = (*SMALL, *more) if command in EXPERIMENTS else more[-1:]
+        if any("features:" in word for word in rest):
+            sizes = [word for word in sizes if not word.startswith(_unwanted(rest))]
         short = ("--stage", "risk") if command == "run" and "--stage" not in rest else ()
         rmtgen([command, *rest, *sizes, *short])

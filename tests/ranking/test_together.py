@@ -58,6 +58,11 @@ def test_gains_are_paired_differences_to_both_side_by_side():
         gain = risk_difference(probes[name], probes["both"])
         stated = row[[f"gain_over_{label}{end}" for end in ("", "_low", "_high")]]
         assert stated.tolist() == pytest.approx([gain.value, *gain.interval], rel=1e-6)
+    coded = np.eye(labels.max() + 1)[labels] - 1 / (labels.max() + 1)
+    for name, label in (("front", "first"), ("back", "second")):
+        kernels = scaled[name] @ scaled[name].T, coded @ coded.T
+        plain = np.vdot(*kernels) / np.prod([np.linalg.norm(kernel) for kernel in kernels])
+        assert row[f"alignment_{label}"] == pytest.approx(plain, rel=1e-9)
     assert row["gain_over_second_low"] > 0  # the labels are made of the front
 
 

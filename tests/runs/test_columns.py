@@ -15,6 +15,7 @@ from rmtgen.cli.main import main
 from rmtgen.errors import UsageError
 from rmtgen.ranking.table import BY_OUTPUT
 from rmtgen.ranking.table import COLUMNS as RANKING_COLUMNS
+from rmtgen.ranking.together import COLUMNS as PAIR_COLUMNS
 from rmtgen.report.head_spread import head_spread
 from rmtgen.report.ranked_set import COSTS
 from rmtgen.report.theory_scores import flat_scores
@@ -60,7 +61,7 @@ def test_every_column_of_every_csv_is_described_and_nothing_else_is(folder):
     scores = {f"{name}{end}" for name in FIGURES for end in ("", "_low", "_high")}
     heads = set(flat_scores(head_spread([])))
     assert heads - set(COLUMNS) == set()
-    ranked = {*RANKING_COLUMNS, *BY_OUTPUT, *COSTS, "pareto", "run_name"}
+    ranked = {*RANKING_COLUMNS, *BY_OUTPUT, *COSTS, "pareto", "run_name", *PAIR_COLUMNS}
     assert ranked - set(COLUMNS) == set()
     assert set(COLUMNS) - seen - set(ERROR_COLUMNS) - heads - ranked == scores | {
         *("dataset", "theory", "fit", "estimator", "runs"),
