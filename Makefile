@@ -5,13 +5,17 @@
 
 #: CONFIG    a YAML file, or the name of one of the configurations below
 CONFIG ?=
-#: RUNS      of compare, compare-features, clean: names of runs, or the 8
-#:           characters each ends in
+#: RUNS      of compare, compare-features, export, clean: names of runs, or the
+#:           8 characters each ends in
 RUNS ?=
+#: EXPORT    of predict: the folder of an export
+EXPORT ?=
+#: IMAGES    of predict: files, folders, .tar archives
+IMAGES ?=
 #: BENCH     of bench, some of: cached memory entk entk_plan entk_zoo entk_growth
 #:           schedule paper ridge ridge_large theory swaps page cuda products
 #:           accuracy pass_rates solves entk_cores scale coverage alarms
-#:           paired coverage_errors per_target
+#:           paired coverage_errors per_target rank rank_speed
 BENCH ?=
 #: JSON      1: print one line of JSON on stdout, and nothing else there
 JSON ?=
@@ -25,7 +29,7 @@ PYTHON ?= python3
 # Whatever the command line or the environment gives stays text. `value` takes it unexpanded, so that
 # `$(shell ...)` in it runs nothing, not even where make exports it; a shell sees it between quotes;
 # and `override` keeps it from taking the place of what is defined below.
-override OWN := CONFIG RUNS BENCH JSON VENV PYTHON
+override OWN := CONFIG RUNS EXPORT IMAGES BENCH JSON VENV PYTHON
 override TYPED := $(foreach .v,$(OWN),$(if $(filter command environment,$(origin $(.v))),$(.v)))
 override GIVEN := $(foreach .v,$(.VARIABLES),$(if $(filter command,$(origin $(.v))),$(.v)))
 $(foreach .v,$(OWN) $(GIVEN),$(eval override $$(.v) := $$(value $$(.v))))
@@ -54,12 +58,14 @@ override FIELDS := $(foreach .v,$(filter-out $(OWN),$(GIVEN)),$(call pasted,$(.v
 override FLAGS := $(if $(filter-out 0 false no off,$(JSON)),--json)
 override ARGUMENTS := $(if $(CONFIG),$(call pasted,$(CONFIG))) $(FIELDS) $(FLAGS)
 override NAMED := $(foreach .v,$(RUNS),$(call pasted,$(.v))) $(FIELDS) $(FLAGS)
+override PREDICTED := $(if $(EXPORT),$(call pasted,$(EXPORT))) $(foreach \
+  .v,$(IMAGES),$(call pasted,$(.v))) $(FIELDS) $(FLAGS)
 override RMTGEN := $(BIN)/rmtgen
 # What a command begins with when it names what to type next.
-demo all plan rank $(STAGES): export RMTGEN_MAKE = make $(foreach .v,$(filter-out RUNS BENCH,$(TYPED)),\
+demo all plan rank $(STAGES): export RMTGEN_MAKE = make $(foreach .v,$(filter-out RUNS EXPORT IMAGES BENCH,$(TYPED)),\
   $(.v)=$(call quoted,$($(.v))))
 
-.PHONY: help demo all $(STAGES) rank compare compare-features plan test test-oldest torture lint docs bench clean
+.PHONY: help demo all $(STAGES) rank compare compare-features export predict plan test test-oldest torture lint docs bench clean
 
 # The targets of one section of this file, each with what it says behind ##.
 override listed = awk -v section='$1' -F '\#\# ' \
@@ -106,6 +112,10 @@ rank: .installed ## which representation is best, without a test set
 	@$(RMTGEN) rank $(ARGUMENTS)
 compare-features: .installed ## what representations share, and what one adds
 	@$(RMTGEN) compare-features $(ARGUMENTS) $(if $(RUNS),--runs $(foreach .v,$(RUNS),$(call pasted,$(.v))))
+export: .installed ## the probe of RUNS as networks that predict
+	@$(RMTGEN) export $(NAMED)
+predict: .installed ## the class of each of IMAGES, by EXPORT
+	@$(RMTGEN) predict $(PREDICTED)
 compare: .installed ## one report over finished runs, those in RUNS or all of them
 	@$(RMTGEN) compare $(NAMED)
 
@@ -134,7 +144,8 @@ clean: .installed ## delete all results: runs/ and reports/ under OUTPUT [data]
 	@$(RMTGEN) clean $(NAMED)
 
 .DEFAULT:
-	@echo make: no target $(call pasted,'$@'). Targets: help demo all plan rank compare $(STAGES) \
+	@echo make: no target $(call pasted,'$@'). Targets: help demo all plan rank export predict compare \
+  $(STAGES) \
 	  test test-oldest torture lint docs bench clean >&2; exit 2
 
 # What is installed, in a file that is newer than what says what to install. A name of a target

@@ -18,8 +18,8 @@ CLASSES = {"Backbone", "GramLayout", "GramStore", "LabelledImages", "Labelling"}
     "KernelRidgeGCVClassifier",
 }
 """Public names that are no functions."""
-RUNS = {"load_run"}
-"""Functions of finished runs."""
+RUNS = {"load_run", "export_probe", "load_probe"}
+"""Functions of finished runs, and of what is exported from them."""
 MODELS = {"model", "images", "rows", "columns", "image_shape", "backbone", "progress", "by"}
 """Arguments of the entrances of networks, whose tests have tables of their own."""
 INNER = {"recorded"}

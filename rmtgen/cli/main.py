@@ -15,6 +15,8 @@ COMMANDS: Mapping[str, str] = {
     "plan": "what a configuration will cost, before anything runs",
     "rank": "which representation is best for labelled images, without a test set",
     "compare-features": "what representations of the same images share, two at a time",
+    "export": "the ridge probe of a run, as a network that predicts on new images",
+    "predict": "the class of every image in files, folders and archives",
     "compare": "one report over finished runs",
     "ls": "the runs there are, and the stages that are done",
     "verify": "every file of finished runs and reports against its checksum",

@@ -165,6 +165,11 @@ class Transcript:
         self.next_command, self._next_shown = command, True
         self.show(command, "bold")
 
+    @property
+    def refused(self) -> bool:
+        """Whether stdout takes no more."""
+        return self._refused is not None
+
     def close(self, failure: Failure | None) -> None:
         """Show how the command ended: the line of JSON, the error, or what to type next."""
         if failure:

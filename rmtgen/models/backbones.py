@@ -5,23 +5,23 @@ A random initialisation keeps every residual branch active; see `load_backbone`.
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torchvision.transforms import Compose
 
-from rmtgen.datasets.decoding import to_rgb
 from rmtgen.entrance import public
 from rmtgen.errors import UsageError, did_you_mean
 from rmtgen.models.libraries import library_of
 from rmtgen.models.library import MISFIT, Library, unfit
 from rmtgen.models.names import present_name
 from rmtgen.models.preprocessing import PREPROCESSING, SIDE
+from rmtgen.models.recipes import recipe_of, transform_of
 from rmtgen.models.state_dicts import load_weights
 from rmtgen.models.weights import find_weights, local_weights
 from rmtgen.scalars import flag, path, whole_number
@@ -47,6 +47,8 @@ class Backbone:
         source: Origin of the weights: a path, "package NAME", "hub REPOSITORY", or "random, seed
             SEED". After a path, the place in the file of the weights if several would fit; at the
             end, the number of images of calibrated statistics.
+        recipe: Settings that `transform` is made of again, as JSON has them (`models.recipes`);
+            None for a transform of one's own.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Backbone:
     input_size: tuple[int, int, int]
     init: str
     source: str
+    recipe: Mapping[str, Any] | None = None
 
     def digest(self) -> str:
         """The BLAKE2b-128 digest of names, dtypes, shapes and bytes of the state dict, in hex."""
@@ -139,20 +142,20 @@ def load_backbone(  # noqa: PLR0913 - one public function for one question
     else:
         place = load_weights(model, file.path, name)
         source = f"{file.source}, {place}" if place else file.source
-    step, input_size = library.transform(name, model, side)
-    if transform is not None:
-        step = PREPROCESSING[transform].transform(input_size[-1])
+    recipe = recipe_of(name, model, side, transform)
+    step, input_size = transform_of(recipe)
     dim = _feature_dim(model, name, input_size)
     return Backbone(
         name=name,
         model=(
             model if head is None else _with_random_head(model, dim, _streams(seeds) or [stream])
         ),
-        transform=Compose([to_rgb, step]),
+        transform=step,
         feature_dim=dim,
         input_size=input_size,
         init=init,
         source=source,
+        recipe=recipe,
     )
 
 

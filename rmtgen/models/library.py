@@ -7,6 +7,7 @@ where its weights are published.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from PIL import Image
 from torch import Tensor, nn
@@ -31,7 +32,13 @@ class Published:
 
 
 class Library(ABC):
-    """Networks by name."""
+    """Networks by name.
+
+    Attributes:
+        title: What the library is called.
+    """
+
+    title: str
 
     @abstractmethod
     def require(self, name: str) -> None:
@@ -57,16 +64,41 @@ class Library(ABC):
         """
 
     @abstractmethod
-    def transform(
-        self, name: str, model: nn.Module, img_size: int | None
-    ) -> tuple[Callable[[Image.Image], Tensor], tuple[int, int, int]]:
-        """The evaluation transform of an upright RGB picture, and the shape of its output.
+    def classifier(self, name: str, img_size: int | None, classes: int) -> nn.Module:
+        """The whole network with a classifier of so many classes, as the library builds it.
+
+        Args:
+            name: As `require` accepts it.
+            img_size: As for `build`.
+            classes: Number of outputs.
+
+        Raises:
+            UsageError: As `build`.
+        """
+
+    @abstractmethod
+    def outputs(self, model: nn.Module) -> tuple[str, ...]:
+        """Names of the modules of `classifier` that give the outputs; several are averaged."""
+
+    @abstractmethod
+    def settings(self, name: str, model: nn.Module, img_size: int | None) -> dict[str, Any]:
+        """The settings of the evaluation transform, as JSON has them.
 
         Args:
             name: As `require` accepts it.
             model: The network as `build` returns it.
             img_size: Side that the short side of a picture is scaled to, and that the centre is
-                cropped to; None: the transform of the library, unchanged.
+                cropped to; None: those of the library, unchanged.
+        """
+
+    @abstractmethod
+    def transform(
+        self, settings: Mapping[str, Any]
+    ) -> tuple[Callable[[Image.Image], Tensor], tuple[int, int, int]]:
+        """The transform of an upright RGB picture, and the shape of its output.
+
+        Args:
+            settings: As `settings` returns them.
         """
 
     @abstractmethod

@@ -18,6 +18,8 @@ from rmtgen.models.library import MISFIT, Library, Published, unfit
 class TimmLibrary(Library):
     """Every name of timm, with or without a tag."""
 
+    title = "timm"
+
     def require(self, name: str) -> None:
         """Refuse a name or a tag that timm does not know."""
         architecture = name.partition(".")[0]
@@ -39,19 +41,35 @@ class TimmLibrary(Library):
 
     def build(self, name: str, img_size: int | None) -> nn.Module:
         """The network of timm with `num_classes=0`; one of a fixed input size, for `img_size`."""
+        return self.classifier(name, img_size, 0)
+
+    def classifier(self, name: str, img_size: int | None, classes: int) -> nn.Module:
+        """The network of timm with `num_classes`."""
+        arguments = self.arguments(name, img_size)
+        try:
+            return timm.create_model(name, num_classes=classes, **arguments)
+        except MISFIT as failure:
+            if not arguments:
+                raise
+            raise unfit(name, arguments["img_size"], failure) from failure
+
+    def arguments(self, name: str, img_size: int | None) -> dict[str, Any]:
+        """What `timm.create_model` is given for an image size: nothing, or that size."""
         published = timm.get_pretrained_cfg(name)
         fixed = published is not None and published.fixed_input_size
-        if img_size is None or not fixed:
-            return timm.create_model(name, num_classes=0)
-        try:
-            return timm.create_model(name, num_classes=0, img_size=img_size)
-        except MISFIT as failure:
-            raise unfit(name, img_size, failure) from failure
+        return {} if img_size is None or not fixed else {"img_size": img_size}
 
-    def transform(
-        self, name: str, model: nn.Module, img_size: int | None
-    ) -> tuple[Callable[[Image.Image], Tensor], tuple[int, int, int]]:
-        """The evaluation transform of the data config of timm."""
+    def outputs(self, model: nn.Module) -> tuple[str, ...]:
+        """The classifiers of the network; a distilled one has two."""
+        whole: Any = model
+        found = whole.get_classifier()
+        heads = found if isinstance(found, (tuple, list)) else (found,)
+        return tuple(
+            name for name, module in model.named_modules() if any(module is head for head in heads)
+        )
+
+    def settings(self, name: str, model: nn.Module, img_size: int | None) -> dict[str, Any]:
+        """The data config of timm."""
         config: dict[str, Any] = resolve_model_data_config(model)
         if img_size is not None:
             config |= {
@@ -59,10 +77,22 @@ class TimmLibrary(Library):
                 "crop_pct": 1.0,
                 "crop_mode": "center",
             }
+        return {
+            key: list(value) if isinstance(value, tuple) else value for key, value in config.items()
+        }
+
+    def transform(
+        self, settings: Mapping[str, Any]
+    ) -> tuple[Callable[[Image.Image], Tensor], tuple[int, int, int]]:
+        """The evaluation transform of a data config of timm."""
+        config: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in settings.items()
+        }
         steps = [create_transform(**config, is_training=False)]
         if config["crop_mode"] == "center":  # the other modes see the whole picture
             steps.insert(0, middle_of_long)
-        return Compose(steps), tuple(config["input_size"])
+        return Compose(steps), config["input_size"]
 
     def published(self, name: str) -> Published:
         """The repository or the address in the pretrained config of timm."""

@@ -4,13 +4,23 @@ Their constructors draw the same numbers whether weights are loaded afterwards o
 files of weights have the names of the network. torchvision's other networks do not have both.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import torch
 import torchvision.models
 from PIL import Image
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum
-from torchvision.transforms import Compose
+from torchvision.transforms import (
+    CenterCrop,
+    Compose,
+    ConvertImageDtype,
+    InterpolationMode,
+    Normalize,
+    PILToTensor,
+    Resize,
+)
 
 from rmtgen.errors import UsageError, did_you_mean
 from rmtgen.models.framing import middle_of_long
@@ -29,6 +39,8 @@ class _Removed(nn.Identity):
 class TorchvisionLibrary(Library):
     """`torchvision/NAME`, without tags: weights are the first that torchvision lists for it."""
 
+    title = "torchvision"
+
     def require(self, name: str) -> None:
         """Refuse a name outside the families that are supported."""
         known = [
@@ -45,21 +57,54 @@ class TorchvisionLibrary(Library):
     def build(self, name: str, img_size: int | None) -> nn.Module:
         """The network as torchvision initialises it, its classifier drawn and then removed."""
         model = torchvision.models.get_model(name.removeprefix(PREFIX), weights=None)
-        # the last linear layer is the classifier in each family
+        for place in self.outputs(model):
+            model.set_submodule(place, _Removed())
+        return model
+
+    def classifier(self, name: str, img_size: int | None, classes: int) -> nn.Module:
+        """The network of torchvision with `num_classes`."""
+        name = name.removeprefix(PREFIX)
+        return torchvision.models.get_model(name, weights=None, num_classes=classes)
+
+    def outputs(self, model: nn.Module) -> tuple[str, ...]:
+        """The last linear layer, which is the classifier in each family."""
         (*_, place) = (
             place for place, module in model.named_modules() if isinstance(module, nn.Linear)
         )
-        model.set_submodule(place, _Removed())
-        return model
+        return (place,)
 
-    def transform(
-        self, name: str, model: nn.Module, img_size: int | None
-    ) -> tuple[Callable[[Image.Image], Tensor], tuple[int, int, int]]:
-        """The evaluation transform that torchvision gives with the weights."""
+    def settings(self, name: str, model: nn.Module, img_size: int | None) -> dict[str, Any]:
+        """Those of the evaluation transform that torchvision gives with the weights."""
         sizes = {} if img_size is None else {"resize_size": img_size, "crop_size": img_size}
         preset = _weights(name).transforms(**sizes)
-        (side,) = preset.crop_size
-        return Compose([middle_of_long, preset]), (3, side, side)
+        (side,), (scaled,) = preset.crop_size, preset.resize_size
+        return {
+            "input_size": [3, side, side],
+            "resize_size": scaled,
+            "interpolation": preset.interpolation.value,
+            "antialias": preset.antialias,
+            "mean": list(preset.mean),
+            "std": list(preset.std),
+        }
+
+    def transform(
+        self, settings: Mapping[str, Any]
+    ) -> tuple[Callable[[Image.Image], Tensor], tuple[int, int, int]]:
+        """The evaluation transform of torchvision with these settings."""
+        channels, side, _ = settings["input_size"]
+        how = {
+            "interpolation": InterpolationMode(settings["interpolation"]),
+            "antialias": settings["antialias"],
+        }
+        steps = [
+            middle_of_long,
+            Resize(settings["resize_size"], **how),
+            CenterCrop(side),
+            PILToTensor(),
+            ConvertImageDtype(torch.float32),
+            Normalize(settings["mean"], settings["std"]),
+        ]
+        return Compose(steps), (channels, side, side)
 
     def published(self, name: str) -> Published:
         """The address of the weights."""

@@ -106,9 +106,27 @@ def tall_spectrum(problem: Problem) -> Spectrum:
     Raises:
         NumericalError: A factorisation that failed.
     """
+    return _whole(problem).spectrum
+
+
+def tall_fit(
+    problem: Problem, sum_ridge: float
+) -> tuple[Float64[Tensor, "p c"], Float64[Tensor, " c"]]:
+    """W and b of the fit to all samples of features, n − intercept > p, at one δ.
+
+    As for `tall_spectrum`, p×(p + c) numbers are held.
+
+    Raises:
+        NumericalError: A factorisation that failed.
+    """
+    return _whole(problem).fit(sum_ridge)
+
+
+def _whole(problem: Problem) -> "Reduced":
+    """All samples, reduced."""
     n = len(problem.kernel)
     ((_, triangle, energy),) = _triangles(problem, {n})
-    return Reduced.of(problem, n, triangle, energy).spectrum
+    return Reduced.of(problem, n, triangle, energy)
 
 
 def _triangles(
@@ -164,6 +182,12 @@ class Reduced:
         null_energy = (targets - left @ coefficients).square().sum().item() + energy
         spectrum = Spectrum(*arrays, null_energy, n, residual, orthogonality, problem.intercept)
         return cls(problem, spectrum, singular, coefficients, right, means[:width], means[width:])
+
+    def fit(self, sum_ridge: float) -> tuple[Float64[Tensor, "p c"], Float64[Tensor, " c"]]:
+        """W and b at one δ."""
+        slopes = self.singular / (self.singular.square() + sum_ridge)
+        weights = self.right @ (slopes[:, None] * self.coefficients)
+        return weights, self.target_means - self.means @ weights
 
     def rows(self, pairs: list[tuple[float, float]]) -> list[dict | None]:
         """Every column at every ridge."""

@@ -232,6 +232,13 @@ COLUMNS = {
     "gain_over_second": Column("`loo_second` less `loo_both`: what the first adds", RISK),
     "gain_over_second_low": Column("low end of its paired 95 % interval", RISK),
     "gain_over_second_high": Column("high end of its paired 95 % interval", RISK),
+    "path": Column("image, of a member of an archive after a colon", None, key=True),
+    "class": Column("class of the largest score; empty where the image could not be read", None),
+    "score": Column(
+        "the largest score: prediction of ridge regression on targets 1 for the class and 0 else,"
+        " no probability; `score of NAME` is that of one class"
+    ),
+    "problem": Column("why the image could not be read", None),
     "skipped": Column(
         "number of fits left out, predicted or measured risk not being finite and positive"
     ),

@@ -31,7 +31,7 @@ from rmtgen.errors import (
 from rmtgen.linalg.spectrum import Spectra
 from rmtgen.ridge.columns import CURVE_COLUMNS, INTERVAL_COLUMNS, RISK_COLUMNS
 from rmtgen.runs.config import FIELDS, Config
-from rmtgen.runs.graph import KEPT, RUN_STAGES, STAGES
+from rmtgen.runs.graph import KEPT, RANKING, RUN_STAGES, STAGES
 from rmtgen.runs.manifest import FileRecord, Manifest
 from rmtgen.runs.own_features import OF_A_NETWORK, has_network
 from rmtgen.runs.rundir import RUNS, stored_dim
@@ -358,7 +358,8 @@ def _command(run: Run, stage: str) -> str:
         values["output"] = run.path.parent.parent
     words = {name: _word(value) for name, value in values.items()}
     given = [f"{key}={word}" for key, word in words.items() if word != _word(FIELDS[key].default)]
-    command = shlex.join(["rmtgen", "run", "--stage", stage, *given])
+    made_by = ["rank"] if stage in RANKING else ["run", "--stage", stage]
+    command = shlex.join(["rmtgen", *made_by, *given])
     unknown = [name for name, field in FIELDS.items() if _is_unknown(run, field)]
     if _is_whole(run) or not unknown:
         return f"`{command}`"

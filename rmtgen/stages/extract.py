@@ -22,16 +22,20 @@ from rmtgen.kernels.entk.schedule import Panel
 from rmtgen.models.backbones import Backbone
 from rmtgen.models.facts import backbone_facts
 from rmtgen.models.features import TransformedImages, feature_batches, place
-from rmtgen.models.inner_layers import at_layer
 from rmtgen.rates import LONG
-from rmtgen.runs.config import Config
 from rmtgen.runs.inputs import local_inputs
 from rmtgen.runs.manifest import FileRecord
 from rmtgen.stages.calibrating import calibrated
 from rmtgen.stages.cost import PROBE_IMAGES, StageCost, Workload
 from rmtgen.stages.division import Division, Unit, complete
 from rmtgen.stages.engine import Job, Result
-from rmtgen.stages.loading import joint_images, open_backbone, open_images, placeholder
+from rmtgen.stages.loading import (
+    joint_images,
+    open_backbone,
+    open_images,
+    placeholder,
+    up_to_layer,
+)
 from rmtgen.stages.origin import Make, Origin
 from rmtgen.stages.own_rows import OwnRows, copying_cost
 from rmtgen.store import durable
@@ -110,7 +114,7 @@ class Network:
         device = default_device(config.device)  # checked at once
         opened = open_backbone(config, head="random" if config.projection else None)
         self.split = open_images(config)
-        self.backbone = _at_layer(config, calibrated(config, opened, self.split.train))
+        self.backbone = up_to_layer(config, calibrated(config, opened, self.split.train))
         self.dim = config.projection or self.backbone.feature_dim
         self.columns = "sketched gradients" if config.projection else "features"
         # statistics of images are made from these, and may differ in a last bit between machines
@@ -149,13 +153,6 @@ def _fingerprint(
     digest = durable.digest(durable.canonical_json(drawn).encode())
     files = {role: record.blake2b for role, record in inputs.items()}
     return job.run.fingerprint("extract", {**made_from, "drawn": digest} | files)
-
-
-def _at_layer(config: Config, backbone: Backbone) -> Backbone:
-    """The backbone up to the configured layer."""
-    if config.layer is None:
-        return backbone
-    return at_layer(backbone, config.layer, pooling=config.pooling)
 
 
 def _features(job: Job, backbone: Backbone, split: Split, _store: FeatureStore) -> Make:

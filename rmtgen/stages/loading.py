@@ -10,6 +10,7 @@ from rmtgen.datasets.decoding import MAX_PIXELS
 from rmtgen.kernels.entk.plan import RandomImages
 from rmtgen.models.backbones import Backbone, load_backbone
 from rmtgen.models.features import TransformedImages
+from rmtgen.models.inner_layers import at_layer
 from rmtgen.runs.config import Config
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,13 @@ def open_backbone(config: Config, head: str | None = None) -> Backbone:
         checkpoints=config.checkpoints,
         download=config.download,
     )
+
+
+def up_to_layer(config: Config, backbone: Backbone) -> Backbone:
+    """The backbone up to the configured layer."""
+    if config.layer is None:
+        return backbone
+    return at_layer(backbone, config.layer, pooling=config.pooling)
 
 
 def open_images(config: Config) -> Split:
@@ -80,7 +88,7 @@ class Kept(Dataset):
 
 def joint_images(backbone: Backbone, split: Split) -> Kept:
     """The images as the backbone takes them, those of training first."""
-    parts = [TransformedImages(part, backbone) for part in (split.train, split.test)]
+    parts = [TransformedImages(part, backbone) for part in (split.train, split.test) if len(part)]
     return Kept(ConcatDataset(parts))
 
 

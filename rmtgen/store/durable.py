@@ -5,16 +5,18 @@ or read-only disk is defined in one place.
 """
 
 import contextlib
+import fcntl
 import hashlib
 import io
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from rmtgen.errors import CorruptInputError, StorageError
+from rmtgen.errors import BusyError, CorruptInputError, StorageError
 from rmtgen.store import files
 
 JOURNAL_SUFFIX = ".jsonl"
@@ -223,6 +225,83 @@ def write_first(path: Path, data: bytes) -> bytes:
             mine.unlink(missing_ok=True)
             _sync_folder(path.parent)
     return files.read_json_bytes(path)
+
+
+@contextlib.contextmanager
+def new_folder(path: Path, remedy: str, *, replace: bool = False) -> Iterator[Path]:
+    """A context that fills a folder under a temporary name, which it has under its own at the end.
+
+    Files in it must be written by functions of this module. An error leaves nothing. What a kill
+    leaves is under the temporary name, and the next call removes it. What is replaced is moved away
+    first, and removed when the new folder has its name.
+
+    Args:
+        path: The folder.
+        remedy: What an error says to do.
+        replace: Whether there may be a folder at `path`.
+
+    Yields:
+        The folder under its temporary name, empty.
+
+    Raises:
+        BusyError: Another process fills a folder of this name.
+        StorageError: The disk refuses, or there is something at `path` that is not to be replaced.
+    """
+    partial = path.with_name(f"{path.name}{files.PARTIAL_SUFFIX}")
+    old = path.with_name(f"{path.name}.old{files.PARTIAL_SUFFIX}")
+    make_folder(path.parent, remedy)
+    with _held_folder(partial, remedy):
+        try:
+            yield partial
+            with storage_errors(path, remedy):
+                _sync_folder(partial)
+                if replace and files.is_there(path):
+                    _remove(old)
+                    path.rename(old)
+                partial.rename(path)
+                _sync_folder(path.parent)
+                _remove(old)
+        except BaseException:
+            if files.is_there(old) and not files.is_there(path):
+                old.rename(path)
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+
+@contextlib.contextmanager
+def _held_folder(path: Path, remedy: str) -> Iterator[None]:
+    """Make a folder, empty, and hold it against other processes that do the same."""
+    with storage_errors(path, remedy):
+        _make_or_keep(path)
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BusyError(
+                    f"{path} is being filled by another process. Wait for it, or stop it."
+                ) from None
+        with storage_errors(path, remedy):
+            for entry in path.iterdir():
+                _remove(entry)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _make_or_keep(path: Path) -> None:
+    if path.is_symlink() or (files.is_there(path) and not path.is_dir()):
+        path.unlink()
+    path.mkdir(exist_ok=True)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a link or a folder with all in it; nothing where there is nothing."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _new(path: Path) -> int:

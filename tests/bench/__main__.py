@@ -20,6 +20,7 @@ ALL = (
     "per_target",
     "coverage",
     "paired",
+    "rank",
     "rank_speed",
     "coverage_errors",
     "alarms",

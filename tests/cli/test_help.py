@@ -21,6 +21,8 @@ HEAVY = (
 )
 ON_RESULTS = ("compare", "ls", "verify", "clean")
 """The commands that take names of runs and no configuration."""
+ON_FILES = ("export", "predict")
+"""The commands that take files, and options of their own."""
 ALL = [*COMMANDS, *STAGES]
 
 
@@ -78,7 +80,7 @@ def test_the_help_of_every_command_fits_eighty_columns(command, help_of):
     assert "exit codes: 0 done" in shown
 
 
-@pytest.mark.parametrize("command", [name for name in ALL if name not in ON_RESULTS])
+@pytest.mark.parametrize("command", [name for name in ALL if name not in (*ON_RESULTS, *ON_FILES)])
 def test_a_command_on_a_configuration_explains_every_field_with_its_default(command, help_of):
     text = " ".join(help_of(command).split())
     for field in FIELDS.values():
@@ -97,6 +99,15 @@ def test_a_command_on_results_takes_names_and_no_field(command, help_of):
     shown = help_of(command)
     assert "[RUN ...] [output=DIR]" in shown
     assert "--img-size" not in shown
+
+
+@pytest.mark.parametrize("command", ON_FILES)
+def test_a_command_on_files_explains_its_options(command, help_of):
+    options = importlib.import_module(f"rmtgen.cli.{command}").OPTIONS
+    text = " ".join(help_of(command).split())
+    for name, option in options.items():
+        assert f"--{name.replace('_', '-')}" in text and option.help in text
+    assert "--img-size" not in text
 
 
 def test_the_stage_option_is_in_the_usage_of_run_alone(help_of):

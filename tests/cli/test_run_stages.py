@@ -169,7 +169,7 @@ def test_a_pipe_that_closes_midway_is_no_traceback(words):
 def test_an_unknown_command_is_a_usage_error(capsys):
     assert main(["extarct"]) == 2
     shown = capsys.readouterr().err
-    assert shown == "rmtgen: error: unknown command 'extarct'. Did you mean extract?\n"
+    assert shown == "rmtgen: error: unknown command 'extarct'. Did you mean extract, export?\n"
 
 
 def test_a_stage_alone_does_not_run_those_before_it(words, works, capsys):

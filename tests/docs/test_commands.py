@@ -14,7 +14,9 @@ import configparser
 import importlib.util
 import json
 import re
+import shutil
 import sys
+from pathlib import Path
 
 import pytest
 from pages import EXPERIMENTS, ROOT, commands
@@ -23,7 +25,12 @@ from workspace import DEMO_SIZES, RUN_SIZES, planned, rmtgen, run, run_small
 from rmtgen.cli.arguments import experiment_parser, parse
 from rmtgen.cli.main import COMMANDS
 from rmtgen.cli.results import results_parser, select
+from rmtgen.cli.words import read_words as read_options
+from rmtgen.cli.words import words_parser
 from rmtgen.runs.graph import STAGES
+
+ON_RESULTS = ("ls", "verify", "compare", "export", "predict")
+"""Commands about results that must be there."""
 
 
 def clone(command, workspace, folder):
@@ -63,6 +70,8 @@ def ours(command, workspace, folder):
         clean(words, folder)
     elif words[1] in ("ls", "verify", "compare"):
         rmtgen(words[1:])
+    elif words[1] in ("export", "predict"):
+        files(words, workspace)
     elif of_demo(words):
         run_small(words, *DEMO_SIZES, "OUTPUT=data")
         assert len(list(workspace.glob("data/runs/*/risk.csv"))) >= 2
@@ -73,6 +82,17 @@ def ours(command, workspace, folder):
             "compare-features": "reports/*/pairs.csv",
         }.get(words[1], "runs/*/risk.csv")
         assert words[1] == "plan" or list(folder.glob(left))
+
+
+def files(words, workspace):
+    """A command on files: the shell replaces patterns, and an export is made where none is."""
+    shutil.rmtree(workspace / "data" / "exports", ignore_errors=True)
+    if words[1] == "predict":
+        for run in sorted(workspace.glob("data/runs/*")):
+            rmtgen(["export", str(run)])
+    for command, *rest in planned(words):
+        names = [name for word in rest for name in sorted(Path().glob(word)) or [word]]
+        rmtgen([command, *map(str, names)])
 
 
 def clean(words, folder):
@@ -91,7 +111,7 @@ def clean(words, folder):
 
 def of_demo(words):
     """Whether a command is one of the demo's, or one about results that must be there."""
-    return "demo" in words[1:3] or "CONFIG=demo" in words or words[1] in ("ls", "verify", "compare")
+    return "demo" in words[1:3] or "CONFIG=demo" in words or words[1] in ON_RESULTS
 
 
 RUNNERS = {
@@ -138,6 +158,9 @@ def read_rmtgen(command, *words):
         request = parse(parser, words)
         assert request.experiment.runs
         assert request.options.stage in (None, *STAGES)
+    elif command in ("export", "predict"):
+        options = importlib.import_module(f"rmtgen.cli.{command}").OPTIONS
+        read_options(words_parser(f"rmtgen {command}", "", ("NAME", ""), options), words, options)
     else:
         assert command in COMMANDS
         select(results_parser(command, ""), words)

@@ -20,6 +20,9 @@ from safetensors.torch import save_file
 
 from rmtgen.cli.main import main
 from rmtgen.datasets import load_features, load_split
+from rmtgen.exports.description import DESCRIPTION, WEIGHTS
+from rmtgen.exports.probe import load_probe
+from rmtgen.exports.writing import export_probe
 from rmtgen.models.state_dicts import load_weights
 from rmtgen.report.loading import load_result
 from rmtgen.runs.experiment import EXPERIMENTS, load_experiment
@@ -53,6 +56,7 @@ def subjects(root: Path) -> Mapping[str, Subject]:
     run = _finished_run(pictures, root / "output")
     weights = _weights(root / "weights")
     network = timm.create_model(NETWORK, num_classes=0)
+    exported = export_probe(run, root / "export")
     return {
         "YAML": Subject(_configurations(root / "yaml"), _read_configuration, 400),
         "manifests": Subject(tuple(sorted(run.glob("*.json"))), lambda _: _read_run(run), 150),
@@ -68,6 +72,9 @@ def subjects(root: Path) -> Mapping[str, Subject]:
         "tables": Subject((_table(pictures, root / "trees.csv"),), _read_table, 300),
         "shards": Subject((_shard(pictures, root / "trees-0.tar"),), _read_shard, 300),
         "arrays": Subject(_arrays(root / "arrays"), _read_arrays, 300),
+        "exports": Subject(
+            (exported / DESCRIPTION, exported / WEIGHTS), lambda _: load_probe(exported), 150
+        ),
         "state dicts": Subject(weights, lambda path: load_weights(network, path, NETWORK), 300),
     }
 

@@ -27,7 +27,7 @@ def test_no_changed_file_ends_in_a_traceback_a_hang_or_a_flood(tmp_path):
     found = json.loads(done.stdout.splitlines()[-1])
     escaped = [f"{name}: {what}" for name, result in found.items() for what in result["escaped"]]
     assert not escaped, "\n".join(escaped)
-    assert len(found) == 11
+    assert len(found) == 12
     for result in found.values():
         assert result["attacks"] >= 100
         assert result["refused"] >= result["attacks"] // 10  # the changes are no trifles

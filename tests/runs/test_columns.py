@@ -13,6 +13,7 @@ from damage import flip
 import rmtgen
 from rmtgen.cli.main import main
 from rmtgen.errors import UsageError
+from rmtgen.exports.predictions import COLUMNS as PREDICTED
 from rmtgen.ranking.table import BY_OUTPUT
 from rmtgen.ranking.table import COLUMNS as RANKING_COLUMNS
 from rmtgen.ranking.together import COLUMNS as PAIR_COLUMNS
@@ -63,7 +64,9 @@ def test_every_column_of_every_csv_is_described_and_nothing_else_is(folder):
     assert heads - set(COLUMNS) == set()
     ranked = {*RANKING_COLUMNS, *BY_OUTPUT, *COSTS, "pareto", "run_name", *PAIR_COLUMNS}
     assert ranked - set(COLUMNS) == set()
-    assert set(COLUMNS) - seen - set(ERROR_COLUMNS) - heads - ranked == scores | {
+    predicted = set(PREDICTED)
+    assert predicted - set(COLUMNS) == set()
+    assert set(COLUMNS) - seen - set(ERROR_COLUMNS) - heads - ranked - predicted == scores | {
         *("dataset", "theory", "fit", "estimator", "runs"),
         *("worst_error", "within", "fits", "skipped"),
     }  # of the report's theories.csv and beyond.csv; heads are its heads.csv; estimates have errors
