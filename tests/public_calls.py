@@ -143,6 +143,14 @@ def calls(folder):
                 "relative_ridges": [0.01, 1.0],
             },
         ),
+        "rank_outputs": Call(
+            rmtgen.rank_outputs,
+            {
+                "representations": {"all": features, "some": features[:, :4]},
+                "labels": targets,
+                "relative_ridges": [0.01, 1.0],
+            },
+        ),
         "resolve_ridges": Call(resolve_ridges, {"relative": [0.1, 1.0], "trace": 4.0, "n": 10}),
         "ridge_path": Call(
             rmtgen.ridge_path,

@@ -13,7 +13,7 @@ import torch
 import rmtgen
 from rmtgen.errors import RmtgenError
 
-CLASSES = {"Backbone", "GramLayout", "GramStore", "LabelledImages"} | {
+CLASSES = {"Backbone", "GramLayout", "GramStore", "LabelledImages", "Labelling"} | {
     "KernelRidgeGCV",
     "KernelRidgeGCVClassifier",
 }

@@ -8,10 +8,11 @@
 | `source` | `DataSource`, the interface of an entry of the catalogue |
 | `archive` | the members of an uncompressed `.tar` |
 | `listing` | the images in a folder or archive, and what is passed over |
-| `csv_table`, `csv_source` | a table of image path and class |
+| `csv_table`, `csv_source` | a table of image path and labels |
 | `shards`, `webdataset` | WebDataset shards |
 | `pattern` | patterns of file names |
-| `labelling` | from labels as text to class numbers |
+| `labelling` | what labels mean; from classes as text to their numbers |
+| `label_columns` | from cells to several labels, or to values |
 | `assembly` | from a table of images and classes to splits |
 | `layout` | from the names of images to splits and classes |
 | `partition` | the division of a folder without train/ and test/ |
@@ -31,6 +32,7 @@
 from rmtgen.datasets.catalogue import dataset_files
 from rmtgen.datasets.feature_file import FeatureTable, load_features
 from rmtgen.datasets.images import ArrayImages, FileImages, ImageSource, LabelledImages, TarImages
+from rmtgen.datasets.labelling import Labelling
 from rmtgen.datasets.splits import Split, load_dataset, load_split
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "FileImages",
     "ImageSource",
     "LabelledImages",
+    "Labelling",
     "Split",
     "TarImages",
     "dataset_files",

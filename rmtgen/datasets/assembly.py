@@ -31,6 +31,9 @@ class Table:
         undivided: What to do so that the images are divided, for messages.
         passed_over: What else the source has.
         named: Names of classes in order, some of which may have no image; None: in their own order.
+        matrix: Labels or values (n, c) as `rmtgen.tasks` has them; None for classes. All images are
+            of one class then, without a name.
+        columns: The names of its columns.
     """
 
     shown: str
@@ -42,6 +45,8 @@ class Table:
     undivided: str
     passed_over: PassedOver = field(default_factory=PassedOver)
     named: Sequence[str] | None = None
+    matrix: np.ndarray | None = None
+    columns: tuple[str, ...] = ()
 
     @property
     def test_role(self) -> str:
@@ -91,21 +96,35 @@ def assemble(
         origin = {"splits": {"train": "train", "test": table.test_role}}
     _check(table, parts, splits)
     _tell(table, parts)
-    used = [table.classes[row] for rows in parts.values() for row in rows.tolist()]
-    classes = class_order(used, table.shown) if table.named is None else _present(table, used)
     origin |= {"passed_over": table.passed_over.counts()}
+    labels, names = _labels(table, parts)
     return {
         split: LabelledImages(
             name,
             split,
             table.images.select(parts[split]),
-            class_numbers([table.classes[row] for row in parts[split].tolist()], classes),
-            tuple(classes),
+            labels[split],
+            names,
             table.rows[parts[split]],
             origin,
         )
         for split in splits
     }
+
+
+def _labels(
+    table: Table, parts: Mapping[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """The labels of each split, and the names of classes, labels or values."""
+    if table.matrix is not None:
+        return {split: table.matrix[rows] for split, rows in parts.items()}, table.columns
+    used = [table.classes[row] for rows in parts.values() for row in rows.tolist()]
+    classes = class_order(used, table.shown) if table.named is None else _present(table, used)
+    numbers = {
+        split: class_numbers([table.classes[row] for row in rows.tolist()], classes)
+        for split, rows in parts.items()
+    }
+    return numbers, tuple(classes)
 
 
 def _present(table: Table, used: Sequence[str]) -> list[str]:

@@ -8,13 +8,16 @@ from rmtgen.datasets.feature_rows import FeatureSource
 from rmtgen.datasets.folder import FolderSource
 from rmtgen.datasets.hub import HubSource
 from rmtgen.datasets.images import LabelledImages
+from rmtgen.datasets.labelling import USUAL, Labelling
 from rmtgen.datasets.mnist5k import Mnist5kSource
 from rmtgen.datasets.source import Access, DataSource, data_root
 from rmtgen.datasets.vision import VISION_SETS
 from rmtgen.datasets.webdataset import ShardSource
 from rmtgen.entrance import public
 from rmtgen.errors import CorruptInputError, RmtgenError, UsageError, did_you_mean
+from rmtgen.scalars import instance
 from rmtgen.store.tree import FileList
+from rmtgen.tasks import task_of
 
 DATA_SETS: dict[str, DataSource] = {
     **VISION_SETS,
@@ -38,8 +41,8 @@ def open_splits(name: str, splits: Sequence[str], access: Access) -> dict[str, L
         access: How it is opened.
 
     Raises:
-        UsageError: The name is unknown, the data set has fewer than two classes, or a share is
-            asked for that it cannot be divided by.
+        UsageError: The name is unknown, the data set has fewer than two classes, or a share or
+            columns are asked for that it does not have.
         MissingInputError: The data do not exist, or the download failed.
         CorruptInputError: The data are damaged, or their labels do not fit.
     """
@@ -48,6 +51,14 @@ def open_splits(name: str, splits: Sequence[str], access: Access) -> dict[str, L
         raise UsageError(
             f"split={access.share} divides images of your own, such as a folder of CLASS/IMAGE:"
             f" {name} has a test set of its own. Leave it out."
+        )
+    instance(access.labelling, Labelling, "labelling", "Make one: rmtgen.Labelling(task=…).")
+    if access.labelling.stated and not source.tabular:
+        asked = access.labelling
+        wanted = f"columns={','.join(asked.columns)}" if asked.columns else f"task={asked.task}"
+        raise UsageError(
+            f"{wanted} is for a table of images, csv:PATH: the images of {name} have a class each."
+            " Leave it out, or list them in a table."
         )
     opened = source.open(name, splits, access)
     for data in opened.values():
@@ -61,6 +72,8 @@ def _check_labels(data: LabelledImages) -> None:
             f"every image needs one label: {data.name} {data.split} has {len(data.images)} images"
             f" and {len(data.labels)} labels. Get the data again."
         )
+    if task_of(data.labels) != "classes":
+        return
     wrong = data.labels[(data.labels < 0) | (data.labels >= len(data.classes))]
     if len(wrong):
         raise CorruptInputError(
@@ -75,7 +88,13 @@ def _check_labels(data: LabelledImages) -> None:
 
 
 def default_sizes(
-    name: str, share: float | None, train: int, test: int, *, skip: bool = False
+    name: str,
+    share: float | None,
+    train: int,
+    test: int,
+    *,
+    skip: bool = False,
+    labelling: Labelling = USUAL,
 ) -> tuple[int, int]:
     """The numbers of images that a data set has, up to a cap on each.
 
@@ -88,9 +107,10 @@ def default_sizes(
         train: Cap on the training images.
         test: Cap on the test images; 0: such a folder stays undivided.
         skip: As in `Access`.
+        labelling: As in `Access`.
     """
     try:
-        sizes = _source(name).sizes(name, share if test else 0.0, skip)
+        sizes = _source(name).sizes(name, share if test else 0.0, skip, labelling)
     except RmtgenError:  # it is raised again, with its reason, when the images are read
         sizes = None
     if sizes is None or min(sizes[: 2 if test else 1]) < 1:
@@ -119,7 +139,7 @@ def dataset_files(name: str, root: str | Path) -> tuple[Path, ...]:
     return tuple(path for path in files if path.exists())
 
 
-def listed_files(name: str) -> FileList | None:
+def listed_files(name: str, labelling: Labelling = USUAL) -> FileList | None:
     """The images that a data set lists by name in one of its `dataset_files`.
 
     The function reads no image and imports no torch. A list that cannot be read is None: the error
@@ -127,9 +147,10 @@ def listed_files(name: str) -> FileList | None:
 
     Args:
         name: As for `load_dataset`.
+        labelling: As in `Access`.
     """
     try:
-        return _source(name).listed(name)
+        return _source(name).listed(name, labelling)
     except RmtgenError:
         return None
 

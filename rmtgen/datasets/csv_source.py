@@ -1,9 +1,10 @@
-"""`csv:PATH`: a CSV or TSV that lists images and their classes, wherever the images lie."""
+"""`csv:PATH`: a CSV or TSV that lists images and their labels, wherever the images lie."""
 
 import errno
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -12,6 +13,8 @@ from rmtgen.datasets.assembly import Table, assemble, count
 from rmtgen.datasets.csv_table import Rows, read_rows
 from rmtgen.datasets.decoding import MAX_PIXELS
 from rmtgen.datasets.images import FileImages, LabelledImages
+from rmtgen.datasets.label_columns import coded_cells
+from rmtgen.datasets.labelling import USUAL, Labelling
 from rmtgen.datasets.listing import PassedOver
 from rmtgen.datasets.source import Access, DataSource, given_path
 from rmtgen.errors import CorruptInputError, MissingInputError, StorageError, warn
@@ -25,14 +28,15 @@ _USUAL = (".jpg", ".jpeg", ".png", ".webp")
 
 
 class CsvSource(DataSource):
-    """A table of image path and class; paths start at its folder, links are followed.
+    """A table of image path and labels; paths start at its folder, links are followed.
 
     A column `split` states the splits; without it the images are divided by `divide`. A file that
-    two rows name counts once.
+    two rows name counts once; where a cell holds any number of labels it has those of both.
     """
 
     argument = "PATH"
     divisible = True
+    tabular = True
 
     def open(self, name: str, splits: Sequence[str], access: Access) -> dict[str, LabelledImages]:
         """The requested splits, each in the order of the rows.
@@ -44,8 +48,8 @@ class CsvSource(DataSource):
                 `split`.
         """
         path = given_path(name)
-        table, repeated = _read(path, access.skip, access.max_pixels)
-        if repeated:
+        table, repeated = _read(path, access.skip, access.max_pixels, access.labelling)
+        if repeated and not access.labelling.separated:
             shown = ", ".join(repeated[:_MOST_SHOWN]) + (", …" if len(repeated) > 3 else "")
             are = "row names" if len(repeated) == 1 else "rows name"
             warn(
@@ -58,15 +62,21 @@ class CsvSource(DataSource):
         """The table."""
         return [given_path(name)]
 
-    def listed(self, name: str) -> FileList | None:
+    def listed(self, name: str, labelling: Labelling) -> FileList | None:
         """The images that the table names; None if none of them is there."""
         path = given_path(name)
-        found = FileList(path.parent, tuple(dict.fromkeys(_names(read_rows(path)))))
+        found = FileList(path.parent, tuple(dict.fromkeys(_names(read_rows(path, labelling)))))
         return found if found.exists() else None
 
-    def sizes(self, name: str, share: float | None, skip: bool = False) -> tuple[int, int]:
+    def sizes(
+        self,
+        name: str,
+        share: float | None,
+        skip: bool = False,
+        labelling: Labelling = USUAL,
+    ) -> tuple[int, int]:
         """The numbers of images, from the rows."""
-        return count(_read(given_path(name), skip, MAX_PIXELS)[0], share)
+        return count(_read(given_path(name), skip, MAX_PIXELS, labelling)[0], share)
 
 
 def _names(rows: Rows) -> Iterator[str]:
@@ -74,24 +84,45 @@ def _names(rows: Rows) -> Iterator[str]:
     return (name.removeprefix("./") for name in rows.paths)
 
 
-def _read(path: Path, skip: bool, max_pixels: int) -> tuple[Table, list[str]]:
+def _read(path: Path, skip: bool, max_pixels: int, labelling: Labelling) -> tuple[Table, list[str]]:
     """The images of a table, every file once; and the rows that name a file again."""
-    rows, passed_over = read_rows(path), PassedOver()
+    rows, passed_over = read_rows(path, labelling), PassedOver()
     names = list(_names(rows))
     found = _present(path, rows, names, skip, passed_over)
+    if labelling.separated:
+        rows = _joined(rows, found, labelling.separator)
     kept, repeated = _once(path, rows, found)
+    matrix, columns = None, rows.columns
+    if rows.cells:
+        cells, lines = [rows.cells[row] for row in kept], [rows.lines[row] for row in kept]
+        shown = printable(str(path))
+        matrix, columns = coded_cells(cells, rows.columns, lines, labelling, shown)
     listed = FileList(path.parent, tuple(names[row] for row in kept))
     table = Table(
         shown=printable(str(path)),
         images=FileImages(listed.paths(), max_pixels),
         names=listed.names,
-        classes=[rows.classes[row] for row in kept],
+        classes=[rows.classes[row] if matrix is None else "" for row in kept],
         roles=rows.roles and [rows.roles[row] for row in kept],
         rows=np.array(kept, dtype=np.int64),
         undivided="remove the column split",
         passed_over=passed_over,
+        matrix=matrix,
+        columns=columns,
     )
     return table, [f"line {rows.lines[row]}: {printable(names[row])}" for row in repeated]
+
+
+def _joined(rows: Rows, found: Mapping[int, tuple[int, int]], separator: str) -> Rows:
+    """The rows of each file with the labels of all of them."""
+    all_of: dict[tuple[int, int], list[str]] = {}
+    for row, identity in found.items():
+        all_of.setdefault(identity, []).append(rows.cells[row][0])
+    joined = list(rows.cells)
+    for row, identity in found.items():
+        if len(all_of[identity]) > 1:
+            joined[row] = (separator.join(all_of[identity]),)
+    return replace(rows, cells=joined)
 
 
 def _present(
@@ -177,7 +208,7 @@ def _once(
     repeated, opposed = [], []
     for row, identity in found.items():
         before = first.setdefault(identity, row)
-        if rows.classes[before] != rows.classes[row]:
+        if rows.labels[before] != rows.labels[row]:
             opposed.append((before, row))
         elif kept.setdefault((identity, rows.roles[row] if rows.roles else ""), row) != row:
             repeated.append(row)
@@ -186,10 +217,18 @@ def _once(
     return list(kept.values()), repeated
 
 
+def _shown(rows: Rows, row: int) -> str:
+    """The class of a row, or its cells by column."""
+    if not rows.cells:
+        return rows.classes[row]
+    cells = zip(rows.columns, rows.cells[row], strict=True)
+    return printable(", ".join(f"{name} {cell}" for name, cell in cells))[:100]
+
+
 def _opposition(path: Path, rows: Rows, opposed: Sequence[tuple[int, int]]) -> str:
     named = [
-        f"{printable(rows.paths[row])} is {rows.classes[before]} in line {rows.lines[before]} and"
-        f" {rows.classes[row]} in line {rows.lines[row]}"
+        f"{printable(rows.paths[row])} is {_shown(rows, before)} in line {rows.lines[before]} and"
+        f" {_shown(rows, row)} in line {rows.lines[row]}"
         for before, row in opposed[:_MOST_SHOWN]
     ]
     more = "; …" if len(opposed) > _MOST_SHOWN else ""

@@ -1,18 +1,25 @@
-"""The rows of a CSV or TSV of image path and class, read by rule: nothing about it is guessed.
+"""The rows of a CSV or TSV of image path and labels, read by rule: nothing about it is guessed.
 
 Fields are separated by tabs, semicolons or commas: by the one that makes the first row either name
-the columns, or hold exactly a picture and its class. Quotes are those of RFC 4180.
+the columns, or hold exactly a picture and its label. Quotes are those of RFC 4180.
 """
 
 import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from rmtgen.datasets.decoding import suffixes
+from rmtgen.datasets.labelling import USUAL, Labelling
 from rmtgen.datasets.layout import role_of
-from rmtgen.errors import CorruptInputError, MissingInputError, StorageError, UsageError
+from rmtgen.errors import (
+    CorruptInputError,
+    MissingInputError,
+    StorageError,
+    UsageError,
+    did_you_mean,
+)
 from rmtgen.names import class_name, printable
 
 _DELIMITERS = {"\t": "tab", ";": "semicolon", ",": "comma"}
@@ -38,15 +45,24 @@ class Rows:
 
     Attributes:
         paths: The paths as they are written.
-        classes: The names of the classes.
+        classes: The names of the classes; none where the labels are others.
         roles: "train", "test" or "validation"; None without a column of splits.
         lines: The line that each begins in, from 1.
+        cells: What the columns of the labels hold, where these are no classes.
+        columns: The names of these columns.
     """
 
     paths: list[str]
     classes: list[str]
     roles: list[str] | None
     lines: list[int]
+    cells: list[tuple[str, ...]] = field(default_factory=list)
+    columns: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> Sequence[str | tuple[str, ...]]:
+        """The class of each row, or its cells."""
+        return self.cells or self.classes
 
 
 @dataclass(frozen=True)
@@ -56,6 +72,7 @@ class _Form:
     Attributes:
         delimiter: What separates its fields.
         columns: The place of the column of each kind.
+        labels: The places of the columns of labels.
         least: The number of fields that every row has.
         most: The number of fields beyond which all are blank.
         headed: Whether its first row names the columns.
@@ -63,16 +80,18 @@ class _Form:
 
     delimiter: str
     columns: Mapping[str, int]
+    labels: tuple[int, ...]
     least: int
     most: int
     headed: bool
 
 
-def read_rows(path: Path) -> Rows:
+def read_rows(path: Path, labelling: Labelling = USUAL) -> Rows:
     """The rows of a table.
 
     Args:
         path: The file.
+        labelling: Which columns label the images, and what they mean.
 
     Raises:
         MissingInputError: There is no such file, or it has no row.
@@ -81,11 +100,11 @@ def read_rows(path: Path) -> Rows:
         CorruptInputError: It is not UTF-8, a quote is left open, or a row lacks something.
     """
     shown, text = printable(str(path)), _text(path)
-    form = _form(text, shown)
+    form = _form(text, shown, labelling)
     records = _records(text, form.delimiter, shown)
-    if form.headed:
-        next(records)
-    rows = _collected(records, form, shown)
+    header = next(records)[1] if form.headed else ["path", "label"]
+    names = tuple(printable(header[place]) for place in form.labels)
+    rows = _collected(records, form, shown, labelling, names)
     if not rows.paths:
         raise MissingInputError(
             f"{shown} must hold a row for each image, got none"
@@ -157,7 +176,7 @@ def _records(text: str, delimiter: str, shown: str) -> Iterator[tuple[int, list[
         ) from error
 
 
-def _form(text: str, shown: str) -> _Form:
+def _form(text: str, shown: str, labelling: Labelling) -> _Form:
     """How a table is written, by its first row."""
     firsts = {delimiter: _first(text, delimiter, shown) for delimiter in _DELIMITERS}
     if not any(firsts.values()):
@@ -166,14 +185,14 @@ def _form(text: str, shown: str) -> _Form:
     headed = {
         delimiter: columns
         for delimiter, first in firsts.items()
-        if {"path", "label"} <= (columns := _columns(first, shown)).keys()
+        if {"path", "label"} <= (columns := _columns(first, shown, labelling)).keys()
     }
     plain = [
         delimiter
         for delimiter, first in firsts.items()
         if len(first) == 2 and PurePosixPath(first[0]).suffix.lower() in suffixes()
     ]
-    found = list(headed or plain)
+    found = list(headed or ([] if labelling.columns else plain))
     if len(found) > 1:
         ways = " and ".join(_DELIMITERS[delimiter] for delimiter in found)
         raise UsageError(
@@ -181,12 +200,13 @@ def _form(text: str, shown: str) -> _Form:
             " class by each. Add a header: path,label."
         )
     if not found:
-        raise UsageError(_unknown_columns(firsts, shown))
+        raise UsageError(_unknown_columns(firsts, shown, labelling))
     (delimiter,) = found
-    columns = headed.get(delimiter, {"path": 0, "label": 1})
+    columns = headed.get(delimiter, {"path": (0,), "label": (1,)})
     first = firsts[delimiter]
     least = 1 + max(place for place, name in enumerate(first) if name)
-    return _Form(delimiter, columns, least, len(first), bool(headed))
+    single = {kind: places[0] for kind, places in columns.items() if kind != "label"}
+    return _Form(delimiter, single, columns["label"], least, len(first), bool(headed))
 
 
 def _first(text: str, delimiter: str, shown: str, *, strict: bool = False) -> list[str]:
@@ -199,58 +219,100 @@ def _first(text: str, delimiter: str, shown: str, *, strict: bool = False) -> li
         return []
 
 
-def _columns(first: Sequence[str], shown: str) -> dict[str, int]:
-    """The place of the column of each kind.
+def _plain(name: str) -> str:
+    return name.lower().translate({ord(mark): None for mark in " -_"})
+
+
+def _columns(first: Sequence[str], shown: str, labelling: Labelling) -> dict[str, tuple[int, ...]]:
+    """The places of the columns of each kind: several only of labels that are asked for by name.
 
     Raises:
         UsageError: A table with columns of path and label has two of a kind.
     """
-    plain = [name.lower().translate({ord(mark): None for mark in " -_"}) for name in first]
+    plain = [_plain(name) for name in first]
     places = {
         kind: [place for place, name in enumerate(plain) if name in names]
         for kind, names in _COLUMNS.items()
     }
+    if labelling.columns:
+        wanted = [_named(name, first, plain) for name in labelling.columns]
+        places["label"] = [place for place in wanted if place is not None]
+        if None in wanted:
+            places["label"] = []
     if places["path"] and places["label"]:
         for kind, found in places.items():
-            if len(found) > 1:
+            if len(found) > 1 and not (kind == "label" and labelling.columns):
                 names = ", ".join(printable(first[place]) for place in found)
                 raise UsageError(
                     f"{shown} must have one column of the {kind}, got {len(found)} ({names})."
                     " Rename those that are not meant."
+                    + (" Or name those that are: columns=NAME." * (kind == "label"))
                 )
-    return {kind: found[0] for kind, found in places.items() if found}
+    return {kind: tuple(found) for kind, found in places.items() if found}
 
 
-def _unknown_columns(firsts: Mapping[str, Sequence[str]], shown: str) -> str:
+def _named(name: str, first: Sequence[str], plain: Sequence[str]) -> int | None:
+    """The place of the column of that name as it is written, else of the only one like it."""
+    if name in first:
+        return first.index(name)
+    return plain.index(_plain(name)) if plain.count(_plain(name)) == 1 else None
+
+
+def _unknown_columns(firsts: Mapping[str, Sequence[str]], shown: str, labelling: Labelling) -> str:
     first = max(firsts.values(), key=len)
     if len(first) == 1:
         got = f"one column ({printable(first[0])[:60]!r})"
     else:
         names = ", ".join(printable(name)[:40] for name in first[:6])
         got = f"{len(first)} columns ({names}{', …' if len(first) > 6 else ''})"
-    wanted = " and ".join(f"one of {', '.join(_COLUMNS[kind])}" for kind in ("path", "label"))
+    plain = [_plain(name) for name in first]
+    absent = [name for name in labelling.columns if _named(name, first, plain) is None]
+    if absent:
+        named = ", ".join(absent[:_MOST_SHOWN]) + (", …" if len(absent) > _MOST_SHOWN else "")
+        return (
+            f"{shown} must name the columns that columns={','.join(labelling.columns)} asks for in"
+            f" its first row: it has no {named}, but {got}. {did_you_mean(absent[0], first)}"
+        )
+    wanted = " and ".join(
+        f"one of {', '.join(_COLUMNS[kind])}"
+        for kind in ("path", "label")
+        if kind == "path" or not labelling.columns
+    )
+    kinds = "path" if labelling.columns else "path and label"
+    plainly = "" if labelling.columns else ", or hold just those two, a picture such as a.png first"
+    named = "" if labelling.columns else " Or name the label's: columns=NAME."
     return (
-        f"{shown} must name the columns of path and label in its first row ({wanted}), or hold just"
-        f" those two, a picture such as a.png first: got {got}. Add or rename a header."
+        f"{shown} must name the columns of {kinds} in its first row ({wanted}){plainly}: got {got}."
+        f" Add or rename a header.{named}"
     )
 
 
-def _collected(records: Iterator[tuple[int, list[str]]], form: _Form, shown: str) -> Rows:
+def _collected(
+    records: Iterator[tuple[int, list[str]]],
+    form: _Form,
+    shown: str,
+    labelling: Labelling,
+    columns: tuple[str, ...],
+) -> Rows:
     """The rows, every one of them whole.
 
     Raises:
         CorruptInputError: Some are not.
     """
-    path, label, split = (form.columns.get(kind) for kind in ("path", "label", "split"))
-    rows = Rows([], [], None if split is None else [], [])
+    path, split = (form.columns.get(kind) for kind in ("path", "split"))
+    classes = labelling.task == "classes"
+    rows = Rows([], [], None if split is None else [], [], [], () if classes else columns)
     problems: list[str] = []
     for line, fields in records:
-        if problem := _problem(fields, form):
+        if problem := _problem(fields, form, () if labelling.separated else columns):
             problems.append(f"line {line} ({problem})")
             continue
         rows.lines.append(line)
         rows.paths.append(fields[path or 0])
-        rows.classes.append(fields[label or 0])
+        if classes:
+            rows.classes.append(fields[form.labels[0]])
+        else:
+            rows.cells.append(tuple(fields[place] for place in form.labels))
         if rows.roles is not None:
             rows.roles.append(role_of(fields[split or 0]) or "")
     if problems:
@@ -261,16 +323,19 @@ def _collected(records: Iterator[tuple[int, list[str]]], form: _Form, shown: str
             " hold the delimiter; fill or remove the rows."
         )
     names = {label: class_name(label) for label in set(rows.classes)}
-    return Rows(rows.paths, [names[label] for label in rows.classes], rows.roles, rows.lines)
+    return replace(rows, classes=[names[label] for label in rows.classes])
 
 
-def _problem(fields: Sequence[str], form: _Form) -> str:
-    """What a row lacks; empty if nothing."""
+def _problem(fields: Sequence[str], form: _Form, filled: Sequence[str]) -> str:
+    """What a row lacks, of the columns of labels those that must be `filled`; empty if nothing."""
     if len(fields) < form.least or any(fields[form.most :]):
         return f"{len(fields)} columns"
     for kind, place in form.columns.items():
         if not fields[place]:
             return f"no {kind}"
+    for name, place in zip(filled, form.labels, strict=False):
+        if not fields[place]:
+            return f"no {'label' if len(form.labels) == 1 else name}"
     split = form.columns.get("split")
     if split is not None and role_of(fields[split]) is None:
         return f"split {printable(fields[split])[:40]!r}, expected train, val or test"

@@ -10,6 +10,7 @@ from PIL import Image
 from rmtgen.datasets.assembly import Table, assemble, count
 from rmtgen.datasets.feature_file import FeatureFile, class_names, feature_type, labels_in
 from rmtgen.datasets.images import LabelledImages, StoredImages, content_digest
+from rmtgen.datasets.labelling import USUAL, Labelling
 from rmtgen.datasets.source import Access, DataSource, given_path
 from rmtgen.errors import DamagedImageError, MissingInputError, RmtgenError, UsageError
 from rmtgen.names import printable
@@ -116,7 +117,9 @@ class FeatureSource(DataSource):
         beside = None if labelled else _beside(path)
         return [path] if beside is None else [path, beside]
 
-    def sizes(self, name: str, share: float | None, skip: bool = False) -> tuple[int, int]:
+    def sizes(
+        self, name: str, share: float | None, skip: bool = False, labelling: Labelling = USUAL
+    ) -> tuple[int, int]:
         """The numbers of rows, from the header, and from the labels for a division."""
         stored = FeatureFile(given_path(name))
         return (stored.shape()[0], 0) if share == 0 else count(_table(stored), share)

@@ -12,6 +12,7 @@ import numpy as np
 
 from rmtgen.datasets import archive
 from rmtgen.datasets.images import FileImages, LabelledImages, TarImages
+from rmtgen.datasets.labelling import USUAL, Labelling
 from rmtgen.datasets.layout import LAYOUTS, Layout, Part, arrange
 from rmtgen.datasets.listing import Listing, PassedOver, folder_names, sort_out
 from rmtgen.datasets.partition import check_share, divide, test_counts
@@ -83,7 +84,9 @@ class FolderSource(DataSource):
         """The folder or archive."""
         return [given_path(name)]
 
-    def sizes(self, name: str, share: float | None, skip: bool = False) -> tuple[int, int]:
+    def sizes(
+        self, name: str, share: float | None, skip: bool = False, labelling: Labelling = USUAL
+    ) -> tuple[int, int]:
         """The numbers of images, from their names."""
         _, layout = _read(given_path(name), 1)
         if layout.is_split:

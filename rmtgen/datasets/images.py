@@ -221,8 +221,9 @@ class LabelledImages:
         name: The name given to `load_dataset`; the class of the data set that `of` was given.
         split: "train" or "test".
         images: The n images, decoded on access; picklable.
-        labels: int64, (n,); 0 ≤ label < len(classes).
-        classes: The name of each label.
+        labels: int64, (n,), 0 ≤ label < len(classes); or of several labels bool, (n, c), whether
+            an image has each; or of a regression float64, (n, c).
+        classes: The name of each class; of each label, or value, in the order of the columns.
         indices: int64, (n,); the position of each image in the full split, whose order is fixed
             (sorted paths for a folder); in a folder without train/ and test/, the position among
             all its images; in a table or in shards, that among all rows or samples.
@@ -254,16 +255,19 @@ class LabelledImages:
 
         Args:
             dataset: Pairs by number, with a length: an image, before any transform, and its class
-                number. An image is a PIL image; an array of uint8, (h, w) or (h, w, 3); or a tensor
-                of uint8, (h, w), (1, h, w) or (3, h, w).
-            classes: The name of each number; None: the `classes` of the data set, else the numbers.
+                number; or c of 0 and 1, whether it has each of several labels; or floats, one or c
+                targets of a regression. An image is a PIL image; an array of uint8, (h, w) or
+                (h, w, 3); or a tensor of uint8, (h, w), (1, h, w) or (3, h, w).
+            classes: The name of each number, label or target; None: the `classes` of the data set,
+                else the numbers.
 
         Returns:
             All images, as the split "train", in the order of the data set.
 
         Raises:
             UsageError: It is another object; an image is a float tensor or changes from one time
-                to the next, as after a transform; or a label is no class number.
+                to the next, as after a transform; or a label is none of these.
+            NumericalError: A target is not finite.
             DamagedImageError: An image cannot be read.
         """
         from rmtgen.datasets.python_dataset import labelled  # it imports this module

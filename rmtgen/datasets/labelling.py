@@ -1,16 +1,70 @@
-"""From the labels of a table, as text, to class numbers."""
+"""What the labels of a table mean, and from classes as text to their numbers."""
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from rmtgen.errors import CorruptInputError, UsageError
+from rmtgen.scalars import choice
+from rmtgen.tasks import TASKS
 
 _WHOLE = re.compile(r"[+-]?[0-9]+(?:\.0*)?")
 _LONGEST = 1000
 """Length from which a label is no number, but text."""
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """Which columns of a table label its images, and what they mean.
+
+    Attributes:
+        task: `classes`: a column names the class of each image. `labels`: a column holds any number
+            of labels of each, `separator` between them, or several columns hold 0 or 1, whether an
+            image has the label that they are named after. `values`: the columns hold the targets of
+            a regression.
+        columns: Names of the columns; none: the one named label, class or target.
+        separator: What is between two labels in a cell.
+
+    Raises:
+        UsageError: Another task, columns or separator than these, or several columns of classes.
+    """
+
+    task: str = "classes"
+    columns: tuple[str, ...] = ()
+    separator: str = ";"
+
+    def __post_init__(self) -> None:
+        choice(self.task, "task", TASKS)
+        columns = (self.columns,) if isinstance(self.columns, str) else tuple(self.columns)
+        if not all(isinstance(name, str) and name.strip() for name in columns):
+            raise UsageError(f"columns must be names of columns, got {self.columns!r:.60}.")
+        object.__setattr__(self, "columns", tuple(name.strip() for name in columns))
+        if twice := [name for name in self.columns if self.columns.count(name) > 1]:
+            raise UsageError(f"columns must be named once each, got {twice[0]!r:.60} twice.")
+        if not isinstance(self.separator, str) or not self.separator:
+            raise UsageError(f"separator must be text, such as ';', got {self.separator!r:.60}.")
+        if self.task == "classes" and len(self.columns) > 1:
+            raise UsageError(
+                f"a class is in one column, got columns={','.join(self.columns)}. Give one, or say"
+                " what they are: task=labels (0 or 1 each) or task=values (numbers)."
+            )
+
+    @property
+    def stated(self) -> bool:
+        """Whether it asks for more than the usual column of classes."""
+        return self.task != "classes" or bool(self.columns)
+
+    @property
+    def separated(self) -> bool:
+        """Whether a cell holds any number of labels."""
+        return self.task == "labels" and len(self.columns) < 2
+
+
+USUAL = Labelling()
+"""A class of each image."""
 
 
 def class_order(names: Sequence[str], where: str) -> list[str]:
@@ -59,6 +113,6 @@ def _refuse_fractions(numbers: Sequence[str], where: str) -> None:
     if fraction is not None:
         raise UsageError(
             f"labels must name classes: {where} has numbers with fractions, such as"
-            f" {fraction:.40}. Name the classes by words or whole numbers; targets of a"
-            " regression go through rmtgen.ridge_path_features."
+            f" {fraction:.40}. Name the classes by words or whole numbers; the targets of a"
+            " regression are task=values."
         )

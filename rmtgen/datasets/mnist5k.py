@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from rmtgen.datasets.images import ArrayImages, LabelledImages
+from rmtgen.datasets.labelling import USUAL, Labelling
 from rmtgen.datasets.source import Access, DataSource
 from rmtgen.datasets.subsets import SPLITS, shuffled_order
 from rmtgen.errors import MissingInputError
@@ -49,7 +50,9 @@ class Mnist5kSource(DataSource):
         """
         return [_path()]
 
-    def sizes(self, name: str, share: float | None, skip: bool = False) -> tuple[int, int]:
+    def sizes(
+        self, name: str, share: float | None, skip: bool = False, labelling: Labelling = USUAL
+    ) -> tuple[int, int]:
         """Those of the fixed draw."""
         return _ALL - _TEST, _TEST
 

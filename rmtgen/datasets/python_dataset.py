@@ -11,6 +11,7 @@ from rmtgen.datasets.decoding import to_rgb
 from rmtgen.datasets.images import ImageSource
 from rmtgen.errors import DamagedImageError, RmtgenError, UsageError
 from rmtgen.names import printable
+from rmtgen.tasks import label_array, require_varying
 
 _MOST_CLASSES = 10**6
 """Largest number of classes; more are no class numbers."""
@@ -129,9 +130,15 @@ def labelled(
             )
     stated = _stated_labels(dataset, len(images))
     if stated is None or any(
-        int(stated[position]) != _label(images, position) for position in probed
+        not np.array_equal(stated[position], _label(images, position)) for position in probed
     ):
-        stated = np.array([_label(images, position) for position in range(len(images))], np.int64)
+        stated = _alike(images, [_label(images, position) for position in range(len(images))])
+    if stated.dtype.kind == "f" or stated.ndim > 1:
+        coded = label_array(stated, f"labels of {type(dataset).__name__}")
+        columns = _columns(dataset, classes, coded.shape[1])
+        require_varying(coded, columns, type(dataset).__name__)
+        return images, coded, columns
+    stated = stated.astype(np.int64)
     lowest = int(stated.argmin())
     if stated[lowest] < 0:
         raise UsageError(
@@ -176,20 +183,60 @@ def _stated_labels(dataset: Any, count: int) -> np.ndarray | None:
             found = np.asarray(getattr(dataset, name, None))
         except (ValueError, TypeError, RuntimeError):  # ragged, or a tensor that is elsewhere
             continue
-        if found.shape == (count,) and found.dtype.kind in "iu":
-            return found.astype(np.int64)
+        if found.shape[:1] == (count,) and found.ndim < 3 and found.dtype.kind in "biuf":
+            return None if found.ndim == 1 and found.dtype.kind == "b" else found
     return None
 
 
-def _label(images: DatasetImages, position: int) -> int:
+def _label(images: DatasetImages, position: int) -> np.ndarray:
+    """A class number, a value, or a vector of values or of 0 and 1."""
     found = images.pair(position)[1]
-    value = np.asarray(found)
-    if value.shape != () or value.dtype.kind not in "iu" or not -(2**63) <= int(value) < 2**63:
+    try:
+        value = np.asarray(found)
+    except (ValueError, TypeError, RuntimeError):  # ragged, or a tensor that is elsewhere
+        value = np.asarray(None)
+    number = value.shape == () and value.dtype.kind in "iuf"
+    vector = value.ndim == 1 and value.size > 0 and value.dtype.kind in "biuf"
+    if not (number or vector) or (value.dtype.kind == "u" and int(value.max()) >= 2**63):
         raise UsageError(
-            f"a label must be one class number: {images.locate(position)} has {found!r:.60}. Number"
-            " the classes from 0."
+            f"a label must be one class number, 0 and 1 for each of several labels, or floats for"
+            f" a regression: {images.locate(position)} has {found!r:.60}. Number the classes from"
+            " 0."
         )
-    return int(value)
+    return value
+
+
+def _alike(images: DatasetImages, found: Sequence[np.ndarray]) -> np.ndarray:
+    """Labels of one shape and of one kind as one array.
+
+    Raises:
+        UsageError: They are not.
+    """
+    first = found[0]
+    for position, one in enumerate(found):
+        same_kind = (one.dtype.kind == "f") == (first.dtype.kind == "f")
+        if one.shape != first.shape or not same_kind:
+            raise UsageError(
+                f"labels must be alike: {images.locate(position)} has {one.tolist()!r:.60}, and"
+                f" {images.locate(0)} {first.tolist()!r:.60}. Make all of them class numbers, all"
+                " floats, or all of 0 and 1 for the same labels."
+            )
+    return np.array(found)
+
+
+def _columns(dataset: Any, names: Sequence[str] | None, count: int) -> tuple[str, ...]:
+    """The name of every label or value: those given, those of the data set, or numbers.
+
+    Raises:
+        UsageError: Those given are of another number, or no texts.
+    """
+    if names is None:
+        own: Any = getattr(dataset, "classes", None)
+        fitting = isinstance(own, (list, tuple)) and len(own) == count
+        return tuple(map(str, own if fitting else range(count)))
+    if not _are_texts(names) or len(names) != count:
+        raise UsageError(f"classes must be {count} names of labels or values, got {names!r:.60}.")
+    return tuple(names)
 
 
 def _classes(dataset: Any, classes: Sequence[str] | None, labels: np.ndarray) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rmtgen.datasets.decoding import MAX_PIXELS
 from rmtgen.datasets.images import LabelledImages
+from rmtgen.datasets.labelling import USUAL, Labelling
 from rmtgen.errors import MissingInputError, UsageError
 from rmtgen.names import expanded, printable
 from rmtgen.scalars import path
@@ -25,6 +26,7 @@ class Access:
         max_pixels: The largest number of pixels of an encoded image.
         skip: Leave out the entries of a table, or of shards, that have no image or no label.
         undivided: Take all images that are not divided for training, and none for the test.
+        labelling: Which columns of a table label the images, and what they mean.
     """
 
     root: Path
@@ -34,6 +36,7 @@ class Access:
     max_pixels: int = MAX_PIXELS
     skip: bool = False
     undivided: bool = False
+    labelling: Labelling = USUAL
 
 
 def data_root(root: str | Path) -> Path:
@@ -84,10 +87,12 @@ class DataSource(ABC):
     Attributes:
         argument: What follows the prefix in a name, as shown in messages; empty for one data set.
         divisible: Whether images without a test set of their own are divided.
+        tabular: Whether it has columns, which may hold labels or values.
     """
 
     argument: str = ""
     divisible: bool = False
+    tabular: bool = False
 
     @abstractmethod
     def open(self, name: str, splits: Sequence[str], access: Access) -> dict[str, LabelledImages]:
@@ -110,17 +115,27 @@ class DataSource(ABC):
         The function reads no image and imports no torch: a cached stage calls it.
         """
 
-    def listed(self, name: str) -> FileList | None:
+    def listed(self, name: str, labelling: Labelling) -> FileList | None:
         """The images that one of `files` lists; None, as here, if none of them is a list.
 
         The function reads no image and imports no torch.
+
+        Args:
+            name: The full name of the data set.
+            labelling: As in `Access`.
 
         Raises:
             RmtgenError: As `open`.
         """
         return None
 
-    def sizes(self, name: str, share: float | None, skip: bool = False) -> tuple[int, int] | None:
+    def sizes(
+        self,
+        name: str,
+        share: float | None,
+        skip: bool = False,
+        labelling: Labelling = USUAL,
+    ) -> tuple[int, int] | None:
         """The numbers of training and test images; None, as here, if they are not known.
 
         The function reads no image and imports no torch.
@@ -129,6 +144,7 @@ class DataSource(ABC):
             name: The full name of the data set.
             share: As in `Access`; 0: images that are not divided are for training.
             skip: As in `Access`.
+            labelling: As in `Access`.
 
         Raises:
             RmtgenError: As `open`.

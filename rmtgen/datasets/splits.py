@@ -11,10 +11,11 @@ import numpy as np
 from rmtgen.datasets.catalogue import open_splits
 from rmtgen.datasets.decoding import MAX_PIXELS, check_pixels
 from rmtgen.datasets.images import ImageSource, LabelledImages
+from rmtgen.datasets.labelling import USUAL, Labelling
 from rmtgen.datasets.source import Access, data_root
 from rmtgen.datasets.subsets import (
     SPLITS,
-    check_every_class,
+    check_learnable,
     check_seed,
     check_size,
     subset_order,
@@ -62,6 +63,7 @@ def load_dataset(  # noqa: PLR0913 - one public function for one question
     download: bool = False,
     share: float | None = None,
     max_pixels: int = MAX_PIXELS,
+    labelling: Labelling = USUAL,
 ) -> LabelledImages:
     """A seeded subset of the training or test images of a data set, decoded on access.
 
@@ -88,6 +90,8 @@ def load_dataset(  # noqa: PLR0913 - one public function for one question
             divided: in a folder of CLASS/IMAGE, a table without the column split, or shards of one
             split; None: 0.2. Equal files go to one side; `seed` is that of the division too.
         max_pixels: The largest number of pixels of an image that is decoded.
+        labelling: Which columns of a table label the images, and whether they name a class, any
+            number of labels, or values.
 
     Returns:
         The subset. Images are upright, as their EXIF orientation says.
@@ -106,13 +110,15 @@ def load_dataset(  # noqa: PLR0913 - one public function for one question
     check_seed(seed)
     stratify, shuffle = flag(stratify, "stratify"), flag(shuffle, "shuffle")
     download = flag(download, "download")
-    access = Access(data_root(root), download, share, seed, check_pixels(max_pixels))
+    access = Access(
+        data_root(root), download, share, seed, check_pixels(max_pixels), labelling=labelling
+    )
     full = open_splits(name, (split,), access)[split]
     check_size(size, full)
     order = subset_order(full, seed=seed, stratify=stratify, shuffle=shuffle)
     subset = full.subset(order[:size])
     if split == "train":
-        check_every_class(subset, full)
+        check_learnable(subset, full)
     return subset
 
 
@@ -130,6 +136,7 @@ def load_split(  # noqa: PLR0913 - one public function for one question
     on_corrupt: str = "refuse",
     split: float | None = None,
     max_pixels: int = MAX_PIXELS,
+    labelling: Labelling = USUAL,
 ) -> Split:
     """A training and a test subset that share no image.
 
@@ -152,6 +159,7 @@ def load_split(  # noqa: PLR0913 - one public function for one question
             is missing, and the samples of shards without an image or a label.
         split: `share` of `load_dataset`.
         max_pixels: As for `load_dataset`.
+        labelling: As for `load_dataset`.
 
     Returns:
         Both subsets, and the names of the images that were left out.
@@ -169,7 +177,8 @@ def load_split(  # noqa: PLR0913 - one public function for one question
         raise UsageError(f"on_corrupt must be refuse or skip, got {on_corrupt!r}.")
     check_seed(seed)
     untested = test == 0 and not isinstance(test, bool)
-    options = split, seed, check_pixels(max_pixels), on_corrupt == "skip", untested
+    pixels = check_pixels(max_pixels)
+    options = split, seed, pixels, on_corrupt == "skip", untested, labelling
     full = _opened(name, Access(data_root(root), download, *options))
     check_size(train, full["train"])
     if not untested:
@@ -184,7 +193,7 @@ def load_split(  # noqa: PLR0913 - one public function for one question
     tests = [] if untested else _enough(drawn_test, test, full["test"])
     test_subset = full["test"].subset(tests)
     train_subset = full["train"].subset(_enough(drawn_train, train, full["train"]))
-    check_every_class(train_subset, full["train"])
+    check_learnable(train_subset, full["train"])
     skipped = tuple(place for place, _ in damage)
     duplicates = tuple(drawn_train.duplicates)
     contradictions = tuple(_contradictions(full["train"], drawn_train))

@@ -4,6 +4,7 @@ import numpy as np
 
 from rmtgen.datasets.images import LabelledImages
 from rmtgen.errors import UsageError
+from rmtgen.tasks import require_varying, task_of
 
 SPLITS = ("train", "test")
 """Names of the two splits."""
@@ -22,8 +23,14 @@ def subset_order(data: LabelledImages, *, seed: int, stratify: bool, shuffle: bo
         int64, (n,): positions in `data`.
 
     Raises:
-        UsageError: As for `shuffled_order`; or `stratify` is given without `shuffle`.
+        UsageError: As for `shuffled_order`; or `stratify` is given without `shuffle`, or without
+            classes.
     """
+    if stratify and task_of(data.labels) != "classes":
+        raise UsageError(
+            f"stratify balances classes: the images of {data.name} have"
+            f" {task_of(data.labels)}. Leave it out."
+        )
     if shuffle:
         return shuffled_order(data, seed=seed, stratify=stratify)
     if stratify:
@@ -99,12 +106,20 @@ def check_size(size: int | None, data: LabelledImages) -> None:
         )
 
 
-def check_every_class(subset: LabelledImages, full: LabelledImages) -> None:
-    """Require an image of every class of the full training split in its subset.
+def check_learnable(subset: LabelledImages, full: LabelledImages) -> None:
+    """Require that a training subset has what there is to learn in the full split.
 
     Raises:
-        UsageError: A class has none.
+        UsageError: A class has no image in it, a value is the same in all of its images, or every
+            label is in all of them or in none.
     """
+    if task_of(subset.labels) == "classes":
+        _check_every_class(subset, full)
+        return
+    require_varying(subset.labels, full.classes, full.name)
+
+
+def _check_every_class(subset: LabelledImages, full: LabelledImages) -> None:
     present = np.unique(full.labels)
     missing = [full.classes[label] for label in np.setdiff1d(present, subset.labels)]
     if missing:

@@ -19,6 +19,7 @@ from rmtgen.datasets.images import (
     ImageSource,
     LabelledImages,
 )
+from rmtgen.datasets.labelling import USUAL, Labelling
 from rmtgen.datasets.source import Access, DataSource
 from rmtgen.errors import CapacityError, CorruptInputError, MissingInputError
 
@@ -78,7 +79,9 @@ class VisionSet(DataSource):
         """Where torchvision stores the data set below `root`."""
         return [root / place for place in self.places]
 
-    def sizes(self, name: str, share: float | None, skip: bool = False) -> tuple[int, int] | None:
+    def sizes(
+        self, name: str, share: float | None, skip: bool = False, labelling: Labelling = USUAL
+    ) -> tuple[int, int] | None:
         """Those that were published."""
         return self.published
 

@@ -11,6 +11,7 @@ import numpy as np
 from rmtgen.datasets.assembly import Table, assemble, count
 from rmtgen.datasets.decoding import MAX_PIXELS
 from rmtgen.datasets.images import LabelledImages
+from rmtgen.datasets.labelling import USUAL, Labelling
 from rmtgen.datasets.layout import role_of
 from rmtgen.datasets.listing import PassedOver
 from rmtgen.datasets.pattern import matching
@@ -52,7 +53,9 @@ class ShardSource(DataSource):
             return []
         return [*shards, *_class_files(shards)]
 
-    def sizes(self, name: str, share: float | None, skip: bool = False) -> tuple[int, int]:
+    def sizes(
+        self, name: str, share: float | None, skip: bool = False, labelling: Labelling = USUAL
+    ) -> tuple[int, int]:
         """The numbers of images, from the index of the shards."""
         return count(_read(name, skip, MAX_PIXELS), share)
 

@@ -9,7 +9,7 @@ Notation: n training samples, c outputs, m samples whose pairs are looked at.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ from torch import Tensor
 from rmtgen.errors import NumericalError, RmtgenError, UsageError
 from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.ranking.best_ridge import Best, best_ridge
+from rmtgen.ranking.explained import Explained
 from rmtgen.ridge.interval import centred_covariance, paired
 from rmtgen.ridge.problem import Grid, Problem
 from rmtgen.theory.accuracy import interval, predicted_error
@@ -68,6 +69,7 @@ class Probe:
         figures: The numbers `FIGURES`.
         doubts: Reasons to doubt that the samples are what they claim to be, one sentence each, from
             the first `DOUBTED` of them (`rmtgen.trust_report`).
+        explained: What is explained of values or of several labels; None for classes.
     """
 
     path: pd.DataFrame
@@ -77,9 +79,16 @@ class Probe:
     outlook: pd.DataFrame
     figures: Mapping[str, float]
     doubts: tuple[str, ...] = ()
+    explained: Explained | None = None
 
     @classmethod
-    def of(cls, problem: Problem, ridges: ArrayLike, features: int | None = None) -> "Probe":
+    def of(
+        cls,
+        problem: Problem,
+        ridges: ArrayLike,
+        features: int | None = None,
+        task: str = "classes",
+    ) -> "Probe":
         """The probe of all samples of a problem, from one decomposition.
 
         Args:
@@ -87,6 +96,8 @@ class Probe:
             ridges: λ ≥ 0.
             features: Number of features that a Gram matrix is made of, for an eNTK its parameters;
                 None where it is not known, or the kernel has the features.
+            task: What the targets are, of `rmtgen.tasks.TASKS`. Values and several labels, which
+                need an intercept, have no 0-1 error.
 
         Raises:
             UsageError: Ridges that make no sense.
@@ -97,12 +108,15 @@ class Probe:
         problem, pairs = problem.over(unit), grid.over(unit).at(n)
         best = best_ridge(problem, pairs)
         (ridge, sum_ridge), fits = pairs[best.place], best.fits
-        changes = fits.at(sum_ridge).changes(sum_ridge)
+        fit = fits.at(sum_ridge)
+        changes = fit.changes(sum_ridge)
         spectrum = fits.at(0.0).spectrum
         looked = paired(n, LOOKED)
         influence = influence_of(
             spectrum, fits.modes, problem.targets, features, looked=looked, least=best.least
         )
+        if task != "classes":  # a single target of two values would look like two classes
+            influence = replace(influence, scores=None)
         within = None if influence.scores is None else error_within(influence, n, ridge, 1)
         return cls(
             path=_path(problem, best, changes).assign(ridge=grid.values),
@@ -112,6 +126,7 @@ class Probe:
             outlook=_outlook(influence),
             figures=_figures(spectrum, problem, within),
             doubts=_doubts(problem, ridge),
+            explained=None if task == "classes" else Explained.of(fit, sum_ridge, task),
         )
 
     @property

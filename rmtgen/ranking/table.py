@@ -1,11 +1,12 @@
 """The ranking of representations of the same samples, with its doubts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from rmtgen.ranking.explained import OUTPUTS
 from rmtgen.ranking.paired import Difference, error_difference, risk_difference
 from rmtgen.ranking.probe import Probe
 
@@ -18,9 +19,12 @@ COLUMNS = (
     *("accuracy_behind", "accuracy_behind_low", "accuracy_behind_high"),
     *("with_more", "with_more_low", "with_more_high", "place_with_more"),
     *("accuracy_with_more", "accuracy_with_more_low", "accuracy_with_more_high"),
+    *("r2", "r2_low", "r2_high", "r2_with_more", "r2_with_more_low", "r2_with_more_high", "auc"),
     *("ridge", "df", "participation_ratio", "alignment"),
 )
 """Columns of a ranking."""
+BY_OUTPUT = ("output", "representation", *OUTPUTS)
+"""Columns of what is explained of each output."""
 
 
 def ranking(probes: Mapping[str, Probe]) -> pd.DataFrame:
@@ -34,7 +38,8 @@ def ranking(probes: Mapping[str, Probe]) -> pd.DataFrame:
         `place_high` are the places that the paired intervals of 95 % leave it; `behind` is its risk
         less that of the first, `tied` whether the interval of that holds 0. Columns `…with_more`
         are for `MORE` times the samples, at the best ridge there; `place_with_more` is the order of
-        these risks. Accuracies are shares in [0, 1], NaN for targets that encode no classes.
+        these risks. Accuracies are shares in [0, 1], NaN for targets that encode no classes; R² is
+        NaN for those that do, and `auc`, the mean over labels, for all but labels.
 
     Raises:
         UsageError: Probes of different numbers of samples.
@@ -86,9 +91,51 @@ def _row(name: str, probe: Probe, first: Probe, place: dict[str, int]) -> dict[s
         **_accuracy(
             "accuracy_with_more", more["predicted_error"], more["error_low"], more["error_high"]
         ),
+        **_explained(probe, more),
         "participation_ratio": figures["participation_ratio"],
         "alignment": figures["alignment"],
     }
+
+
+def _explained(probe: Probe, more: Mapping[str, float]) -> dict[str, float]:
+    """R² with its interval, now and with more images, and the AUC; NaN for classes."""
+    known = probe.explained
+    if known is None:
+        none = (np.nan,) * 3
+        return _three("r2", *none) | _three("r2_with_more", *none) | {"auc": np.nan}
+    risks = (more["predicted_risk"], more["high"], more["low"])
+    later = (known.r2_at(risk, MORE * probe.n) for risk in risks)
+    return (
+        _three("r2", known.r2, known.low, known.high)
+        | _three("r2_with_more", *later)
+        | {"auc": known.auc}
+    )
+
+
+def output_table(probes: Mapping[str, Probe], names: Sequence[str]) -> pd.DataFrame:
+    """What each representation explains of each value or label, one at a time.
+
+    The ridge of a representation is that of all of them together.
+
+    Args:
+        probes: Probes of the same samples, by the name of their representation.
+        names: The names of the values or labels.
+
+    Returns:
+        One row per representation and output, with the columns `BY_OUTPUT`: the outputs in their
+        order, and of each the representations by `r2`, the best first; without rows for classes.
+    """
+    named = {"output": list(names), "at": range(len(names))}
+    parts = [
+        probe.explained.outputs.assign(representation=name, **named)
+        for name, probe in probes.items()
+        if probe.explained is not None
+    ]
+    if not parts:
+        return pd.DataFrame(columns=list(BY_OUTPUT))
+    order = ["at", "r2", "representation"]
+    table = pd.concat(parts).sort_values(order, ascending=[True, False, True], kind="stable")
+    return table[list(BY_OUTPUT)].reset_index(drop=True)
 
 
 def _with_more(probe: Probe) -> Mapping[str, float]:

@@ -24,8 +24,7 @@ from rmtgen.entrance import public
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.ranking.paired import risk_difference
 from rmtgen.ranking.probe import Probe
-from rmtgen.ranking.ranked import RELATIVE_RIDGES, coded, probe_of
-from rmtgen.ridge.targets import Targets
+from rmtgen.ranking.ranked import RELATIVE_RIDGES, Labels, coded, probe_of
 
 COLUMNS = (
     *("first", "second", "cka", "loo_first", "loo_second", "loo_both"),
@@ -54,7 +53,7 @@ class Side:
 @public
 def compare_features(
     representations: Mapping[str, np.ndarray | Tensor],
-    labels: np.ndarray | Tensor,
+    labels: np.ndarray | Tensor | pd.DataFrame,
     *,
     classes: int | None = None,
     relative_ridges: ArrayLike = RELATIVE_RIDGES,
@@ -64,10 +63,10 @@ def compare_features(
 
     Args:
         representations: At least two features (n, p) by name, as `rank` takes them.
-        labels: (n,) integers in [0, classes).
+        labels: Classes, labels or targets of a regression, as `rank` takes them.
         classes: Number of classes; default the largest label + 1.
         relative_ridges: λ/(tr K/n) ≥ 0, the grid that leave-one-out chooses from for each.
-        coding: `onehot`, `centered` or `intercept` (`encode_targets`).
+        coding: As in `rank`.
 
     Returns:
         One row per pair, `COLUMNS`: `cka` of the two, their leave-one-out risks and that of both
@@ -84,14 +83,14 @@ def compare_features(
             "a comparison needs features by name, at least two: got"
             f" {representations!r:.60}. Rank a single one: rmtgen.rank."
         )
-    targets = coded(labels, classes, coding)
+    found = coded(labels, classes, coding)
     sides = []
     for name, features in representations.items():
         scaled = unit(str(name), features)
-        probe = probe_of(str(name), scaled, targets, relative_ridges)
+        probe = probe_of(str(name), scaled, found, relative_ridges)
         sides.append(Side(str(name), scaled, probe))
     rows = [
-        compared(first, second, targets, relative_ridges)
+        compared(first, second, found, relative_ridges)
         for here, first in enumerate(sides)
         for second in sides[here + 1 :]
     ]
@@ -99,7 +98,7 @@ def compare_features(
 
 
 def compared(
-    first: Side, second: Side, targets: Targets, relative_ridges: ArrayLike
+    first: Side, second: Side, labels: Labels, relative_ridges: ArrayLike
 ) -> dict[str, float | str]:
     """What two representations share, and what each adds to the other: a row of `COLUMNS`.
 
@@ -107,7 +106,7 @@ def compared(
         UsageError, NumericalError: As `compare_features`.
     """
     side_by_side = torch.cat([first.features, second.features], dim=1)
-    both = probe_of(f"{first.name} + {second.name}", side_by_side, targets, relative_ridges)
+    both = probe_of(f"{first.name} + {second.name}", side_by_side, labels, relative_ridges)
     row: dict[str, float | str] = {"first": first.name, "second": second.name}
     row |= {"cka": cka(first.features, second.features), "loo_both": both.best["loo"]}
     for place, side in (("first", first), ("second", second)):

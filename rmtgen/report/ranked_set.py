@@ -12,13 +12,16 @@ import pandas as pd
 from rmtgen.names import printable
 from rmtgen.ranking.halving import Dropped
 from rmtgen.ranking.probe import Probe
-from rmtgen.ranking.table import pareto_front, ranking
+from rmtgen.ranking.table import output_table, pareto_front, ranking
 from rmtgen.report.dropped import SHOWN, behind, dropped_frame, dropped_table, undecided
+from rmtgen.report.ranked_outputs import constant_labels, outputs_table
+from rmtgen.report.ranking_words import WORDS, Words
 from rmtgen.report.same_images import check_same_images, images_of, labels_of
 from rmtgen.report.summary import Summary
 from rmtgen.report.wording import number
 from rmtgen.runs.run import Run, load_run
 from rmtgen.tables import Table
+from rmtgen.tasks import task_of
 
 COSTS = ("images_per_second", "parameters", "flops", "dim", "licence")
 """What a representation costs, as columns of ranking.csv."""
@@ -51,7 +54,8 @@ class RankedSet:
 
     Attributes:
         representations: In no order.
-        settings: What they share: data set, classes and numbers of images.
+        settings: What they share: data set, numbers of images, the task, the names of classes,
+            labels or values, and the number of images of each class.
         dropped: Representations that were compared on fewer images, or on none, by their names in
             tables.
     """
@@ -88,14 +92,19 @@ class RankedSet:
             for run, label in zip(runs, labels, strict=False)
         )
         first = runs[0]
+        task = task_of(first.labels.train)
         settings = {
             "dataset": images_of(runs),
             "images": first.score.n,
             "all_images": int(first.config["train"]),
-            "classes": len(first.classes),
-            "class_names": first.classes,
+            "task": task,
+            "names": first.classes,
             "contradictions": _contradictions(first),
-            "counts": np.bincount(first.labels.train, minlength=len(first.classes)),
+            "counts": (
+                np.bincount(first.labels.train, minlength=len(first.classes))
+                if task == "classes"
+                else np.empty(0)
+            ),
         }
         return cls(found, settings, dict(zip(labels[len(runs) :], dropped, strict=True)))
 
@@ -106,7 +115,8 @@ class RankedSet:
         table = ranking({label: one.probe for label, one in by_label.items()})
         ordered = [by_label[label] for label in table["representation"]]
         costs = {name: [one.costs[name] for one in ordered] for name in COSTS}
-        gains = table["accuracy"] if table["accuracy"].notna().any() else -table["loo"]
+        measured = table[self.words.measure]
+        gains = measured if measured.notna().any() else -table["loo"]
         seconds = 1 / pd.Series(costs["images_per_second"], dtype=float)
         front = pareto_front(gains, seconds)
         return table.assign(**costs, pareto=front, run_name=[one.run for one in ordered])
@@ -114,13 +124,32 @@ class RankedSet:
     @cached_property
     def summary(self) -> Summary:
         """What the terminal shows."""
+        apart = [] if self.outputs_table is None else [self.outputs_table]
         dropped = [dropped_table(self.dropped_frame, SHOWN)] if self.dropped else []
-        return Summary((self.answer,), (self.best_table, *dropped), self.notes)
+        return Summary((self.answer,), (self.best_table, *apart, *dropped), self.notes)
 
     @cached_property
     def dropped_frame(self) -> pd.DataFrame:
         """dropped.csv: `rmtgen.report.dropped.COLUMNS`."""
         return dropped_frame(self.dropped)
+
+    @property
+    def words(self) -> Words:
+        """The words of what the images are labelled with."""
+        return WORDS[self.settings["task"]]
+
+    @cached_property
+    def outputs(self) -> pd.DataFrame:
+        """outputs.csv: what is explained of each value or label; without rows for classes."""
+        probes = {one.label: one.probe for one in self.representations}
+        return output_table(probes, self.settings["names"])
+
+    @property
+    def outputs_table(self) -> Table | None:
+        """That as a table of text, as the first representation explains them; None for classes."""
+        if self.outputs.empty:
+            return None
+        return outputs_table(self.outputs, self.table.iloc[0]["representation"], self.words)
 
     @property
     def answer(self) -> str:
@@ -129,9 +158,10 @@ class RankedSet:
         ties = self.table["representation"][self.table["tied"]].tolist()[1:]
         these = "these " if self.settings["images"] == self.settings["all_images"] else ""
         good = f"risk {first['loo']:.4f} [{first['loo_low']:.4f}, {first['loo_high']:.4f}]"
-        if np.isfinite(first["accuracy"]):
-            low, high = 100 * first["accuracy_low"], 100 * first["accuracy_high"]
-            good = f"accuracy {100 * first['accuracy']:.1f} % [{low:.1f}, {high:.1f}]"
+        if said := self.words.said(first):
+            good = f"{self.words.named} {said}"
+        if np.isfinite(first["auc"]):
+            good += f", mean AUC {first['auc']:.3f},"
         text = f"{first['representation']} is first: {good} of a linear probe on new images, from"
         text += f" {these}{self.number_of_images} labelled images alone."
         if ties:
@@ -155,9 +185,9 @@ class RankedSet:
         best = known.loc[known["with_more"].idxmin()]
         n = f"{10 * self.settings['images']:,}"
         first = self.table.iloc[0]["representation"]
-        accuracy = best["accuracy_with_more"]
-        low, high = 100 * best["accuracy_with_more_low"], 100 * best["accuracy_with_more_high"]
-        good = f" ({100 * accuracy:.1f} % [{low:.1f}, {high:.1f}])" if np.isfinite(accuracy) else ""
+        said = self.words.said(best, "_with_more")
+        named = f"{self.words.named} " if self.settings["task"] != "classes" else ""
+        good = f" ({named}{said})" if said else ""
         if best["representation"] == first:
             return f"With {n} it would stay first{good}." if len(self.table) > 1 else ""
         apart = best["with_more_high"] < known.iloc[0]["with_more_low"]
@@ -167,8 +197,9 @@ class RankedSet:
     @property
     def best_table(self) -> Table:
         """The ranking as a table of text."""
-        rows = tuple(_row(row) for _, row in self.table.iterrows())
-        return Table(HEADINGS, rows, "<" + ">" * (len(HEADINGS) - 1), (READING,))
+        rows = tuple(_row(row, self.words) for _, row in self.table.iterrows())
+        headings = self.words.headings
+        return Table(headings, rows, "<" + ">" * (len(headings) - 1), (self.words.reading,))
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -178,7 +209,7 @@ class RankedSet:
         doubts = (f"doubtful, as {first} sees them: {message}" for message in seen)
         later = undecided(self.dropped_frame)
         said = (later, self._contradicted, self._alone)
-        return (*filter(None, said), *doubts, *self._unequal)
+        return (*filter(None, said), *doubts, *self._unequal, *self._constant)
 
     @property
     def _contradicted(self) -> str:
@@ -195,7 +226,7 @@ class RankedSet:
     @property
     def _alone(self) -> str:
         """Which classes have a single image: left out, nothing is known of its class."""
-        counts, names = self.settings["counts"], self.settings["class_names"]
+        counts, names = self.settings["counts"], self.settings["names"]
         alone = [printable(str(names[place])) for place in np.flatnonzero(counts == 1)]
         if not alone:
             return ""
@@ -204,6 +235,15 @@ class RankedSet:
             f"a single image has the class {', '.join(alone[:NAMED])}{more}: left out, it cannot be"
             " recognised, and counts as wrong. Add images of it, or leave the class out."
         )
+
+    @property
+    def _constant(self) -> tuple[str, ...]:
+        """Which labels all images have, or none."""
+        if self.settings["task"] != "labels":
+            return ()
+        explained = self.representations[0].probe.explained
+        shares = [] if explained is None else explained.outputs["share"].tolist()
+        return constant_labels(shares, self.settings["names"])
 
     @property
     def _unequal(self) -> tuple[str, ...]:
@@ -218,46 +258,24 @@ class RankedSet:
         )
 
 
-HEADINGS = (
-    *("representation", "place", "accuracy, %", "LOO risk, 95 %", "behind, %"),
-    *("10 × labels, %", "images/s", "Mpar"),
-)
-"""Headings of the ranking as text."""
-READING = (
-    "place: those that paired intervals of 95 % leave it. accuracy: of a ridge probe on new images,"
-    " at the ridge of smallest leave-one-out risk, with its 95 % interval. behind: risk above that"
-    " of the first, in per cent of it, ± the half-width of the paired interval; = where that holds"
-    " 0. 10 × labels: accuracy that ten times the images would give. images/s: of the extraction"
-    " here, decoding included; * none is as good and as fast. Mpar: parameters in millions"
-)
-
-
-def _row(row: pd.Series) -> tuple[str, ...]:
+def _row(row: pd.Series, words: Words) -> tuple[str, ...]:
     place = (
         f"{row['place_low']:.0f}"
         if row["place_low"] == row["place_high"]
         else f"{row['place_low']:.0f}–{row['place_high']:.0f}"
     )
-    more = _between(row, "accuracy_with_more")
     return (
         str(row["representation"]),
         place,
-        _between(row, "accuracy"),
+        words.shown(row),
+        *((number(row["auc"], ".3f"),) if words.areas else ()),
         f"{number(row['loo'], '.4f')} [{number(row['loo_low'], '.4f')},"
         f" {number(row['loo_high'], '.4f')}]",
         "–" if row["place"] == 1 else behind(row),
-        more,
+        words.shown(row, "_with_more"),
         _rate(row["images_per_second"]) + ("*" if row["pareto"] else ""),
         _millions(row["parameters"]),
     )
-
-
-def _between(row: pd.Series, name: str) -> str:
-    """An accuracy in per cent with its interval."""
-    value, low, high = (100 * row[key] for key in (name, f"{name}_low", f"{name}_high"))
-    if not np.isfinite(value):
-        return "–"
-    return f"{value:.1f} [{number(low, '.1f')}, {number(high, '.1f')}]"
 
 
 def _rate(value: float | None) -> str:

@@ -6,6 +6,7 @@ import pandas as pd
 from rmtgen.report.axes import log_axis
 from rmtgen.report.chart import Axis, Chart, Line, Panel
 from rmtgen.report.ranked_set import RankedSet
+from rmtgen.report.ranking_words import Words
 from rmtgen.report.wording import number
 
 STEM = "ranking"
@@ -26,7 +27,7 @@ ROOM = 0.06
 
 def chart(ranked: RankedSet) -> Chart:
     """Accuracy, or the risk of targets that encode no classes, by place and by cost."""
-    table = _drawn(ranked.table)
+    table = _drawn(ranked.table, ranked.words)
     timed = table["images_per_second"].notna().any()
     second, said = (_by_speed(table), SPEED) if timed else (_by_dimension(table), DIMENSION)
     return Chart(
@@ -47,16 +48,17 @@ def _in_numbers(table: pd.DataFrame) -> str:
         for row in table.head(NAMED).itertuples()
     ]
     more = f"; and {len(table) - NAMED} more" if len(table) > NAMED else ""
-    return f"{table.attrs['label'].capitalize()}. {'; '.join(shown)}{more}."
+    label = table.attrs["label"]
+    return f"{label[:1].upper()}{label[1:]}. {'; '.join(shown)}{more}."
 
 
-def _drawn(ranking: pd.DataFrame) -> pd.DataFrame:
+def _drawn(ranking: pd.DataFrame, words: Words) -> pd.DataFrame:
     """The ranking with the columns `y low high` of what is drawn."""
-    classes = ranking["accuracy"].notna().any()
-    name, unit = ("accuracy", 100) if classes else ("loo", 1)
+    known = ranking[words.measure].notna().any()
+    name, unit = (words.measure, words.scale) if known else ("loo", 1)
     columns = {"y": name, "low": f"{name}_low", "high": f"{name}_high"}
     table = ranking.assign(**{new: unit * ranking[old] for new, old in columns.items()})
-    table.attrs["label"] = "accuracy on new images (%)" if classes else "LOO risk"
+    table.attrs["label"] = words.axis if known else "LOO risk"
     return table
 
 

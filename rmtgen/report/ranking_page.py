@@ -7,7 +7,7 @@ import pandas as pd
 from rmtgen.report.chart import Chart
 from rmtgen.report.dropped import SHOWN, dropped_table
 from rmtgen.report.page import rendered
-from rmtgen.report.ranked_set import READING, RankedSet
+from rmtgen.report.ranked_set import RankedSet
 from rmtgen.tables import Table
 
 
@@ -22,7 +22,9 @@ def render_ranking(
         title: Heading of the page and name of the browser tab.
         omitted: Names of representations that could not be ranked, and the reasons.
     """
-    settings = ranked.settings
+    settings, reading = ranked.settings, ranked.words.reading
+    count, outputs = len(settings["names"]), ranked.outputs_table
+    said = () if outputs is None else outputs.notes
     return rendered(
         "ranking.html.j2",
         charts,
@@ -31,14 +33,17 @@ def render_ranking(
         answer=ranked.answer,
         notes=ranked.notes,
         table=ranked.best_table,
-        reading=f"{READING[:1].upper()}{READING[1:]}.",
+        reading=f"{reading[:1].upper()}{reading[1:]}.",
         charts=charts,
         omitted=omitted,
         dropped=_dropped(ranked.dropped_frame) if ranked.dropped else None,
         dropped_count=len(ranked.dropped),
         images=ranked.number_of_images,
         dataset=settings["dataset"],
-        classes=settings["classes"],
+        labelled=f"{count:,} {ranked.words.noun if count > 1 else ranked.words.noun.rstrip('s')}",
+        named=ranked.words.named,
+        outputs=outputs,
+        outputs_reading=" ".join(f"{note[:1].upper()}{note[1:]}." for note in said),
     )
 
 

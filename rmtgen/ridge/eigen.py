@@ -230,11 +230,37 @@ class Fit:
 
     def changes(self, sum_ridge: float) -> Float64[Tensor, "m m"] | None:
         """`interval.changes_` of the samples that are paired, at one sum ridge."""
+        return changes_(*self.pairs(sum_ridge))
+
+    def pairs(self, sum_ridge: float) -> tuple[Float64[Tensor, "m m"], Float64[Tensor, "m c"]]:
+        """G̃ and G̃Y of the samples that are paired, at one sum ridge."""
         factor = resolvent_scale(self.spectrum, sum_ridge)
         weights = 1 / (self.modes.values + sum_ridge)
         chosen, vectors, _ = self._paired
         spanned = vectors @ (weights[:, None] * self.coefficients)
-        return changes_(self._block(factor, weights), factor * spanned + self.null_part[chosen])
+        return self._block(factor, weights), factor * spanned + self.null_part[chosen]
+
+    def dual(self, sum_ridge: float) -> Float64[Tensor, "n c"]:
+        """G̃Y at one sum ridge."""
+        factor = resolvent_scale(self.spectrum, sum_ridge)
+        weights = factor / (self.modes.values + sum_ridge)
+        return self.modes.times(weights[:, None] * self.coefficients) + self.null_part
+
+    def resolvent_diagonal(self, sum_ridge: float) -> Float64[Tensor, " n"]:
+        """The diagonal of G̃ at one sum ridge."""
+        factor = resolvent_scale(self.spectrum, sum_ridge)
+        return factor * self.diagonals(np.array([sum_ridge]))[:, 0] + self.null_leverage
+
+    def resolvent_rows(self, sum_ridge: float, rows: Int64[Tensor, " b"]) -> Float64[Tensor, "b n"]:
+        """Some rows of G̃ at one sum ridge, in the precision of the modes."""
+        modes, vectors = self.modes, self.modes.vectors[rows]
+        weights = resolvent_scale(self.spectrum, sum_ridge) / (modes.values + sum_ridge)
+        found = ((vectors * weights.to(vectors)) @ modes.vectors.mT).double()
+        if not modes.null_dim:
+            return found
+        null = (vectors @ modes.vectors.mT).double().neg_().sub_(modes.intercept / modes.n)
+        null[torch.arange(len(rows)), rows] = self.null_leverage[rows]
+        return found.add_(null)
 
     def predictions(self, sum_ridge: float) -> Float64[Tensor, "m c"]:
         """Predictions on the test set at one sum ridge."""

@@ -191,6 +191,21 @@ COLUMNS = {
     "accuracy_with_more": Column("forecast of the accuracy there, in [0, 1]"),
     "accuracy_with_more_low": Column("low end of its 95 % interval"),
     "accuracy_with_more_high": Column("high end of its 95 % interval"),
+    "r2": Column(
+        "share of the variance of values or labels that is explained on new images, 1 less `loo`"
+        " over the leave-one-out risk of the mean; the mean over values; empty for classes"
+    ),
+    "r2_low": Column("low end of the 95 % interval of `r2`"),
+    "r2_high": Column("high end of the 95 % interval of `r2`"),
+    "r2_with_more": Column("forecast of `r2` at ten times the samples"),
+    "r2_with_more_low": Column("low end of its 95 % interval"),
+    "r2_with_more_high": Column("high end of its 95 % interval"),
+    "auc": Column(
+        "chance that an image with a label scores above one without, both left out, in [0, 1];"
+        " mean over labels, without an interval; empty but for labels"
+    ),
+    "output": Column("value or label, by its name", key=True),
+    "share": Column("share of the images that have the label; empty for values"),
     "participation_ratio": Column("(tr K)²/‖K‖_F², the number of modes that share the trace"),
     "alignment": Column("kernel-target alignment ⟨K, YYᵀ⟩/(‖K‖_F ‖YYᵀ‖_F)"),
     "images_per_second": Column(

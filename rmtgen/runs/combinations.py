@@ -35,6 +35,7 @@ def check_choices(config: "Config") -> None:
             f"split divides off test images, got split={config.split} with test=0. Leave one of"
             " them out."
         )
+    _check_labels(config)
     _check_kernel(config)
     _check_solver(config)
 
@@ -75,6 +76,31 @@ def check_draws(seeds: Iterable[int | None], heads: int | None) -> None:
                 f" got {first} and {second}{named}. Leave one out, or set head_seed="
                 f"{first},{first + (heads or 1)}."
             )
+
+
+def _check_labels(config: "Config") -> None:
+    """Refuse what is of classes alone for other labels, and what is of tables elsewhere."""
+    asked = [f"columns={','.join(config.columns)}"] if config.columns else []
+    asked += [f"task={config.task}"] if config.task != "classes" else []
+    if asked and not config.dataset.startswith("csv:"):
+        raise UsageError(
+            f"{' and '.join(asked)}: the images of {config.dataset} have a class each. Leave it"
+            " out, or list them in a table, dataset=csv:PATH."
+        )
+    if not asked:
+        return
+    _ = config.labelling  # it checks the columns
+    if config.task == "classes":
+        return
+    if config.targets == "onehot":
+        raise UsageError(
+            f"targets=onehot is a coding of classes, got it with task={config.task}, whose"
+            " regression has an intercept. Leave it out."
+        )
+    if config.stratify:
+        raise UsageError(
+            f"stratify balances classes, got task={config.task} with it. Leave it out."
+        )
 
 
 def _check_kernel(config: "Config") -> None:

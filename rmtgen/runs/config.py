@@ -9,11 +9,12 @@ the ridge grid reuses the features, and a change of the device reuses everything
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rmtgen.models.names import present_name
 from rmtgen.models.preprocessing import PREPROCESSING
 from rmtgen.ridge.columns import SOLVER_NAMES
+from rmtgen.runs.automatic import MOST_TEST, MOST_TRAIN, geometric_sizes, image_counts
 from rmtgen.runs.combinations import check_choices, check_sizes
 from rmtgen.runs.fields import declared
 from rmtgen.runs.graph import DECLARED, STAGES
@@ -22,6 +23,7 @@ from rmtgen.runs.parsers import (
     MOST_SEED,
     auto,
     data_set,
+    names,
     one_of,
     optional,
     parse_cluster,
@@ -38,10 +40,9 @@ from rmtgen.runs.slugs import slug
 from rmtgen.store import durable
 from rmtgen.units import parse_bytes
 
-MOST_TRAIN = 10_000
-"""Training images that are taken by default from a data set that has more."""
-MOST_TEST = 2_000
-"""Test images likewise."""
+if TYPE_CHECKING:
+    from rmtgen.datasets.labelling import Labelling
+
 _SOLVES = ("spectrum", "risk")
 _FITS = (*_SOLVES, "score")
 
@@ -57,6 +58,28 @@ class Config:
         "data set: a name, folder:PATH (a folder or .tar), csv:PATH (a table of path and label),"
         " wds:PATTERN (WebDataset shards), hfds/NAME, or features:PATH (an .npy or .npz of features"
         " of one's own); several of the last make several runs",
+    )
+    task: str = declared(
+        "classes",
+        one_of("classes", "labels", "values"),
+        ("extract",),
+        "what the images of a table are labelled with: classes, one each; labels, any number of"
+        " them; or values, the targets of a regression",
+        option=True,
+    )
+    columns: tuple[str, ...] = declared(
+        "none",
+        names,
+        ("extract",),
+        "columns of a table that hold them, separated by commas; none: label, class or target",
+        option=True,
+    )
+    separator: str = declared(
+        ";",
+        text,
+        ("extract",),
+        "what is between two labels of an image (labels)",
+        option=True,
     )
     train: int = declared(
         "auto",
@@ -230,7 +253,7 @@ class Config:
         "centered",
         one_of("onehot", "centered", "intercept"),
         _FITS,
-        "label coding: onehot, centered or intercept",
+        "label coding: onehot, centered or intercept; always intercept for labels and values",
     )
     sizes: tuple[int, ...] = declared(
         "auto", sample_sizes, _SOLVES, "sample sizes n; auto: 8 in geometric steps up to train"
@@ -300,8 +323,12 @@ class Config:
             object.__setattr__(self, "pooling", FIELDS["pooling"].default)
         self._resolve_kernel()
         check_choices(self)
-        self._resolve_images()
-        self._resolve_sizes()
+        if self.task != "classes":
+            object.__setattr__(self, "targets", "intercept")
+        for name, number in image_counts(self).items():
+            object.__setattr__(self, name, number)
+        if self.sizes == "auto":
+            object.__setattr__(self, "sizes", geometric_sizes(self.train))
         check_sizes(self)
 
     def _resolve_kernel(self) -> None:
@@ -314,31 +341,12 @@ class Config:
         if self.gram_dtype == "auto":
             object.__setattr__(self, "gram_dtype", "float32" if self.tangent else "float64")
 
-    def _resolve_images(self) -> None:
-        """Take as many images as the data set has, where no number is given."""
-        if "auto" not in (self.train, self.test):
-            return
-        # here, because it imports NumPy and Pillow, which `--help` does without
-        from rmtgen.datasets.catalogue import default_sizes
+    @property
+    def labelling(self) -> "Labelling":
+        """What labels the images of a table."""
+        from rmtgen.datasets.labelling import Labelling  # it imports NumPy
 
-        caps = {"train": MOST_TRAIN, "test": MOST_TEST if self.test else 0}
-        skip = self.on_corrupt == "skip"
-        sizes = default_sizes(self.dataset, self.split, *caps.values(), skip=skip)
-        for name, size in zip(caps, sizes, strict=True):
-            if getattr(self, name) == "auto":
-                object.__setattr__(self, name, size)
-
-    def _resolve_sizes(self) -> None:
-        """Take sample sizes in geometric steps, where none are given."""
-        if self.sizes != "auto":
-            return
-        low = max(2, min(100, self.train // 8))
-        sizes = (
-            parse_grid(f"{low}:{self.train}:8", integers=True)
-            if self.train > low
-            else (self.train,)
-        )
-        object.__setattr__(self, "sizes", sizes)
+        return Labelling(self.task, self.columns, self.separator)
 
     @property
     def has_network(self) -> bool:

@@ -121,7 +121,10 @@ RANKING: Mapping[str, Stage] = {
     ),
     "rank": Stage(
         summary="scores of all representations -> ranking.html, ranking.csv, figures",
-        files=("ranking.html", "ranking.csv", "summary.json", "summary.txt", "figures/"),
+        files=(
+            *("ranking.html", "ranking.csv", "outputs.csv"),
+            *("summary.json", "summary.txt", "figures/"),
+        ),
         reads=lambda config: ("score",),
         joint=True,
     ),

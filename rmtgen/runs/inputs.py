@@ -31,7 +31,7 @@ def data_inputs(config: Config) -> dict[str, Path | FileList]:
     """The files, folders or lists of the data set, by role; those that exist."""
     paths = dataset_files(config.dataset, config.data_root)
     found: dict[str, Path | FileList] = dict(zip(_roles(paths), paths, strict=True))
-    if paths and (listed := listed_files(config.dataset)):
+    if paths and (listed := listed_files(config.dataset, config.labelling)):
         found["dataset files listed"] = listed
     return {role: path for role, path in found.items() if path.exists()}
 

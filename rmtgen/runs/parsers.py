@@ -15,6 +15,8 @@ _MOST_IN_GRID = 10_000
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _HOST = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+(?:%\w+)?\])"
 """A name of a machine, or an address, in brackets if it is of IPv6."""
+UNSET = ("", "none", "null")
+"""Words for no value."""
 MOST_PORT = 65535
 """Largest number of a port."""
 MOST = 10**9
@@ -92,10 +94,20 @@ def text(value: Any) -> str:
     return value
 
 
+def names(value: Any) -> tuple[str, ...]:
+    """Names as a list, or separated by commas; none for `none`, `null` and the empty text."""
+    if value is None or (isinstance(value, str) and value.lower() in UNSET):
+        return ()
+    listed = value if isinstance(value, (list, tuple)) else str(value).split(",")
+    found = tuple(str(name).strip() for name in listed)
+    if not all(found) or len(set(found)) < len(found):
+        raise UsageError(f"expected different names, none of them empty, got {shown(value)}.")
+    return found
+
+
 def optional(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """A parser that takes `none`, `null` and the empty text for None, and else calls `parse`."""
-    unset = ("", "none", "null")
-    return lambda value: None if value is None or str(value).lower() in unset else parse(value)
+    return lambda value: None if value is None or str(value).lower() in UNSET else parse(value)
 
 
 def place(value: Any) -> str:

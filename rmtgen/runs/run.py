@@ -142,12 +142,15 @@ class Run:
 
     @property
     def labels(self) -> TrainTest:
-        """Labels (N,) and (M,), int64: positions in `classes`."""
+        """Labels (N,) and (M,), int64: positions in `classes`.
+
+        Several labels of an image are bool, (N, c), whether it has each; values float64, (N, c).
+        """
         return TrainTest(*(self.feature_store.layout.labels(split) for split in TrainTest._fields))
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes."""
+        """The names of the classes; of labels or values in the order of their columns."""
         return self.feature_store.layout.classes
 
     @property
@@ -165,14 +168,11 @@ class Run:
     def targets(self) -> TrainTest:
         """The encoded labels, (N, c) and (M, c), float64; an intercept does not centre them."""
         # here, because it imports torch, which takes seconds and which no other attribute needs
-        from rmtgen.ridge.targets import encode_targets
+        from rmtgen.ridge.outputs import split_targets
 
         if "targets" not in self.config:  # stored by the stages that solve
             self.manifest("spectrum")
-        coded = (
-            encode_targets(labels, len(self.classes), self.config["targets"])
-            for labels in self.labels
-        )
+        coded = split_targets(*self.labels, len(self.classes), self.config["targets"])
         return TrainTest(*(targets.values[:].numpy() for targets in coded))
 
     @property

@@ -21,10 +21,13 @@ from rmtgen.runs.manifest import Manifest
 from rmtgen.store import durable
 
 if TYPE_CHECKING:
+    from rmtgen.ranking.explained import Explained
     from rmtgen.ranking.probe import Probe
 
 PROBED = ("losses", "changes", "moves")
 """Arrays of score.h5 beside its tables and figures."""
+EXPLAINED = "explained"
+"""Table of score.h5 of what is explained of values or labels."""
 _LARGEST = 2**53
 """Largest integer that a setting may be; a float holds no other above it."""
 
@@ -133,7 +136,23 @@ def stored_probe(file: h5py.File) -> "Probe":
     named = dict(zip(FIGURES, figures.tolist(), strict=True))
     messages = tuple(map(str, doubts["message"]))
     tables = path[list(PATH)], outlook[list(OUTLOOK)]
-    return Probe(tables[0], losses, changes, moves, tables[1], named, messages)
+    explained = _stored_explained(file) if EXPLAINED in file else None
+    return Probe(tables[0], losses, changes, moves, tables[1], named, messages, explained)
+
+
+def _stored_explained(file: h5py.File) -> "Explained":
+    """What is explained of values or labels.
+
+    Raises:
+        KeyError, ValueError: It is not there.
+    """
+    from rmtgen.ranking.explained import NUMBERS, OUTPUTS, Explained  # it imports torch, as above
+
+    outputs = stored_table(file[EXPLAINED])
+    if not set(OUTPUTS) <= set(outputs):
+        raise ValueError(f"{file.filename} must hold {EXPLAINED} with {', '.join(OUTPUTS)}")
+    r2, low, high, variance = (float(file[name][()]) for name in NUMBERS)
+    return Explained(r2, low, high, variance, outputs[list(OUTPUTS)])
 
 
 def _column(dataset: h5py.Dataset) -> np.ndarray:

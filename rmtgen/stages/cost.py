@@ -273,7 +273,9 @@ def count_classes(config: Config) -> int:
     try:
         if not dataset_files(config.dataset, config.data_root):
             return ASSUMED_CLASSES
-        data = load_dataset(config.dataset, root=config.data_root, split="test")
+        data = load_dataset(
+            config.dataset, root=config.data_root, split="test", labelling=config.labelling
+        )
     except (MissingInputError, CorruptInputError):
         return ASSUMED_CLASSES
     return len(data.classes)

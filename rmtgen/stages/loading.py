@@ -69,6 +69,7 @@ def open_images(config: Config) -> Split:
         "on_corrupt": config.on_corrupt,
         "split": config.split,
         "max_pixels": config.max_pixels or MAX_PIXELS,
+        "labelling": config.labelling,
     }
     return once((*settings.items(), *_stamps(config)), lambda: _opened(settings))
 

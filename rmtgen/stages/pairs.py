@@ -9,11 +9,12 @@ import pandas as pd
 import torch
 
 from rmtgen.device import default_device
+from rmtgen.ranking.ranked import Labels
 from rmtgen.ranking.together import COLUMNS, Side, compared, unit
 from rmtgen.report.pairs_set import PairsSet
 from rmtgen.report.same_images import check_same_images, images_of, labels_of
 from rmtgen.report.summary import SUMMARY
-from rmtgen.ridge.targets import coded_targets
+from rmtgen.ridge.outputs import split_targets
 from rmtgen.runs.columns import write_table
 from rmtgen.runs.manifest import plain
 from rmtgen.runs.reportdir import ReportDir
@@ -21,6 +22,7 @@ from rmtgen.runs.run import Run, load_run
 from rmtgen.stages.engine import Job, Result
 from rmtgen.stages.report import TEXT_WIDTH
 from rmtgen.store import durable
+from rmtgen.tasks import task_of
 
 PAGE = "pairs.html"
 TABLE = "pairs.csv"
@@ -45,8 +47,9 @@ def _rows(job: Job, runs: Sequence[Run], labels: Sequence[str]) -> Iterator[Mapp
     """The rows of all pairs, those of an interrupted comparison from its parts."""
     config = runs[0].config
     device = default_device(None)
-    given = torch.from_numpy(runs[0].labels.train).to(device)
-    targets = coded_targets(given, len(runs[0].classes), config["targets"])
+    given, names = runs[0].labels.train, runs[0].classes
+    targets, _ = split_targets(given, given[:0], len(names), config["targets"], device)
+    coded = Labels(targets, task_of(given), names)
     parts, sides = job.parts(), dict[int, Side]()
     pairs = list(combinations(range(len(runs)), 2))
     for here, there in job.progress(pairs, len(pairs), "pair"):
@@ -55,7 +58,7 @@ def _rows(job: Job, runs: Sequence[Run], labels: Sequence[str]) -> Iterator[Mapp
             sides = {place: side for place, side in sides.items() if place == here}
             for place in {here, there} - sides.keys():
                 sides[place] = _side(runs[place], labels[place], device)
-            row = compared(sides[here], sides[there], targets, config["ridges"])
+            row = compared(sides[here], sides[there], coded, config["ridges"])
             parts.write(name, {"row": np.array([row[column] for column in NUMBERS], dtype=float)})
         numbers = parts.read(name)["row"].tolist()
         named = {"first": labels[here], "second": labels[there]}

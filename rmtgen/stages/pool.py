@@ -9,9 +9,9 @@ from rmtgen.errors import CorruptInputError, NumericalError
 from rmtgen.linalg.cells import Cell
 from rmtgen.ridge.columns import BUDGETED, ESTIMATING
 from rmtgen.ridge.kernel import FeatureKernel, GramKernel
+from rmtgen.ridge.outputs import split_targets
 from rmtgen.ridge.pool import GRAM_COPIES, Pool, dense_sizes
 from rmtgen.ridge.stored import StoredKernel
-from rmtgen.ridge.targets import coded_targets
 from rmtgen.runs.config import Config
 from rmtgen.runs.graph import solves_gram
 from rmtgen.runs.manifest import recorded
@@ -38,10 +38,9 @@ def load_pool(folder: Path, config: Config, device: torch.device) -> Pool:
     _check_counts(folder / FEATURES, (len(layout.train_labels), len(layout.test_labels)), config)
     is_gram = solves_gram(config, layout.dim)
     kernel = _gram(folder, config, device) if is_gram else _features(features, config, device)
-    targets, test_targets = (
-        coded_targets(labels.to(device), len(layout.classes), config.targets)
-        for labels in map(torch.from_numpy, (layout.train_labels, layout.test_labels))
-    )
+    labels = layout.train_labels, layout.test_labels
+    outputs = len(layout.classes)
+    targets, test_targets = split_targets(*labels, outputs, config.targets, device)
     return _checked(Pool(kernel, targets, test_targets if config.test else None))
 
 
@@ -54,8 +53,9 @@ def load_first(folder: Path, config: Config, images: int, device: torch.device) 
     """
     store = FeatureStore.open(folder, recorded(folder, "extract"))
     rows = torch.from_numpy(store.first("train", images)).to(device)
-    labels = torch.from_numpy(store.layout.train_labels[:images]).to(device)
-    targets = coded_targets(labels, len(store.layout.classes), config.targets)
+    labels = store.layout.train_labels[:images]
+    outputs = len(store.layout.classes)
+    targets, _ = split_targets(labels, labels[:0], outputs, config.targets, device)
     return _checked(Pool(FeatureKernel.checked(rows, None), targets, None))
 
 

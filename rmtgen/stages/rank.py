@@ -19,6 +19,7 @@ from rmtgen.store import durable
 PAGE = "ranking.html"
 TABLE = "ranking.csv"
 DROPPED = "dropped.csv"
+OUTPUTS = "outputs.csv"
 
 
 def work(job: Job) -> Result:
@@ -32,6 +33,8 @@ def work(job: Job) -> Result:
     figures = save_figures(charts, folder / "figures")
     durable.write_text(folder / PAGE, render_ranking(ranked, charts, report.title, report.omitted))
     tables = write_table(folder / TABLE, ranked.table, "a representation of the same images")
+    what = "a value or label, as a representation explains it"
+    tables += write_table(folder / OUTPUTS, ranked.outputs, what)
     tables += _dropped(folder / DROPPED, ranked)
     stored = json.dumps(ranked.summary.as_json(), indent=1, ensure_ascii=False)
     durable.write_text(folder / SUMMARY, stored + "\n")

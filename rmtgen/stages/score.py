@@ -5,6 +5,7 @@ import pandas as pd
 
 from rmtgen.device import default_device
 from rmtgen.ranking.best_ridge import tall
+from rmtgen.ranking.explained import NUMBERS
 from rmtgen.ranking.probe import FIGURES, LOOKED, Probe
 from rmtgen.ridge.eigen import EIGENSOLVE_COST
 from rmtgen.ridge.path import resolve_ridges
@@ -12,7 +13,7 @@ from rmtgen.ridge.pool import Pool
 from rmtgen.ridge.problem import Cost
 from rmtgen.runs.config import Config
 from rmtgen.runs.run import load_run
-from rmtgen.runs.stored import PROBED
+from rmtgen.runs.stored import EXPLAINED, PROBED
 from rmtgen.stages.cost import StageCost, Workload, eigen_cost
 from rmtgen.stages.engine import Job, Result
 from rmtgen.stages.pool import load_pool
@@ -48,19 +49,25 @@ def probed(pool: Pool, config: Config, features: int | None) -> Probe:
         features: As for `Probe.of`.
     """
     ridges = resolve_ridges(config.ridges, pool.trace, len(pool))
-    return Probe.of(pool.problem(np.arange(len(pool)), loo=True), ridges, features)
+    problem = pool.problem(np.arange(len(pool)), loo=True)
+    return Probe.of(problem, ridges, features, config.task)
 
 
 def headline(probe: Probe) -> str:
     """Risk and accuracy of a probe, in one line."""
     best, accuracy = probe.best, 100 * (1 - probe.figures["error"])
     said = f"LOO risk {best['loo']:.4f} [{best['loo_low']:.4f}, {best['loo_high']:.4f}]"
-    return said + (f", accuracy {accuracy:.1f} %" if np.isfinite(accuracy) else "")
+    said += f", accuracy {accuracy:.1f} %" if np.isfinite(accuracy) else ""
+    return said + (f", R² {probe.explained.r2:.3f}" if probe.explained else "")
 
 
 def _arrays(probe: Probe) -> dict[str, np.ndarray]:
     doubts = pd.DataFrame({"message": list(probe.doubts)}, dtype=str)
     tables = {"path": probe.path, "outlook": probe.outlook, "doubts": doubts}
+    explained, numbers = probe.explained, dict[str, np.ndarray]()
+    if explained is not None:
+        tables[EXPLAINED] = explained.outputs
+        numbers = {name: np.array(getattr(explained, name)) for name in NUMBERS}
     return {
         **{
             f"{name}/{column}": values
@@ -68,6 +75,7 @@ def _arrays(probe: Probe) -> dict[str, np.ndarray]:
             for column, values in to_arrays(table).items()
         },
         **{name: getattr(probe, name) for name in PROBED},
+        **numbers,
         "figures": np.array([probe.figures[name] for name in FIGURES]),
     }
 

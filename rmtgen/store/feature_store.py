@@ -1,7 +1,8 @@
 """The features of N training and M test images on disk: one shard per batch behind `features.h5`.
 
 M may be 0. `features.h5` has the virtual datasets "train" (N, p) and "test" (M, p), float32, over
-the shards in `features/`, and the plain datasets "train_labels" and "test_labels" (int64). A batch
+the shards in `features/`, and the plain datasets "train_labels" and "test_labels": classes, int64;
+several labels, bool (N, c); or values, float64 (N, c). A batch
 that does not exist yet reads as NaN through HDF5; `FeatureStore.read` refuses it.
 """
 
@@ -34,9 +35,9 @@ class FeatureLayout:
     """What a store of features holds.
 
     Attributes:
-        train_labels: int64, (N,).
-        test_labels: int64, (M,).
-        classes: Names of the classes.
+        train_labels: int64, (N,); bool or float64, (N, c).
+        test_labels: Likewise, of M images.
+        classes: Names of the classes, or of the c columns.
         dim: Feature dimension p.
         batch_size: Images per shard.
     """
@@ -48,7 +49,7 @@ class FeatureLayout:
     batch_size: int
 
     def labels(self, split: str) -> np.ndarray:
-        """The int64 labels of "train" or "test"."""
+        """The labels of "train" or "test"."""
         return {"train": self.train_labels, "test": self.test_labels}[split]
 
     def batches(self, split: str) -> range:
@@ -260,11 +261,17 @@ def _read_layout(file: h5py.File) -> FeatureLayout:
         _read_labels(file, f"{split}_labels", len(classes), least)
         for split, least in zip(_SPLITS, (1, 0), strict=True)
     )
+    if train.dtype != test.dtype:
+        raise ValueError(f"labels must be of one type, got {train.dtype} and {test.dtype}")
     return FeatureLayout(train, test, tuple(classes), dim, batch_size)
 
 
 def _read_labels(file: h5py.File, name: str, classes: int, least: int) -> np.ndarray:
     labels = file[name][()]
+    if labels.ndim == 2 and labels.dtype in (np.bool_, np.float64):
+        if labels.shape[1] != classes or len(labels) < least or not np.isfinite(labels).all():
+            raise ValueError(f"{name} must be finite, in {classes} columns, got {labels.shape}")
+        return labels
     if labels.ndim != 1 or labels.dtype != np.int64 or len(labels) < least:
         raise ValueError(f"{name} must be integers, got {labels.dtype} of shape {labels.shape}")
     if len(labels) and (labels.min() < 0 or labels.max() >= classes):

@@ -13,7 +13,7 @@ from torchvision.transforms import v2
 
 import rmtgen
 from rmtgen.datasets.python_dataset import picture_of
-from rmtgen.errors import DamagedImageError, UsageError
+from rmtgen.errors import DamagedImageError, NumericalError, UsageError
 
 PIXELS = noise(12, 8, 6, 3)
 LABELS = [number % 3 for number in range(12)]
@@ -201,10 +201,18 @@ FLOATS = torch.rand(12, 3, 8, 6)
         ),
         (Pairs(PIXELS[:, :0], LABELS), r"\(0, 6, 3\)"),
         (Pairs([Image.new("I", (4, 4))] * 3, LABELS), "at most 8 bits per channel: mode I"),
-        (Pairs(PICTURES, [0.5] * 12), r"one class number: image 0 of Pairs has 0\.5\. Number"),
+        (
+            Pairs(PICTURES, [0.5] * 12),
+            r"must vary: 1 of 1 of Pairs are the same in 12 images \(0\)",
+        ),
         (Pairs(PICTURES, ["ant"] * 12), "image 0 of Pairs has 'ant'"),
         (Pairs(PICTURES, [True] * 12), "image 0 of Pairs has True"),
-        (Pairs(PICTURES, [(0, 1)] * 12), r"image 0 of Pairs has \(0, 1\)"),
+        (Pairs(PICTURES, [(0, 1)] * 12), r"none of the 2 of Pairs is, among 12 images \(0, 1\)"),
+        (Pairs(PICTURES, [(0, 2)] * 12), r"must hold 0 and 1.*: got 2 \(row 0, column 1\)"),
+        (
+            Pairs(PICTURES, [*LABELS[:7], 0.5, *LABELS[8:]]),
+            r"image 7 of Pairs has 0\.5, and image 0",
+        ),
         (Pairs(PICTURES, [10**30] * 12), "image 0 of Pairs has 10000"),
         (Pairs(PICTURES, [None] * 12), "image 0 of Pairs has None"),
         (Pairs(PICTURES, [*LABELS[:7], -1, *LABELS[8:]]), "≥ 0: image 7 of Pairs has -1. Leave"),
@@ -249,3 +257,22 @@ def test_the_errors_of_a_data_set_are_named():
 def test_a_picture_of_one_channel_last_is_refused_with_its_shape():
     with pytest.raises(UsageError, match=r"must have the shape \(h, w\) or \(h, w, 3\): it is"):
         picture_of(np.zeros((4, 4, 1), np.uint8), "it")
+
+
+def test_targets_and_several_labels_are_taken_by_their_type():
+    ages = np.linspace(20, 31, 12)
+    for given in (ages.tolist(), ages[:, None], ages.astype(np.float32)):
+        data = rmtgen.LabelledImages.of(Pairs(PICTURES, given))
+        assert data.labels.dtype == np.float64 and data.labels.shape == (12, 1)
+        assert data.labels[:, 0] == pytest.approx(ages, rel=1e-6)
+    marks = np.arange(24).reshape(12, 2) % 3 == 0
+    data = rmtgen.LabelledImages.of(Pairs(PICTURES, marks.astype(int)), ["red", "large"])
+    assert data.labels.dtype == bool and data.labels.tolist() == marks.tolist()
+    assert data.classes == ("red", "large")
+    assert data.subset([3, 1]).labels.tolist() == marks[[3, 1]].tolist()
+    with pytest.raises(UsageError, match="must be 2 names of labels or values, got"):
+        rmtgen.LabelledImages.of(Pairs(PICTURES, marks.astype(int)), ["a"])
+    with pytest.raises(
+        NumericalError, match=r"labels of Pairs must be finite, .*: got nan \(row 5, c"
+    ):
+        rmtgen.LabelledImages.of(Pairs(PICTURES, [*ages[:5], np.nan, *ages[6:]]))

@@ -27,10 +27,15 @@ def alone(folder):
 
 
 def write_table(folder):
-    """labels.csv, of the pictures in a folder of classes."""
+    """labels.csv and people.csv, of the pictures in a folder of classes."""
     names = sorted(path.relative_to(folder) for path in folder.glob("pictures/*/*/*.png"))
     rows = [f"{name.as_posix()},{name.parts[2]},{name.parts[1]}" for name in names]
     (folder / "labels.csv").write_text("\n".join(["path,label,split", *rows]))
+    people = [
+        f"{name.as_posix()},{20 + at % 50},{60 + at % 7}.5,{('', 'dog', 'outdoor;dog')[at % 3]}"
+        for at, name in enumerate(names)
+    ]
+    (folder / "people.csv").write_text("\n".join(["path,age,weight,tags", *people]))
 
 
 def write_features(folder):

@@ -31,7 +31,8 @@ PAGES = (
     ),
 )
 FEATURES = ("features:pixels.npz", "features:edges.npy")
-PROVIDED = ("mnist5k", "folder:my/pictures", "folder:cifar100.tar", *FEATURES)
+TABLES = ("csv:my/people.csv",)
+PROVIDED = ("mnist5k", "folder:my/pictures", "folder:cifar100.tar", *TABLES, *FEATURES)
 """Data sets that are there: one that pip ships, and those that `workspace` makes."""
 EXPERIMENTS = ("run", "rank", "compare-features", "plan", *STAGES)
 """Commands of rmtgen that take a configuration."""

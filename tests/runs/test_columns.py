@@ -14,6 +14,7 @@ import rmtgen
 from rmtgen.cli.main import main
 from rmtgen.errors import UsageError
 from rmtgen.exports.predictions import COLUMNS as PREDICTED
+from rmtgen.ranking.table import BY_OUTPUT
 from rmtgen.ranking.table import COLUMNS as RANKING_COLUMNS
 from rmtgen.ranking.together import COLUMNS as PAIR_COLUMNS
 from rmtgen.report.dropped import COLUMNS as DROPPED_COLUMNS
@@ -62,7 +63,8 @@ def test_every_column_of_every_csv_is_described_and_nothing_else_is(folder):
     scores = {f"{name}{end}" for name in FIGURES for end in ("", "_low", "_high")}
     heads = set(flat_scores(head_spread([])))
     assert heads - set(COLUMNS) == set()
-    ranked = {*RANKING_COLUMNS, *DROPPED_COLUMNS, *COSTS, *PAIR_COLUMNS, "pareto", "run_name"}
+    ranked = {*RANKING_COLUMNS, *BY_OUTPUT, *COSTS, *PAIR_COLUMNS, "pareto", "run_name"}
+    ranked |= {*DROPPED_COLUMNS}
     assert ranked - set(COLUMNS) == set()
     predicted = set(PREDICTED)
     assert predicted - set(COLUMNS) == set()

@@ -1,0 +1,128 @@
+"""What a ranking is judged by, in the words of its labels: classes, several labels, or values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from rmtgen.report.wording import number
+
+_BEHIND = (
+    "behind: risk above that of the first, in per cent of it, ± the half-width of the paired"
+    " interval; = where that holds 0."
+)
+_COST = (
+    "images/s: of the extraction here, decoding included; * none is as good and as fast. Mpar:"
+    " parameters in millions"
+)
+_PLACE = "place: those that paired intervals of 95 % leave it."
+_RIDGE = "at the ridge of smallest leave-one-out risk, with its 95 % interval"
+
+
+@dataclass(frozen=True)
+class Words:
+    """The measure of a ranking.
+
+    Attributes:
+        measure: Its column of the ranking, with the ends `_low` and `_high`.
+        scale: What it is multiplied by.
+        digits: Format of a number.
+        heading: Heading of its column of text.
+        axis: Name of its axis.
+        named: Its name in a sentence.
+        unit: What follows a number.
+        reading: What the columns of the table are.
+        areas: Whether there is an AUC.
+        noun: What the images have: classes, labels or targets.
+    """
+
+    measure: str
+    scale: float
+    digits: str
+    heading: str
+    axis: str
+    named: str
+    unit: str
+    reading: str
+    areas: bool = False
+    noun: str = "classes"
+
+    def shown(self, row: pd.Series | Mapping[str, float], ending: str = "") -> str:
+        """The measure of a row with its interval, a dash where it is not known."""
+        ends = ("", "_low", "_high")
+        value, low, high = (self.scale * row[f"{self.measure}{ending}{end}"] for end in ends)
+        if not np.isfinite(value):
+            return "–"
+        return f"{value:{self.digits}} [{number(low, self.digits)}, {number(high, self.digits)}]"
+
+    def said(self, row: pd.Series | Mapping[str, float], ending: str = "") -> str:
+        """The measure of a row in a sentence; empty where it is not known."""
+        ends = ("", "_low", "_high")
+        value, low, high = (self.scale * row[f"{self.measure}{ending}{end}"] for end in ends)
+        if not np.isfinite(value):
+            return ""
+        interval = f"[{number(low, self.digits)}, {number(high, self.digits)}]"
+        return f"{value:{self.digits}}{self.unit} {interval}"
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """Headings of the ranking as text."""
+        area = ("AUC",) * self.areas
+        later = self.heading.replace("accuracy", "10 × labels") if self.unit else "10 × labels, R²"
+        first = ("representation", "place", self.heading, *area, "LOO risk, 95 %")
+        return (*first, "behind, %", later, "images/s", "Mpar")
+
+
+CLASSES = Words(
+    measure="accuracy",
+    scale=100,
+    digits=".1f",
+    heading="accuracy, %",
+    axis="accuracy on new images (%)",
+    named="accuracy",
+    unit=" %",
+    reading=(
+        f"{_PLACE} accuracy: of a ridge probe on new images, {_RIDGE}. {_BEHIND} 10 × labels:"
+        f" accuracy that ten times the images would give. {_COST}"
+    ),
+)
+"""A class of each image."""
+VALUES = Words(
+    measure="r2",
+    scale=1,
+    digits=".3f",
+    heading="R²",
+    axis="R² on new images",
+    named="R²",
+    unit="",
+    reading=(
+        f"{_PLACE} R²: share of the variance that a ridge probe explains on new images, {_RIDGE};"
+        " of several targets the mean. LOO risk: squared error over the variance of each target,"
+        f" summed over targets. {_BEHIND} 10 × labels: R² that ten times the images would give."
+        f" {_COST}"
+    ),
+    noun="targets",
+)
+"""The targets of a regression."""
+LABELS = Words(
+    measure="r2",
+    scale=1,
+    digits=".3f",
+    heading="R²",
+    axis="R² on new images",
+    named="R²",
+    unit="",
+    reading=(
+        f"{_PLACE} R²: share of the variance of all labels, 0 or 1 each, that a ridge probe"
+        f" explains on new images, {_RIDGE}. AUC: chance that an image with a label scores above"
+        " one without, both left out, the mean over labels, without an interval. LOO risk: squared"
+        f" error, summed over labels. {_BEHIND} 10 × labels: R² that ten times the images would"
+        f" give. {_COST}"
+    ),
+    areas=True,
+    noun="labels",
+)
+"""Any number of labels of each image."""
+WORDS: Mapping[str, Words] = {"classes": CLASSES, "labels": LABELS, "values": VALUES}
+"""The words of each task."""
