@@ -18,17 +18,17 @@ from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from rmtgen.errors import NumericalError, RmtgenError, UsageError
+from rmtgen.errors import NumericalError, RmtgenError
 from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.ranking.best_ridge import Best, best_ridge
 from rmtgen.ranking.explained import Explained
 from rmtgen.ridge.interval import centred_covariance, paired
 from rmtgen.ridge.problem import Grid, Problem
-from rmtgen.theory.accuracy import interval, predicted_error
+from rmtgen.theory.accuracy import errors_foreseen, interval
 from rmtgen.theory.alignment import kernel_target_alignment, participation_ratio
 from rmtgen.theory.diagnostics import trust_report
 from rmtgen.theory.errors_within import Within, error_within
-from rmtgen.theory.forecast import forecast, influence_of
+from rmtgen.theory.forecast import Forecasts, influence_of, sizes_and_ridges
 from rmtgen.theory.influence import Influence
 
 PATH = ("ridge", "gcv", "loo", "loo_se", "loo_low", "loo_high", "loo_kurtosis", "df", "loo_error")
@@ -176,21 +176,21 @@ def _figures(spectrum: Spectrum, problem: Problem, within: Within | None) -> dic
 
 
 def _outlook(influence: Influence) -> pd.DataFrame:
-    """What the pool says of fewer and more images; no rows where it is too small."""
-    sizes = np.unique(np.round(np.array(MULTIPLES) * influence.pool.n))
-    sizes = sizes[sizes >= 2]
+    """What the pool says of more images; no rows where it is too small."""
+    pairs = sizes_and_ridges(np.round(np.array(MULTIPLES) * influence.pool.n), None)
     try:
-        risks = forecast(influence, sizes)
-    except (UsageError, NumericalError):
+        found = Forecasts.of(influence)
+        risks = found.table(pairs)
+    except NumericalError:
         return pd.DataFrame(columns=list(OUTLOOK), dtype=float)
     errors = dict.fromkeys(("predicted_error", "error_low", "error_high"), np.nan)
     if influence.scores is not None:
         try:
-            found = predicted_error(influence, sizes)
+            wrong = errors_foreseen(influence, found, pairs, 1)
             errors = {
-                "predicted_error": found["predicted_error"],
-                "error_low": found["low"],
-                "error_high": found["high"],
+                "predicted_error": wrong["predicted_error"],
+                "error_low": wrong["low"],
+                "error_high": wrong["high"],
             }
         except RmtgenError:  # the risks hold all the same
             pass

@@ -8,7 +8,7 @@ References: Wilson 1927 (intervals of a share); Guo, Pleiss, Sun & Weinberger 20
 (temperatures).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -60,17 +60,32 @@ def predicted_error(
     """
     most = loo_scores(influence).classes - 1
     top = whole_number(top, "top", least=1, most=most, cure="Take fewer guesses than classes.")
-    return pd.DataFrame([_row(*one) for one in _predictions(influence, sizes, ridges, top)])
+    pairs = sizes_and_ridges(sizes, ridges)
+    return errors_foreseen(influence, Forecasts.of(influence), pairs, top)
+
+
+def errors_foreseen(
+    influence: Influence, found: Forecasts, pairs: Sequence[tuple[float, float | None]], top: int
+) -> pd.DataFrame:
+    """The rows of `predicted_error` at pairs of `sizes_and_ridges`, from forecasts that are there.
+
+    Raises:
+        UsageError: Targets that encode no classes.
+        NumericalError: A pool too small to forecast from.
+    """
+    return pd.DataFrame([_row(*one) for one in _predictions(influence, found, pairs, top)])
 
 
 def _predictions(
-    influence: Influence, sizes: ArrayLike, ridges: ArrayLike | None, top: int
+    influence: Influence,
+    forecasts: Forecasts,
+    pairs: Sequence[tuple[float, float | None]],
+    top: int,
 ) -> Iterator[tuple[Within | Beyond, bool]]:
-    """The errors at every size and ridge, or at the best ridge of each size, sizes outer.
+    """The errors at every pair of a size and a ridge, or the best ridge of the size, in turn.
 
     Each with whether its forecast rests on an extrapolation.
     """
-    pairs, forecasts = sizes_and_ridges(sizes, ridges), Forecasts.of(influence)
     lines: dict[float | None, Extrapolation] = {}
     for n, ridge in pairs:
         chosen, _, kappa = forecasts.point.fit(n, ridge)
@@ -113,7 +128,8 @@ def class_errors(influence: Influence, n: int, *, ridge: float | None = None) ->
     """
     classes, n = loo_scores(influence).classes, whole_number(n, "n", least=2)
     ridge = None if ridge is None else real_number(ridge, "ridge")
-    found, _ = next(_predictions(influence, [n], ridge, 1))
+    pairs = sizes_and_ridges([n], ridge)
+    found, _ = next(_predictions(influence, Forecasts.of(influence), pairs, 1))
     chances, labels = found.chances, loo_scores(influence).labels.cpu().numpy()
     rows = []
     for number in range(classes):

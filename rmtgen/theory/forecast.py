@@ -10,6 +10,7 @@ which more labels would explain, to targets of which nothing is learnt below the
 it takes B + noise from GCV as well as from leave-one-out.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -126,6 +127,10 @@ class Forecasts:
         influence = instance(influence, Influence, "influence", _CURE)
         return cls(likely_curves(influence), resampled_curves(influence), bracket(influence))
 
+    def table(self, pairs: Sequence[tuple[float, float | None]]) -> pd.DataFrame:
+        """The rows of `forecast` at pairs of `sizes_and_ridges`."""
+        return pd.DataFrame([self.row(*pair) for pair in pairs])
+
     def row(self, n: float, ridge: float | None) -> dict[str, float]:
         """The row of n samples at a ridge, or at the best one."""
 
@@ -173,8 +178,7 @@ def forecast(
         NumericalError: A pool too small to fit an extrapolation to.
     """
     pairs = sizes_and_ridges(sizes, ridges)
-    found = Forecasts.of(influence)
-    return pd.DataFrame([found.row(*pair) for pair in pairs])
+    return Forecasts.of(influence).table(pairs)
 
 
 def sizes_and_ridges(
