@@ -18,6 +18,7 @@ IMAGES ?=
 #:           paired coverage_errors per_target rank rank_speed
 BENCH ?=
 #: BUDGET    of rank: the time that it may take, as in 10m
+#: BY        of rank: what the order is by, accuracy or risk
 #: JSON      1: print one line of JSON on stdout, and nothing else there
 JSON ?=
 #: VENV      the virtual environment [.venv]

@@ -9,9 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from rmtgen.errors import NumericalError, UsageError
+from rmtgen.scalars import choice
 
 TASKS = ("classes", "labels", "values")
 """What labels may be."""
+ORDERS = ("accuracy", "risk")
+"""What representations can be ordered by; accuracy is for classes."""
 LARGEST = 1e150
 """Largest value of a regression: the square of a larger one is no float64."""
 _MOST_SHOWN = 5
@@ -102,3 +105,16 @@ def require_varying(labels: np.ndarray, names: Sequence[str], where: str) -> Non
             f"a label must be in some images and not in others: none of the {len(names)} of {where}"
             f" is, among {len(labels)} images ({shown}). Take more images."
         )
+
+
+def order_of(task: str, by: str | None) -> str:
+    """What a ranking is ordered by: accuracy of classes, risk of all else, but for a wish.
+
+    Raises:
+        UsageError: No order, or accuracy of what has none.
+    """
+    if by is None:
+        return "accuracy" if task == "classes" else "risk"
+    if choice(by, "by", ORDERS) == "accuracy" and task != "classes":
+        raise UsageError(f"by=accuracy is for classes: got {task}. Order by risk, or leave it out.")
+    return by

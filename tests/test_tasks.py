@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rmtgen.errors import NumericalError, UsageError
-from rmtgen.tasks import label_array, require_varying, task_of
+from rmtgen.tasks import label_array, order_of, require_varying, task_of
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,11 @@ def test_what_does_not_vary_is_named():
     require_varying(marks, "abc", "set")
     with pytest.raises(UsageError, match=r"none of the 2 of set is, among 2 images \(a, b\)"):
         require_varying(marks[:, :2], "ab", "set")
+
+
+def test_the_order_is_that_of_accuracy_where_there_is_one():
+    assert order_of("classes", None) == order_of("classes", "accuracy") == "accuracy"
+    assert order_of("labels", None) == order_of("values", None) == "risk"
+    assert order_of("classes", "risk") == order_of("values", "risk") == "risk"
+    with pytest.raises(UsageError, match=r"by=accuracy is for classes: got values\. Order by risk"):
+        order_of("values", "accuracy")

@@ -16,13 +16,14 @@ from rmtgen.stages.attempts import Attempts
 from rmtgen.stages.budget import Budget
 from rmtgen.stages.engine import run_stage
 from rmtgen.stages.shared import images_shared
+from rmtgen.tasks import ORDERS
 from rmtgen.units import parse_duration
 
 ALIASES = {"data": "dataset", "models": "model"}
 """Names that fields have on this command line too."""
 DEFAULTS = {"test": "0"}
 """A ranking needs no test images."""
-OPTIONS = ("budget",)
+OPTIONS = ("budget", "by")
 """Options that may be given as words too, as make gives them."""
 MOST = 100
 """Largest number of representations without a budget."""
@@ -51,7 +52,7 @@ def _rank(arguments: Sequence[str], transcript: Transcript) -> None:
     path = root / f"rank-{request.experiment.report_name.removeprefix('run-')}"
 
     def made(runs: Sequence[RunDir], failed: dict[str, str]) -> ReportDir:
-        return ReportDir(runs, path, "Which representation", failed)
+        return ReportDir(runs, path, "Which representation", failed, request.options.by)
 
     with images_shared():
         if budget:
@@ -73,9 +74,14 @@ def requested(arguments: Sequence[str]) -> Request:
 
 def _parser() -> Parser:
     described = "Rank representations by a ridge probe, from labelled images alone."
-    parser = experiment_parser("rank", described, ["[--budget TIME]", "[--plan]"])
+    parser = experiment_parser("rank", described, ["[--by ORDER]", "[--budget TIME]", "[--plan]"])
     for alias, name in ALIASES.items():
         parser.add_argument(f"--{alias}", dest=name, metavar="VALUE", help=f"the same as --{name}")
+    parser.add_argument(
+        "--by",
+        choices=ORDERS,
+        help="what the order is by [accuracy; risk where the labels are no classes]",
+    )
     parser.add_argument(
         "--budget",
         metavar="TIME",

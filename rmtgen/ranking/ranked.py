@@ -19,7 +19,7 @@ from rmtgen.ridge.path import resolve_ridges
 from rmtgen.ridge.problem import Problem
 from rmtgen.ridge.targets import Targets
 from rmtgen.scalars import whole_number
-from rmtgen.tasks import label_array, require_varying, task_of
+from rmtgen.tasks import label_array, order_of, require_varying, task_of
 
 RELATIVE_RIDGES = tuple(10.0 ** (exponent / 2) for exponent in range(-16, 5))
 """Default of λ/(tr K/n): half decades from 1e-8 to 1e2."""
@@ -31,6 +31,7 @@ def rank(
     labels: np.ndarray | Tensor | pd.DataFrame,
     *,
     classes: int | None = None,
+    by: str | None = None,
     relative_ridges: ArrayLike = RELATIVE_RIDGES,
     coding: str = "centered",
 ) -> pd.DataFrame:
@@ -47,6 +48,8 @@ def rank(
             Several labels: (n, c) booleans, or integers 0 and 1, whether an image has each. The
             targets of a regression: floats, (n,) or (n, c). Or a DataFrame of n rows of such.
         classes: Number of classes; default the largest label + 1.
+        by: What the order is by: `accuracy`, the default for classes, or `risk`, the only one for
+            labels and targets.
         relative_ridges: λ/(tr K/n) ≥ 0, the grid that leave-one-out chooses from for each.
         coding: Of classes `onehot`, `centered` or `intercept` (`encode_targets`). Labels and
             targets always have an intercept, and targets the variance 1.
@@ -54,17 +57,19 @@ def rank(
     Returns:
         One row per representation, the best first: `rmtgen.ranking.table.COLUMNS`. `loo` is the
         leave-one-out risk with its 95 % interval, `accuracy` in [0, 1]; of labels and targets `r2`
-        takes its place, and labels have an `auc`. `behind` is the difference
-        to the first, `tied` where its paired interval holds 0; `place_low` and `place_high` are the
-        places that paired intervals leave; columns `…with_more` are forecasts for ten times the
-        images.
+        takes its place, and labels have an `auc`. `behind` is the risk above that of the first,
+        `accuracy_behind` the accuracy below it; `tied` is where the paired interval of the one that
+        the order is by holds 0; `place_low` and `place_high` are the places that paired intervals
+        leave; columns `…with_more` are forecasts for ten times the images.
 
     Raises:
-        UsageError: No representation, or shapes, labels or ridges that make no sense; the message
-            names the representation.
+        UsageError: No representation, or shapes, labels, ridges or an order that make no sense; the
+            message names the representation.
         NumericalError: Features that are not finite or all zero, or a failed decomposition.
     """
-    return ranking(_probes(representations, coded(labels, classes, coding), relative_ridges))
+    found = coded(labels, classes, coding)
+    order = order_of(found.task, by)
+    return ranking(_probes(representations, found, relative_ridges), order)
 
 
 @public

@@ -1,6 +1,6 @@
 """The ranking of representations of the same samples, with its doubts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike
 from rmtgen.ranking.explained import OUTPUTS
 from rmtgen.ranking.paired import Difference, error_difference, risk_difference
 from rmtgen.ranking.probe import Probe
+from rmtgen.scalars import choice
+from rmtgen.tasks import ORDERS
 
 MORE = 10
 """Multiple of the images for which the order is foreseen."""
@@ -27,41 +29,59 @@ BY_OUTPUT = ("output", "representation", *OUTPUTS)
 """Columns of what is explained of each output."""
 
 
-def ranking(probes: Mapping[str, Probe]) -> pd.DataFrame:
-    """Representations in order of their leave-one-out risk, each compared with each.
+def ranking(probes: Mapping[str, Probe], by: str) -> pd.DataFrame:
+    """Representations in the order of their accuracy or risk, each compared with each.
 
     Args:
         probes: Probes of the same samples, by the name of their representation.
+        by: `accuracy`, of targets that encode classes, or `risk`.
 
     Returns:
         One row per representation, the best first, with the columns `COLUMNS`. `place_low` to
         `place_high` are the places that the paired intervals of 95 % leave it; `behind` is its risk
-        less that of the first, `tied` whether the interval of that holds 0. Columns `…with_more`
-        are for `MORE` times the samples, at the best ridge there; `place_with_more` is the order of
-        these risks. Accuracies are shares in [0, 1], NaN for targets that encode no classes; R² is
-        NaN for those that do, and `auc`, the mean over labels, for all but labels.
+        less that of the first and `accuracy_behind` the accuracy of the first less its own; `tied`
+        is whether the interval of the one that the order is by holds 0. Columns `…with_more` are
+        for `MORE` times the samples, at the best ridge there; `place_with_more` is the order of
+        these accuracies or risks. Accuracies are shares in [0, 1], NaN for targets that encode no
+        classes; R² is NaN for those that do, and `auc`, the mean over labels, for all but labels.
 
     Raises:
-        UsageError: Probes of different numbers of samples.
+        UsageError: Another order; or probes of different numbers of samples.
     """
-    names = sorted(probes, key=lambda name: (probes[name].best["loo"], name))
-    places = _places([probes[name] for name in names])
+    apart = _DIFFERENCES[choice(by, "by", ORDERS)]
+    names = sorted(probes, key=lambda name: _rank_of(name, probes[name], by))
+    places = _places([probes[name] for name in names], apart)
     rows = [
         _row(name, probes[name], probes[names[0]], place)
+        | {"tied": name == names[0] or not apart(probes[name], probes[names[0]]).sure}
         for name, place in zip(names, places, strict=True)
     ]
     table = pd.DataFrame(rows)
-    order = table["with_more"].rank(method="min")
-    return table.assign(place_with_more=order)[list(COLUMNS)]
+    later = 1 - table["accuracy_with_more"] if by == "accuracy" else table["with_more"]
+    return table.assign(place_with_more=later.rank(method="min"))[list(COLUMNS)]
 
 
-def _places(ordered: list[Probe]) -> list[dict[str, int]]:
+_DIFFERENCES: Mapping[str, Callable[[Probe, Probe], Difference]] = {
+    "accuracy": error_difference,
+    "risk": risk_difference,
+}
+"""The paired difference of two representations, in each of `ORDERS`."""
+
+
+def _rank_of(name: str, probe: Probe, by: str) -> tuple[float, float, str]:
+    """What representations are sorted by; of one accuracy, by risk."""
+    loo = float(probe.best["loo"])
+    return (probe.figures["error"] if by == "accuracy" else loo, loo, name)
+
+
+def _places(
+    ordered: list[Probe], apart: Callable[[Probe, Probe], Difference]
+) -> list[dict[str, int]]:
     """The place of each, and those that the others surely better and surely worse leave it."""
     better, worse = np.zeros(len(ordered), int), np.zeros(len(ordered), int)
     for here, first in enumerate(ordered):
         for there in range(here + 1, len(ordered)):
-            apart = risk_difference(first, ordered[there])
-            if apart.sure:
+            if apart(first, ordered[there]).sure:
                 better[there] += 1
                 worse[here] += 1
     return [
@@ -84,7 +104,6 @@ def _row(name: str, probe: Probe, first: Probe, place: dict[str, int]) -> dict[s
         **place,
         **{column: best[column] for column in ("loo", "loo_low", "loo_high", "ridge", "df")},
         **_three("behind", behind.value, *behind.interval),
-        "tied": not behind.sure,
         **_accuracy("accuracy", figures["error"], figures["error_low"], figures["error_high"]),
         **_three("accuracy_behind", wrong.value, *wrong.interval),
         **_three("with_more", more["predicted_risk"], more["low"], more["high"]),

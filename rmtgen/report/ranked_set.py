@@ -13,7 +13,7 @@ from rmtgen.names import printable
 from rmtgen.ranking.halving import Dropped
 from rmtgen.ranking.probe import Probe
 from rmtgen.ranking.table import output_table, pareto_front, ranking
-from rmtgen.report.dropped import SHOWN, behind, dropped_frame, dropped_table, undecided
+from rmtgen.report.dropped import SHOWN, dropped_frame, dropped_table, undecided
 from rmtgen.report.ranked_outputs import constant_labels, outputs_table
 from rmtgen.report.ranking_words import WORDS, Words
 from rmtgen.report.same_images import check_same_images, images_of, labels_of
@@ -21,7 +21,7 @@ from rmtgen.report.summary import Summary
 from rmtgen.report.wording import number
 from rmtgen.runs.run import Run, load_run
 from rmtgen.tables import Table
-from rmtgen.tasks import task_of
+from rmtgen.tasks import order_of, task_of
 
 COSTS = ("images_per_second", "parameters", "flops", "dim", "licence")
 """What a representation costs, as columns of ranking.csv."""
@@ -65,25 +65,33 @@ class RankedSet:
     dropped: Mapping[str, Dropped] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, folders: Sequence[Path]) -> "RankedSet":
+    def load(cls, folders: Sequence[Path], by: str | None = None) -> "RankedSet":
         """Read the scores in some directories of runs.
+
+        Args:
+            folders: The directories.
+            by: What the order is by, as `rmtgen.rank` takes it.
 
         Raises:
             MissingInputError, CorruptInputError, StaleInputError: As `load_run`; or the runs are
                 not of the same images.
+            UsageError: As `order_of`.
         """
-        return cls.of([load_run(folder) for folder in folders])
+        return cls.of([load_run(folder) for folder in folders], by=by)
 
     @classmethod
-    def of(cls, runs: Sequence[Run], dropped: Sequence[Dropped] = ()) -> "RankedSet":
+    def of(
+        cls, runs: Sequence[Run], dropped: Sequence[Dropped] = (), by: str | None = None
+    ) -> "RankedSet":
         """The scores of some runs, or of their first images.
 
         Args:
             runs: Those that are ranked.
             dropped: Those that were not taken as far.
+            by: As in `load`.
 
         Raises:
-            MissingInputError, CorruptInputError, StaleInputError: As `load`.
+            MissingInputError, CorruptInputError, StaleInputError, UsageError: As `load`.
         """
         check_same_images(runs)
         labels = labels_of([*runs, *dropped])
@@ -98,6 +106,7 @@ class RankedSet:
             "images": first.score.n,
             "all_images": int(first.config["train"]),
             "task": task,
+            "by": order_of(task, by),
             "names": first.classes,
             "contradictions": _contradictions(first),
             "counts": (
@@ -112,7 +121,7 @@ class RankedSet:
     def table(self) -> pd.DataFrame:
         """ranking.csv: `rmtgen.ranking.table.COLUMNS`, the run, `COSTS`, and the Pareto front."""
         by_label = {one.label: one for one in self.representations}
-        table = ranking({label: one.probe for label, one in by_label.items()})
+        table = ranking({label: one.probe for label, one in by_label.items()}, self.by)
         ordered = [by_label[label] for label in table["representation"]]
         costs = {name: [one.costs[name] for one in ordered] for name in COSTS}
         measured = table[self.words.measure]
@@ -132,6 +141,11 @@ class RankedSet:
     def dropped_frame(self) -> pd.DataFrame:
         """dropped.csv: `rmtgen.report.dropped.COLUMNS`."""
         return dropped_frame(self.dropped)
+
+    @property
+    def by(self) -> str:
+        """What the order is by: accuracy or risk."""
+        return self.settings["by"]
 
     @property
     def words(self) -> Words:
@@ -179,10 +193,10 @@ class RankedSet:
 
     def _later(self) -> str:
         """What ten times the images would change."""
-        known = self.table.dropna(subset=["with_more"])
+        known = self.table.dropna(subset=["place_with_more"])
         if known.empty:
             return ""
-        best = known.loc[known["with_more"].idxmin()]
+        best = known.loc[known["place_with_more"].idxmin()]
         n = f"{10 * self.settings['images']:,}"
         first = self.table.iloc[0]["representation"]
         said = self.words.said(best, "_with_more")
@@ -190,16 +204,26 @@ class RankedSet:
         good = f" ({named}{said})" if said else ""
         if best["representation"] == first:
             return f"With {n} it would stay first{good}." if len(self.table) > 1 else ""
-        apart = best["with_more_high"] < known.iloc[0]["with_more_low"]
+        leader = known.iloc[0]
+        apart = (
+            best["accuracy_with_more_low"] > leader["accuracy_with_more_high"]
+            if self.by == "accuracy"
+            else best["with_more_high"] < leader["with_more_low"]
+        )
         sure = "" if apart else ", within the doubt of the forecasts"
         return f"With {n} {best['representation']} would lead{good}{sure}."
 
     @property
     def best_table(self) -> Table:
         """The ranking as a table of text."""
-        rows = tuple(_row(row, self.words) for _, row in self.table.iterrows())
-        headings = self.words.headings
-        return Table(headings, rows, "<" + ">" * (len(headings) - 1), (self.words.reading,))
+        rows = tuple(_row(row, self.words, self.by) for _, row in self.table.iterrows())
+        headings = self.words.headings(self.by)
+        return Table(headings, rows, "<" + ">" * (len(headings) - 1), (self.reading,))
+
+    @property
+    def reading(self) -> str:
+        """What the columns of the table are."""
+        return self.words.reading(self.by)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -258,7 +282,7 @@ class RankedSet:
         )
 
 
-def _row(row: pd.Series, words: Words) -> tuple[str, ...]:
+def _row(row: pd.Series, words: Words, by: str) -> tuple[str, ...]:
     place = (
         f"{row['place_low']:.0f}"
         if row["place_low"] == row["place_high"]
@@ -271,7 +295,7 @@ def _row(row: pd.Series, words: Words) -> tuple[str, ...]:
         *((number(row["auc"], ".3f"),) if words.areas else ()),
         f"{number(row['loo'], '.4f')} [{number(row['loo_low'], '.4f')},"
         f" {number(row['loo_high'], '.4f')}]",
-        "–" if row["place"] == 1 else behind(row),
+        "–" if row["place"] == 1 else words.behind(row, by),
         words.shown(row, "_with_more"),
         _rate(row["images_per_second"]) + ("*" if row["pareto"] else ""),
         _millions(row["parameters"]),

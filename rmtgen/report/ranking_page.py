@@ -22,7 +22,7 @@ def render_ranking(
         title: Heading of the page and name of the browser tab.
         omitted: Names of representations that could not be ranked, and the reasons.
     """
-    settings, reading = ranked.settings, ranked.words.reading
+    settings, reading = ranked.settings, ranked.reading
     count, outputs = len(settings["names"]), ranked.outputs_table
     said = () if outputs is None else outputs.notes
     return rendered(

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from rmtgen.report.dropped import behind
 from rmtgen.report.wording import number
 
-_BEHIND = (
-    "behind: risk above that of the first, in per cent of it, ± the half-width of the paired"
-    " interval; = where that holds 0."
-)
+_BEHIND = {
+    "risk": "behind: risk above that of the first, in per cent of it,",
+    "accuracy": "behind: accuracy below that of the first, in points,",
+}
+_PAIRED = "± the half-width of the paired interval; = where that holds 0."
+_UNITS = {"risk": "%", "accuracy": "points"}
 _COST = (
     "images/s: of the extraction here, decoding included; * none is as good and as fast. Mpar:"
     " parameters in millions"
@@ -32,7 +35,7 @@ class Words:
         axis: Name of its axis.
         named: Its name in a sentence.
         unit: What follows a number.
-        reading: What the columns of the table are.
+        described: What the columns of the table are, with the gap `behind`.
         areas: Whether there is an AUC.
         noun: What the images have: classes, labels or targets.
     """
@@ -44,7 +47,7 @@ class Words:
     axis: str
     named: str
     unit: str
-    reading: str
+    described: str
     areas: bool = False
     noun: str = "classes"
 
@@ -65,13 +68,23 @@ class Words:
         interval = f"[{number(low, self.digits)}, {number(high, self.digits)}]"
         return f"{value:{self.digits}}{self.unit} {interval}"
 
-    @property
-    def headings(self) -> tuple[str, ...]:
+    def behind(self, row: pd.Series, by: str) -> str:
+        """The difference of a row to the first, in risk or accuracy, with its half-width."""
+        if by == "risk":
+            return behind(row)
+        value, high = (100 * row[f"accuracy_behind{end}"] for end in ("", "_high"))
+        return f"{'= ' if row['tied'] else ''}{number(value, '.2g')} ±{number(high - value, '.2g')}"
+
+    def reading(self, by: str) -> str:
+        """What the columns of the table are, in the order of accuracy or of risk."""
+        return self.described.format(behind=f"{_BEHIND[by]} {_PAIRED}")
+
+    def headings(self, by: str) -> tuple[str, ...]:
         """Headings of the ranking as text."""
         area = ("AUC",) * self.areas
         later = self.heading.replace("accuracy", "10 × labels") if self.unit else "10 × labels, R²"
         first = ("representation", "place", self.heading, *area, "LOO risk, 95 %")
-        return (*first, "behind, %", later, "images/s", "Mpar")
+        return (*first, f"behind, {_UNITS[by]}", later, "images/s", "Mpar")
 
 
 CLASSES = Words(
@@ -82,8 +95,8 @@ CLASSES = Words(
     axis="accuracy on new images (%)",
     named="accuracy",
     unit=" %",
-    reading=(
-        f"{_PLACE} accuracy: of a ridge probe on new images, {_RIDGE}. {_BEHIND} 10 × labels:"
+    described=(
+        f"{_PLACE} accuracy: of a ridge probe on new images, {_RIDGE}. {{behind}} 10 × labels:"
         f" accuracy that ten times the images would give. {_COST}"
     ),
 )
@@ -96,10 +109,10 @@ VALUES = Words(
     axis="R² on new images",
     named="R²",
     unit="",
-    reading=(
+    described=(
         f"{_PLACE} R²: share of the variance that a ridge probe explains on new images, {_RIDGE};"
         " of several targets the mean. LOO risk: squared error over the variance of each target,"
-        f" summed over targets. {_BEHIND} 10 × labels: R² that ten times the images would give."
+        f" summed over targets. {{behind}} 10 × labels: R² that ten times the images would give."
         f" {_COST}"
     ),
     noun="targets",
@@ -113,11 +126,11 @@ LABELS = Words(
     axis="R² on new images",
     named="R²",
     unit="",
-    reading=(
+    described=(
         f"{_PLACE} R²: share of the variance of all labels, 0 or 1 each, that a ridge probe"
         f" explains on new images, {_RIDGE}. AUC: chance that an image with a label scores above"
         " one without, both left out, the mean over labels, without an interval. LOO risk: squared"
-        f" error, summed over labels. {_BEHIND} 10 × labels: R² that ten times the images would"
+        f" error, summed over labels. {{behind}} 10 × labels: R² that ten times the images would"
         f" give. {_COST}"
     ),
     areas=True,

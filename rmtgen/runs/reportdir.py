@@ -22,6 +22,7 @@ class ReportDir(ResultDir):
         path: The directory of the report.
         title: Heading of the report.
         omitted: Runs that are only named, with the reason.
+        order: What they are ordered by, where there is a choice; None: as usual.
     """
 
     def __init__(
@@ -30,9 +31,11 @@ class ReportDir(ResultDir):
         path: Path,
         title: str,
         omitted: Mapping[str, str] | None = None,
+        order: str | None = None,
     ):
         self.runs = [run.path if isinstance(run, RunDir) else run for run in runs]
         self.path, self.title, self.omitted = path, title, dict(omitted or {})
+        self.order = order
         self._configured = [run for run in runs if isinstance(run, RunDir)]
 
     def needs(self, stage: str) -> bool:
@@ -46,6 +49,7 @@ class ReportDir(ResultDir):
     def spec_hash(self, stage: str) -> str:
         """The hash of the title and of what is reported: other results make another report."""
         made_from = [self.title, self.upstream(stage), self.omitted]
+        made_from += [] if self.order is None else [self.order]
         return durable.digest(durable.canonical_json(made_from).encode())
 
     def fingerprint(self, stage: str) -> str:

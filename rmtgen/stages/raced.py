@@ -25,7 +25,7 @@ class RacedDir(ReportDir):
 
     def __init__(self, ranked: RankedSet, report: ReportDir):
         """Take a ranking, and the directory that it would have if nothing had been dropped."""
-        super().__init__(report.runs, report.path, report.title, report.omitted)
+        super().__init__(report.runs, report.path, report.title, report.omitted, report.order)
         self.ranked = ranked
 
     def spec_hash(self, stage: str) -> str:
@@ -71,7 +71,7 @@ def raced(
     whole = report([entrant.folder for entrant in ranked], race.attempts.failed)
     if not finish.dropped and all(run.score.n == config.train for run in runs):
         return whole
-    return RacedDir(RankedSet.of(runs, finish.dropped), whole)
+    return RacedDir(RankedSet.of(runs, finish.dropped, whole.order), whole)
 
 
 def _check(config: Config) -> None:

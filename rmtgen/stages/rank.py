@@ -28,7 +28,10 @@ def work(job: Job) -> Result:
     if not isinstance(report, ReportDir):
         raise TypeError("a ranking works on a ReportDir")
     folder = job.folder
-    ranked = report.ranked if isinstance(report, RacedDir) else RankedSet.load(report.runs)
+    if isinstance(report, RacedDir):
+        ranked = report.ranked
+    else:
+        ranked = RankedSet.load(report.runs, report.order)
     charts = [chart(ranked)]
     figures = save_figures(charts, folder / "figures")
     durable.write_text(folder / PAGE, render_ranking(ranked, charts, report.title, report.omitted))

@@ -1,5 +1,6 @@
 """Paired differences against their formula written plainly, and the ranking that follows."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -77,16 +78,22 @@ def test_other_numbers_of_samples_are_refused(probes):
             differ(probes["half"], other)
 
 
-def test_the_order_is_that_of_the_risks_and_places_leave_room_for_doubt(probes):
-    table = ranking(probes)
+@pytest.mark.parametrize(
+    ("by", "differ"), [("risk", risk_difference), ("accuracy", error_difference)]
+)
+def test_the_order_is_that_of_the_measure_and_places_leave_room_for_doubt(probes, by, differ):
+    table = ranking(probes, by)
     assert list(table) == list(COLUMNS)
     risks = [probes[name].best["loo"] for name in table["representation"]]
-    assert risks == sorted(risks) and table["loo"].tolist() == risks
+    wrong = [probes[name].figures["error"] for name in table["representation"]]
+    measured = risks if by == "risk" else wrong
+    assert measured == sorted(measured) and table["loo"].tolist() == risks
     assert table["place"].tolist() == [1, 2, 3]
     for row in table.itertuples():
         own = probes[row.representation]
         others = [probes[name] for name in probes if name != row.representation]
-        apart = [risk_difference(own, other) for other in others]
+        apart = [differ(own, other) for other in others]
+        assert row.tied != differ(own, probes[table["representation"][0]]).sure
         better = sum(one.sure and one.value > 0 for one in apart)
         worse = sum(one.sure and one.value < 0 for one in apart)
         assert (row.place_low, row.place_high) == (1 + better, 3 - worse)
@@ -95,13 +102,28 @@ def test_the_order_is_that_of_the_risks_and_places_leave_room_for_doubt(probes):
         assert row.accuracy_low < row.accuracy < row.accuracy_high
     first = table.iloc[0]
     assert (first["behind"], first["accuracy_behind"], first["tied"]) == (0.0, 0.0, True)
-    assert table.iloc[-1]["representation"] == "noise" and not table.iloc[-1]["tied"]
-    assert set(table["place_with_more"]) == {1, 2, 3}
+    assert table.iloc[-1]["representation"] == "noise"
+    assert table.iloc[-1]["tied"] == (by == "accuracy")  # 40 samples leave the errors in doubt
+    later = table["with_more"] if by == "risk" else -table["accuracy_with_more"]
+    assert table["place_with_more"].tolist() == later.rank(method="min").tolist()
 
 
-def test_equal_representations_are_tied_in_the_order_of_their_names():
+def test_risk_and_accuracy_may_have_two_orders():
+    features, labels = drawn(4, n=60)
+    sharp, mild = (probed(features, labels)[0] for _ in range(2))
+    risks, wrong = sharp.path.assign(loo=sharp.path["loo"] * 1.2), sharp.figures["error"] - 0.1
+    sharp = dataclasses.replace(sharp, path=risks, figures=sharp.figures | {"error": wrong})
+    probes = {"mild": mild, "sharp": sharp}
+    assert ranking(probes, "risk")["representation"].tolist() == ["mild", "sharp"]
+    assert ranking(probes, "accuracy")["representation"].tolist() == ["sharp", "mild"]
+    with pytest.raises(UsageError, match="got 'speed'. Known: accuracy, risk"):
+        ranking(probes, "speed")
+
+
+@pytest.mark.parametrize("by", ["risk", "accuracy"])
+def test_equal_representations_are_tied_in_the_order_of_their_names(by):
     features, labels = drawn(6, n=40)
-    table = ranking({"b": probed(features, labels)[0], "a": probed(features, labels)[0]})
+    table = ranking({"b": probed(features, labels)[0], "a": probed(features, labels)[0]}, by)
     assert table["representation"].tolist() == ["a", "b"]
     assert table["tied"].all() and table["place_high"].tolist() == [2, 2]
 

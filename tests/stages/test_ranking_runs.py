@@ -133,6 +133,20 @@ def test_all_images_of_a_folder_that_is_not_divided_are_taken(image_folder, tmp_
     assert sorted(run.indices.train.tolist()) == list(range(120)) and not len(run.indices.test)
 
 
+def test_the_order_may_be_that_of_the_risks(words, tmp_path, capsys):
+    measured = {}
+    for wish, by in ((["by=risk"], "risk"), (["--by", "accuracy"], "accuracy"), ([], "accuracy")):
+        assert main(["rank", *words, *wish]) == 0
+        shown = capsys.readouterr().out
+        table = ranked(tmp_path)
+        measured[by] = table["loo"] if by == "risk" else -table["accuracy"]
+        assert measured[by].is_monotonic_increasing
+        assert ("behind, points" in shown) == (by == "accuracy")
+        assert ("behind, %" in shown) == (by == "risk")
+    assert main(["rank", *words, "by=speed"]) == 2
+    assert "'speed'" in capsys.readouterr().err
+
+
 def test_classes_out_of_balance_are_named(image_folder, tmp_path, capsys):
     folder = tmp_path / "images"
     shutil.copytree(image_folder / "train", folder)
