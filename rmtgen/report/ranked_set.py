@@ -202,16 +202,19 @@ class RankedSet:
         said = self.words.said(best, "_with_more")
         named = f"{self.words.named} " if self.settings["task"] != "classes" else ""
         good = f" ({named}{said})" if said else ""
+        sure = "" if self._parted(best, known) else ", within the doubt of the forecasts"
         if best["representation"] == first:
-            return f"With {n} it would stay first{good}." if len(self.table) > 1 else ""
-        leader = known.iloc[0]
-        apart = (
-            best["accuracy_with_more_low"] > leader["accuracy_with_more_high"]
-            if self.by == "accuracy"
-            else best["with_more_high"] < leader["with_more_low"]
-        )
-        sure = "" if apart else ", within the doubt of the forecasts"
+            return f"With {n} it would stay first{good}{sure}." if len(self.table) > 1 else ""
         return f"With {n} {best['representation']} would lead{good}{sure}."
+
+    def _parted(self, best: pd.Series, known: pd.DataFrame) -> bool:
+        """Whether the forecast of one leaves those of all others behind."""
+        others = known[known["representation"] != best["representation"]]
+        if self.by == "accuracy":
+            lead = best["accuracy_with_more_low"] - others["accuracy_with_more_high"]
+        else:
+            lead = others["with_more_low"] - best["with_more_high"]
+        return bool((lead > 0).all())
 
     @property
     def best_table(self) -> Table:
