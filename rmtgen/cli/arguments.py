@@ -74,7 +74,7 @@ def experiment_parser(command: str, description: str, options: Sequence[str] = (
     listed = textwrap.fill(f"shipped configurations: {shipped}", WIDTH, break_on_hyphens=False)
     parser = Parser(
         prog=f"rmtgen {command}",
-        usage=" ".join(["rmtgen", command, "[CONFIG] [FIELD=VALUE ...]", *options, "[--json]"]),
+        usage=_usage(["rmtgen", command, "[CONFIG]", "[FIELD=VALUE ...]", *options, "[--json]"]),
         description=description,
         epilog=f"{listed}\n\n{EXIT_CODES}",
     )
@@ -92,6 +92,16 @@ def experiment_parser(command: str, description: str, options: Sequence[str] = (
         flag = f"--{field.name.replace('_', '-')}"
         group.add_argument(flag, dest=field.name, metavar="VALUE", help=text)
     return parser
+
+
+def _usage(parts: Sequence[str]) -> str:
+    """Parts of a usage, none of which is broken, in lines that `usage:` stands before."""
+    lines, indent = [""], " " * len("usage: ")
+    for part in parts:
+        if len(indent) + len(lines[-1]) + 1 + len(part) > WIDTH:
+            lines.append(indent)
+        lines[-1] += f" {part}" if lines[-1].strip() else part
+    return "\n".join(lines)
 
 
 def parse(

@@ -16,7 +16,6 @@ from rmtgen.stages.attempts import Attempts
 from rmtgen.stages.budget import Budget
 from rmtgen.stages.engine import run_stage
 from rmtgen.stages.shared import images_shared
-from rmtgen.tasks import ORDERS
 from rmtgen.units import parse_duration
 
 ALIASES = {"data": "dataset", "models": "model"}
@@ -43,6 +42,7 @@ def _rank(arguments: Sequence[str], transcript: Transcript) -> None:
     started = clock()
     request = requested(arguments)
     budget = _budget(request, started)
+    order = _order(request)
     folders = _folders(request, budget)
     if request.options.plan:
         plan_ranking(folders, budget, transcript)
@@ -52,7 +52,7 @@ def _rank(arguments: Sequence[str], transcript: Transcript) -> None:
     path = root / f"rank-{request.experiment.report_name.removeprefix('run-')}"
 
     def made(runs: Sequence[RunDir], failed: dict[str, str]) -> ReportDir:
-        return ReportDir(runs, path, "Which representation", failed, request.options.by)
+        return ReportDir(runs, path, "Which representation", failed, order)
 
     with images_shared():
         if budget:
@@ -79,8 +79,8 @@ def _parser() -> Parser:
         parser.add_argument(f"--{alias}", dest=name, metavar="VALUE", help=f"the same as --{name}")
     parser.add_argument(
         "--by",
-        choices=ORDERS,
-        help="what the order is by [accuracy; risk where the labels are no classes]",
+        metavar="ORDER",
+        help="what the order is by: accuracy or risk [accuracy, and risk without classes]",
     )
     parser.add_argument(
         "--budget",
@@ -89,6 +89,16 @@ def _parser() -> Parser:
     )
     parser.add_argument("--plan", action="store_true", help="show what it will take, and end")
     return parser
+
+
+def _order(request: Request) -> str | None:
+    given = request.options.by
+    if given is None:
+        return None
+    from rmtgen.scalars import choice  # both import NumPy, which the help does without
+    from rmtgen.tasks import ORDERS
+
+    return choice(given, "by", ORDERS)
 
 
 def _budget(request: Request, started: float) -> Budget | None:
