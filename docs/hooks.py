@@ -111,6 +111,8 @@ def fields() -> str:
 
 def _default(field: dataclasses.Field) -> str:
     value = field.default
+    if value == ():
+        return "`none`"
     if isinstance(value, tuple):
         value = f"{', '.join(f'{x:.3g}' for x in value[:3])}, …, {value[-1]:.3g}"
     return f"`{value}`"
