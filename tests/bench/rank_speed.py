@@ -41,7 +41,7 @@ def main() -> None:
         probes[name] = probe_of(name, features, targets, RELATIVE_RIDGES)
         spent[width].append(time.perf_counter() - start)
     start = time.perf_counter()
-    ranking(probes)
+    ranking(probes, "accuracy")
     compared = time.perf_counter() - start
     total = compared + sum(map(sum, spent.values()))
     case = f"{len(WIDTHS)} representations, n = {IMAGES:,}, {CLASSES} classes"
