@@ -10,7 +10,7 @@ import pytest
 import timm
 import torch
 import torchvision
-from conftest import made
+from digit_runs import made
 from safetensors.torch import load_file
 
 import rmtgen

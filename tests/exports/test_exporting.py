@@ -8,7 +8,7 @@ import signal
 
 import numpy as np
 import pytest
-from conftest import made
+from digit_runs import made
 
 import rmtgen
 from rmtgen.cli.main import main

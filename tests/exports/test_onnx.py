@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import made
+from digit_runs import made
 
 import rmtgen
 from rmtgen.cli.main import main
