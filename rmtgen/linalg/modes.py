@@ -200,13 +200,7 @@ class Modes:
         rows: Float64[Tensor, "b c"],
         coefficients: Float64[Tensor, "r c"],
     ) -> Float64[Tensor, "b c"]:
-        """The null part of the targets of some samples.
-
-        Args:
-            place: The samples.
-            rows: Their targets, less what an intercept takes (`centre`).
-            coefficients: UᵀY.
-        """
+        """The null part of targets of some samples, which are less `centre`, from UᵀY."""
         if not self.null_dim:
             return torch.zeros_like(rows)
         return rows - (self.vectors[place] @ coefficients.to(self.vectors.dtype)).double()
