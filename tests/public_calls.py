@@ -212,10 +212,16 @@ def _of_a_plan(plan):
     return [bits(value) for name, value in vars(plan).items() if name not in {"seconds", "load"}]
 
 
+def _of_an_array(value):
+    """Type, shape and bytes; those of objects are their addresses, so each is read by itself."""
+    content = [bits(entry) for entry in value.flat] if value.dtype == object else value.tobytes()
+    return str(value.dtype), value.shape, content
+
+
 PARTS = (
     (Plan, _of_a_plan),
     (torch.Tensor, lambda value: bits(value.detach().numpy())),
-    (np.ndarray, lambda value: (str(value.dtype), value.shape, value.tobytes())),
+    (np.ndarray, _of_an_array),
     (pd.DataFrame, lambda value: bits([{name: value[name].to_numpy() for name in value}])),
     (nn.Module, lambda value: bits(value.state_dict())),
     (dict, lambda value: {name: bits(entry) for name, entry in value.items()}),
