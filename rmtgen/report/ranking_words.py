@@ -1,7 +1,7 @@
 """What a ranking is judged by, in the words of its labels: classes, several labels, or values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -118,14 +118,8 @@ VALUES = Words(
     noun="targets",
 )
 """The targets of a regression."""
-LABELS = Words(
-    measure="r2",
-    scale=1,
-    digits=".3f",
-    heading="R²",
-    axis="R² on new images",
-    named="R²",
-    unit="",
+LABELS = replace(
+    VALUES,
     described=(
         f"{_PLACE} R²: share of the variance of all labels, 0 or 1 each, that a ridge probe"
         f" explains on new images, {_RIDGE}. AUC: chance that an image with a label scores above"
