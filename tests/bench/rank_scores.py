@@ -85,7 +85,7 @@ def whole_probe(features: np.ndarray, task: Task) -> Found:
 def left_out(features: np.ndarray, task: Task, coding: str = "centered") -> Found:
     """What rmtgen ranks by, the smallest leave-one-out risk; and the accuracy there."""
     kernel = FeatureKernel.checked(features, None)
-    targets = coded(task.labels["train"], task.classes, coding)
+    targets = coded(task.labels["train"], task.classes, coding).targets
     ridges = resolve_ridges(RELATIVE_RIDGES, kernel.diagonal().sum().item(), len(kernel))
     problem = Problem.checked(kernel, targets.values, None, loo=True, intercept=targets.intercept)
     residuals = best_ridge(problem, Grid.checked(ridges, None).at(len(kernel))).left_out
