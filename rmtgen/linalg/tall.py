@@ -23,7 +23,7 @@ CUT = 1e-11
 """Eigenvalue at or below which a direction counts as null, relative to tr K."""
 ROWS = 4096
 """Number of samples in a product."""
-COLUMNS = 256
+COLUMNS = 128
 """Number of rows of XᵀX in a product: what lies above the diagonal is hardly computed."""
 
 
@@ -47,35 +47,46 @@ def tall_modes(features: Matrix, intercept: bool, room: Room | None = None) -> M
     Raises:
         NumericalError: The eigensolve failed, or its check.
     """
-    means = _means(features) * intercept
+    means = _means(features) if intercept else None
     square = _square(features, means)
-    trace = square.diagonal().sum().item() + len(features) * means.square().sum().item()
+    trace = square.diagonal().sum().item()
+    if means is not None:
+        trace += len(features) * means.square().sum().item()
     (system,) = symmetric_eigh(square[None], [trace])
     kept = system.values.flip(0) > CUT * trace
     values, right = system.values.flip(0)[kept], system.vectors.flip(1)[:, kept]
     turn = (right / values.sqrt()).float()
     vectors = (room or turn.new_empty)(len(features), len(values))
-    for start, rows in _parts(features):
-        torch.mm((rows - means).float(), turn, out=vectors[start : start + len(rows)])
+    for place, rows in _centred(features, means, torch.float32):
+        torch.mm(rows, turn, out=vectors[place])
     checks = system.residual, system.orthogonality
     return Modes(values, vectors, intercept, CUT * trace, *checks, right)
 
 
-def _parts(features: Matrix) -> Iterator[tuple[int, Float[Tensor, "b p"]]]:
-    return zip(range(0, len(features), ROWS), features.split(ROWS), strict=True)
-
-
 def _means(features: Matrix) -> Float64[Tensor, " p"]:
-    sums = torch.stack([rows.sum(dim=0, dtype=torch.float64) for _, rows in _parts(features)])
-    return sums.sum(dim=0) / len(features)
+    parts = [rows.sum(dim=0, dtype=torch.float64) for rows in features.split(ROWS)]
+    return torch.stack(parts).sum(dim=0) / len(features)
 
 
-def _square(features: Matrix, means: Float64[Tensor, " p"]) -> Float64[Tensor, "p p"]:
+def _centred(
+    features: Matrix, means: Float64[Tensor, " p"] | None, dtype: torch.dtype
+) -> Iterator[tuple[slice, Float[Tensor, "b p"]]]:
+    """Rows of features less some means, and where they stand, in turn: each overwrites the last."""
+    kept = features[:1].new_empty(min(ROWS, len(features)), features.shape[1], dtype=dtype)
+    for start in range(0, len(features), ROWS):
+        rows = features[start : start + ROWS]
+        place, part = slice(start, start + len(rows)), kept[: len(rows)]
+        if means is None:
+            yield place, rows if rows.dtype == dtype else part.copy_(rows)
+        else:
+            yield place, torch.sub(rows, means, out=part)
+
+
+def _square(features: Matrix, means: Float64[Tensor, " p"] | None) -> Float64[Tensor, "p p"]:
     """XᵀX of features less some means; hardly more than the lower triangle is computed."""
     p = features.shape[1]
     square = torch.zeros(p, p, dtype=torch.float64, device=features.device)
-    for _, rows in _parts(features):
-        rows = rows - means
+    for _, rows in _centred(features, means, torch.float64):
         for low in range(0, p, COLUMNS):
             high = min(low + COLUMNS, p)
             square[low:high, :high].addmm_(rows[:, low:high].mT, rows[:, :high])

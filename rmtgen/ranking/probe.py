@@ -110,10 +110,16 @@ class Probe:
         (ridge, sum_ridge), fits = pairs[best.place], best.fits
         fit = fits.at(sum_ridge)
         changes = fit.changes(sum_ridge)
-        spectrum = fits.at(0.0).spectrum
+        whole = fits.at(0.0)
         looked = paired(n, LOOKED)
         influence = influence_of(
-            spectrum, fits.modes, problem.targets, features, looked=looked, least=best.least
+            whole.spectrum,
+            fits.modes,
+            problem.targets,
+            features,
+            looked=looked,
+            least=best.least,
+            split=(whole.coefficients, whole.null_part),
         )
         if task != "classes":  # a single target of two values would look like two classes
             influence = replace(influence, scores=None)
@@ -123,8 +129,8 @@ class Probe:
             losses=best.left_out.square().sum(dim=1).cpu().numpy(),
             changes=np.full((1, 1), np.nan) if changes is None else changes.cpu().numpy(),
             moves=np.full(n, np.nan) if within is None else within.moves,
-            outlook=_outlook(influence),
-            figures=_figures(spectrum, problem, within),
+            outlook=_outlook(influence, within),
+            figures=_figures(whole.spectrum, problem, within),
             doubts=_doubts(problem, ridge),
             explained=None if task == "classes" else Explained.of(fit, sum_ridge, task),
         )
@@ -175,7 +181,7 @@ def _figures(spectrum: Spectrum, problem: Problem, within: Within | None) -> dic
     return dict(zip(FIGURES, map(float, values), strict=True))
 
 
-def _outlook(influence: Influence) -> pd.DataFrame:
+def _outlook(influence: Influence, within: Within | None) -> pd.DataFrame:
     """What the pool says of more images; no rows where it is too small."""
     pairs = sizes_and_ridges(np.round(np.array(MULTIPLES) * influence.pool.n), None)
     try:
@@ -186,7 +192,7 @@ def _outlook(influence: Influence) -> pd.DataFrame:
     errors = dict.fromkeys(("predicted_error", "error_low", "error_high"), np.nan)
     if influence.scores is not None:
         try:
-            wrong = errors_foreseen(influence, found, pairs, 1)
+            wrong = errors_foreseen(influence, found, pairs, 1, within)
             errors = {
                 "predicted_error": wrong["predicted_error"],
                 "error_low": wrong["low"],

@@ -65,15 +65,26 @@ def predicted_error(
 
 
 def errors_foreseen(
-    influence: Influence, found: Forecasts, pairs: Sequence[tuple[float, float | None]], top: int
+    influence: Influence,
+    found: Forecasts,
+    pairs: Sequence[tuple[float, float | None]],
+    top: int,
+    whole: Within | None = None,
 ) -> pd.DataFrame:
     """The rows of `predicted_error` at pairs of `sizes_and_ridges`, from forecasts that are there.
+
+    Args:
+        influence: Influence of a pool.
+        found: Its forecasts.
+        pairs: Sizes and ridges.
+        top: Number of guesses.
+        whole: As of `Extrapolation.of`, where all pairs are of one ridge or of the best ones.
 
     Raises:
         UsageError: Targets that encode no classes.
         NumericalError: A pool too small to forecast from.
     """
-    return pd.DataFrame([_row(*one) for one in _predictions(influence, found, pairs, top)])
+    return pd.DataFrame([_row(*one) for one in _predictions(influence, found, pairs, top, whole)])
 
 
 def _predictions(
@@ -81,6 +92,7 @@ def _predictions(
     forecasts: Forecasts,
     pairs: Sequence[tuple[float, float | None]],
     top: int,
+    whole: Within | None = None,
 ) -> Iterator[tuple[Within | Beyond, bool]]:
     """The errors at every pair of a size and a ridge, or the best ridge of the size, in turn.
 
@@ -90,7 +102,7 @@ def _predictions(
     for n, ridge in pairs:
         chosen, _, kappa = forecasts.point.fit(n, ridge)
         if n > influence.pool.n and ridge not in lines:
-            lines[ridge] = Extrapolation.of(influence, forecasts, ridge, top)
+            lines[ridge] = Extrapolation.of(influence, forecasts, ridge, top, whole)
         is_within = n <= influence.pool.n
         found = error_within(influence, n, chosen, top) if is_within else lines[ridge].error(n)
         yield found, not is_within and kappa < forecasts.point.trusted

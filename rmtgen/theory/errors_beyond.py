@@ -73,9 +73,21 @@ class Extrapolation:
 
     @classmethod
     def of(
-        cls, influence: Influence, forecasts: Forecasts, ridge: float | None, top: int
+        cls,
+        influence: Influence,
+        forecasts: Forecasts,
+        ridge: float | None,
+        top: int,
+        whole: Within | None = None,
     ) -> "Extrapolation":
         """Those of `top` guesses that go on from a pool.
+
+        Args:
+            influence: Influence of the pool.
+            forecasts: Those of its risk.
+            ridge: λ; None for the best one of each size.
+            top: Number of guesses.
+            whole: The error of a fit of N samples at λ, or near its best ridge, where it is known.
 
         Raises:
             UsageError: Targets that encode no classes.
@@ -83,14 +95,16 @@ class Extrapolation:
         """
         source, curves, count = loo_scores(influence), forecasts.point, influence.pool.n
         sizes = sorted({max(FEWEST, round(part * count)) for part in PARTS}, reverse=True)
-        known = [error_within(influence, n, curves.fit(n, ridge)[0], top) for n in sizes]
-        seen = [pair for pair in zip(sizes, known, strict=True) if np.isfinite(pair[1].spread)]
+        known = [] if whole is None or _beyond(curves, whole) else [whole]
+        for n in sizes[len(known) :]:
+            known.append(error_within(influence, n, curves.fit(n, ridge)[0], top))
+        seen = [one for one in known if np.isfinite(one.spread)]
         line = Line.fitted(
             Guesses.of(source.counts.cpu().numpy(), top),
-            np.array([max(one.error, 1 / (2 * count)) for _, one in seen]),
-            covariance(np.array([one.moves for _, one in seen]).reshape(-1, count))
-            + np.diag([one.doubt**2 for _, one in seen]),
-            np.array([_separation(curves, n, ridge, source) for n, _ in seen]),
+            np.array([max(one.error, 1 / (2 * count)) for one in seen]),
+            covariance(np.array([one.moves for one in seen]).reshape(-1, count))
+            + np.diag([one.doubt**2 for one in seen]),
+            np.array([_separation(curves, one.n, one.ridge, source) for one in seen]),
         )
         return cls(forecasts, source, ridge, known[0], line)
 
@@ -109,6 +123,11 @@ class Extrapolation:
         # chance is known from the pool's shares alone
         spread = max(spread, (error * (1 - error) / len(self.whole.chances)) ** 0.5)
         return Beyond(int(n), ridge, error, float(spread), self.whole)
+
+
+def _beyond(curves: Curves, fit: Within) -> bool:
+    """Whether the curves do not reach the ridge of a fit."""
+    return not np.isfinite(curves.fit(fit.n, fit.ridge)[1])
 
 
 def covariance(moves: Float64[np.ndarray, "k N"]) -> Float64[np.ndarray, "k k"]:

@@ -37,6 +37,7 @@ from rmtgen.theory.extrapolation import (
     curves as curves,
 )
 from rmtgen.theory.influence import Influence
+from rmtgen.theory.loo_scores import Split
 from rmtgen.theory.transport import require_power
 
 QUANTILES = (0.025, 0.975)
@@ -80,6 +81,7 @@ def influence_of(
     *,
     looked: Int64[np.ndarray, " m"] | None = None,
     least: float = 0.0,
+    split: Split | None = None,
 ) -> Influence:
     """`pool_influence` of checked arguments, with the spectrum of the modes and targets.
 
@@ -90,6 +92,7 @@ def influence_of(
         features: As there.
         looked: Positions of random samples whose influence is computed; None: all.
         least: Smallest sum ridge of the grid; below it influences are those at it.
+        split: As of `Influence.of`.
     """
     pool = require_power(pool)
     if features is None and modes.feature_vectors is not None:
@@ -99,7 +102,7 @@ def influence_of(
             features, "features", least=pool.rank, cure="Each mode takes one; None is not known."
         )
     grid = deltas(pool)
-    return Influence.of(pool, modes, targets, grid[grid >= least], features, looked)
+    return Influence.of(pool, modes, targets, grid[grid >= least], features, looked, split)
 
 
 @dataclass(frozen=True, eq=False)

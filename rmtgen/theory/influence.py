@@ -33,7 +33,7 @@ from rmtgen.linalg.modes import TARGET_ROWS, Modes
 from rmtgen.linalg.rows import Matrix
 from rmtgen.linalg.spectrum import Spectrum
 from rmtgen.theory.arguments import Values
-from rmtgen.theory.loo_scores import LooScores
+from rmtgen.theory.loo_scores import LooScores, Split
 from rmtgen.theory.transport import Transported, pool_sums
 
 PER_DECADE = 4
@@ -74,6 +74,7 @@ class Influence:
         deltas: Float64[np.ndarray, "..."],
         features: int | None = None,
         looked: Int64[np.ndarray, " m"] | None = None,
+        split: Split | None = None,
     ) -> "Influence":
         """The influence over the range of the positive `deltas`; beyond it, its values at the end.
 
@@ -84,6 +85,7 @@ class Influence:
             deltas: Sum ridges.
             features: Number p of features of the kernel; None where it is not known.
             looked: Positions of m random samples, whose influence is computed; None: all.
+            split: Coefficients and null part of the targets; None: they are computed.
 
         Raises:
             UsageError: No positive δ.
@@ -106,7 +108,7 @@ class Influence:
             part.cpu().numpy() / value[:, None] for part, value in zip(changes, whole, strict=True)
         )
         ratio = (squared / norms).cpu().numpy() * np.square(sums.s1 / pool.n)
-        scores = LooScores.of(modes, targets)
+        scores = LooScores.of(modes, targets, split)
         return cls(pool, np.log(grid), *relative, np.log(ratio), features, scores)
 
     def at(self, delta: float) -> tuple[Float64[np.ndarray, " n"], ...]:

@@ -52,6 +52,9 @@ NEAR = 4.0
 """Ratio of neighbours in the grid of sum ridges at which draws of the noise are made."""
 _SEED = 0
 
+Split = tuple[Float64[Tensor, "r c"], Float64[Tensor, "n c"]]
+"""Coefficients of targets in the modes, and their part in the null space (`Modes.split`)."""
+
 
 @dataclass(frozen=True, eq=False)
 class LooScores:
@@ -61,17 +64,20 @@ class LooScores:
         modes: Modes of the pool; all that follows is in their precision.
         targets: Words of the class code, one per sample.
         code: The class code.
+        split: Coefficients and null part of the targets where they are known, as from
+            `Modes.split`; else None.
     """
 
     modes: Modes
     targets: Matrix
     code: ClassCode
+    split: Split | None = None
 
     @classmethod
-    def of(cls, modes: Modes, targets: Matrix) -> "LooScores | None":
+    def of(cls, modes: Modes, targets: Matrix, split: Split | None = None) -> "LooScores | None":
         """Those of a pool; None where the targets encode no classes."""
         code = ClassCode.of(targets)
-        return None if code is None else cls(modes, targets, code)
+        return None if code is None else cls(modes, targets, code, split)
 
     @cached_property
     def labels(self) -> Int64[Tensor, " n"]:
@@ -118,7 +124,7 @@ class LooScores:
 
     @cached_property
     def _split(self) -> tuple[Float64[Tensor, "r c"], Float[Tensor, "n c"]]:
-        coefficients, null_part = self.modes.split(self.targets[:])
+        coefficients, null_part = self.split or self.modes.split(self.targets[:])
         return coefficients, null_part.to(self.modes.vectors.dtype)
 
     def at(self, delta: float) -> "Scores":
