@@ -1,8 +1,8 @@
 """The ridge of smallest leave-one-out risk, with no more work than it takes to be sure of it.
 
-GCV of every ridge follows from the spectrum. It times (mean of G_ii/largest G_ii)² bounds
-leave-one-out from below, so ridges are tried in the order of GCV, and those whose bound is above
-the smallest risk so far need not be: the ridge that is found is that of the whole path.
+GCV of every ridge follows from the spectrum. Ridges are tried in its order, and those whose bound
+(`loo_bounds`) is above the smallest risk so far need not be: the ridge that is found is that of the
+whole path.
 
 Many samples of few features are decomposed by `tall_modes`, whose products are in float32.
 
@@ -22,7 +22,8 @@ from torch import Tensor
 
 from rmtgen.errors import NumericalError
 from rmtgen.linalg.tall import Room, tall_modes
-from rmtgen.ridge.eigen import Fits
+from rmtgen.ranking.loo_bounds import Bounds
+from rmtgen.ridge.eigen import Fit, Fits
 from rmtgen.ridge.kernel import FeatureKernel
 from rmtgen.ridge.problem import Problem
 from rmtgen.ridge.spectral import spectral_columns
@@ -101,13 +102,14 @@ def _best(fits: Fits, ridges: Sequence[tuple[float, float]]) -> Best | None:
     diagonals = _diagonals(fits, deltas)
     single = fits.modes.vectors.dtype == torch.float32
     resolved = [not single or _resolves(fits, *one) for one in zip(deltas, diagonals, strict=True)]
-    smallest = np.inf
+    smallest, bounds = np.inf, dict[Fit, Bounds]()
     for place in path[resolved].sort_values(["gcv", "ridge"], ascending=[True, False]).index:
         delta, diagonal = deltas[place], diagonals[place]
         fit = fits.at(delta)
-        if fit.least_loo(delta, diagonal) * (1 - SLACK) > smallest:
+        own = bounds.setdefault(fit, Bounds(fit))
+        if own.below(delta, diagonal) * (1 - SLACK) > smallest:
             continue
-        risk = fit.losses(delta, diagonal).mean().item()
+        risk = own.losses(delta, diagonal).mean().item()
         if np.isfinite(risk):
             path.loc[place, "loo"] = risk
             smallest = min(smallest, risk)

@@ -4,6 +4,7 @@ After the eigensolve a ridge costs one product n×r×c. The formulas, and the ma
 for which they are evaluated, are in `spectral`.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -21,8 +22,8 @@ from rmtgen.ridge.spectral import resolvent_scale, spectral_columns
 
 ROWS_AT_ONCE = 4096
 """Number of samples whose leverages are computed at a time."""
-LOSSES_AT_ONCE = 1024
-"""Number of samples whose losses are: their residuals stay in a cache."""
+LEFT_OUT_AT_ONCE = 1024
+"""Number of samples whose leave-one-out residuals are: they stay in a cache."""
 EIGENSOLVE_COST = 12
 """Cost of an eigensolve with vectors, in n³ operations of a matrix product: half of its reduction
 runs at the speed of memory."""
@@ -188,45 +189,28 @@ class Fit:
         deltas = torch.from_numpy(sum_ridges).to(self.modes.values)
         return leverages(self.modes, 1 / (self.modes.values[:, None] + deltas))
 
-    def least_loo(self, sum_ridge: float, diagonal: Float64[Tensor, "n 1"]) -> float:
-        """A bound below leave-one-out: GCV·(mean of G_ii/largest G_ii)².
-
-        The residuals of leave-one-out are those of GCV times the mean of G_ii over G_ii.
-
-        Args:
-            sum_ridge: δ.
-            diagonal: That of `diagonals` at δ.
-        """
-        if self.modes.null_dim:
-            diagonal = sum_ridge * diagonal + self.null_leverage[:, None]
-        gcv = spectral_columns(self.spectrum, sum_ridge)["gcv"]
-        return gcv * (diagonal.mean() / diagonal.max()).item() ** 2
-
     def left_out(self, sum_ridge: float) -> Float64[Tensor, "n c"]:
         """Leave-one-out residuals at one sum ridge."""
-        diagonal, weighted = self.diagonals(np.array([sum_ridge])), self._weighted(sum_ridge)
-        spanned = self.modes.times(weighted).double()
-        return leave_one_out(diagonal, sum_ridge, spanned, self.null_part, self.null_leverage)
+        found = torch.empty_like(self.null_part)
+        for place, rows in self.left_out_rows(sum_ridge, self.diagonals(np.array([sum_ridge]))):
+            found[place] = rows
+        return found
 
-    def losses(self, sum_ridge: float, diagonal: Float64[Tensor, "n 1"]) -> Float64[Tensor, " n"]:
-        """Squared leave-one-out residuals at one sum ridge, summed over outputs.
-
-        They are made some samples at a time: at every ridge of a path an n×c matrix takes longer to
-        write than to compute.
+    def left_out_rows(
+        self, sum_ridge: float, diagonal: Float64[Tensor, "n 1"]
+    ) -> Iterator[tuple[slice, Float64[Tensor, "b c"]]]:
+        """Leave-one-out residuals of some samples, and which they are, in turn.
 
         Args:
             sum_ridge: δ.
             diagonal: That of `diagonals` at δ.
         """
         weighted = self._weighted(sum_ridge).to(self.modes.vectors.dtype)
-        matrices = self.modes.vectors, diagonal, self.null_part, self.null_leverage
-        found = [
-            leave_one_out(part, sum_ridge, (rows @ weighted).double(), *null).square().sum(dim=1)
-            for rows, part, *null in zip(
-                *(one.split(LOSSES_AT_ONCE) for one in matrices), strict=True
-            )
-        ]
-        return torch.cat(found)
+        for start in range(0, self.modes.n, LEFT_OUT_AT_ONCE):
+            place = slice(start, min(start + LEFT_OUT_AT_ONCE, self.modes.n))
+            spanned = (self.modes.vectors[place] @ weighted).double()
+            null = self.null_part[place], self.null_leverage[place]
+            yield place, leave_one_out(diagonal[place], sum_ridge, spanned, *null)
 
     def changes(self, sum_ridge: float) -> Float64[Tensor, "m m"] | None:
         """`interval.changes_` of the samples that are paired, at one sum ridge."""

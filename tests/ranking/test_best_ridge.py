@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from rmtgen.errors import NumericalError
 from rmtgen.linalg.modes import feature_modes
-from rmtgen.ranking.best_ridge import MANY, TALL, best_ridge
+from rmtgen.linalg.tall import tall_modes
+from rmtgen.ranking.best_ridge import MANY, SLACK, TALL, best_ridge
+from rmtgen.ranking.loo_bounds import Bounds
 from rmtgen.ranking.ranked import RELATIVE_RIDGES
 from rmtgen.ridge.eigen import Fit
 from rmtgen.ridge.kernel import FeatureKernel, GramKernel
@@ -79,15 +81,42 @@ def test_it_is_that_of_the_whole_path(n, p, seed, heavy, form, intercept):
 
 
 @settings(max_examples=40, deadline=None)
-@given(n=st.integers(5, 30), p=st.integers(1, 40), seed=st.integers(0, 10**6))
-def test_the_bound_is_below_leave_one_out(n, p, seed):
-    features, targets = drawn(n, p, seed, 1, heavy=1.0)
-    problem = problem_of(features, targets)
-    fit = Fit.of(problem, feature_modes(features))
-    for delta in n * grid(features):
-        diagonal = fit.diagonals(np.array([delta]))
-        loo = fit.left_out(delta).square().sum().item() / n
-        assert fit.least_loo(delta, diagonal) <= loo * (1 + 1e-9)
+@given(
+    n=st.integers(5, 30),
+    p=st.integers(1, 40),
+    outputs=st.integers(1, 3),
+    seed=st.integers(0, 10**6),
+    known=st.lists(st.integers(0, len(RELATIVE_RIDGES)), max_size=6),
+)
+def test_the_bound_is_below_leave_one_out(n, p, outputs, seed, known):
+    features, targets = drawn(n, p, seed, min(p, outputs), heavy=1.0)
+    bounds = Bounds(Fit.of(problem_of(features, targets), feature_modes(features)))
+    deltas = np.append(0.0, n * grid(features))
+    diagonals = bounds.fit.diagonals(deltas).split(1, dim=1)
+    whole = [bounds.fit.left_out(delta).square().sum().item() / n for delta in deltas]
+    for place in (*known, None):
+        for delta, diagonal, loo in zip(deltas, diagonals, whole, strict=True):
+            assert not bounds.below(delta, diagonal) > loo * (1 + 1e-9)
+        if place is not None:
+            losses = bounds.losses(deltas[place], diagonals[place])
+            assert losses.mean().item() == pytest.approx(whole[place], rel=1e-12, nan_ok=True)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_in_float32_it_is_below_but_for_rounding_and_near(seed):
+    features, targets = drawn(MANY, 90, seed, 20, heavy=0.3)
+    targets += 2 * np.random.default_rng(seed).standard_normal(targets.shape)
+    bounds = Bounds(
+        Fit.of(problem_of(features, targets), tall_modes(torch.from_numpy(features), False))
+    )
+    deltas = MANY * grid(features)
+    diagonals = bounds.fit.diagonals(deltas).split(1, dim=1)
+    whole = [bounds.fit.left_out(delta).square().sum().item() / MANY for delta in deltas]
+    for known in (12, 4, 16, 8, 10):
+        bounds.losses(deltas[known], diagonals[known])
+    found = np.array([bounds.below(*pair) for pair in zip(deltas, diagonals, strict=True)])
+    assert (found <= np.array(whole) * (1 + SLACK)).all()
+    assert (found > np.array(whole) * (1 - 1e-3))[4:17].all()
 
 
 def test_where_samples_are_alike_few_ridges_are_tried():
@@ -150,7 +179,7 @@ def test_few_samples_or_many_features_are_decomposed_in_float64():
 def test_no_finite_risk_is_an_error(monkeypatch):
     features, targets = drawn(30, 4)
     lost = torch.full((30,), torch.inf, dtype=torch.float64)
-    monkeypatch.setattr(Fit, "losses", lambda *_: lost)
+    monkeypatch.setattr(Bounds, "losses", lambda *_: lost)
     with pytest.raises(NumericalError, match=r"got none among 2, up to 4\. Add larger ridges"):
         found_of(problem_of(features, targets), (1.0, 4.0))
 
