@@ -23,9 +23,9 @@ from rmtgen.store import durable
 from rmtgen.store.shards import hdf5_image
 
 SCORE = "score.h5"
-TRIED = 0.4
+TRIED = 0.25
 """Share of the ridges whose leave-one-out risk is computed, hardly ever exceeded."""
-FITTED = 22
+FITTED = 17
 """Number of products of all modes with all outputs beside: of the fit, of what errors are predicted
 from, and of the noise of smaller fits."""
 
