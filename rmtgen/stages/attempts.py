@@ -2,7 +2,7 @@
 
 import logging
 
-from rmtgen.errors import RmtgenError, StorageError
+from rmtgen.errors import MissingWeightsError, RmtgenError, StorageError
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +17,7 @@ class Attempts:
     def __init__(self, total: int):
         """Take the number of representations that are tried."""
         self.failed: dict[str, str] = {}
-        self._total = total
+        self._total, self._without_weights = total, ""
 
     def failure(self, name: str, error: RmtgenError, *, alone: bool) -> None:
         """Note that a representation failed.
@@ -37,5 +37,14 @@ class Attempts:
             alone and (last or str(error) in self.failed.values())
         ):
             raise error
-        self.failed[name] = str(error)
-        log.warning(f"{name} is not ranked: {error}")
+        self.failed[name] = self._reason(name, error)
+        log.warning(f"{name} is not ranked: {self.failed[name]}")
+
+    def _reason(self, name: str, error: RmtgenError) -> str:
+        """Why a representation failed: where weights may lie is said once."""
+        if not isinstance(error, MissingWeightsError):
+            return str(error)
+        if self._without_weights:
+            return f"there are no pretrained weights of it either (see {self._without_weights})"
+        self._without_weights = name
+        return str(error)

@@ -94,6 +94,17 @@ def test_a_model_that_fails_is_reported_and_the_others_go_on(words, tmp_path, ca
     assert len(json.loads(kept.read_text())["details"]["omitted"]) == 3
 
 
+def test_where_weights_may_lie_is_said_once(words, tmp_path, capsys):
+    models = "models=test_resnet,test_byobnet,test_efficientnet,tf_efficientnet_lite0"
+    assert main(["rank", *words, models, "init=pretrained"]) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if "is not ranked" in line]
+    assert len(said) == 3 and "download=true" in said[0]
+    first = said[0].removeprefix("rmtgen: warning: ").partition(" ")[0]
+    for line in said[1:]:
+        assert line.endswith(f"there are no pretrained weights of it either (see {first})")
+    assert ranked(tmp_path)["representation"].tolist() == ["tf_efficientnet_lite0"]
+
+
 def test_a_fault_of_the_images_ends_the_ranking_at_the_second_model(words, tmp_path, capsys):
     missing = f"data=folder:{tmp_path / 'nowhere'}"
     models = "models=test_resnet,test_byobnet,test_efficientnet"
