@@ -126,10 +126,10 @@ def resampled_curves(influence: Influence, draws: int = DRAWS, seed: int = 0) ->
     grid, whole = np.log(sums.delta), (sums.s1, sums.s2, sums.energy)
     rng = np.random.default_rng(seed)
     looked = influence.s1.shape[1]
-    counts = rng.multinomial(looked, np.full(looked, 1 / looked), size=draws)
+    counts = rng.multinomial(pool.n, np.full(looked, 1 / looked), size=draws)
     shares, correction = SHARE_SPREAD * rng.standard_normal(draws), _correction(influence)
     gaps = np.log(influence.loo_ratios(sums.delta))
-    extra = (pool.n / looked) ** 0.5 * (counts - 1.0)  # a sum over all samples varies by so much
+    extra = counts - pool.n / looked  # each sample stands for so many
     changes = [-extra @ part.T for part in (influence.s1, influence.s2, influence.energy)]
     result = []
     for draw in range(draws):

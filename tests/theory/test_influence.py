@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -392,3 +394,18 @@ def test_standard_errors_from_some_samples_are_near_those_from_all():
     draws = [np.log([curve.floor for curve in resampled_curves(one)]) for one in (some, whole)]
     spreads = [np.median(draw.std(axis=0)) for draw in draws]
     assert spreads[0] == pytest.approx(spreads[1], rel=0.15)
+
+
+def test_a_sample_that_stands_for_others_is_drawn_as_often_as_they_are():
+    rng = np.random.default_rng(6)
+    features, looked = rng.standard_normal((1500, 6)), np.arange(0, 1500, 30)
+    pool, modes, targets = solved(features, features[:, :2] + rng.standard_normal((1500, 2)))
+    one = Influence.of(pool, modes, targets, np.array([1.0, 1e4]), looked=looked)
+    alone, none = np.zeros_like(one.energy), np.zeros_like(one.s1)
+    alone[:, 3] = 0.01  # the other samples change nothing
+    one = dataclasses.replace(one, s1=none, s2=none, energy=alone, log_loo=0 * one.log_loo)
+    moved = np.log([curve.floor[0] for curve in resampled_curves(one, draws=2000)])
+    counts = (moved.mean() - moved) / 0.01  # Poisson's, of mean 30, less that
+    assert np.std(counts) == pytest.approx(30**0.5, rel=0.1)
+    below, above = np.diff(np.quantile(counts, [0.025, 0.5, 0.975]))
+    assert above == pytest.approx(below, rel=0.25)
