@@ -118,3 +118,21 @@ def order_of(task: str, by: str | None) -> str:
     if choice(by, "by", ORDERS) == "accuracy" and task != "classes":
         raise UsageError(f"by=accuracy is for classes: got {task}. Order by risk, or leave it out.")
     return by
+
+
+def require_balance(task: str, intercept: bool) -> None:
+    """Require what every class can count the same in: classes, and targets without an intercept.
+
+    Raises:
+        UsageError: Labels or values, or an intercept.
+    """
+    if task != "classes":
+        raise UsageError(
+            f"balanced=true lets every class count the same: got {task}, which are no classes."
+            " Leave it out."
+        )
+    if intercept:
+        raise UsageError(
+            "balanced=true is for targets without an intercept: got targets=intercept. Where every"
+            " class counts the same, centered targets have the mean 0 already. Take those."
+        )

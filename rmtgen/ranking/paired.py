@@ -7,6 +7,8 @@ the two centred changes of `rmtgen.ridge.interval`, which are linear in the loss
     SE² = var(d)/n + (1/n²) Σ_{i≠j} η_ij η_ji.
 
 The difference of 0-1 errors has the standard error of the jackknife of its own moves.
+
+Where every class counts the same, both are those of means over classes (`rmtgen.ridge.strata`).
 """
 
 from dataclasses import dataclass
@@ -48,7 +50,8 @@ def risk_difference(first: Probe, second: Probe) -> Difference:
     """The difference of the leave-one-out risks of two representations of the same samples.
 
     Raises:
-        UsageError: They are of different numbers of samples.
+        UsageError: They are of different numbers of samples, or classes count the same in one of
+            them.
     """
     _check_same(first, second)
     apart = first.losses - second.losses
@@ -56,7 +59,7 @@ def risk_difference(first: Probe, second: Probe) -> Difference:
     if n < LEAST_SAMPLES or not np.isfinite([first.changes.sum(), second.changes.sum()]).all():
         return Difference(float(apart.mean()), np.nan)
     covariance = _covariance(first.changes - second.changes)
-    variance = apart.var(ddof=1) / n + (n - 1) / n * max(covariance, 0.0)
+    variance = first.strata.variance(apart) + (n - 1) / n * max(covariance, 0.0)
     return Difference(float(apart.mean()), float(variance**0.5))
 
 
@@ -69,12 +72,12 @@ def error_difference(first: Probe, second: Probe) -> Difference:
     """The difference of the leave-one-out 0-1 errors of two representations of the same samples.
 
     Raises:
-        UsageError: They are of different numbers of samples.
+        UsageError: As `risk_difference`.
     """
     _check_same(first, second)
     moves = first.moves - second.moves
     value = first.figures["error"] - second.figures["error"]
-    return Difference(float(value), float((len(moves) - 1) ** 0.5 * moves.std()))
+    return Difference(float(value), first.strata.spread(moves))
 
 
 def _check_same(first: Probe, second: Probe) -> None:
@@ -82,4 +85,9 @@ def _check_same(first: Probe, second: Probe) -> None:
         raise UsageError(
             f"a paired comparison needs the same samples: got {first.n} and {second.n}. Probe both"
             " on one set."
+        )
+    if first.balanced != second.balanced:
+        raise UsageError(
+            "a paired comparison is of one risk: got one in which every class counts the same, and"
+            " one in which every image does. Probe both with balanced=True, or neither."
         )

@@ -10,11 +10,12 @@ Notation: n training samples, c outputs, m samples whose pairs are looked at.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -24,6 +25,7 @@ from rmtgen.ranking.best_ridge import Best, best_ridge
 from rmtgen.ranking.explained import Explained
 from rmtgen.ridge.interval import centred_covariance, paired
 from rmtgen.ridge.problem import Grid, Problem
+from rmtgen.ridge.strata import Strata
 from rmtgen.theory.accuracy import errors_foreseen, interval
 from rmtgen.theory.alignment import kernel_target_alignment, participation_ratio
 from rmtgen.theory.diagnostics import trust_report
@@ -70,6 +72,9 @@ class Probe:
         doubts: Reasons to doubt that the samples are what they claim to be, one sentence each, from
             the first `DOUBTED` of them (`rmtgen.trust_report`).
         explained: What is explained of values or of several labels; None for classes.
+        classes: The class of each sample where every class counts the same
+            (`rmtgen.ranking.balanced`): then losses and changes are times the weights, and risk and
+            0-1 error are means over classes. None where every sample does.
     """
 
     path: pd.DataFrame
@@ -80,6 +85,7 @@ class Probe:
     figures: Mapping[str, float]
     doubts: tuple[str, ...] = ()
     explained: Explained | None = None
+    classes: Int64[np.ndarray, " n"] | None = None
 
     @classmethod
     def of(
@@ -131,7 +137,7 @@ class Probe:
             moves=np.full(n, np.nan) if within is None else within.moves,
             outlook=_outlook(influence, within),
             figures=_figures(whole.spectrum, problem, within),
-            doubts=_doubts(problem, ridge),
+            doubts=doubts_of(problem, ridge),
             explained=None if task == "classes" else Explained.of(fit, sum_ridge, task),
         )
 
@@ -146,6 +152,16 @@ class Probe:
         """Number of training samples."""
         return len(self.losses)
 
+    @property
+    def balanced(self) -> bool:
+        """Whether every class counts the same."""
+        return self.classes is not None
+
+    @cached_property
+    def strata(self) -> Strata:
+        """The classes that count the same; all samples as one of them where every sample does."""
+        return Strata.one(self.n) if self.classes is None else Strata.of(self.classes)
+
 
 def _path(problem: Problem, best: Best, changes: Float64[Tensor, "m m"] | None) -> pd.DataFrame:
     """The path, with the interval and the 0-1 error at the best ridge."""
@@ -158,7 +174,7 @@ def _path(problem: Problem, best: Best, changes: Float64[Tensor, "m m"] | None) 
     return path
 
 
-def _doubts(problem: Problem, ridge: float) -> tuple[str, ...]:
+def doubts_of(problem: Problem, ridge: float) -> tuple[str, ...]:
     """What detectors that speak of the data say at the chosen ridge; nothing where it is 0."""
     if ridge == 0:
         return ()

@@ -11,15 +11,17 @@ from torch import Tensor
 from rmtgen.checks import as_array
 from rmtgen.entrance import public
 from rmtgen.errors import NumericalError, UsageError
+from rmtgen.ranking.balanced import balanced_probe
 from rmtgen.ranking.probe import Probe
 from rmtgen.ranking.table import output_table, ranking
 from rmtgen.ridge.kernel import FeatureKernel
 from rmtgen.ridge.outputs import coding_of, split_targets
 from rmtgen.ridge.path import resolve_ridges
 from rmtgen.ridge.problem import Problem
+from rmtgen.ridge.strata import require_pairs
 from rmtgen.ridge.targets import Targets
-from rmtgen.scalars import whole_number
-from rmtgen.tasks import label_array, order_of, require_varying, task_of
+from rmtgen.scalars import flag, whole_number
+from rmtgen.tasks import label_array, order_of, require_balance, require_varying, task_of
 
 RELATIVE_RIDGES = tuple(10.0 ** (exponent / 2) for exponent in range(-16, 5))
 """Default of λ/(tr K/n): half decades from 1e-8 to 1e2."""
@@ -34,6 +36,7 @@ def rank(
     by: str | None = None,
     relative_ridges: ArrayLike = RELATIVE_RIDGES,
     coding: str = "centered",
+    balanced: bool = False,
 ) -> pd.DataFrame:
     """Rank representations of the same labelled images by how well a ridge probe on them will do.
 
@@ -53,6 +56,9 @@ def rank(
         relative_ridges: λ/(tr K/n) ≥ 0, the grid that leave-one-out chooses from for each.
         coding: Of classes `onehot`, `centered` or `intercept` (`encode_targets`). Labels and
             targets always have an intercept, and targets the variance 1.
+        balanced: Let every class count the same, in the fit and in what is measured of it, however
+            many images it has: risk and accuracy are means over classes. There are no forecasts
+            then. Of classes, each with at least two images, and no intercept.
 
     Returns:
         One row per representation, the best first: `rmtgen.ranking.table.COLUMNS`. `loo` is the
@@ -67,7 +73,7 @@ def rank(
             message names the representation.
         NumericalError: Features that are not finite or all zero, or a failed decomposition.
     """
-    found = coded(labels, classes, coding)
+    found = coded(labels, classes, coding, balanced)
     order = order_of(found.task, by)
     return ranking(_probes(representations, found, relative_ridges), order)
 
@@ -118,20 +124,27 @@ class Labels:
         targets: The targets.
         task: What they are, of `rmtgen.tasks.TASKS`.
         names: Names of labels or targets; numbers where they have none; empty for classes.
+        balanced: Whether every class counts the same.
     """
 
     targets: Targets
     task: str
     names: tuple[str, ...]
+    balanced: bool = False
 
 
-def coded(labels: np.ndarray | Tensor | pd.DataFrame, classes: int | None, coding: str) -> Labels:
+def coded(
+    labels: np.ndarray | Tensor | pd.DataFrame,
+    classes: int | None,
+    coding: str,
+    balanced: bool = False,
+) -> Labels:
     """Encoded labels, of as many classes as the largest says where no number is given.
 
     Raises:
         UsageError: No label; a target, or all labels, that do not vary; types that do not go
-            together; a number of classes of what is none; or as `rmtgen.tasks.label_array` and
-            `encode_targets`.
+            together; a number of classes of what is none; or as `rmtgen.tasks.label_array`,
+            `encode_targets`, and with `balanced` `require_balance` and `require_pairs`.
     """
     found = label_array(_columns(labels), "labels")
     if not len(found):
@@ -148,8 +161,12 @@ def coded(labels: np.ndarray | Tensor | pd.DataFrame, classes: int | None, codin
         names = tuple(map(str, own))
         require_varying(found, names, "labels")
     count = whole_number(count, "classes", least=1)
+    if flag(balanced, "balanced"):
+        require_balance(task, coding == "intercept")
     targets, _ = split_targets(found, found[:0], count, coding)
-    return Labels(targets, task, names)
+    if balanced:
+        require_pairs(found)
+    return Labels(targets, task, names, balanced)
 
 
 def _columns(labels: np.ndarray | Tensor | pd.DataFrame) -> np.ndarray:
@@ -202,6 +219,8 @@ def probe_of(
         ridges = resolve_ridges(relative_ridges, kernel.diagonal().sum().item(), len(kernel))
         values, intercept = labels.targets.values[:], labels.targets.intercept
         problem = Problem.checked(kernel, values, None, loo=True, intercept=intercept)
+        if labels.balanced:
+            return balanced_probe(problem, ridges)
         return Probe.of(problem, ridges, task=labels.task)
     except (UsageError, NumericalError) as error:
         raise type(error)(f"representation {name!r}: {error}") from error

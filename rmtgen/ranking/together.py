@@ -58,6 +58,7 @@ def compare_features(
     classes: int | None = None,
     relative_ridges: ArrayLike = RELATIVE_RIDGES,
     coding: str = "centered",
+    balanced: bool = False,
 ) -> pd.DataFrame:
     """What each two representations share, and how much the risk falls with both.
 
@@ -67,6 +68,7 @@ def compare_features(
         classes: Number of classes; default the largest label + 1.
         relative_ridges: λ/(tr K/n) ≥ 0, the grid that leave-one-out chooses from for each.
         coding: As in `rank`.
+        balanced: Let every class count the same, as in `rank`; `cka` is the same without.
 
     Returns:
         One row per pair, `COLUMNS`: `cka` of the two, their leave-one-out risks and that of both
@@ -83,7 +85,7 @@ def compare_features(
             "a comparison needs features by name, at least two: got"
             f" {representations!r:.60}. Rank a single one: rmtgen.rank."
         )
-    found = coded(labels, classes, coding)
+    found = coded(labels, classes, coding, balanced)
     sides = []
     for name, features in representations.items():
         scaled = unit(str(name), features)

@@ -172,7 +172,10 @@ def _effects(change: Float64[Tensor, "m m"]) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def interval_columns(
-    losses: Float64[Tensor, " n"], covariance: float, sampled: float = 0.0
+    losses: Float64[Tensor, " n"],
+    covariance: float,
+    sampled: float = 0.0,
+    variance: float | None = None,
 ) -> dict[str, float]:
     """The interval of 95 %, on the scale of a logarithm, and the kurtosis of the errors.
 
@@ -183,12 +186,15 @@ def interval_columns(
         losses: ℓ_i, summed over outputs.
         covariance: `pair_covariance_` of the fit.
         sampled: Standard error of the mean of the losses themselves, where they are estimates.
+        variance: What takes the place of var(ℓ), n times the variance of the mean of losses that
+            depend on one another in no other way; None: var(ℓ).
     """
     n = len(losses)
     if n < LEAST_SAMPLES:
         return dict.fromkeys(INTERVAL_COLUMNS, math.nan)
     mean = losses.mean().item()
-    error = float(risk_error(losses.var().item(), covariance, n, sampled))
+    variance = losses.var().item() if variance is None else variance
+    error = float(risk_error(variance, covariance, n, sampled))
     low, high = bounds(mean, error)
     kurtosis = losses.div(mean).square().mean().item() if mean else math.nan
     values = (error, float(low), float(high), kurtosis)

@@ -12,11 +12,14 @@ back to √w_i(y_i − f^(−i)(x_i)), whose mean square is (1/n) Σ w_i‖y_i �
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from rmtgen.linalg.centring import reflected_matrix_
+from rmtgen.linalg.rows import Matrix, Rows, gathered
 from rmtgen.ridge.kernel import FeatureKernel, GramKernel
+from rmtgen.ridge.problem import Problem
+from rmtgen.ridge.stored import Kernel
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +89,59 @@ class Plain:
     def taken_back(self, columns: Float64[Tensor, "n k"]) -> Float64[Tensor, "n k"]:
         """R times columns: in the basis of the samples, each times √w."""
         return columns if self.turn is None else self.turn(columns)
+
+
+class Scaled(Rows):
+    """A matrix each row of which is taken times a number when it is read.
+
+    Attributes:
+        source: The matrix.
+        factors: The numbers.
+    """
+
+    dtype = torch.float64
+
+    def __init__(self, source: Matrix, factors: Float64[Tensor, " n"]):
+        self.source, self.factors = source, factors
+        self.shape, self.device = (source.shape[0], source.shape[1]), source.device
+
+    def __getitem__(self, part: slice | Int64[Tensor, " k"]) -> Float64[Tensor, "k columns"]:
+        return self.source[part] * self.factors[part, None]
+
+    def chosen(self, positions: slice | Int64[Tensor, " k"]) -> "Scaled":
+        """Some of the rows."""
+        if isinstance(self.source, Tensor) and isinstance(positions, slice):
+            return Scaled(self.source[positions], self.factors[positions])
+        return Scaled(gathered(self.source, positions), self.factors[positions])
+
+
+def scaled_problem(problem: Problem, root: Float64[Tensor, " n"]) -> Problem:
+    """A problem without an intercept, each sample taken times √w; without test samples and classes.
+
+    Rows of features and of targets are made as they are read.
+
+    Args:
+        problem: The problem.
+        root: √w > 0.
+
+    Raises:
+        NumericalError: A Gram matrix that is not symmetric.
+    """
+    kernel = _without_tests(problem.kernel)
+    if isinstance(kernel, FeatureKernel):
+        kernel = replace(kernel, train=Scaled(kernel.train, root))
+    else:
+        kernel = _weighted(kernel, root, None)
+    targets = Scaled(problem.targets, root)
+    empty = {"test_targets": None, "code": None, "test_code": None}
+    return replace(problem, kernel=kernel, targets=targets, **empty)
+
+
+def _without_tests(kernel: Kernel) -> FeatureKernel | GramKernel:
+    """The training samples in memory, or as they are read."""
+    if isinstance(kernel, (FeatureKernel, GramKernel)):
+        return replace(kernel, test=None)
+    return GramKernel(kernel.symmetric(len(kernel)), None)
 
 
 def _weighted(

@@ -36,6 +36,10 @@ def check_choices(config: "Config") -> None:
             " them out."
         )
     _check_labels(config)
+    if config.balanced:
+        from rmtgen.tasks import require_balance  # it imports NumPy, which the help does without
+
+        require_balance(config.task, config.targets == "intercept")
     _check_kernel(config)
     _check_solver(config)
 

@@ -265,6 +265,13 @@ class Config:
         ("risk", "score"),
         "ridges relative to tr K/N; low:high:count is a geometric range",
     )
+    balanced: bool = declared(
+        False,
+        switch,
+        ("score",),
+        "let every class count the same in a ranking, in the fit and in what is measured",
+        option=True,
+    )
     loo: bool = declared(True, switch, ("risk",), "leave-one-out columns")
     solver: str = declared(
         "auto",
@@ -393,7 +400,8 @@ class Config:
 
         Other heads than that of the default seed are named, so that such runs are told apart.
         """
-        hashes = "".join(self.stage_hash(stage) for stage in _WITH_FIELDS)
+        stages = (*_WITH_FIELDS, *(("score",) if self.balanced else ()))
+        hashes = "".join(self.stage_hash(stage) for stage in stages)
         named = slug(self, FIELDS["head_seed"].default)
         return f"{named}-{durable.digest(hashes.encode())[:8]}"
 

@@ -28,6 +28,8 @@ PROBED = ("losses", "changes", "moves")
 """Arrays of score.h5 beside its tables and figures."""
 EXPLAINED = "explained"
 """Table of score.h5 of what is explained of values or labels."""
+CLASSES = "classes"
+"""Array of score.h5 of the class of each image, where every class counts the same."""
 _LARGEST = 2**53
 """Largest integer that a setting may be; a float holds no other above it."""
 
@@ -137,7 +139,21 @@ def stored_probe(file: h5py.File) -> "Probe":
     messages = tuple(map(str, doubts["message"]))
     tables = path[list(PATH)], outlook[list(OUTLOOK)]
     explained = _stored_explained(file) if EXPLAINED in file else None
-    return Probe(tables[0], losses, changes, moves, tables[1], named, messages, explained)
+    classes = _stored_classes(file, losses.shape) if CLASSES in file else None
+    parts = losses, changes, moves, tables[1], named, messages
+    return Probe(tables[0], *parts, explained, classes)
+
+
+def _stored_classes(file: h5py.File, shape: tuple[int, ...]) -> np.ndarray:
+    """The class of each image.
+
+    Raises:
+        ValueError: They are none.
+    """
+    found = np.asarray(file[CLASSES][()])
+    if found.shape != shape or found.dtype.kind not in "iu" or found.min(initial=0) < 0:
+        raise ValueError(f"{file.filename} must hold {CLASSES}, whole numbers from 0, one an image")
+    return found.astype(np.int64)
 
 
 def _stored_explained(file: h5py.File) -> "Explained":

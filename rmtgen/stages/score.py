@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from rmtgen.device import default_device
+from rmtgen.ranking.balanced import balanced_probe
 from rmtgen.ranking.best_ridge import tall
 from rmtgen.ranking.explained import NUMBERS
 from rmtgen.ranking.probe import FIGURES, LOOKED, Probe
@@ -11,9 +12,10 @@ from rmtgen.ridge.eigen import EIGENSOLVE_COST
 from rmtgen.ridge.path import resolve_ridges
 from rmtgen.ridge.pool import Pool
 from rmtgen.ridge.problem import Cost
+from rmtgen.ridge.strata import require_pairs
 from rmtgen.runs.config import Config
 from rmtgen.runs.run import load_run
-from rmtgen.runs.stored import EXPLAINED, PROBED
+from rmtgen.runs.stored import CLASSES, EXPLAINED, PROBED
 from rmtgen.stages.cost import StageCost, Workload, eigen_cost
 from rmtgen.stages.engine import Job, Result
 from rmtgen.stages.pool import load_pool
@@ -33,6 +35,9 @@ from, and of the noise of smaller fits."""
 def work(job: Job) -> Result:
     """Probe the whole pool."""
     config = job.config
+    if config.balanced:
+        run = load_run(job.folder)
+        require_pairs(run.labels.train, run.classes)
     pool = load_pool(job.folder, config, default_device(config.device))
     probe = probed(pool, config, kernel_features(load_run(job.folder), config))
     durable.write_bytes(job.folder / SCORE, hdf5_image(_arrays(probe)))
@@ -50,14 +55,17 @@ def probed(pool: Pool, config: Config, features: int | None) -> Probe:
     """
     ridges = resolve_ridges(config.ridges, pool.trace, len(pool))
     problem = pool.problem(np.arange(len(pool)), loo=True)
+    if config.balanced:
+        return balanced_probe(problem, ridges)
     return Probe.of(problem, ridges, features, config.task)
 
 
 def headline(probe: Probe) -> str:
     """Risk and accuracy of a probe, in one line."""
     best, accuracy = probe.best, 100 * (1 - probe.figures["error"])
-    said = f"LOO risk {best['loo']:.4f} [{best['loo_low']:.4f}, {best['loo_high']:.4f}]"
-    said += f", accuracy {accuracy:.1f} %" if np.isfinite(accuracy) else ""
+    kind = "balanced " if probe.balanced else ""
+    said = f"{kind}LOO risk {best['loo']:.4f} [{best['loo_low']:.4f}, {best['loo_high']:.4f}]"
+    said += f", {kind}accuracy {accuracy:.1f} %" if np.isfinite(accuracy) else ""
     return said + (f", R² {probe.explained.r2:.3f}" if probe.explained else "")
 
 
@@ -68,6 +76,8 @@ def _arrays(probe: Probe) -> dict[str, np.ndarray]:
     if explained is not None:
         tables[EXPLAINED] = explained.outputs
         numbers = {name: np.array(getattr(explained, name)) for name in NUMBERS}
+    if probe.classes is not None:
+        numbers[CLASSES] = probe.classes
     return {
         **{
             f"{name}/{column}": values
