@@ -119,6 +119,12 @@ def _checked(folders: Sequence[RunDir]) -> Sequence[RunDir]:
             f"a comparison is of 2 to {MOST} representations, got {len(folders)}: each two take a"
             f" decomposition. {cure}."
         )
+    if len({folder.config.balanced for folder in folders}) > 1:
+        named = {folder.config.balanced: folder.path.name for folder in folders}
+        raise UsageError(
+            f"a comparison is of one risk, got balanced=true of {named[True]} and not of"
+            f" {named[False]}. Take both with it, or neither."
+        )
     for folder in folders:
         if folder.config.tangent:
             raise UsageError(

@@ -138,6 +138,11 @@ def _folders(request: Request, budget: Budget | None) -> list[RunDir]:
             f"a ranking compares whole results, got shard={share}. Share the extraction: `rmtgen"
             " extract` with test=0 and the same settings; then rank without a shard."
         )
+    if budget and runs[0].balanced:
+        raise UsageError(
+            "a budget takes those further that are foreseen to be best, and balanced=true has no"
+            " forecast. Leave one of them out."
+        )
     return [RunDir(config) for config in runs]
 
 

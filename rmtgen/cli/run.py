@@ -72,12 +72,17 @@ def run_stages(stages: Sequence[str], request: Request, transcript: Transcript) 
 
 
 def _require_tests(stages: Sequence[str], request: Request) -> None:
-    """Refuse what compares with test images where there are none.
+    """Refuse what compares with test images where there are none, or what is of a ranking alone.
 
     Raises:
-        UsageError: A run has no test images.
+        UsageError: A run has no test images, or lets every class count the same.
     """
     comparing = [stage for stage in stages if stage not in RANKED]
+    if comparing and any(run.balanced for run in request.experiment.runs):
+        raise UsageError(
+            f"balanced=true is for `rmtgen rank` and `rmtgen compare-features`: got it for stage"
+            f" {comparing[0]}, in which every image counts the same. Leave it out."
+        )
     untested = [run for run in request.experiment.runs if run.test == 0]
     if comparing and untested:
         raise UsageError(

@@ -124,7 +124,8 @@ def _require_classifier(run: Run) -> None:
     """Refuse a run whose predictor is no network with a linear head that gives a class.
 
     Raises:
-        UsageError: An eNTK, features without a network, or targets other than classes.
+        UsageError: An eNTK, features without a network, targets other than classes, or classes
+            that count the same.
     """
     kernel, task = run.config.get("kernel", "features"), run.config.get("task", "classes")
     if kernel != "features" or run.config.get("projection"):
@@ -138,6 +139,12 @@ def _require_classifier(run: Run) -> None:
         raise UsageError(
             f"an export predicts one class an image: got task={task} in {run.name}. Fit it in"
             " Python: `rmtgen.KernelRidgeGCV` on `rmtgen.load_run(RUN).features`."
+        )
+    if run.config.get("balanced"):
+        raise UsageError(
+            f"an export is of a fit in which every image counts the same: got balanced=true in"
+            f" {run.name}. Rank without it, or fit it in Python:"
+            " `rmtgen.KernelRidgeGCVClassifier(class_weight='balanced')`."
         )
     if "backbone_blake2b" not in run.manifest("extract").details:
         raise UsageError(

@@ -22,7 +22,7 @@ COLUMNS = (
     *("with_more", "with_more_low", "with_more_high", "place_with_more"),
     *("accuracy_with_more", "accuracy_with_more_low", "accuracy_with_more_high"),
     *("r2", "r2_low", "r2_high", "r2_with_more", "r2_with_more_low", "r2_with_more_high", "auc"),
-    *("ridge", "df", "participation_ratio", "alignment"),
+    *("ridge", "df", "participation_ratio", "alignment", "balanced"),
 )
 """Columns of a ranking."""
 BY_OUTPUT = ("output", "representation", *OUTPUTS)
@@ -44,6 +44,7 @@ def ranking(probes: Mapping[str, Probe], by: str) -> pd.DataFrame:
         for `MORE` times the samples, at the best ridge there; `place_with_more` is the order of
         these accuracies or risks. Accuracies are shares in [0, 1], NaN for targets that encode no
         classes; R² is NaN for those that do, and `auc`, the mean over labels, for all but labels.
+        Where `balanced`, every class counts the same in risks and accuracies.
 
     Raises:
         UsageError: Another order; or probes of different numbers of samples.
@@ -113,6 +114,7 @@ def _row(name: str, probe: Probe, first: Probe, place: dict[str, int]) -> dict[s
         **_explained(probe, more),
         "participation_ratio": figures["participation_ratio"],
         "alignment": figures["alignment"],
+        "balanced": probe.balanced,
     }
 
 

@@ -30,7 +30,7 @@ COLUMNS = (
     *("first", "second", "cka", "loo_first", "loo_second", "loo_both"),
     *("alignment_first", "alignment_second"),
     *("gain_over_first", "gain_over_first_low", "gain_over_first_high"),
-    *("gain_over_second", "gain_over_second_low", "gain_over_second_high"),
+    *("gain_over_second", "gain_over_second_low", "gain_over_second_high", "balanced"),
 )
 """Columns of a comparison."""
 
@@ -74,7 +74,7 @@ def compare_features(
         One row per pair, `COLUMNS`: `cka` of the two, their leave-one-out risks and that of both
         side by side, the alignment of each with the labels, and by how much the risk of both is
         less than that of each alone, with the paired interval of 95 %. A gain whose interval holds
-        0 may be none.
+        0 may be none. Where `balanced`, every class counts the same in risks and in alignment.
 
     Raises:
         UsageError: Fewer than two representations, or as `rank`.
@@ -101,7 +101,7 @@ def compare_features(
 
 def compared(
     first: Side, second: Side, labels: Labels, relative_ridges: ArrayLike
-) -> dict[str, float | str]:
+) -> dict[str, float | str | bool]:
     """What two representations share, and what each adds to the other: a row of `COLUMNS`.
 
     Raises:
@@ -109,8 +109,12 @@ def compared(
     """
     side_by_side = torch.cat([first.features, second.features], dim=1)
     both = probe_of(f"{first.name} + {second.name}", side_by_side, labels, relative_ridges)
-    row: dict[str, float | str] = {"first": first.name, "second": second.name}
-    row |= {"cka": cka(first.features, second.features), "loo_both": both.best["loo"]}
+    row: dict[str, float | str | bool] = {"first": first.name, "second": second.name}
+    row |= {
+        "balanced": labels.balanced,
+        "cka": cka(first.features, second.features),
+        "loo_both": both.best["loo"],
+    }
     for place, side in (("first", first), ("second", second)):
         gain = risk_difference(side.probe, both)
         values = dict(zip(("", "_low", "_high"), (gain.value, *gain.interval), strict=True))

@@ -13,20 +13,23 @@ from rmtgen.report.summary import Summary
 from rmtgen.report.wording import number
 from rmtgen.tables import Table
 
-ALONE = ("representation", "LOO risk, 95 %", "accuracy, %", "alignment")
-"""Headings of the representations alone."""
-PAIRS = ("pair", "CKA", "risk of both", "second adds, %", "first adds, %")
+ALONE = ("representation", "{kind}LOO risk, 95 %", "{kind}accuracy, %", "alignment")
+"""Headings of the representations alone, with a gap `kind` for what kind of risk it is."""
+PAIRS = ("pair", "CKA", "{kind}risk of both", "second adds, %", "first adds, %")
 """Headings of the pairs."""
 READING = (
-    "CKA: what two share, whatever the labels; 1 where one is the other turned and scaled. risk of"
-    " both: leave-one-out risk of a ridge probe on the two side by side, each scaled to tr K = n."
+    "CKA: what two share, whatever the labels; 1 where one is the other turned and scaled."
+    " {kind}risk of both: leave-one-out risk of a ridge probe on the two side by side, each scaled"
+    " to tr K = n."
     " second adds: how far that is below the risk of the first alone, in per cent of it, with the"
     " paired interval of 95 %; = where that holds 0. first adds: below that of the second"
 )
 READING_ALONE = (
-    "LOO risk: of a ridge probe on new images, with its 95 % interval. alignment: of the kernel and"
-    " the labels, in [−1, 1]"
+    "{kind}LOO risk: of a ridge probe on new images, with its 95 % interval. alignment: of the"
+    " kernel and the labels, in [−1, 1]"
 )
+COUNTED = ". balanced: every class counts the same, in all risks and fits, and in the alignment"
+"""What a reading ends in where it does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +50,16 @@ class PairsSet:
     images: int
     dataset: str
 
+    @property
+    def balanced(self) -> bool:
+        """Whether every class counts the same."""
+        return any(probe.balanced for probe in self.probes)
+
+    @property
+    def kind(self) -> str:
+        """What comes before the name of a risk."""
+        return "balanced " * self.balanced
+
     @cached_property
     def ordered(self) -> pd.DataFrame:
         """The pairs by the risk of both, the smallest first."""
@@ -57,19 +70,21 @@ class PairsSet:
         """The best alone, what adds most to it, and the best pair."""
         risks = [probe.best["loo"] for probe in self.probes]
         best = self.labels[int(np.argmin(risks))]
-        text = f"{best} is best alone: risk {min(risks):.4f}"
+        text = f"{best} is best alone: {self.kind}risk {min(risks):.4f}"
         text += f" from {self.images:,} labelled images of {self.dataset}."
         gain, name = max((gain, name) for name, gain in self._added(best))
         value, low, high = (number(one, ".2g") for one in gain)
         if gain[1] > 0:
-            text += f" {name} adds most to it: the risk falls by {value} % [{low}, {high}] with"
-            text += " both."
+            text += f" {name} adds most to it: the {self.kind}risk falls by {value} %"
+            text += f" [{low}, {high}] with both."
         else:
             text += f" The images do not say that any of the others adds to it; {name} comes"
             text += f" nearest, with {value} % [{low}, {high}]."
         first = self.ordered.iloc[0]
         if best not in (first["first"], first["second"]):
-            text += f" The best pair is {first['first']} + {first['second']}, with a risk of"
+            text += (
+                f" The best pair is {first['first']} + {first['second']}, with a {self.kind}risk of"
+            )
             text += f" {first['loo_both']:.4f}."
         return text
 
@@ -87,13 +102,19 @@ class PairsSet:
         """The representations alone, the best first, as a table of text."""
         order = np.argsort([probe.best["loo"] for probe in self.probes], kind="stable")
         rows = tuple(_alone(self.labels[place], self.probes[place]) for place in order)
-        return Table(ALONE, rows, "<>>>", (READING_ALONE,))
+        return Table(self._filled(ALONE), rows, "<>>>", (self._reading(READING_ALONE),))
 
     @property
     def pairs(self) -> Table:
         """The pairs as a table of text."""
         rows = tuple(_pair(row) for _, row in self.ordered.iterrows())
-        return Table(PAIRS, rows, "<>>>>", (READING,))
+        return Table(self._filled(PAIRS), rows, "<>>>>", (self._reading(READING),))
+
+    def _filled(self, headings: Sequence[str]) -> tuple[str, ...]:
+        return tuple(heading.format(kind=self.kind) for heading in headings)
+
+    def _reading(self, reading: str) -> str:
+        return reading.format(kind=self.kind) + COUNTED * self.balanced
 
     @property
     def summary(self) -> Summary:
@@ -109,8 +130,8 @@ class PairsSet:
             title=title,
             answer=self.answer,
             tables=[
-                ("pairs", "Two at a time", self.pairs, _sentence(READING)),
-                ("alone", "Alone", self.alone, _sentence(READING_ALONE)),
+                ("pairs", "Two at a time", self.pairs, _sentence(self._reading(READING))),
+                ("alone", "Alone", self.alone, _sentence(self._reading(READING_ALONE))),
             ],
             images=f"{self.images:,}",
             dataset=self.dataset,

@@ -15,7 +15,7 @@ from rmtgen.ranking.probe import Probe
 from rmtgen.ranking.table import output_table, pareto_front, ranking
 from rmtgen.report.dropped import SHOWN, dropped_frame, dropped_table, undecided
 from rmtgen.report.ranked_outputs import constant_labels, outputs_table
-from rmtgen.report.ranking_words import WORDS, Words
+from rmtgen.report.ranking_words import BALANCED, WORDS, Words
 from rmtgen.report.same_images import check_same_images, images_of, labels_of
 from rmtgen.report.summary import Summary
 from rmtgen.report.wording import number
@@ -55,7 +55,8 @@ class RankedSet:
     Attributes:
         representations: In no order.
         settings: What they share: data set, numbers of images, the task, the names of classes,
-            labels or values, and the number of images of each class.
+            labels or values, the number of images of each class, and whether classes count the
+            same.
         dropped: Representations that were compared on fewer images, or on none, by their names in
             tables.
     """
@@ -106,6 +107,7 @@ class RankedSet:
             "images": first.score.n,
             "all_images": int(first.config["train"]),
             "task": task,
+            "balanced": first.score.balanced,
             "by": order_of(task, by),
             "names": first.classes,
             "contradictions": _contradictions(first),
@@ -150,6 +152,8 @@ class RankedSet:
     @property
     def words(self) -> Words:
         """The words of what the images are labelled with."""
+        if self.settings["balanced"]:
+            return BALANCED
         return WORDS[self.settings["task"]]
 
     @cached_property
@@ -279,9 +283,12 @@ class RankedSet:
         counts = counts[counts > 0]
         if not len(counts) or counts.max() < UNEQUAL * counts.min():
             return ()
+        text = f"the classes are not balanced: {counts.min():,} to {counts.max():,} images each;"
+        if self.settings["balanced"]:
+            return (f"{text} every class counts the same all the same.",)
         return (
-            f"the classes are not balanced: {counts.min():,} to {counts.max():,} images each;"
-            " accuracies are those of new images in the same proportions.",
+            f"{text} accuracies are those of new images in the same proportions. With balanced=true"
+            " every class counts the same.",
         )
 
 
@@ -299,7 +306,7 @@ def _row(row: pd.Series, words: Words, by: str) -> tuple[str, ...]:
         f"{number(row['loo'], '.4f')} [{number(row['loo_low'], '.4f')},"
         f" {number(row['loo_high'], '.4f')}]",
         "–" if row["place"] == 1 else words.behind(row, by),
-        words.shown(row, "_with_more"),
+        *(() if words.balanced else (words.shown(row, "_with_more"),)),
         _rate(row["images_per_second"]) + ("*" if row["pareto"] else ""),
         _millions(row["parameters"]),
     )

@@ -58,7 +58,7 @@ def _drawn(ranking: pd.DataFrame, words: Words) -> pd.DataFrame:
     name, unit = (words.measure, words.scale) if known else ("loo", 1)
     columns = {"y": name, "low": f"{name}_low", "high": f"{name}_high"}
     table = ranking.assign(**{new: unit * ranking[old] for new, old in columns.items()})
-    table.attrs["label"] = words.axis if known else "LOO risk"
+    table.attrs["label"] = words.axis if known else f"{words.kind}LOO risk"
     return table
 
 

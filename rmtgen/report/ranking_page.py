@@ -42,6 +42,7 @@ def render_ranking(
         dataset=settings["dataset"],
         labelled=f"{count:,} {ranked.words.noun if count > 1 else ranked.words.noun.rstrip('s')}",
         named=ranked.words.named,
+        balanced=ranked.words.balanced,
         outputs=outputs,
         outputs_reading=" ".join(f"{note[:1].upper()}{note[1:]}." for note in said),
     )

@@ -10,8 +10,8 @@ from rmtgen.report.dropped import behind
 from rmtgen.report.wording import number
 
 _BEHIND = {
-    "risk": "behind: risk above that of the first, in per cent of it,",
-    "accuracy": "behind: accuracy below that of the first, in points,",
+    "risk": "behind: {kind}risk above that of the first, in per cent of it,",
+    "accuracy": "behind: {kind}accuracy below that of the first, in points,",
 }
 _PAIRED = "± the half-width of the paired interval; = where that holds 0."
 _UNITS = {"risk": "%", "accuracy": "points"}
@@ -20,7 +20,7 @@ _COST = (
     " parameters in millions"
 )
 _PLACE = "place: those that paired intervals of 95 % leave it."
-_RIDGE = "at the ridge of smallest leave-one-out risk, with its 95 % interval"
+_RIDGE = "at the ridge of smallest {kind}leave-one-out risk, with its 95 % interval"
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,10 @@ class Words:
         axis: Name of its axis.
         named: Its name in a sentence.
         unit: What follows a number.
-        described: What the columns of the table are, with the gap `behind`.
+        described: What the columns of the table are, with the gaps `behind` and `kind`.
         areas: Whether there is an AUC.
         noun: What the images have: classes, labels or targets.
+        balanced: Whether every class counts the same; then there are no forecasts.
     """
 
     measure: str
@@ -50,6 +51,12 @@ class Words:
     described: str
     areas: bool = False
     noun: str = "classes"
+    balanced: bool = False
+
+    @property
+    def kind(self) -> str:
+        """What comes before the name of a risk."""
+        return "balanced " * self.balanced
 
     def shown(self, row: pd.Series | Mapping[str, float], ending: str = "") -> str:
         """The measure of a row with its interval, a dash where it is not known."""
@@ -77,14 +84,16 @@ class Words:
 
     def reading(self, by: str) -> str:
         """What the columns of the table are, in the order of accuracy or of risk."""
-        return self.described.format(behind=f"{_BEHIND[by]} {_PAIRED}")
+        behind = _BEHIND[by].format(kind=self.kind)
+        return self.described.format(behind=f"{behind} {_PAIRED}", kind=self.kind)
 
     def headings(self, by: str) -> tuple[str, ...]:
         """Headings of the ranking as text."""
         area = ("AUC",) * self.areas
         later = self.heading.replace("accuracy", "10 × labels") if self.unit else "10 × labels, R²"
-        first = ("representation", "place", self.heading, *area, "LOO risk, 95 %")
-        return (*first, f"behind, {_UNITS[by]}", later, "images/s", "Mpar")
+        first = ("representation", "place", self.heading, *area, f"{self.kind}LOO risk, 95 %")
+        forecast = () if self.balanced else (later,)
+        return (*first, f"behind, {_UNITS[by]}", *forecast, "images/s", "Mpar")
 
 
 CLASSES = Words(
@@ -101,6 +110,19 @@ CLASSES = Words(
     ),
 )
 """A class of each image."""
+BALANCED = replace(
+    CLASSES,
+    heading="balanced accuracy, %",
+    axis="balanced accuracy on new images (%)",
+    named="balanced accuracy",
+    described=(
+        f"{_PLACE} balanced accuracy: mean over classes of the share that a ridge probe, to which"
+        f" every class counts the same, recognises of its new images, {_RIDGE}. balanced LOO risk:"
+        f" mean over classes of the risk. {{behind}} {_COST}"
+    ),
+    balanced=True,
+)
+"""A class of each image, of which every one counts the same."""
 VALUES = Words(
     measure="r2",
     scale=1,

@@ -208,6 +208,10 @@ COLUMNS = {
     "share": Column("share of the images that have the label; empty for values"),
     "participation_ratio": Column("(tr K)²/‖K‖_F², the number of modes that share the trace"),
     "alignment": Column("kernel-target alignment ⟨K, YYᵀ⟩/(‖K‖_F ‖YYᵀ‖_F)"),
+    "balanced": Column(
+        "whether every class counts the same in risks and accuracies, however many images it has;"
+        " there are no forecasts then"
+    ),
     "images_per_second": Column(
         "images extracted per second, decoding included, on the machine that did it; empty where"
         " the features were there"

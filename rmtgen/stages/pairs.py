@@ -26,8 +26,8 @@ from rmtgen.tasks import task_of
 
 PAGE = "pairs.html"
 TABLE = "pairs.csv"
-NUMBERS = tuple(name for name in COLUMNS if name not in ("first", "second"))
-"""Columns of a pair beside its names."""
+NUMBERS = tuple(name for name in COLUMNS if name not in ("first", "second", "balanced"))
+"""Columns of a pair beside its names, and what it shares with the others."""
 
 
 def work(job: Job) -> Result:
@@ -49,7 +49,7 @@ def _rows(job: Job, runs: Sequence[Run], labels: Sequence[str]) -> Iterator[Mapp
     device = default_device(None)
     given, names = runs[0].labels.train, runs[0].classes
     targets, _ = split_targets(given, given[:0], len(names), config["targets"], device)
-    coded = Labels(targets, task_of(given), names)
+    coded = Labels(targets, task_of(given), names, bool(config.get("balanced")))
     parts, sides = job.parts(), dict[int, Side]()
     pairs = list(combinations(range(len(runs)), 2))
     for here, there in job.progress(pairs, len(pairs), "pair"):
@@ -61,7 +61,11 @@ def _rows(job: Job, runs: Sequence[Run], labels: Sequence[str]) -> Iterator[Mapp
             row = compared(sides[here], sides[there], coded, config["ridges"])
             parts.write(name, {"row": np.array([row[column] for column in NUMBERS], dtype=float)})
         numbers = parts.read(name)["row"].tolist()
-        named = {"first": labels[here], "second": labels[there]}
+        named = {
+            "first": labels[here],
+            "second": labels[there],
+            "balanced": coded.balanced,
+        }
         yield named | dict(zip(NUMBERS, numbers, strict=True))
 
 
