@@ -133,6 +133,6 @@ def require_balance(task: str, intercept: bool) -> None:
         )
     if intercept:
         raise UsageError(
-            "balanced=true is for targets without an intercept: got targets=intercept. Where every"
-            " class counts the same, centered targets have the mean 0 already. Take those."
+            "balanced=true is for a coding without an intercept: got intercept. Where every class"
+            " counts the same, centered targets have the mean 0 already. Take centered."
         )

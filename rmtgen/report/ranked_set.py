@@ -285,7 +285,7 @@ class RankedSet:
             return ()
         text = f"the classes are not balanced: {counts.min():,} to {counts.max():,} images each;"
         if self.settings["balanced"]:
-            return (f"{text} every class counts the same all the same.",)
+            return (f"{text} every class counts the same here.",)
         return (
             f"{text} accuracies are those of new images in the same proportions. With balanced=true"
             " every class counts the same.",

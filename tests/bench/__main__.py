@@ -20,6 +20,7 @@ ALL = (
     "per_target",
     "coverage",
     "paired",
+    "balanced",
     "rank",
     "rank_speed",
     "coverage_errors",
