@@ -1,7 +1,7 @@
 """How often intervals of balanced risk and accuracy, and paired ones, hold what they are about.
 
 `make bench BENCH=balanced`: `REPLICATES` draws (200) of 400 samples of five classes, which have
-40 % to 5 % of them, the rarer the wider. Three representations are probed so that every class counts
+40 % to 5 % of them, the rarer the wider. Three representations are probed, every class counting
 the same: two sets of directions, one within the other, and random ReLU features. The ridge of each
 is chosen by leave-one-out, in each draw anew. Balanced risk and error of the fits are measured on
 4,000 other samples of each class. Nominal is .95; "all as one" has the variance of the weighted

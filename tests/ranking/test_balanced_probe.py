@@ -274,9 +274,9 @@ def test_pairs_of_features_are_compared_by_their_balanced_risk():
 def test_what_cannot_be_balanced_is_refused(call):
     features, labels = shown()
     marks = np.stack([labels == 0, labels == 1], axis=1)
-    for given, task in ((marks, "labels"), (labels + 0.5, "values")):
+    for other, task in ((marks, "labels"), (labels + 0.5, "values")):
         with pytest.raises(UsageError, match=f"got {task}, which are no classes"):
-            call(features, given, balanced=True)
+            call(features, other, balanced=True)
     with pytest.raises(UsageError, match="a coding without an intercept: got intercept"):
         call(features, labels, balanced=True, coding="intercept")
     with pytest.raises(UsageError, match="balanced must be True or False: got 'yes'"):
