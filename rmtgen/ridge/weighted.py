@@ -110,9 +110,13 @@ class Scaled(Rows):
 
     def chosen(self, positions: slice | Int64[Tensor, " k"]) -> "Scaled":
         """Some of the rows."""
-        if isinstance(self.source, Tensor) and isinstance(positions, slice):
-            return Scaled(self.source[positions], self.factors[positions])
-        return Scaled(gathered(self.source, positions), self.factors[positions])
+        if isinstance(self.source, Rows):
+            source: Matrix = self.source.chosen(positions)
+        elif isinstance(positions, slice):
+            source = self.source[positions]
+        else:
+            source = gathered(self.source, positions)
+        return Scaled(source, self.factors[positions])
 
 
 def scaled_problem(problem: Problem, root: Float64[Tensor, " n"]) -> Problem:
