@@ -11,9 +11,9 @@ many of one class as of another. Of targets one-hot − 1/C the balanced mean is
 costs 1 − 1/C whatever the classes, of one-hot targets 1, and an intercept would have only the mean
 of the features to learn.
 
-There is no forecast of more samples. Those of a plain risk rest on samples that are alike, and the
-weights make these unlike: at ten times the samples of unequal classes they are half as much again
-above the risk that fits then have.
+There is no forecast of more samples. That of a plain risk rests on samples that are alike, so that
+leave-one-out and GCV agree; weights make them unlike, and it lies well above the risk that fits of
+more samples have.
 """
 
 from dataclasses import dataclass
