@@ -81,14 +81,9 @@ def test_risk_and_accuracy_are_those_of_weighted_refits(p, gram, coding):
         assert probe.changes[others, also] == pytest.approx(change[others], rel=1e-5, abs=1e-9)
 
 
-def test_the_interval_is_that_of_means_of_classes():
-    features, labels = drawn(6, (30, 14, 8))
-    probe, n = balanced_probe(posed(features, labels), (0.3,)), len(labels)
-    within = sum(
-        (probe.losses[labels == one] / probe.strata.weights[labels == one]).var(ddof=1) / count
-        for one, count in enumerate((30, 14, 8))
-    )
-    change, eta = probe.changes, np.zeros((n, n))
+def plain_covariance(change):
+    """The mean of η_ij η_ji, η centred by a regression on effects of rows and columns."""
+    n, eta = len(change), np.zeros(change.shape)
     places = [(i, j) for i in range(n) for j in range(n) if i != j]
     design = np.zeros((len(places), 2 * n))
     for row, (i, j) in enumerate(places):
@@ -98,7 +93,17 @@ def test_the_interval_is_that_of_means_of_classes():
     for place, value in zip(places, rest, strict=True):
         eta[place] = value
     symmetric, turned = (eta + eta.T) / 2, (eta - eta.T) / 2
-    shared = (symmetric**2).sum() / (n * (n - 3)) - (turned**2).sum() / ((n - 1) * (n - 2))
+    return (symmetric**2).sum() / (n * (n - 3)) - (turned**2).sum() / ((n - 1) * (n - 2))
+
+
+def test_the_interval_is_that_of_means_of_classes():
+    features, labels = drawn(6, (30, 14, 8))
+    probe, n = balanced_probe(posed(features, labels), (0.3,)), len(labels)
+    within = sum(
+        (probe.losses[labels == one] / probe.strata.weights[labels == one]).var(ddof=1) / count
+        for one, count in enumerate((30, 14, 8))
+    )
+    shared = plain_covariance(probe.changes)
     best = probe.best
     error = np.sqrt(within / 9 + (n - 1) / n * max(shared, 0))
     assert best["loo_se"] == pytest.approx(error, rel=1e-6)
@@ -209,6 +214,25 @@ def test_few_samples_have_no_interval_and_no_forecast_is_made():
     assert probe.outlook.empty
 
 
+def test_a_class_in_which_none_is_wrong_is_no_surer_than_the_others():
+    counts = (60, 20, 4)
+    rng = np.random.default_rng(4)
+    labels = np.repeat(np.arange(3), counts)
+    features = 3 * np.eye(3)[labels] + 0.3 * rng.standard_normal((84, 3))
+    features[:6] = features[60:66]  # six of the largest class look like the second
+    probe = balanced_probe(posed(features, labels), (1e-3,))
+    error = probe.figures["error"]
+    assert error == pytest.approx(0.1 / 3)
+    count = 9 / sum(1 / one for one in counts)
+    least = probe.strata.spread(probe.moves)
+    assert least < (error * (1 - error) / count) ** 0.5
+    z2 = 1.959963984540054**2
+    middle = (error + z2 / count / 2) / (1 + z2 / count)
+    reach = np.sqrt(z2 * (error * (1 - error) / count + z2 / count**2 / 4)) / (1 + z2 / count)
+    assert probe.figures["error_low"] == pytest.approx(middle - reach)
+    assert probe.figures["error_high"] == pytest.approx(middle + reach)
+
+
 def test_differences_are_of_means_of_classes():
     features, labels = drawn(8, (40, 20, 10))
     first, second = (balanced_probe(posed(features[:, :p], labels), (0.1,)) for p in (8, 4))
@@ -216,7 +240,8 @@ def test_differences_are_of_means_of_classes():
     assert apart.value == pytest.approx(first.best["loo"] - second.best["loo"])
     d = first.losses - second.losses
     within = sum(d[labels == one].var(ddof=1) * (labels == one).sum() for one in range(3))
-    assert apart.se >= np.sqrt(within) / 70 * (1 - 1e-12)
+    shared = max(plain_covariance(first.changes - second.changes), 0)
+    assert apart.se == pytest.approx(np.sqrt(within / 70**2 + 69 / 70 * shared), rel=1e-6)
     wrong, moves = error_difference(first, second), first.moves - second.moves
     spread = 0.0
     for one in range(3):
