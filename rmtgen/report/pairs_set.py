@@ -13,20 +13,20 @@ from rmtgen.report.summary import Summary
 from rmtgen.report.wording import number
 from rmtgen.tables import Table
 
-ALONE = ("representation", "{kind}LOO risk, 95 %", "{kind}accuracy, %", "alignment")
-"""Headings of the representations alone, with a gap `kind` for what kind of risk it is."""
+ALONE = ("representation", "{risk}, 95 %", "{kind}accuracy, %", "alignment")
+"""Headings of the representations alone, with gaps for what kind of risk it is."""
 PAIRS = ("pair", "CKA", "{kind}risk of both", "second adds, %", "first adds, %")
 """Headings of the pairs."""
 READING = (
     "CKA: what two share, whatever the labels; 1 where one is the other turned and scaled."
     " {kind}risk of both: leave-one-out risk of a ridge probe on the two side by side, each scaled"
-    " to tr K = n."
-    " second adds: how far that is below the risk of the first alone, in per cent of it, with the"
-    " paired interval of 95 %; = where that holds 0. first adds: below that of the second"
+    " to tr K = n. second adds: how far that is below the risk of the first alone, in per cent of"
+    " it, with the paired interval of 95 %; = where that holds 0. first adds: below that of the"
+    " second"
 )
 READING_ALONE = (
-    "{kind}LOO risk: of a ridge probe on new images, with its 95 % interval. alignment: of the"
-    " kernel and the labels, in [−1, 1]"
+    "{risk}: of a ridge probe on new images, with its 95 % interval. alignment: of the kernel and"
+    " the labels, in [−1, 1]"
 )
 COUNTED = ". balanced: every class counts the same, in all risks and fits, and in the alignment"
 """What a reading ends in where it does."""
@@ -111,10 +111,14 @@ class PairsSet:
         return Table(self._filled(PAIRS), rows, "<>>>>", (self._reading(READING),))
 
     def _filled(self, headings: Sequence[str]) -> tuple[str, ...]:
-        return tuple(heading.format(kind=self.kind) for heading in headings)
+        return tuple(self._said(heading) for heading in headings)
 
     def _reading(self, reading: str) -> str:
-        return reading.format(kind=self.kind) + COUNTED * self.balanced
+        return self._said(reading) + COUNTED * self.balanced
+
+    def _said(self, text: str) -> str:
+        risk = "balanced risk" if self.balanced else "LOO risk"
+        return text.format(kind=self.kind, risk=risk)
 
     @property
     def summary(self) -> Summary:

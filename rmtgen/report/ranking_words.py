@@ -91,7 +91,8 @@ class Words:
         """Headings of the ranking as text."""
         area = ("AUC",) * self.areas
         later = self.heading.replace("accuracy", "10 × labels") if self.unit else "10 × labels, R²"
-        first = ("representation", "place", self.heading, *area, f"{self.kind}LOO risk, 95 %")
+        risk = "balanced risk" if self.balanced else "LOO risk, 95 %"
+        first = ("representation", "place", self.heading, *area, risk)
         forecast = () if self.balanced else (later,)
         return (*first, f"behind, {_UNITS[by]}", *forecast, "images/s", "Mpar")
 
@@ -113,12 +114,12 @@ CLASSES = Words(
 BALANCED = replace(
     CLASSES,
     heading="balanced accuracy, %",
-    axis="balanced accuracy on new images (%)",
+    axis="balanced accuracy (%)",
     named="balanced accuracy",
     described=(
         f"{_PLACE} balanced accuracy: mean over classes of the share that a ridge probe, to which"
-        f" every class counts the same, recognises of its new images, {_RIDGE}. balanced LOO risk:"
-        f" mean over classes of the risk. {{behind}} {_COST}"
+        f" every class counts the same, recognises of its new images, {_RIDGE}. balanced risk: mean"
+        f" over classes of the leave-one-out risk, with its interval. {{behind}} {_COST}"
     ),
     balanced=True,
 )
