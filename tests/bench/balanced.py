@@ -1,12 +1,12 @@
 """How often intervals of balanced risk and accuracy, and paired ones, hold what they are about.
 
-`make bench BENCH=balanced`: `REPLICATES` draws (200) of 400 samples of five classes, which have
-40 % to 5 % of them, the rarer the wider. Three representations are probed, every class counting
-the same: two sets of directions, one within the other, and random ReLU features. The ridge of each
-is chosen by leave-one-out, in each draw anew. Balanced risk and error of the fits are measured on
-4,000 other samples of each class. Nominal is .95; "all as one" has the variance of the weighted
-losses over all samples in place of that within classes. SE is the median that is stated, SD that
-of the draws.
+`make bench BENCH=balanced`: `REPLICATES` draws (200) of `N` samples (400) of `CLASSES` (5), the
+largest of which has eight times the smallest; the rarer, the wider. Three representations are
+probed, every class counting the same: two sets of directions, one within the other, and random ReLU
+features. The ridge of each is chosen by leave-one-out, in each draw anew. Balanced risk and error
+of the fits are measured on 20,000 other samples, as many of each class. Nominal is .95; "all as
+one" has the variance of the weighted losses over all samples in place of that within classes. SE is
+the median that is stated, SD that of the draws.
 """
 
 import itertools
@@ -23,9 +23,9 @@ from rmtgen.ridge.path import resolve_ridges
 from rmtgen.ridge.problem import Problem
 from rmtgen.tables import Table
 
-N, TESTS, DIRECTIONS = 400, 4_000, 80
-SHARES = (0.4, 0.3, 0.15, 0.1, 0.05)
-CLASSES = len(SHARES)
+N, CLASSES = int(os.environ.get("N", "400")), int(os.environ.get("CLASSES", "5"))
+SHARES = np.geomspace(8, 1, CLASSES) / np.geomspace(8, 1, CLASSES).sum()
+TESTS, DIRECTIONS = 20_000 // CLASSES, 80
 RELATIVE = (1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """λ over tr K/n."""
 
