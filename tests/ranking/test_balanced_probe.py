@@ -141,6 +141,18 @@ def test_the_error_moves_by_what_dense_matrices_say():
     assert probe.moves == pytest.approx(moves, abs=1e-10)
 
 
+@pytest.mark.parametrize("p", [6, 60])
+def test_the_risk_is_that_of_the_estimator_with_sample_weights(p):
+    features, labels = drawn(p)
+    problem = posed(features, labels)
+    probe = balanced_probe(problem, (0.4,))
+    model = rmtgen.KernelRidgeGCV(ridges=[0.4], fit_intercept=False)
+    model.fit(features, problem.targets.numpy(), compute_sample_weight("balanced", labels))
+    assert probe.best["loo"] == pytest.approx(model.loo_, rel=1e-9)
+    assert probe.best["df"] == pytest.approx(model.degrees_of_freedom_, rel=1e-9)
+    assert probe.best["gcv"] == pytest.approx(model.gcv_[0], rel=1e-9)
+
+
 @pytest.mark.parametrize("p", [6, 90])
 def test_classes_of_one_size_have_the_plain_risk_and_accuracy(p):
     features, labels = drawn(p, (20, 20, 20))
