@@ -168,7 +168,7 @@ COLUMNS = {
     "within": Column("share of the fits whose relative error is at most a tenth"),
     "fits": Column("number of fits that the scores are taken over"),
     "representation": Column("representation, by what tells it from the others", key=True),
-    "place": Column("place in the order of `loo`, from 1"),
+    "place": Column("place in the order of accuracy, or of `loo` where that was asked for, from 1"),
     "place_low": Column("first place that paired intervals of 95 % leave it"),
     "place_high": Column("last place that they leave it"),
     "behind": Column("`loo` less that of the first representation", RISK),
