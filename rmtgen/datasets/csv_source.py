@@ -13,7 +13,6 @@ from rmtgen.datasets.assembly import Table, assemble, count
 from rmtgen.datasets.csv_table import Rows, read_rows
 from rmtgen.datasets.decoding import MAX_PIXELS
 from rmtgen.datasets.images import FileImages, LabelledImages
-from rmtgen.datasets.label_columns import coded_cells
 from rmtgen.datasets.labelling import USUAL, Labelling
 from rmtgen.datasets.listing import PassedOver
 from rmtgen.datasets.source import Access, DataSource, given_path
@@ -87,28 +86,27 @@ def _names(rows: Rows) -> Iterator[str]:
 def _read(path: Path, skip: bool, max_pixels: int, labelling: Labelling) -> tuple[Table, list[str]]:
     """The images of a table, every file once; and the rows that name a file again."""
     rows, passed_over = read_rows(path, labelling), PassedOver()
+    positions = rows.labels.labelled(labelling, skip)
+    if len(positions) < len(rows.paths):
+        for row in sorted(set(range(len(rows.paths))) - set(positions)):
+            passed_over.add(rows.paths[row], "no label")
+        rows = rows.only(positions)
     names = list(_names(rows))
     found = _present(path, rows, names, skip, passed_over)
     if labelling.separated:
         rows = _joined(rows, found, labelling.separator)
-    kept, repeated = _once(path, rows, found)
-    matrix, columns = None, rows.columns
-    if rows.cells:
-        cells, lines = [rows.cells[row] for row in kept], [rows.lines[row] for row in kept]
-        shown = printable(str(path))
-        matrix, columns = coded_cells(cells, rows.columns, lines, labelling, shown)
+    kept, repeated = _once(rows, found, labelling)
+    coded = rows.only(kept).labels.read(labelling)
     listed = FileList(path.parent, tuple(names[row] for row in kept))
     table = Table(
-        shown=printable(str(path)),
+        shown=rows.shown,
         images=FileImages(listed.paths(), max_pixels),
         names=listed.names,
-        classes=[rows.classes[row] if matrix is None else "" for row in kept],
         roles=rows.roles and [rows.roles[row] for row in kept],
-        rows=np.array(kept, dtype=np.int64),
+        rows=np.array(positions, dtype=np.int64)[kept],
         undivided="remove the column split",
         passed_over=passed_over,
-        matrix=matrix,
-        columns=columns,
+        **coded._asdict(),
     )
     return table, [f"line {rows.lines[row]}: {printable(names[row])}" for row in repeated]
 
@@ -196,7 +194,7 @@ def _is_file(folder: Path, name: str) -> bool:
 
 
 def _once(
-    path: Path, rows: Rows, found: Mapping[int, tuple[int, int]]
+    rows: Rows, found: Mapping[int, tuple[int, int]], labelling: Labelling
 ) -> tuple[list[int], list[int]]:
     """The first row of each file and split, and the others.
 
@@ -208,31 +206,31 @@ def _once(
     repeated, opposed = [], []
     for row, identity in found.items():
         before = first.setdefault(identity, row)
-        if rows.labels[before] != rows.labels[row]:
+        if rows.cells[before] != rows.cells[row]:
             opposed.append((before, row))
         elif kept.setdefault((identity, rows.roles[row] if rows.roles else ""), row) != row:
             repeated.append(row)
     if opposed:
-        raise CorruptInputError(_opposition(path, rows, opposed))
+        raise CorruptInputError(_opposition(rows, opposed, labelling))
     return list(kept.values()), repeated
 
 
-def _shown(rows: Rows, row: int) -> str:
+def _shown(rows: Rows, row: int, labelling: Labelling) -> str:
     """The class of a row, or its cells by column."""
-    if not rows.cells:
-        return rows.classes[row]
+    if labelling.task == "classes":
+        return rows.cells[row][0]
     cells = zip(rows.columns, rows.cells[row], strict=True)
     return printable(", ".join(f"{name} {cell}" for name, cell in cells))[:100]
 
 
-def _opposition(path: Path, rows: Rows, opposed: Sequence[tuple[int, int]]) -> str:
+def _opposition(rows: Rows, opposed: Sequence[tuple[int, int]], labelling: Labelling) -> str:
     named = [
-        f"{printable(rows.paths[row])} is {_shown(rows, before)} in line {rows.lines[before]} and"
-        f" {_shown(rows, row)} in line {rows.lines[row]}"
+        f"{printable(rows.paths[row])} is {_shown(rows, before, labelling)} in line"
+        f" {rows.lines[before]} and {_shown(rows, row, labelling)} in line {rows.lines[row]}"
         for before, row in opposed[:_MOST_SHOWN]
     ]
     more = "; …" if len(opposed) > _MOST_SHOWN else ""
     return (
-        f"every file must have one label: {printable(str(path))} has {len(opposed)} rows that give"
-        f" a file another one ({'; '.join(named)}{more}). Remove the wrong rows."
+        f"every file must have one label: {rows.shown} has {len(opposed)} rows that give a file"
+        f" another one ({'; '.join(named)}{more}). Remove the wrong rows."
     )

@@ -7,10 +7,11 @@ the columns, or hold exactly a picture and its label. Quotes are those of RFC 41
 import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from rmtgen.datasets.decoding import suffixes
+from rmtgen.datasets.label_columns import LabelColumns
 from rmtgen.datasets.labelling import USUAL, Labelling
 from rmtgen.datasets.layout import role_of
 from rmtgen.errors import (
@@ -44,25 +45,36 @@ class Rows:
     """The rows of a table that are not blank.
 
     Attributes:
+        shown: The table, for messages.
         paths: The paths as they are written.
-        classes: The names of the classes; none where the labels are others.
         roles: "train", "test" or "validation"; None without a column of splits.
         lines: The line that each begins in, from 1.
-        cells: What the columns of the labels hold, where these are no classes.
+        cells: What the columns of the labels hold.
         columns: The names of these columns.
     """
 
+    shown: str
     paths: list[str]
-    classes: list[str]
     roles: list[str] | None
     lines: list[int]
-    cells: list[tuple[str, ...]] = field(default_factory=list)
-    columns: tuple[str, ...] = ()
+    cells: list[tuple[str, ...]]
+    columns: tuple[str, ...]
 
     @property
-    def labels(self) -> Sequence[str | tuple[str, ...]]:
-        """The class of each row, or its cells."""
-        return self.cells or self.classes
+    def labels(self) -> LabelColumns:
+        """The columns of labels."""
+        lines = self.lines
+        return LabelColumns(self.columns, self.cells, lambda row: f"line {lines[row]}", self.shown)
+
+    def only(self, kept: Sequence[int]) -> "Rows":
+        """Some of the rows."""
+        return replace(
+            self,
+            paths=[self.paths[row] for row in kept],
+            roles=self.roles and [self.roles[row] for row in kept],
+            lines=[self.lines[row] for row in kept],
+            cells=[self.cells[row] for row in kept],
+        )
 
 
 @dataclass(frozen=True)
@@ -294,25 +306,21 @@ def _collected(
     labelling: Labelling,
     columns: tuple[str, ...],
 ) -> Rows:
-    """The rows, every one of them whole.
+    """The rows, each with its path, and with labels or without.
 
     Raises:
-        CorruptInputError: Some are not.
+        CorruptInputError: Some lack more than that.
     """
     path, split = (form.columns.get(kind) for kind in ("path", "split"))
-    classes = labelling.task == "classes"
-    rows = Rows([], [], None if split is None else [], [], [], () if classes else columns)
+    rows = Rows(shown, [], None if split is None else [], [], [], columns)
     problems: list[str] = []
     for line, fields in records:
-        if problem := _problem(fields, form, () if labelling.separated else columns):
+        if problem := _problem(fields, form):
             problems.append(f"line {line} ({problem})")
             continue
         rows.lines.append(line)
         rows.paths.append(fields[path or 0])
-        if classes:
-            rows.classes.append(fields[form.labels[0]])
-        else:
-            rows.cells.append(tuple(fields[place] for place in form.labels))
+        rows.cells.append(tuple(fields[place] for place in form.labels))
         if rows.roles is not None:
             rows.roles.append(role_of(fields[split or 0]) or "")
     if problems:
@@ -322,20 +330,19 @@ def _collected(
             f" {len(problems) + len(rows.paths)} in {shown} have not: {listed}. Quote fields that"
             " hold the delimiter; fill or remove the rows."
         )
-    names = {label: class_name(label) for label in set(rows.classes)}
-    return replace(rows, classes=[names[label] for label in rows.classes])
+    if labelling.task != "classes":
+        return rows
+    names = {cells: (class_name(cells[0]),) for cells in set(rows.cells)}
+    return replace(rows, cells=[names[cells] for cells in rows.cells])
 
 
-def _problem(fields: Sequence[str], form: _Form, filled: Sequence[str]) -> str:
-    """What a row lacks, of the columns of labels those that must be `filled`; empty if nothing."""
+def _problem(fields: Sequence[str], form: _Form) -> str:
+    """What a row lacks besides labels; empty if nothing."""
     if len(fields) < form.least or any(fields[form.most :]):
         return f"{len(fields)} columns"
     for kind, place in form.columns.items():
         if not fields[place]:
             return f"no {kind}"
-    for name, place in zip(filled, form.labels, strict=False):
-        if not fields[place]:
-            return f"no {'label' if len(form.labels) == 1 else name}"
     split = form.columns.get("split")
     if split is not None and role_of(fields[split]) is None:
         return f"split {printable(fields[split])[:40]!r}, expected train, val or test"

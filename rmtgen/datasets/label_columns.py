@@ -1,116 +1,252 @@
-"""From the cells of a table to labels and values: which labels each image has, or its numbers."""
+"""From the cells of columns, wherever they are from, to classes, labels or values of images.
 
-import math
-import re
-from collections.abc import Sequence
+A cell is a text, as all of a CSV are, or a number, a boolean, a list of these, or None.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from rmtgen.datasets.label_cells import MARKS, labels_in, lacks, mark, number, remedy, text_of
 from rmtgen.datasets.labelling import Labelling, class_order
 from rmtgen.errors import CorruptInputError, UsageError, warn
 from rmtgen.names import class_name, printable
-from rmtgen.tasks import LARGEST
 
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_MARKS = {"0": False, "1": True, "false": False, "true": True}
-"""What a column of one label holds, in any case."""
 _MOST_LABELS = 10_000
 """Largest number of labels; more are texts."""
+_MOST_SHOWN = 3
+_LIST = (list, tuple)
 
 
-def coded_cells(
-    cells: Sequence[tuple[str, ...]],
-    columns: Sequence[str],
-    lines: Sequence[int],
-    labelling: Labelling,
-    where: str,
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The labels or the values of n images, and the name of each column of them.
+class Numbering(NamedTuple):
+    """Names of class numbers.
 
-    Args:
-        cells: What the columns of each image hold.
-        columns: Their names.
-        lines: The line of each image, for messages.
-        labelling: What they mean.
-        where: The table, for messages.
-
-    Returns:
-        bool (n, c) of labels or float64 (n, c) of values; and c names.
-
-    Raises:
-        CorruptInputError: A cell holds something else; it is named by line and column.
-        UsageError: There is no label, or too many, or a column of 0 and 1 alone.
+    Attributes:
+        names: The name of each, from 0.
+        source: What has them, for messages.
     """
-    if labelling.separated:
-        parts = [separated(cell, labelling) for (cell,) in cells]
-        return _listed(parts, cells, labelling, where)
-    is_values = labelling.task == "values"
-    read, wanted = (_value, "a number") if is_values else (_mark, "0 or 1")
-    found = np.empty((len(cells), len(columns)), dtype=float if is_values else bool)
-    for row, texts in enumerate(cells):
-        for column, text in enumerate(texts):
-            value = read(text)
-            if value is None:
-                raise CorruptInputError(
-                    f"column {columns[column]} of {where} must hold {wanted} in every row: line"
-                    f" {lines[row]} has {printable(text)[:40]!r}.{_remedy(text, is_values)}"
-                )
-            found[row, column] = value
-    return found, tuple(map(class_name, columns))
+
+    names: Sequence[str]
+    source: str
 
 
-def separated(cell: str, labelling: Labelling) -> tuple[str, ...]:
-    """The labels in a cell, each once."""
-    parts = (part.strip() for part in cell.split(labelling.separator))
-    return tuple(dict.fromkeys(class_name(part) for part in parts if part))
+class Coded(NamedTuple):
+    """The labels of n images.
+
+    Attributes:
+        classes: The name of the class of each; nothing where they have none.
+        named: The names of all classes in order; None: their own order.
+        matrix: bool (n, c) of labels or float64 (n, c) of values; None for classes.
+        columns: The names of its columns.
+    """
+
+    classes: list[str]
+    named: Sequence[str] | None = None
+    matrix: np.ndarray | None = None
+    columns: tuple[str, ...] = ()
 
 
-def _value(text: str) -> float | None:
-    value = float(text) if len(text) < 400 and _NUMBER.fullmatch(text) else math.nan
-    return value if abs(value) <= LARGEST else None
+@dataclass(frozen=True, eq=False)
+class LabelColumns:
+    """What the columns of labels hold of n images.
 
+    Attributes:
+        names: The names of the columns.
+        cells: The cells of each image, one a column.
+        place: Where an image is in the source, by its number, for messages: line 7.
+        where: The source, for messages.
+        numbering: Names of class numbers; None: numbers are names.
+    """
 
-def _mark(text: str) -> bool | None:
-    return _MARKS.get(text.lower())
+    names: tuple[str, ...]
+    cells: Sequence[tuple[Any, ...]]
+    place: Callable[[int], str]
+    where: str
+    numbering: Numbering | None = None
 
+    def labelled(self, labelling: Labelling, skip: bool) -> list[int]:
+        """The numbers of the images that have a label.
 
-def _remedy(text: str, is_values: bool) -> str:
-    if is_values and text.count(",") == 1 and _NUMBER.fullmatch(text.replace(",", ".")):
-        return " Write a point for the comma."
-    if is_values:
-        return " Mend it or remove the row."
-    return " Several labels in one cell are of one column: columns=NAME."
+        Args:
+            labelling: What the cells mean.
+            skip: Leave the others out.
 
+        Raises:
+            CorruptInputError: Some have none, and are not to be left out, or all have none.
+        """
+        found, missing = [], list[tuple[int, str]]()
+        for row, cells in enumerate(self.cells):
+            if absent := lacking(cells, self.names, labelling):
+                missing.append((row, absent))
+            else:
+                found.append(row)
+        if missing and not (skip and found):
+            shown = [f"{self.place(row)} (no {name})" for row, name in missing[:_MOST_SHOWN]]
+            more = ", …" if len(missing) > _MOST_SHOWN else ""
+            raise CorruptInputError(
+                f"every image must have a label: {self.where} has {len(missing):,} of"
+                f" {len(self.cells):,} without: {', '.join(shown)}{more}."
+                + (" Label them, or leave them out: on_corrupt=skip." if found else " Label some.")
+            )
+        return found
 
-def _listed(
-    parts: Sequence[tuple[str, ...]],
-    cells: Sequence[tuple[str, ...]],
-    labelling: Labelling,
-    where: str,
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Which of all labels that the cells hold each of them has."""
-    found = [name for some in parts for name in some]
-    if not found:
-        raise UsageError(f"an image must have a label: {where} has none in {len(cells)} rows.")
-    names = class_order(found, where)
-    if len(names) > _MOST_LABELS:
-        raise UsageError(
-            f"there may be at most {_MOST_LABELS:,} labels: {where} has {len(names):,}, such as"
-            f" {names[0][:40]!r}. Set the separator, got {labelling.separator!r}; or the column."
+    def only(self, rows: Sequence[int]) -> "LabelColumns":
+        """The columns of some images."""
+        place = self.place
+        cells = [self.cells[row] for row in rows]
+        return replace(self, cells=cells, place=lambda row: place(rows[row]))
+
+    def read(self, labelling: Labelling) -> Coded:
+        """The labels of the images, all of which must have some.
+
+        Raises:
+            CorruptInputError: A cell holds something else; it is named by place and column.
+            UsageError: There is no label, or too many, or a column of 0 and 1 alone.
+        """
+        if labelling.task == "classes":
+            names = [self._name(row, cells[0]) for row, cells in enumerate(self.cells)]
+            return Coded(self._numbered(names), self.numbering and self.numbering.names)
+        if labelling.separated and not self._holds_marks():
+            matrix, columns = self._listed(labelling)
+        else:
+            matrix, columns = self._spread()._typed(labelling.task == "values")
+        return Coded([""] * len(self.cells), None, matrix, columns)
+
+    def _name(self, row: int, cell: Any) -> str:
+        name = text_of(cell)
+        if name is None:
+            raise self._fault(row, 0, "a class", cell, " Several labels are task=labels.")
+        return name
+
+    def _numbered(self, names: Sequence[str]) -> list[str]:
+        """Names instead of numbers, where all are numbers that have one."""
+        if self.numbering is None or not all(map(str.isdecimal, names)):
+            return list(names)
+        known, highest = self.numbering.names, max(map(int, names), default=0)
+        if highest >= len(known):
+            raise CorruptInputError(
+                f"every class number must have a name: {self.numbering.source} names the numbers 0"
+                f" to {len(known) - 1}, got {highest}. Add the names, or correct the labels."
+            )
+        return [known[int(name)] for name in names]
+
+    def _holds_marks(self) -> bool:
+        """Whether the only column holds lists of one length, 0 and 1 for each of several labels."""
+        lists = [cell for (cell,) in self.cells if isinstance(cell, _LIST)]
+        lengths = {len(cell) for cell in lists}
+        if len(lists) < len(self.cells) or len(lengths) != 1 or lengths <= {0, 1}:
+            return False
+        if self.numbering is not None and lengths != {len(self.numbering.names)}:
+            return False
+        parts = (part for cell in lists for part in cell)
+        return all(not isinstance(part, str) and mark(part) is not None for part in parts)
+
+    def _listed(self, labelling: Labelling) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Which of all labels that the cells hold each of them has."""
+        parts = [self._parts(row, cell, labelling) for row, (cell,) in enumerate(self.cells)]
+        found = self._numbered([name for some in parts for name in some])
+        if not found:
+            raise UsageError(
+                f"an image must have a label: {self.where} has none in {len(parts)} rows."
+            )
+        names = self._order(found)
+        self._check_names(names, labelling)
+        if max(map(len, parts)) < 2 and len(parts) > 1 and isinstance(self.cells[0][0], str):
+            warn(
+                f"{self.where}: no row has two labels with {labelling.separator!r} between them,"
+                f" but such as {self.cells[0][0][:60]!r}. If another separator was meant, set"
+                " separator; if each image has one, task=classes."
+            )
+        number_of = {name: place for place, name in enumerate(names)}
+        marks = np.zeros((len(parts), len(names)), dtype=bool)
+        rows = np.repeat(np.arange(len(parts)), [len(some) for some in parts])
+        marks[rows, [number_of[name] for name in found]] = True
+        return marks, tuple(names)
+
+    def _parts(self, row: int, cell: Any, labelling: Labelling) -> tuple[str, ...]:
+        parts = labels_in(cell, labelling.separator)
+        if parts is None:
+            raise self._fault(row, 0, "names or numbers of labels", cell, "")
+        return parts
+
+    def _order(self, found: Sequence[str]) -> list[str]:
+        if self.numbering is None or not set(found) <= set(self.numbering.names):
+            return class_order(found, self.where)
+        present = set(found)
+        return [name for name in self.numbering.names if name in present]
+
+    def _check_names(self, names: Sequence[str], labelling: Labelling) -> None:
+        if len(names) > _MOST_LABELS:
+            raise UsageError(
+                f"there may be at most {_MOST_LABELS:,} labels: {self.where} has {len(names):,},"
+                f" such as {names[0][:40]!r}. Set the separator, got {labelling.separator!r}; or"
+                " the column."
+            )
+        if {name.lower() for name in names} <= set(MARKS):
+            raise UsageError(
+                f"a column of labels must name them: that of {self.where} holds"
+                f" {' and '.join(names)} alone. Call it classes, task=classes, or name several"
+                " such columns."
+            )
+
+    def _spread(self) -> "LabelColumns":
+        """Columns of lists as a column for each of their parts, named by its number."""
+        first = self.cells[0]
+        if not any(isinstance(cell, _LIST) for cell in first):
+            return self
+        lengths = [len(cell) if isinstance(cell, _LIST) else None for cell in first]
+        for row, cells in enumerate(self.cells):
+            for column, (cell, length) in enumerate(zip(cells, lengths, strict=True)):
+                if (len(cell) if isinstance(cell, _LIST) else None) != length:
+                    wanted = "no list" if length is None else f"{length} numbers"
+                    advice = f" as {self.place(0)} has; mend it."
+                    raise self._fault(row, column, wanted, cell, advice)
+        names = [
+            part
+            for name, length in zip(self.names, lengths, strict=True)
+            for part in self._parts_of(name, length)
+        ]
+        cells = [
+            tuple(p for cell in some for p in (cell if isinstance(cell, _LIST) else (cell,)))
+            for some in self.cells
+        ]
+        return replace(self, names=tuple(names), cells=cells)
+
+    def _parts_of(self, name: str, length: int | None) -> Sequence[str]:
+        """The names of the parts of a list in a column, or that of the column."""
+        if length is None:
+            return [name]
+        if self.numbering is not None and length == len(self.numbering.names):
+            return self.numbering.names
+        return [f"{name} {part}" for part in range(length)]
+
+    def _typed(self, is_values: bool) -> tuple[np.ndarray, tuple[str, ...]]:
+        """A number or a mark in every cell."""
+        read, wanted = (number, "a number") if is_values else (mark, "0 or 1")
+        found = np.empty((len(self.cells), len(self.names)), dtype=float if is_values else bool)
+        for row, cells in enumerate(self.cells):
+            for column, cell in enumerate(cells):
+                value = read(cell)
+                if value is None:
+                    advice = remedy(cell, is_values)
+                    raise self._fault(row, column, f"{wanted} in every row", cell, advice)
+                found[row, column] = value
+        return found, tuple(map(class_name, self.names))
+
+    def _fault(
+        self, row: int, column: int, wanted: str, cell: Any, advice: str
+    ) -> CorruptInputError:
+        return CorruptInputError(
+            f"column {self.names[column]} of {self.where} must hold {wanted}: {self.place(row)} has"
+            f" {printable(str(cell))[:40]!r}.{advice}"
         )
-    if {name.lower() for name in names} <= set(_MARKS):
-        raise UsageError(
-            f"a column of labels must name them: that of {where} holds {' and '.join(names)} alone."
-            " Call it classes, task=classes, or name several such columns."
-        )
-    if max(map(len, parts)) < 2 and len(cells) > 1:
-        warn(
-            f"{where}: no row has two labels with {labelling.separator!r} between them, but such as"
-            f" {cells[0][0][:60]!r}. If another separator was meant, set separator; if each image"
-            " has one, task=classes."
-        )
-    number_of = {name: number for number, name in enumerate(names)}
-    marks = np.zeros((len(parts), len(names)), dtype=bool)
-    for row, some in enumerate(parts):
-        marks[row, [number_of[name] for name in some]] = True
-    return marks, tuple(names)
+
+
+def lacking(cells: Sequence[Any], names: Sequence[str], labelling: Labelling) -> str:
+    """The first column in which an image has nothing; empty if there is none."""
+    for name, cell in zip(names, cells, strict=True):
+        if lacks(cell, labelling):
+            return "label" if len(names) == 1 else name
+    return ""

@@ -13,7 +13,8 @@ from rmtgen.tasks import TASKS
 _WHOLE = re.compile(r"[+-]?[0-9]+(?:\.0*)?")
 _LONGEST = 1000
 """Length from which a label is no number, but text."""
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+"""A number as text: digits, a point, an exponent."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def class_order(names: Sequence[str], where: str) -> list[str]:
         UsageError: All are numbers, and some are fractions.
     """
     distinct = sorted(set(names))
-    if not all(map(_NUMBER.fullmatch, distinct)) or max(map(len, distinct)) >= _LONGEST:
+    if not all(map(NUMBER.fullmatch, distinct)) or max(map(len, distinct)) >= _LONGEST:
         return distinct
     _refuse_fractions(distinct, where)
     ordered = sorted(distinct, key=_number)

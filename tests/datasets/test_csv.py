@@ -159,8 +159,8 @@ def test_what_a_writer_wrote_is_read_back(tmp_path, rows, delimiter, end, quotin
     dialect = {"delimiter": delimiter, "lineterminator": end, "quoting": quoting}
     write(tmp_path, written, order, encoding=encoding, **dialect)
     found = read_rows(tmp_path / "set.csv")
-    assert list(zip(found.paths, found.classes, strict=True)) == [
-        (path, label.replace("\t", "\\t")) for path, label in rows
+    assert list(zip(found.paths, found.cells, strict=True)) == [
+        (path, (label.replace("\t", "\\t"),)) for path, label in rows
     ]
     assert found.lines == list(range(2, len(rows) + 2))
 
@@ -175,8 +175,8 @@ def test_without_a_header_it_is_read_back_or_refused_for_doubt(tmp_path, rows, d
         assert "may be separated by" in str(error)
         assert any(mark in rows[0][0] + rows[0][1] for mark in {",", ";", "\t"} - {delimiter})
         return
-    expected = [(path, label.replace("\t", "\\t")) for path, label in rows]
-    assert list(zip(found.paths, found.classes, strict=True)) == expected
+    expected = [(path, (label.replace("\t", "\\t"),)) for path, label in rows]
+    assert list(zip(found.paths, found.cells, strict=True)) == expected
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
@@ -188,9 +188,8 @@ def test_any_bytes_are_read_or_refused_by_name(tmp_path, content):
     except (UsageError, CorruptInputError, MissingInputError) as error:
         assert "set.csv" in str(error)
     else:
-        assert len(found.paths) == len(found.classes) == len(found.lines) > 0
+        assert len(found.paths) == len(found.cells) == len(found.lines) > 0
         assert all(found.paths)
-        assert all(found.classes)
 
 
 @pytest.mark.parametrize(
@@ -212,8 +211,19 @@ def test_any_bytes_are_read_or_refused_by_name(tmp_path, content):
         (
             "path,label\na.png,ant\nb.png\nc.png,,\n,d\ne.png,x,y\n",
             CorruptInputError,
-            r"must have 2 columns, with a path and a label: 4 of 5 in .*set\.csv have not: line 3"
-            r" \(1 columns\), line 4 \(no label\), line 5 \(no path\), …",
+            r"must have 2 columns, with a path and a label: 3 of 5 in .*set\.csv have not: line 3"
+            r" \(1 columns\), line 5 \(no path\), line 6 \(3 columns\)\.",
+        ),
+        (
+            "path,label\na.png,ant\nb.png,\nc.png,bee\nd.png, \n",
+            CorruptInputError,
+            r"every image must have a label: .*set\.csv has 2 of 4 without: line 3 \(no label\), line"
+            r" 5 \(no label\)\. Label them, or leave them out: on_corrupt=skip",
+        ),
+        (
+            "path,label\na.png,\n",
+            CorruptInputError,
+            r"has 1 of 1 without: line 2 \(no label\)\. Label some\.",
         ),
         (
             'path,label\n"a\nb.png",ant\nc.png,x,y\n',

@@ -98,10 +98,10 @@ def test_columns_of_0_and_1_are_a_label_each(pictures):
             r"column age of \S+set\.csv must hold a number .*: line 2 has 'x'\. Mend",
         ),
         ([*AGES[:11], '"1,5"'], r"line 13 has '1,5'\. Write a point for the comma"),
-        ([*AGES[:11], "nan"], "line 13 has 'nan'"),
+        ([*AGES[:10], "nan", "N/A"], r"2 of 12 without: line 12 \(no label\), line 13 \(no la"),
         ([*AGES[:11], "1e999"], "line 13 has '1e999'"),
         ([*AGES[:11], "1e200"], "line 13 has '1e200'"),
-        ([*AGES[:11], ""], r"1 of 12 in \S+ have not: line 13 \(no label\)"),
+        ([*AGES[:11], ""], r"set\.csv has 1 of 12 without: line 13 \(no label\)"),
     ],
 )
 def test_a_value_that_is_none_is_named_by_line_and_column(pictures, cells, message):
@@ -121,7 +121,7 @@ MARKS = [f"{k % 2},{k // 6}" for k in range(12)]
         ("a,b", [*MARKS[:5], "2,0", *MARKS[6:]], Labelling("labels", ("a", "b")), CorruptInputError,
          r"column a of \S+ must hold 0 or 1 in every row: line 7 has '2'\. Several labels"),
         ("a,b", [*MARKS[:5], ",0", *MARKS[6:]], Labelling("labels", ("a", "b")), CorruptInputError,
-         r"line 7 \(no a\)"),
+         r"1 of 12 without: line 7 \(no a\)"),
         ("a", ["1", "0"] * 6, Labelling("labels", ("a",)), UsageError, "holds 0 and 1 alone"),
         ("tags", [""] * 12, Labelling("labels", ("tags",)), UsageError, "has none in 12 rows"),
         ("tags", ["x;y"] * 12, Labelling("labels", ("tags",)), UsageError, "none of the 2 of"),
