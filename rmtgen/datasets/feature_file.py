@@ -5,16 +5,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 
 from rmtgen.datasets.array_file import ArrayFile
-from rmtgen.datasets.labelling import class_numbers, class_order
+from rmtgen.datasets.label_arrays import LabelArray, selected
+from rmtgen.datasets.labelling import USUAL, Labelling, class_numbers, class_order
 from rmtgen.entrance import public
-from rmtgen.errors import CorruptInputError, NumericalError, UsageError
+from rmtgen.errors import NumericalError, UsageError
 from rmtgen.names import class_name, printable
+from rmtgen.scalars import instance
 from rmtgen.scalars import path as as_path
 
-_FEATURES, _LABELS = ("features", "X"), ("labels", "y")
+_FEATURES, _LABELS, _NAMES = ("features", "X"), ("labels", "y"), ("columns", "names")
 """Names of the arrays in an .npz."""
 _CHUNK = 2**22
 """Number of features that are checked at a time."""
@@ -25,52 +27,59 @@ class FeatureTable(NamedTuple):
 
     Attributes:
         features: float32 or float64, (n, p), finite.
-        labels: int64, (n,), 0 ≤ label < len(classes); None without labels.
-        classes: The name of each label: numbers in their order, texts sorted; empty without labels.
+        labels: int64, (n,), 0 ≤ label < len(classes); of several labels bool, (n, c), of values
+            float64, (n, c); None without labels.
+        classes: The name of each class: numbers in their order, texts sorted; or of each column;
+            empty without labels.
     """
 
     features: Float[np.ndarray, "n p"]
-    labels: Int64[np.ndarray, " n"] | None
+    labels: np.ndarray | None
     classes: tuple[str, ...]
 
 
 @public
-def load_features(path: str | Path, labels: str | Path | None = None) -> FeatureTable:
+def load_features(
+    path: str | Path, labels: str | Path | None = None, labelling: Labelling = USUAL
+) -> FeatureTable:
     """Features, and labels if wanted, from an .npy or .npz file; nothing is unpickled.
 
     Args:
         path: An .npy of n rows of p features; or an .npz with an array `features` or `X` and, if
             wanted, an array `labels` or `y`. float16 becomes float32, whole numbers float64.
-        labels: An .npy of n labels: whole numbers or texts.
+        labels: An .npy of n labels.
+        labelling: What labels are. A class: (n,) whole numbers or texts. Several labels: (n, c) of
+            0 and 1, or (n,) texts with the separator between two. Values: (n,) or (n, c) numbers.
+            Its columns are arrays of the .npz, or columns of `labels` by the names in an array
+            `columns` or `names`; without that the columns are numbered from 0.
 
     Returns:
-        The features in memory, and the labels numbered by class.
+        The features in memory, and the labels numbered by class, or by column.
 
     Raises:
         MissingInputError: A file does not exist.
         StorageError: It cannot be read.
-        CorruptInputError: It is damaged, or is no NumPy file.
+        CorruptInputError: It is damaged, or is no NumPy file; or a label is missing, or is none.
         UsageError: An array is missing, holds other values than these, or has another shape; labels
             are given twice; or there is a single class.
         NumericalError: A feature is not finite; the first one is named by row and column.
     """
+    instance(labelling, Labelling, "labelling", "Make one: rmtgen.Labelling(task=…).")
     stored = FeatureFile(as_path(path, "path"))
-    shown, own = stored.shown, stored.labels()
-    features = stored.features()
+    own, features = stored.labels(labelling), stored.features()
     stored.verify()
-    checked = np.array(features, dtype=feature_type(features, shown), order="C")
-    _check_finite(checked, shown)
+    checked = np.array(features, dtype=feature_type(features, stored.shown), order="C")
+    _check_finite(checked, stored.shown)
     if labels is not None:
         if own is not None:
             raise UsageError(
-                f"labels must be given once: {shown} holds labels, and labels={str(labels)!r} is"
-                " given. Leave one of them out."
+                f"labels must be given once: {stored.shown} holds labels, and"
+                f" labels={str(labels)!r} is given. Leave one of them out."
             )
-        place = as_path(labels, "labels")
-        shown, own = printable(str(place)), labels_in(place)
+        own = labels_in(as_path(labels, "labels"), labelling)
     if own is None:
         return FeatureTable(checked, None, ())
-    return FeatureTable(checked, *_numbered(own, len(checked), shown))
+    return FeatureTable(checked, *_numbered(own, len(checked), labelling))
 
 
 class FeatureFile:
@@ -92,6 +101,7 @@ class FeatureFile:
         self.shown = self.file.shown
         self._features = ""
         self._labels: str | None = None
+        self._read: set[str] = set()
         if self.file.names is not None:
             features = _one_of(self.file.names, _FEATURES, self.shown)
             if features is None:
@@ -110,11 +120,45 @@ class FeatureFile:
 
     def features(self) -> np.ndarray:
         """The features as they are saved, mapped where that can be; not checked."""
-        return self.file.read(self._features)
+        return self._array(self._features)
 
-    def labels(self) -> np.ndarray | None:
-        """The labels as they are saved; None without."""
-        return None if self._labels is None else self.file.read(self._labels)
+    def labels(self, labelling: Labelling = USUAL) -> LabelArray | None:
+        """The labels as they are saved, of the columns that are asked for; None without.
+
+        Raises:
+            StorageError, CorruptInputError: As `load_features`.
+            UsageError: There is no such column, or names do not fit the columns.
+        """
+        named = [name for name in labelling.columns if name in (self.file.names or ())]
+        if self._labels is None and not named:
+            return None
+        arrays = {name: self._array(name) for name in named}
+        if self._labels is None or (arrays and len(arrays) == len(labelling.columns)):
+            return selected(None, labelling.columns, arrays, self.shown)
+        own = self._named(self._array(self._labels))
+        if not labelling.columns:
+            return own
+        return selected(own, labelling.columns, arrays, self.shown)
+
+    def _named(self, values: np.ndarray) -> LabelArray:
+        """Labels with the names of their columns, where the file has them."""
+        plain = LabelArray.numbered(values, self.shown)
+        place = next((name for name in _NAMES if name in (self.file.names or ())), None)
+        if place is None or values.ndim != 2:  # noqa: PLR2004
+            return plain
+        names = self._array(place)
+        if names.shape == values.shape[:1] != values.shape[1:]:
+            return plain  # they are names of the rows
+        if names.shape != values.shape[1:] or names.dtype.kind != "U":
+            raise UsageError(
+                f"{place} must name the {values.shape[1]} columns of {self._labels}: {self.shown}"
+                f" has {names.shape} {names.dtype}. Save as many texts."
+            )
+        return plain._replace(names=tuple(map(class_name, names.tolist())))
+
+    def _array(self, name: str) -> np.ndarray:
+        self._read.add(name)
+        return self.file.read(name)
 
     def shape(self) -> tuple[int, ...]:
         """The shape of the features, from their header alone."""
@@ -126,24 +170,26 @@ class FeatureFile:
         Raises:
             CorruptInputError: The bytes are not those that were saved.
         """
-        for name in (self._features, self._labels):
-            if name is not None:
-                self.file.verify(name)
+        for name in self._read:
+            self.file.verify(name)
 
 
-def labels_in(path: Path) -> np.ndarray:
-    """The labels in an .npy of their own.
+def labels_in(path: Path, labelling: Labelling = USUAL) -> LabelArray:
+    """The labels in an .npy of their own, of the columns that are asked for by number.
 
     Raises:
         MissingInputError, StorageError, CorruptInputError: As `load_features`.
-        UsageError: It is an .npz.
+        UsageError: It is an .npz, or has no such column.
     """
     file = ArrayFile(path)
     if file.names is not None:
         raise UsageError(
             f"labels must be an .npy file, got the .npz {file.shown}. Save them alone."
         )
-    return file.read()
+    found = LabelArray.numbered(file.read(), file.shown)
+    if not labelling.columns:
+        return found
+    return selected(found, labelling.columns, {}, file.shown)
 
 
 def _one_of(found: Sequence[str], names: Sequence[str], shown: str) -> str | None:
@@ -189,51 +235,18 @@ def _check_finite(features: np.ndarray, shown: str) -> None:
             )
 
 
-def _numbered(labels: np.ndarray, count: int, shown: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Class numbers and class names.
+def _numbered(
+    labels: LabelArray, count: int, labelling: Labelling
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Class numbers and class names, or labels or values and their names.
 
     Raises:
-        UsageError: The labels are no `count` whole numbers or texts, or all alike.
+        UsageError, CorruptInputError: As `LabelArray.read`; or all classes are one.
     """
-    names = class_names(labels, count, shown)
-    classes = class_order(names, shown)
+    _, coded = labels.read(count, labelling)
+    if coded.matrix is not None:
+        return coded.matrix, coded.columns
+    classes = class_order(coded.classes, labels.where)
     if len(classes) < 2:
-        raise UsageError(f"labels must name at least 2 classes: {shown} has {len(classes)}.")
-    return class_numbers(names, classes), tuple(classes)
-
-
-def class_names(labels: np.ndarray, count: int, shown: str) -> list[str]:
-    """Each label as the name of a class.
-
-    Args:
-        labels: The labels as they are saved.
-        count: How many there must be.
-        shown: Where they are, for messages.
-
-    Raises:
-        UsageError: They are no `count` whole numbers or texts.
-        CorruptInputError: Their bytes are no text.
-    """
-    if labels.shape != (count,):
-        raise UsageError(
-            f"labels must have one value for each row of features: expected ({count},), got"
-            f" {labels.shape} in {shown}. Of one-hot rows save argmax(axis=1)."
-        )
-    whole = labels.dtype.kind in "iu" or (
-        labels.dtype.kind == "f"
-        and bool(np.all(np.isfinite(labels) & (labels == np.floor(labels))))
-    )
-    if not whole and labels.dtype.kind not in "US":
-        raise UsageError(
-            f"labels must be whole numbers or texts: {shown} has {labels.dtype}, such as"
-            f" {labels[0]!r:.40}. Number the classes."
-        )
-    if whole:
-        return [str(int(label)) for label in labels.tolist()]
-    try:
-        texts = [one.decode() if isinstance(one, bytes) else one for one in labels.tolist()]
-        return [class_name(text) for text in texts]
-    except UnicodeError as error:
-        raise CorruptInputError(
-            f"labels must be UTF-8: {shown} has other text ({error})."
-        ) from error
+        raise UsageError(f"labels must name at least 2 classes: {labels.where} has {len(classes)}.")
+    return class_numbers(coded.classes, classes), tuple(classes)

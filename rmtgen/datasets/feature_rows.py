@@ -8,12 +8,12 @@ from jaxtyping import Float32
 from PIL import Image
 
 from rmtgen.datasets.assembly import Table, assemble, count
-from rmtgen.datasets.feature_file import FeatureFile, class_names, feature_type, labels_in
+from rmtgen.datasets.feature_file import FeatureFile, feature_type, labels_in
 from rmtgen.datasets.images import LabelledImages, StoredImages, content_digest
 from rmtgen.datasets.labelling import USUAL, Labelling
+from rmtgen.datasets.listing import PassedOver
 from rmtgen.datasets.source import Access, DataSource, given_path
 from rmtgen.errors import DamagedImageError, MissingInputError, RmtgenError, UsageError
-from rmtgen.names import printable
 
 SHARED_LABELS = "labels.npy"
 """Name of the file of labels that the feature files of a folder share."""
@@ -87,12 +87,14 @@ class FeatureRows(StoredImages):
 class FeatureSource(DataSource):
     """Features of one's own in an .npy or .npz, a row for each image, with their labels.
 
-    Labels are an array of the .npz. Without it they are in NAME.labels.npy beside NAME.npy, or in
-    labels.npy there, which several files of the same images share. Rows are divided by `divide`.
+    Labels are an array of the .npz, or arrays of it that are named as columns. Without them they
+    are in NAME.labels.npy beside NAME.npy, or in labels.npy there, which several files of the same
+    images share. Rows are divided by `divide`.
     """
 
     argument = "PATH"
     divisible = True
+    tabular = True
 
     def open(self, name: str, splits: Sequence[str], access: Access) -> dict[str, LabelledImages]:
         """The requested splits, each in the order of the rows.
@@ -103,7 +105,7 @@ class FeatureSource(DataSource):
             UsageError: It holds no features, or labels that do not fit.
         """
         stored = FeatureFile(given_path(name))
-        table = _table(stored)
+        table = _table(stored, access.labelling, access.skip)
         stored.verify()
         return assemble(name, table, splits, access)
 
@@ -122,7 +124,9 @@ class FeatureSource(DataSource):
     ) -> tuple[int, int]:
         """The numbers of rows, from the header, and from the labels for a division."""
         stored = FeatureFile(given_path(name))
-        return (stored.shape()[0], 0) if share == 0 else count(_table(stored), share)
+        if share == 0 and not skip:
+            return stored.shape()[0], 0
+        return count(_table(stored, labelling, skip), share)
 
 
 def dimension(name: str) -> int:
@@ -136,11 +140,11 @@ def dimension(name: str) -> int:
     return stored.shape()[1]
 
 
-def _table(stored: FeatureFile) -> Table:
-    """The rows with their labels."""
+def _table(stored: FeatureFile, labelling: Labelling, skip: bool) -> Table:
+    """The rows with their labels; to `skip` leaves out those without."""
     features = stored.features()
     feature_type(features, stored.shown)
-    labels, place = stored.labels(), stored.shown
+    labels = stored.labels(labelling)
     if labels is None:
         beside = _beside(stored.file.path)
         if beside is None:
@@ -149,16 +153,20 @@ def _table(stored: FeatureFile) -> Table:
                 f" {_own_labels(stored.file.path).name} nor {SHARED_LABELS} is beside it. Save the"
                 " labels there, or both in one file: numpy.savez(path, features=…, labels=…)."
             )
-        labels, place = labels_in(beside), printable(str(beside))
-    rows = np.arange(len(features))
+        labels = labels_in(beside, labelling)
+    kept, coded = labels.read(len(features), labelling, skip)
+    rows, passed_over = np.array(kept, dtype=np.int64), PassedOver()
+    for row in sorted(set(range(len(features))) - set(kept)):
+        passed_over.add(f"row {row}", "no label")
     return Table(
         shown=stored.shown,
         images=FeatureRows(stored.shown, features, rows),
-        names=[str(row) for row in rows.tolist()],
-        classes=class_names(labels, len(features), place),
+        names=[str(row) for row in kept],
         roles=None,
         rows=rows,
         undivided="",
+        passed_over=passed_over,
+        **coded._asdict(),
     )
 
 

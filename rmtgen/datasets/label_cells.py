@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from rmtgen.datasets.labelling import NUMBER, Labelling
+from rmtgen.datasets.labelling import NUMBER
 from rmtgen.names import class_name
 from rmtgen.tasks import LARGEST
 
@@ -15,15 +15,21 @@ _NOTHING = ("", "nan", "na", "n/a", "null", "none")
 """What stands for no number, in any case; a class may have such a name."""
 
 
-def lacks(cell: Any, labelling: Labelling) -> bool:
-    """Whether a cell holds nothing; an empty list, or text, of labels says that there are none."""
+def lacks(cell: Any, task: str, blank: bool) -> bool:
+    """Whether a cell holds nothing.
+
+    Args:
+        cell: The cell.
+        task: What it holds, of `rmtgen.tasks.TASKS`.
+        blank: Whether an empty text says that an image has none of the labels.
+    """
     if isinstance(cell, str):
         text = cell.strip()
-        if labelling.task == "classes":
-            return not text
-        return not labelling.separated and text.lower() in _NOTHING
+        if blank or task == "classes":
+            return not (text or blank)
+        return text.lower() in _NOTHING
     if isinstance(cell, (list, tuple)):
-        return any(lacks(part, labelling) for part in cell)
+        return any(lacks(part, task, blank) for part in cell)
     return cell is None or (isinstance(cell, float) and math.isnan(cell))
 
 
@@ -38,11 +44,13 @@ def text_of(cell: Any) -> str | None:
 
 def labels_in(cell: Any, separator: str) -> tuple[str, ...] | None:
     """The labels in a cell, each once; None if it holds something else."""
+    parts: list[str | None]
     if isinstance(cell, str):
         parts = [class_name(part.strip()) for part in cell.split(separator)]
-        return tuple(dict.fromkeys(part for part in parts if part))
-    parts = [text_of(part) for part in (cell if isinstance(cell, (list, tuple)) else (cell,))]
-    return None if None in parts else tuple(dict.fromkeys(part for part in parts if part))
+    else:
+        parts = [text_of(part) for part in (cell if isinstance(cell, (list, tuple)) else (cell,))]
+    named = tuple(dict.fromkeys(part for part in parts if part))
+    return None if None in parts else named
 
 
 def number(cell: Any) -> float | None:
@@ -63,9 +71,9 @@ def mark(cell: Any) -> bool | None:
 
 def remedy(cell: Any, is_values: bool) -> str:
     """What may have been meant by a cell that holds no value, or no mark."""
-    if is_values and isinstance(cell, str) and cell.count(",") == 1:
-        if NUMBER.fullmatch(cell.replace(",", ".")):
-            return " Write a point for the comma."
+    decimal = isinstance(cell, str) and cell.count(",") == 1
+    if is_values and decimal and NUMBER.fullmatch(cell.replace(",", ".")):
+        return " Write a point for the comma."
     if is_values:
         return " Mend it or remove the row."
     return " Several labels in one cell are of one column: columns=NAME."

@@ -58,6 +58,7 @@ class LabelColumns:
         place: Where an image is in the source, by its number, for messages: line 7.
         where: The source, for messages.
         numbering: Names of class numbers; None: numbers are names.
+        marked: Whether a single column holds 0 or 1, and not any number of labels.
     """
 
     names: tuple[str, ...]
@@ -65,6 +66,7 @@ class LabelColumns:
     place: Callable[[int], str]
     where: str
     numbering: Numbering | None = None
+    marked: bool = False
 
     def labelled(self, labelling: Labelling, skip: bool) -> list[int]:
         """The numbers of the images that have a label.
@@ -78,7 +80,7 @@ class LabelColumns:
         """
         found, missing = [], list[tuple[int, str]]()
         for row, cells in enumerate(self.cells):
-            if absent := lacking(cells, self.names, labelling):
+            if absent := lacking(cells, self.names, labelling.task, self.marked):
                 missing.append((row, absent))
             else:
                 found.append(row)
@@ -108,7 +110,7 @@ class LabelColumns:
         if labelling.task == "classes":
             names = [self._name(row, cells[0]) for row, cells in enumerate(self.cells)]
             return Coded(self._numbered(names), self.numbering and self.numbering.names)
-        if labelling.separated and not self._holds_marks():
+        if labelling.task == "labels" and len(self.names) == 1 and not self._holds_marks():
             matrix, columns = self._listed(labelling)
         else:
             matrix, columns = self._spread()._typed(labelling.task == "values")
@@ -133,7 +135,9 @@ class LabelColumns:
         return [known[int(name)] for name in names]
 
     def _holds_marks(self) -> bool:
-        """Whether the only column holds lists of one length, 0 and 1 for each of several labels."""
+        """Whether the only column holds 0 and 1: lists of one length of it, or as it is said."""
+        if self.marked:
+            return True
         lists = [cell for (cell,) in self.cells if isinstance(cell, _LIST)]
         lengths = {len(cell) for cell in lists}
         if len(lists) < len(self.cells) or len(lengths) != 1 or lengths <= {0, 1}:
@@ -208,11 +212,11 @@ class LabelColumns:
             for name, length in zip(self.names, lengths, strict=True)
             for part in self._parts_of(name, length)
         ]
-        cells = [
-            tuple(p for cell in some for p in (cell if isinstance(cell, _LIST) else (cell,)))
-            for some in self.cells
+        spread = [
+            tuple(p for cell in cells for p in (cell if isinstance(cell, _LIST) else (cell,)))
+            for cells in self.cells
         ]
-        return replace(self, names=tuple(names), cells=cells)
+        return replace(self, names=tuple(names), cells=spread)
 
     def _parts_of(self, name: str, length: int | None) -> Sequence[str]:
         """The names of the parts of a list in a column, or that of the column."""
@@ -244,9 +248,17 @@ class LabelColumns:
         )
 
 
-def lacking(cells: Sequence[Any], names: Sequence[str], labelling: Labelling) -> str:
-    """The first column in which an image has nothing; empty if there is none."""
+def lacking(cells: Sequence[Any], names: Sequence[str], task: str, marked: bool = False) -> str:
+    """The first column in which an image has nothing; empty if there is none.
+
+    Args:
+        cells: Its cells.
+        names: The names of the columns.
+        task: What they hold, of `rmtgen.tasks.TASKS`.
+        marked: Whether a single column of labels holds 0 or 1, so that it cannot be empty.
+    """
+    blank = task == "labels" and len(names) == 1 and not marked
     for name, cell in zip(names, cells, strict=True):
-        if lacks(cell, labelling):
+        if lacks(cell, task, blank):
             return "label" if len(names) == 1 else name
     return ""

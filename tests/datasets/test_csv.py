@@ -217,8 +217,8 @@ def test_any_bytes_are_read_or_refused_by_name(tmp_path, content):
         (
             "path,label\na.png,ant\nb.png,\nc.png,bee\nd.png, \n",
             CorruptInputError,
-            r"every image must have a label: .*set\.csv has 2 of 4 without: line 3 \(no label\), line"
-            r" 5 \(no label\)\. Label them, or leave them out: on_corrupt=skip",
+            r"every image must have a label: .*set\.csv has 2 of 4 without: line 3 \(no label\),"
+            r" line 5 \(no label\)\. Label them, or leave them out: on_corrupt=skip",
         ),
         (
             "path,label\na.png,\n",
