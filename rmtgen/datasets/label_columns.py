@@ -109,7 +109,7 @@ class LabelColumns:
         """
         if labelling.task == "classes":
             names = [self._name(row, cells[0]) for row, cells in enumerate(self.cells)]
-            return Coded(self._numbered(names), self.numbering and self.numbering.names)
+            return Coded(*self._numbered(names))
         if labelling.task == "labels" and len(self.names) == 1 and not self._holds_marks():
             matrix, columns = self._listed(labelling)
         else:
@@ -122,17 +122,17 @@ class LabelColumns:
             raise self._fault(row, 0, "a class", cell, " Several labels are task=labels.")
         return name
 
-    def _numbered(self, names: Sequence[str]) -> list[str]:
-        """Names instead of numbers, where all are numbers that have one."""
+    def _numbered(self, names: list[str]) -> tuple[list[str], Sequence[str] | None]:
+        """Names instead of numbers, where all are numbers that have one; and all such names."""
         if self.numbering is None or not all(map(str.isdecimal, names)):
-            return list(names)
+            return names, None
         known, highest = self.numbering.names, max(map(int, names), default=0)
         if highest >= len(known):
             raise CorruptInputError(
                 f"every class number must have a name: {self.numbering.source} names the numbers 0"
                 f" to {len(known) - 1}, got {highest}. Add the names, or correct the labels."
             )
-        return [known[int(name)] for name in names]
+        return [known[int(name)] for name in names], known
 
     def _holds_marks(self) -> bool:
         """Whether the only column holds 0 and 1: lists of one length of it, or as it is said."""
@@ -150,12 +150,13 @@ class LabelColumns:
     def _listed(self, labelling: Labelling) -> tuple[np.ndarray, tuple[str, ...]]:
         """Which of all labels that the cells hold each of them has."""
         parts = [self._parts(row, cell, labelling) for row, (cell,) in enumerate(self.cells)]
-        found = self._numbered([name for some in parts for name in some])
+        found, named = self._numbered([name for some in parts for name in some])
         if not found:
             raise UsageError(
                 f"an image must have a label: {self.where} has none in {len(parts)} rows."
             )
-        names = self._order(found)
+        present = set(found)
+        names = [name for name in named or class_order(found, self.where) if name in present]
         self._check_names(names, labelling)
         if max(map(len, parts)) < 2 and len(parts) > 1 and isinstance(self.cells[0][0], str):
             warn(
@@ -174,12 +175,6 @@ class LabelColumns:
         if parts is None:
             raise self._fault(row, 0, "names or numbers of labels", cell, "")
         return parts
-
-    def _order(self, found: Sequence[str]) -> list[str]:
-        if self.numbering is None or not set(found) <= set(self.numbering.names):
-            return class_order(found, self.where)
-        present = set(found)
-        return [name for name in self.numbering.names if name in present]
 
     def _check_names(self, names: Sequence[str], labelling: Labelling) -> None:
         if len(names) > _MOST_LABELS:

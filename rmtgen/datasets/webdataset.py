@@ -5,12 +5,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from rmtgen.datasets.assembly import Table, assemble, count
 from rmtgen.datasets.decoding import MAX_PIXELS
 from rmtgen.datasets.images import LabelledImages
+from rmtgen.datasets.label_columns import LabelColumns, Numbering
 from rmtgen.datasets.labelling import USUAL, Labelling
 from rmtgen.datasets.layout import role_of
 from rmtgen.datasets.listing import PassedOver
@@ -26,7 +28,7 @@ _MOST_SHOWN = 3
 
 
 class ShardSource(DataSource):
-    """Shards of samples KEY.jpg with KEY.cls or KEY.json.
+    """Shards of samples KEY.jpg with KEY.cls, KEY.json or KEY.txt.
 
     Where shards named after train and after test (or val) are among them, the names state the
     splits; otherwise the images are divided by `divide`.
@@ -34,6 +36,7 @@ class ShardSource(DataSource):
 
     argument = "PATTERN"
     divisible = True
+    tabular = True
 
     def open(self, name: str, splits: Sequence[str], access: Access) -> dict[str, LabelledImages]:
         """The requested splits, in the order of the shards, and of the keys in each.
@@ -43,7 +46,9 @@ class ShardSource(DataSource):
             CorruptInputError: A shard is damaged, or a sample lacks its image or its label.
             UsageError: A shard is compressed, or only some of them are named after a split.
         """
-        return assemble(name, _read(name, access.skip, access.max_pixels), splits, access)
+        return assemble(
+            name, _read(name, access.skip, access.max_pixels, access.labelling), splits, access
+        )
 
     def files(self, name: str, root: Path) -> list[Path]:
         """The shards, and the file of names beside them."""
@@ -57,7 +62,7 @@ class ShardSource(DataSource):
         self, name: str, share: float | None, skip: bool = False, labelling: Labelling = USUAL
     ) -> tuple[int, int]:
         """The numbers of images, from the index of the shards."""
-        return count(_read(name, skip, MAX_PIXELS), share)
+        return count(_read(name, skip, MAX_PIXELS, labelling), share)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,11 +74,12 @@ class _Shard:
     role: str | None
 
 
-def _read(name: str, skip: bool, max_pixels: int) -> Table:
+def _read(name: str, skip: bool, max_pixels: int, labelling: Labelling) -> Table:
     pattern = given(name, ShardSource.argument)
     shown, passed_over = printable(pattern), PassedOver()
     shards = [
-        _Shard(path, read_samples(path, passed_over), _role(path)) for path in matching(pattern)
+        _Shard(path, read_samples(path, passed_over, labelling), _role(path))
+        for path in matching(pattern)
     ]
     roles = _roles(shards, shown)
     _check_samples(shards, shown, skip, passed_over)
@@ -82,23 +88,29 @@ def _read(name: str, skip: bool, max_pixels: int) -> Table:
     names = list(_chained(shard.samples.names for shard in shards))
     places = list(_chained(shard.samples.places for shard in shards))
     index = np.repeat(np.arange(len(shards)), counts)
-    labels = list(_chained(shard.samples.labels for shard in shards))
-    classes, named = _named(labels, _class_files([shard.path for shard in shards]))
+    cells = list(_chained(shard.samples.cells for shard in shards))
+    members = [
+        f"{shards[shard].path.name}/{member}"
+        for shard, member in zip(index.tolist(), names, strict=True)
+    ]
+    columns = LabelColumns(
+        labelling.columns or ("label",),
+        cells,
+        lambda row: printable(members[row]),
+        shown,
+        _numbering(cells, labelling, _class_files([shard.path for shard in shards])),
+    )
     return Table(
         shown=shown,
         images=ShardImages(
             paths, index, names, np.array(places, dtype=np.int64).reshape(-1, 2), max_pixels
         ),
-        names=[
-            f"{shards[shard].path.name}/{member}"
-            for shard, member in zip(index.tolist(), names, strict=True)
-        ],
-        classes=classes,
+        names=members,
         roles=None if roles is None else [roles[shard] for shard in index.tolist()],
         rows=np.arange(len(names)),
         undivided="give a pattern of the training shards alone",
         passed_over=passed_over,
-        named=named,
+        **columns.read(labelling)._asdict(),
     )
 
 
@@ -151,7 +163,8 @@ def _check_samples(
             f"{f' {said}.' if said else ''}"
         )
     for key, fault in broken:
-        passed_over.add(key, fault if fault in ("no image", "no label") else "no sound sample")
+        reason = "no label" if fault.startswith("no ") else "no sound sample"
+        passed_over.add(key, "no image" if fault == "no image" else reason)
 
 
 def _class_files(shards: Sequence[Path]) -> list[Path]:
@@ -160,15 +173,18 @@ def _class_files(shards: Sequence[Path]) -> list[Path]:
     return [folder / CLASS_FILE for folder in folders if (folder / CLASS_FILE).is_file()]
 
 
-def _named(labels: list[str], files: Sequence[Path]) -> tuple[list[str], list[str] | None]:
-    """The class of each label by the file of names, and all names; labels that are text are both.
+def _numbering(
+    cells: Sequence[tuple[Any, ...]], labelling: Labelling, files: Sequence[Path]
+) -> Numbering | None:
+    """The names of class numbers by the file of names; None without, or for classes by name.
 
     Raises:
-        CorruptInputError: A number has no name.
+        CorruptInputError: It is damaged.
         UsageError: Two files differ.
     """
-    if not files or not all(map(str.isdecimal, labels)):
-        return labels, None
+    by_name = labelling.task == "classes" and not all(str(cell).isdecimal() for (cell,) in cells)
+    if not files or by_name:
+        return None
     names = _class_names(files[0])
     for other in files[1:]:
         if _class_names(other) != names:
@@ -176,13 +192,7 @@ def _named(labels: list[str], files: Sequence[Path]) -> tuple[list[str], list[st
                 f"shards must have one {CLASS_FILE}: {printable(str(files[0]))} and"
                 f" {printable(str(other))} differ. Give shards of one data set."
             )
-    highest = max(map(int, labels))
-    if highest >= len(names):
-        raise CorruptInputError(
-            f"every class number must have a line: {printable(str(files[0]))} names the numbers 0"
-            f" to {len(names) - 1}, got {highest}. Add the names, or move the file away."
-        )
-    return [names[int(label)] for label in labels], names
+    return Numbering(names, printable(str(files[0])))
 
 
 def _class_names(path: Path) -> list[str]:

@@ -135,7 +135,7 @@ def test_names_of_classes_may_be_words_or_stand_beside(tmp_path):
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
-        ("ant\n", CorruptInputError, r"names the numbers 0 to 0, got 1\. Add the names"),
+        ("ant\n", CorruptInputError, r"names the numbers 0 to 0, got 1\. Add the names, or"),
         ("ant\nant\n", CorruptInputError, r"line 2 of .*classes\.txt has 'ant' again"),
         ("ant\n\nbee\n", CorruptInputError, r"line 2 of .* has '' again or nothing"),
         (b"\xe9\nbee", CorruptInputError, "must be text in UTF-8"),
