@@ -52,18 +52,33 @@ def open_splits(name: str, splits: Sequence[str], access: Access) -> dict[str, L
             f"split={access.share} divides images of your own, such as a folder of CLASS/IMAGE:"
             f" {name} has a test set of its own. Leave it out."
         )
-    instance(access.labelling, Labelling, "labelling", "Make one: rmtgen.Labelling(task=…).")
-    if access.labelling.stated and not source.tabular:
-        asked = access.labelling
-        wanted = f"columns={','.join(asked.columns)}" if asked.columns else f"task={asked.task}"
-        raise UsageError(
-            f"{wanted} is for a table of images, csv:PATH: the images of {name} have a class each."
-            " Leave it out, or list them in a table."
-        )
+    check_labelling(name, access.labelling)
     opened = source.open(name, splits, access)
     for data in opened.values():
         _check_labels(data)
     return opened
+
+
+def check_labelling(name: str, labelling: Labelling) -> None:
+    """Require that a data set can be labelled so; nothing of it is read.
+
+    Args:
+        name: As for `load_dataset`.
+        labelling: What labels its images.
+
+    Raises:
+        UsageError: The name is unknown, or its images have a class each, by their folders or as
+            they were published, and something else is asked for.
+    """
+    instance(labelling, Labelling, "labelling", "Make one: rmtgen.Labelling(task=…).")
+    if _source(name).tabular or not labelling.stated:
+        return
+    asked = [f"columns={','.join(labelling.columns)}"] if labelling.columns else []
+    asked += [f"task={labelling.task}"] if labelling.task != "classes" else []
+    raise UsageError(
+        f"{' and '.join(asked)}: the images of {name} have a class each. Leave it out, or list them"
+        " in a table of their paths and labels: dataset=csv:PATH."
+    )
 
 
 def _check_labels(data: LabelledImages) -> None:

@@ -1,20 +1,28 @@
-"""`hfds/NAME`: data sets of the Hugging Face hub, through the package `datasets` (extra `hub`)."""
+"""`hfds/NAME`: data sets of the Hugging Face hub, or saved in a folder (extra `hub`)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rmtgen.datasets.decoding import MAX_PIXELS, most_bytes
+from rmtgen.datasets.hub_labels import HubLabels, read_labels
 from rmtgen.datasets.images import EncodedImages, LabelledImages
+from rmtgen.datasets.labelling import USUAL, Labelling
 from rmtgen.datasets.reading import read_file
 from rmtgen.datasets.source import Access, DataSource
-from rmtgen.errors import CorruptInputError, MissingInputError, UsageError
+from rmtgen.datasets.subsets import SPLITS
+from rmtgen.errors import MissingInputError, UsageError
+from rmtgen.names import expanded
 
+PREFIX = "hfds/"
 _IMAGE_COLUMNS = ("image", "img")
-_LABEL_COLUMNS = ("label", "fine_label", "labels")
 _SPLIT_NAMES = {"train": ("train",), "test": ("test", "validation")}
+_SAVED = ("state.json", "dataset_dict.json")
+"""One of these is in a folder that the package has saved a set in."""
+_EXPORT = "Export the set as folder:PATH instead."
+_NO_TEST = "Without a test set: test=0; or export the set as folder:PATH."
 
 
 class HubImages(EncodedImages):
@@ -44,20 +52,21 @@ class HubImages(EncodedImages):
 
 
 class HubSource(DataSource):
-    """A data set on the hub.
+    """A data set on the hub, or in a folder as `datasets` saves it, or loads it.
 
-    The image column is `image` or `img`, the label column `label`, `fine_label` or `labels`. A set
-    without a test split is tested on its validation split, as is usual for sets whose test labels
-    are not published.
+    The image column is `image` or `img`, the label column `label`, `fine_label` or `labels`, or
+    those that are named. A set without a test split is tested on its validation split, as is usual
+    for sets whose test labels are not published.
     """
 
     argument = "NAME"
+    tabular = True
 
     def open(self, name: str, splits: Sequence[str], access: Access) -> dict[str, LabelledImages]:
         """The requested splits, each in the order of its rows.
 
         Args:
-            name: `hfds/NAME`, NAME as on the hub.
+            name: `hfds/NAME`, NAME as on the hub, or the path of a folder.
             splits: "train", "test", or both.
             access: `download` is permission to contact the hub, which the package does even for a
                 cached set unless HF_HUB_OFFLINE=1; `root` is not used, for the package has a cache
@@ -66,67 +75,115 @@ class HubSource(DataSource):
         Raises:
             UsageError: `download` is False, or the set lacks a split or column.
             MissingInputError: The package is not installed, or the set cannot be loaded.
-            CorruptInputError: A label is not a class number.
+            CorruptInputError: A row has no label, or one that is none.
         """
-        return _open(name, splits, access)
+        tables = _tables(name, access.download)
+        encoded = _package(name).Image(decode=False)
+        chosen = _chosen(name, tables, splits)
+        columns = {
+            split: _first(_IMAGE_COLUMNS, table.column_names, f"{name}: image column", _EXPORT)
+            for split, table in chosen.items()
+        }
+        labels = _labels(name, tables, chosen, access.labelling, access.skip)
+        found = {}
+        for split, table in chosen.items():
+            rows, values, names, origin = labels[split]
+            column = columns[split]
+            images = HubImages(table.cast_column(column, encoded), column, access.max_pixels)
+            kept = images if len(rows) == len(images) else images.select(rows)
+            found[split] = LabelledImages(name, split, kept, values, names, rows, origin)
+        return found
 
     def files(self, name: str, root: Path) -> list[Path]:
-        """No files: the cache belongs to the package."""
-        return []
+        """The folder; nothing of the hub, for that cache belongs to the package."""
+        folder = _folder(name)
+        return [] if folder is None else [folder]
+
+    def sizes(
+        self, name: str, share: float | None, skip: bool = False, labelling: Labelling = USUAL
+    ) -> tuple[int, int] | None:
+        """The numbers of rows in a folder; None for a set of the hub."""
+        if _folder(name) is None:
+            return None
+        tables = _tables(name, download=False)
+        chosen = _chosen(name, tables, ("train",) if share == 0 else SPLITS)
+        labels = _labels(name, tables, chosen, labelling, skip)
+        return len(labels["train"].rows), len(labels["test"].rows) if "test" in labels else 0
 
 
-def _open(name: str, splits: Sequence[str], access: Access) -> dict[str, LabelledImages]:
-    if not access.download:
-        raise UsageError(
-            f"{name} is read through the hub, which may download: expected download=True, got"
-            " False. Set it; HF_HUB_OFFLINE=1 in the environment restricts it to the local cache."
-        )
+def _chosen(name: str, tables: Mapping[str, Any], splits: Sequence[str]) -> dict[str, Any]:
+    """The table of each split."""
+    return {
+        split: tables[_first(_SPLIT_NAMES[split], tables, f"{name}: split", _NO_TEST)]
+        for split in splits
+    }
+
+
+def _labels(
+    name: str,
+    tables: Mapping[str, Any],
+    chosen: Mapping[str, Any],
+    labelling: Labelling,
+    skip: bool,
+) -> dict[str, HubLabels]:
+    """The labels of the chosen splits; those of the others are looked at for their classes."""
+    found = {split: _in(options, tables) for split, options in _SPLIT_NAMES.items()}
+    others = [tables[own] for split, own in found.items() if own and split not in chosen]
+    return read_labels(name, chosen, others, labelling, skip)
+
+
+def _folder(name: str) -> Path | None:
+    """The folder that a name is the path of; None for a name of the hub."""
     try:
-        import datasets as package  # noqa: PLC0415 - an optional extra
+        path = expanded(name.removeprefix(PREFIX))
+        return path if path.is_dir() else None
+    except (OSError, ValueError):
+        return None
+
+
+def _package(name: str) -> Any:
+    try:
+        import datasets  # noqa: PLC0415 - an optional extra
     except ImportError as error:
         raise MissingInputError(
             f"{name} needs the package datasets, which is not installed. Run: pip install"
             " 'rmtgen[hub]'"
         ) from error
-    try:
-        tables = package.load_dataset(name.removeprefix("hfds/"))
-    except Exception as error:  # the errors of the package have no common base class
-        raise MissingInputError(
-            f"{name} could not be loaded ({type(error).__name__}: {error}). Check the name and the"
-            " network."
-        ) from error
-    encoded = package.Image(decode=False)
-    return {split: _labelled(name, split, tables, encoded, access.max_pixels) for split in splits}
+    return datasets
 
 
-def _labelled(name: str, split: str, tables: Any, encoded: Any, max_pixels: int) -> LabelledImages:
-    table = tables[_first(_SPLIT_NAMES[split], tables, f"{name}: split")]
-    image = _first(_IMAGE_COLUMNS, table.column_names, f"{name}: image column")
-    label = _first(_LABEL_COLUMNS, table.column_names, f"{name}: label column")
-    labels = np.asarray(table[label][:])
-    lowest = np.unique(labels)[0]
-    if not np.issubdtype(labels.dtype, np.integer) or lowest < 0:
-        raise CorruptInputError(
-            f"labels must be class numbers ≥ 0: {name} {split} has {lowest} in column {label}."
-            " Choose another data set."
+def _tables(name: str, download: bool) -> Mapping[str, Any]:
+    """The splits of a set by name; one that is saved without splits is for training."""
+    folder = _folder(name)
+    if folder is None and not download:
+        raise UsageError(
+            f"{name} is read through the hub, which may download: expected download=True, got"
+            " False. Set it; HF_HUB_OFFLINE=1 in the environment restricts it to the local cache."
         )
-    classes = getattr(table.features[label], "names", range(int(labels.max()) + 1))
-    images = HubImages(table.cast_column(image, encoded), image, max_pixels)
-    return LabelledImages(
-        name,
-        split,
-        images,
-        labels.astype(np.int64),
-        tuple(map(str, classes)),
-        np.arange(len(labels)),
-    )
+    package = _package(name)
+    try:
+        if folder is not None and any((folder / mark).is_file() for mark in _SAVED):
+            tables = package.load_from_disk(str(folder))
+        else:
+            place = name.removeprefix(PREFIX) if folder is None else str(folder)
+            tables = package.load_dataset(place)
+    except Exception as error:  # the errors of the package have no common base class
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise MissingInputError(
+            f"{name} could not be loaded ({reason}). Check the name and the network."
+        ) from error
+    return tables if isinstance(tables, Mapping) else {"train": tables}
 
 
-def _first(wanted: Sequence[str], found: Any, what: str) -> str:
-    for candidate in wanted:
-        if candidate in found:
-            return candidate
-    raise UsageError(
-        f"{what} must be named {' or '.join(wanted)}, got {', '.join(found)}. Export the set as"
-        " folder:PATH instead."
-    )
+def _in(wanted: Sequence[str], found: Any) -> str | None:
+    """The first name that is there."""
+    return next((name for name in wanted if name in found), None)
+
+
+def _first(wanted: Sequence[str], found: Any, what: str, cure: str) -> str:
+    name = _in(wanted, found)
+    if name is None:
+        raise UsageError(
+            f"{what} must be named {' or '.join(wanted)}, got {', '.join(found)}. {cure}"
+        )
+    return name

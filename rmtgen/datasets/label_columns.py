@@ -78,21 +78,22 @@ class LabelColumns:
         Raises:
             CorruptInputError: Some have none, and are not to be left out, or all have none.
         """
-        found, missing = [], list[tuple[int, str]]()
-        for row, cells in enumerate(self.cells):
-            if absent := lacking(cells, self.names, labelling.task, self.marked):
-                missing.append((row, absent))
-            else:
-                found.append(row)
-        if missing and not (skip and found):
-            shown = [f"{self.place(row)} (no {name})" for row, name in missing[:_MOST_SHOWN]]
+        missing = self.missing(labelling)
+        if missing and not (skip and len(missing) < len(self.cells)):
+            named = [f"{self.place(row)} (no {name})" for row, name in missing.items()]
             more = ", …" if len(missing) > _MOST_SHOWN else ""
+            advice = "Label them, or leave them out: on_corrupt=skip."
             raise CorruptInputError(
                 f"every image must have a label: {self.where} has {len(missing):,} of"
-                f" {len(self.cells):,} without: {', '.join(shown)}{more}."
-                + (" Label them, or leave them out: on_corrupt=skip." if found else " Label some.")
+                f" {len(self.cells):,} without: {', '.join(named[:_MOST_SHOWN])}{more}."
+                f" {advice if len(missing) < len(self.cells) else 'Label some.'}"
             )
-        return found
+        return [row for row in range(len(self.cells)) if row not in missing]
+
+    def missing(self, labelling: Labelling) -> dict[int, str]:
+        """The first column that holds nothing, by the numbers of the images without a label."""
+        lacked = (lacking(one, self.names, labelling.task, self.marked) for one in self.cells)
+        return {row: name for row, name in enumerate(lacked) if name}
 
     def only(self, rows: Sequence[int]) -> "LabelColumns":
         """The columns of some images."""

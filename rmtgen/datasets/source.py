@@ -26,7 +26,7 @@ class Access:
         max_pixels: The largest number of pixels of an encoded image.
         skip: Leave out the entries of a table, or of shards, that have no image or no label.
         undivided: Take all images that are not divided for training, and none for the test.
-        labelling: Which columns of a table label the images, and what they mean.
+        labelling: Which columns label the images, and what they mean.
     """
 
     root: Path

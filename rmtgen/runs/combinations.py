@@ -83,17 +83,12 @@ def check_draws(seeds: Iterable[int | None], heads: int | None) -> None:
 
 
 def _check_labels(config: "Config") -> None:
-    """Refuse what is of classes alone for other labels, and what is of tables elsewhere."""
-    asked = [f"columns={','.join(config.columns)}"] if config.columns else []
-    asked += [f"task={config.task}"] if config.task != "classes" else []
-    if asked and not config.dataset.startswith("csv:"):
-        raise UsageError(
-            f"{' and '.join(asked)}: the images of {config.dataset} have a class each. Leave it"
-            " out, or list them in a table, dataset=csv:PATH."
-        )
-    if not asked:
+    """Refuse what is of classes alone for other labels, and columns where there are none."""
+    if config.task == "classes" and not config.columns:
         return
-    _ = config.labelling  # it checks the columns
+    from rmtgen.datasets.catalogue import check_labelling  # it imports NumPy
+
+    check_labelling(config.dataset, config.labelling)
     if config.task == "classes":
         return
     if config.targets == "onehot":

@@ -63,15 +63,15 @@ class Config:
         "classes",
         one_of("classes", "labels", "values"),
         ("extract",),
-        "what the images of a table are labelled with: classes, one each; labels, any number of"
-        " them; or values, the targets of a regression",
+        "what images are labelled with in columns of a table, or where else there are some:"
+        " classes, one each; labels, any number of them; or values, the targets of a regression",
         option=True,
     )
     columns: tuple[str, ...] = declared(
         "none",
         names,
         ("extract",),
-        "columns of a table that hold them, separated by commas; none: label, class or target",
+        "names of the columns that hold them, separated by commas; none: label, class or target",
         option=True,
     )
     separator: str = declared(

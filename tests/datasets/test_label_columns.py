@@ -178,10 +178,10 @@ def test_a_labelling_that_makes_no_sense_is_refused(options, message):
 
 def test_only_tables_have_columns_and_only_classes_are_balanced(pictures):
     with pytest.raises(
-        UsageError, match=r"task=values is for a table of images, csv:PATH: .*mnist5k"
+        UsageError, match=r"task=values: the images of mnist5k have a class each\. .*csv:PATH"
     ):
         load_dataset("mnist5k", labelling=Labelling("values"))
-    with pytest.raises(UsageError, match=r"columns=age is for a table"):
+    with pytest.raises(UsageError, match=r"columns=age and task=values: the images of mnist5k"):
         load_dataset("mnist5k", labelling=VALUES)
     with pytest.raises(UsageError, match="labelling must be a Labelling: got str 'values'"):
         load_dataset("mnist5k", labelling="values")
