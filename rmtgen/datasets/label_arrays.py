@@ -96,7 +96,7 @@ class LabelArray(NamedTuple):
             wanted, advice = _TYPES[task]
             raise UsageError(
                 f"labels must be {wanted}: {self.where} has {self.values.dtype}, such as"
-                f" {self.values.flat[0]!r:.40}. {advice}"
+                f" {str(self.values.flat[0])[:40]}. {advice}"
             )
 
     def _is_known(self, task: str) -> bool:

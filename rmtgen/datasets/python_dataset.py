@@ -15,6 +15,8 @@ from rmtgen.tasks import label_array, require_varying
 
 _MOST_CLASSES = 10**6
 """Largest number of classes; more are no class numbers."""
+_UNKNOWN = -1
+"""What stands for no class, and for no label of several."""
 _SIZE = struct.Struct("<II")
 _NOT_ITS_PICTURES = (
     "Give the data set without its transform (dataset.transform = None): the backbone has its own."
@@ -132,7 +134,10 @@ def labelled(
     if stated is None or any(
         not np.array_equal(stated[position], _label(images, position)) for position in probed
     ):
-        stated = _alike(images, [_label(images, position) for position in range(len(images))])
+        found = [_label(images, position) for position in range(len(images))]
+        _refuse_unlabelled(images, [_is_absent(one) for one in found], found)
+        stated = _alike(images, found)
+    _refuse_unlabelled(images, _absent(stated), stated)
     if stated.dtype.kind == "f" or stated.ndim > 1:
         coded = label_array(stated, f"labels of {type(dataset).__name__}")
         columns = _columns(dataset, classes, coded.shape[1])
@@ -146,6 +151,38 @@ def labelled(
             " Leave out images without a class: torch.utils.data.Subset."
         )
     return images, stated, _classes(dataset, classes, stated)
+
+
+def _refuse_unlabelled(
+    images: DatasetImages,
+    absent: Sequence[bool] | np.ndarray,
+    labels: Sequence[np.ndarray] | np.ndarray,
+) -> None:
+    """Refuse images without a label.
+
+    Raises:
+        UsageError: There are some; they are counted, and the first are named.
+    """
+    missing = np.flatnonzero(absent).tolist()
+    if missing:
+        named = [f"{images.locate(row)} ({labels[row].tolist()!r:.40})" for row in missing[:3]]
+        more = ", …" if len(missing) > len(named) else ""
+        raise UsageError(
+            f"every image must have a label: {len(missing):,} of {len(labels):,} have none"
+            f" ({', '.join(named)}{more}). Leave them out: torch.utils.data.Subset(dataset,"
+            " positions)."
+        )
+
+
+def _is_absent(label: np.ndarray) -> bool:
+    """Whether an image has no label: None, NaN among values, or -1 among classes or labels."""
+    return label.dtype.kind == "O" or bool(_absent(label[None])[0])
+
+
+def _absent(labels: np.ndarray) -> np.ndarray:
+    """`_is_absent` of each of n images, (n,)."""
+    absent = np.isnan(labels) if labels.dtype.kind == "f" else labels == _UNKNOWN
+    return absent.reshape(len(labels), -1).any(axis=1)
 
 
 def _length(dataset: Any) -> int:
@@ -189,8 +226,10 @@ def _stated_labels(dataset: Any, count: int) -> np.ndarray | None:
 
 
 def _label(images: DatasetImages, position: int) -> np.ndarray:
-    """A class number, a value, or a vector of values or of 0 and 1."""
+    """A class number, a value, or a vector of values or of 0 and 1; None is an object."""
     found = images.pair(position)[1]
+    if found is None:
+        return np.array(None)
     try:
         value = np.asarray(found)
     except (ValueError, TypeError, RuntimeError):  # ragged, or a tensor that is elsewhere

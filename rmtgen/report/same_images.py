@@ -12,10 +12,13 @@ from rmtgen.report.wording import dataset_names
 from rmtgen.runs.own_features import has_network
 from rmtgen.runs.run import Run
 from rmtgen.runs.slugs import kernel_label
+from rmtgen.tasks import task_of
 
 DIFFERING = ("init", "kernel", "img_size", "layer", "pooling")
 """Settings that tell representations of one network apart."""
 _MOST_NAMED = 3
+_ROUNDING = 1e-6
+"""Difference of values, over the largest of a column, that float32 explains."""
 
 
 def labels_of(runs: Sequence[Run | Dropped]) -> list[str]:
@@ -94,19 +97,55 @@ def check_same_images(runs: Sequence[Run]) -> None:
 
 def _check_labels(first: Run, other: Run) -> None:
     """Refuse two runs whose labels disagree, however their classes are called."""
+    if task_of(first.labels.train) == "classes":
+        apart, column = _other_classes(first, other), None
+    else:
+        apart, column = _other_columns(first, other)
+    if len(apart):
+        image, place = int(first.indices.train[apart[0]]), apart[0]
+        there, here = (_called(run, place, column) for run in (first, other))
+        raise CorruptInputError(
+            f"a ranking needs the same images in every run: of {len(first.labels.train):,} labels"
+            f" {len(apart):,} disagree between {first.name} and {other.name}, such as image"
+            f" {image}, from 0, which is {there} there and {here} here. Files of features need a"
+            " row for every image, in the order of the data set."
+        )
+
+
+def _other_classes(first: Run, other: Run) -> np.ndarray:
+    """The places of images whose classes are not one, each class being called as fits best."""
     here, there = first.labels.train, other.labels.train
     counts = np.zeros((len(first.classes), len(other.classes)), dtype=np.int64)
     np.add.at(counts, (here, there), 1)
     called = np.full(len(first.classes), -1)
     rows, columns = linear_sum_assignment(counts, maximize=True)
     called[rows] = columns
-    apart = np.flatnonzero(called[here] != there)
-    if len(apart):
-        image, place = int(first.indices.train[apart[0]]), apart[0]
-        names = first.classes[here[place]], other.classes[there[place]]
+    return np.flatnonzero(called[here] != there)
+
+
+def _other_columns(first: Run, other: Run) -> tuple[np.ndarray, int]:
+    """The places of images whose labels or values differ, and the column where the first does.
+
+    Values may be rounded, as to float32.
+
+    Raises:
+        CorruptInputError: There are not as many columns.
+    """
+    here, there = first.labels.train, other.labels.train
+    if here.shape != there.shape:
         raise CorruptInputError(
-            f"a ranking needs the same images in every run: of {len(here):,} labels {len(apart):,}"
-            f" disagree between {first.name} and {other.name}, such as image {image}, from 0,"
-            f" which is {names[0]!r} there and {names[1]!r} here. Files of features need a row for"
-            " every image, in the order of the data set."
+            f"a ranking needs the same labels in every run: {first.name} has"
+            f" {', '.join(first.classes)}, and {other.name} {', '.join(other.classes)}. Name the"
+            " columns: columns=…."
         )
+    within = _ROUNDING * np.abs(here).max(axis=0) if here.dtype.kind == "f" else 0.0
+    apart = np.abs(here * 1.0 - there) > within
+    places = np.flatnonzero(apart.any(axis=1))
+    return places, int(apart[places[0]].argmax()) if len(places) else 0
+
+
+def _called(run: Run, place: int, column: int | None) -> str:
+    """The class of an image, or one of its labels or values by name."""
+    if column is None:
+        return repr(run.classes[run.labels.train[place]])
+    return f"{run.classes[column]} {run.labels.train[place, column]:g}"

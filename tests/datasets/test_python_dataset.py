@@ -214,8 +214,19 @@ FLOATS = torch.rand(12, 3, 8, 6)
             r"image 7 of Pairs has 0\.5, and image 0",
         ),
         (Pairs(PICTURES, [10**30] * 12), "image 0 of Pairs has 10000"),
-        (Pairs(PICTURES, [None] * 12), "image 0 of Pairs has None"),
-        (Pairs(PICTURES, [*LABELS[:7], -1, *LABELS[8:]]), "≥ 0: image 7 of Pairs has -1. Leave"),
+        (
+            Pairs(PICTURES, [None] * 12),
+            r"12 of 12 have none \(image 0 of Pairs \(None\), image 1 of",
+        ),
+        (
+            Pairs(PICTURES, [*LABELS[:7], None, -1, *LABELS[9:]]),
+            r"2 of 12 have none \(image 7 of Pairs \(None\), image 8 of Pairs \(-1\)\)\. Leave",
+        ),
+        (Pairs(PICTURES, [*LABELS[:7], -2, *LABELS[8:]]), "≥ 0: image 7 of Pairs has -2. Leave"),
+        (
+            Pairs(PICTURES, [(0, 1), (1, -1)] * 6),
+            r"6 of 12 have none \(image 1 of Pairs \(\[1, -1\]\), image 3 .*, …\)",
+        ),
         (Pairs(PICTURES, [1] * 12), "at least 2 classes: Pairs has images of 1 alone"),
         (Pairs(PICTURES, [10**9, *LABELS[1:]]), "from 0, got 1000000000 among 12 images"),
     ],
@@ -273,6 +284,22 @@ def test_targets_and_several_labels_are_taken_by_their_type():
     with pytest.raises(UsageError, match="must be 2 names of labels or values, got"):
         rmtgen.LabelledImages.of(Pairs(PICTURES, marks.astype(int)), ["a"])
     with pytest.raises(
-        NumericalError, match=r"labels of Pairs must be finite, .*: got nan \(row 5, c"
+        NumericalError, match=r"labels of Pairs must be finite, .*: got inf \(row 5, c"
     ):
-        rmtgen.LabelledImages.of(Pairs(PICTURES, [*ages[:5], np.nan, *ages[6:]]))
+        rmtgen.LabelledImages.of(Pairs(PICTURES, [*ages[:5], np.inf, *ages[6:]]))
+
+
+@pytest.mark.parametrize("stated", [False, True])
+@pytest.mark.parametrize("unknown", [np.nan, -1])
+def test_images_without_a_label_are_counted_and_named(stated, unknown):
+    labels = np.arange(24).reshape(12, 2) % 5
+    labels = labels.astype(float) if np.isnan(unknown) else labels % 2
+    labels[[3, 9], 1] = unknown
+    pairs = Pairs(PICTURES, labels, **({"targets": labels} if stated else {}))
+    with pytest.raises(
+        UsageError,
+        match=r"every image must have a label: 2 of 12 have none \(image 3 of Pairs \(\[",
+    ):
+        rmtgen.LabelledImages.of(pairs)
+    kept = [place for place in range(12) if place not in (3, 9)]
+    assert len(rmtgen.LabelledImages.of(Subset(pairs, kept))) == 10
