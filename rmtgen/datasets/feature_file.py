@@ -118,6 +118,11 @@ class FeatureFile:
         """Whether it holds labels."""
         return self._labels is not None
 
+    @property
+    def others(self) -> list[str]:
+        """The names of its arrays but for that of the features."""
+        return [name for name in self.file.names or () if name != self._features]
+
     def features(self) -> np.ndarray:
         """The features as they are saved, mapped where that can be; not checked."""
         return self._array(self._features)
@@ -129,16 +134,16 @@ class FeatureFile:
             StorageError, CorruptInputError: As `load_features`.
             UsageError: There is no such column, or names do not fit the columns.
         """
-        named = [name for name in labelling.columns if name in (self.file.names or ())]
+        named = [name for name in labelling.columns if name in self.others]
         if self._labels is None and not named:
             return None
         arrays = {name: self._array(name) for name in named}
         if self._labels is None or (arrays and len(arrays) == len(labelling.columns)):
-            return selected(None, labelling.columns, arrays, self.shown)
+            return selected(None, labelling.columns, arrays, self.others, self.shown)
         own = self._named(self._array(self._labels))
         if not labelling.columns:
             return own
-        return selected(own, labelling.columns, arrays, self.shown)
+        return selected(own, labelling.columns, arrays, self.others, self.shown)
 
     def _named(self, values: np.ndarray) -> LabelArray:
         """Labels with the names of their columns, where the file has them."""
@@ -189,7 +194,7 @@ def labels_in(path: Path, labelling: Labelling = USUAL) -> LabelArray:
     found = LabelArray.numbered(file.read(), file.shown)
     if not labelling.columns:
         return found
-    return selected(found, labelling.columns, {}, file.shown)
+    return selected(found, labelling.columns, {}, (), file.shown)
 
 
 def _one_of(found: Sequence[str], names: Sequence[str], shown: str) -> str | None:

@@ -13,7 +13,7 @@ from rmtgen.datasets.labelling import USUAL, Labelling
 from rmtgen.datasets.reading import read_file
 from rmtgen.datasets.source import Access, DataSource
 from rmtgen.datasets.subsets import SPLITS
-from rmtgen.errors import MissingInputError, UsageError
+from rmtgen.errors import MissingInputError, UsageError, warn
 from rmtgen.names import expanded
 
 PREFIX = "hfds/"
@@ -87,10 +87,13 @@ class HubSource(DataSource):
         labels = _labels(name, tables, chosen, access.labelling, access.skip)
         found = {}
         for split, table in chosen.items():
-            rows, values, names, origin = labels[split]
+            rows, values, names, passed_over = labels[split]
+            if said := passed_over.sentence():
+                warn(f"{name}: {said}.")
             column = columns[split]
             images = HubImages(table.cast_column(column, encoded), column, access.max_pixels)
             kept = images if len(rows) == len(images) else images.select(rows)
+            origin = {"passed_over": passed_over.counts()} if said else {}
             found[split] = LabelledImages(name, split, kept, values, names, rows, origin)
         return found
 

@@ -8,7 +8,7 @@ import numpy as np
 from rmtgen.datasets.label_columns import Coded, LabelColumns, Numbering
 from rmtgen.datasets.labelling import Labelling, class_numbers, class_order
 from rmtgen.datasets.listing import PassedOver
-from rmtgen.errors import CorruptInputError, UsageError, did_you_mean, warn
+from rmtgen.errors import CorruptInputError, UsageError, did_you_mean
 
 _LABEL_COLUMNS = ("label", "fine_label", "labels")
 _UNKNOWN = -1
@@ -24,13 +24,13 @@ class HubLabels(NamedTuple):
         rows: int64, (n,): the rows that have labels.
         labels: Class numbers, labels or values of these, as `rmtgen.tasks` has them.
         names: The names of classes, labels or values.
-        origin: What was left out.
+        passed_over: The rows that were left out.
     """
 
     rows: np.ndarray
     labels: np.ndarray
     names: tuple[str, ...]
-    origin: Mapping[str, object]
+    passed_over: PassedOver
 
 
 def read_labels(
@@ -64,7 +64,7 @@ def read_labels(
             np.array(kept, dtype=np.int64),
             labels[end - len(kept) : end],
             names,
-            _left_out(name, split, columns[split], kept),
+            _left_out(columns[split], kept),
         )
         for (split, kept), end in zip(rows.items(), ends.tolist(), strict=True)
     }
@@ -177,14 +177,9 @@ def _classes(coded: Coded, name: str) -> tuple[str, ...]:
     return tuple(class_order(coded.classes, name))
 
 
-def _left_out(
-    name: str, split: str, columns: LabelColumns, kept: Sequence[int]
-) -> dict[str, object]:
-    """A warning of the rows that were left out, and their number."""
+def _left_out(columns: LabelColumns, kept: Sequence[int]) -> PassedOver:
+    """The rows that are not kept."""
     passed_over = PassedOver()
     for row in sorted(set(range(len(columns.cells))) - set(kept)):
         passed_over.add(columns.place(row), "no label")
-    if not passed_over.names:
-        return {}
-    warn(f"{name}: {passed_over.sentence()}.")
-    return {"passed_over": passed_over.counts()}
+    return passed_over

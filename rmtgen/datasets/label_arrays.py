@@ -122,7 +122,11 @@ class LabelArray(NamedTuple):
 
 
 def selected(
-    labels: LabelArray | None, columns: Sequence[str], arrays: Mapping[str, np.ndarray], where: str
+    labels: LabelArray | None,
+    columns: Sequence[str],
+    arrays: Mapping[str, np.ndarray],
+    others: Sequence[str],
+    where: str,
 ) -> LabelArray:
     """Columns by name, side by side.
 
@@ -130,6 +134,7 @@ def selected(
         labels: The labels that have columns; None without.
         columns: The names of those that are wanted.
         arrays: Arrays by the names of columns; one of (n, c) is c columns, numbered.
+        others: The names of what else there is, for messages.
         where: The file, for messages.
 
     Raises:
@@ -144,7 +149,7 @@ def selected(
             column = labels.values.reshape(len(labels.values), -1)[:, labels.names.index(name)]
             parts.append(LabelArray(column, (name,), where))
         else:
-            known = [*(labels.names if labels else ()), *arrays]
+            known = {*(labels.names if labels else ()), *others}
             raise UsageError(
                 f"{where} must have the columns that columns={','.join(columns)} asks for: it has"
                 f" no {printable(name)[:40]}. {did_you_mean(name, known)}"

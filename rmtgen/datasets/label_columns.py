@@ -80,12 +80,13 @@ class LabelColumns:
         """
         missing = self.missing(labelling)
         if missing and not (skip and len(missing) < len(self.cells)):
-            named = [f"{self.place(row)} (no {name})" for row, name in missing.items()]
+            first = list(missing.items())[:_MOST_SHOWN]
+            named = ", ".join(f"{self.place(row)} (no {name})" for row, name in first)
             more = ", …" if len(missing) > _MOST_SHOWN else ""
             advice = "Label them, or leave them out: on_corrupt=skip."
             raise CorruptInputError(
                 f"every image must have a label: {self.where} has {len(missing):,} of"
-                f" {len(self.cells):,} without: {', '.join(named[:_MOST_SHOWN])}{more}."
+                f" {len(self.cells):,} without: {named}{more}."
                 f" {advice if len(missing) < len(self.cells) else 'Label some.'}"
             )
         return [row for row in range(len(self.cells)) if row not in missing]
@@ -200,9 +201,9 @@ class LabelColumns:
         for row, cells in enumerate(self.cells):
             for column, (cell, length) in enumerate(zip(cells, lengths, strict=True)):
                 if (len(cell) if isinstance(cell, _LIST) else None) != length:
-                    wanted = "no list" if length is None else f"{length} numbers"
-                    advice = f" as {self.place(0)} has; mend it."
-                    raise self._fault(row, column, wanted, cell, advice)
+                    wanted = "no list" if length is None else f"a list of {length}"
+                    alike = f"{wanted}, as {self.place(0)} does"
+                    raise self._fault(row, column, alike, cell, " Mend it.")
         names = [
             part
             for name, length in zip(self.names, lengths, strict=True)

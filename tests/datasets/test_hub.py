@@ -6,6 +6,7 @@ from hashlib import blake2b
 
 import numpy as np
 import pytest
+from hub_tables import HubTable, install
 from image_files import encoded, noise
 
 from rmtgen.datasets import (
@@ -13,36 +14,6 @@ from rmtgen.datasets import (
     load_split,
 )
 from rmtgen.errors import CorruptInputError, MissingInputError, UsageError
-
-
-class HubTable:
-    """The part of `datasets.Dataset` that the source uses, written from its documentation."""
-
-    def __init__(self, columns, features):
-        self.columns, self.features, self.column_names = columns, features, list(columns)
-        self.encoded = False
-
-    def __len__(self):
-        return len(next(iter(self.columns.values())))
-
-    def __getitem__(self, key):
-        if isinstance(key, str):
-            return self.columns[key]
-        if not isinstance(key, int) or not self.encoded:
-            raise TypeError(f"an int after cast_column, got {key!r}")
-        return {column: values[key] for column, values in self.columns.items()}
-
-    def select(self, positions):
-        chosen = HubTable(
-            {c: [v[i] for i in positions] for c, v in self.columns.items()}, self.features
-        )
-        chosen.encoded = self.encoded
-        return chosen
-
-    def cast_column(self, column, feature):
-        cast = HubTable(self.columns, self.features)
-        cast.encoded = feature == "encoded"
-        return cast
 
 
 @pytest.fixture
@@ -67,10 +38,7 @@ def hub(tmp_path, monkeypatch):
             raise ConnectionError("hub unreachable")
         return tables
 
-    package = types.SimpleNamespace(
-        load_dataset=load, Image=lambda decode: "decoded" if decode else "encoded"
-    )
-    monkeypatch.setitem(sys.modules, "datasets", package)
+    install(monkeypatch, load)
     return types.SimpleNamespace(tables=tables, contents=contents, folder=tmp_path)
 
 
