@@ -145,7 +145,7 @@ def changed(values, row, column, value):
         ({"y": VALUES, "names": ["a"]}, Labelling("values"), UsageError,
          r"names must name the 2 columns of y: \S+ has \(1,\) <U1\. Save as many texts"),
         ({"y": VALUES, "columns": [1, 2]}, Labelling("values"), UsageError, r"has \(2,\) int64"),
-        ({"y": VALUES}, Labelling("values", ("agge",)), UsageError, "it has no agge. Known: 0, 1, y"),
+        ({"y": VALUES}, Labelling("values", ("agge",)), UsageError, "no agge. Known: 0, 1, y"),
         ({"a": VALUES, "b": TEXTS}, Labelling("values", ("a", "b")), UsageError,
          r"as many rows, and all be of numbers .* are a 0 \(30, 2\) float64, b \(30,\) <U"),
         ({"a": VALUES, "b": VALUES[:3]}, Labelling("values", ("a", "b")), UsageError, r"b 0 \(3"),

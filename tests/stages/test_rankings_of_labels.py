@@ -122,12 +122,12 @@ def test_images_and_features_of_them_are_ranked_together_where_values_agree(
     assert f"image 7, from 0, which is age {age:g} there and age {age + 1:g} here" in said
     assert f"of {N} labels 1 disagree" in said
     tags = [";".join(some) for some in fields["tags"]]
-    for cells, message in (
-        (tags[1:] + tags[:1], "disagree between"),
-        ([f"{cell};x" for cell in tags], "has large, red, and"),
+    for file, cells, message in (
+        ("turned", tags[1:] + tags[:1], "disagree between"),
+        ("more", [f"{cell};x" for cell in tags], "has large, red, and"),
     ):
-        np.savez("tags.npz", features=values, tags=np.array(cells))
-        both = f"dataset={names[0]},features:tags.npz"
+        np.savez(f"{file}.npz", features=values, tags=np.array(cells))
+        both = f"dataset={names[0]},features:{file}.npz"
         assert main(["rank", both, "task=labels", "columns=tags", *words[2:]]) == 3
         assert message in capsys.readouterr().err.splitlines()[-1]
 
