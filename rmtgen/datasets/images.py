@@ -266,7 +266,8 @@ class LabelledImages:
 
         Raises:
             UsageError: It is another object; an image is a float tensor or changes from one time
-                to the next, as after a transform; or a label is none of these.
+                to the next, as after a transform; a label is none of these; or images have none:
+                None, NaN, or -1 in the place of a class or of 0 and 1.
             NumericalError: A target is not finite.
             DamagedImageError: An image cannot be read.
         """

@@ -78,7 +78,8 @@ def load_dataset(  # noqa: PLR0913 - one public function for one question
             through torchvision; mnist5k (extra `demo`); folder:PATH, a folder or .tar of
             CLASS/IMAGE, or of train/CLASS/IMAGE and test/CLASS/IMAGE; csv:PATH, a table of the
             columns path and label and, if wanted, split (train, val, test); wds:PATTERN, WebDataset
-            shards such as wds:train-{000..015}.tar; hfds/NAME from the hub (extra `hub`).
+            shards such as wds:train-{000..015}.tar; hfds/NAME from the hub, or a folder of such a
+            set (extra `hub`).
         root: Folder of the data sets of torchvision.
         split: "train" or "test".
         size: Number of images; None: all.
@@ -90,8 +91,8 @@ def load_dataset(  # noqa: PLR0913 - one public function for one question
             divided: in a folder of CLASS/IMAGE, a table without the column split, or shards of one
             split; None: 0.2. Equal files go to one side; `seed` is that of the division too.
         max_pixels: The largest number of pixels of an image that is decoded.
-        labelling: Which columns of a table label the images, and whether they name a class, any
-            number of labels, or values.
+        labelling: Which columns of a table, of shards, or of a set of the hub label the images,
+            and whether they name a class, any number of labels, or values.
 
     Returns:
         The subset. Images are upright, as their EXIF orientation says.
@@ -155,8 +156,8 @@ def load_split(  # noqa: PLR0913 - one public function for one question
         stratify: Balance the classes of both subsets.
         shuffle: False: both orders are those of the source, whatever the seed.
         download: Download a data set that is missing.
-        on_corrupt: "refuse" damaged images, or "skip" them; likewise the rows of a table whose file
-            is missing, and the samples of shards without an image or a label.
+        on_corrupt: "refuse" damaged images, or "skip" them; likewise images without a label, rows
+            of a table whose file is missing, and samples of shards without an image.
         split: `share` of `load_dataset`.
         max_pixels: As for `load_dataset`.
         labelling: As for `load_dataset`.

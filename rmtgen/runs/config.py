@@ -124,7 +124,8 @@ class Config:
         "refuse",
         one_of("refuse", "skip"),
         ("extract",),
-        "what to do with image files that are damaged, or missing from a table: refuse or skip",
+        "what to do with images that are damaged, missing from a table, or without a label: refuse"
+        " or skip",
     )
     max_pixels: int | None = declared(
         None,

@@ -39,13 +39,22 @@ def write_table(folder):
 
 
 def write_features(folder):
-    """pixels.npz and edges.npy, features of the digits of mnist5k, with their labels."""
+    """pixels.npz and edges.npy of the digits of mnist5k with their labels, and people.npz."""
     images = load_dataset("mnist5k", shuffle=False)
     pixels = np.stack([np.asarray(image.convert("L")) for image in images.images])
     np.savez(folder / "pixels.npz", features=pixels.reshape(len(pixels), -1), labels=images.labels)
     edges = np.abs(np.diff(pixels.astype(np.float32))).mean(axis=1)
     np.save(folder / "edges.npy", edges)
     np.save(folder / "labels.npy", images.labels)
+    rows = np.random.default_rng(0).standard_normal((90, 8))
+    np.savez(
+        folder / "people.npz",
+        features=rows,
+        labels=rows[:, :2],
+        columns=["age", "weight"],
+        smiling=(rows[:, 2] > 0).astype(int),
+        hat=rows[:, 3] > 0,
+    )
 
 
 @pytest.fixture(scope="session")

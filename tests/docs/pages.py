@@ -30,7 +30,7 @@ PAGES = (
         if page not in NOTEBOOKS
     ),
 )
-FEATURES = ("features:pixels.npz", "features:edges.npy")
+FEATURES = ("features:pixels.npz", "features:edges.npy", "features:people.npz")
 TABLES = ("csv:my/people.csv",)
 PROVIDED = ("mnist5k", "folder:my/pictures", "folder:cifar100.tar", *TABLES, *FEATURES)
 """Data sets that are there: one that pip ships, and those that `workspace` makes."""
