@@ -62,6 +62,8 @@ FLAGS = [[k % 2, k // 6] for k in range(N)]
         ([[0], [], [2, 0]] * 4, list_of(class_label("ant", "bee", "cat")), ("ant", "cat"),
          [[1, 0], [0, 0], [1, 1]] * 4),
         ([["x"], [], ["y", "x"]] * 4, None, ("x", "y"), [[1, 0], [0, 0], [1, 1]] * 4),
+        ([[0, 1], [1, 1]] * 6, list_of(class_label("a", "b", "c")), ("a", "b"),
+         [[1, 1], [0, 1]] * 6),
         (["x", "", " y;x"] * 4, None, ("x", "y"), [[1, 0], [0, 0], [1, 1]] * 4),
         (FLAGS, None, ("tags 0", "tags 1"), FLAGS),
         ([[bool(mark) for mark in some] for some in FLAGS], None, ("tags 0", "tags 1"), FLAGS),
@@ -165,6 +167,7 @@ def test_rows_without_a_label_are_counted_or_left_out(saved, column, cells, feat
         ("aeg", [1] * 12, VALUES, UsageError,
          r"columns=age asks for: train has no age\. Did you mean image, aeg"),
         ("tags", [0, 1] * 6, LABELS, UsageError, "holds 0 and 1 alone"),
+        ("tags", [[0], [1]] * 6, LABELS, UsageError, "holds 0 and 1 alone"),
         ("tags", [[]] * 12, LABELS, UsageError, "has none in 12 rows"),
         ("tags", [["x"]] * 12, LABELS, UsageError, "none of the 1 of"),
         ("label", [0.5, 1.5] * 6, CLASSES, UsageError, r"such as 0\.5\..* are task=values"),
@@ -177,6 +180,14 @@ def test_a_cell_that_is_no_label_is_named(saved, column, cells, labelling, error
     named = {"label": class_label("a", "b")} if 7 in cells else {}
     with pytest.raises(error, match=message):
         train(saved({column: cells}, named), labelling)
+
+
+def test_what_is_wrong_beside_what_is_left_out_is_named_by_its_row(saved):
+    name = saved({"age": [1.0, None, 2.0, 3.0, "x", *range(7)]})
+    with pytest.raises(CorruptInputError, match="train row 4 has 'x'"):
+        train(name, VALUES, on_corrupt="skip")
+    with pytest.raises(CorruptInputError, match=r"12 of 12 without: .*\. Label some"):
+        train(saved({"age": [None] * 12}), VALUES, on_corrupt="skip")
 
 
 def test_a_test_whose_labels_are_not_published_is_named(saved):
