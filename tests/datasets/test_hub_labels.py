@@ -79,10 +79,15 @@ def test_a_column_of_lists_is_of_labels(saved, cells, feature, classes, expected
 
 def test_columns_of_numbers_are_values(saved):
     ages = [20.5 + k for k in range(N)]
-    name = saved({"age": ages, "n": list(range(N)), "box": [[k, -1.5] for k in range(N)]})
+    name = saved({"age": ages, "n": list(range(N))})
     data = train(name, Labelling("values", ("n", "age")))
     assert data.classes == ("n", "age")
     assert np.array_equal(data.labels, np.array([range(N), ages]).T)
+    grades = {"grade": [0, 1] * 6, "box": [[k, -k] for k in range(N)]}
+    name_of_grades = saved(grades, {"grade": class_label("low", "high")})
+    data = train(name_of_grades, Labelling("values", ("grade", "box")))
+    assert data.classes == ("grade", "box 0", "box 1") and data.labels[3].tolist() == [1, 3, -3]
+    name = saved({"box": [[k, -1.5] for k in range(N)]})
     with pytest.raises(UsageError, match=r"must vary: 1 of 2 of \S+ are the same .* \(box 1\)"):
         train(name, Labelling("values", ("box",)))
 
@@ -111,6 +116,9 @@ def test_classes_and_labels_are_those_of_both_splits(saved):
         data = load_dataset(name, split=split, shuffle=False)
         assert data.classes == ("ash", "elm", "oak")
         assert [data.classes[label] for label in data.labels] == parts[split == "test"][: len(data)]
+    split = load_split(name, train=None, test=None, shuffle=False)
+    assert [split.test.classes[label] for label in split.test.labels] == ["ash", "elm"]
+    assert [split.train.classes[label] for label in split.train.labels[:2]] == ["oak", "elm"]
     name = saved({"label": parts[0]}, test={"label": parts[1]})  # an unasked row without a label
     assert train(name).classes == ("ash", "elm", "oak")
     assert train(saved({"label": parts[0]}, test={"other": [1, 2]})).classes == ("elm", "oak")
