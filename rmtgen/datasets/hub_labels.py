@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rmtgen.datasets.label_cells import is_class_number
 from rmtgen.datasets.label_columns import Coded, LabelColumns, Numbering
 from rmtgen.datasets.labelling import Labelling, class_numbers, class_order
 from rmtgen.datasets.listing import PassedOver
@@ -170,7 +171,7 @@ def _classes(coded: Coded, name: str) -> tuple[str, ...]:
         raise CorruptInputError(
             f"labels must be class numbers ≥ 0: {name} has {negative}. Choose another column."
         )
-    if all(map(str.isdecimal, coded.classes)):
+    if all(map(is_class_number, coded.classes)):
         highest = max(map(int, coded.classes))
         if highest < _MOST_CLASSES:
             return tuple(map(str, range(highest + 1)))

@@ -9,6 +9,8 @@ from rmtgen.tasks import LARGEST
 
 _LONGEST = 400
 """Length from which a text is no number."""
+_MOST_DIGITS = 18
+"""Digits of a class number; a longer one is a name."""
 MARKS = {"0": False, "1": True, "false": False, "true": True}
 """What a column of one label holds, in any case."""
 _NOTHING = ("", "nan", "na", "n/a", "null", "none")
@@ -31,6 +33,11 @@ def lacks(cell: Any, task: str, blank: bool) -> bool:
     if isinstance(cell, (list, tuple)):
         return any(lacks(part, task, blank) for part in cell)
     return cell is None or (isinstance(cell, float) and math.isnan(cell))
+
+
+def is_class_number(name: str) -> bool:
+    """Whether the name of a class is a whole number ≥ 0 that a set of classes may have."""
+    return name.isdecimal() and len(name) <= _MOST_DIGITS
 
 
 def text_of(cell: Any) -> str | None:

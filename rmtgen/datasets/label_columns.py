@@ -9,7 +9,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rmtgen.datasets.label_cells import MARKS, labels_in, lacks, mark, number, remedy, text_of
+from rmtgen.datasets.label_cells import (
+    MARKS,
+    is_class_number,
+    labels_in,
+    lacks,
+    mark,
+    number,
+    remedy,
+    text_of,
+)
 from rmtgen.datasets.labelling import Labelling, class_order
 from rmtgen.errors import CorruptInputError, UsageError, warn
 from rmtgen.names import class_name, printable
@@ -126,7 +135,7 @@ class LabelColumns:
 
     def _numbered(self, names: list[str]) -> tuple[list[str], Sequence[str] | None]:
         """Names instead of numbers, where all are numbers that have one; and all such names."""
-        if self.numbering is None or not all(map(str.isdecimal, names)):
+        if self.numbering is None or not all(map(is_class_number, names)):
             return names, None
         known, highest = self.numbering.names, max(map(int, names), default=0)
         if highest >= len(known):
