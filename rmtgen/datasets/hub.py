@@ -145,14 +145,17 @@ def _folder(name: str) -> Path | None:
 
 
 def _package(name: str) -> Any:
+    """The package `datasets`, which a folder of that name in the working directory is not."""
     try:
-        import datasets  # noqa: PLC0415 - an optional extra
-    except ImportError as error:
+        import datasets as package  # noqa: PLC0415 - an optional extra
+    except ImportError:
+        package = None
+    if not hasattr(package, "load_dataset"):
         raise MissingInputError(
             f"{name} needs the package datasets, which is not installed. Run: pip install"
             " 'rmtgen[hub]'"
-        ) from error
-    return datasets
+        )
+    return package
 
 
 def _tables(name: str, download: bool) -> Mapping[str, Any]:
