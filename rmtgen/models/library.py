@@ -92,10 +92,10 @@ class Library(ABC):
         """
 
     @abstractmethod
-    def transform(
-        self, settings: Mapping[str, Any]
-    ) -> tuple[Callable[[Image.Image], Tensor], tuple[int, int, int]]:
-        """The transform of an upright RGB picture, and the shape of its output.
+    def framing(self, settings: Mapping[str, Any]) -> Callable[[Image.Image], Image.Image]:
+        """What the evaluation transform does to an upright RGB picture before its pixels are scaled.
+
+        The picture that it returns has the size of an input.
 
         Args:
             settings: As `settings` returns them.

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from PIL import Image
-    from torch import Tensor
 
 SIDE = 224
 """Side in pixels of an input for which the transforms were published."""
@@ -34,17 +33,16 @@ class Preprocessing:
     mean: Channels = (0.485, 0.456, 0.406)
     std: Channels = (0.229, 0.224, 0.225)
 
-    def transform(self, side: int) -> "Callable[[Image.Image], Tensor]":
-        """The transform of an upright RGB picture to float32, (3, side, side)."""
-        from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
+    def framing(self, side: int) -> "Callable[[Image.Image], Image.Image]":
+        """The scale and the crop of an upright RGB picture to (side, side)."""
+        from torchvision.transforms import CenterCrop, Compose, Resize
 
         from rmtgen.models.framing import middle_of_long
 
-        pixels = [ToTensor(), Normalize(self.mean, self.std)]
         if self.short_side is None:
-            return Compose([Resize((side, side)), *pixels])
+            return Resize((side, side))
         scaled = round(self.short_side * side / SIDE)
-        return Compose([middle_of_long, Resize(scaled), CenterCrop(side), *pixels])
+        return Compose([middle_of_long, Resize(scaled), CenterCrop(side)])
 
 
 PREPROCESSING: dict[str, Preprocessing] = {

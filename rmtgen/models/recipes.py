@@ -1,5 +1,8 @@
 """Transforms as settings that JSON takes: what an input is made of a picture by, and with.
 
+A transform is a framing, which makes a picture of the size of an input, and a normalisation of its
+pixels. Networks that differ in the second alone can share the pictures that the first makes.
+
 A recipe has the settings of one maker under its name: a library of networks, or `PUBLISHED`, the
 paper's public code. The transform of a recipe is the same on every machine, whatever a later
 version of the library would take for the network.
@@ -11,7 +14,7 @@ from typing import Any
 
 from PIL import Image
 from torch import Tensor, nn
-from torchvision.transforms import Compose
+from torchvision.transforms import Compose, Normalize, ToTensor
 
 from rmtgen.datasets.decoding import to_rgb
 from rmtgen.models.libraries import LIBRARIES, library_of
@@ -25,8 +28,11 @@ MOST_SIDE = 2**15
 """Largest side of an input in pixels."""
 _MAKERS = {library.title: library for library in LIBRARIES.values()}
 _INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
-_CROPS = ("center", "squash", "border")
+BORDER = "border"
+"""The crop of timm that fills what a picture lacks with the mean."""
+_CROPS = ("center", "squash", BORDER)
 
+Framing = Callable[[Image.Image], Image.Image]
 Transform = tuple[Callable[[Image.Image], Tensor], tuple[int, int, int]]
 
 
@@ -64,14 +70,41 @@ def transform_of(recipe: Mapping[str, Any]) -> Transform:
         ValueError: It is no recipe.
     """
     _check(recipe)
+    _, height, width = recipe["input_size"]
+    return Compose([framing_of(recipe), normalisation_of(recipe)]), (3, height, width)
+
+
+def framing_of(recipe: Mapping[str, Any]) -> Framing:
+    """The first part of a transform: from a picture of any mode to RGB of the size of an input.
+
+    Args:
+        recipe: As `recipe_of` returns it.
+    """
     settings = {key: value for key, value in recipe.items() if key != MAKER}
     if recipe[MAKER] == PUBLISHED:
-        side = settings["input_size"][-1]
-        channels = tuple(settings["mean"]), tuple(settings["std"])
-        step = Preprocessing(settings["short_side"], *channels).transform(side)
-        return Compose([to_rgb, step]), (3, side, side)
-    step, size = _MAKERS[recipe[MAKER]].transform(settings)
-    return Compose([to_rgb, step]), size
+        step = Preprocessing(settings["short_side"]).framing(settings["input_size"][-1])
+    else:
+        step = _MAKERS[recipe[MAKER]].framing(settings)
+    return Compose([to_rgb, step])
+
+
+def normalisation_of(recipe: Mapping[str, Any]) -> Callable[[Image.Image], Tensor]:
+    """The second part: from what the first returns to a float32 tensor.
+
+    Args:
+        recipe: As `recipe_of` returns it.
+    """
+    return Compose([ToTensor(), Normalize(recipe["mean"], recipe["std"])])
+
+
+def framing_settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that the first part depends on: equal ones make equal pictures.
+
+    Args:
+        recipe: As `recipe_of` returns it.
+    """
+    of_values = {"std"} if recipe.get("crop_mode") == BORDER else {"mean", "std"}
+    return {key: value for key, value in recipe.items() if key not in of_values}
 
 
 def data_config(recipe: Mapping[str, Any]) -> dict[str, Any]:

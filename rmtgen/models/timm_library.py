@@ -8,7 +8,7 @@ import timm
 from PIL import Image
 from timm.data import create_transform, resolve_model_data_config
 from torch import Tensor, nn
-from torchvision.transforms import Compose
+from torchvision.transforms import Compose, Normalize, ToTensor
 
 from rmtgen.errors import UsageError, did_you_mean
 from rmtgen.models.framing import middle_of_long
@@ -81,18 +81,17 @@ class TimmLibrary(Library):
             key: list(value) if isinstance(value, tuple) else value for key, value in config.items()
         }
 
-    def transform(
-        self, settings: Mapping[str, Any]
-    ) -> tuple[Callable[[Image.Image], Tensor], tuple[int, int, int]]:
-        """The evaluation transform of a data config of timm."""
+    def framing(self, settings: Mapping[str, Any]) -> Callable[[Image.Image], Image.Image]:
+        """The evaluation transform of a data config of timm, but for tensors and their scale."""
         config: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value
             for key, value in settings.items()
         }
-        steps = [create_transform(**config, is_training=False)]
+        whole: Any = create_transform(**config, is_training=False)
+        steps = [step for step in whole.transforms if not isinstance(step, (ToTensor, Normalize))]
         if config["crop_mode"] == "center":  # the other modes see the whole picture
             steps.insert(0, middle_of_long)
-        return Compose(steps), config["input_size"]
+        return Compose(steps)
 
     def published(self, name: str) -> Published:
         """The repository or the address in the pretrained config of timm."""

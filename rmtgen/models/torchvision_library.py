@@ -7,20 +7,11 @@ files of weights have the names of the network. torchvision's other networks do 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 import torchvision.models
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 from torchvision.models import WeightsEnum
-from torchvision.transforms import (
-    CenterCrop,
-    Compose,
-    ConvertImageDtype,
-    InterpolationMode,
-    Normalize,
-    PILToTensor,
-    Resize,
-)
+from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
 from rmtgen.errors import UsageError, did_you_mean
 from rmtgen.models.framing import middle_of_long
@@ -87,24 +78,15 @@ class TorchvisionLibrary(Library):
             "std": list(preset.std),
         }
 
-    def transform(
-        self, settings: Mapping[str, Any]
-    ) -> tuple[Callable[[Image.Image], Tensor], tuple[int, int, int]]:
-        """The evaluation transform of torchvision with these settings."""
-        channels, side, _ = settings["input_size"]
+    def framing(self, settings: Mapping[str, Any]) -> Callable[[Image.Image], Image.Image]:
+        """The scale and the crop of the evaluation transform of torchvision."""
         how = {
             "interpolation": InterpolationMode(settings["interpolation"]),
             "antialias": settings["antialias"],
         }
-        steps = [
-            middle_of_long,
-            Resize(settings["resize_size"], **how),
-            CenterCrop(side),
-            PILToTensor(),
-            ConvertImageDtype(torch.float32),
-            Normalize(settings["mean"], settings["std"]),
-        ]
-        return Compose(steps), (channels, side, side)
+        side = settings["input_size"][-1]
+        steps = [middle_of_long, Resize(settings["resize_size"], **how), CenterCrop(side)]
+        return Compose(steps)
 
     def published(self, name: str) -> Published:
         """The address of the weights."""
