@@ -14,6 +14,7 @@ from rmtgen.runs.graph import COMPARING
 from rmtgen.runs.reportdir import REPORTS, ReportDir
 from rmtgen.runs.rundir import RunDir
 from rmtgen.stages.engine import run_stage
+from rmtgen.stages.shared import images_shared
 from rmtgen.store import durable
 
 NAME = "compare-features"
@@ -45,11 +46,12 @@ def _compare(arguments: Sequence[str], transcript: Transcript) -> None:
     request = parse(parser, [_present(word) for word in arguments], DEFAULTS)
     folders = _checked(_named(request) if request.options.runs else _configured(request))
     transcript.align(folder.path.name for folder in folders)
-    for folder in folders:
-        for stage in OF_ONE:
-            outcome = run_stage(stage, folder)
-            if outcome.status != "not needed":
-                transcript.add(outcome)
+    with images_shared(len(folders)):
+        for folder in folders:
+            for stage in OF_ONE:
+                outcome = run_stage(stage, folder)
+                if outcome.status != "not needed":
+                    transcript.add(outcome)
     names = " ".join(folder.path.name for folder in folders)
     root = Path(folders[0].config.output) / REPORTS
     path = root / f"pairs-{durable.digest(names.encode())[:8]}"

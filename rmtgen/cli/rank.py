@@ -54,7 +54,7 @@ def _rank(arguments: Sequence[str], transcript: Transcript) -> None:
     def made(runs: Sequence[RunDir], failed: dict[str, str]) -> ReportDir:
         return ReportDir(runs, path, "Which representation", failed, order)
 
-    with images_shared():
+    with images_shared(len(folders)):
         if budget:
             report = _raced(folders, made, budget, transcript)
         else:

@@ -10,6 +10,7 @@ from rmtgen.errors import UsageError, did_you_mean
 from rmtgen.runs.graph import RANKED, STAGES, leading_to
 from rmtgen.runs.rundir import ResultDir
 from rmtgen.stages.engine import directories, run_stage
+from rmtgen.stages.shared import images_shared
 
 LAST = tuple(STAGES)[-1]
 
@@ -60,15 +61,21 @@ def run_stages(stages: Sequence[str], request: Request, transcript: Transcript) 
     planned = {stage: directories(stage, request.experiment) for stage in stages}
     transcript.align(folder.path.name for folders in planned.values() for folder in folders)
     for stage, folders in planned.items():
-        outcomes = []
-        for folder in _distinct(stage, folders):
+        if _shared(stage, _distinct(stage, folders), transcript):
+            return stage
+    return None
+
+
+def _shared(stage: str, folders: Sequence[ResultDir], transcript: Transcript) -> bool:
+    """Bring one stage of some directories up to date; whether it was shares of it alone."""
+    outcomes = []
+    with images_shared(len(folders)):
+        for folder in folders:
             outcomes.append(run_stage(stage, folder))
             transcript.add(outcomes[-1])
             if STAGES[stage].joint:
                 transcript.show_report(folder.path)
-        if any(outcome.status == "shard" for outcome in outcomes):
-            return stage
-    return None
+    return any(outcome.status == "shard" for outcome in outcomes)
 
 
 def _require_tests(stages: Sequence[str], request: Request) -> None:

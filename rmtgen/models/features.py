@@ -119,10 +119,16 @@ def feature_batches(
             f" {outside[0]}."
         )
     device = default_device(device)
-    if workers is None:
-        workers = min(_MOST_WORKERS, os.cpu_count() or 1) if device.type == "cuda" else 0
+    workers = decoding_workers(workers, device)
     forward = _Forward(place(float32_network(backbone), device), batch_size, device, fp32_precision)
     return _stream(forward, _ImageBatches(images, backbone, batch_size), batches, workers)
+
+
+def decoding_workers(asked: int | None, device: torch.device) -> int:
+    """Number of processes that decode images for a device, beside this one; 0: this one does."""
+    if asked is not None:
+        return asked
+    return min(_MOST_WORKERS, os.cpu_count() or 1) if device.type == "cuda" else 0
 
 
 def float32_network(backbone: Backbone) -> nn.Module:

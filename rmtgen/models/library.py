@@ -93,9 +93,9 @@ class Library(ABC):
 
     @abstractmethod
     def framing(self, settings: Mapping[str, Any]) -> Callable[[Image.Image], Image.Image]:
-        """What the evaluation transform does to an upright RGB picture before its pixels are scaled.
+        """The part of the evaluation transform that makes a picture of the size of an input.
 
-        The picture that it returns has the size of an input.
+        It takes an upright RGB picture. What is left is to make a tensor of it, and to normalise.
 
         Args:
             settings: As `settings` returns them.

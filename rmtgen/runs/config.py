@@ -298,7 +298,8 @@ class Config:
         "4GiB",
         parse_bytes,
         (),
-        "budget of the entk, of the batched eigensolves and of a solver by name, as in 4GiB",
+        "budget of the entk, of the batched eigensolves, of a solver by name, and of decoded images"
+        " that networks of a command share, as in 4GiB",
     )
     shard: Share | None = declared(
         None,
@@ -317,8 +318,8 @@ class Config:
         None,
         optional(place),
         (),
-        "folder for what exceeds memory: the entk's gradients, which else are computed again, and"
-        " the factor of solver=streamed",
+        "folder for what exceeds memory: the entk's gradients and shared images, which else are"
+        " made again, and the factor of solver=streamed",
     )
 
     def __post_init__(self) -> None:

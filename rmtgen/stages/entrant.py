@@ -57,10 +57,12 @@ class Entrant:
         self.folder, self._clock, self._scoring, self._show = folder, clock, scoring, show
         self._opening, self._of_image = 0.0, 0.0
         if manifest := folder.begun():
-            speed, made = (manifest.details.get(key) for key in ("speed", "made"))
+            known = (manifest.details.get(key) for key in ("speed", "made", "decoding_saved"))
+            speed, made, saved = known
             if isinstance(speed, float) and isinstance(made, int):
                 self._of_image = 1 / speed
-                self._opening = max(0.0, manifest.seconds - made * self._of_image)
+                alone = manifest.seconds + (saved if isinstance(saved, float) else 0.0)
+                self._opening = max(0.0, alone - made * self._of_image)
 
     @property
     def name(self) -> str:
@@ -130,17 +132,23 @@ class Entrant:
                 instants.append(self._clock())
                 return instants[-1] < limit
 
-            self._show(advance_stage("extract", self.folder, _first(images, self.images), goes_on))
+            wanted = _first(images, self.images)
+            outcome = advance_stage("extract", self.folder, wanted, goes_on)
+            self._show(outcome)
             del self.reached, self.whole
-            self._time(instants, self.reached - before)
+            self._time(instants, self.reached - before, outcome.details.get("decoding_saved", 0.0))
         return not self.lacks(images)
 
-    def _time(self, instants: Sequence[float], made: int) -> None:
-        """Keep how long opening took, and an image: the first instant is the beginning."""
+    def _time(self, instants: Sequence[float], made: int, saved: float) -> None:
+        """Keep how long opening took, and an image: the first instant is the beginning.
+
+        Seconds that were saved, as another network had decoded the images, count as taken: the next
+        images may have been decoded by none.
+        """
         if len(instants) > 1:
             self._opening = instants[1] - instants[0]
         if len(instants) > 2 and made > 0:
-            self._of_image = (instants[-1] - instants[1]) / made
+            self._of_image = (instants[-1] - instants[1] + saved) / made
 
     def probe(self, images: int) -> Probe:
         """The probe of the first images, whose features are there; of all, that of the run."""

@@ -21,19 +21,27 @@ from rmtgen.kernels.entk.plan import plan_panels
 from rmtgen.kernels.entk.schedule import Panel
 from rmtgen.models.backbones import Backbone
 from rmtgen.models.facts import backbone_facts
-from rmtgen.models.features import TransformedImages, feature_batches, place
+from rmtgen.models.features import (
+    TransformedImages,
+    decoding_workers,
+    feature_batches,
+    place,
+)
 from rmtgen.rates import LONG
 from rmtgen.runs.inputs import local_inputs
 from rmtgen.runs.manifest import FileRecord
 from rmtgen.stages.calibrating import calibrated
 from rmtgen.stages.cost import PROBE_IMAGES, StageCost, Workload
+from rmtgen.stages.decoding import Decoding
 from rmtgen.stages.division import Division, Unit, complete
 from rmtgen.stages.engine import Job, Result
 from rmtgen.stages.loading import (
+    framed,
     joint_images,
     open_backbone,
     open_images,
     placeholder,
+    room_of,
     up_to_layer,
 )
 from rmtgen.stages.origin import Make, Origin
@@ -95,11 +103,11 @@ class Extraction(Division):
 
     def begun(self) -> Result:
         """What is known so far of the images and the origin, and how fast the rows came."""
-        seconds = time.perf_counter() - self._began
         there = sum(int(unit.cost) for unit in self.units if not self.lacking(unit))
         images = sum(int(unit.cost) for unit in self.units)
-        speed = self._rows / seconds if self._rows else None
+        speed, saved = self._speed()
         details = {**self.details, **self.origin.facts(), "made": self._rows, "speed": speed}
+        details["decoding_saved"] = saved
         if self.job.config.has_network:
             details["images_per_second"] = speed
         headline = f"{there} of {images} images × {self.store.layout.dim} {self.origin.columns}"
@@ -108,15 +116,23 @@ class Extraction(Division):
     def gather(self) -> Result:
         """The store, sealed, and what its origin finds in it."""
         store, split = self.store, self.origin.split
-        seconds = time.perf_counter() - self._began
+        speed, saved = self._speed()
         store.shards.seal()
         headline = f"{len(split.train) + len(split.test)} images × {store.layout.dim}"
         headline += f" {self.origin.columns}"
         findings, remark = self.origin.findings(store)
         details = self.details | findings
         if self.job.config.has_network:
-            details["images_per_second"] = self._rows / seconds if self._rows else None
+            details |= {"images_per_second": speed, "decoding_saved": saved}
         return Result(store.files(), headline + remark, details, self.inputs)
+
+    def _speed(self) -> tuple[float | None, float]:
+        """Rows a second had every image been decoded, and seconds that kept ones have saved."""
+        if not self._rows:
+            return None, 0.0
+        seconds = time.perf_counter() - self._began
+        alone = self.origin.alone(seconds)
+        return self._rows / alone, alone - seconds
 
 
 class Network:
@@ -125,6 +141,7 @@ class Network:
     def __init__(self, job: Job):
         self.job, config = job, job.config
         device = default_device(config.device)  # checked at once
+        self._decoding = Decoding(decoding_workers(config.workers, device))
         opened = open_backbone(config, head="random" if config.projection else None)
         self.split = open_images(config)
         self.backbone = up_to_layer(config, calibrated(config, opened, self.split.train))
@@ -142,8 +159,13 @@ class Network:
 
     def make(self, store: FeatureStore) -> Make:
         """Passes of images, in batches."""
-        rows_of = _sketches if self.job.config.projection else _features
-        return rows_of(self.job, self.backbone, self.split, store)
+        if self.job.config.projection:
+            return _sketches(self.job, self.backbone, self.split, store)
+        return _features(self.job, self.backbone, self.split, self._decoding)
+
+    def alone(self, seconds: float) -> float:
+        """With the decoding of all images; of a sketch, which takes longer by far, the same."""
+        return self._decoding.alone(seconds)
 
     def facts(self) -> dict[str, Any]:
         """What the backbone costs."""
@@ -172,22 +194,29 @@ def _fingerprint(
     return job.run.fingerprint("extract", {**made_from, "drawn": digest} | files)
 
 
-def _features(job: Job, backbone: Backbone, split: Split, _store: FeatureStore) -> Make:
-    config = job.config
+def _features(job: Job, backbone: Backbone, split: Split, decoding: Decoding) -> Make:
+    config, room = job.config, room_of(job.config)
     settings = {
         "batch_size": config.batch_size,
         "device": config.device,
         "workers": config.workers,
         "fp32_precision": config.fp32_precision,
     }
-    return lambda name, batches: feature_batches(
-        backbone, getattr(split, name), batches=batches, **settings
-    )
+
+    def make(name: str, batches: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
+        reader, frames = framed(config, backbone, getattr(split, name), room)
+        known = frames.seconds.copy()
+        for batch, rows in feature_batches(reader, frames, batches=batches, **settings):
+            start = batch * config.batch_size
+            decoding.note(len(rows), known[start : start + len(rows)])
+            yield batch, rows
+
+    return make
 
 
 def _sketches(job: Job, backbone: Backbone, split: Split, store: FeatureStore) -> Make:
     config = job.config
-    images = joint_images(backbone, split)
+    images = joint_images(config, backbone, split)
     options = {"device": config.device, "memory": config.memory, "seed": config.seed}
     options |= {"precision": config.fp32_precision}
     sketch = Sketch(backbone.model, images, config.projection, **options)

@@ -32,6 +32,9 @@ class Origin(Protocol):
     def make(self, store: FeatureStore) -> Make:
         """How the rows of a batch are made."""
 
+    def alone(self, seconds: float) -> float:
+        """Seconds of rows that took so many here, had nothing been there from other runs."""
+
     def facts(self) -> dict[str, Any]:
         """What the manifest records of the origin besides, which takes a moment to find."""
 

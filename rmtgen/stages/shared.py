@@ -6,28 +6,44 @@ The module imports neither torch nor NumPy, because a cached command enters its 
 import contextlib
 from collections.abc import Callable, Hashable, Iterator, MutableMapping
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 T = TypeVar("T")
 
-_KEPT: ContextVar[MutableMapping[Hashable, object] | None] = ContextVar("kept", default=None)
+
+@dataclass(frozen=True, eq=False)
+class _Shared:
+    """What a command keeps, and for how many runs."""
+
+    runs: int
+    kept: MutableMapping[Hashable, object] = field(default_factory=dict)
+
+
+_SHARED: ContextVar[_Shared | None] = ContextVar("shared", default=None)
 
 
 @contextlib.contextmanager
-def images_shared() -> Iterator[None]:
-    """A context in which images that several runs take are opened once."""
-    token = _KEPT.set({})
+def images_shared(runs: int) -> Iterator[None]:
+    """A context in which images that so many runs take are opened and decoded once."""
+    token = _SHARED.set(_Shared(runs))
     try:
         yield
     finally:
-        _KEPT.reset(token)
+        _SHARED.reset(token)
+
+
+def others_follow() -> bool:
+    """Whether the context is one of several runs."""
+    shared = _SHARED.get()
+    return shared is not None and shared.runs > 1
 
 
 def once(key: Hashable, make: Callable[[], T]) -> T:
     """What `make` gives, within `images_shared` the first time for a key; else each time."""
-    kept = _KEPT.get()
-    if kept is None:
+    shared = _SHARED.get()
+    if shared is None:
         return make()
-    if key not in kept:
-        kept[key] = make()
-    return kept[key]
+    if key not in shared.kept:
+        shared.kept[key] = make()
+    return shared.kept[key]

@@ -52,7 +52,7 @@ class Tangent:
         split = open_images(config)
         _check_labels(job, features, split)
         backbone = calibrated(config, open_backbone(config, head="random"), split.train)
-        images = joint_images(backbone, split)
+        images = joint_images(config, backbone, split)
         named = config.entk_precision
         make = partial(_entk, config, backbone.model, images, spill=_spill(job))
         self.kernel = make(named)
