@@ -16,6 +16,7 @@ IMAGES ?=
 #:           schedule paper ridge ridge_large theory swaps page cuda products
 #:           accuracy pass_rates solves entk_cores scale coverage alarms
 #:           paired balanced coverage_errors per_target rank rank_speed
+#:           shared_images
 BENCH ?=
 #: BUDGET    of rank: the time that it may take, as in 10m
 #: BY        of rank: what the order is by, accuracy or risk

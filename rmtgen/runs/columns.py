@@ -213,8 +213,8 @@ COLUMNS = {
         " there are no forecasts then"
     ),
     "images_per_second": Column(
-        "images extracted per second, decoding included, on the machine that did it; empty where"
-        " the features were there"
+        "images extracted per second, decoding included, even of images that another network has"
+        " decoded, on the machine that did it; empty where the features were there"
     ),
     "parameters": Column("number of parameters of the backbone, without its classifier"),
     "flops": Column("operations of a forward pass of one image"),

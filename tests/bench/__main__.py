@@ -23,6 +23,7 @@ ALL = (
     "balanced",
     "rank",
     "rank_speed",
+    "shared_images",
     "coverage_errors",
     "alarms",
     "theory",
