@@ -8,6 +8,7 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 from rmtgen import load_run
@@ -136,10 +137,19 @@ def test_a_single_network_keeps_nothing(given, monkeypatch):
     assert rooms == [0, 4 * 2**30]
 
 
-def test_an_exact_kernel_of_one_run_keeps_what_it_reads_again(images, decoded):
+def test_a_kernel_of_one_run_keeps_the_images_that_it_reads_again(images, decoded, monkeypatch):
     _, words = images
-    assert main(["run", *words, "--stage", "gram", "kernel=entk", "memory=4MiB"]) == 0
-    assert max(decoded.values()) == 2  # once for the features, once for the kernel
+    (config,) = load_experiment(None, dict(word.split("=", 1) for word in words)).runs
+    backbone, split = loading.open_backbone(config), loading.open_images(config)
+    expected = [backbone.transform(image) for part in (split.train, split.test) for image in part]
+    decoded.clear()
+    monkeypatch.setattr(loading, "KEPT_BYTES", (96 + 20) * OF_IMAGE)
+    joint = loading.joint_images(config, backbone, split)
+    for _ in range(3):
+        assert len(joint) == 96 + 48 == len(expected)
+        assert all(torch.equal(joint[at], image) for at, image in enumerate(expected))
+        joint[5].zero_()
+    assert Counter(decoded.values()) == {1: 96 + 20, 3: 28}
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
@@ -195,7 +205,7 @@ def test_a_picture_that_is_damaged_between_networks_is_named_for_each_of_the_nex
     stale, *damaged = capsys.readouterr().err.splitlines()
     assert "test_efficientnet" in stale and "(dataset train) is not what" in stale
     assert len(damaged) == 2 and "test_vit" in damaged[0] and "error:" in damaged[1]
-    assert all(f"{broken[0]} cannot be decoded" in line for line in damaged)
+    assert all(f"{folder / 'ash'}/" in line and "cannot be decoded" in line for line in damaged)
 
 
 def test_a_pass_that_fails_at_an_image_fails_for_each_network(given, tmp_path, monkeypatch, capsys):
