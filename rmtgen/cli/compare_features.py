@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rmtgen.cli.arguments import Request, experiment_parser, parse
 from rmtgen.cli.outcome import reported
-from rmtgen.cli.rank import ALIASES, DEFAULTS, OF_ONE
+from rmtgen.cli.rank import ALIASES, DEFAULTS
 from rmtgen.cli.results import Selection
 from rmtgen.cli.terminal import Transcript
 from rmtgen.errors import UsageError
@@ -14,6 +14,7 @@ from rmtgen.runs.graph import COMPARING
 from rmtgen.runs.reportdir import REPORTS, ReportDir
 from rmtgen.runs.rundir import RunDir
 from rmtgen.stages.engine import run_stage
+from rmtgen.stages.scored import score_run
 from rmtgen.stages.shared import images_shared
 from rmtgen.store import durable
 
@@ -48,10 +49,8 @@ def _compare(arguments: Sequence[str], transcript: Transcript) -> None:
     transcript.align(folder.path.name for folder in folders)
     with images_shared(len(folders)):
         for folder in folders:
-            for stage in OF_ONE:
-                outcome = run_stage(stage, folder)
-                if outcome.status != "not needed":
-                    transcript.add(outcome)
+            for outcome in score_run(folder):
+                transcript.add(outcome)
     names = " ".join(folder.path.name for folder in folders)
     root = Path(folders[0].config.output) / REPORTS
     path = root / f"pairs-{durable.digest(names.encode())[:8]}"

@@ -15,6 +15,7 @@ from rmtgen.runs.rundir import RunDir
 from rmtgen.stages.attempts import Attempts
 from rmtgen.stages.budget import Budget
 from rmtgen.stages.engine import run_stage
+from rmtgen.stages.scored import score_run
 from rmtgen.stages.shared import images_shared
 from rmtgen.units import parse_duration
 
@@ -28,7 +29,7 @@ MOST = 100
 """Largest number of representations without a budget."""
 clock = time.monotonic
 """The clock of a budget."""
-*OF_ONE, JOINT = RANKED
+*_, JOINT = RANKED
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -158,10 +159,8 @@ def _scored(
     attempts = Attempts(len(folders))
     for folder in folders:
         try:
-            for stage in OF_ONE:
-                outcome = run_stage(stage, folder)
-                if outcome.status != "not needed":
-                    transcript.add(outcome)
+            for outcome in score_run(folder):
+                transcript.add(outcome)
         except RmtgenError as error:
             attempts.failure(folder.path.name, error, alone=not scored)
         else:

@@ -9,6 +9,7 @@ paired interval.
 References: Kornblith, Norouzi, Lee & Hinton 2019, arXiv 1905.00414 (CKA).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -136,13 +137,21 @@ def unit(name: str, features: np.ndarray | Tensor) -> Float64[Tensor, "n p"]:
         matrix = finite_matrix(features, "features").double()
     except (UsageError, NumericalError) as error:
         raise type(error)(f"representation {name!r}: {error}") from error
-    scale = matrix.square().sum().item() / max(len(matrix), 1)
-    if not 0 < scale < np.inf:
+    return matrix / power_root(name, matrix.square().sum().item(), len(matrix))
+
+
+def power_root(name: str, squares: float, n: int) -> float:
+    """√(Σ‖x_i‖²/n): over it, features of n samples have tr K = n, as all that stand side by side.
+
+    Raises:
+        NumericalError: The sum of the squares is 0 or not finite; the message names the features.
+    """
+    if not 0 < squares < np.inf:
         raise NumericalError(
             f"representation {name!r}: features need squares of a positive, finite sum: got"
-            f" {scale * len(matrix):.3g}. Check for all-zero features, or rescale them."
+            f" {squares:.3g}. Check for all-zero features, or rescale them."
         )
-    return matrix / scale**0.5
+    return math.sqrt(squares / n)
 
 
 def cka(first: Float64[Tensor, "n p"], second: Float64[Tensor, "n q"]) -> float:

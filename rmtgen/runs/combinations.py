@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rmtgen.errors import UsageError
 from rmtgen.ridge.columns import ESTIMATING
+from rmtgen.runs.concatenation import check_concatenation
 
 if TYPE_CHECKING:
     from rmtgen.runs.config import Config
@@ -35,6 +36,7 @@ def check_choices(config: "Config") -> None:
             f"split divides off test images, got split={config.split} with test=0. Leave one of"
             " them out."
         )
+    check_concatenation(config)
     _check_labels(config)
     if config.balanced:
         from rmtgen.tasks import require_balance  # it imports NumPy, which the help does without

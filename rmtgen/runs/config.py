@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rmtgen.models.names import present_name
 from rmtgen.models.preprocessing import PREPROCESSING
 from rmtgen.ridge.columns import SOLVER_NAMES
 from rmtgen.runs.automatic import MOST_TEST, MOST_TRAIN, geometric_sizes, image_counts
 from rmtgen.runs.combinations import check_choices, check_sizes
+from rmtgen.runs.concatenation import members_of, written_out
 from rmtgen.runs.fields import declared
 from rmtgen.runs.graph import DECLARED, STAGES
 from rmtgen.runs.own_features import OF_A_NETWORK, has_network
@@ -139,7 +139,8 @@ class Config:
         text,
         ("extract",),
         "timm backbone, or torchvision/NAME; several, separated by commas, make several runs; a"
-        " pattern such as resnet* stands for all that match",
+        " pattern such as resnet* stands for all that match; a+b puts features side by side, for"
+        " `rmtgen rank`",
     )
     init: str = declared(
         "pretrained",
@@ -175,7 +176,8 @@ class Config:
         optional(text),
         ("extract",),
         "module of the network whose output the features are, such as layer3 of a ResNet; several"
-        " make several runs; none: the last, as its classifier takes it",
+        " make several runs, and x+y puts two side by side; none: the last, as its classifier takes"
+        " it",
         option=True,
     )
     pooling: str = declared(
@@ -325,7 +327,8 @@ class Config:
     def __post_init__(self) -> None:
         for name in () if self.has_network else OF_A_NETWORK:
             object.__setattr__(self, name, FIELDS[name].default)
-        object.__setattr__(self, "model", present_name(self.model))
+        for name, value in written_out(self).items():
+            object.__setattr__(self, name, value)
         if self.init != "pretrained" and self.weights:
             object.__setattr__(self, "weights", None)
         if self.layer is None:
@@ -361,6 +364,11 @@ class Config:
     def has_network(self) -> bool:
         """Whether a network runs on the data set: not on features of one's own."""
         return has_network(self.dataset)
+
+    @property
+    def members(self) -> tuple["Config", ...]:
+        """What a concatenation puts side by side; none of another representation."""
+        return members_of(self)
 
     @property
     def entk_precision(self) -> str | None:

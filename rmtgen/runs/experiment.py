@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from rmtgen.errors import MissingInputError, UsageError, did_you_mean, warn
-from rmtgen.models.patterns import is_pattern, matching
 from rmtgen.names import expanded
 from rmtgen.runs.combinations import check_draws
+from rmtgen.runs.concatenation import matched
 from rmtgen.runs.config import FIELDS, Config
 from rmtgen.runs.documents import read_documents
 from rmtgen.runs.own_features import data_sets, refuse_networks
@@ -110,7 +110,8 @@ def _runs(values: Mapping[str, Any]) -> list[Config]:
         images = counted.get(chosen["dataset"], {})
         runs.append(Config(**parsed | images | chosen))
         counted[chosen["dataset"]] = {"train": runs[-1].train, "test": runs[-1].test}
-    if len({run.model for run in runs if run.has_network}) > 1 and parsed.get("weights"):
+    networks = (one for run in runs for one in run.members or (run,) if one.has_network)
+    if parsed.get("weights") and len({run.model for run in networks}) > 1:
         raise UsageError(
             "weights names one file, but there are several models: give one model, or put"
             " MODEL.safetensors in checkpoints/."
@@ -141,11 +142,11 @@ def _items(key: str, value: Any) -> list[Any]:
 
 
 def _named(key: str, item: Any) -> list[Any]:
-    """A value, or of a pattern of models the names that it matches."""
+    """A value, or what a pattern of models stands for."""
     if not isinstance(item, str) or key == "dataset":
         return [item]
     item = item.strip()
-    return matching(item) if key == "model" and is_pattern(item) else [item]
+    return matched(item) if key == "model" else [item]
 
 
 def _find(config: str) -> Path:

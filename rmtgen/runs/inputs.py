@@ -18,8 +18,10 @@ def local_inputs(config: Config) -> dict[str, Path | FileList]:
     """The weights file and the files, folders or lists of the data set, by role; those that exist.
 
     A role says what a file is for, not where it lies: a moved data set, or another virtual
-    environment, is no other input.
+    environment, is no other input. A concatenation has none but its members.
     """
+    if config.members:
+        return {}
     found = data_inputs(config)
     if config.has_network and config.init == "pretrained":
         weights = local_weights(config.model, config.weights, config.checkpoints)

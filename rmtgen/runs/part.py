@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rmtgen.runs.manifest import recorded
 from rmtgen.runs.run import Run, TrainTest
+from rmtgen.store.batched_rows import BatchedRows
 from rmtgen.store.feature_store import FeatureStore
 
 if TYPE_CHECKING:
@@ -34,6 +35,6 @@ class PartRun(Run):
         return TrainTest(train[: self.probe.n], test)
 
     @cached_property
-    def feature_store(self) -> FeatureStore:
+    def feature_store(self) -> BatchedRows:
         """The features that are there."""
         return FeatureStore.open(self.path, recorded(self.path, "extract"))

@@ -30,7 +30,9 @@ from rmtgen.errors import (
 )
 from rmtgen.linalg.spectrum import Spectra
 from rmtgen.ridge.columns import CURVE_COLUMNS, INTERVAL_COLUMNS, RISK_COLUMNS
+from rmtgen.runs.concatenation import is_concatenation
 from rmtgen.runs.config import FIELDS, Config
+from rmtgen.runs.features import CONCATENATION, open_features
 from rmtgen.runs.graph import KEPT, RANKING, RUN_STAGES, STAGES
 from rmtgen.runs.manifest import FileRecord, Manifest
 from rmtgen.runs.own_features import OF_A_NETWORK, has_network
@@ -44,6 +46,7 @@ from rmtgen.runs.stored import (
 )
 from rmtgen.scalars import path as checked_path
 from rmtgen.store import durable, files
+from rmtgen.store.batched_rows import BatchedRows
 from rmtgen.store.feature_store import FeatureStore
 from rmtgen.store.gram_store import GramStore
 from rmtgen.store.hdf5 import open_hdf5
@@ -190,13 +193,19 @@ class Run:
         )
 
     @cached_property
-    def feature_store(self) -> FeatureStore:
+    def feature_store(self) -> BatchedRows:
         """The stored features, to be read split by split, with their labels and classes.
+
+        Those of a concatenation lie with its members, and must be beside it.
 
         Raises:
             CorruptInputError: They are not of as many images as the run.
         """
-        store = FeatureStore.open(self.path, self._check_store("extract", "features"))
+        store: BatchedRows
+        if CONCATENATION in self.manifest("extract").outputs:
+            store = open_features(self.path)
+        else:
+            store = FeatureStore.open(self.path, self._check_store("extract", "features"))
         for split in TrainTest._fields:
             found, expected = len(store.layout.labels(split)), self.config[split]
             if found != expected:
@@ -358,7 +367,8 @@ def _command(run: Run, stage: str) -> str:
         values["output"] = run.path.parent.parent
     words = {name: _word(value) for name, value in values.items()}
     given = [f"{key}={word}" for key, word in words.items() if word != _word(FIELDS[key].default)]
-    made_by = ["rank"] if stage in RANKING else ["run", "--stage", stage]
+    ranked = stage in RANKING or is_concatenation(run.config)
+    made_by = ["rank"] if ranked else ["run", "--stage", stage]
     command = shlex.join(["rmtgen", *made_by, *given])
     unknown = [name for name, field in FIELDS.items() if _is_unknown(run, field)]
     if _is_whole(run) or not unknown:

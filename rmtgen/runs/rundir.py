@@ -160,12 +160,16 @@ class RunDir(ResultDir):
     Attributes:
         config: The configuration.
         path: The directory.
+        members: The directories of what a concatenation puts side by side; it has no work to share.
     """
 
     def __init__(self, config: Config):
         self.config = config
         self.path = Path(config.output) / RUNS / config.run_name
         self.share, self.cluster = config.shard, config.cluster
+        self.members = tuple(map(RunDir, config.members))
+        if self.members:
+            self.cluster = None
 
     @property
     def feature_dim(self) -> int | None:
@@ -189,6 +193,9 @@ class RunDir(ResultDir):
         """The digest of the outputs of each finished stage that the stage reads."""
         reads = DECLARED[stage].reads(self.config)
         manifests = {name: Manifest.read(self.path, name) for name in reads}
+        if stage == "extract":
+            for one in self.members:
+                manifests[f"{one.path.name}/{stage}"] = Manifest.read(one.path, stage)
         return {name: manifest.outputs_digest for name, manifest in manifests.items() if manifest}
 
     def require_upstream(self, stage: str) -> None:
@@ -197,6 +204,8 @@ class RunDir(ResultDir):
         Raises:
             MissingInputError: One is not.
         """
+        for one in self.members if stage == "extract" else ():
+            one.require(stage)
         for name in DECLARED[stage].reads(self.config):
             if self.needs(name):
                 self.require(name)

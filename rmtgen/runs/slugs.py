@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rmtgen.runs.concatenation import names_of
 from rmtgen.runs.own_features import has_network, stem
 
 if TYPE_CHECKING:
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
 
 _OTHER = r"[^A-Za-z0-9._-]+"
 """What the name of a run does not hold."""
+_MOST_NAMED = 3
+"""Largest number of members of a concatenation that the name of its run holds."""
 
 
 def kernel_label(kernel: str, heads: int | None = None, projection: int | None = None) -> str:
@@ -36,8 +39,16 @@ def slug(config: "Config", usual_seed: object) -> str:
     if config.head_seed != usual_seed:
         kernel += f"-head{'none' if config.head_seed is None else config.head_seed}"
     source = _source_name(config.dataset)
-    text = f"{config.model}-{config.init}{kernel}-{source}-n{config.train}-{size}"
+    text = f"{_model_name(config.model)}-{config.init}{kernel}-{source}-n{config.train}-{size}"
     return re.sub(_OTHER, "_", text)
+
+
+def _model_name(model: str) -> str:
+    """The network, or those of a concatenation and its files without folders, the first few."""
+    names = [name if has_network(name) else stem(name) for name in names_of(model)]
+    if len(names) > _MOST_NAMED:
+        names = [*names[: _MOST_NAMED - 1], f"{len(names) - _MOST_NAMED + 1}_more"]
+    return "+".join(names)
 
 
 def _source_name(dataset: str) -> str:

@@ -1,6 +1,7 @@
 """Stage `extract`: images, backbone -> features.h5; for a sketched entk, its rows.
 
 The rows come from a `Network`, or from a file of features of one's own (`rmtgen.stages.own_rows`).
+Those of a concatenation stay where its members have them (`rmtgen.stages.concatenating`).
 """
 
 import time
@@ -31,6 +32,7 @@ from rmtgen.rates import LONG
 from rmtgen.runs.inputs import local_inputs
 from rmtgen.runs.manifest import FileRecord
 from rmtgen.stages.calibrating import calibrated
+from rmtgen.stages.concatenating import concatenate
 from rmtgen.stages.cost import PROBE_IMAGES, StageCost, Workload
 from rmtgen.stages.decoding import Decoding
 from rmtgen.stages.division import Division, Unit, complete
@@ -47,7 +49,8 @@ from rmtgen.stages.loading import (
 from rmtgen.stages.origin import Make, Origin
 from rmtgen.stages.own_rows import OwnRows, copying_cost
 from rmtgen.store import durable
-from rmtgen.store.feature_store import FeatureLayout, FeatureStore, batch_name
+from rmtgen.store.batched_rows import FeatureLayout
+from rmtgen.store.feature_store import FeatureStore, batch_name
 
 _CHECKED = 128
 """Number of training images on which a sketch is compared with the exact kernel."""
@@ -247,7 +250,7 @@ divide = Extraction
 
 def work(job: Job) -> Result:
     """All of it, in this process."""
-    return complete(job, Extraction(job))
+    return concatenate(job) if job.run.members else complete(job, Extraction(job))
 
 
 def cost(workload: Workload) -> StageCost:

@@ -12,12 +12,12 @@ import torch
 from rmtgen.device import default_device
 from rmtgen.kernels.entk.precision import IEEE
 from rmtgen.kernels.linear import linear_block
-from rmtgen.runs.manifest import recorded
+from rmtgen.runs.features import open_features
 from rmtgen.stages.cost import StageCost, Workload
 from rmtgen.stages.division import Division, Unit, complete
 from rmtgen.stages.engine import Job, Result
 from rmtgen.stages.tangent import Tangent, gram_layout, part_name
-from rmtgen.store.feature_store import FeatureStore
+from rmtgen.store.batched_rows import BatchedRows
 from rmtgen.store.gram_store import GramStore, Tile
 from rmtgen.store.shards import ShardSet
 
@@ -128,7 +128,7 @@ class _Linear:
 
     products, notes = IEEE.name, ()
 
-    def __init__(self, job: Job, features: FeatureStore):
+    def __init__(self, job: Job, features: BatchedRows):
         self.device = default_device(job.config.device)
         rows = np.concatenate([features.read("train"), features.read("test")])
         self.rows = torch.from_numpy(rows)
@@ -166,7 +166,7 @@ class _Linear:
 
 def divide(job: Job) -> Tiles:
     """The tiles of the matrix, or those of the chunks that several processes share."""
-    features = FeatureStore.open(job.folder, recorded(job.folder, "extract"))
+    features = open_features(job.folder)
     if not job.config.tangent:
         return Tiles(job, _Linear(job, features))
     kernel = Tangent(job, features)

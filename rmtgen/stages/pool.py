@@ -13,10 +13,11 @@ from rmtgen.ridge.outputs import split_targets
 from rmtgen.ridge.pool import GRAM_COPIES, Pool, dense_sizes
 from rmtgen.ridge.stored import StoredKernel
 from rmtgen.runs.config import Config
+from rmtgen.runs.features import open_features
 from rmtgen.runs.graph import solves_gram
 from rmtgen.runs.manifest import recorded
+from rmtgen.store.batched_rows import BatchedRows
 from rmtgen.store.feature_store import VIEW as FEATURES
-from rmtgen.store.feature_store import FeatureStore
 from rmtgen.store.gram_store import VIEW as GRAM
 from rmtgen.store.gram_store import GramStore
 from rmtgen.units import readable_bytes
@@ -33,7 +34,7 @@ def load_pool(folder: Path, config: Config, device: torch.device) -> Pool:
         NumericalError: Every feature of the pool is zero, or an entry is not finite.
         StorageError: `spill` refuses.
     """
-    features = FeatureStore.open(folder, recorded(folder, "extract"))
+    features = open_features(folder)
     layout = features.layout
     _check_counts(folder / FEATURES, (len(layout.train_labels), len(layout.test_labels)), config)
     is_gram = solves_gram(config, layout.dim)
@@ -51,7 +52,7 @@ def load_first(folder: Path, config: Config, images: int, device: torch.device) 
         MissingInputError, CorruptInputError: From the store, by name.
         NumericalError: Every feature is zero, or an entry is not finite.
     """
-    store = FeatureStore.open(folder, recorded(folder, "extract"))
+    store = open_features(folder)
     rows = torch.from_numpy(store.first("train", images)).to(device)
     labels = store.layout.train_labels[:images]
     outputs = len(store.layout.classes)
@@ -77,7 +78,7 @@ def _gram(folder: Path, config: Config, device: torch.device) -> GramKernel | St
     return GramKernel.checked(gram[: config.train], gram[config.train :] if config.test else None)
 
 
-def _features(store: FeatureStore, config: Config, device: torch.device) -> FeatureKernel:
+def _features(store: BatchedRows, config: Config, device: torch.device) -> FeatureKernel:
     test = torch.from_numpy(store.read("test")).to(device) if config.test else None
     if config.spill and device.type == "cpu":
         place = Path(config.spill)

@@ -30,7 +30,7 @@ from rmtgen.stages.panels import pairs_in, panel_unit
 from rmtgen.stages.products import NOTE, agreed
 from rmtgen.stages.simulation import shared
 from rmtgen.store import durable
-from rmtgen.store.feature_store import FeatureStore
+from rmtgen.store.batched_rows import BatchedRows
 from rmtgen.store.gram_store import GramLayout, Tile
 from rmtgen.store.gram_view import TILES
 from rmtgen.store.shards import ShardSet
@@ -47,7 +47,7 @@ WORTH = {"cpu": 2e12, "cuda": 1e15}
 class Tangent:
     """The eNTK of the same images as the features, averaged over its heads."""
 
-    def __init__(self, job: Job, features: FeatureStore):
+    def __init__(self, job: Job, features: BatchedRows):
         self.config = config = job.config
         split = open_images(config)
         _check_labels(job, features, split)
@@ -265,7 +265,7 @@ def _spill(job: Job) -> str | None:
     return str(Path(place) / job.writer) if place and job.writer else place
 
 
-def _check_labels(job: Job, features: FeatureStore, split: Split) -> None:
+def _check_labels(job: Job, features: BatchedRows, split: Split) -> None:
     for name, images in (("train", split.train), ("test", split.test)):
         if not np.array_equal(images.labels, features.layout.labels(name)):
             raise StaleInputError(

@@ -9,7 +9,6 @@ that does not exist yet reads as NaN through HDF5; `FeatureStore.read` refuses i
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
@@ -17,9 +16,9 @@ import numpy as np
 
 from rmtgen.errors import CorruptInputError, MissingInputError
 from rmtgen.store import durable, files
+from rmtgen.store.batched_rows import BatchedRows, FeatureLayout
 from rmtgen.store.hdf5 import integer, open_hdf5, text
 from rmtgen.store.shards import JOURNAL, Piece, ShardRecord, ShardSet, View, hdf5_image, required
-from rmtgen.store.spill import nameless
 
 VIEW = "features.h5"
 """File name of the view."""
@@ -30,44 +29,7 @@ PARTS = "features"
 _SPLITS = ("train", "test")
 
 
-@dataclass(frozen=True, eq=False)
-class FeatureLayout:
-    """What a store of features holds.
-
-    Attributes:
-        train_labels: int64, (N,); bool or float64, (N, c).
-        test_labels: Likewise, of M images.
-        classes: Names of the classes, or of the c columns.
-        dim: Feature dimension p.
-        batch_size: Images per shard.
-    """
-
-    train_labels: np.ndarray
-    test_labels: np.ndarray
-    classes: tuple[str, ...]
-    dim: int
-    batch_size: int
-
-    def labels(self, split: str) -> np.ndarray:
-        """The labels of "train" or "test"."""
-        return {"train": self.train_labels, "test": self.test_labels}[split]
-
-    def batches(self, split: str) -> range:
-        """The numbers of the batches of a split."""
-        return range(-(-len(self.labels(split)) // self.batch_size))
-
-    def span(self, split: str, batch: int) -> slice:
-        """The positions of the images of one batch."""
-        start = batch * self.batch_size
-        return slice(start, min(start + self.batch_size, len(self.labels(split))))
-
-    def shape(self, split: str, batch: int) -> tuple[int, int]:
-        """Number of rows and columns of one batch."""
-        span = self.span(split, batch)
-        return span.stop - span.start, self.dim
-
-
-class FeatureStore:
+class FeatureStore(BatchedRows):
     """Features on disk: `create` a store to write to, or `open` an existing one.
 
     Reading verifies the digest of every shard.
@@ -151,67 +113,14 @@ class FeatureStore:
             batch_name(split, batch), {"features": features.astype(np.float32, copy=False)}
         )
 
-    def read(self, split: str) -> np.ndarray:
-        """All features of a split, (N, dim) float32.
-
-        Raises:
-            MissingInputError: A shard does not exist; the message names the first.
-            CorruptInputError: A shard is damaged; the message names the first.
-        """
-        self._check_sizes(split)
-        out = np.empty((len(self.layout.labels(split)), self.layout.dim), dtype=np.float32)
-        for batch in self.layout.batches(split):
-            out[self.layout.span(split, batch)] = self._read_batch(split, batch)
-        return out
-
-    def first(self, split: str, rows: int) -> np.ndarray:
-        """The features of the first images of a split, (rows, dim) float32.
-
-        Raises:
-            MissingInputError, CorruptInputError: As `read`, of the shards that hold them.
-        """
-        found = []
-        for batch in self.layout.batches(split):
-            if self.layout.span(split, batch).start < rows:
-                self._check_size(split, batch)
-                found.append(self._read_batch(split, batch))
-        return np.concatenate(found)[:rows].astype(np.float32, copy=False)
-
-    def mapped(self, split: str, place: Path) -> np.memmap:
-        """All features of a split, as rows of a file of which the system holds what fits.
-
-        The file has no name: it is gone with the array, whatever becomes of the process.
-
-        Args:
-            split: "train" or "test".
-            place: Folder of the file.
-
-        Returns:
-            (N, dim) float32; what is written to it stays in memory.
-
-        Raises:
-            MissingInputError, CorruptInputError: As `read`.
-            StorageError: The disk refuses.
-        """
-        self._check_sizes(split)
-        shape = len(self.layout.labels(split)), self.layout.dim
-        with nameless(place) as file:
-            for batch in self.layout.batches(split):
-                file.write(self._read_batch(split, batch).astype(np.float32).tobytes())
-            file.flush()
-            return np.memmap(file, np.float32, "c", shape=shape)
-
-    def _check_sizes(self, split: str) -> None:
-        for batch in self.layout.batches(split):
-            self._check_size(split, batch)
-
-    def _check_size(self, split: str, batch: int) -> None:
+    def check_batch(self, split: str, batch: int) -> None:
         """Check that a batch is there and its file large enough, before memory is taken."""
         record = self.shards.record(batch_name(split, batch))
         if record.size < 4 * math.prod(self.layout.shape(split, batch)):
             raise self._misshapen(split, batch)
 
-    def _read_batch(self, split: str, batch: int) -> np.ndarray:
+    def read_batch(self, split: str, batch: int) -> np.ndarray:
+        """The rows of a batch, whose digest is verified."""
         rows = self.shards.read(batch_name(split, batch)).get("features")
         if rows is None or rows.dtype.kind != "f" or rows.shape != self.layout.shape(split, batch):
             raise self._misshapen(split, batch)

@@ -29,7 +29,8 @@ from rmtgen.runs.run import load_run
 from rmtgen.runs.rundir import RunDir
 from rmtgen.stages import risk, spectrum, theory
 from rmtgen.stages.cost import Workload
-from rmtgen.store.feature_store import FeatureLayout, FeatureStore
+from rmtgen.store.batched_rows import FeatureLayout
+from rmtgen.store.feature_store import FeatureStore
 from rmtgen.units import parse_bytes, readable_bytes
 from tests.bench.machine import describe
 

@@ -15,7 +15,8 @@ from rmtgen.ridge.stored import StoredKernel
 from rmtgen.runs.config import Config
 from rmtgen.stages.pool import cells, curve_sizes, load_pool
 from rmtgen.stages.risk import how
-from rmtgen.store.feature_store import FeatureLayout, FeatureStore
+from rmtgen.store.batched_rows import FeatureLayout
+from rmtgen.store.feature_store import FeatureStore
 from rmtgen.store.gram_store import GramLayout, GramStore
 from tests.ridge.case_memory import peak
 

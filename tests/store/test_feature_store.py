@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from rmtgen.errors import CorruptInputError, MissingInputError, StaleInputError
-from rmtgen.store.feature_store import FeatureLayout, FeatureStore
+from rmtgen.store.batched_rows import FeatureLayout
+from rmtgen.store.feature_store import FeatureStore
 
 RNG = np.random.default_rng(0)
 FEATURES = {
