@@ -1,7 +1,8 @@
 """`rmtgen rank --plan`: what a ranking will take, before anything runs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
 
 from rmtgen.cli.plan import unplanned
 from rmtgen.cli.terminal import Transcript, terminal_columns
@@ -15,6 +16,10 @@ from rmtgen.tables import Table, wrapped
 from rmtgen.units import duration, readable_bytes
 
 *STAGES, _JOINT = RANKED
+EXTRACT = STAGES[0]
+
+if TYPE_CHECKING:
+    from rmtgen.stages.cost import Estimate
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ def _planned(folder: RunDir, done: set[str], transcript: Transcript) -> Planned:
     # here, because it imports torch and timm, which `--help` must not wait for
     from rmtgen.stages.cost import estimate
 
-    found = unplanned(estimate(folder.config), folder.config, done)
+    found = _with_members(unplanned(estimate(folder.config), folder.config, done), folder, done)
     seconds = {
         stage: None if folder.done(stage) else cost.seconds for stage, cost in found.stages.items()
     }
@@ -77,6 +82,26 @@ def _planned(folder: RunDir, done: set[str], transcript: Transcript) -> Planned:
     total = round(planned.total, 3)
     transcript.record(Outcome("plan", planned.name, folder.path, "planned", total, None, details))
     return planned
+
+
+def _with_members(found: "Estimate", folder: RunDir, done: set[str]) -> "Estimate":
+    """An estimate of a concatenation with what the features of its members will take.
+
+    Args:
+        found: Its own.
+        folder: Its directory.
+        done: Hashes of stages that are planned; those of members are added.
+    """
+    from rmtgen.stages.cost import estimate
+
+    total = found.stages[EXTRACT]
+    for member in folder.members:
+        alone = unplanned(estimate(member.config, (EXTRACT,)), member.config, done)
+        cost = alone.stages[EXTRACT]
+        if member.done(EXTRACT):
+            cost = replace(cost, flops=0.0, seconds=0.0)
+        total = replace(total.after(cost), disk=total.disk + cost.disk)
+    return replace(found, stages={**found.stages, EXTRACT: total})
 
 
 def _table(rows: Sequence[Planned]) -> Table:

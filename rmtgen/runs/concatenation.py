@@ -1,8 +1,8 @@
 """Concatenations: representations whose features are those of several members, side by side.
 
 `model=a+b` is of networks, or of a network and a file, `a+features:PATH`; `layer=x+y` is of layers
-of a network, and of every layer of every network where both are joined. All other settings are those
-of each member, so that it is the same run as by itself.
+of a network, and of every layer of every network where both are joined. All other settings are
+those of each member, which is the same run as by itself.
 """
 
 import dataclasses

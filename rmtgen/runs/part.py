@@ -1,13 +1,10 @@
 """The first images of a run, of which the features of others may be lacking still."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
-from rmtgen.runs.manifest import recorded
 from rmtgen.runs.run import Run, TrainTest
 from rmtgen.store.batched_rows import BatchedRows
-from rmtgen.store.feature_store import FeatureStore
 
 if TYPE_CHECKING:
     from rmtgen.ranking.probe import Probe
@@ -19,9 +16,11 @@ class PartRun(Run):
 
     Attributes:
         probe: The probe of the first n images of training.
+        store: The features that are there.
     """
 
     probe: "Probe"
+    store: BatchedRows
 
     @property
     def score(self) -> "Probe":
@@ -34,7 +33,7 @@ class PartRun(Run):
         train, test = super().labels
         return TrainTest(train[: self.probe.n], test)
 
-    @cached_property
+    @property
     def feature_store(self) -> BatchedRows:
         """The features that are there."""
-        return FeatureStore.open(self.path, recorded(self.path, "extract"))
+        return self.store

@@ -13,6 +13,8 @@ from rmtgen.ranking.together import power_root
 from rmtgen.report.same_images import check_same_images
 from rmtgen.runs.features import STAGE, Concatenation, Member
 from rmtgen.runs.run import Run, load_run
+from rmtgen.runs.rundir import RunDir
+from rmtgen.stages.cost import StageCost, Workload
 from rmtgen.stages.engine import Job, Result
 
 OF_THE_IMAGES = (
@@ -42,7 +44,7 @@ def concatenate(job: Job) -> Result:
     ]
     for place, batch in job.progress(batches, len(batches), "batch"):
         squares[place] += sum_of_squares(stores[place].read_batch("train", batch))
-    n, labelled = len(stores[0].layout.train_labels), labelled_of(runs, job.config.dataset)
+    n, labelled = len(stores[0].layout.train_labels), labelled_of(job.run)
     members = [
         Member(run.name, run.stages[STAGE].outputs_digest, power_root(run.name, power, n))
         for run, power in zip(runs, squares, strict=True)
@@ -59,9 +61,10 @@ def sum_of_squares(rows: np.ndarray) -> float:
     return float(np.square(rows, dtype=np.float64).sum())
 
 
-def labelled_of(runs: Sequence[Run], dataset: str) -> int:
-    """The position of the first run on the data set itself, whose classes have its names."""
-    return next(place for place, run in enumerate(runs) if run.config["dataset"] == dataset)
+def labelled_of(folder: RunDir) -> int:
+    """The position of the first member on the data set itself, whose classes have its names."""
+    datasets = [member.config.dataset for member in folder.members]
+    return datasets.index(folder.config.dataset)
 
 
 def details_of(runs: Sequence[Run], labelled: int) -> dict[str, Any]:
@@ -104,3 +107,11 @@ def _number(value: object) -> float | None:
 def _total(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) if len(known) == len(values) else None
+
+
+def looking_cost(workload: Workload) -> StageCost:
+    """A sum of squares, batch by batch; the disk is not timed."""
+    config = workload.config
+    products = 2.0 * config.train * workload.dim
+    ram = (4 + 8) * config.batch_size * workload.dim
+    return StageCost(products, ram, 0, products / workload.rates.product())

@@ -107,6 +107,11 @@ class Workload:
         return self.rates.device
 
     @cached_property
+    def members(self) -> tuple["Workload", ...]:
+        """The workloads of what a concatenation puts side by side."""
+        return tuple(Workload(one, self.classes, self.rates) for one in self.config.members)
+
+    @cached_property
     def backbone(self) -> "Backbone":
         """The backbone with random weights, which cost the same as pretrained ones."""
         # here, because it imports timm and torchvision, which most stages do without
@@ -156,6 +161,8 @@ class Workload:
     @property
     def dim(self) -> int:
         """Dimension p of the features, or of the sketch in their place."""
+        if self.members:
+            return sum(member.dim for member in self.members)
         if not self.config.has_network:
             return dimension(self.config.dataset)
         return self.config.projection or self.backbone.feature_dim
@@ -281,17 +288,19 @@ def count_classes(config: Config) -> int:
     return len(data.classes)
 
 
-def estimate(config: Config) -> Estimate:
+def estimate(config: Config, stages: Sequence[str] | None = None) -> Estimate:
     """The cost of every stage of one run: counted operations over measured rates.
 
     Neither the data nor the weights of the run are needed.
 
     Args:
         config: The run.
+        stages: Those that are wanted; None: all but `report` or `rank`, which are joint to several
+            runs. Without test images the run is for a ranking, and has its stages.
 
     Returns:
-        Cost per stage, without `report` or `rank`, which are joint to several runs. Without test
-        images the run is for a ranking, and has its stages.
+        Cost per stage. The features of a concatenation cost what those of its members do, and are
+        not counted once more.
 
     Raises:
         UsageError: Unknown backbone or data set, or an image size that the backbone cannot take.
@@ -299,7 +308,7 @@ def estimate(config: Config) -> Estimate:
     rates = Rates(default_device(config.device))
     workload = Workload(config, count_classes(config), rates)
     kind = RUN_STAGES if config.test else RANKED[:-1]
-    needed = [name for name in kind if DECLARED[name].needed(config, workload.dim)]
+    needed = [name for name in stages or kind if DECLARED[name].needed(config, workload.dim)]
     modules = {name: importlib.import_module(f"rmtgen.stages.{name}") for name in needed}
     costs = {name: module.cost(workload) for name, module in modules.items()}
     kernel = workload.entk if config.tangent else None

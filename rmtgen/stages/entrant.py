@@ -11,7 +11,7 @@ import numpy as np
 
 from rmtgen.device import default_device
 from rmtgen.ranking.probe import Probe
-from rmtgen.runs.manifest import recorded
+from rmtgen.runs.manifest import Manifest, recorded
 from rmtgen.runs.part import PartRun
 from rmtgen.runs.run import Run, load_run
 from rmtgen.runs.rundir import RunDir
@@ -20,6 +20,7 @@ from rmtgen.stages.division import Unit
 from rmtgen.stages.engine import Outcome, advance_stage, run_stage
 from rmtgen.stages.pool import load_first
 from rmtgen.stages.score import headline, probed
+from rmtgen.store.batched_rows import BatchedRows
 from rmtgen.store.feature_store import FeatureStore
 
 
@@ -49,6 +50,9 @@ class Entrant:
     The features of fewer images are the first of those of all: nothing is computed twice. What is
     known of their speed is kept beside them, for a later call.
     """
+
+    _stages: Sequence[str] = ("gram", "score")
+    """Those that follow the features of all images."""
 
     def __init__(
         self, folder: RunDir, clock: Clock, scoring: Scoring, show: Callable[[Outcome], None]
@@ -113,11 +117,15 @@ class Entrant:
         """
         if images >= self.images and self.scored:
             return 0.0
-        found = 0.0
-        if self.lacks(images):
-            tests = self.folder.config.test if images >= self.images else 0
-            found = self._opening + (images - self.reached + tests) * self._of_image
-        return found + self._scoring.seconds(images, self._dim) if self.reached else found
+        found = self.extraction(images)
+        return found + self._scoring.seconds(images, self.dim) if self.reached else found
+
+    def extraction(self, images: int) -> float:
+        """What it takes to compute the features of so many images, as foreseen."""
+        if not self.lacks(images):
+            return 0.0
+        tests = self.folder.config.test if images >= self.images else 0
+        return self._opening + (images - self.reached + tests) * self._of_image
 
     def advance(self, images: int, limit: float) -> bool:
         """Compute the features of the first images, up to an instant of the clock.
@@ -154,11 +162,11 @@ class Entrant:
         """The probe of the first images, whose features are there; of all, that of the run."""
         started = self._clock()
         probe = self._of_all() if images >= self.images else self._of_first(images)
-        self._scoring.record(images, self._dim, self._clock() - started)
+        self._scoring.record(images, self.dim, self._clock() - started)
         return probe
 
     def _of_all(self) -> Probe:
-        for stage in ("gram", "score"):
+        for stage in self._stages:
             outcome = run_stage(stage, self.folder)
             if outcome.status != "not needed":
                 self._show(outcome)
@@ -166,8 +174,8 @@ class Entrant:
 
     def _of_first(self, images: int) -> Probe:
         config, path, started = self.folder.config, self.folder.path, time.perf_counter()
-        pool = load_first(path, config, images, default_device(config.device))
-        probe = probed(pool, config, self._dim)
+        pool = load_first(self.store(images), config, images, default_device(config.device))
+        probe = probed(pool, config, self.dim)
         said, seconds = f"{headline(probe)} of {images} images", time.perf_counter() - started
         self._show(Outcome("score", self.name, path, "begun", round(seconds, 3), said))
         return probe
@@ -176,13 +184,22 @@ class Entrant:
         """The run as far as a probe of its first images, or of all, has looked at it."""
         if probe.n >= self.images:
             return load_run(self.folder.path)
-        manifest = self.folder.done("extract") or self.folder.begun()
+        manifest = self._extracted(probe)
         stages = {"extract": manifest} if manifest else {}
-        return PartRun(self.folder.path, stages, self.config, probe)
+        return PartRun(self.folder.path, stages, self.config, probe, self.store(probe.n))
+
+    def store(self, _images: int) -> BatchedRows:
+        """The features that are there, those of the first images at least."""
+        return self._store()
 
     @property
-    def _dim(self) -> int:
+    def dim(self) -> int:
+        """The number of its features."""
         return self._store().layout.dim
+
+    def _extracted(self, _probe: Probe) -> Manifest | None:
+        """What is recorded of the features, of which some may be lacking."""
+        return self.folder.done("extract") or self.folder.begun()
 
     def _store(self) -> FeatureStore:
         return FeatureStore.open(self.folder.path, recorded(self.folder.path, "extract"))

@@ -32,7 +32,7 @@ from rmtgen.rates import LONG
 from rmtgen.runs.inputs import local_inputs
 from rmtgen.runs.manifest import FileRecord
 from rmtgen.stages.calibrating import calibrated
-from rmtgen.stages.concatenating import concatenate
+from rmtgen.stages.concatenating import concatenate, looking_cost
 from rmtgen.stages.cost import PROBE_IMAGES, StageCost, Workload
 from rmtgen.stages.decoding import Decoding
 from rmtgen.stages.division import Division, Unit, complete
@@ -256,8 +256,10 @@ def work(job: Job) -> Result:
 def cost(workload: Workload) -> StageCost:
     """Forward passes of all images; of a sketch, backward passes and projections too.
 
-    Of features of one's own that of copying them.
+    Of features of one's own that of copying them, and of a concatenation that of looking at them.
     """
+    if workload.members:
+        return looking_cost(workload)
     if not workload.config.has_network:
         return copying_cost(workload)
     own = _sketch_cost(workload) if workload.config.projection else _forward_cost(workload)

@@ -45,14 +45,13 @@ def load_pool(folder: Path, config: Config, device: torch.device) -> Pool:
     return _checked(Pool(kernel, targets, test_targets if config.test else None))
 
 
-def load_first(folder: Path, config: Config, images: int, device: torch.device) -> Pool:
+def load_first(store: BatchedRows, config: Config, images: int, device: torch.device) -> Pool:
     """The features of the first images of a run, of which later ones need not be there.
 
     Raises:
         MissingInputError, CorruptInputError: From the store, by name.
         NumericalError: Every feature is zero, or an entry is not finite.
     """
-    store = open_features(folder)
     rows = torch.from_numpy(store.first("train", images)).to(device)
     labels = store.layout.train_labels[:images]
     outputs = len(store.layout.classes)

@@ -12,6 +12,7 @@ from rmtgen.runs.rundir import RunDir
 from rmtgen.stages.budget import Budget
 from rmtgen.stages.engine import Outcome
 from rmtgen.stages.entrant import Entrant, Scoring
+from rmtgen.stages.joint_entrant import JointEntrant
 from rmtgen.stages.race import Race
 from rmtgen.store import durable
 
@@ -61,9 +62,8 @@ def raced(
     config = folders[0].config
     for folder in folders:
         _check(folder.config)
-    scoring = Scoring()
     order = [folders[place] for place in spread(len(folders))]
-    entrants = {folder.path.name: Entrant(folder, budget.clock, scoring, show) for folder in order}
+    entrants = _entrants(order, budget, show)
     race = Race(list(entrants.values()), config.train, budget)
     finish = race.run()
     ranked = [entrants[name] for name in finish.probes]
@@ -72,6 +72,24 @@ def raced(
     if not finish.dropped and all(run.score.n == config.train for run in runs):
         return whole
     return RacedDir(RankedSet.of(runs, finish.dropped, whole.order), whole)
+
+
+def _entrants(
+    folders: Sequence[RunDir], budget: Budget, show: Callable[[Outcome], None]
+) -> dict[str, Entrant]:
+    """The entrants by their names; a member of several, or one that runs by itself too, is one."""
+    shared = budget.clock, Scoring(), show
+    alone = {
+        one.path.name: Entrant(one, *shared)
+        for folder in folders
+        for one in folder.members or (folder,)
+    }
+    found = dict[str, Entrant]()
+    for folder in folders:
+        members = [alone[one.path.name] for one in folder.members]
+        name = folder.path.name
+        found[name] = JointEntrant(folder, members, *shared) if members else alone[name]
+    return found
 
 
 def _check(config: Config) -> None:
