@@ -7,6 +7,7 @@ from rmtgen.cli.outcome import reported
 from rmtgen.cli.results import Selection, results_parser, select
 from rmtgen.cli.terminal import Transcript, note
 from rmtgen.errors import MissingInputError, RmtgenError
+from rmtgen.runs.concatenation import is_concatenation, said
 from rmtgen.runs.graph import RUN_STAGES
 from rmtgen.runs.reportdir import REPORTS, ReportDir
 from rmtgen.runs.rundir import RUNS
@@ -89,6 +90,8 @@ def _lacking(path: Path) -> str:
     if set(REPORTED) <= set(run.stages):
         load_result(path)
         return ""
+    if is_concatenation(run.config):
+        return f"it is a concatenation, {said(run.config)}; rank it: `rmtgen rank`"
     if run.config.get("test") == 0:
         return "it has no test images to compare with; rank it: `rmtgen rank`"
     coming = next(stage for stage in RUN_STAGES if stage not in (*run.stages, *run.unneeded))

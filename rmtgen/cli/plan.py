@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rmtgen.cli.arguments import experiment_parser, next_command, parse
 from rmtgen.cli.outcome import reported
 from rmtgen.cli.terminal import Transcript, terminal_columns
+from rmtgen.runs.concatenation import refuse_concatenations
 from rmtgen.runs.config import Config
 from rmtgen.runs.manifest import Manifest
 from rmtgen.runs.rundir import RunDir
@@ -36,6 +37,7 @@ def _plan(arguments: Sequence[str], transcript: Transcript) -> None:
     description = "What a configuration will cost, from counted operations and measured rates."
     request = parse(experiment_parser("plan", description), arguments)
     runs = request.experiment.runs
+    refuse_concatenations(runs)
     planned: set[str] = set()
     estimates = [_plan_run(config, transcript, planned) for config in runs]
     seconds = sum(seconds for seconds, _ in estimates)

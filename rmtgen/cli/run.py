@@ -7,6 +7,7 @@ from rmtgen.cli.arguments import Request, experiment_parser, next_command, parse
 from rmtgen.cli.outcome import reported
 from rmtgen.cli.terminal import Transcript
 from rmtgen.errors import UsageError, did_you_mean
+from rmtgen.runs.concatenation import refuse_concatenations
 from rmtgen.runs.graph import RANKED, STAGES, leading_to
 from rmtgen.runs.rundir import ResultDir
 from rmtgen.stages.engine import directories, run_stage
@@ -57,6 +58,7 @@ def run_stages(stages: Sequence[str], request: Request, transcript: Transcript) 
         The stage of which only a share was computed, after which no stage can follow; None where
         all are done.
     """
+    refuse_concatenations(request.experiment.runs)
     _require_tests(stages, request)
     planned = {stage: directories(stage, request.experiment) for stage in stages}
     transcript.align(folder.path.name for folders in planned.values() for folder in folders)

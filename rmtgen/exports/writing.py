@@ -39,6 +39,7 @@ from rmtgen.ridge.kernel import FeatureKernel
 from rmtgen.ridge.linear_fit import linear_fit
 from rmtgen.ridge.problem import Problem
 from rmtgen.ridge.targets import coded_targets
+from rmtgen.runs.concatenation import is_concatenation, said
 from rmtgen.runs.config import FIELDS, Config
 from rmtgen.runs.manifest import plain, provenance
 from rmtgen.runs.run import Run, load_run
@@ -84,7 +85,7 @@ def export_probe(
         The folder.
 
     Raises:
-        UsageError: An unknown ridge or place, an eNTK, or a folder that is there.
+        UsageError: An unknown ridge or place, an eNTK, a concatenation, or a folder that is there.
         MissingInputError: There is no such run, it is not far enough (the message names the
             command), or its features, its weights or a package are missing.
         CorruptInputError: A file of the run is not what was written.
@@ -99,6 +100,11 @@ def export_probe(
     if onnx:
         onnx_file.require_packages()
     found = load_run(run)
+    if is_concatenation(found.config):
+        raise UsageError(
+            f"an export is of one network up to one layer, and {found.name} is of features side by"
+            f" side: {said(found.config)}. Export the run of one of them."
+        )
     quality = quality_of(found, relative_ridge)
     config = _config(found, places)
     weights, offset = _fitted(found, config, quality)

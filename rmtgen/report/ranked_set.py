@@ -19,6 +19,7 @@ from rmtgen.report.ranking_words import BALANCED, WORDS, Words
 from rmtgen.report.same_images import check_same_images, images_of, labels_of
 from rmtgen.report.summary import Summary
 from rmtgen.report.wording import number
+from rmtgen.runs.concatenation import is_concatenation
 from rmtgen.runs.run import Run, load_run
 from rmtgen.tables import Table
 from rmtgen.tasks import order_of, task_of
@@ -27,6 +28,11 @@ COSTS = ("images_per_second", "parameters", "flops", "dim", "licence")
 """What a representation costs, as columns of ranking.csv."""
 NAMED = 5
 """Number of images or classes that a note names."""
+SIDE_BY_SIDE = (
+    ". a+b: the features of a and of b side by side, each scaled to a mean squared norm of 1;"
+    " images/s with a pass for each"
+)
+"""What a concatenation is."""
 UNEQUAL = 3
 """Ratio of the largest to the smallest class at which classes count as not balanced."""
 
@@ -111,6 +117,7 @@ class RankedSet:
             "by": order_of(task, by),
             "names": first.classes,
             "contradictions": _contradictions(first),
+            "concatenated": any(is_concatenation(run.config) for run in [*runs, *dropped]),
             "counts": (
                 np.bincount(first.labels.train, minlength=len(first.classes))
                 if task == "classes"
@@ -230,7 +237,7 @@ class RankedSet:
     @property
     def reading(self) -> str:
         """What the columns of the table are."""
-        return self.words.reading(self.by)
+        return self.words.reading(self.by) + SIDE_BY_SIDE * self.settings["concatenated"]
 
     @property
     def notes(self) -> tuple[str, ...]:

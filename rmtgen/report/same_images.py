@@ -11,7 +11,7 @@ from rmtgen.ranking.halving import Dropped
 from rmtgen.report.wording import dataset_names
 from rmtgen.runs.own_features import has_network
 from rmtgen.runs.run import Run
-from rmtgen.runs.slugs import kernel_label
+from rmtgen.runs.slugs import kernel_label, model_name
 from rmtgen.tasks import task_of
 
 DIFFERING = ("init", "kernel", "img_size", "layer", "pooling")
@@ -48,7 +48,7 @@ def _settings(run: Run | Dropped) -> dict[str, str]:
     """The settings of a run with a network, as text."""
     config = run.config
     return {
-        "model": str(config["model"]),
+        "model": model_name(str(config["model"])),
         "init": str(config["init"]),
         "kernel": kernel_label(config["kernel"], config.get("heads"), config.get("projection")),
         "img_size": f"{config['img_size']} px" if config["img_size"] else "native size",

@@ -8,7 +8,7 @@ those of each member, which is the same run as by itself.
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rmtgen.errors import UsageError
@@ -30,7 +30,7 @@ _MOST = 1000
 
 def is_concatenation(settings: Mapping[str, Any]) -> bool:
     """Whether settings, as a configuration or a manifest has them, are those of a concatenation."""
-    return any(SIGN in str(settings.get(name) or "") for name in _JOINED)
+    return bool(said(settings))
 
 
 def names_of(value: str) -> list[str]:
@@ -122,16 +122,29 @@ def check_concatenation(config: "Config") -> None:
             )
     if config.kernel == "entk":
         raise UsageError(
-            "a concatenation is of features, got kernel=entk with"
-            f" {' '.join(f'{name}={value}' for name, value in _joined(config))}. Leave one of them"
-            " out."
+            f"a concatenation is of features, got kernel=entk with {said(vars(config))}. Leave one"
+            " of them out."
         )
 
 
-def _joined(config: "Config") -> list[tuple[str, str]]:
-    """The fields that name several members, with their values."""
-    values = ((name, getattr(config, name)) for name in _JOINED)
-    return [(name, value) for name, value in values if SIGN in str(value or "")]
+def refuse_concatenations(runs: Iterable["Config"]) -> None:
+    """Refuse concatenations where each run is of one representation.
+
+    Raises:
+        UsageError: A run is one.
+    """
+    for run in runs:
+        if is_concatenation(vars(run)):
+            raise UsageError(
+                "a concatenation is for `rmtgen rank` and `rmtgen compare-features`: got"
+                f" {said(vars(run))}. Rank it, or list what it joins, separated by commas."
+            )
+
+
+def said(settings: Mapping[str, Any]) -> str:
+    """The settings that make a concatenation, as words: model=a+b."""
+    values = {name: str(settings.get(name) or "") for name in _JOINED}
+    return " ".join(f"{name}={value}" for name, value in values.items() if SIGN in value)
 
 
 def _is_file(name: str) -> bool:

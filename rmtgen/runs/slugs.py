@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rmtgen.runs.concatenation import names_of
+from rmtgen.runs.concatenation import SIGN, names_of
 from rmtgen.runs.own_features import has_network, stem
 
 if TYPE_CHECKING:
@@ -39,16 +39,25 @@ def slug(config: "Config", usual_seed: object) -> str:
     if config.head_seed != usual_seed:
         kernel += f"-head{'none' if config.head_seed is None else config.head_seed}"
     source = _source_name(config.dataset)
-    text = f"{_model_name(config.model)}-{config.init}{kernel}-{source}-n{config.train}-{size}"
+    text = f"{_model_slug(config.model)}-{config.init}{kernel}-{source}-n{config.train}-{size}"
     return re.sub(_OTHER, "_", text)
 
 
-def _model_name(model: str) -> str:
-    """The network, or those of a concatenation and its files without folders, the first few."""
-    names = [name if has_network(name) else stem(name) for name in names_of(model)]
+def model_name(model: str) -> str:
+    """A network by its name; of a concatenation each, and files without their folders."""
+    return SIGN.join(_names(model))
+
+
+def _names(model: str) -> list[str]:
+    return [name if has_network(name) else stem(name) for name in names_of(model)]
+
+
+def _model_slug(model: str) -> str:
+    """That in the name of a run, which has the first few members."""
+    names = _names(model)
     if len(names) > _MOST_NAMED:
         names = [*names[: _MOST_NAMED - 1], f"{len(names) - _MOST_NAMED + 1}_more"]
-    return "+".join(names)
+    return SIGN.join(names)
 
 
 def _source_name(dataset: str) -> str:

@@ -67,7 +67,7 @@ class JointEntrant(Entrant):
                 if not member.advance(images, limit):
                     return False
             except RmtgenError as error:
-                raise of_member(member.folder, error) from error
+                raise of_member(self.folder, member.folder, error) from error
         return True
 
     def store(self, images: int) -> SideBySide:

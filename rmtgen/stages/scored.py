@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from rmtgen.errors import RmtgenError
+from rmtgen.runs.concatenation import said
 from rmtgen.runs.graph import RANKED
 from rmtgen.runs.rundir import RunDir
 from rmtgen.stages.engine import Outcome, run_stage
@@ -27,7 +28,7 @@ def score_run(folder: RunDir) -> Iterator[Outcome]:
         try:
             outcome = run_stage(EXTRACT, member)
         except RmtgenError as error:
-            raise of_member(member, error) from error
+            raise of_member(folder, member, error) from error
         if outcome.status != "cached":
             yield outcome
     for stage in OF_ONE:
@@ -36,6 +37,6 @@ def score_run(folder: RunDir) -> Iterator[Outcome]:
             yield outcome
 
 
-def of_member(member: RunDir, error: RmtgenError) -> RmtgenError:
-    """The error of a concatenation of which a member failed."""
-    return type(error)(f"member {member.path.name}: {error}")
+def of_member(folder: RunDir, member: RunDir, error: RmtgenError) -> RmtgenError:
+    """The error of a concatenation of which a member failed; another one's has another message."""
+    return type(error)(f"{said(vars(folder.config))} needs {member.path.name}: {error}")
