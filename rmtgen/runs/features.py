@@ -70,7 +70,8 @@ class Concatenation:
             if labelled not in range(len(members)):
                 raise ValueError(f"labelled must be a position, got {labelled!r}")
             for one in members:
-                if "/" in files.check_name(one.name) or not 0 < one.scale < math.inf:
+                known = "/" not in files.check_name(one.name) and isinstance(one.digest, str)
+                if not known or not 0 < one.scale < math.inf:
                     raise ValueError(f"no member: {one}")
         except (ValueError, TypeError, LookupError) as error:
             raise CorruptInputError(

@@ -1,7 +1,9 @@
 """Concatenations in a ranking: numbers, what is shared with the members, costs, and failures."""
 
+import dataclasses
 import json
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -12,8 +14,9 @@ from rmtgen import load_run
 from rmtgen.cli.main import main
 from rmtgen.datasets import load_split
 from rmtgen.errors import CorruptInputError, MissingInputError, StaleInputError
-from rmtgen.runs.features import CONCATENATION, Concatenation
+from rmtgen.runs.features import CONCATENATION
 from rmtgen.runs.manifest import FileRecord
+from rmtgen.store.feature_store import FeatureStore
 
 RIDGES = "ridges=1e-4:1e1:11"
 BOTH = "test_resnet+test_byobnet"
@@ -275,13 +278,24 @@ def test_members_that_are_gone_or_others_are_named(words, tmp_path):
     assert main(["rank", *words, f"models={BOTH}"]) == 0
 
 
-def test_a_member_with_other_features_makes_the_concatenation_stale(words, tmp_path):
+def test_a_member_with_other_features_makes_the_concatenation_stale(words, tmp_path, capsys):
     assert main(["rank", *words, f"models={BOTH}"]) == 0
-    runs = runs_of(tmp_path, "model")
-    digest = runs["test_byobnet"].stages["extract"].outputs_digest
-    path = runs[BOTH].path / CONCATENATION
-    other = digest[::-1]
-    path.write_text(path.read_text().replace(digest, other))
-    found = Concatenation.read(path.parent, FileRecord.of(path))
-    with pytest.raises(StaleInputError, match=f"of digest {other[:8]}, got {digest[:8]}. Move"):
-        found.open(path.parent)
+    run, joint = (runs_of(tmp_path, "model")[name] for name in ("test_byobnet", BOTH))
+    layout, rows = run.feature_store.layout, run.features.train
+    digest = run.stages["extract"].outputs_digest
+    shutil.rmtree(run.path / "features")
+    other = FeatureStore.create(run.path, layout, "other things")
+    for batch in layout.batches("train"):
+        other.write("train", batch, 2 * rows[layout.span("train", batch)])
+    other.shards.seal()
+    outputs = {str(path.relative_to(run.path)): FileRecord.of(path) for path in other.files()}
+    changed = dataclasses.replace(run.stages["extract"], outputs=outputs)
+    changed.write(run.path)
+    with pytest.raises(
+        StaleInputError, match=f"digest {digest[:8]}, got {changed.outputs_digest[:8]}"
+    ):
+        _ = load_run(joint.path).features
+    capsys.readouterr()
+    assert main(["rank", *words, f"models={BOTH},test_byobnet"]) == 0
+    said = rf"{joint.name} is not ranked: .*got\s+other results of {run.name}/extract"
+    assert re.search(said, capsys.readouterr().err)

@@ -1,0 +1,104 @@
+"""`rmtgen rank --budget` with concatenations: members are extracted once, as far as they go."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import rmtgen
+from rmtgen import load_run
+from rmtgen.cli.main import main
+from rmtgen.stages.extract import Extraction
+
+BOTH = "test_byobnet+test_efficientnet"
+IMAGES = 1024
+SECONDS = {"test_resnet": 8.0, "test_byobnet": 1.0, "test_efficientnet": 1.0}
+"""Seconds of a batch of each network, of 32 images."""
+
+
+@pytest.fixture
+def words(tmp_path, monkeypatch):
+    monkeypatch.setattr("rmtgen.stages.rank.save_figures", lambda *_: [])
+    return [
+        *("data=mnist5k", "init=random", f"train={IMAGES}", "img_size=32"),
+        *("batch_size=32", "ridges=1e-4:1e1:6", f"output={tmp_path}"),
+    ]
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that a batch of a network alone turns, by `SECONDS`."""
+    now, make = [0.0], Extraction.make
+
+    def ticking(self, units):
+        for name in make(self, units):
+            now[0] += SECONDS[self.job.config.model]
+            yield name
+
+    monkeypatch.setattr(Extraction, "make", ticking)
+    monkeypatch.setattr("rmtgen.cli.rank.clock", lambda: now[0])
+    return now
+
+
+def table(tmp_path, name="ranking.csv"):
+    (path,) = tmp_path.glob(f"reports/*/{name}")
+    return pd.read_csv(path).set_index("representation")
+
+
+def test_a_large_budget_gives_the_plain_ranking(words, tmp_path, clock, capsys):
+    words = [*words, f"models=test_byobnet,{BOTH}"]
+    assert main(["rank", *words, "--budget", "1h"]) == 0
+    ranked = table(tmp_path).drop(columns=["images_per_second", "pareto"])
+    assert set(ranked.index) == {"test_byobnet", BOTH}
+    assert clock[0] == IMAGES / 32 * 2
+    assert "not taken further" not in capsys.readouterr().out
+    assert main(["rank", *words]) == 0
+    assert clock[0] == IMAGES / 32 * 2
+    other = table(tmp_path).drop(columns=["images_per_second", "pareto"])
+    pd.testing.assert_frame_equal(ranked, other)
+    assert main(["verify", f"output={tmp_path}"]) == 0
+
+
+def test_a_concatenation_takes_what_its_members_lack(words, tmp_path, clock):
+    """It takes as long as they do; what one alone has computed it does not compute again."""
+    slow = "test_byobnet+test_resnet"
+    models = f"models=test_byobnet,test_efficientnet,{slow}"
+    assert main(["rank", *words, models, "budget=100s"]) == 0
+    assert clock[0] == 256 / 32 * sum(SECONDS.values())
+    shards = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/features/*.h5")}
+    assert {path.parts[-3].partition("-")[0] for path in shards} == set(SECONDS)
+    assert set(table(tmp_path).index) == {"test_byobnet", "test_efficientnet", slow}
+    assert main(["rank", *words, models, "budget=1h"]) == 0
+    assert clock[0] == IMAGES / 32 * sum(SECONDS.values())
+    assert {path: path.stat().st_mtime_ns for path in shards} == shards
+
+
+def test_the_first_images_have_a_scale_of_their_own(words, tmp_path, clock, capsys):
+    words = [*words, f"models=test_efficientnet,{BOTH}"]
+    assert main(["rank", *words, "budget=40s"]) == 0
+    ranked = table(tmp_path)
+    assert set(ranked.index) == {"test_efficientnet", BOTH} and clock[0] <= 42
+    assert not list(tmp_path.glob("runs/*/extract.json"))
+    said = " ".join(capsys.readouterr().out.split())
+    n = int(said.partition(" of the 1,024 labelled")[0].rpartition(" ")[2])
+    assert main(["rank", *words]) == 0
+    runs = {run.config["model"]: run for run in map(load_run, tmp_path.glob("runs/*"))}
+    first = [runs[name].features.train[:n].astype(float) for name in BOTH.split("+")]
+    stacked = np.hstack([rows / np.sqrt((rows**2).sum(axis=1).mean()) for rows in first])
+    plain = rmtgen.rank(
+        {"both": stacked},
+        runs[BOTH].labels.train[:n],
+        classes=10,
+        relative_ridges=[10.0**power for power in range(-4, 2)],
+    ).iloc[0]
+    for column in ("loo", "loo_low", "accuracy", "with_more"):
+        assert ranked.loc[BOTH, column] == pytest.approx(plain[column], rel=1e-4)
+    both, costs = ranked.loc[BOTH], ("images_per_second", "parameters", "flops")
+    assert (both[list(costs)] > 0).all() and both["dim"] == stacked.shape[1]
+
+
+def test_a_member_that_fails_ends_no_race(words, tmp_path, clock, capsys):
+    models = f"models=nosuchnet+test_byobnet,{BOTH},test_byobnet"
+    assert main(["rank", *words, models, "budget=1h"]) == 0
+    errors = capsys.readouterr().err
+    assert "model=nosuchnet+test_byobnet needs nosuchnet-random-mnist5k-n1024-32px-" in errors
+    assert set(table(tmp_path).index) == {BOTH, "test_byobnet"}
