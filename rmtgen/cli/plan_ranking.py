@@ -70,8 +70,10 @@ def _planned(folder: RunDir, done: set[str], transcript: Transcript) -> Planned:
     from rmtgen.stages.cost import estimate
 
     found = _with_members(unplanned(estimate(folder.config), folder.config, done), folder, done)
+    lacking = any(member.done(EXTRACT) is None for member in folder.members)
     seconds = {
-        stage: None if folder.done(stage) else cost.seconds for stage, cost in found.stages.items()
+        stage: None if folder.done(stage) and not (lacking and stage == EXTRACT) else cost.seconds
+        for stage, cost in found.stages.items()
     }
     planned = Planned(folder.path.name, seconds, sum(cost.disk for cost in found.stages.values()))
     stages = [

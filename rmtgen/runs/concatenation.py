@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 SIGN = "+"
 """What is between the names of members."""
+LAST = UNSET[1]
+"""Name of the last layer among others."""
 _JOINED = ("model", "layer")
 """Fields that may name several members."""
 _MOST = 1000
@@ -72,7 +74,8 @@ def written_out(config: "Config") -> dict[str, Any]:
     models = [name if _is_file(name) else present_name(name) for name in names_of(config.model)]
     found: dict[str, Any] = {"model": SIGN.join(models)}
     if config.layer is not None:
-        found["layer"] = SIGN.join(names_of(config.layer))
+        layers = names_of(config.layer)
+        found["layer"] = SIGN.join(LAST if name.lower() in UNSET[1:] else name for name in layers)
     return found
 
 
@@ -84,14 +87,12 @@ def members_of(config: "Config") -> "tuple[Config, ...]":
     """
     if not is_concatenation(vars(config)):
         return ()
-    listed = names_of(config.layer or UNSET[1])
-    layers = [None if name.lower() in UNSET else name for name in listed]
     members = (
         dataclasses.replace(config, dataset=model)
         if _is_file(model)
-        else dataclasses.replace(config, model=model, layer=layer)
+        else dataclasses.replace(config, model=model, layer=None if layer == LAST else layer)
         for model in names_of(config.model)
-        for layer in layers
+        for layer in names_of(config.layer or LAST)
     )
     return tuple(dict.fromkeys(members))
 
@@ -112,7 +113,7 @@ def check_concatenation(config: "Config") -> None:
     if not is_concatenation(vars(config)):
         return
     for name in _JOINED:
-        found = names_of(getattr(config, name) or UNSET[1])
+        found = names_of(getattr(config, name) or LAST)
         twice = [one for one in found if found.count(one) > 1]
         if twice or not all(found):
             what = f"{twice[0]} twice" if twice else "one without a name"

@@ -16,7 +16,7 @@ _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _HOST = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+(?:%\w+)?\])"
 """A name of a machine, or an address, in brackets if it is of IPv6."""
 UNSET = ("", "none", "null")
-"""Words for no value."""
+"""Words for no value; the second one is how it is shown."""
 MOST_PORT = 65535
 """Largest number of a port."""
 MOST = 10**9

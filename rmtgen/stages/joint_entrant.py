@@ -35,7 +35,7 @@ class JointEntrant(Entrant):
     ):
         """Take its members, and what an entrant takes."""
         super().__init__(folder, clock, scoring, show)
-        self._members = members
+        self._members, self._looked = members, False
 
     @property
     def whole(self) -> bool:
@@ -53,7 +53,12 @@ class JointEntrant(Entrant):
         return self.whole and self.folder.done("extract") is not None and super().scored
 
     def lacks(self, images: int) -> bool:
-        """Whether a member lacks features of the first images."""
+        """Whether a member lacks features of the first images.
+
+        Raises:
+            StaleInputError, CorruptInputError: What is there must not be used.
+        """
+        self._require_usable()
         return any(member.lacks(images) for member in self._members)
 
     def extraction(self, images: int) -> float:
@@ -78,6 +83,12 @@ class JointEntrant(Entrant):
             for member, store in zip(self._members, stores, strict=True)
         ]
         return SideBySide(stores, scales, labelled_of(self.folder))
+
+    def _require_usable(self) -> None:
+        """Look once at what an earlier call has put together."""
+        if not self._looked:
+            self.folder.done(STAGE)
+            self._looked = True
 
     def _of_first(self, images: int) -> Probe:
         probe = super()._of_first(images)

@@ -18,6 +18,11 @@ FIELDS = {"dataset": "mnist5k", "train": 60, "test": 0}
 NAMES = st.lists(st.sampled_from(["resnet18", "test_vit", "vgg11", "resnet50"]), min_size=1)
 
 
+def _inside(values):
+    names = st.sampled_from(["members", "labelled", "name", "digest", "scale"])
+    return st.lists(values, max_size=2) | st.dictionaries(names, values, max_size=3)
+
+
 def of(**fields):
     return Config(**FIELDS | fields)
 
@@ -34,13 +39,13 @@ def test_each_member_is_the_run_of_a_network_alone(names, sign):
 
 
 def test_layers_have_the_pooling_of_layers_and_the_last_one_none():
-    config = of(model="resnet18+resnet50", layer="layer2 + None", pooling="max")
+    config = of(model="resnet18+resnet50", layer="layer2 + Null", pooling="max")
     found = [(one.model, one.layer, one.pooling) for one in config.members]
     assert found == [
         *(("resnet18", "layer2", "max"), ("resnet18", None, "avg")),
         *(("resnet50", "layer2", "max"), ("resnet50", None, "avg")),
     ]
-    assert config.layer == "layer2+None"
+    assert config.layer == "layer2+none"
 
 
 def test_a_file_is_one_member_whatever_the_layers():
@@ -97,6 +102,8 @@ def test_members_in_another_order_are_matched_once():
         ({"model": "a+a"}, r"model joins different names by \+: got a twice in 'a\+a'. Leave it"),
         ({"model": "a+"}, "got one without a name in 'a.'"),
         ({"model": "a", "layer": "x+ x"}, r"layer joins .*: got x twice in 'x\+x'"),
+        ({"model": "a", "layer": "none+null"}, r"got none twice in 'none\+none'"),
+        ({"model": "a", "layer": "x+"}, r"layer joins .*: got one without a name in 'x\+'"),
         ({"model": "a+b", "kernel": "entk"}, r"of features, got kernel=entk with model=a\+b\."),
         ({"model": "a", "layer": "x+y", "kernel": "entk"}, r"got kernel=entk with layer=x\+y\."),
         (
@@ -139,6 +146,14 @@ def test_what_is_no_concatenation_is_refused_by_the_name_of_its_file(tmp_path, c
     path.write_text(json.dumps(content))
     with pytest.raises(CorruptInputError, match=f"{CONCATENATION} must name runs .*{why}"):
         Concatenation.read(tmp_path, FileRecord.of(path))
+
+
+@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), _inside, max_leaves=9))
+def test_json_of_any_kind_is_read_or_refused(tmp_path_factory, content):
+    path = tmp_path_factory.getbasetemp() / CONCATENATION
+    path.write_text(json.dumps(content))
+    with pytest.raises(CorruptInputError, match="must name runs and their scales"):
+        Concatenation.read(path.parent, FileRecord.of(path))
 
 
 def test_what_was_written_is_read(tmp_path):

@@ -19,7 +19,8 @@ from rmtgen.runs.manifest import FileRecord
 from rmtgen.store.feature_store import FeatureStore
 
 RIDGES = "ridges=1e-4:1e1:11"
-BOTH = "test_resnet+test_byobnet"
+MEMBERS = ["test_resnet", "test_byobnet"]
+BOTH = "+".join(MEMBERS)
 
 
 @pytest.fixture
@@ -299,3 +300,38 @@ def test_a_member_with_other_features_makes_the_concatenation_stale(words, tmp_p
     assert main(["rank", *words, f"models={BOTH},test_byobnet"]) == 0
     said = rf"{joint.name} is not ranked: .*got\s+other results of {run.name}/extract"
     assert re.search(said, capsys.readouterr().err)
+    assert main(["rank", *words, f"models={BOTH},test_byobnet", "budget=1h"]) == 0
+    assert re.search(said, capsys.readouterr().err)
+
+
+def test_runs_of_concatenations_are_compared_by_their_names(words, tmp_path, capsys):
+    words = [word for word in words if not word.startswith(("tile", "batch_size"))]
+    assert main(["rank", *words, f"models=test_resnet,{BOTH}", "tile=1024", "batch_size=64"]) == 0
+    runs = runs_of(tmp_path, "model")
+    names = [runs[name].name for name in ("test_resnet", BOTH)]
+    assert main(["compare-features", f"output={tmp_path}", "--runs", *names]) == 0
+    assert f"test_resnet + {BOTH}" in capsys.readouterr().out
+
+
+def test_the_features_of_test_images_stand_side_by_side_too(words, tmp_path):
+    assert main(["rank", *words, f"models={BOTH}", "test=20"]) == 0
+    runs = runs_of(tmp_path, "model")
+    scale = [np.sqrt(np.square(runs[name].features.train).sum(axis=1).mean()) for name in MEMBERS]
+    tests = [runs[name].features.test for name in MEMBERS]
+    expected = np.hstack([rows / one for rows, one in zip(tests, scale, strict=True)])
+    assert expected.shape[0] == 20
+    assert runs[BOTH].features.test == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_plan_takes_a_member_that_is_gone_into_account(words, tmp_path, capsys):
+    assert main(["rank", *words, f"models={BOTH}"]) == 0
+    assert (
+        main(["clean", f"output={tmp_path}", runs_of(tmp_path, "model")["test_resnet"].name]) == 0
+    )
+    capsys.readouterr()
+    assert main(["rank", *words, f"models={BOTH}", "--plan", "--json"]) == 0
+    (joint,) = json.loads(capsys.readouterr().out)["runs"]
+    assert [stage["cached"] for stage in joint["details"]["stages"]] == [False, True, True]
+    assert main(["rank", *words, f"models={BOTH}"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"extract +test_resnet-\S+ +\d", shown) and shown.count("cached") == 4
