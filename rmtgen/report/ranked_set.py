@@ -108,6 +108,7 @@ class RankedSet:
         )
         first = runs[0]
         task = task_of(first.labels.train)
+        configs = [*(run.config for run in runs), *(one.config for one in dropped)]
         settings = {
             "dataset": images_of(runs),
             "images": first.score.n,
@@ -117,7 +118,7 @@ class RankedSet:
             "by": order_of(task, by),
             "names": first.classes,
             "contradictions": _contradictions(first),
-            "concatenated": any(is_concatenation(run.config) for run in [*runs, *dropped]),
+            "concatenated": any(map(is_concatenation, configs)),
             "counts": (
                 np.bincount(first.labels.train, minlength=len(first.classes))
                 if task == "classes"

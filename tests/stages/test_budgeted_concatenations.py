@@ -7,7 +7,12 @@ import pytest
 import rmtgen
 from rmtgen import load_run
 from rmtgen.cli.main import main
+from rmtgen.errors import StaleInputError
+from rmtgen.runs.config import Config
+from rmtgen.runs.rundir import RunDir
+from rmtgen.stages.entrant import Entrant, Scoring
 from rmtgen.stages.extract import Extraction
+from rmtgen.stages.joint_entrant import JointEntrant
 
 BOTH = "test_byobnet+test_efficientnet"
 IMAGES = 1024
@@ -102,3 +107,17 @@ def test_a_member_that_fails_ends_no_race(words, tmp_path, clock, capsys):
     errors = capsys.readouterr().err
     assert "model=nosuchnet+test_byobnet needs nosuchnet-random-mnist5k-n1024-32px-" in errors
     assert set(table(tmp_path).index) == {BOTH, "test_byobnet"}
+
+
+def test_what_must_not_be_used_is_found_before_an_image_is_computed(monkeypatch):
+    folder = RunDir(Config(model=BOTH, dataset="mnist5k", train=60, test=0))
+
+    def stale(_stage):
+        raise StaleInputError("made from other results")
+
+    monkeypatch.setattr(folder, "done", stale)
+    clock, scoring, shown = (lambda: 0.0), Scoring(), []
+    members = [Entrant(member, clock, scoring, shown.append) for member in folder.members]
+    entrant = JointEntrant(folder, members, clock, scoring, shown.append)
+    with pytest.raises(StaleInputError, match="made from other results"):
+        entrant.lacks(16)

@@ -224,6 +224,11 @@ def test_a_plan_counts_a_member_once(words, tmp_path, capsys):
     assert first["seconds"] > 0 and not first["cached"]
     assert first["disk"] == 4 * 60 * (256 + 96)
     assert alone["details"]["stages"][0]["seconds"] == 0
+    assert main(["rank", *words, "models=test_byobnet"]) == 0
+    capsys.readouterr()
+    assert main(command) == 0
+    joint, _ = json.loads(capsys.readouterr().out)["runs"]
+    assert joint["details"]["stages"][0]["flops"] == 2 * 60 * (256 + 96)  # to look at them
     assert main(["rank", *words, f"models={BOTH}"]) == 0
     capsys.readouterr()
     assert main(command) == 0
