@@ -194,18 +194,17 @@ class Run:
 
     @cached_property
     def feature_store(self) -> BatchedRows:
-        """The stored features, to be read split by split, with their labels and classes.
-
-        Those of a concatenation lie with its members, and must be beside it.
+        """The features, to be read split by split; of a concatenation they lie with its members.
 
         Raises:
             CorruptInputError: They are not of as many images as the run.
         """
-        store: BatchedRows
-        if CONCATENATION in self.manifest("extract").outputs:
-            store = open_features(self.path)
-        else:
-            store = FeatureStore.open(self.path, self._check_store("extract", "features"))
+        joint = CONCATENATION in self.manifest("extract").outputs
+        store = (
+            open_features(self.path)
+            if joint
+            else FeatureStore.open(self.path, self._check_store("extract", "features"))
+        )
         for split in TrainTest._fields:
             found, expected = len(store.layout.labels(split)), self.config[split]
             if found != expected:
