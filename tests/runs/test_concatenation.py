@@ -121,13 +121,6 @@ def test_what_makes_no_concatenation_is_refused(fields, message):
         load_experiment(None, FIELDS | fields)
 
 
-def test_a_file_of_features_has_classes_alone():
-    fields = {"dataset": "csv:a.csv", "task": "values"}
-    config = of(model="features:a.npz+resnet18", **fields)
-    with pytest.raises(UsageError, match="task=values: the images of features:a.npz have a class"):
-        RunDir(config)
-
-
 @pytest.mark.parametrize(
     ("content", "why"),
     [

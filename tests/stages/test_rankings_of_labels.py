@@ -102,6 +102,20 @@ def test_every_source_gives_the_ranking_of_a_table(sources, names, tmp_path, wor
     pd.testing.assert_frame_equal(own, expected, rtol=1e-9)
 
 
+def test_features_of_the_same_values_stand_beside_a_network(sources, names, tmp_path, monkeypatch):
+    _, fields, _ = sources
+    monkeypatch.chdir(tmp_path)
+    values = np.array([fields["age"], fields["weight"]]).T
+    own = np.random.default_rng(1).standard_normal((N, 3)).astype(np.float32)
+    np.savez("own.npz", features=own, labels=values, names=["age", "weight"])
+    words = ("task=values", "columns=age,weight", "init=random", "img_size=32")
+    joint = "model=test_resnet+features:own.npz"
+    assert main(["rank", f"dataset={names[0]}", joint, *words, RIDGES]) == 0
+    runs = map(load_run, tmp_path.glob("data/runs/*"))
+    (run,) = (run for run in runs if "+" in run.config.get("model", ""))
+    assert np.allclose(run.labels.train, values[run.indices.train])
+
+
 def test_images_and_features_of_them_are_ranked_together_where_values_agree(
     sources, names, tmp_path, monkeypatch, capsys
 ):
