@@ -175,9 +175,9 @@ class Config:
         None,
         optional(text),
         ("extract",),
-        "module of the network whose output the features are, such as layer3 of a ResNet; several"
-        " make several runs, and x+y puts two side by side; none: the last, as its classifier takes"
-        " it",
+        "module of the network whose output the features are, such as layer3 of a ResNet; several,"
+        " or a pattern such as blocks.*, make several runs; each: every stage of the network; x+y"
+        " puts two side by side; none: the last, as its classifier takes it",
         option=True,
     )
     pooling: str = declared(

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from rmtgen.errors import MissingInputError, UsageError, did_you_mean, warn
+from rmtgen.models.layer_names import layers_named, stands_for_several
 from rmtgen.names import expanded
 from rmtgen.runs.combinations import check_draws
 from rmtgen.runs.concatenation import matched
 from rmtgen.runs.config import FIELDS, Config
 from rmtgen.runs.documents import read_documents
-from rmtgen.runs.own_features import data_sets, refuse_networks
+from rmtgen.runs.own_features import data_sets, has_network, refuse_networks
 from rmtgen.runs.parsers import shown
 from rmtgen.store import durable
 
@@ -107,9 +108,10 @@ def _runs(values: Mapping[str, Any]) -> list[Config]:
     counted: dict[Any, dict[str, int]] = {}  # the images of a data set, so that it is listed once
     for combination in itertools.product(*lists):
         chosen = dict(zip(_LISTS, combination, strict=True))
-        images = counted.get(chosen["dataset"], {})
-        runs.append(Config(**parsed | images | chosen))
-        counted[chosen["dataset"]] = {"train": runs[-1].train, "test": runs[-1].test}
+        for layer in _layers(chosen):
+            images = counted.get(chosen["dataset"], {})
+            runs.append(Config(**parsed | images | chosen | {"layer": layer}))
+            counted[chosen["dataset"]] = {"train": runs[-1].train, "test": runs[-1].test}
     networks = (one for run in runs for one in run.members or (run,) if one.has_network)
     if parsed.get("weights") and len({run.model for run in networks}) > 1:
         raise UsageError(
@@ -117,6 +119,17 @@ def _runs(values: Mapping[str, Any]) -> list[Config]:
             " MODEL.safetensors in checkpoints/."
         )
     return runs
+
+
+def _layers(chosen: Mapping[str, Any]) -> Sequence[str | None]:
+    """The layers of one run, or of several where a pattern stands for them.
+
+    A pattern that matches nothing is left as it is: the run of this network is refused by name.
+    """
+    layer = chosen["layer"]
+    if not (stands_for_several(layer) and has_network(chosen["dataset"])):
+        return (layer,)
+    return layers_named(chosen["model"], layer) or (layer,)
 
 
 def _parse_field(key: str, value: Any) -> Any:

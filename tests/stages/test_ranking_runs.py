@@ -266,6 +266,14 @@ def test_layers_and_poolings_are_representations(words, tmp_path):
     assert table["dim"].nunique() == 2
 
 
+def test_a_pattern_of_layers_is_of_the_networks_that_have_them(words, tmp_path, capsys):
+    listed = ["models=test_resnet,test_byobnet", "layer=layer[34]"]
+    assert main(["rank", *words, *listed]) == 0
+    assert ranked(tmp_path)["representation"].str.contains(r"layer[34]\)").tolist() == [True] * 2
+    said = capsys.readouterr().err
+    assert "layer must be a module of test_byobnet, got 'layer[34]'" in said
+
+
 def test_all_images_of_a_table_without_splits_are_taken(image_folder, tmp_path, capsys):
     rows = [
         f"{path},{path.parent.name}" for path in sorted((image_folder / "train").glob("*/*.png"))
