@@ -117,7 +117,8 @@ def _best(fits: Fits, ridges: Sequence[tuple[float, float]]) -> Best | None:
         return None
     place = int(path["ridge"].where(path["loo"] == smallest).idxmax())
     least = min(itertools.compress(deltas, resolved)) if single else 0.0
-    return Best(fits, place, fits.at(deltas[place]).left_out(deltas[place]), path, least)
+    best = deltas[place], diagonals[place]
+    return Best(fits, place, bounds[fits.at(best[0])].left_out(*best), path, least)
 
 
 def _resolves(fits: Fits, delta: float, diagonal: Float64[Tensor, "n 1"]) -> bool:

@@ -39,6 +39,7 @@ class Bounds:
     def __init__(self, fit: Fit):
         self.fit = fit
         self._most = min(MOST, max(1, len(fit.modes.values) // fit.null_part.shape[1]))
+        self._deltas = list[float]()
         self._coordinates = list[Float64[np.ndarray, " k"]]()
         self._residuals = list[Float[Tensor, "n c"]]()
         self._products = dict[tuple[int, int], Float64[Tensor, " n"]]()
@@ -65,6 +66,20 @@ class Bounds:
         if kept is not None:
             self._keep(sum_ridge, kept)
         return losses
+
+    def left_out(
+        self, sum_ridge: float, diagonal: Float64[Tensor, "n 1"]
+    ) -> Float64[Tensor, "n c"]:
+        """Leave-one-out residuals at one sum ridge, from those that are kept if it is theirs.
+
+        Args:
+            sum_ridge: δ.
+            diagonal: That of `Fit.diagonals` at δ.
+        """
+        if sum_ridge not in self._deltas:
+            return self.fit.left_out(sum_ridge)
+        kept = self._residuals[self._deltas.index(sum_ridge)]
+        return kept / self._diagonal(sum_ridge, diagonal)[:, None]
 
     def below(self, sum_ridge: float, diagonal: Float64[Tensor, "n 1"]) -> float:
         """A bound below their mean; NaN where there is none.
@@ -102,6 +117,7 @@ class Bounds:
         return np.append(weights * np.sqrt(spectrum.power), np.sqrt(spectrum.null_energy))
 
     def _keep(self, sum_ridge: float, residuals: Float[Tensor, "n c"]) -> None:
+        self._deltas.append(sum_ridge)
         self._coordinates.append(self._weights(sum_ridge))
         self._residuals.append(residuals)
         last = len(self._residuals) - 1

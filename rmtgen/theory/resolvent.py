@@ -59,7 +59,10 @@ class Resolvent:
     def blocks(self, index: Int64[Tensor, "k b"]) -> Float64[Tensor, "k b b"]:
         """P_BB of k blocks of samples."""
         rows, columns = index[:, :, None], index[:, None, :]
-        return self.inverse[rows, columns] - self.removed[rows] * self.removed[columns]
+        found = self.inverse.take(rows * len(self.inverse) + columns)
+        if self.directions < len(self.removed):
+            found -= self.removed[rows] * self.removed[columns]
+        return found
 
 
 def resolvents(matrix: Float64[Tensor, "n n"], sum_ridge: float) -> tuple[Resolvent, Resolvent]:

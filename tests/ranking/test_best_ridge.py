@@ -114,6 +114,11 @@ def test_in_float32_it_is_below_but_for_rounding_and_near(seed):
     whole = [bounds.fit.left_out(delta).square().sum().item() / MANY for delta in deltas]
     for known in (12, 4, 16, 8, 10):
         bounds.losses(deltas[known], diagonals[known])
+        left_out = bounds.left_out(deltas[known], diagonals[known])
+        assert left_out.dtype == torch.float64
+        torch.testing.assert_close(
+            left_out, bounds.fit.left_out(deltas[known]), rtol=1e-6, atol=1e-6
+        )
     found = np.array([bounds.below(*pair) for pair in zip(deltas, diagonals, strict=True)])
     assert (found <= np.array(whole) * (1 + SLACK)).all()
     assert (found > np.array(whole) * (1 - 1e-3))[4:17].all()
