@@ -93,13 +93,19 @@ def _parser() -> Parser:
 
 
 def _order(request: Request) -> str | None:
+    """The order that is asked for, where it is another than the usual one.
+
+    Raises:
+        UsageError: As `order_of`.
+    """
     given = request.options.by
     if given is None:
         return None
-    from rmtgen.scalars import choice  # both import NumPy, which the help does without
-    from rmtgen.tasks import ORDERS
+    from rmtgen.tasks import order_of  # it imports NumPy, which the help does without
 
-    return choice(given, "by", ORDERS)
+    task = request.experiment.runs[0].task
+    order = order_of(task, given)
+    return None if order == order_of(task, None) else order
 
 
 def _budget(request: Request, started: float) -> Budget | None:

@@ -158,6 +158,15 @@ def test_the_order_may_be_that_of_the_risks(words, tmp_path, capsys):
     assert "'speed'" in capsys.readouterr().err
 
 
+def test_the_usual_order_is_one_ranking_whether_it_is_asked_for_or_not(words, tmp_path, capsys):
+    assert main(["rank", *words, "by=risk"]) == 0
+    stages = len(list(tmp_path.glob("runs/*/*.json"))) + 1
+    for wish, fresh in ((["by=accuracy"], 1), ([], 0), (["--by", "accuracy"], 0), (["by=risk"], 1)):
+        capsys.readouterr()
+        assert main(["rank", *words, *wish]) == 0
+        assert capsys.readouterr().out.count("cached") == stages - fresh
+
+
 def test_classes_out_of_balance_are_named(image_folder, tmp_path, capsys):
     folder = tmp_path / "images"
     shutil.copytree(image_folder / "train", folder)

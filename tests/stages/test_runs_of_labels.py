@@ -67,8 +67,10 @@ def test_values_are_ranked_by_what_is_explained_and_page_and_tables_say_so(table
         frame.set_index("run_name")["r2"][run.name], rel=1e-12
     )
     assert run.targets.train.std(axis=0) == pytest.approx(1)
-    assert main(["rank", *words]) == 0
+    assert main(["rank", *words, "by=risk"]) == 0
     assert capsys.readouterr().out.count("cached") == 7
+    assert main(["rank", *words, "by=accuracy"]) == 2
+    assert "by=accuracy is for classes: got values" in capsys.readouterr().err
     assert main(["verify", f"output={tmp_path}"]) == 0
 
 
