@@ -57,7 +57,7 @@ def _rank(arguments: Sequence[str], transcript: Transcript) -> None:
 
     with images_shared(len(folders)):
         if budget:
-            report = _raced(folders, made, budget, transcript)
+            report = _raced(folders, made, budget, transcript, order)
         else:
             report = made(*_scored(folders, transcript))
     transcript.add(run_stage(JOINT, report))
@@ -118,10 +118,11 @@ def _raced(
     made: Callable[[Sequence[RunDir], dict[str, str]], ReportDir],
     budget: Budget,
     transcript: Transcript,
+    order: str | None,
 ) -> ReportDir:
     from rmtgen.stages.raced import raced  # it imports torch, which a cached ranking does without
 
-    return raced(folders, made, budget, transcript.add)
+    return raced(folders, made, budget, transcript.add, order)
 
 
 def _present(word: str) -> str:

@@ -12,16 +12,23 @@ from rmtgen.tables import Table
 SHOWN = 12
 """Number of them in a summary as text, and on a page of those that were never compared."""
 COLUMNS = (
-    *("representation", "n", "loo", "behind", "behind_low", "behind_high", "tied"),
-    *("foreseen", "outdone", "reason", "run_name"),
+    *("representation", "n", "loo", "behind", "behind_low", "behind_high", "foreseen"),
+    *("accuracy", "accuracy_behind", "accuracy_behind_low", "accuracy_behind_high"),
+    *("accuracy_foreseen", "tied", "outdone", "reason", "run_name"),
 )
 """Columns of dropped.csv."""
-HEADINGS = ("not taken further", "images", "behind, %", "why")
-NOTE = (
-    "images: the number that it was last compared on. behind: risk above that of the first there,"
-    " in per cent of it, ± the half-width of the paired interval of 95 %; = where that interval"
-    " holds 0"
+NUMBERS = COLUMNS[2 : COLUMNS.index("tied")]
+UNITS = {"risk": "%", "accuracy": "points"}
+"""The unit that representations are behind by, in each order."""
+_NOTE = (
+    "images: the number that it was last compared on. behind: {what},"
+    " ± the half-width of the paired interval of 95 %; = where that interval holds 0"
 )
+NOTES = {
+    "risk": _NOTE.format(what="risk above that of the first there, in per cent of it"),
+    "accuracy": _NOTE.format(what="accuracy below that of the first there, in points"),
+}
+"""What the columns of the table are, in each order."""
 
 
 def dropped_frame(dropped: Mapping[str, Dropped]) -> pd.DataFrame:
@@ -29,33 +36,40 @@ def dropped_frame(dropped: Mapping[str, Dropped]) -> pd.DataFrame:
     return pd.DataFrame([_row(label, one) for label, one in dropped.items()], columns=list(COLUMNS))
 
 
-def dropped_table(frame: pd.DataFrame, shown: int) -> Table:
-    """The first of them as a table of text."""
+def dropped_table(frame: pd.DataFrame, shown: int, by: str) -> Table:
+    """The first of them as a table of text, in the order of accuracy or of risk."""
     listed = frame.head(shown)
     rows = tuple(
         (
             str(row["representation"]),
             f"{row['n']:,}" if row["n"] else "–",
-            behind(row),
+            behind(row, by),
             row["reason"],
         )
         for _, row in listed.iterrows()
     )
     more = len(frame) - len(listed)
-    notes = (NOTE, *((f"and {more} more: dropped.csv",) if more else ()))
-    return Table(HEADINGS, rows, "<>><", notes)
+    notes = (NOTES[by], *((f"and {more} more: dropped.csv",) if more else ()))
+    headings = ("not taken further", "images", f"behind, {UNITS[by]}", "why")
+    return Table(headings, rows, "<>><", notes)
 
 
-def behind(row: pd.Series) -> str:
-    """The difference to the first in per cent of its risk, with the half-width of its interval."""
-    first = row["loo"] - row["behind"]
-    if not first > 0:
+def behind(row: pd.Series, by: str) -> str:
+    """The difference to the first with the half-width of its interval.
+
+    Args:
+        row: A row of a ranking or of dropped.csv.
+        by: `risk`, in per cent of that of the first, or `accuracy`, in points.
+    """
+    name = "behind" if by == "risk" else "accuracy_behind"
+    value, high = row[name], row[f"{name}_high"]
+    unit = row["loo"] - value if by == "risk" else 1.0
+    if not (unit > 0 and np.isfinite(value)):
         return "–"
-    if row["behind"] == 0:
+    if value == high == 0:
         return "first"
-    half = 100 * (row["behind_high"] - row["behind"]) / first
-    value = 100 * row["behind"] / first
-    return f"{'= ' if row['tied'] else ''}{number(value, '.2g')} ±{number(half, '.2g')}"
+    half = number(100 * (high - value) / unit, ".2g")
+    return f"{'= ' if row['tied'] else ''}{number(100 * value / unit, '.2g')} ±{half}"
 
 
 def undecided(frame: pd.DataFrame) -> str:
@@ -76,16 +90,20 @@ def _row(label: str, one: Dropped) -> dict[str, object]:
     row: dict[str, object] = {
         "representation": label,
         "n": 0,
-        **dict.fromkeys(("loo", "behind", "behind_low", "behind_high", "foreseen"), np.nan),
+        **dict.fromkeys(NUMBERS, np.nan),
         **{"tied": False, "outdone": False, "reason": one.reason, "run_name": one.name},
     }
     if standing is None:
         return row
-    low, high = standing.apart.interval
+    risk, error = standing.risk, standing.error
+    low, high = risk.apart.interval
+    least, most = error.apart.interval
     return row | {
         "n": standing.n,
-        "loo": standing.loo,
-        **{"behind": standing.apart.value, "behind_low": low, "behind_high": high},
-        **{"tied": not standing.apart.sure, "foreseen": standing.foreseen},
-        "outdone": standing.outdone,
+        **{"loo": risk.value, "foreseen": risk.foreseen},
+        **{"behind": risk.apart.value, "behind_low": low, "behind_high": high},
+        **{"accuracy": 1 - error.value, "accuracy_foreseen": 1 - error.foreseen},
+        "accuracy_behind": error.apart.value,
+        **{"accuracy_behind_low": least, "accuracy_behind_high": most},
+        **{"tied": not standing.judged.apart.sure, "outdone": standing.outdone},
     }

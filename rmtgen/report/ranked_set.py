@@ -144,7 +144,7 @@ class RankedSet:
     def summary(self) -> Summary:
         """What the terminal shows."""
         apart = [] if self.outputs_table is None else [self.outputs_table]
-        dropped = [dropped_table(self.dropped_frame, SHOWN)] if self.dropped else []
+        dropped = [dropped_table(self.dropped_frame, SHOWN, self.by)] if self.dropped else []
         return Summary((self.answer,), (self.best_table, *apart, *dropped), self.notes)
 
     @cached_property

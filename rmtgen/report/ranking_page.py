@@ -36,7 +36,7 @@ def render_ranking(
         reading=f"{reading[:1].upper()}{reading[1:]}.",
         charts=charts,
         omitted=omitted,
-        dropped=_dropped(ranked.dropped_frame) if ranked.dropped else None,
+        dropped=_dropped(ranked.dropped_frame, ranked.by) if ranked.dropped else None,
         dropped_count=len(ranked.dropped),
         images=ranked.number_of_images,
         dataset=settings["dataset"],
@@ -48,6 +48,6 @@ def render_ranking(
     )
 
 
-def _dropped(frame: pd.DataFrame) -> Table:
+def _dropped(frame: pd.DataFrame, by: str) -> Table:
     """All that were compared, and some of those that never were: these may be hundreds."""
-    return dropped_table(frame, int((frame["n"] > 0).sum()) + SHOWN)
+    return dropped_table(frame, int((frame["n"] > 0).sum()) + SHOWN, by)

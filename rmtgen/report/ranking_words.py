@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from rmtgen.report.dropped import behind
+from rmtgen.report.dropped import UNITS, behind
 from rmtgen.report.wording import number
 
 _BEHIND = {
@@ -14,7 +14,6 @@ _BEHIND = {
     "accuracy": "behind: {kind}accuracy below that of the first, in points,",
 }
 _PAIRED = "± the half-width of the paired interval; = where that holds 0."
-_UNITS = {"risk": "%", "accuracy": "points"}
 _COST = (
     "images/s: of the extraction here, decoding included; * none is as good and as fast. Mpar:"
     " parameters in millions"
@@ -77,10 +76,7 @@ class Words:
 
     def behind(self, row: pd.Series, by: str) -> str:
         """The difference of a row to the first, in risk or accuracy, with its half-width."""
-        if by == "risk":
-            return behind(row)
-        value, high = (100 * row[f"accuracy_behind{end}"] for end in ("", "_high"))
-        return f"{'= ' if row['tied'] else ''}{number(value, '.2g')} ±{number(high - value, '.2g')}"
+        return behind(row, by)
 
     def reading(self, by: str) -> str:
         """What the columns of the table are, in the order of accuracy or of risk."""
@@ -94,7 +90,7 @@ class Words:
         risk = "balanced risk" if self.balanced else "LOO risk, 95 %"
         first = ("representation", "place", self.heading, *area, risk)
         forecast = () if self.balanced else (later,)
-        return (*first, f"behind, {_UNITS[by]}", *forecast, "images/s", "Mpar")
+        return (*first, f"behind, {UNITS[by]}", *forecast, "images/s", "Mpar")
 
 
 CLASSES = Words(

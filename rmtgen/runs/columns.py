@@ -222,6 +222,7 @@ COLUMNS = {
     "licence": Column("licence of the pretrained weights, where the library states one", None),
     "pareto": Column("whether no other representation is as good and as fast"),
     "foreseen": Column("risk foreseen with all images, from the n that were looked at", RISK),
+    "accuracy_foreseen": Column("accuracy foreseen with all images, from these n, in [0, 1]"),
     "outdone": Column(
         "whether it is surely behind the first at n images, and foreseen to stay behind it"
     ),

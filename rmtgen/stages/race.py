@@ -81,10 +81,17 @@ class Race:
         attempts: Which representations failed.
     """
 
-    def __init__(self, racers: Sequence[Racer], images: int, budget: Budget):
-        """Take the representations, the number of all images, and the time."""
+    def __init__(self, racers: Sequence[Racer], images: int, budget: Budget, by: str):
+        """Take the representations, the number of all images, the time, and what decides.
+
+        Args:
+            racers: The representations.
+            images: The number of all images.
+            budget: The time.
+            by: `accuracy` or `risk`, as in `standings`.
+        """
         self._racers = {racer.name: racer for racer in racers}
-        self._images, self._budget = images, budget
+        self._images, self._budget, self._by = images, budget, by
         self.attempts = Attempts(len(racers))
         self._probes: dict[int, dict[str, Probe]] = {}
         self._standings: dict[str, Standing] = {}
@@ -234,7 +241,7 @@ class Race:
 
     def _compare(self, count: int) -> None:
         """Note where those with so many images stand, but for those compared on more since."""
-        for one in standings(self._probes[count], self._images):
+        for one in standings(self._probes[count], self._images, self._by):
             if one.n >= self._standings.get(one.name, one).n:
                 self._standings[one.name] = one
 
@@ -268,7 +275,7 @@ class Race:
 
 
 def _promise(one: Standing) -> tuple[Any, ...]:
-    return -one.n, one.outdone, one.foreseen, one.loo, one.name
+    return -one.n, *one.promise
 
 
 def _fall(one: Dropped) -> tuple[Any, ...]:

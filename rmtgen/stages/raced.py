@@ -15,6 +15,7 @@ from rmtgen.stages.entrant import Entrant, Scoring
 from rmtgen.stages.joint_entrant import JointEntrant
 from rmtgen.stages.race import Race
 from rmtgen.store import durable
+from rmtgen.tasks import order_of
 
 
 class RacedDir(ReportDir):
@@ -41,6 +42,7 @@ def raced(
     report: Callable[[Sequence[RunDir], dict[str, str]], ReportDir],
     budget: Budget,
     show: Callable[[Outcome], None],
+    by: str | None = None,
 ) -> ReportDir:
     """Rank representations in a given time.
 
@@ -50,6 +52,7 @@ def raced(
             the ranking.
         budget: The time.
         show: Where outcomes of stages are shown.
+        by: What decides who goes on: the order of the ranking, as `rmtgen.rank` takes it.
 
     Returns:
         The directory of the ranking, which is still to be written.
@@ -64,7 +67,7 @@ def raced(
         _check(folder.config)
     order = [folders[place] for place in spread(len(folders))]
     entrants = _entrants(order, budget, show)
-    race = Race(list(entrants.values()), config.train, budget)
+    race = Race(list(entrants.values()), config.train, budget, order_of(config.task, by))
     finish = race.run()
     ranked = [entrants[name] for name in finish.probes]
     runs = [entrants[name].as_run(probe) for name, probe in finish.probes.items()]

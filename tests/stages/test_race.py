@@ -81,11 +81,11 @@ class Runner:
         return probe(self.name, images)
 
 
-def race(seconds, budget, **options):
+def race(seconds, budget, by="risk", **options):
     """The race of runners by name and seconds of an image; it, its end, and the runners."""
     clock = Clock()
     runners = {name: Runner(name, clock, each, **options) for name, each in seconds.items()}
-    course = Race(list(runners.values()), IMAGES, Budget(budget, clock, 0.0))
+    course = Race(list(runners.values()), IMAGES, Budget(budget, clock, 0.0), by)
     return course, runners, clock
 
 
@@ -110,7 +110,7 @@ def test_the_time_goes_to_those_that_promise_most():
     poor, vague = finish.dropped
     assert (poor.name, vague.name) == ("poor", "vague")
     assert poor.standing.n == 256 and poor.standing.outdone and vague.standing.n == 256
-    assert poor.standing.apart.value == pytest.approx(
+    assert poor.standing.risk.apart.value == pytest.approx(
         probe("poor", 256).best["loo"] - probe("clear", 256).best["loo"]
     )
     # 4 × 256 of 2600 s are spent, and the first two take 768 s each
