@@ -10,18 +10,7 @@ their changes when another sample is left out as well,
 and L/M lies in (L/M)·exp(±1.96 SE/(L/M)), as the risk itself does (`rmtgen.ridge.interval`). Of
 several values R² is the mean over targets, of several labels that of their summed risks.
 
-The AUC of a label is the chance that an image with it scores above one without. Leave-one-out
-scores would understate it, for leaving out an image with the label lowers the mean of the others,
-and of images that nothing is known of those with the label would score below all others. So both
-images of a pair are left out: with G = (K + nλI)⁻¹, of which an intercept takes the rows' mean, and
-α = GY, their residuals are
-
-    e_i = (α_i G_jj − G_ij α_j)/(G_ii G_jj − G_ij²),
-
-and i has the higher score where e_i − e_j < 1.
-
-References: Airola, Pahikkala, Waegeman, De Baets & Salakoski 2009 (leave-pair-out); Pahikkala,
-Airola, Boberg & Salakoski 2008 (for ridge regression).
+The AUC of each label is in `rmtgen.ranking.areas`.
 """
 
 from collections.abc import Iterator
@@ -30,12 +19,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float64
+from jaxtyping import Float64
 from torch import Tensor
 
+from rmtgen.ranking.areas import Area, areas
 from rmtgen.ridge.eigen import Fit
 from rmtgen.ridge.interval import (
-    LEAST_LEFT,
     bounds,
     centred_covariance,
     changes_,
@@ -45,15 +34,8 @@ from rmtgen.ridge.interval import (
 
 NUMBERS = ("r2", "low", "high", "variance")
 """Numbers of all outputs together."""
-OUTPUTS = ("loo", "r2", "r2_low", "r2_high", "auc", "share")
+OUTPUTS = ("loo", "r2", "r2_low", "r2_high", "auc", "auc_low", "auc_high", "share")
 """Columns of what is known of each output."""
-PAIR_ROWS = 2048
-"""Largest number of samples whose pairs with all others an AUC is taken over."""
-ROWS_AT_ONCE = 256
-"""Number of these samples that are looked at together."""
-
-TIE = 1e-9
-"""Difference of two scores, of labels 0 and 1, below which they tie."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,9 +47,10 @@ class Explained:
         low: Low end of its interval of 95 %, NaN where that is not known.
         high: High end.
         variance: Sum over outputs of the variance of the targets, unbiased.
-        outputs: A row for each output, with the columns `OUTPUTS`: `auc` and `share`, that of the
-            images that have it, are those of labels, NaN for values and for a label that all images
-            have, or none.
+        outputs: A row for each output, with the columns `OUTPUTS`: `auc` with its interval and
+            `share`, that of the images that have it, are those of labels, NaN for values and for a
+            label that all images have, or none.
+        area: The mean AUC over labels.
     """
 
     r2: float
@@ -75,6 +58,7 @@ class Explained:
     high: float
     variance: float
     outputs: pd.DataFrame
+    area: Area
 
     @classmethod
     def of(cls, fit: Fit, sum_ridge: float, task: str) -> "Explained":
@@ -96,22 +80,18 @@ class Explained:
             weights, shares = 1 / means.sum() + 0 * means, risks.sum() / means.sum() + 0 * means
         weights = torch.where(means > 0, weights, 0.0)
         whole, rows = _Ratio.none(), []
-        areas = _areas(fit, sum_ridge, targets) if task == "labels" else [np.nan] * len(means)
+        each, area = [(np.nan,) * 3] * len(means), Area.none()
+        if task == "labels":
+            each, area = areas(fit, sum_ridge, targets)
         for place, changes in enumerate(_changes(fit, sum_ridge, centred)):
             known = losses[:, place], plain[:, place]
             whole += _Ratio.of(*known, *changes, weights[place], shares[place])
             alone = _Ratio.of(*known, *changes, 1 / means[place], ratios[place])
             share = targets[:, place].mean().item() if task == "labels" else np.nan
             r2 = alone.r2() if means[place] > 0 else (np.nan,) * 3
-            rows.append((risks[place].item(), *r2, areas[place], share))
+            rows.append((risks[place].item(), *r2, *each[place], share))
         outputs = pd.DataFrame(rows, columns=list(OUTPUTS), dtype=float)
-        return cls(*whole.r2(), ((n - 1) / n * means.sum()).item(), outputs)
-
-    @property
-    def auc(self) -> float:
-        """Mean AUC over the labels that have one; NaN without any."""
-        known = self.outputs["auc"].dropna()
-        return float(known.mean()) if len(known) else np.nan
+        return cls(*whole.r2(), ((n - 1) / n * means.sum()).item(), outputs, area)
 
     def r2_at(self, risk: float, n: float) -> float:
         """R² of a fit of n samples with that risk."""
@@ -179,37 +159,3 @@ def _changes(
         column = slice(place, place + 1)
         own = changes_(resolvent.clone(), dual[:, column])
         yield own, changes_(mean.clone(), centred[chosen, column])
-
-
-def _areas(fit: Fit, sum_ridge: float, targets: Float64[Tensor, "n c"]) -> list[float]:
-    """The AUC of each label, NaN where all samples have it or none, or a pair has no digits left.
-
-    Beyond `PAIR_ROWS` samples the pairs are those of so many, chosen at random, with all others.
-    """
-    n, has = len(targets), targets > 0.5
-    dual, diagonal = fit.dual(sum_ridge), fit.resolvent_diagonal(sum_ridge)
-    found, count = (torch.zeros(targets.shape[1], dtype=dual.dtype) for _ in range(2))
-    chosen = torch.from_numpy(paired(n, PAIR_ROWS)).to(dual.device)
-    for rows in chosen.split(ROWS_AT_ONCE):
-        crossed = fit.resolvent_rows(sum_ridge, rows)
-        left = diagonal[rows, None] * diagonal - crossed.square()
-        left[torch.arange(len(rows)), rows] = torch.inf  # no pair
-        left[left <= LEAST_LEFT * diagonal[rows, None] * diagonal] = torch.nan
-        own, other = (diagonal + crossed) / left, (diagonal[rows, None] + crossed) / left
-        for label in range(targets.shape[1]):
-            alpha = dual[:, label]
-            for sign, here in ((1, has[:, label]), (-1, ~has[:, label])):
-                mine, theirs = here[rows].nonzero()[:, 0], (~here).nonzero()[:, 0]
-                apart = alpha[rows[mine], None] * own[mine][:, theirs]
-                apart -= alpha[theirs] * other[mine][:, theirs]
-                found[label] += _above(sign * apart).cpu()
-                count[label] += apart.numel()
-    return (found / count).tolist()
-
-
-def _above(apart: Float64[Tensor, "p q"]) -> Tensor:
-    """Number of pairs in order, half of those that tie; NaN where one is not known."""
-    below, ties = apart < 1 - TIE, (apart - 1).abs() <= TIE
-    lost: Bool[Tensor, ""] = apart.isnan().any()
-    number = below.sum(dtype=apart.dtype) + ties.sum(dtype=apart.dtype) / 2
-    return torch.where(lost, torch.nan, number)

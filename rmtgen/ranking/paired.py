@@ -6,9 +6,11 @@ the two centred changes of `rmtgen.ridge.interval`, which are linear in the loss
 
     SE² = var(d)/n + (1/n²) Σ_{i≠j} η_ij η_ji.
 
-The difference of 0-1 errors has the standard error of the jackknife of its own moves.
+The difference of 0-1 errors has the standard error of the jackknife of its own moves, and that of
+AUCs the one of `rmtgen.ranking.areas`, of the differences of what it is made from.
 
-Where every class counts the same, both are those of means over classes (`rmtgen.ridge.strata`).
+Where every class counts the same, those of risks and errors are those of means over classes
+(`rmtgen.ridge.strata`).
 """
 
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ import torch
 from jaxtyping import Float64
 
 from rmtgen.errors import UsageError
+from rmtgen.ranking.areas import area_error
 from rmtgen.ranking.probe import Probe
 from rmtgen.ridge.interval import LEAST_SAMPLES, NORMAL_QUANTILE, centred_covariance
 
@@ -78,6 +81,22 @@ def error_difference(first: Probe, second: Probe) -> Difference:
     moves = first.moves - second.moves
     value = first.figures["error"] - second.figures["error"]
     return Difference(float(value), first.strata.spread(moves))
+
+
+def area_difference(first: Probe, second: Probe) -> Difference:
+    """The difference of the mean AUCs over labels of two representations of the same samples.
+
+    Raises:
+        UsageError: They are of different numbers of samples.
+    """
+    _check_same(first, second)
+    if first.explained is None or second.explained is None:
+        return Difference(np.nan, np.nan)
+    one, other = first.explained.area, second.explained.area
+    return Difference(
+        one.value - other.value,
+        area_error(one.moves - other.moves, one.changes - other.changes),
+    )
 
 
 def _check_same(first: Probe, second: Probe) -> None:

@@ -6,8 +6,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from rmtgen.ranking.areas import Area
 from rmtgen.ranking.explained import OUTPUTS
-from rmtgen.ranking.paired import Difference, error_difference, risk_difference
+from rmtgen.ranking.paired import (
+    Difference,
+    area_difference,
+    error_difference,
+    risk_difference,
+)
 from rmtgen.ranking.probe import Probe
 from rmtgen.scalars import choice
 from rmtgen.tasks import ORDERS
@@ -21,7 +27,8 @@ COLUMNS = (
     *("accuracy_behind", "accuracy_behind_low", "accuracy_behind_high"),
     *("with_more", "with_more_low", "with_more_high", "place_with_more"),
     *("accuracy_with_more", "accuracy_with_more_low", "accuracy_with_more_high"),
-    *("r2", "r2_low", "r2_high", "r2_with_more", "r2_with_more_low", "r2_with_more_high", "auc"),
+    *("r2", "r2_low", "r2_high", "r2_with_more", "r2_with_more_low", "r2_with_more_high"),
+    *("auc", "auc_low", "auc_high", "auc_behind", "auc_behind_low", "auc_behind_high"),
     *("ridge", "df", "participation_ratio", "alignment", "balanced"),
 )
 """Columns of a ranking."""
@@ -43,8 +50,9 @@ def ranking(probes: Mapping[str, Probe], by: str) -> pd.DataFrame:
         is whether the interval of the one that the order is by holds 0. Columns `…with_more` are
         for `MORE` times the samples, at the best ridge there; `place_with_more` is the order of
         these accuracies or risks. Accuracies are shares in [0, 1], NaN for targets that encode no
-        classes; R² is NaN for those that do, and `auc`, the mean over labels, for all but labels.
-        Where `balanced`, every class counts the same in risks and accuracies.
+        classes; R² is NaN for those that do, and `auc`, the mean over labels, for all but labels;
+        `auc_behind` is that of the first less its own. Where `balanced`, every class counts the
+        same in risks and accuracies.
 
     Raises:
         UsageError: Another order; or probes of different numbers of samples.
@@ -112,6 +120,7 @@ def _row(name: str, probe: Probe, first: Probe, place: dict[str, int]) -> dict[s
             "accuracy_with_more", more["predicted_error"], more["error_low"], more["error_high"]
         ),
         **_explained(probe, more),
+        **_area(probe, first),
         "participation_ratio": figures["participation_ratio"],
         "alignment": figures["alignment"],
         "balanced": probe.balanced,
@@ -119,17 +128,22 @@ def _row(name: str, probe: Probe, first: Probe, place: dict[str, int]) -> dict[s
 
 
 def _explained(probe: Probe, more: Mapping[str, float]) -> dict[str, float]:
-    """R² with its interval, now and with more images, and the AUC; NaN for classes."""
+    """R² with its interval, now and with more images; NaN for classes."""
     known = probe.explained
     if known is None:
         none = (np.nan,) * 3
-        return _three("r2", *none) | _three("r2_with_more", *none) | {"auc": np.nan}
+        return _three("r2", *none) | _three("r2_with_more", *none)
     risks = (more["predicted_risk"], more["high"], more["low"])
     later = (known.r2_at(risk, MORE * probe.n) for risk in risks)
-    return (
-        _three("r2", known.r2, known.low, known.high)
-        | _three("r2_with_more", *later)
-        | {"auc": known.auc}
+    return _three("r2", known.r2, known.low, known.high) | _three("r2_with_more", *later)
+
+
+def _area(probe: Probe, first: Probe) -> dict[str, float]:
+    """The mean AUC with its interval, and how far it is below the first; NaN but for labels."""
+    known = Area.none() if probe.explained is None else probe.explained.area
+    behind = area_difference(first, probe)
+    return _three("auc", known.value, known.low, known.high) | _three(
+        "auc_behind", behind.value, *behind.interval
     )
 
 

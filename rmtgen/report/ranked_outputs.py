@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from rmtgen.report.ranking_words import Words
+from rmtgen.report.ranking_words import Words, area
 from rmtgen.report.wording import number
 from rmtgen.tables import Table
 
@@ -26,17 +26,13 @@ def outputs_table(frame: pd.DataFrame, first: str, words: Words) -> Table:
     best = frame.drop_duplicates("output").set_index("output")
     own = frame[frame["representation"] == first].set_index("output").loc[best.index]
     several = frame["representation"].nunique() > 1
-    area = ("AUC", "share, %") * words.areas
-    headings = (words.noun[:-1], "R²", *area, *(("highest R²",) * several))
+    areas = ("AUC", "share, %") * words.areas
+    headings = (words.noun[:-1], "R²", *areas, *(("highest R²",) * several))
     rows = [
         (
             str(name),
             _interval(row),
-            *(
-                (number(row["auc"], ".3f"), number(100 * row["share"], ".1f"))
-                if words.areas
-                else ()
-            ),
+            *((area(row), number(100 * row["share"], ".1f")) if words.areas else ()),
             *((_best(best.loc[name], row),) if several else ()),
         )
         for name, row in own.head(SHOWN).iterrows()

@@ -15,7 +15,7 @@ from rmtgen.ranking.probe import Probe
 from rmtgen.ranking.table import output_table, pareto_front, ranking
 from rmtgen.report.dropped import SHOWN, dropped_frame, dropped_table, undecided
 from rmtgen.report.ranked_outputs import constant_labels, outputs_table
-from rmtgen.report.ranking_words import BALANCED, WORDS, Words
+from rmtgen.report.ranking_words import BALANCED, WORDS, Words, area
 from rmtgen.report.same_images import check_same_images, images_of, labels_of
 from rmtgen.report.summary import Summary
 from rmtgen.report.wording import number
@@ -187,7 +187,7 @@ class RankedSet:
         if said := self.words.said(first):
             good = f"{self.words.named} {said}"
         if np.isfinite(first["auc"]):
-            good += f", mean AUC {first['auc']:.3f},"
+            good += f", mean AUC {area(first)},"
         text = f"{first['representation']} is first: {good} of a linear probe on new images, from"
         text += f" {these}{self.number_of_images} labelled images alone."
         if ties:
@@ -310,7 +310,7 @@ def _row(row: pd.Series, words: Words, by: str) -> tuple[str, ...]:
         str(row["representation"]),
         place,
         words.shown(row),
-        *((number(row["auc"], ".3f"),) if words.areas else ()),
+        *((area(row),) if words.areas else ()),
         f"{number(row['loo'], '.4f')} [{number(row['loo_low'], '.4f')},"
         f" {number(row['loo_high'], '.4f')}]",
         "–" if row["place"] == 1 else words.behind(row, by),

@@ -93,6 +93,14 @@ class Words:
         return (*first, f"behind, {UNITS[by]}", *forecast, "images/s", "Mpar")
 
 
+def area(row: pd.Series | Mapping[str, float]) -> str:
+    """The AUC of a row with its interval, a dash where there is none."""
+    value, low, high = (row[f"auc{end}"] for end in ("", "_low", "_high"))
+    if not np.isfinite(value):
+        return "–"
+    return f"{value:.3f} [{number(low, '.3f')}, {number(high, '.3f')}]"
+
+
 CLASSES = Words(
     measure="accuracy",
     scale=100,
@@ -142,9 +150,9 @@ LABELS = replace(
     described=(
         f"{_PLACE} R²: share of the variance of all labels, 0 or 1 each, that a ridge probe"
         f" explains on new images, {_RIDGE}. AUC: chance that an image with a label scores above"
-        " one without, both left out, the mean over labels, without an interval. LOO risk: squared"
-        f" error, summed over labels. {{behind}} 10 × labels: R² that ten times the images would"
-        f" give. {_COST}"
+        " one without, both left out, the mean over labels, with its 95 % interval. LOO risk:"
+        " squared error, summed over labels. {behind} 10 × labels: R² that ten times the images"
+        f" would give. {_COST}"
     ),
     areas=True,
     noun="labels",

@@ -202,8 +202,13 @@ COLUMNS = {
     "r2_with_more_high": Column("high end of its 95 % interval"),
     "auc": Column(
         "chance that an image with a label scores above one without, both left out, in [0, 1];"
-        " mean over labels, without an interval; empty but for labels"
+        " mean over labels; empty but for labels"
     ),
+    "auc_low": Column("low end of the 95 % interval of `auc`"),
+    "auc_high": Column("high end of the 95 % interval of `auc`"),
+    "auc_behind": Column("`auc` of the first representation less its own"),
+    "auc_behind_low": Column("low end of the paired 95 % interval of `auc_behind`"),
+    "auc_behind_high": Column("high end of the paired 95 % interval of `auc_behind`"),
     "output": Column("value or label, by its name", key=True),
     "share": Column("share of the images that have the label; empty for values"),
     "participation_ratio": Column("(tr K)²/‖K‖_F², the number of modes that share the trace"),

@@ -30,6 +30,8 @@ EXPLAINED = "explained"
 """Table of score.h5 of what is explained of values or labels."""
 CLASSES = "classes"
 """Array of score.h5 of the class of each image, where every class counts the same."""
+AREA = "area"
+"""Group of score.h5 of the mean AUC over labels."""
 _LARGEST = 2**53
 """Largest integer that a setting may be; a float holds no other above it."""
 
@@ -162,13 +164,23 @@ def _stored_explained(file: h5py.File) -> "Explained":
     Raises:
         KeyError, ValueError: It is not there.
     """
-    from rmtgen.ranking.explained import NUMBERS, OUTPUTS, Explained  # it imports torch, as above
+    from rmtgen.ranking.areas import Area  # both import torch, as above
+    from rmtgen.ranking.explained import NUMBERS, OUTPUTS, Explained
 
     outputs = stored_table(file[EXPLAINED])
     if not set(OUTPUTS) <= set(outputs):
         raise ValueError(f"{file.filename} must hold {EXPLAINED} with {', '.join(OUTPUTS)}")
+    value, least, most = (float(file[f"{AREA}/{name}"][()]) for name in ("value", "low", "high"))
+    moves, changes = (
+        np.asarray(file[f"{AREA}/{name}"][()], float) for name in ("moves", "changes")
+    )
+    area = Area(value, least, most, moves, changes)
+    if area.moves.ndim != 1 or area.changes.ndim != 2 or len(set(area.changes.shape)) > 1:
+        raise ValueError(
+            f"{file.filename} must hold {AREA} with moves, and changes, a square matrix"
+        )
     r2, low, high, variance = (float(file[name][()]) for name in NUMBERS)
-    return Explained(r2, low, high, variance, outputs[list(OUTPUTS)])
+    return Explained(r2, low, high, variance, outputs[list(OUTPUTS)], area)
 
 
 def _column(dataset: h5py.Dataset) -> np.ndarray:

@@ -15,7 +15,7 @@ from rmtgen.ridge.problem import Cost
 from rmtgen.ridge.strata import require_pairs
 from rmtgen.runs.config import Config
 from rmtgen.runs.run import load_run
-from rmtgen.runs.stored import CLASSES, EXPLAINED, PROBED
+from rmtgen.runs.stored import AREA, CLASSES, EXPLAINED, PROBED
 from rmtgen.stages.cost import StageCost, Workload, eigen_cost
 from rmtgen.stages.engine import Job, Result
 from rmtgen.stages.pool import load_pool
@@ -76,6 +76,8 @@ def _arrays(probe: Probe) -> dict[str, np.ndarray]:
     if explained is not None:
         tables[EXPLAINED] = explained.outputs
         numbers = {name: np.array(getattr(explained, name)) for name in NUMBERS}
+        area = vars(explained.area).items()
+        numbers |= {f"{AREA}/{name}": np.array(value) for name, value in area}
     if probe.classes is not None:
         numbers[CLASSES] = probe.classes
     return {

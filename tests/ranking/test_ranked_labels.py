@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_explained import P, drawn
 
 import rmtgen
 from rmtgen.errors import NumericalError, UsageError
 from rmtgen.ranking.table import BY_OUTPUT, COLUMNS
+from tests.ranking.labelled import P, drawn
 
 FEATURES, VALUES = drawn(40)
 MARKS = np.median(VALUES, axis=0) < VALUES

@@ -13,6 +13,8 @@ from rmtgen.runs.columns import SIDECAR_SUFFIX
 from rmtgen.runs.config import Config
 from rmtgen.runs.run import load_run
 
+AREA = ("auc", "auc_low", "auc_high")
+
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
@@ -78,13 +80,21 @@ def test_labels_are_ranked_with_the_auc_of_each(table, tmp_path, capsys):
     words = words_of(table, tmp_path, "task=labels", "columns=tags", "model=test_resnet")
     assert main(["rank", *words]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    row = ranked(tmp_path).iloc[0]
-    assert f", mean AUC {row['auc']:.3f}, of a linear probe" in shown and "accura" not in shown
-    apart = ranked(tmp_path, "outputs.csv")
+    row, apart = ranked(tmp_path).iloc[0], ranked(tmp_path, "outputs.csv")
+    area = f"{row['auc']:.3f} [{row['auc_low']:.3f}, {row['auc_high']:.3f}]"
+    assert f", mean AUC {area}, of a linear probe" in shown and "accura" not in shown
+    assert shown.count(area) == 2 and row["auc_low"] < row["auc"] < row["auc_high"]
+    for _, one in apart.iterrows():
+        assert f"{one['auc']:.3f} [{one['auc_low']:.3f}, {one['auc_high']:.3f}]" in shown
+    (page,) = tmp_path.glob("reports/*/ranking.html")
+    assert area in page.read_text()
     assert apart["output"].tolist() == ["large", "red"]
     assert apart["auc"].mean() == pytest.approx(row["auc"])
     assert "labels as test_resnet explains them" in shown
     (run,) = map(load_run, tmp_path.glob("runs/*"))
+    stored = run.score.explained.area
+    assert (stored.value, stored.low, stored.high) == pytest.approx(tuple(row[list(AREA)]))
+    assert (stored.moves.shape, stored.changes.shape) == ((80,), (80, 80))
     assert run.labels.train.dtype == bool
     assert apart["share"].tolist() == pytest.approx(run.labels.train.mean(axis=0).tolist())
 
