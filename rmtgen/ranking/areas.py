@@ -46,6 +46,8 @@ TRIPLES = 256
 """Largest number of samples of which three are left out."""
 LEAST = 2
 """Number of images that must have a label, and of those that must not, for an interval."""
+_PAIR_COST, _TRIPLE_COST = 500, 150
+"""Cost of a pair, and of three samples, in operations of a matrix product: passes over memory."""
 TIE = 1e-9
 """Difference of two scores, of labels 0 and 1, below which they tie."""
 
@@ -92,6 +94,17 @@ class Area:
                 order.
         """
         return cls(value, *wilson(value, area_error(moves, changes), count), moves, changes)
+
+
+def area_cost(n: int, rank: int, labels: int) -> float:
+    """The cost of `areas` of n samples, in operations of a product."""
+    pairs = float(min(n, PAIR_ROWS)) * n
+    return 2 * pairs * rank + labels * (_PAIR_COST * pairs + _TRIPLE_COST * min(n, TRIPLES) ** 3)
+
+
+def area_bytes(n: int) -> int:
+    """Bytes that it takes: G of some rows, and the same of both sides of their pairs."""
+    return 8 * 6 * min(n, ROWS_AT_ONCE) * n
 
 
 def area_error(moves: Float64[np.ndarray, " n"], changes: Float64[np.ndarray, "m m"]) -> float:

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from rmtgen.device import default_device
+from rmtgen.ranking.areas import area_bytes, area_cost
 from rmtgen.ranking.balanced import balanced_probe
 from rmtgen.ranking.best_ridge import tall
 from rmtgen.ranking.explained import NUMBERS
@@ -93,7 +94,7 @@ def _arrays(probe: Probe) -> dict[str, np.ndarray]:
 
 
 def cost(workload: Workload) -> StageCost:
-    """One decomposition of the pool, and products of its modes with outputs."""
+    """One decomposition of the pool, products of its modes with outputs, and AUCs of labels."""
     n, classes, rank = workload.config.train, workload.classes, workload.rank(workload.config.train)
     problem = workload.problem(n, tests=0)
     is_tall = problem.width is not None and tall(n, problem.width)
@@ -101,8 +102,10 @@ def cost(workload: Workload) -> StageCost:
     ridges = len(workload.config.ridges)
     products = 2.0 * n * rank * (ridges + (ridges * TRIED + FITTED) * classes)
     influences = 4.0 * min(n, LOOKED) * rank * INFLUENCES * min(rank / 2, classes)
-    taken = whole.flops + products / (2 if is_tall else 1) + influences
-    return workload.solves([Cost(taken, whole.bytes)], 8 * 4 * n)
+    taken, held = whole.flops + products / (2 if is_tall else 1) + influences, whole.bytes
+    if workload.config.task == "labels":
+        taken, held = taken + area_cost(n, rank, classes), held + area_bytes(n)
+    return workload.solves([Cost(taken, held)], 8 * 4 * n)
 
 
 def tall_cost(n: int, p: int) -> Cost:

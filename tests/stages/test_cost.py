@@ -11,7 +11,7 @@ from rmtgen.errors import UsageError
 from rmtgen.rates import Rates
 from rmtgen.runs.experiment import load_experiment
 from rmtgen.runs.graph import RUN_STAGES
-from rmtgen.stages import cost, simulation
+from rmtgen.stages import cost, score, simulation
 from rmtgen.stages.cost import PROBE_IMAGES, Estimate, StageCost, Workload, estimate
 from rmtgen.stages.extract import _seconds_of_image
 from rmtgen.units import duration
@@ -201,3 +201,25 @@ def test_passes_are_timed_in_the_batch_of_the_run_unless_a_smaller_one_takes_lon
     assert _seconds_of_image(workload, model, images) == pytest.approx(takes)
     assert sizes[0] == 16
     assert max(sizes) == largest
+
+
+def test_the_score_of_several_labels_counts_their_auc(monkeypatch):
+    """Each of 2,048 images with all others, and three of 256: formed once, compared by label."""
+    monkeypatch.setattr(Rates, "seconds", lambda *_: 1e-3)
+    rates, found = Rates(torch.device("cpu")), {}
+    for task in ("values", "labels"):
+        own = config(
+            dataset="csv:set.csv", task=task, columns="a,b", train=5000, test=0, img_size=32
+        )
+        for outputs in (3, 6):
+            workload = Workload(own, outputs, rates)
+            found[task, outputs] = score.cost(workload)
+    counted = {
+        outputs: found["labels", outputs].flops - found["values", outputs].flops
+        for outputs in (3, 6)
+    }
+    each = 500 * 2048 * 5000 + 150 * 256**3
+    assert counted[3] == pytest.approx(2 * 2048 * 5000 * workload.dim + 3 * each, rel=1e-6)
+    assert counted[6] - counted[3] == pytest.approx(3 * each, rel=1e-6)
+    assert found["labels", 3].seconds > found["values", 3].seconds
+    assert found["labels", 3].ram - found["values", 3].ram == 8 * 6 * 256 * 5000
