@@ -15,8 +15,8 @@ IMAGES ?=
 #: BENCH     of bench, some of: cached memory entk entk_plan entk_zoo entk_growth
 #:           schedule paper ridge ridge_large theory swaps page cuda products
 #:           accuracy pass_rates solves entk_cores scale coverage alarms
-#:           paired balanced coverage_errors per_target rank rank_speed
-#:           shared_images
+#:           paired balanced explained halving coverage_errors per_target
+#:           rank rank_speed shared_images
 BENCH ?=
 #: BUDGET    of rank: the time that it may take, as in 10m
 #: BY        of rank: what the order is by, accuracy or risk

@@ -174,11 +174,9 @@ def _stored_explained(file: h5py.File) -> "Explained":
     moves, changes = (
         np.asarray(file[f"{AREA}/{name}"][()], float) for name in ("moves", "changes")
     )
+    if moves.ndim != 1 or changes.ndim != 2 or len(set(changes.shape)) > 1:
+        raise ValueError(f"{file.filename} must hold {AREA}: moves, and changes, a square matrix")
     area = Area(value, least, most, moves, changes)
-    if area.moves.ndim != 1 or area.changes.ndim != 2 or len(set(area.changes.shape)) > 1:
-        raise ValueError(
-            f"{file.filename} must hold {AREA} with moves, and changes, a square matrix"
-        )
     r2, low, high, variance = (float(file[name][()]) for name in NUMBERS)
     return Explained(r2, low, high, variance, outputs[list(OUTPUTS)], area)
 

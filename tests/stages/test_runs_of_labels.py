@@ -1,7 +1,9 @@
 """`rmtgen rank` and `rmtgen run` on tables of several labels, and of regression targets."""
 
 import json
+import shutil
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +14,7 @@ from rmtgen.ranking.table import BY_OUTPUT
 from rmtgen.runs.columns import SIDECAR_SUFFIX
 from rmtgen.runs.config import Config
 from rmtgen.runs.run import load_run
+from rmtgen.runs.stored import stored_probe
 
 AREA = ("auc", "auc_low", "auc_high")
 
@@ -95,6 +98,12 @@ def test_labels_are_ranked_with_the_auc_of_each(table, tmp_path, capsys):
     stored = run.score.explained.area
     assert (stored.value, stored.low, stored.high) == pytest.approx(tuple(row[list(AREA)]))
     assert (stored.moves.shape, stored.changes.shape) == ((80,), (80, 80))
+    shutil.copy(run.path / "score.h5", tmp_path)
+    with h5py.File(tmp_path / "score.h5", "r+") as file:
+        del file["area/changes"]
+        file["area/changes"] = np.zeros((80, 79))
+        with pytest.raises(ValueError, match="must hold area: moves, and changes, a square matrix"):
+            stored_probe(file)
     assert run.labels.train.dtype == bool
     assert apart["share"].tolist() == pytest.approx(run.labels.train.mean(axis=0).tolist())
 
