@@ -10,6 +10,7 @@ import pytest
 
 from rmtgen import load_run
 from rmtgen.cli.main import main
+from rmtgen.stages import race
 from rmtgen.stages.extract import Extraction
 from rmtgen.store.feature_store import FeatureStore
 
@@ -89,9 +90,13 @@ def test_a_small_budget_lists_what_was_dropped_and_a_larger_one_goes_on(
     (dropped,) = table(tmp_path, "dropped.csv").to_dict("records")
     assert dropped["representation"] == "test_resnet" and dropped["n"] == 64
     assert set(table(tmp_path)["representation"]) == {"test_efficientnet", "test_byobnet"}
-    assert (dropped["behind_low"] > 0) != dropped["tied"] and dropped["behind"] > 0
+    sure = (
+        abs(dropped["accuracy_behind"])
+        > dropped["accuracy_behind_high"] - dropped["accuracy_behind"]
+    )
+    assert sure != dropped["tied"] and 0 < dropped["accuracy_foreseen"] < 1
     assert "from these 1,024 labelled images alone" in text
-    assert f"not taken further images behind, % why {'-' * 11}" in text
+    assert f"not taken further images behind, points why {'-' * 11}" in text
     assert "test_resnet 64 " in text
     assert dropped["reason"] in text
     (page,) = tmp_path.glob("reports/*/ranking.html")
@@ -109,6 +114,18 @@ def test_a_small_budget_lists_what_was_dropped_and_a_larger_one_goes_on(
     after = written(tmp_path)
     assert {path: after[path] for path in before} == before
     assert 'id="dropped"' not in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("given", "by"),
+    [([], "accuracy"), (["by=accuracy"], "accuracy"), (["by=risk"], "risk")],
+)
+def test_the_order_that_is_asked_for_decides(words, clock, monkeypatch, given, by):
+    asked, judge = [], race.standings
+    monkeypatch.setattr(race, "standings", lambda *args: asked.append(args[2]) or judge(*args))
+    words = [*words, "train=128", "models=test_efficientnet,test_byobnet", "budget=100s"]
+    assert main(["rank", *words, *given]) == 0
+    assert set(asked) == {by}
 
 
 def test_a_ranking_of_fewer_images_is_that_of_the_first_ones(words, tmp_path, clock, capsys):
