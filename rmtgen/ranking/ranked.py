@@ -64,9 +64,10 @@ def rank(
         One row per representation, the best first: `rmtgen.ranking.table.COLUMNS`. `loo` is the
         leave-one-out risk with its 95 % interval, `accuracy` in [0, 1]; of labels and targets `r2`
         takes its place, and labels have an `auc`. `behind` is the risk above that of the first,
-        `accuracy_behind` the accuracy below it; `tied` is where the paired interval of the one that
-        the order is by holds 0; `place_low` and `place_high` are the places that paired intervals
-        leave; columns `…with_more` are forecasts for ten times the images.
+        `accuracy_behind` and `auc_behind` what it is below the first in those; `tied` is where the
+        paired interval of the one that the order is by holds 0; `place_low` and `place_high` are
+        the places that paired intervals leave; columns `…with_more` are forecasts for ten times the
+        images.
 
     Raises:
         UsageError: No representation, or shapes, labels, ridges or an order that make no sense; the
@@ -100,8 +101,9 @@ def rank_outputs(
         One row per output and representation, the outputs in their order, and of each the
         representations by `r2`: `rmtgen.ranking.table.BY_OUTPUT`. `loo` is the leave-one-out risk,
         of a target over its variance; `r2` has its 95 % interval; `auc` is the chance that an image
-        with the label scores above one without, both left out, and `share` that of the images with
-        it. These are NaN for targets, and for a label that all images have, or none.
+        with the label scores above one without, both left out, with its interval, and `share` that
+        of the images with it. These are NaN for targets, and for a label that all images have, or
+        none.
 
     Raises:
         UsageError: Classes; or as `rank`.

@@ -18,7 +18,8 @@ SHOWN = {"whole": FEATURES, "half": FEATURES[:, : P // 2]}
 def test_floats_are_ranked_by_what_is_explained_of_them():
     table = rmtgen.rank(SHOWN, VALUES)
     assert list(table) == list(COLUMNS) and len(table) == 2
-    assert table["accuracy"].isna().all() and table["auc"].isna().all()
+    assert table["accuracy"].isna().all()
+    assert table[["auc", "auc_low", "auc_behind"]].isna().all(axis=None)
     assert (table["r2_low"] < table["r2"]).all() and (table["r2"] < table["r2_high"]).all()
     assert (table["r2_with_more_low"] <= table["r2_with_more"]).all()
     scaled = rmtgen.rank(SHOWN, torch.from_numpy(VALUES * [1e6, -3] + [5, 1e5]))
@@ -30,6 +31,11 @@ def test_floats_are_ranked_by_what_is_explained_of_them():
 def test_0_and_1_are_ranked_as_labels_and_integers_as_classes():
     table = rmtgen.rank(SHOWN, MARKS)
     assert table["accuracy"].isna().all() and table[["r2", "auc"]].notna().all(axis=None)
+    first, second = table.to_dict("records")
+    assert first["auc_low"] < first["auc"] < first["auc_high"]
+    assert [first[f"auc_behind{end}"] for end in ("", "_low", "_high")] == [0, 0, 0]
+    assert second["auc_behind"] == pytest.approx(first["auc"] - second["auc"])
+    assert second["auc_behind_low"] < second["auc_behind"] < second["auc_behind_high"]
     pd.testing.assert_frame_equal(table, rmtgen.rank(SHOWN, MARKS.astype(int)))
     classes = rmtgen.rank(SHOWN, MARKS[:, 0].astype(int))
     assert classes["accuracy"].notna().all() and classes[["r2", "auc"]].isna().all(axis=None)
@@ -45,7 +51,8 @@ def test_each_output_keeps_its_name_and_its_own_order():
     whole = rmtgen.rank(SHOWN, VALUES).set_index("representation")["r2"]
     assert means[whole.index].to_numpy() == pytest.approx(whole.to_numpy())
     marks = rmtgen.rank_outputs(SHOWN, MARKS)
-    assert marks["output"].tolist() == ["0", "0", "1", "1"] and marks["auc"].notna().all()
+    assert marks["output"].tolist() == ["0", "0", "1", "1"]
+    assert marks[["auc", "auc_low", "auc_high"]].notna().all(axis=None)
 
 
 def test_what_one_adds_to_the_other_is_known_of_values_too():

@@ -102,16 +102,21 @@ def test_where_the_time_suffices_none_is_dropped_and_no_image_is_computed_twice(
     assert all(runner.asked == [64, 256, 1024] for runner in runners.values())
 
 
-def test_the_time_goes_to_those_that_promise_most():
-    course, runners, clock = race(dict.fromkeys(reversed(NOISE), 1.0), 2600)
+@pytest.mark.parametrize("by", ["accuracy", "risk"])
+def test_the_time_goes_to_those_that_promise_most(by):
+    course, runners, clock = race(dict.fromkeys(reversed(NOISE), 1.0), 2600, by)
     finish = course.run()
     assert list(finish.probes) == ["clear", "fair"] and images_of(finish) == IMAGES
     assert clock.now <= 2600
     poor, vague = finish.dropped
     assert (poor.name, vague.name) == ("poor", "vague")
     assert poor.standing.n == 256 and poor.standing.outdone and vague.standing.n == 256
+    assert poor.standing.by == by
     assert poor.standing.risk.apart.value == pytest.approx(
         probe("poor", 256).best["loo"] - probe("clear", 256).best["loo"]
+    )
+    assert poor.standing.error.apart.value == pytest.approx(
+        probe("poor", 256).figures["error"] - probe("clear", 256).figures["error"]
     )
     # 4 × 256 of 2600 s are spent, and the first two take 768 s each
     assert poor.reason == "1,024 images would take 12.8 min, of 26.3 min for all that go on"
