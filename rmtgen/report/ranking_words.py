@@ -94,11 +94,9 @@ class Words:
 
 
 def area(row: pd.Series | Mapping[str, float]) -> str:
-    """The AUC of a row with its interval, a dash where there is none."""
+    """The AUC of a row with its interval, where that is known; a dash where there is no AUC."""
     value, low, high = (row[f"auc{end}"] for end in ("", "_low", "_high"))
-    if not np.isfinite(value):
-        return "–"
-    return f"{value:.3f} [{number(low, '.3f')}, {number(high, '.3f')}]"
+    return number(value, ".3f") + (f" [{low:.3f}, {high:.3f}]" if np.isfinite(low) else "")
 
 
 CLASSES = Words(
@@ -150,9 +148,9 @@ LABELS = replace(
     described=(
         f"{_PLACE} R²: share of the variance of all labels, 0 or 1 each, that a ridge probe"
         f" explains on new images, {_RIDGE}. AUC: chance that an image with a label scores above"
-        " one without, both left out, the mean over labels, with its 95 % interval. LOO risk:"
-        " squared error, summed over labels. {behind} 10 × labels: R² that ten times the images"
-        f" would give. {_COST}"
+        " one without, both left out, the mean over labels of two images or more, with its 95 %"
+        " interval. LOO risk: squared error, summed over labels. {behind} 10 × labels: R² that ten"
+        f" times the images would give. {_COST}"
     ),
     areas=True,
     noun="labels",

@@ -202,7 +202,7 @@ COLUMNS = {
     "r2_with_more_high": Column("high end of its 95 % interval"),
     "auc": Column(
         "chance that an image with a label scores above one without, both left out, in [0, 1];"
-        " mean over labels; empty but for labels"
+        " the mean over labels is of those that two images have and two lack; empty but for labels"
     ),
     "auc_low": Column("low end of the 95 % interval of `auc`"),
     "auc_high": Column("high end of the 95 % interval of `auc`"),

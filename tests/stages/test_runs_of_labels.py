@@ -11,6 +11,7 @@ from PIL import Image
 
 from rmtgen.cli.main import main
 from rmtgen.ranking.table import BY_OUTPUT
+from rmtgen.report.ranking_words import area
 from rmtgen.runs.columns import SIDECAR_SUFFIX
 from rmtgen.runs.config import Config
 from rmtgen.runs.run import load_run
@@ -84,13 +85,13 @@ def test_labels_are_ranked_with_the_auc_of_each(table, tmp_path, capsys):
     assert main(["rank", *words]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     row, apart = ranked(tmp_path).iloc[0], ranked(tmp_path, "outputs.csv")
-    area = f"{row['auc']:.3f} [{row['auc_low']:.3f}, {row['auc_high']:.3f}]"
-    assert f", mean AUC {area}, of a linear probe" in shown and "accura" not in shown
-    assert shown.count(area) == 2 and row["auc_low"] < row["auc"] < row["auc_high"]
+    good = f"{row['auc']:.3f} [{row['auc_low']:.3f}, {row['auc_high']:.3f}]"
+    assert f", mean AUC {good}, of a linear probe" in shown and "accura" not in shown
+    assert shown.count(good) == 2 and row["auc_low"] < row["auc"] < row["auc_high"]
     for _, one in apart.iterrows():
         assert f"{one['auc']:.3f} [{one['auc_low']:.3f}, {one['auc_high']:.3f}]" in shown
     (page,) = tmp_path.glob("reports/*/ranking.html")
-    assert area in page.read_text()
+    assert good in page.read_text()
     assert apart["output"].tolist() == ["large", "red"]
     assert apart["auc"].mean() == pytest.approx(row["auc"])
     assert "labels as test_resnet explains them" in shown
@@ -106,6 +107,12 @@ def test_labels_are_ranked_with_the_auc_of_each(table, tmp_path, capsys):
             stored_probe(file)
     assert run.labels.train.dtype == bool
     assert apart["share"].tolist() == pytest.approx(run.labels.train.mean(axis=0).tolist())
+
+
+def test_a_label_of_one_image_has_an_auc_without_an_interval():
+    row = dict(zip(AREA, (0.75, np.nan, np.nan), strict=True))
+    assert area(row) == "0.750" and area(row | {"auc": np.nan}) == "–"
+    assert area(dict(zip(AREA, (0.75, 0.6, 0.9), strict=True))) == "0.750 [0.600, 0.900]"
 
 
 def test_a_label_of_no_image_is_named(table, tmp_path, capsys):
