@@ -49,6 +49,7 @@ class Best:
         fits: The fits of all ridges.
         place: Place of the best among the ridges; that of the largest in a tie.
         left_out: Leave-one-out residuals there.
+        diagonal: That of `Fit.diagonals` there.
         path: One row per ridge: `ridge gcv loo df`; leave-one-out is NaN where it is not finite,
             and where it is larger than at the best ridge and was not computed.
         least: Smallest δ of the ridges that the fits resolve; 0 for fits in float64.
@@ -57,6 +58,7 @@ class Best:
     fits: Fits
     place: int
     left_out: Float64[Tensor, "n c"]
+    diagonal: Float64[Tensor, "n 1"]
     path: pd.DataFrame
     least: float
 
@@ -117,8 +119,9 @@ def _best(fits: Fits, ridges: Sequence[tuple[float, float]]) -> Best | None:
         return None
     place = int(path["ridge"].where(path["loo"] == smallest).idxmax())
     least = min(itertools.compress(deltas, resolved)) if single else 0.0
-    best = deltas[place], diagonals[place]
-    return Best(fits, place, bounds[fits.at(best[0])].left_out(*best), path, least)
+    delta, diagonal = deltas[place], diagonals[place]
+    left_out = bounds[fits.at(delta)].left_out(delta, diagonal)
+    return Best(fits, place, left_out, diagonal, path, least)
 
 
 def _resolves(fits: Fits, delta: float, diagonal: Float64[Tensor, "n 1"]) -> bool:

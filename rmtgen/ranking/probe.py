@@ -29,7 +29,7 @@ from rmtgen.ridge.strata import Strata
 from rmtgen.theory.accuracy import errors_foreseen, interval
 from rmtgen.theory.alignment import kernel_target_alignment, participation_ratio
 from rmtgen.theory.diagnostics import trust_report
-from rmtgen.theory.errors_within import Within, error_within
+from rmtgen.theory.errors_within import Fit, Within, error_within
 from rmtgen.theory.forecast import Forecasts, influence_of, sizes_and_ridges
 from rmtgen.theory.influence import Influence
 
@@ -129,7 +129,7 @@ class Probe:
         )
         if task != "classes":  # a single target of two values would look like two classes
             influence = replace(influence, scores=None)
-        within = None if influence.scores is None else error_within(influence, n, ridge, 1)
+        within = _within(influence, best, ridge, sum_ridge)
         return cls(
             path=_path(problem, best, changes).assign(ridge=grid.values),
             losses=best.left_out.square().sum(dim=1).cpu().numpy(),
@@ -161,6 +161,17 @@ class Probe:
     def strata(self) -> Strata:
         """The classes that count the same; all samples as one of them where every sample does."""
         return Strata.one(self.n) if self.classes is None else Strata.of(self.classes)
+
+
+def _within(influence: Influence, best: Best, ridge: float, sum_ridge: float) -> Within | None:
+    """The 0-1 error at the best ridge, from its leave-one-out residuals; None without classes."""
+    scores, n = influence.scores, influence.pool.n
+    if scores is None:
+        return None
+    if best.fits.modes.at(sum_ridge) is not best.fits.modes:  # the scores are of the truncated ones
+        return error_within(influence, n, ridge, 1)
+    known = scores.of_residuals(sum_ridge, best.diagonal, best.left_out)
+    return Fit(n, ridge, known, 1.0).predicted()
 
 
 def _path(problem: Problem, best: Best, changes: Float64[Tensor, "m m"] | None) -> pd.DataFrame:

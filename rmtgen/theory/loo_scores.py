@@ -148,8 +148,21 @@ class LooScores:
     def _scores(self, delta: float, diagonal: Float[Tensor, "n 1"]) -> "Scores":
         coefficients, null_part = self._split
         spanned = self.modes.times(coefficients / (self.modes.values + delta)[:, None])
-        diagonal = diagonal.to(spanned.dtype)
-        residuals = leave_one_out(diagonal, delta, spanned, null_part, self.null_leverage)
+        shares = diagonal.to(spanned.dtype)
+        residuals = leave_one_out(shares, delta, spanned, null_part, self.null_leverage)
+        return self.of_residuals(delta, diagonal, residuals)
+
+    def of_residuals(
+        self, delta: float, diagonal: Float[Tensor, "n 1"], residuals: Float[Tensor, "n c"]
+    ) -> "Scores":
+        """The scores at a sum ridge whose leave-one-out residuals are known.
+
+        Args:
+            delta: δ.
+            diagonal: That of G on the modes of the pool.
+            residuals: e_i.
+        """
+        diagonal, residuals = (part.to(self.modes.vectors.dtype) for part in (diagonal, residuals))
         values = self._words - residuals
         if values.shape[1] == 1:  # one output is the difference of two
             middle = (self.code.low + self.code.high) / 2

@@ -5,10 +5,13 @@ import pandas as pd
 import pytest
 import torch
 
+from rmtgen.linalg.modes import feature_modes
 from rmtgen.ranking.probe import FIGURES, MULTIPLES, OUTLOOK, PATH, Probe
 from rmtgen.ridge.kernel import FeatureKernel, GramKernel
 from rmtgen.ridge.problem import Problem
 from rmtgen.ridge.targets import encode_targets
+from rmtgen.theory.errors_within import error_within
+from rmtgen.theory.forecast import pool_influence
 
 N, CLASSES = 24, 3
 RIDGES = (1e-3, 0.1, 1.0, 30.0)
@@ -84,6 +87,16 @@ def test_the_error_at_all_samples_is_that_of_leave_one_out():
     assert probe.outlook["n"].tolist() == [round(120 * times) for times in MULTIPLES]
     assert probe.outlook["predicted_risk"].is_monotonic_decreasing
     assert probe.moves.shape == (120,) and np.isfinite(probe.moves).all()
+
+
+@pytest.mark.parametrize("intercept", [False, True])
+def test_the_error_moves_as_that_of_a_fit_to_all_samples(intercept):
+    features, labels = drawn(8, n=120)
+    probe, targets = probed(features, labels, intercept=intercept)
+    modes = feature_modes(features, intercept=intercept)
+    whole = error_within(pool_influence(modes, targets), 120, float(probe.best["ridge"]), 1)
+    assert probe.moves == pytest.approx(whole.moves, rel=1e-9, abs=1e-12)
+    assert probe.figures["error"] == pytest.approx(whole.error, abs=1e-12)
 
 
 @pytest.mark.parametrize("scale", [2.0**-120, 2.0**120])
