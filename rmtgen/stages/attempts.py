@@ -33,10 +33,11 @@ class Attempts:
                 network.
         """
         last = len(self.failed) + 1 == self._total
-        if isinstance(error, StorageError) or (
-            alone and (last or str(error) in self.failed.values())
-        ):
+        if isinstance(error, StorageError) or (alone and str(error) in self.failed.values()):
             raise error
+        if alone and last:
+            others = f"none of {self._total} can be ranked; the last: " if self.failed else ""
+            raise type(error)(others + str(error)) from error
         self.failed[name] = self._reason(name, error)
         log.warning(f"{name} is not ranked: {self.failed[name]}")
 

@@ -105,6 +105,16 @@ def test_where_weights_may_lie_is_said_once(words, tmp_path, capsys):
     assert ranked(tmp_path)["representation"].tolist() == ["tf_efficientnet_lite0"]
 
 
+def test_where_none_has_weights_the_error_says_of_how_many(words, capsys):
+    models = "models=test_resnet,test_byobnet,test_efficientnet"
+    assert main(["rank", *words, models, "init=pretrained"]) == 3
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 3 and said[2].startswith(
+        "rmtgen: error: none of 3 can be ranked; the last: "
+    )
+    assert "must have pretrained weights, and there are none" in said[2]
+
+
 def test_a_fault_of_the_images_ends_the_ranking_at_the_second_model(words, tmp_path, capsys):
     missing = f"data=folder:{tmp_path / 'nowhere'}"
     models = "models=test_resnet,test_byobnet,test_efficientnet"
