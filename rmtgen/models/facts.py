@@ -1,10 +1,32 @@
 """What a backbone costs, whatever the images: parameters, operations, and the licence it states."""
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from rmtgen.models.backbones import Backbone
 from rmtgen.models.libraries import library_of
+
+
+@contextlib.contextmanager
+def counted(model: nn.Module) -> Iterator[FlopCounterMode]:
+    """A counter of the floating-point operations of passes of a network without gradients.
+
+    The counter hooks on the gradients of what modules take, also of parameters, such as the queries
+    of an attention pool. These are frozen meanwhile, because without a graph there are none.
+    """
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        for parameter in learned:
+            parameter.requires_grad_(False)
+        with FlopCounterMode(display=False) as counter:
+            yield counter
+    finally:
+        for parameter in learned:
+            parameter.requires_grad_(True)
 
 
 @torch.inference_mode()
@@ -18,7 +40,7 @@ def backbone_facts(backbone: Backbone) -> dict[str, int | str | None]:
     """
     parameter = next(backbone.model.parameters(), torch.zeros(()))
     image = torch.zeros(1, *backbone.input_size, device=parameter.device)
-    with FlopCounterMode(display=False) as counter:
+    with counted(backbone.model) as counter:
         backbone.model(image)
     pretrained = backbone.init == "pretrained"
     return {

@@ -1,11 +1,11 @@
 """The BatchNorm statistics of a run with `init=calibrated`: those of its first training images."""
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from rmtgen.datasets import LabelledImages
 from rmtgen.models.backbones import Backbone
 from rmtgen.models.calibration import bytes_of_image, calibrate_norms, fit_norms, in_float64
+from rmtgen.models.facts import counted
 from rmtgen.rates import Rates
 from rmtgen.runs.config import Config
 from rmtgen.stages.cost import PROBE_IMAGES, StageCost, Workload
@@ -44,7 +44,7 @@ def cost(workload: Workload) -> StageCost:
     count = min(IMAGES, config.train)
     network = in_float64(backbone.model)
     pixels = torch.zeros(min(PROBE_IMAGES, count), *backbone.input_size, dtype=torch.float64)
-    with FlopCounterMode(display=False) as counter:
+    with counted(network) as counter:
         held = count * bytes_of_image(network, pixels[:1])
     rates = Rates(torch.device("cpu"))
     passing = rates.seconds(lambda: fit_norms(network, pixels, backbone.name)) / len(pixels)

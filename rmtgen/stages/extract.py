@@ -21,7 +21,7 @@ from rmtgen.kernels.entk import Entk, Plan, Sketch, sketch_error
 from rmtgen.kernels.entk.plan import plan_panels
 from rmtgen.kernels.entk.schedule import Panel
 from rmtgen.models.backbones import Backbone
-from rmtgen.models.facts import backbone_facts
+from rmtgen.models.facts import backbone_facts, counted
 from rmtgen.models.features import (
     TransformedImages,
     decoding_workers,
@@ -272,7 +272,7 @@ def _forward_cost(workload: Workload) -> StageCost:
     model = place(backbone.model, workload.device)
     images = torch.zeros(PROBE_IMAGES, *backbone.input_size, device=workload.device)
     with torch.inference_mode():
-        with FlopCounterMode(display=False) as counter:
+        with counted(model) as counter:
             model(images[:1])
         passing = _seconds_of_image(workload, model, images)
     weights = sum(tensor.nbytes for tensor in model.state_dict().values())
