@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from rmtgen.cli.plan import unplanned
 from rmtgen.cli.terminal import Transcript, terminal_columns
-from rmtgen.errors import RmtgenError
 from rmtgen.runs.graph import RANKED
 from rmtgen.runs.rundir import RunDir
 from rmtgen.stages.attempts import Attempts
@@ -58,7 +57,7 @@ def plan_ranking(folders: Sequence[RunDir], budget: Budget | None, transcript: T
     for folder in folders:
         try:
             rows.append(_planned(folder, done, transcript))
-        except RmtgenError as error:
+        except Exception as error:  # noqa: BLE001 - one must not end the others
             attempts.failure(folder.path.name, error, alone=not rows)
     columns = terminal_columns()
     transcript.show(f"{_table(rows).text(columns)}\n")

@@ -8,7 +8,7 @@ from rmtgen.cli.arguments import Parser, Request, experiment_parser, parse
 from rmtgen.cli.outcome import reported
 from rmtgen.cli.plan_ranking import plan_ranking
 from rmtgen.cli.terminal import Transcript
-from rmtgen.errors import RmtgenError, UsageError
+from rmtgen.errors import UsageError
 from rmtgen.runs.graph import RANKED
 from rmtgen.runs.reportdir import REPORTS, ReportDir
 from rmtgen.runs.rundir import RunDir
@@ -168,7 +168,7 @@ def _scored(
         try:
             for outcome in score_run(folder):
                 transcript.add(outcome)
-        except RmtgenError as error:
+        except Exception as error:  # noqa: BLE001 - one must not end the others
             attempts.failure(folder.path.name, error, alone=not scored)
         else:
             scored.append(folder)

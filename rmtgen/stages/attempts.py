@@ -19,7 +19,7 @@ class Attempts:
         self.failed: dict[str, str] = {}
         self._total, self._without_weights = total, ""
 
-    def failure(self, name: str, error: RmtgenError, *, alone: bool) -> None:
+    def failure(self, name: str, error: Exception, *, alone: bool) -> None:
         """Note that a representation failed.
 
         Args:
@@ -28,24 +28,33 @@ class Attempts:
             alone: Whether none has succeeded so far.
 
         Raises:
-            RmtgenError: The disk refuses; or none has succeeded, and this is the last one, or
-                another failed for the same reason: that is one of the images then, and not of a
+            Exception: The error: the disk refuses; or none has succeeded, and this is the last one,
+                or another failed for the same reason: that is one of the images then, and not of a
                 network.
         """
-        last = len(self.failed) + 1 == self._total
-        if isinstance(error, StorageError) or (alone and str(error) in self.failed.values()):
+        last, again = len(self.failed) + 1 == self._total, _said(error) in self.failed.values()
+        if isinstance(error, StorageError) or (alone and again):
             raise error
         if alone and last:
+            if not isinstance(error, RmtgenError):
+                raise error
             others = f"none of {self._total} can be ranked; the last: " if self.failed else ""
             raise type(error)(others + str(error)) from error
         self.failed[name] = self._reason(name, error)
         log.warning(f"{name} is not ranked: {self.failed[name]}")
 
-    def _reason(self, name: str, error: RmtgenError) -> str:
+    def _reason(self, name: str, error: Exception) -> str:
         """Why a representation failed: where weights may lie is said once."""
         if not isinstance(error, MissingWeightsError):
-            return str(error)
+            return _said(error)
         if self._without_weights:
             return f"there are no pretrained weights of it either (see {self._without_weights})"
         self._without_weights = name
         return str(error)
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, RmtgenError):
+        return str(error)
+    said = f"{type(error).__name__}: {error}"
+    return f"{said}. This is a bug: rank it alone, and report it with its traceback."

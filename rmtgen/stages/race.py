@@ -155,7 +155,7 @@ class Race:
                     self._reasons[name] = self._ended(racer, count)
                 else:
                     self._take(name, count, limit)
-            except RmtgenError as error:
+            except Exception as error:  # noqa: BLE001 - one must not end the others
                 self.attempts.failure(name, error, alone=not probes)
         if probes:
             self._compare(count)
@@ -220,7 +220,7 @@ class Race:
                 continue
             try:
                 self._take(name, count, self._budget.end)
-            except RmtgenError as error:
+            except Exception as error:  # noqa: BLE001 - one must not end the others
                 self.attempts.failure(name, error, alone=False)
         if probes:
             self._compare(count)

@@ -11,6 +11,7 @@ import pytest
 import rmtgen
 from rmtgen import load_run
 from rmtgen.cli.main import main
+from rmtgen.models import facts
 from rmtgen.report.ranked_set import COSTS
 from rmtgen.runs.columns import SIDECAR_SUFFIX
 
@@ -112,6 +113,24 @@ def test_where_none_has_weights_the_error_says_of_how_many(words, capsys):
     assert sum("is not ranked" in line for line in said) == 2
     assert said[-1].startswith("rmtgen: error: none of 3 can be ranked; the last: test_")
     assert "must have pretrained weights, and there are none" in said[-1]
+
+
+def test_a_network_with_a_bug_ends_none_of_the_others(words, tmp_path, monkeypatch, capsys):
+    whole = facts.backbone_facts
+
+    def broken(backbone):
+        if backbone.name == "test_resnet":
+            raise AttributeError("no next_functions")
+        return whole(backbone)
+
+    monkeypatch.setattr("rmtgen.stages.extract.backbone_facts", broken)
+    assert main(["rank", *words]) == 0
+    said = capsys.readouterr().err
+    assert "is not ranked: AttributeError: no next_functions. This is a bug: rank it alone" in said
+    assert ranked(tmp_path)["representation"].tolist() == ["test_byobnet"]
+    alone = [word for word in words if not word.startswith("models=")]
+    with pytest.raises(AttributeError, match="no next_functions"):
+        main(["rank", *alone, "models=test_resnet"])
 
 
 def test_a_fault_of_the_images_ends_the_ranking_at_the_second_model(words, tmp_path, capsys):
