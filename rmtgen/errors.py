@@ -31,7 +31,13 @@ class MissingInputError(RmtgenError, FileNotFoundError):
 
 
 class MissingWeightsError(MissingInputError):
-    """The pretrained weights of a model are in none of the places where they may lie."""
+    """The pretrained weights of a model are in none of the places where they may lie.
+
+    Attributes:
+        model: Its name.
+    """
+
+    model = ""
 
 
 class CorruptInputError(RmtgenError):

@@ -55,7 +55,8 @@ def _rank(arguments: Sequence[str], transcript: Transcript) -> None:
     def made(runs: Sequence[RunDir], failed: dict[str, str]) -> ReportDir:
         return ReportDir(runs, path, "Which representation", failed, order)
 
-    with images_shared(len(folders)):
+    passes = {one.path for folder in folders for one in folder.members or (folder,)}
+    with images_shared(len(passes)):
         if budget:
             report = _raced(folders, made, budget, transcript, order)
         else:
@@ -146,6 +147,13 @@ def _folders(request: Request, budget: Budget | None) -> list[RunDir]:
             f"a ranking compares whole results, got shard={share}. Share the extraction: `rmtgen"
             " extract` with test=0 and the same settings; then rank without a shard."
         )
+    for name in ("task", "balanced"):
+        found = list(dict.fromkeys(str(getattr(run, name)).lower() for run in runs))
+        if len(found) > 1:
+            raise UsageError(
+                f"a ranking is of one {name}: got {name}={found[0]} and {name}={found[1]}. Rank"
+                " each by itself."
+            )
     if budget and runs[0].balanced:
         raise UsageError(
             "a budget takes those further that are foreseen to be best, and balanced=true has no"

@@ -159,7 +159,14 @@ class FeatureFile:
                 f"{place} must name the {values.shape[1]} columns of {self._labels}: {self.shown}"
                 f" has {names.shape} {names.dtype}. Save as many texts."
             )
-        return plain._replace(names=tuple(map(class_name, names.tolist())))
+        named = tuple(map(class_name, names.tolist()))
+        unclear = next((name for name in named if not name or named.count(name) > 1), None)
+        if unclear is not None:
+            raise UsageError(
+                f"{place} must name each column of {self._labels} by another name: {self.shown} has"
+                f" {named.count(unclear)} × {unclear!r}. Save one name a column."
+            )
+        return plain._replace(names=named)
 
     def _array(self, name: str) -> np.ndarray:
         self._read.add(name)

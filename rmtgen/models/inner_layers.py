@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from rmtgen.entrance import public
 from rmtgen.errors import UsageError, did_you_mean
 from rmtgen.models.backbones import Backbone
+from rmtgen.models.layer_names import EACH
 from rmtgen.scalars import choice, instance
 
 POOLINGS = ("avg", "max", "cls")
@@ -118,8 +119,9 @@ def at_layer(backbone: Backbone, layer: str, *, pooling: str = "avg") -> Backbon
     choice(pooling, "pooling", POOLINGS)
     names = [name for name, _ in backbone.model.named_modules() if name]
     if not isinstance(layer, str) or layer not in names:
+        listed = " The library lists none as stages." if layer == EACH else ""
         raise UsageError(
-            f"layer must be a module of {backbone.name}, got {layer!r:.60}."
+            f"layer must be a module of {backbone.name}, got {layer!r:.60}.{listed}"
             f" {did_you_mean(str(layer), names)}"
         )
     model = InnerLayer(backbone.model, layer, pooling).eval()

@@ -1,6 +1,7 @@
 """Names of layers: which modules of a network a wildcard stands for, or the word `each`."""
 
 import fnmatch
+import functools
 
 from rmtgen.errors import RmtgenError
 from rmtgen.models.patterns import is_pattern
@@ -14,6 +15,7 @@ def stands_for_several(layer: str | None) -> bool:
     return layer is not None and (layer == EACH or is_pattern(layer))
 
 
+@functools.lru_cache
 def layers_named(model: str, wanted: str) -> list[str]:
     """The modules of a network that a pattern or `each` stands for, in the order of the network.
 
@@ -31,9 +33,11 @@ def layers_named(model: str, wanted: str) -> list[str]:
         network = load_backbone(model, init="random").model
     except RmtgenError:
         return []
-    if wanted == EACH:
-        return [str(stage["module"]) for stage in getattr(network, "feature_info", None) or ()]
-    return [name for name, _ in network.named_modules() if _matches(name, wanted)]
+    known = [name for name, _ in network.named_modules() if name]
+    if wanted == EACH:  # some stages are listed that are no modules
+        listed = [stage.get("module") for stage in getattr(network, "feature_info", None) or ()]
+        return [name for name in dict.fromkeys(listed) if name in known]
+    return [name for name in known if _matches(name, wanted)]
 
 
 def _matches(name: str, pattern: str) -> bool:

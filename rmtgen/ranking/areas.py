@@ -123,7 +123,8 @@ def areas(
     """The AUC of each label with both ends of its interval, and the mean over labels.
 
     Beyond `PAIR_ROWS` samples the pairs are those of so many, chosen at random, with all others. A
-    label that fewer than `LEAST` images have or lack has no interval, and is not in the mean.
+    label that fewer than `LEAST` images have or lack has no interval, and is not in the mean. Where
+    a pair leaves too few digits, there is neither of its label nor of the mean.
 
     Args:
         fit: The fit of all samples.
@@ -135,14 +136,15 @@ def areas(
     known = [place for place, count in enumerate(rarer) if count >= LEAST]
     pairs, triples = _Pairs.of(fit, sum_ridge, has), _Triples.of(fit, sum_ridge, has)
     found = [(value, np.nan, np.nan) for value in pairs.values.tolist()]
-    if not known:
-        return found, Area.none()
     moves, changes = np.zeros(len(has)), np.zeros((len(triples.dual),) * 2)
-    for place in known:
+    whole = [place for place in known if np.isfinite(found[place][0])]
+    for place in whole:
         own = pairs.moves(place).numpy(), triples.changes(place).numpy()
         one = Area.of(found[place][0], *own, rarer[place])
         found[place] = one.value, one.low, one.high
         moves, changes = moves + own[0] / len(known), changes + own[1] / len(known)
+    if not known or len(whole) < len(known):
+        return found, Area.none()
     mean = float(np.mean([found[place][0] for place in known]))
     return found, Area.of(mean, moves, changes, min(rarer[place] for place in known))
 

@@ -186,12 +186,18 @@ def _path(problem: Problem, best: Best, changes: Float64[Tensor, "m m"] | None) 
 
 
 def doubts_of(problem: Problem, ridge: float) -> tuple[str, ...]:
-    """What detectors that speak of the data say at the chosen ridge; nothing where it is 0."""
+    """What detectors that speak of the data say at the chosen ridge.
+
+    Nothing where it is 0, or so small that K + nλI is not positive definite to rounding.
+    """
     if ridge == 0:
         return ()
     gram, _ = problem.kernel.block(DOUBTED)
     targets = problem.targets[: len(gram)]
-    report = trust_report(gram, targets, ridge=ridge, intercept=problem.intercept)
+    try:
+        report = trust_report(gram, targets, ridge=ridge, intercept=problem.intercept)
+    except NumericalError:
+        return ()
     return tuple(one.message for one in report.findings if one.tripped and one.about == "data")
 
 

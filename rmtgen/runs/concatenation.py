@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rmtgen.errors import UsageError
+from rmtgen.models.layer_names import stands_for_several
 from rmtgen.models.names import present_name
 from rmtgen.models.patterns import is_pattern, matching
 from rmtgen.runs.own_features import PREFIX
@@ -121,6 +122,12 @@ def check_concatenation(config: "Config") -> None:
                 f"{name} joins different names by {SIGN}: got {what} in {getattr(config, name)!r}."
                 " Leave it out."
             )
+    several = [name for name in names_of(config.layer or LAST) if stands_for_several(name)]
+    if several:
+        raise UsageError(
+            f"{several[0]!r} stands for layers of one network, got it with"
+            f" {said(vars(config))}. Name the layers of a concatenation."
+        )
     if config.kernel == "entk":
         raise UsageError(
             f"a concatenation is of features, got kernel=entk with {said(vars(config))}. Leave one"

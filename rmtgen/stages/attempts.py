@@ -48,7 +48,8 @@ class Attempts:
         if not isinstance(error, MissingWeightsError):
             return _said(error)
         if self._without_weights:
-            return f"there are no pretrained weights of it either (see {self._without_weights})"
+            found = f"there are no pretrained weights of {error.model} either"
+            return f"{found} (see {self._without_weights})"
         self._without_weights = name
         return str(error)
 

@@ -181,7 +181,8 @@ class Race:
             f" {duration(self._budget.left)} left"
         )
         self._fill(taken, count)
-        return len(self._probes.get(count, ())) >= COMPARED
+        enough = max(1, min(COMPARED, len(self._order())))  # of a single one nothing is compared
+        return len(self._probes.get(count, ())) >= enough
 
     def _fitting(self, count: int, time: float, known: Collection[str] = ()) -> list[str]:
         """Those that the time suffices for; why the others are not taken is noted.

@@ -39,4 +39,6 @@ def score_run(folder: RunDir) -> Iterator[Outcome]:
 
 def of_member(folder: RunDir, member: RunDir, error: RmtgenError) -> RmtgenError:
     """The error of a concatenation of which a member failed; another one's has another message."""
-    return type(error)(f"{said(vars(folder.config))} needs {member.path.name}: {error}")
+    found = type(error)(f"{said(vars(folder.config))} needs {member.path.name}: {error}")
+    vars(found).update(vars(error))
+    return found

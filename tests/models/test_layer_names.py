@@ -1,7 +1,10 @@
 """The modules that a pattern of layers, or `each`, stands for."""
 
+from types import SimpleNamespace
+
 import pytest
 import timm
+import torch
 
 from rmtgen.models.layer_names import layers_named, stands_for_several
 
@@ -20,6 +23,19 @@ def test_a_pattern_matches_names_of_as_many_parts():
     assert "layer1.0.conv1" in layers_named("test_resnet", "*.*.conv?")
     assert layers_named("test_resnet", "blocks.*") == []
     assert layers_named("nosuchnet", "layer?") == []
+
+
+def test_stages_that_are_no_modules_are_left_out(monkeypatch):
+    class Network(torch.nn.Module):
+        feature_info = ({"module": "stem"}, {"module": ""}, {"module": "last"}, {"module": "last"})
+
+        def __init__(self):
+            super().__init__()
+            self.last = torch.nn.Linear(2, 2)
+
+    backbone = SimpleNamespace(model=Network())
+    monkeypatch.setattr("rmtgen.models.backbones.load_backbone", lambda *_, **__: backbone)
+    assert layers_named("some network", "each") == ["last"]
 
 
 @pytest.mark.parametrize(

@@ -227,3 +227,15 @@ def test_the_interval_holds_the_auc_of_the_fit_about_as_often_as_it_says():
 def in_order_of(scores, has):
     """The AUC of scores, by all pairs."""
     return (scores[has][:, None] > scores[~has]).mean()
+
+
+@pytest.mark.parametrize("ridge", [0.0, 1e-16, 1e-12])
+def test_a_pair_without_digits_leaves_neither_its_label_nor_the_mean_an_auc(ridge):
+    rng = np.random.default_rng(0)
+    features, labels = rng.standard_normal((24, 60)), np.zeros((24, 2), dtype=bool)
+    features[1] = features[0]  # one of them has the first label, and both have the second
+    labels[[0, 5], 0] = labels[:12, 1] = True
+    known = probed(features, labels, "labels", ridges=(ridge,)).explained
+    first, second = known.outputs[["auc", "auc_low", "auc_high"]].to_numpy(float)
+    assert np.isnan(first).all() and np.isfinite(second[0]) == (ridge == 1e-12)
+    assert np.isnan([known.area.value, known.area.low, known.area.high]).all()

@@ -108,6 +108,13 @@ def test_the_scale_of_the_features_changes_nothing_but_the_ridge(scale):
     assert other.best["ridge"] == probe.best["ridge"] * scale**2
 
 
+def test_a_ridge_below_rounding_leaves_no_doubts_and_all_else():
+    features, labels = drawn(60, n=24)
+    features[1] = features[0]
+    probe, _ = probed(features, labels, ridges=(1e-18,))
+    assert probe.doubts == () and np.isfinite(probe.best["loo"])
+
+
 def test_regression_targets_have_no_accuracy():
     features, _ = drawn(6, n=60)
     targets = torch.from_numpy(features[:, :2] + np.random.default_rng(1).standard_normal((60, 2)))

@@ -112,6 +112,11 @@ def test_members_in_another_order_are_matched_once():
         ),
         ({"model": "features:a.npz+features:b.npz"}, "names a network, alone or with files"),
         ({"model": "a+b", "weights": "w.pth"}, "weights names one file, but there are several mod"),
+        (
+            {"model": "a+b", "layer": "each"},
+            "'each' stands for layers of one network, got it with mod",
+        ),
+        ({"model": "a", "layer": "layer?+none"}, r"'layer\?' stands for layers of one network"),
         ({"model": "*+vgg*"}, r"patterns of a concatenation must stand for at most 1,000, got \d"),
         ({"model": "resnet18+nosuch*"}, "models must match a name of timm, got 'nosuch"),
     ],

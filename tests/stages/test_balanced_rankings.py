@@ -137,6 +137,14 @@ def test_what_cannot_be_balanced_is_refused(command, words, message, capsys):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", [[], ["--plan"], ["--budget", "1m"]])
+def test_balanced_and_plain_are_not_ranked_together(option, tmp_path, capsys):
+    (tmp_path / "two.yaml").write_text("dataset: mnist5k\n---\nbalanced: true\n")
+    assert main(["rank", "--config", str(tmp_path / "two.yaml"), *option]) == 2
+    said = capsys.readouterr().err
+    assert "a ranking is of one balanced: got balanced=false and balanced=true. Rank each" in said
+
+
 @pytest.mark.parametrize("task", ["labels", "values"])
 def test_tables_of_labels_and_values_are_refused(task, tmp_path, capsys):
     listed = "".join(f"{place}.png,{place % 2}\n" for place in range(8))

@@ -99,6 +99,11 @@ def test_networks_that_scale_alike_decode_once_and_have_the_features_that_they_h
     assert set(decoded.values()) == {3}
 
 
+def test_members_of_a_single_concatenation_decode_once(given, decoded):
+    assert main(["rank", *but(given[1], models="test_resnet", layer="layer1+layer2")]) == 0
+    assert sorted(decoded.values()) == [1] * TRAIN
+
+
 def test_each_size_and_interpolation_is_decoded_once(given, tmp_path, decoded):
     _, words = given
     words = but(words, models=f"{BICUBIC},{BILINEAR}", img_size="32,48")

@@ -102,6 +102,11 @@ def test_where_the_time_suffices_none_is_dropped_and_no_image_is_computed_twice(
     assert all(runner.asked == [64, 256, 1024] for runner in runners.values())
 
 
+def test_a_single_one_sees_all_images():
+    course, runners, _ = race({"clear": 1.0}, 2 * IMAGES)
+    assert images_of(course.run()) == IMAGES and runners["clear"].asked == [64, 256, 1024]
+
+
 @pytest.mark.parametrize("by", ["accuracy", "risk"])
 def test_the_time_goes_to_those_that_promise_most(by):
     course, runners, clock = race(dict.fromkeys(reversed(NOISE), 1.0), 2600, by)
