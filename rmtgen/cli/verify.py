@@ -79,12 +79,15 @@ def _check_run(folder: Path) -> Stages:
         CorruptInputError: A manifest or a file is not what the stage wrote.
         StaleInputError: A stage was made from other results than those there.
     """
-    from rmtgen.runs.run import load_run  # it imports pandas, which `--help` does without
+    from rmtgen.runs.features import CONCATENATION, open_features  # they import h5py and pandas,
+    from rmtgen.runs.run import load_run  # which `--help` does without
 
     run = load_run(folder)
     for stage in run.stages:
         manifest = run.manifest(stage)
         _check(folder, manifest)
+        if CONCATENATION in manifest.outputs:
+            open_features(folder)  # they lie in other runs
         yield manifest
 
 

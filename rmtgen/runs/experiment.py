@@ -73,7 +73,9 @@ def load_experiment(config: str | None, overrides: Mapping[str, Any]) -> Experim
     if named and not any(run.has_network and run.init == "pretrained" for run in runs):
         warn("weights is not used: no run has init=pretrained.")
     if len(runs) > _MOST_RUNS:
-        raise UsageError(f"an experiment has at most {_MOST_RUNS} runs, got {len(runs)}.")
+        raise UsageError(
+            f"an experiment has at most {_MOST_RUNS:,} runs, got {len(runs):,}. Narrow its lists."
+        )
     return Experiment(file.stem if file else "run", tuple(runs))
 
 
@@ -101,8 +103,13 @@ def _runs(values: Mapping[str, Any]) -> list[Config]:
     if problems:
         raise UsageError("; ".join(problems))
     lists = [parsed.pop(key, [FIELDS[key].default]) for key in _LISTS]
-    if math.prod(map(len, lists)) > _MOST_RUNS:
-        raise UsageError(f"{', '.join(_LISTS)} must make at most {_MOST_RUNS} runs together.")
+    if (count := math.prod(map(len, lists))) > _MOST_RUNS:
+        listed = (f"{len(one):,} of {name}" for name, one in zip(_LISTS, lists, strict=True))
+        several = [words for words in listed if not words.startswith("1 ")]
+        raise UsageError(
+            f"lists and patterns must make at most {_MOST_RUNS:,} runs together, got {count:,}:"
+            f" {', '.join(several)}. Narrow them; a ranking of more than 100 takes a budget."
+        )
     check_draws(lists[_LISTS.index("head_seed")], parsed.get("heads"))
     runs: list[Config] = []
     counted: dict[Any, dict[str, int]] = {}  # the images of a data set, so that it is listed once

@@ -148,8 +148,14 @@ FILLED = [
         ("? " + "x" * 60000 + "\n: 1", r"unknown field 'x*… \(60002 characters\)"),
         ("train: " + "9" * 60000, r"train: expected a whole number .*\(60002 characters\)"),
         ("ridges: [" + "1:2:10000, " * 5000 + "]", "at most 10000 numbers"),
-        ("model: [" + ", ".join(f"m{i}" for i in range(1001)) + "]", "at most 1000 runs"),
-        ("---\nmodel: m\n" + "".join(f"---\nseed: {i}\n" for i in range(1001)), "1000 runs"),
+        (
+            "model: [" + ", ".join(f"m{i}" for i in range(1001)) + "]",
+            "at most 1,000 runs together, got 1,001: 1,001 of model",
+        ),
+        (
+            "---\nmodel: m\n" + "".join(f"---\nseed: {i}\n" for i in range(1001)),
+            "1,000 runs, got 1,001",
+        ),
     ],
     ids=lambda value: value[:20],
 )

@@ -264,6 +264,16 @@ def test_what_is_of_one_network_refuses_the_run_of_a_concatenation(words, tmp_pa
     assert run.command("extract").startswith("`rmtgen rank ") and BOTH in run.command("extract")
 
 
+def test_what_lacks_a_member_is_not_sound(words, tmp_path, capsys):
+    kept = [word for word in words if not word.startswith("models=")]
+    assert main(["rank", *kept, "models=test_resnet+test_byobnet"]) == 0
+    assert main(["verify", f"output={tmp_path}"]) == 0
+    (gone,) = tmp_path.glob("runs/test_byobnet-*")
+    shutil.rmtree(gone)
+    assert main(["verify", f"output={tmp_path}"]) == 3
+    assert f"puts features of {gone.name} side by side with others" in capsys.readouterr().err
+
+
 def test_members_that_are_gone_or_others_are_named(words, tmp_path):
     assert main(["rank", *words, f"models={BOTH}"]) == 0
     runs = runs_of(tmp_path, "model")
