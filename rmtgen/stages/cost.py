@@ -17,8 +17,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from rmtgen.datasets import dataset_files, load_dataset
+from rmtgen.datasets import dataset_files
+from rmtgen.datasets.catalogue import open_splits
 from rmtgen.datasets.feature_rows import dimension
+from rmtgen.datasets.source import Access, data_root
 from rmtgen.device import default_device
 from rmtgen.errors import CorruptInputError, MissingInputError
 from rmtgen.linalg.modes import feature_modes, gram_modes
@@ -280,9 +282,9 @@ def count_classes(config: Config) -> int:
     try:
         if not dataset_files(config.dataset, config.data_root):
             return ASSUMED_CLASSES
-        data = load_dataset(
-            config.dataset, root=config.data_root, split="test", labelling=config.labelling
-        )
+        split, root = "test" if config.test else "train", data_root(config.data_root)
+        access = Access(root, undivided=not config.test, labelling=config.labelling)
+        data = open_splits(config.dataset, (split,), access)[split]
     except (MissingInputError, CorruptInputError):
         return ASSUMED_CLASSES
     return len(data.classes)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -146,6 +147,14 @@ def test_a_plan_shows_what_a_finished_stage_took(finished, capsys):
     assert main(["plan", *words, "img_size=40"]) == 0
     table = re.findall(r"^  (?:extract|risk) .*", capsys.readouterr().out, re.MULTILINE)
     assert all(re.search(rf"{TIME} +–$", row) for row in table)
+
+
+def test_a_plan_of_a_ranking_divides_no_folder(tiny_images, tmp_path, capsys):
+    whole = Path(tiny_images[0].removeprefix("dataset=folder:")) / "train"
+    words = [f"dataset=folder:{whole}", *tiny_images[3:], f"output={tmp_path}"]
+    assert main(["rank", *words, "--plan"]) == 0
+    shown = capsys.readouterr()
+    assert "1 representation(s)" in shown.out and "is divided" not in shown.out + shown.err
 
 
 def test_a_plan_knows_the_classes_of_data_that_are_there(tiny_images):
