@@ -119,7 +119,8 @@ def at_layer(backbone: Backbone, layer: str, *, pooling: str = "avg") -> Backbon
     choice(pooling, "pooling", POOLINGS)
     names = [name for name, _ in backbone.model.named_modules() if name]
     if not isinstance(layer, str) or layer not in names:
-        listed = " The library lists none as stages." if layer == EACH else ""
+        is_each = isinstance(layer, str) and layer == EACH
+        listed = " The library lists none as stages." if is_each else ""
         raise UsageError(
             f"layer must be a module of {backbone.name}, got {layer!r:.60}.{listed}"
             f" {did_you_mean(str(layer), names)}"

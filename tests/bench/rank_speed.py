@@ -34,12 +34,14 @@ def main() -> None:
     print(describe())
     labels = np.random.default_rng(0).integers(0, CLASSES, IMAGES)
     targets = coded(labels, CLASSES, "centered")
-    probes, spent = {}, {width: [] for width in sorted(set(WIDTHS))}
+    widths = sorted(set(WIDTHS))
+    probes, spent, tried = {}, {one: [] for one in widths}, {one: [] for one in widths}
     for number, width in enumerate(WIDTHS):
         name, features = f"{number}: {width} features", made(labels, width, seed=number)
         start = time.perf_counter()
         probes[name] = probe_of(name, features, targets, RELATIVE_RIDGES)
         spent[width].append(time.perf_counter() - start)
+        tried[width].append(probes[name].path["loo"].notna().sum())
     start = time.perf_counter()
     ranking(probes, "accuracy")
     compared = time.perf_counter() - start
@@ -52,6 +54,7 @@ def main() -> None:
         case, own = f"{width} features", min(times)
         record(BENCH, case, "probe", own, "s")
         record(BENCH, case, "part without which there is none", least(width, rates) / own, "")
+        record(BENCH, case, "ridges tried", max(tried[width]), f"of {len(RELATIVE_RIDGES)}")
 
 
 def made(labels, width, seed):
