@@ -16,7 +16,7 @@ def stands_for_several(layer: str | None) -> bool:
 
 
 @functools.lru_cache
-def layers_named(model: str, wanted: str) -> list[str]:
+def layers_named(model: str, wanted: str) -> tuple[str, ...]:
     """The modules of a network that a pattern or `each` stands for, in the order of the network.
 
     Args:
@@ -32,12 +32,12 @@ def layers_named(model: str, wanted: str) -> list[str]:
     try:
         network = load_backbone(model, init="random").model
     except RmtgenError:
-        return []
+        return ()
     known = [name for name, _ in network.named_modules() if name]
     if wanted == EACH:  # some stages are listed that are no modules
         listed = [stage.get("module") for stage in getattr(network, "feature_info", None) or ()]
-        return [name for name in dict.fromkeys(listed) if name in known]
-    return [name for name in known if _matches(name, wanted)]
+        return tuple(name for name in dict.fromkeys(listed) if name in known)
+    return tuple(name for name in known if _matches(name, wanted))
 
 
 def _matches(name: str, pattern: str) -> bool:

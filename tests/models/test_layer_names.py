@@ -18,11 +18,11 @@ def test_a_wildcard_and_each_stand_for_several(layer, several):
 
 
 def test_a_pattern_matches_names_of_as_many_parts():
-    assert layers_named("test_resnet", "layer?") == ["layer1", "layer2", "layer3", "layer4"]
-    assert layers_named("test_resnet", "layer[12].*") == ["layer1.0", "layer2.0"]
+    assert layers_named("test_resnet", "layer?") == ("layer1", "layer2", "layer3", "layer4")
+    assert layers_named("test_resnet", "layer[12].*") == ("layer1.0", "layer2.0")
     assert "layer1.0.conv1" in layers_named("test_resnet", "*.*.conv?")
-    assert layers_named("test_resnet", "blocks.*") == []
-    assert layers_named("nosuchnet", "layer?") == []
+    assert layers_named("test_resnet", "blocks.*") == ()
+    assert layers_named("nosuchnet", "layer?") == ()
 
 
 def test_stages_that_are_no_modules_are_left_out(monkeypatch):
@@ -35,7 +35,7 @@ def test_stages_that_are_no_modules_are_left_out(monkeypatch):
 
     backbone = SimpleNamespace(model=Network())
     monkeypatch.setattr("rmtgen.models.backbones.load_backbone", lambda *_, **__: backbone)
-    assert layers_named("some network", "each") == ["last"]
+    assert layers_named("some network", "each") == ("last",)
 
 
 @pytest.mark.parametrize(
@@ -43,4 +43,4 @@ def test_stages_that_are_no_modules_are_left_out(monkeypatch):
 )
 def test_each_is_the_stages_of_the_features_of_timm(model, stages):
     network = timm.create_model(model, features_only=True, out_indices=tuple(range(stages)))
-    assert layers_named(model, "each") == [str(name) for name in network.feature_info.module_name()]
+    assert layers_named(model, "each") == tuple(network.feature_info.module_name())

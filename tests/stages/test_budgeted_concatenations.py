@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from budgeted import IMAGES, SECONDS, ranking_words, turned_clock
 
 import rmtgen
 from rmtgen import load_run
@@ -11,37 +12,19 @@ from rmtgen.errors import StaleInputError
 from rmtgen.runs.config import Config
 from rmtgen.runs.rundir import RunDir
 from rmtgen.stages.entrant import Entrant, Scoring
-from rmtgen.stages.extract import Extraction
 from rmtgen.stages.joint_entrant import JointEntrant
 
 BOTH = "test_byobnet+test_efficientnet"
-IMAGES = 1024
-SECONDS = {"test_resnet": 8.0, "test_byobnet": 1.0, "test_efficientnet": 1.0}
-"""Seconds of a batch of each network, of 32 images."""
 
 
 @pytest.fixture
 def words(tmp_path, monkeypatch):
-    monkeypatch.setattr("rmtgen.stages.rank.save_figures", lambda *_: [])
-    return [
-        *("data=mnist5k", "init=random", f"train={IMAGES}", "img_size=32"),
-        *("batch_size=32", "ridges=1e-4:1e1:6", f"output={tmp_path}"),
-    ]
+    return ranking_words(tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that a batch of a network alone turns, by `SECONDS`."""
-    now, make = [0.0], Extraction.make
-
-    def ticking(self, units):
-        for name in make(self, units):
-            now[0] += SECONDS[self.job.config.model]
-            yield name
-
-    monkeypatch.setattr(Extraction, "make", ticking)
-    monkeypatch.setattr("rmtgen.cli.rank.clock", lambda: now[0])
-    return now
+    return turned_clock(monkeypatch)
 
 
 def table(tmp_path, name="ranking.csv"):

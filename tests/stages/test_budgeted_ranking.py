@@ -7,41 +7,24 @@ import sys
 
 import pandas as pd
 import pytest
+from budgeted import IMAGES, KILLED, SECONDS, ranking_words, turned_clock
 
 from rmtgen import load_run
 from rmtgen.cli.main import main
 from rmtgen.stages import race
-from rmtgen.stages.extract import Extraction
 from rmtgen.store.feature_store import FeatureStore
 
 MODELS = "test_resnet,test_byobnet,test_efficientnet"
-IMAGES = 1024
-SECONDS = {"test_resnet": 8.0, "test_byobnet": 1.0, "test_efficientnet": 1.0}
-"""Seconds of a batch of each network, of 32 images."""
 
 
 @pytest.fixture
 def words(tmp_path, monkeypatch):
-    monkeypatch.setattr("rmtgen.stages.rank.save_figures", lambda *_: [])
-    return [
-        *("data=mnist5k", f"models={MODELS}", "init=random", f"train={IMAGES}", "img_size=32"),
-        *("batch_size=32", "ridges=1e-4:1e1:6", f"output={tmp_path}"),
-    ]
+    return [f"models={MODELS}", *ranking_words(tmp_path, monkeypatch)]
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that a batch of a network alone turns, by `SECONDS`."""
-    now, make = [0.0], Extraction.make
-
-    def ticking(self, units):
-        for name in make(self, units):
-            now[0] += SECONDS[self.job.config.model]
-            yield name
-
-    monkeypatch.setattr(Extraction, "make", ticking)
-    monkeypatch.setattr("rmtgen.cli.rank.clock", lambda: now[0])
-    return now
+    return turned_clock(monkeypatch)
 
 
 def table(tmp_path, name="ranking.csv"):
@@ -166,30 +149,15 @@ def test_the_images_are_opened_once_for_all(words, clock, monkeypatch):
     assert len(opened) == 1
 
 
-KILLED = """
-import os, signal, sys
-from rmtgen.cli.main import main
-from rmtgen.store.feature_store import FeatureStore
-import rmtgen.stages.rank
-rmtgen.stages.rank.save_figures = lambda *_: []
-left, write = [int(sys.argv[1])], FeatureStore.write
-def counted(self, *arguments):
-    write(self, *arguments)
-    left[0] -= 1
-    if not left[0]:
-        os.kill(os.getpid(), signal.SIGKILL)
-FeatureStore.write = counted
-sys.exit(main(["rank", *sys.argv[2:], "budget=1h"]))
-"""
-
-
 def test_a_ranking_that_is_killed_goes_on_from_what_is_there(words, tmp_path, monkeypatch):
     """Kills after the third and the tenth batch that are written, then one call to the end."""
     words = [*words, "train=512", "models=test_resnet,test_byobnet"]
     for count in (3, 10):
         before = written(tmp_path)
         done = subprocess.run(
-            [sys.executable, "-c", KILLED, str(count), *words], check=False, capture_output=True
+            [sys.executable, "-c", KILLED, str(count), *words, "budget=1h"],
+            check=False,
+            capture_output=True,
         )
         assert done.returncode == -signal.SIGKILL
         after = written(tmp_path)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from budgeted import KILLED
 from PIL import Image
 
 from rmtgen import load_run
@@ -226,21 +227,6 @@ def test_a_pass_that_fails_at_an_image_fails_for_each_network(given, tmp_path, m
     assert main(["rank", *but(words, train=120)]) == 3
     text = " ".join(capsys.readouterr().err.split())
     assert text.count(f"{broken} cannot be decoded") >= 2
-
-
-KILLED = """
-import os, signal, sys
-from rmtgen.cli.main import main
-from rmtgen.store.feature_store import FeatureStore
-left, write = [int(sys.argv[1])], FeatureStore.write
-def counted(self, *arguments):
-    write(self, *arguments)
-    left[0] -= 1
-    if not left[0]:
-        os.kill(os.getpid(), signal.SIGKILL)
-FeatureStore.write = counted
-sys.exit(main(["rank", *sys.argv[2:]]))
-"""
 
 
 def test_a_kill_leaves_nothing_in_the_folder_and_the_next_call_goes_on(given, tmp_path, decoded):
